@@ -1,0 +1,97 @@
+"""The promises every store keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from asciid.model import ImageSpec, UploadStatus
+
+__all__ = ["IImageReader", "IImageStore"]
+
+
+class IImageReader(Interface):
+    """A complete image, ready to be read any number of times."""
+
+    spec: ImageSpec = Attribute("The image's `asciid.model.ImageSpec`.")
+    completed: float = Attribute(
+        "When the image became complete, in seconds since the epoch."
+    )
+    content: bytes | None = Attribute(
+        "All bytes of the image where they are in memory already, else None."
+    )
+
+    def read(start: int, end: int) -> Deferred[bytes]:
+        """
+        Read the bytes ``[start, end)``, where ``0 <= start <= end <= size``.
+
+        Memory is taken for that many bytes: read a large image in pieces.
+
+        Errors: `ImageNotFoundError` if the image has gone since it was opened,
+        `StorageFailedError`, `StoreClosedError`.
+        """
+
+
+class IImageStore(Interface):
+    """
+    Images and unfinished uploads.
+
+    Every method answers a Deferred.  One that changes something fires once the
+    change survives a power cut (if the store has a disk and syncs it), and
+    goes through whether or not anybody still waits for that Deferred:
+    cancelling it has no effect on the store.  Besides the errors each method
+    names, any may fail with `StorageFailedError` or `StoreClosedError`, and
+    one that changes something with `StoreBusyError` or `StorageFullError`;
+    nothing was changed then.
+    """
+
+    def start() -> Deferred[None]:
+        """
+        Open the store, creating it where it does not exist.
+
+        Errors: `StoreVersionError`, `OSError`.
+        """
+
+    def stop() -> Deferred[None]:
+        """Finish what was accepted, then close.  Nothing is accepted after."""
+
+    def count() -> Deferred[int]:
+        """Return how many images are registered, complete or not."""
+
+    def register(spec: ImageSpec) -> Deferred[None]:
+        """
+        Make room for an image; one of size 0 is complete at once.
+
+        Errors: `ImageExistsError`, also while the image is incomplete;
+        `HashMismatchError` for size 0 with another hash than the empty one.
+        """
+
+    def add_chunk(sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+        """
+        Store one chunk and answer whether it made the image complete.
+
+        When it is the last one missing, the image's hash is checked first.  If
+        that fails, the upload is discarded, its registration included.
+
+        Errors: `ImageNotFoundError`, `ChunkOutOfRangeError`, `ChunkSizeError`,
+        `ChunkExistsError` (also when the image is complete),
+        `HashMismatchError`.
+        """
+
+    def status(sha256: str) -> Deferred[UploadStatus]:
+        """
+        Tell what is stored of an image, naming at most 1,000 missing ranges.
+
+        Errors: `ImageNotFoundError`.
+        """
+
+    def open(sha256: str) -> Deferred[IImageReader]:
+        """
+        Return a reader of a complete image.
+
+        Errors: `ImageNotFoundError`, `ImageIncompleteError`.
+        """

@@ -1,0 +1,65 @@
+"""Package metadata; tool configuration is in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "([^"]+)"$',
+    (HERE / "asciid" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+if VERSION is None:
+    message = "asciid/__init__.py does not state __version__"
+    raise SystemExit(message)
+
+SIMULATE = ["pyfiglet>=1.0.2"]
+
+setup(
+    name="asciid",
+    version=VERSION.group(1),
+    description="An HTTP service that hosts ASCII art, as a Twisted daemon",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["asciid", "asciid.*"]), "twisted.plugins"],
+    package_data={"asciid": ["py.typed"]},
+    install_requires=[
+        "attrs>=23.2",
+        "click>=8.1.7",
+        "httptools>=0.6.4",
+        "klein>=24.8",
+        "lmdb>=1.6",
+        "msgspec>=0.19",
+        "treq>=24.9",
+        "twisted>=24.11",
+        "zope.interface>=7",
+    ],
+    extras_require={
+        "simulate": SIMULATE,
+        "tls": ["twisted[tls]>=24.11"],
+        "dev": [
+            *SIMULATE,
+            "twisted[tls]>=24.11",
+            "coverage>=7.6",
+            "hypothesis>=6.115",
+            "mypy>=1.13",
+            "mypy-zope>=1.0.9",
+            "ruff>=0.8",
+            "towncrier>=24.8",
+        ],
+    },
+    entry_points={"console_scripts": ["asciid = asciid.client.cli:main"]},
+    classifiers=[
+        "Framework :: Twisted",
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
+    zip_safe=False,
+)
