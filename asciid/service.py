@@ -1,0 +1,183 @@
+"""The daemon as a Twisted service: bind, open the store, and the way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from asciid import __version__
+from asciid.config import MEMORY
+from asciid.errors import AsciidError
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import (
+        IAddress,
+        IListeningPort,
+        IProtocolFactory,
+        IReactorCore,
+        IStreamServerEndpoint,
+    )
+
+    from asciid.config import Settings
+    from asciid.store import IImageStore
+
+__all__ = ["ImageService", "StartError"]
+
+log = Logger()
+
+
+class StartError(SystemExit, Exception):
+    """
+    The daemon cannot start; the text is one line that says why.
+
+    It is a `SystemExit` so that ``twistd --nodaemon`` prints that line alone
+    and exits with code 1, and an `Exception` because only those are told to
+    the parent of a ``twistd`` that went to the background.
+    """
+
+    def __init__(self, what: str, why: BaseException) -> None:
+        reason = " ".join(str(why).split()) or type(why).__name__
+        super().__init__(f"asciid: {what}: {reason}")
+
+
+class ImageService(Service):
+    """
+    Serves a store's images on an endpoint.
+
+    The endpoint is bound in `privilegedStartService`, while ``twistd`` may
+    still be root.  The store is opened in `startService`: by then privileges
+    are shed, so its files belong to the right user, and the process has forked,
+    which an open LMDB environment must not go through.  No request comes
+    between the two, since the reactor has not had a turn.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        endpoint: IStreamServerEndpoint,
+        factory: IProtocolFactory,
+        store: IImageStore,
+        reactor: IReactorCore,
+    ) -> None:
+        self._settings = settings
+        self._endpoint = endpoint
+        self._factory = factory
+        self._store = store
+        self._reactor = reactor
+        self._listening: Deferred[IListeningPort] | None = None
+        self._port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind the endpoint.
+
+        Errors: `StartError`.
+        """
+        self._bind()
+
+    def startService(self) -> None:
+        """
+        Open the store, having bound the endpoint if that was not done before.
+
+        Errors: `StartError`.  A failure that comes only after this returned
+        stops the reactor.
+        """
+        listening = self._listening or self._bind()
+        super().startService()  # type: ignore[no-untyped-call] # Twisted's
+        opening = Deferred.fromCoroutine(self._open(listening))
+        try:
+            _raise_if_failed(opening)
+        except BaseException:
+            Deferred.fromCoroutine(self._stop_listening())
+            raise
+        opening.addErrback(self._give_up)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, then close the store, which finishes its writes."""
+        super().stopService()  # type: ignore[no-untyped-call] # Twisted's
+        return Deferred.fromCoroutine(self._stop())
+
+    def _bind(self) -> Deferred[IListeningPort]:
+        listening = Deferred.fromCoroutine(self._listen())
+        _raise_if_failed(listening)
+        self._listening = listening
+        return listening
+
+    async def _listen(self) -> IListeningPort:
+        try:
+            return await self._endpoint.listen(self._factory)
+        except Exception as error:
+            # Endpoints raise what they like; the setting is what is wrong.
+            what = f"cannot listen on {self._settings.port}"
+            raise StartError(what, error) from error
+
+    async def _open(self, listening: Deferred[IListeningPort]) -> None:
+        self._port = port = await listening
+        try:
+            await self._store.start()
+        except (AsciidError, OSError) as error:
+            what = f"cannot use the storage {self._settings.storage}"
+            raise StartError(what, error) from error
+        self._announce(port, await self._store.count())
+
+    async def _stop(self) -> None:
+        await self._stop_listening()
+        await self._store.stop()
+
+    async def _stop_listening(self) -> None:
+        listening, self._listening = self._listening, None
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+        elif listening is not None:
+            listening.cancel()
+
+    def _announce(self, port: IListeningPort, images: int) -> None:
+        settings = self._settings
+        storage = settings.storage
+        log.info(
+            "asciid {version} listens on {address}, "
+            "storage {storage}, images {images}, sync {sync}",
+            version=__version__,
+            address=_address_text(port.getHost()),
+            storage=MEMORY if storage is None else storage.resolve(),
+            images=images,
+            sync="on" if settings.sync and storage is not None else "off",
+        )
+        if storage is None:
+            risk = "images are kept in memory and are lost at exit"
+        elif not settings.sync:
+            risk = "sync is off: a power cut loses writes that were answered"
+        else:
+            return
+        log.warn("{risk}", risk=risk)  # noqa: G010 - Twisted's logger has no other
+
+    def _give_up(self, failure: Failure) -> None:
+        if self.running:
+            log.failure("asciid cannot start", failure)
+            self._reactor.stop()
+
+
+def _raise_if_failed(deferred: Deferred[Any]) -> None:
+    """Raise, and log, what `deferred` has failed with, if it has already."""
+    result = getattr(deferred, "result", None)
+    if isinstance(result, Failure):
+        deferred.addErrback(lambda _: None)
+        log.critical("{reason}", reason=result.value)
+        result.raiseException()
+
+
+def _address_text(address: IAddress) -> str:
+    match address:
+        case IPv6Address(host=host, port=port):
+            return f"[{host}]:{port}"
+        case IPv4Address(host=host, port=port):
+            return f"{host}:{port}"
+        case _:
+            return str(address)

@@ -1,0 +1,130 @@
+"""``twistd asciid``: its options and the service they describe."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twisted.internet.endpoints import serverFromString
+from twisted.python import usage
+from twisted.web.server import Site
+
+from asciid import __version__
+from asciid.api import ImageAPI
+from asciid.config import SETTINGS, Setting, SettingError, Settings, resolve
+from asciid.service import ImageService
+from asciid.store import LMDBStore, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twisted.application.service import IService
+    from twisted.internet.interfaces import IProtocolFactory
+
+    from asciid.store import IImageStore
+
+__all__ = ["Options", "makeService"]
+
+Reactor = Any
+"""Provides several interfaces at once, which no one type says."""
+
+
+def _help(setting: Setting) -> str:
+    return f"{setting.help} [{setting.variable}; default {setting.default}]"
+
+
+class Options(usage.Options):
+    """
+    The command line after ``twistd asciid``.
+
+    `environ` is the environment to read; this process's if None.
+    """
+
+    synopsis = "Usage: twistd [twistd options] asciid [options]"
+    longdesc = (
+        "Host ASCII art over HTTP: register an image, upload it in chunks, "
+        "download it. Each option can be given in the environment variable named "
+        "beside it; the option wins. twistd --help lists twistd's own options."
+    )
+    optParameters: ClassVar = [
+        [setting.option, None, None, _help(setting)]
+        for setting in SETTINGS
+        if not setting.flag
+    ]
+    optFlags: ClassVar = [
+        [setting.option, None, _help(setting)] for setting in SETTINGS if setting.flag
+    ]
+
+    settings: Settings
+    """What is in force, once the options are parsed."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # Twisted's
+        self._environ = os.environ if environ is None else environ
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"asciid {__version__}")  # noqa: T201 - what the option is for
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse `options`, or the process's own if None.
+
+        A mistake ends the process with one line and exit code 1.  Left to
+        itself, ``twistd`` would print its whole help before that line.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call] # likewise
+        except usage.UsageError as error:
+            message = f"asciid: {error}"
+            raise SystemExit(message) from error
+
+    def postOptions(self) -> None:
+        """Settle what is in force."""
+        given = {
+            setting.option: ("yes" if self[setting.option] else None)
+            if setting.flag
+            else self[setting.option]
+            for setting in SETTINGS
+        }
+        try:
+            self.settings = resolve(given, self._environ)
+        except SettingError as error:
+            raise usage.UsageError(str(error)) from error
+
+
+def _make_store(settings: Settings, reactor: Reactor) -> IImageStore:
+    if settings.storage is None:
+        return MemoryStore(reactor=reactor)
+    return LMDBStore(settings.storage, reactor=reactor, sync=settings.sync)
+
+
+def _make_front(api: ImageAPI, reactor: Reactor) -> IProtocolFactory:
+    """Return what speaks HTTP for the API."""
+    return Site(api.app.resource(), reactor=reactor)
+
+
+def makeService(options: Options, reactor: Reactor | None = None) -> IService:
+    """
+    Return the service that `options` describe; nothing is opened yet.
+
+    `reactor` is the one to run on; the process's own if None.
+    """
+    if reactor is None:
+        from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
+
+    settings = options.settings
+    store = _make_store(settings, reactor)
+    api = ImageAPI(
+        store,
+        max_image_size=settings.max_image_size,
+        max_chunk_size=settings.max_chunk_size,
+    )
+    return ImageService(
+        settings,
+        endpoint=serverFromString(reactor, settings.port),
+        factory=_make_front(api, reactor),
+        store=store,
+        reactor=reactor,
+    )

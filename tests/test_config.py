@@ -1,0 +1,146 @@
+"""Settings from options and the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.config import SETTINGS, SettingError, Settings, resolve
+
+
+class PrecedenceTests(SynchronousTestCase):
+    """Which source a setting is taken from."""
+
+    def test_defaults(self) -> None:
+        """With nothing given, the documented defaults are in force."""
+        self.assertEqual(
+            resolve({}, {}),
+            Settings(
+                port="tcp:4444",
+                storage=Path("asciid-storage"),
+                max_image_size=64 * 2**20,
+                max_chunk_size=2**20,
+                sync=True,
+            ),
+        )
+
+    def test_environment_beats_default(self) -> None:
+        """Every setting can be given as ASCIID_ and its name in capitals."""
+        settings = resolve(
+            {},
+            {
+                "ASCIID_PORT": "1234",
+                "ASCIID_STORAGE": "/somewhere",
+                "ASCIID_MAX_IMAGE_SIZE": "5",
+                "ASCIID_MAX_CHUNK_SIZE": "6",
+                "ASCIID_NO_SYNC": "1",
+            },
+        )
+        self.assertEqual(
+            settings, Settings("tcp:1234", Path("/somewhere"), 5, 6, sync=False)
+        )
+
+    def test_option_beats_environment(self) -> None:
+        """What was given as an option is not overruled by the environment."""
+        settings = resolve({"max-image-size": "7"}, {"ASCIID_MAX_IMAGE_SIZE": "5"})
+        self.assertEqual(settings.max_image_size, 7)
+
+    def test_overruled_value_is_not_read(self) -> None:
+        """A bad variable does no harm where the option was given."""
+        settings = resolve({"port": "1"}, {"ASCIID_PORT": "nonsense"})
+        self.assertEqual(settings.port, "tcp:1")
+
+    def test_empty_variable(self) -> None:
+        """A variable set to nothing counts as not set."""
+        self.assertEqual(resolve({}, {"ASCIID_PORT": ""}), resolve({}, {}))
+
+    def test_memory(self) -> None:
+        """The storage :memory: is no directory."""
+        self.assertIsNone(resolve({"storage": ":memory:"}, {}).storage)
+
+
+class ValueTests(SynchronousTestCase):
+    """What the values may look like."""
+
+    def assert_refused(self, option: str, text: str, *words: str) -> None:
+        """`text` is refused in one line that names the option and holds `words`."""
+        error = self.assertRaises(SettingError, resolve, {option: text}, {})
+        for word in (f"--{option}: ", *words):
+            self.assertIn(word, str(error))
+        self.assertNotIn("\n", str(error))
+
+    def test_error_names_the_variable(self) -> None:
+        """A bad value from the environment is blamed on its variable."""
+        for setting in SETTINGS:
+            if setting.option == "storage":
+                continue  # any text is a path
+            error = self.assertRaises(
+                SettingError, resolve, {}, {setting.variable: "bogus:-1"}
+            )
+            self.assertTrue(str(error).startswith(f"{setting.variable}: "), error)
+
+    def test_endpoints(self) -> None:
+        """A port is a number or a Twisted endpoint description."""
+        for text, port in [
+            ("0", "tcp:0"),
+            ("65535", "tcp:65535"),
+            ("tcp:80:interface=127.0.0.1", "tcp:80:interface=127.0.0.1"),
+            ("unix:/run/asciid.sock", "unix:/run/asciid.sock"),
+        ]:
+            self.assertEqual(resolve({"port": text}, {}).port, port)
+
+    def test_bad_endpoints(self) -> None:
+        """Anything else is refused, with what is wrong with it."""
+        self.assert_refused("port", "65536", "65535")
+        self.assert_refused("port", "carrier-pigeon:4444", "carrier-pigeon")
+        self.assert_refused("port", "tcp:http-but-no-such-port", "endpoint")
+        self.assert_refused("port", "tcp:1:2:3:4", "endpoint")
+        self.assert_refused("port", "-1", "endpoint")
+        self.assert_refused("port", "tcp", "endpoint")
+
+    def test_sizes(self) -> None:
+        """A size is in bytes, or in binary multiples of them."""
+        for text, size in [
+            ("1", 1),
+            ("0064", 64),
+            ("3K", 3 * 2**10),
+            ("3k", 3 * 2**10),
+            ("3KiB", 3 * 2**10),
+            ("5M", 5 * 2**20),
+            ("2G", 2 * 2**30),
+            ("1024G", 2**40),
+        ]:
+            settings = resolve({"max-image-size": text}, {})
+            self.assertEqual(settings.max_image_size, size, text)
+
+    def test_bad_sizes(self) -> None:
+        """A size that is no number, zero, or past the limit is refused."""
+        for text in ["", "K", "1.5M", "-1", "1T", "1iB", "0x10", "1 K", "\u0661"]:
+            self.assert_refused("max-image-size", text, "is not a number of bytes")
+        self.assert_refused("max-image-size", "0", "from 1 to 1099511627776")
+        self.assert_refused("max-image-size", "1025G", "from 1 to 1099511627776")
+        self.assert_refused("max-chunk-size", "257M", "from 1 to 268435456")
+
+    @given(st.text())
+    def test_any_size_is_read_or_refused(self, text: str) -> None:
+        """No text whatsoever makes reading a size fail in another way."""
+        try:
+            size = resolve({"max-chunk-size": text}, {}).max_chunk_size
+        except SettingError:
+            return
+        self.assertGreaterEqual(size, 1)
+
+    def test_enormous_number(self) -> None:
+        """A number of thousands of digits is refused like any other."""
+        self.assert_refused("max-chunk-size", "9" * 10_000, "from 1 to")
+
+    def test_flags(self) -> None:
+        """A flag in the environment is yes or no, in the usual spellings."""
+        for text in ["1", "yes", "TRUE", "on"]:
+            self.assertFalse(resolve({}, {"ASCIID_NO_SYNC": text}).sync, text)
+        for text in ["0", "no", "False", "off"]:
+            self.assertTrue(resolve({}, {"ASCIID_NO_SYNC": text}).sync, text)
+        self.assert_refused("no-sync", "maybe", "neither yes nor no")
