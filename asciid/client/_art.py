@@ -1,0 +1,102 @@
+"""Figlet art of random words in random fonts, ASCII only, never twice the same."""
+
+from __future__ import annotations
+
+import importlib
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    import random
+
+__all__ = ["MAX_ART_SIZE", "Art", "ArtError", "Gallery", "NoFigletError"]
+
+MAX_ART_SIZE = 4096
+"""The most bytes a piece of art may have; what is larger is drawn again."""
+
+_FONTS_PER_GALLERY = 48  # loading one takes milliseconds: all 500 would take seconds
+_ATTEMPTS = 1000
+_CONSONANTS = "bcdfghjklmnprstvwz"
+_VOWELS = "aeiou"
+
+
+class NoFigletError(Exception):
+    """The optional package that draws figlet art is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("needs pyfiglet: pip install 'asciid[simulate]'")
+
+
+class ArtError(Exception):
+    """No further piece of art, different from those before, could be drawn."""
+
+
+@frozen
+class Art:
+    """One piece of figlet art."""
+
+    data: bytes
+    """The art itself: ASCII, 1 to `MAX_ART_SIZE` bytes."""
+    sha256: str
+    """SHA-256 of `data`: 64 lower-case hex digits."""
+    word: str
+    """The word drawn."""
+    font: str
+    """The figlet font it is drawn in."""
+
+
+class Gallery:
+    """
+    Draws art with the numbers of `rng`: the same state, the same pieces.
+
+    Raises :exc:`NoFigletError` when pyfiglet is missing.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        try:
+            self._pyfiglet = importlib.import_module("pyfiglet")
+        except ImportError:
+            raise NoFigletError from None
+        self._rng = rng
+        names = sorted(self._pyfiglet.FigletFont.getFonts())
+        self._fonts = rng.sample(names, min(_FONTS_PER_GALLERY, len(names)))
+        self._loaded: dict[str, Any] = {}
+        self._drawn: set[str] = set()
+
+    def draw(self) -> Art:
+        """
+        Return a piece that this gallery has not returned before.
+
+        Raises :exc:`ArtError` when many attempts in a row gave nothing new.
+        """
+        for _ in range(_ATTEMPTS):
+            word = self._word()
+            font = self._rng.choice(self._fonts)
+            data = self._render(word, font)
+            digest = sha256(data).hexdigest()
+            if data and digest not in self._drawn:
+                self._drawn.add(digest)
+                return Art(data, digest, word, font)
+        message = f"no new art in {_ATTEMPTS} attempts, {len(self._drawn)} pieces drawn"
+        raise ArtError(message)
+
+    def _word(self) -> str:
+        syllables = self._rng.randint(2, 4)
+        return "".join(
+            self._rng.choice(_CONSONANTS) + self._rng.choice(_VOWELS)
+            for _ in range(syllables)
+        )
+
+    def _render(self, word: str, font: str) -> bytes:
+        """Return the art, or nothing if the font makes none that is wanted."""
+        try:
+            if font not in self._loaded:
+                self._loaded[font] = self._pyfiglet.Figlet(font=font)
+            text = str(self._loaded[font].renderText(word))
+            data = text.encode("ascii")
+        # A broken font shows in many ways, UnicodeError (a ValueError) among them.
+        except (self._pyfiglet.FigletError, LookupError, OSError, ValueError):
+            return b""
+        return data if text.strip() and len(data) <= MAX_ART_SIZE else b""

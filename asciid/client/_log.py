@@ -1,0 +1,107 @@
+"""
+Log lines in the two formats of Go's logrus: ``key=value`` text and JSON.
+
+The text form is ``time="2024-01-02T15:04:05Z" level=info msg="chunk upload: OK"
+chunk_id=1``; fields follow in alphabetical order, and a value is quoted when it
+holds anything but letters, digits and ``-._/@^+``.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TextIO
+
+__all__ = ["FORMATS", "Level", "Log"]
+
+Field = str | int | float
+
+_BARE = re.compile(r"[A-Za-z0-9._/@^+-]+")
+
+
+class Level(enum.IntEnum):
+    """How much a line matters; the name in lower case is what the line says."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+    FATAL = 50
+
+
+def _quoted(value: Field) -> str:
+    text = str(value)
+    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _text_line(stamp: str, level: str, msg: str, fields: Mapping[str, Field]) -> str:
+    pairs = [f'time="{stamp}"', f"level={level}", f"msg={_quoted(msg)}"]
+    pairs += [f"{name}={_quoted(fields[name])}" for name in sorted(fields)]
+    return " ".join(pairs)
+
+
+def _json_line(stamp: str, level: str, msg: str, fields: Mapping[str, Field]) -> str:
+    members = {**fields, "level": level, "msg": msg, "time": stamp}
+    return json.dumps(members, ensure_ascii=False, sort_keys=True)
+
+
+FORMATS = {"text": _text_line, "json": _json_line}
+"""The line makers by the name that selects them."""
+
+
+class Log:
+    """
+    Writes one line per call to a text stream.
+
+    `stream` receives the lines.  `form` is a key of `FORMATS`.  Lines below
+    `threshold` are left out.  `now` tells the time in seconds since the epoch;
+    lines state it in UTC, in whole seconds (RFC 3339).
+
+    Errors of the stream (:exc:`OSError`) are the caller's.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        form: str = "text",
+        threshold: Level = Level.INFO,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._stream = stream
+        self._line = FORMATS[form]
+        self._threshold = threshold
+        self._now = now
+
+    def debug(self, msg: str, **fields: Field) -> None:
+        """Write what only a developer wants to know."""
+        self._emit(Level.DEBUG, msg, fields)
+
+    def info(self, msg: str, **fields: Field) -> None:
+        """Write what went as it should."""
+        self._emit(Level.INFO, msg, fields)
+
+    def warning(self, msg: str, **fields: Field) -> None:
+        """Write what may surprise."""
+        self._emit(Level.WARNING, msg, fields)
+
+    def error(self, msg: str, **fields: Field) -> None:
+        """Write what went wrong."""
+        self._emit(Level.ERROR, msg, fields)
+
+    def fatal(self, msg: str, **fields: Field) -> None:
+        """Write why the program is about to end; it does not end it."""
+        self._emit(Level.FATAL, msg, fields)
+
+    def _emit(self, level: Level, msg: str, fields: Mapping[str, Field]) -> None:
+        if level < self._threshold:
+            return
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._now()))
+        line = self._line(stamp, level.name.lower(), msg, fields)
+        self._stream.write(f"{line}\n")

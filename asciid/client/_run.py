@@ -1,0 +1,59 @@
+"""A run of the reactor that ends with a coroutine, or with an interrupt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from twisted.python.failure import Failure
+
+__all__ = ["INTERRUPTED", "run"]
+
+INTERRUPTED = 130
+"""The exit code of a program that SIGINT ended, by the shell's convention."""
+
+
+def run(
+    reactor: Any,  # noqa: ANN401 - IReactorCore, which mypy cannot mix with others
+    main: Callable[[], Coroutine[Deferred[Any], Any, int]],
+) -> int:
+    """
+    Run `reactor` until `main` has ended; return the exit code `main` returned.
+
+    When the reactor is stopped first, as SIGINT does, `main` is cancelled and
+    the result is `INTERRUPTED`.  What `main` raises is raised from here.
+    """
+    code = INTERRUPTED
+    failure: Failure | None = None
+    stopping = False
+
+    def start() -> None:
+        def stopped_early() -> None:
+            nonlocal stopping
+            stopping = True
+            running.cancel()
+
+        def ended(result: int | Failure) -> None:
+            nonlocal code, failure
+            if stopping:
+                return
+            reactor.removeSystemEventTrigger(trigger)
+            if isinstance(result, int):
+                code = result
+            else:
+                failure = result
+            reactor.stop()
+
+        trigger = reactor.addSystemEventTrigger("before", "shutdown", stopped_early)
+        running = Deferred.fromCoroutine(main())
+        running.addBoth(ended)
+
+    reactor.callWhenRunning(start)
+    reactor.run()
+    if failure is not None:
+        failure.raiseException()
+    return code

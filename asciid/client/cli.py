@@ -1,0 +1,56 @@
+"""The ``asciid`` command: a group of commands, one module each."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from asciid import __version__
+
+from ._cli_simulate import Surroundings, simulate
+from ._run import INTERRUPTED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["asciid", "main"]
+
+
+@click.group(context_settings={"show_default": True})
+@click.version_option(__version__, prog_name="asciid")
+def asciid() -> None:
+    """Share ASCII art through an asciid server."""
+
+
+asciid.add_command(simulate)
+
+
+def main(
+    args: Sequence[str] | None = None, surroundings: Surroundings | None = None
+) -> None:
+    """
+    Run the command that `args` (by default the program's) ask for, then exit.
+
+    The exit code is 0 when it did what it should, 1 when not, 2 when `args`
+    are wrong, 130 after an interrupt.  Raises :exc:`SystemExit`, always.
+    """
+    try:
+        code = asciid.main(
+            args=args,
+            prog_name="asciid",
+            standalone_mode=False,
+            obj=surroundings or Surroundings(),
+        )
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "asciid"
+        message = f"{command}: {error.format_message()} ({command} --help tells more)"
+        click.echo(message, err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        click.echo(f"asciid: {error.format_message()}", err=True)
+        code = error.exit_code
+    except click.Abort:
+        code = INTERRUPTED
+    sys.exit(code)
