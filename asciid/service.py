@@ -72,6 +72,7 @@ class ImageService(Service):
         self._reactor = reactor
         self._listening: Deferred[IListeningPort] | None = None
         self._port: IListeningPort | None = None
+        self._store_open = False
 
     def privilegedStartService(self) -> None:
         """
@@ -124,11 +125,14 @@ class ImageService(Service):
         except (AsciidError, OSError) as error:
             what = f"cannot use the storage {self._settings.storage}"
             raise StartError(what, error) from error
+        self._store_open = True
         self._announce(port, await self._store.count())
 
     async def _stop(self) -> None:
         await self._stop_listening()
-        await self._store.stop()
+        if self._store_open:
+            self._store_open = False
+            await self._store.stop()
 
     async def _stop_listening(self) -> None:
         listening, self._listening = self._listening, None

@@ -96,7 +96,7 @@ class Options(usage.Options):
 
 def _make_store(settings: Settings, reactor: Reactor) -> IImageStore:
     if settings.storage is None:
-        return MemoryStore(reactor=reactor)
+        return MemoryStore()
     return LMDBStore(settings.storage, reactor=reactor, sync=settings.sync)
 
 
@@ -105,7 +105,7 @@ def _make_front(api: ImageAPI, reactor: Reactor) -> IProtocolFactory:
     return Site(api.app.resource(), reactor=reactor)
 
 
-def makeService(options: Options, reactor: Reactor | None = None) -> IService:
+def makeService(options: Options, reactor: Reactor = None) -> IService:
     """
     Return the service that `options` describe; nothing is opened yet.
 

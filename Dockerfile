@@ -1,0 +1,27 @@
+FROM python:3.13-slim AS build
+WORKDIR /source
+RUN python -m venv /opt/asciid
+COPY setup.py pyproject.toml README.md ./
+COPY asciid asciid
+COPY twisted twisted
+RUN /opt/asciid/bin/pip install --no-cache-dir --disable-pip-version-check .
+
+FROM python:3.13-slim
+ENV PATH=/opt/asciid/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    ASCIID_STORAGE=/var/lib/asciid
+COPY --from=build /opt/asciid /opt/asciid
+# Listing the plugins writes twistd's cache of them, which the service's user
+# could not do.
+RUN twistd --help >/dev/null \
+    && useradd --system --uid 10001 --home-dir /var/lib/asciid --create-home asciid
+USER asciid
+WORKDIR /var/lib/asciid
+VOLUME ["/var/lib/asciid"]
+EXPOSE 4444
+STOPSIGNAL SIGTERM
+# An answer of any kind short of a 5xx will do; 404 is the expected one.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s \
+    CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 4444, timeout=4); c.request('GET', '/image/' + 64 * '0'); raise SystemExit(c.getresponse().status >= 500)"]
+CMD ["twistd", "--nodaemon", "--pidfile=", "asciid"]

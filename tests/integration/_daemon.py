@@ -1,0 +1,122 @@
+"""A real daemon in a process of its own, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["ROOT", "Daemon", "environment", "twistd"]
+
+ROOT = Path(__file__).parents[2]
+"""The checkout."""
+
+_PATIENCE = 30
+"""Seconds until a process that does not start or end has failed the test."""
+
+_LISTENS = re.compile(r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+), ")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this process's environment, without asciid's settings, and `more`."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("ASCIID_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+
+
+def twistd(*arguments: str) -> list[str]:
+    """Return the command line of twistd with `arguments`."""
+    return [str(Path(sys.executable).with_name("twistd")), *arguments]
+
+
+@define
+class Daemon:
+    """
+    ``twistd asciid`` on a free port of 127.0.0.1, in the foreground.
+
+    `directory` is where its storage and its log are.
+    """
+
+    directory: Path
+    options: Sequence[str] = ()
+    environ: Mapping[str, str] = field(factory=dict)
+    name: str = "daemon"
+    """Tells the logs of two daemons in one directory apart."""
+    port: int = field(init=False, default=0)
+    images: int = field(init=False, default=0)
+    """How many images it found when it started."""
+    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id; the daemon must have been started."""
+        return self._running().pid
+
+    @property
+    def log(self) -> str:
+        """What it has logged since it was last started."""
+        return self._log_file.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def _log_file(self) -> Path:
+        return self.directory / f"{self.name}.log"
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            message = "the daemon was not started"
+            raise RuntimeError(message)
+        return self._process
+
+    def start(self) -> Daemon:
+        """Start it and wait until it serves."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                twistd(
+                    *("--nodaemon", "--pidfile=", "asciid"),
+                    *("--port=tcp:0:interface=127.0.0.1", *self.options),
+                ),
+                cwd=self.directory,
+                env=environment(**self.environ),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + _PATIENCE
+        while (announced := _LISTENS.search(self.log)) is None:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                message = f"the daemon does not serve:\n{self.log}"
+                raise RuntimeError(message)
+            time.sleep(0.02)
+        self.port, self.images = int(announced[1]), int(announced[2])
+        return self
+
+    def stop(self) -> None:
+        """Stop it as an operator would, and check that it went well."""
+        process = self._running()
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(_PATIENCE)
+        # twistd ends by the signal that it was sent.
+        if code != -signal.SIGTERM or re.search("Traceback|Unhandled", self.log):
+            message = f"the daemon ended with {code}:\n{self.log}"
+            raise RuntimeError(message)
+
+    def kill(self) -> None:
+        """Kill it as the kernel would; do nothing where it has ended already."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(_PATIENCE)

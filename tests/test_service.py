@@ -1,0 +1,331 @@
+"""The service's start and stop, on a reactor that is played."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactor
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from asciid import __version__
+from asciid.config import Settings
+from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
+from asciid.service import ImageService, StartError
+from asciid.store import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IAddress, IProtocolFactory
+
+
+@implementer(IListeningPort)
+@define
+class FakePort:
+    """A listening port that notes what is asked of it."""
+
+    events: list[str]
+    address: IAddress
+    stopped: Deferred[None] | None = None
+
+    def startListening(self) -> None:
+        """Unused: the endpoint has done it."""
+
+    def stopListening(self) -> Deferred[None] | None:
+        """Note the stop."""
+        self.events.append("unbind")
+        return self.stopped
+
+    def getHost(self) -> IAddress:
+        """Return the address the test chose."""
+        return self.address
+
+
+@implementer(IStreamServerEndpoint)
+@define
+class FakeEndpoint:
+    """An endpoint that answers what the test chose."""
+
+    events: list[str]
+    answer: Callable[[], Deferred[Any]]
+
+    def listen(self, _: IProtocolFactory) -> Deferred[Any]:
+        """Note the call and answer."""
+        self.events.append("bind")
+        return self.answer()
+
+
+class FakeStore(MemoryStore):
+    """A store that notes what is asked of it and answers what the test chose."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__()
+        self.events = events
+        self.started: Deferred[None] = succeed(None)
+        self.stopped: Deferred[None] = succeed(None)
+        self.counted: Deferred[int] = succeed(7)
+
+    def start(self) -> Deferred[None]:
+        """Note the call and answer."""
+        self.events.append("open")
+        return self.started
+
+    def stop(self) -> Deferred[None]:
+        """Note the call and answer."""
+        self.events.append("close")
+        return self.stopped
+
+    def count(self) -> Deferred[int]:
+        """Answer."""
+        return self.counted
+
+
+class ServiceTestCase(SynchronousTestCase):
+    """A service whose collaborators note what it does to them."""
+
+    def setUp(self) -> None:
+        """Make collaborators that do as they are told at once."""
+        self.events: list[str] = []
+        self.port = FakePort(self.events, IPv4Address("TCP", "127.0.0.1", 4444))
+        self.endpoint = FakeEndpoint(self.events, lambda: succeed(self.port))
+        self.store = FakeStore(self.events)
+        self.reactor = MemoryReactor()
+
+    def service(
+        self, storage: Path | None = Path("/images"), *, sync: bool = True
+    ) -> ImageService:
+        """Return the service under test."""
+        return ImageService(
+            Settings("tcp:4444", storage, 1, 1, sync=sync),
+            endpoint=self.endpoint,
+            factory=Factory(),
+            store=self.store,
+            reactor=self.reactor,
+        )
+
+
+class StartTests(ServiceTestCase):
+    """What starting does, in which order."""
+
+    def test_two_steps(self) -> None:
+        """The privileged step binds; the store is opened only in the next."""
+        service = self.service()
+        service.privilegedStartService()
+        self.assertEqual(self.events, ["bind"])
+        service.startService()
+        self.assertEqual(self.events, ["bind", "open"])
+        self.assertTrue(service.running)
+
+    def test_one_step(self) -> None:
+        """Without a privileged step, starting binds as well, and first."""
+        self.service().startService()
+        self.assertEqual(self.events, ["bind", "open"])
+
+    def test_slow_endpoint(self) -> None:
+        """Where binding takes its time, the store is opened after it."""
+        bound: Deferred[FakePort] = Deferred()
+        self.endpoint.answer = lambda: bound
+        self.service().startService()
+        self.assertEqual(self.events, ["bind"])
+        bound.callback(self.port)
+        self.assertEqual(self.events, ["bind", "open"])
+
+
+class FailureTests(ServiceTestCase):
+    """What happens when it cannot start."""
+
+    def assert_refused(self, start: Callable[[], None], line: str) -> None:
+        """`start` raises a start error of that one line, which is also logged."""
+        with capturedLogs() as logs:
+            error = self.assertRaises(StartError, start)
+        self.assertEqual(error.code, line)
+        self.assertEqual(
+            [(event["log_level"], formatEvent(event)) for event in logs],
+            [(LogLevel.critical, line)],
+        )
+
+    def test_cannot_bind(self) -> None:
+        """A port in use ends the start before the store is touched."""
+        error = CannotListenError("", 4444, OSError(98, "Address already in use"))
+        self.endpoint.answer = lambda: fail(error)
+        self.assert_refused(
+            self.service().startService,
+            "asciid: cannot listen on tcp:4444: Couldn't listen on any:4444: "
+            "[Errno 98] Address already in use.",
+        )
+        self.assertEqual(self.events, ["bind"])
+
+    def test_endpoint_raises(self) -> None:
+        """An endpoint that raises, at that without a word, is the same."""
+
+        def answer() -> Deferred[Any]:
+            raise OverflowError
+
+        self.endpoint.answer = answer
+        self.assert_refused(
+            self.service().privilegedStartService,
+            "asciid: cannot listen on tcp:4444: OverflowError",
+        )
+
+    def test_cannot_open_directory(self) -> None:
+        """A directory that cannot be used ends the start and frees the port."""
+        self.store.started = fail(PermissionError(13, "Permission denied", "/images"))
+        self.assert_refused(
+            self.service().startService,
+            "asciid: cannot use the storage /images: "
+            "[Errno 13] Permission denied: '/images'",
+        )
+        self.assertEqual(self.events, ["bind", "open", "unbind"])
+
+    def test_unknown_version(self) -> None:
+        """A storage of another format is refused, on one line."""
+        self.store.started = fail(StoreVersionError("format 9:\nupgrade"))
+        self.assert_refused(
+            self.service().startService,
+            "asciid: cannot use the storage /images: format 9: upgrade",
+        )
+
+    def test_start_error_is_told_both_ways(self) -> None:
+        """
+        A start error ends a process in the foreground without a traceback, and
+        is an ordinary exception to the twistd that forks.
+        """
+        self.assertTrue(issubclass(StartError, SystemExit))
+        self.assertTrue(issubclass(StartError, Exception))
+
+    def test_bug_in_store(self) -> None:
+        """An error that nobody foresaw is raised as it is."""
+        self.store.started = fail(ZeroDivisionError())
+        self.assertRaises(ZeroDivisionError, self.service().startService)
+        self.assertIn("unbind", self.events)
+
+    def test_late_failure(self) -> None:
+        """A failure that comes after the start stops the reactor, and says so."""
+        self.store.counted = Deferred()
+        self.service().startService()
+        with capturedLogs() as logs:
+            self.store.counted.errback(StorageFailedError())
+        self.assertTrue(self.reactor.hasStopped)
+        self.assertEqual(logs[0]["log_level"], LogLevel.critical)
+        self.assertEqual(len(self.flushLoggedErrors(StorageFailedError)), 1)
+
+    def test_failed_start_can_be_repeated(self) -> None:
+        """Once the reason is gone, the same service starts."""
+        service = self.service()
+        self.store.started = fail(PermissionError())
+        self.assertRaises(StartError, service.startService)
+        self.store.started = succeed(None)
+        service.startService()
+        self.assertEqual(self.events, ["bind", "open", "unbind", "bind", "open"])
+
+
+class StopTests(ServiceTestCase):
+    """What stopping does, in which order."""
+
+    def test_order(self) -> None:
+        """Nobody new is let in first; then the store finishes; then it is over."""
+        self.port.stopped = Deferred()
+        self.store.stopped = Deferred()
+        service = self.service()
+        service.startService()
+        del self.events[:]
+
+        stopped = service.stopService()
+        self.assertEqual(self.events, ["unbind"])
+        self.port.stopped.callback(None)
+        self.assertEqual(self.events, ["unbind", "close"])
+        self.assertNoResult(stopped)
+        self.store.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertFalse(service.running)
+
+    def test_port_that_closes_at_once(self) -> None:
+        """A port may answer no Deferred when told to stop."""
+        service = self.service()
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events[-2:], ["unbind", "close"])
+
+    def test_while_binding(self) -> None:
+        """Stopped while the endpoint binds, it gives up and touches no store."""
+        self.endpoint.answer = Deferred
+        service = self.service()
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events, ["bind"])
+
+    def test_while_counting(self) -> None:
+        """Stopped while the store still counts, it stops without complaint."""
+        self.store.counted = Deferred()
+        service = self.service()
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.store.counted.errback(StoreClosedError())
+        self.assertFalse(self.reactor.hasStopped)
+
+    def test_never_started(self) -> None:
+        """Stopping what never started does nothing."""
+        self.successResultOf(self.service().stopService())
+        self.assertEqual(self.events, [])
+
+    def test_again(self) -> None:
+        """A stopped service can be started again."""
+        service = self.service()
+        service.startService()
+        self.successResultOf(service.stopService())
+        del self.events[:]
+        service.startService()
+        self.assertEqual(self.events, ["bind", "open"])
+
+
+class AnnouncementTests(ServiceTestCase):
+    """What the log says at start."""
+
+    def announced(
+        self, storage: Path | None = Path("/images"), *, sync: bool = True
+    ) -> list[str]:
+        """Start and return the lines logged."""
+        with capturedLogs() as logs:
+            self.service(storage, sync=sync).startService()
+        return [str(formatEvent(event)) for event in logs]
+
+    def test_all_facts(self) -> None:
+        """Version, address, storage, number of images and sync are on one line."""
+        (line,) = self.announced()
+        self.assertEqual(
+            line,
+            f"asciid {__version__} listens on 127.0.0.1:4444, storage /images, "
+            "images 7, sync on",
+        )
+
+    def test_no_sync(self) -> None:
+        """Without sync there is a warning."""
+        first, second = self.announced(sync=False)
+        self.assertTrue(first.endswith("images 7, sync off"), first)
+        self.assertEqual(
+            second, "sync is off: a power cut loses writes that were answered"
+        )
+
+    def test_memory(self) -> None:
+        """Without a disk there is a warning, and sync is off."""
+        first, second = self.announced(None)
+        self.assertTrue(first.endswith("storage :memory:, images 7, sync off"), first)
+        self.assertEqual(second, "images are kept in memory and are lost at exit")
+
+    def test_other_addresses(self) -> None:
+        """An IPv6 address is in brackets; a Unix socket is named."""
+        for address, text in [
+            (IPv6Address("TCP", "::1", 80), "listens on [::1]:80, "),
+            (UNIXAddress("/run/asciid"), "/run/asciid"),
+        ]:
+            self.port.address = address
+            self.assertIn(text, self.announced()[0])

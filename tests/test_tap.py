@@ -1,0 +1,186 @@
+"""The options of ``twistd asciid`` and the service made from them."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+from twisted.application.service import IServiceMaker
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.plugin import getPlugins
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid import __version__, tap
+from asciid.config import SETTINGS
+from asciid.tap import Options, makeService
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def parsed(arguments: Sequence[str] = (), **environ: str) -> Options:
+    """Return options parsed from `arguments` in that environment alone."""
+    options = Options(environ)
+    options.parseOptions(arguments)
+    return options
+
+
+class OptionsTests(SynchronousTestCase):
+    """The command line."""
+
+    def assert_ends(self, line: str, arguments: Sequence[str], **environ: str) -> None:
+        """Check that parsing ends with that line on stderr and exit code 1."""
+        end = self.assertRaises(SystemExit, parsed, arguments, **environ)
+        # A text as the code is what Python prints to stderr, with exit code 1.
+        self.assertEqual(end.code, line)
+
+    def printed(self, argument: str) -> str:
+        """Return what an option prints before it ends the process well."""
+        with redirect_stdout(io.StringIO()) as output:
+            end = self.assertRaises(SystemExit, parsed, [argument])
+        self.assertIn(end.code, (None, 0))
+        return output.getvalue()
+
+    def test_defaults(self) -> None:
+        """With no option, the defaults are in force."""
+        settings = parsed().settings
+        self.assertEqual(settings.port, "tcp:4444")
+        self.assertTrue(settings.sync)
+
+    def test_every_option(self) -> None:
+        """Each option reaches its setting."""
+        settings = parsed(
+            [
+                "--port=1",
+                "--storage=/images",
+                "--max-image-size=2K",
+                "--max-chunk-size=3",
+                "--no-sync",
+            ]
+        ).settings
+        self.assertEqual(settings.port, "tcp:1")
+        self.assertEqual(settings.storage, Path("/images"))
+        self.assertEqual(settings.max_image_size, 2048)
+        self.assertEqual(settings.max_chunk_size, 3)
+        self.assertFalse(settings.sync)
+
+    def test_environment(self) -> None:
+        """The environment is read, and the option wins."""
+        settings = parsed(["--port=2"], ASCIID_PORT="1", ASCIID_NO_SYNC="yes").settings
+        self.assertEqual(settings.port, "tcp:2")
+        self.assertFalse(settings.sync)
+
+    def test_own_environment(self) -> None:
+        """As twistd makes the options, they read the process's environment."""
+        with patch.dict(os.environ, {"ASCIID_PORT": "4321"}):
+            options = Options()
+            options.parseOptions([])
+        self.assertEqual(options.settings.port, "tcp:4321")
+
+    def test_mistakes(self) -> None:
+        """A mistake ends the start with one line that names it."""
+        self.assert_ends(
+            "asciid: --max-chunk-size: 'huge' is not a number of bytes "
+            "such as 65536, 64K or 1M",
+            ["--max-chunk-size", "huge"],
+        )
+        self.assert_ends(
+            "asciid: ASCIID_NO_SYNC: 'perhaps' is neither yes nor no",
+            [],
+            ASCIID_NO_SYNC="perhaps",
+        )
+        self.assert_ends("asciid: option --sync not recognized", ["--sync"])
+        self.assert_ends("asciid: option --port requires argument", ["--port"])
+        self.assert_ends("asciid: Wrong number of arguments.", ["4444"])
+
+    def test_version(self) -> None:
+        """--version prints asciid's version, not Twisted's."""
+        self.assertEqual(self.printed("--version"), f"asciid {__version__}\n")
+
+    def test_help(self) -> None:
+        """--help names each option, its variable and its default."""
+        text = re.sub(r"\s+", " ", self.printed("--help"))
+        self.assertIn("Usage: twistd [twistd options] asciid [options]", text)
+        for setting in SETTINGS:
+            self.assertIn(f"--{setting.option}", text)
+            self.assertIn(f"[{setting.variable}; default {setting.default}]", text)
+
+
+class MakeServiceTests(SynchronousTestCase):
+    """From options to a service."""
+
+    def test_nothing_is_opened(self) -> None:
+        """Making the service neither listens nor touches the disk."""
+        storage = Path(self.mktemp())
+        reactor = MemoryReactorClock()
+        makeService(parsed([f"--storage={storage}"]), reactor=reactor)
+        self.assertEqual(reactor.tcpServers, [])
+        self.assertFalse(storage.exists())
+
+    def test_serves(self) -> None:
+        """Once started, the API answers on the port that was asked for."""
+        reactor = MemoryReactorClock()
+        options = parsed(["--port=tcp:80:interface=127.0.0.1", "--storage=:memory:"])
+        service = makeService(options, reactor=reactor)
+        service.privilegedStartService()
+        service.startService()
+        port, factory, _, interface = reactor.tcpServers[0]
+        self.assertEqual((port, interface), (80, "127.0.0.1"))
+
+        transport = StringTransport()
+        protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1024))
+        assert protocol is not None
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head, _, body = transport.value().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 404 "), head)
+        self.assertIn(b"application/problem+json", head)
+        self.assertIn(b'"code":"404 Not Found"', body.replace(b": ", b":"))
+        self.successResultOf(service.stopService())
+
+    def test_disk(self) -> None:
+        """A storage directory is opened with the settings' syncing."""
+        made = []
+
+        class Store:
+            def __init__(self, path: Path, *, reactor: object, sync: bool) -> None:
+                made.append((path, reactor, sync))
+
+        reactor = MemoryReactorClock()
+        self.patch(tap, "LMDBStore", Store)
+        makeService(parsed(["--storage=/images"]), reactor=reactor)
+        makeService(parsed(["--storage=/images", "--no-sync"]), reactor=reactor)
+        path = Path("/images")
+        self.assertEqual(made, [(path, reactor, True), (path, reactor, False)])
+
+    def test_own_reactor(self) -> None:
+        """As twistd makes the service, it runs on the process's reactor."""
+        made = []
+
+        class Service:
+            def __init__(self, *_: object, reactor: object, **__: object) -> None:
+                made.append(reactor)
+
+        from twisted.internet import reactor  # noqa: PLC0415 - what is tested
+
+        self.patch(tap, "ImageService", Service)
+        makeService(parsed(["--storage=:memory:"]))
+        self.assertEqual(made, [reactor])
+
+
+class PluginTests(SynchronousTestCase):
+    """What twistd finds."""
+
+    def test_one_plugin(self) -> None:
+        """There is one plugin named asciid, with these options and this service."""
+        (plugin,) = [
+            plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "asciid"
+        ]
+        self.assertIs(plugin.options, Options)
+        self.assertIs(plugin.makeService, makeService)
