@@ -1,5 +1,7 @@
 """The promises every store keeps."""
 
+# ruff: noqa: N805 - zope.interface shows methods as callers see them, without self
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,0 +1,136 @@
+"""
+Problem documents (RFC 9457), and the one table from errors to responses.
+
+Every error body has the members ``type``, ``title``, ``status`` and ``detail``
+of RFC 9457, and besides them ``code`` (such as ``"409 Conflict"``) and
+``message`` (the same as ``detail``).
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from attrs import field, frozen
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+
+from asciid import errors
+from asciid.api._refusals import (
+    ChunkTooLargeError,
+    ImageTooLargeError,
+    MalformedRequestError,
+    NotJSONError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "PROBLEM_JSON",
+    "Problem",
+    "problem_for",
+    "problem_for_status",
+]
+
+PROBLEM_JSON = b"application/problem+json"
+"""The media type of a problem document (RFC 9457, section 3)."""
+
+RETRY_AFTER = 1
+"""Seconds after which a client that met a full queue may try again."""
+
+
+@frozen
+class Problem:
+    """An error response: status, header fields and the problem's members."""
+
+    name: str
+    status: int
+    title: str
+    detail: str
+    headers: Mapping[bytes, bytes] = field(factory=dict)
+    members: Mapping[str, Any] = field(factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        """The problem document, as UTF-8 JSON."""
+        return msgspec.json.encode(
+            {
+                "type": f"/problems/{self.name}",
+                "title": self.title,
+                "status": self.status,
+                "detail": self.detail,
+                "code": f"{self.status} {HTTPStatus(self.status).phrase}",
+                "message": self.detail,
+                **self.members,
+            }
+        )
+
+
+_TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
+    MalformedRequestError: (400, "malformed-request", "Malformed request"),
+    errors.ChunkOutOfRangeError: (400, "chunk-out-of-range", "No such chunk"),
+    errors.ChunkSizeError: (400, "chunk-size-mismatch", "Wrong chunk size"),
+    NotFound: (404, "not-found", "Not found"),
+    errors.ImageNotFoundError: (404, "image-not-found", "Image not found"),
+    errors.ImageIncompleteError: (404, "image-incomplete", "Image incomplete"),
+    errors.ImageExistsError: (409, "image-exists", "Image exists"),
+    errors.ChunkExistsError: (409, "chunk-exists", "Chunk exists"),
+    ImageTooLargeError: (413, "image-too-large", "Image too large"),
+    ChunkTooLargeError: (413, "chunk-too-large", "Chunk too large"),
+    NotJSONError: (415, "not-json", "Not JSON"),
+    errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
+    errors.StoreBusyError: (503, "store-busy", "Too many writes"),
+    errors.StoreClosedError: (503, "stopping", "Service stopping"),
+    errors.StorageFailedError: (503, "storage-failed", "Storage failed"),
+    errors.StorageFullError: (507, "storage-full", "Storage full"),
+}
+"""Error -> status, name of the problem type, title."""
+
+_INTERNAL_ERROR = (500, "internal-error", "Internal error")
+
+
+def problem_for(error: BaseException | None) -> Problem:
+    """Return the problem that `error` is to a client."""
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        detail = f"The methods allowed here are {allowed}."
+        headers = {b"Allow": allowed.encode("ascii")}
+        return Problem("method-not-allowed", 405, "Method not allowed", detail, headers)
+    status, name, title = _TABLE.get(type(error), _INTERNAL_ERROR)
+    headers = {}
+    members: dict[str, Any] = {}
+    detail = str(error)
+    if isinstance(error, errors.ImageExistsError):
+        target = f"/image/{error.sha256}/chunks"
+        headers[b"Link"] = f'<{target}>; rel="status"'.encode("ascii")
+    elif isinstance(error, errors.ChunkExistsError):
+        members["identical"] = error.identical
+    elif isinstance(error, NotFound):
+        detail = "There is nothing at this path."
+    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers[b"Retry-After"] = b"%d" % RETRY_AFTER
+    elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        # What went wrong is for the log, not for the client.
+        detail = "The service failed to answer; the failure was logged."
+    return Problem(name, status, title, detail, headers, members)
+
+
+def problem_for_status(status: int, detail: str) -> bytes:
+    """
+    Return the body for an error met below the routes, in HTTP itself.
+
+    It says no more than the status does, which RFC 9457, section 4.2.1 calls
+    ``about:blank``; `detail` says what was wrong.
+    """
+    phrase = HTTPStatus(status).phrase
+    return msgspec.json.encode(
+        {
+            "type": "about:blank",
+            "title": phrase,
+            "status": status,
+            "detail": detail,
+            "code": f"{status} {phrase}",
+            "message": detail,
+        }
+    )

@@ -1,0 +1,319 @@
+"""
+One write transaction: what a batch of operations does to the storage file.
+
+Everything here runs in the writer's thread.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256 as sha256_of
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+
+from asciid.errors import (
+    ChunkExistsError,
+    HashMismatchError,
+    ImageExistsError,
+    ImageNotFoundError,
+)
+from asciid.model import ImageSpec
+from asciid.store._records import (
+    NEXT_UPLOAD_KEY,
+    SEAL_ID,
+    ImageRecord,
+    Seal,
+    UploadRecord,
+    chunk_key,
+    upload_key,
+    upload_number_of,
+)
+from asciid.store._rules import check_chunk, check_empty
+
+if TYPE_CHECKING:
+    import lmdb
+
+__all__ = ["Batch", "Completed", "Databases", "Unverified", "WriterMemory"]
+
+VERIFY_IN_TRANSACTION = 256 * 1024
+"""Images up to so many bytes are hashed inside the transaction ..."""
+
+VERIFY_IN_TRANSACTION_CHUNKS = 1_000
+"""... unless they are cut into more chunks than this."""
+
+DISCARD_STEP = 1_000
+"""How many chunks one operation deletes at the most."""
+
+REMEMBERED_UPLOADS = 10_000
+"""How many pending uploads the writer keeps in mind between transactions."""
+
+
+@frozen
+class Databases:
+    """Handles of the named databases."""
+
+    images: lmdb._Database
+    uploads: lmdb._Database
+    chunks: lmdb._Database
+    discarded: lmdb._Database
+
+
+@define
+class Upload:
+    """A pending upload, as this batch leaves it."""
+
+    spec: ImageSpec
+    number: int
+    missing: int
+    created: int
+
+
+@frozen
+class Completed:
+    """The chunk was the last one, and the image is complete."""
+
+    spec: ImageSpec
+    completed: int
+    content: bytes | None
+    """All bytes of the image, where they were at hand."""
+
+
+@frozen
+class Unverified:
+    """The chunk is the last one of an image too large to be hashed here."""
+
+    spec: ImageSpec
+    number: int
+
+
+@define
+class WriterMemory:
+    """
+    What the writer remembers from its last transaction to the next.
+
+    It is true as long as no other process has committed in between, which the
+    transaction's id tells.
+    """
+
+    transaction_id: int = -1
+    next_upload: int | None = None
+    uploads: dict[str, Upload] = field(factory=dict)
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self.transaction_id = -1
+        self.next_upload = None
+        self.uploads.clear()
+
+
+class Batch:
+    """
+    The operations on one write transaction.
+
+    An operation raises domain errors only before it has changed anything, or
+    when the change is meant to stay.  `now` is in milliseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        transaction: lmdb.Transaction[bytes],
+        databases: Databases,
+        memory: WriterMemory,
+        now: int,
+    ) -> None:
+        self._transaction = transaction
+        self._databases = databases
+        self._memory = memory
+        self._now = now
+        self._touched: dict[int, Upload] = {}
+        self._changed = False
+        self._numbered = False
+        if memory.transaction_id != transaction.id() - 1:
+            memory.forget()
+
+    def register(self, spec: ImageSpec) -> Completed | None:
+        """Do what `IImageStore.register` says."""
+        check_empty(spec)
+        digest = bytes.fromhex(spec.sha256)
+        number = self._next_number()
+        record = ImageRecord(number, spec.size, spec.chunk_size).pack()
+        if not self._put(self._databases.images, digest, record, overwrite=False):
+            raise ImageExistsError(spec.sha256)
+        self._memory.next_upload = number + 1
+        self._numbered = True
+        upload = Upload(spec, number, missing=spec.size, created=self._now)
+        if spec.size == 0:
+            return self._complete(upload, b"")
+        self._memory.uploads[spec.sha256] = upload
+        self._touched[number] = upload
+        return None
+
+    def add_chunk(
+        self, sha256: str, chunk_id: int, data: bytes
+    ) -> Completed | Unverified | None:
+        """
+        Do what `IImageStore.add_chunk` says.
+
+        `Unverified` means that nothing was stored: hash the image, this chunk
+        included, and call `finish`.
+        """
+        upload = self._find(sha256)
+        spec = upload.spec
+        check_chunk(spec, chunk_id, len(data))
+        if upload.missing == len(data) and (
+            spec.size > VERIFY_IN_TRANSACTION
+            or spec.chunks > VERIFY_IN_TRANSACTION_CHUNKS
+        ):
+            self._refuse_stored(upload, chunk_id, data)
+            return Unverified(spec, upload.number)
+        self._put_chunk(upload, chunk_id, data)
+        if upload.missing:
+            return None
+        content = data if spec.chunks == 1 else self._join(upload)
+        return self._verified(upload, sha256_of(content).hexdigest(), content)
+
+    def finish(
+        self, verified: Unverified, chunk_id: int, data: bytes, actual: str
+    ) -> Completed | Unverified | None:
+        """
+        Store the last chunk of an image whose bytes have the hash `actual`.
+
+        If the upload is no longer the one that was hashed, do as `add_chunk`.
+        """
+        upload = self._find(verified.spec.sha256)
+        if upload.number != verified.number:
+            return self.add_chunk(verified.spec.sha256, chunk_id, data)
+        self._put_chunk(upload, chunk_id, data)
+        return self._verified(upload, actual, None)
+
+    def delete_discarded(self) -> bool:
+        """Delete some chunks of discarded uploads; tell whether any are left."""
+        with self._transaction.cursor(self._databases.discarded) as cursor:
+            if not cursor.first():
+                return False
+            if self._delete_chunks(upload_number_of(cursor.key())):
+                cursor.delete()
+            self._changed = True
+            return cursor.first()
+
+    def flush(self) -> None:
+        """Write what was put off to the end of the batch; call before the commit."""
+        for number, upload in self._touched.items():
+            record = UploadRecord(
+                bytes.fromhex(upload.spec.sha256),
+                upload.missing,
+                upload.created,
+                self._now,
+            )
+            self._put(self._databases.uploads, upload_key(number), record.pack())
+        if self._numbered:
+            self._put(None, NEXT_UPLOAD_KEY, upload_key(self._next_number()))
+        # LMDB gives a transaction that changed nothing no id of its own: the
+        # next one, of whatever process, will have this one's.
+        transaction_id = self._transaction.id()
+        self._memory.transaction_id = transaction_id - (not self._changed)
+        if len(self._memory.uploads) > REMEMBERED_UPLOADS:
+            self._memory.uploads.clear()
+
+    def _next_number(self) -> int:
+        number = self._memory.next_upload
+        if number is None:
+            stored = self._transaction.get(NEXT_UPLOAD_KEY)
+            number = 0 if stored is None else upload_number_of(stored)
+            self._memory.next_upload = number
+        return number
+
+    def _find(self, sha256: str) -> Upload:
+        """Return the upload of a registered image; complete ones miss nothing."""
+        upload = self._memory.uploads.get(sha256)
+        if upload is not None:
+            return upload
+        stored = self._transaction.get(bytes.fromhex(sha256), db=self._databases.images)
+        if stored is None:
+            raise ImageNotFoundError(sha256)
+        image = ImageRecord.unpack(stored)
+        spec = ImageSpec(sha256, image.size, image.chunk_size)
+        pending = self._transaction.get(
+            upload_key(image.number), db=self._databases.uploads
+        )
+        if pending is None:
+            return Upload(spec, image.number, missing=0, created=0)
+        record = UploadRecord.unpack(pending)
+        upload = Upload(spec, image.number, record.missing, record.created)
+        self._memory.uploads[sha256] = upload
+        return upload
+
+    def _put(
+        self,
+        database: lmdb._Database | None,
+        key: bytes,
+        value: bytes,
+        *,
+        overwrite: bool = True,
+    ) -> bool:
+        stored = self._transaction.put(key, value, overwrite=overwrite, db=database)
+        self._changed = self._changed or stored
+        return stored
+
+    def _put_chunk(self, upload: Upload, chunk_id: int, data: bytes) -> None:
+        key = chunk_key(upload.number, chunk_id)
+        if not self._put(self._databases.chunks, key, data, overwrite=False):
+            self._refuse_stored(upload, chunk_id, data)
+        upload.missing -= len(data)
+        self._touched[upload.number] = upload
+
+    def _refuse_stored(self, upload: Upload, chunk_id: int, data: bytes) -> None:
+        stored = self._transaction.get(
+            chunk_key(upload.number, chunk_id), db=self._databases.chunks
+        )
+        if stored is not None:
+            raise ChunkExistsError(
+                upload.spec.sha256, chunk_id, identical=stored == data
+            )
+
+    def _join(self, upload: Upload) -> bytes:
+        """Return the bytes of an upload that misses nothing."""
+        with self._transaction.cursor(self._databases.chunks) as cursor:
+            cursor.set_range(chunk_key(upload.number, 0))
+            values = cursor.iternext(keys=False, values=True)
+            return b"".join(islice(values, upload.spec.chunks))
+
+    def _verified(
+        self, upload: Upload, actual: str, content: bytes | None
+    ) -> Completed:
+        if actual == upload.spec.sha256:
+            return self._complete(upload, content)
+        self._discard(upload)
+        raise HashMismatchError(upload.spec.sha256, actual)
+
+    def _complete(self, upload: Upload, content: bytes | None) -> Completed:
+        seal = Seal(upload.created, self._now)
+        key = chunk_key(upload.number, SEAL_ID)
+        self._put(self._databases.chunks, key, seal.pack())
+        self._no_longer_pending(upload)
+        return Completed(upload.spec, self._now, content)
+
+    def _discard(self, upload: Upload) -> None:
+        digest = bytes.fromhex(upload.spec.sha256)
+        self._transaction.delete(digest, db=self._databases.images)
+        self._no_longer_pending(upload)
+        if not self._delete_chunks(upload.number):
+            self._put(self._databases.discarded, upload_key(upload.number), b"")
+
+    def _no_longer_pending(self, upload: Upload) -> None:
+        self._memory.uploads.pop(upload.spec.sha256, None)
+        self._touched.pop(upload.number, None)
+        self._transaction.delete(upload_key(upload.number), db=self._databases.uploads)
+
+    def _delete_chunks(self, number: int) -> bool:
+        """Delete a bounded number of an upload's chunks; tell whether all are gone."""
+        prefix = upload_key(number)
+        with self._transaction.cursor(self._databases.chunks) as cursor:
+            found = cursor.set_range(prefix)
+            for _ in range(DISCARD_STEP):
+                if not found or cursor.key()[: len(prefix)] != prefix:
+                    return True
+                cursor.delete()
+                found = bool(cursor.key())
+            return False

@@ -1,0 +1,209 @@
+"""
+The LMDB environment: opening it, running transactions on it, growing its map.
+
+`Environment.open`, `remap` and `close` must not run beside anything else on
+the same object; the methods that run transactions may run in any thread, one
+`execute` at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+import lmdb
+from attrs import define, field, frozen
+
+from asciid.errors import AsciidError, StoreVersionError
+from asciid.store._batch import Batch, Databases, WriterMemory
+from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+__all__ = ["Environment", "EnvironmentClosedError", "Snapshot"]
+
+ResultT = TypeVar("ResultT")
+
+_MAX_READERS = 512
+"""Reads at the same time, over all processes; a slot takes 64 bytes."""
+
+
+class EnvironmentClosedError(lmdb.Error):
+    """The environment is closed, because it could not be opened again."""
+
+
+@frozen
+class Snapshot:
+    """A read-only transaction and the databases to read."""
+
+    transaction: lmdb.Transaction[memoryview]
+    databases: Databases
+
+
+@define(eq=False)
+class Environment:
+    """The LMDB environment in the directory `path`."""
+
+    path: Path
+    sync: bool
+    clock: Callable[[], float]
+    map_size: int
+    """Bytes of address space to begin with; what is on disk may need more."""
+    _open: lmdb.Environment | None = field(init=False, default=None)
+    _databases: Databases = field(init=False)
+    _memory: WriterMemory = field(init=False, factory=WriterMemory)
+
+    def open(self) -> None:
+        """
+        Open the environment, creating the directory and the file if need be.
+
+        Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
+        """
+        created = not self.path.exists()
+        self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            env = lmdb.open(
+                os.fspath(self.path),
+                map_size=self.map_size,
+                max_dbs=4,
+                max_readers=_MAX_READERS,
+                mode=0o640,
+                sync=self.sync,
+                metasync=self.sync,
+            )
+        except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+            message = (
+                f"{self.path} does not hold asciid images ({error}): move it away "
+                "or name another storage directory"
+            )
+            raise StoreVersionError(message) from error
+        try:
+            env.reader_check()
+            self._check_version(env)
+            self._databases = Databases(
+                images=env.open_db(b"images"),
+                uploads=env.open_db(b"uploads"),
+                chunks=env.open_db(b"chunks"),
+                discarded=env.open_db(b"discarded"),
+            )
+            if self.sync:
+                # A new file survives a power cut once its directory is synced.
+                _sync_directory(self.path)
+                if created:
+                    _sync_directory(self.path.parent)
+        except BaseException:
+            env.close()
+            raise
+        self._memory.forget()
+        self._open = env
+
+    def close(self) -> None:
+        """Close the environment, if it is open."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @property
+    def _env(self) -> lmdb.Environment:
+        if self._open is None:
+            message = "the storage is closed"
+            raise EnvironmentClosedError(message)
+        return self._open
+
+    def execute(
+        self, operations: Sequence[Callable[[Batch], object]]
+    ) -> Sequence[object]:
+        """
+        Run operations in one transaction, commit, and return their outcomes.
+
+        An outcome is a result or the exception of that operation alone.  An
+        operation that raises anything but a domain error or an LMDB one is
+        taken out, and the others are run again without it.
+
+        Errors: `lmdb.Error`; nothing was committed then.
+        """
+        outcomes: list[object] = [None] * len(operations)
+        todo = list(enumerate(operations))
+        while True:
+            broken = self._attempt(todo, outcomes)
+            if broken is None:
+                return outcomes
+            todo = [entry for entry in todo if entry[0] != broken]
+
+    def read(self, query: Callable[[Snapshot], ResultT]) -> ResultT:
+        """
+        Answer `query` from the state last committed.
+
+        Values are given as buffers that are valid only during the call.
+
+        Errors: those of `query`, `lmdb.Error`.
+        """
+        with self._env.begin(buffers=True) as transaction:
+            return query(Snapshot(transaction, self._databases))
+
+    def remap(self, *, grow: bool) -> None:
+        """
+        Double the map, or follow another process that has grown it.
+
+        No transaction may be open in this process.
+        """
+        self._memory.forget()
+        size = self._env.info()["map_size"] * 2 if grow else 0
+        self._env.set_mapsize(size)
+        self.map_size = self._env.info()["map_size"]
+
+    def _attempt(
+        self,
+        todo: Sequence[tuple[int, Callable[[Batch], object]]],
+        outcomes: list[object],
+    ) -> int | None:
+        """Run and commit; return the index of an operation that broke, if any."""
+        try:
+            with self._env.begin(write=True) as transaction:
+                batch = Batch(
+                    transaction,
+                    self._databases,
+                    self._memory,
+                    int(self.clock() * 1000),
+                )
+                for index, operation in todo:
+                    try:
+                        outcomes[index] = operation(batch)
+                    except AsciidError as error:
+                        outcomes[index] = error
+                    except lmdb.Error:
+                        raise
+                    except Exception as error:  # noqa: BLE001 - its outcome
+                        outcomes[index] = error
+                        transaction.abort()
+                        self._memory.forget()
+                        return index
+                batch.flush()
+        except BaseException:
+            self._memory.forget()
+            raise
+        return None
+
+    def _check_version(self, env: lmdb.Environment) -> None:
+        with env.begin(write=True) as transaction:
+            found = transaction.get(FORMAT_KEY)
+            if found is None and transaction.stat()["entries"] == 0:
+                transaction.put(FORMAT_KEY, FORMAT_VERSION)
+            elif found != FORMAT_VERSION:
+                known = "none" if found is None else found.decode("ascii", "replace")
+                message = (
+                    f"{self.path} has the storage format {known}, and this release "
+                    f"of asciid reads format {FORMAT_VERSION.decode()}: use the "
+                    "release that wrote it, or name another storage directory"
+                )
+                raise StoreVersionError(message)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

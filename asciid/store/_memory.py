@@ -1,0 +1,174 @@
+"""The store without a disk."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256 as sha256_of
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from zope.interface import implementer
+
+from asciid.errors import (
+    ChunkExistsError,
+    HashMismatchError,
+    ImageExistsError,
+    ImageIncompleteError,
+    ImageNotFoundError,
+    StoreClosedError,
+)
+from asciid.model import ImageSpec, ImageState, UploadStatus
+from asciid.store._interface import IImageReader, IImageStore
+from asciid.store._rules import check_chunk, check_empty, missing_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MemoryStore"]
+
+ResultT = TypeVar("ResultT")
+
+
+@define
+class _Image:
+    """A registered image; `completed` is None while chunks are missing."""
+
+    spec: ImageSpec
+    created: float
+    chunks: dict[int, bytes] = field(factory=dict)
+    missing: int = 0
+    content: bytes = b""
+    completed: float | None = None
+
+
+@implementer(IImageReader)
+@frozen(eq=False)
+class _Reader:
+    """A complete image."""
+
+    spec: ImageSpec
+    completed: float
+    content: bytes
+
+    def read(self, start: int, end: int) -> Deferred[bytes]:
+        """See `IImageReader.read`."""
+        return succeed(self.content[start:end])
+
+
+@implementer(IImageStore)
+class MemoryStore:
+    """
+    Images in memory, for tests and for ``--storage :memory:``.
+
+    Everything is gone when the process ends.  `clock` tells the time in
+    seconds since the epoch.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._images: dict[str, _Image] = {}
+        self._stopped = False
+
+    def start(self) -> Deferred[None]:
+        """See `IImageStore.start`."""
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """See `IImageStore.stop`."""
+        self._stopped = True
+        return succeed(None)
+
+    def count(self) -> Deferred[int]:
+        """See `IImageStore.count`."""
+        return self._answer(lambda: len(self._images))
+
+    def register(self, spec: ImageSpec) -> Deferred[None]:
+        """See `IImageStore.register`."""
+        return self._answer(lambda: self._register(spec))
+
+    def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+        """See `IImageStore.add_chunk`."""
+        return self._answer(lambda: self._add_chunk(sha256, chunk_id, data))
+
+    def status(self, sha256: str) -> Deferred[UploadStatus]:
+        """See `IImageStore.status`."""
+        return self._answer(lambda: self._status(sha256))
+
+    def open(self, sha256: str) -> Deferred[IImageReader]:
+        """See `IImageStore.open`."""
+        return self._answer(lambda: self._open(sha256))
+
+    def _answer(self, method: Callable[[], ResultT]) -> Deferred[ResultT]:
+        def unless_stopped() -> ResultT:
+            if self._stopped:
+                raise StoreClosedError
+            return method()
+
+        return maybeDeferred(unless_stopped)
+
+    def _find(self, sha256: str) -> _Image:
+        image = self._images.get(sha256)
+        if image is None:
+            raise ImageNotFoundError(sha256)
+        return image
+
+    def _register(self, spec: ImageSpec) -> None:
+        check_empty(spec)
+        if spec.sha256 in self._images:
+            raise ImageExistsError(spec.sha256)
+        now = self._clock()
+        self._images[spec.sha256] = _Image(
+            spec, now, missing=spec.size, completed=None if spec.size else now
+        )
+
+    def _add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> bool:
+        image = self._find(sha256)
+        spec = image.spec
+        check_chunk(spec, chunk_id, len(data))
+        if image.completed is not None:
+            start = chunk_id * spec.chunk_size
+            stored: bytes | None = image.content[start : start + len(data)]
+        else:
+            stored = image.chunks.get(chunk_id)
+        if stored is not None:
+            raise ChunkExistsError(sha256, chunk_id, identical=stored == data)
+        image.chunks[chunk_id] = data
+        image.missing -= len(data)
+        if image.missing:
+            return False
+        content = b"".join(image.chunks[i] for i in range(spec.chunks))
+        actual = sha256_of(content).hexdigest()
+        if actual != sha256:
+            del self._images[sha256]
+            raise HashMismatchError(sha256, actual)
+        image.chunks.clear()
+        image.content = content
+        image.completed = self._clock()
+        return True
+
+    def _status(self, sha256: str) -> UploadStatus:
+        image = self._find(sha256)
+        if image.completed is not None:
+            return UploadStatus(
+                image.spec,
+                ImageState.COMPLETE,
+                received=image.spec.size,
+                created=image.created,
+                completed=image.completed,
+            )
+        missing, cut = missing_ranges(sorted(image.chunks), image.spec.chunks)
+        return UploadStatus(
+            image.spec,
+            ImageState.PENDING,
+            received=image.spec.size - image.missing,
+            created=image.created,
+            missing=missing,
+            missing_cut=cut,
+        )
+
+    def _open(self, sha256: str) -> IImageReader:
+        image = self._find(sha256)
+        if image.completed is None:
+            raise ImageIncompleteError(sha256)
+        return _Reader(image.spec, image.completed, image.content)

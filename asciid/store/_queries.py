@@ -1,0 +1,180 @@
+"""
+Questions to one snapshot of the storage file.
+
+Everything here runs in a thread of the read pool.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256 as sha256_of
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from asciid.errors import ImageIncompleteError, ImageNotFoundError
+from asciid.model import ImageSpec, ImageState, UploadStatus
+from asciid.store._records import (
+    SEAL_ID,
+    ImageRecord,
+    Seal,
+    UploadRecord,
+    chunk_id_of,
+    chunk_key,
+    upload_key,
+)
+from asciid.store._rules import missing_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asciid.store._batch import Unverified
+    from asciid.store._environment import Snapshot
+
+__all__ = [
+    "Found",
+    "count",
+    "find_complete",
+    "hash_with",
+    "read_range",
+    "read_status",
+]
+
+
+@frozen
+class Found:
+    """A complete image: what it is, where it is, and its bytes if it is small."""
+
+    spec: ImageSpec
+    number: int
+    completed: float
+    content: bytes | None
+
+
+def count(snapshot: Snapshot) -> int:
+    """Return how many images are registered."""
+    return snapshot.transaction.stat(snapshot.databases.images)["entries"]
+
+
+def find_complete(snapshot: Snapshot, sha256: str, inline: int) -> Found:
+    """
+    Find a complete image; take its bytes along if they are at most `inline`.
+
+    Errors: `ImageNotFoundError`, `ImageIncompleteError`.
+    """
+    spec, number = _find(snapshot, sha256)
+    seal = _seal(snapshot, number)
+    if seal is None:
+        raise ImageIncompleteError(sha256)
+    content = None
+    if spec.size <= inline:
+        content = read_range(snapshot, spec, number, 0, spec.size)
+    return Found(spec, number, seal.completed / 1000, content)
+
+
+def read_range(
+    snapshot: Snapshot, spec: ImageSpec, number: int, start: int, end: int
+) -> bytes:
+    """
+    Return the bytes ``[start, end)`` of a complete image.
+
+    Errors: `ImageNotFoundError` if it is no longer there.
+    """
+    ids = spec.chunks_between(start, end)
+    if not ids:
+        return b""
+    pieces: list[memoryview] = []
+    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
+        if not cursor.set_key(chunk_key(number, ids[0])):
+            raise ImageNotFoundError(spec.sha256)
+        values = cursor.iternext(keys=False, values=True)
+        pieces.extend(islice(values, len(ids)))
+        first = ids[0] * spec.chunk_size
+        if len(pieces) > 1:
+            pieces[0] = pieces[0][start - first :]
+            last = ids[-1] * spec.chunk_size
+            pieces[-1] = pieces[-1][: end - last]
+            return b"".join(pieces)
+        return bytes(pieces[0][start - first : end - first])
+
+
+def read_status(snapshot: Snapshot, sha256: str) -> UploadStatus:
+    """
+    Tell what is stored of an image.
+
+    Errors: `ImageNotFoundError`.
+    """
+    spec, number = _find(snapshot, sha256)
+    seal = _seal(snapshot, number)
+    if seal is not None:
+        return UploadStatus(
+            spec,
+            ImageState.COMPLETE,
+            received=spec.size,
+            created=seal.created / 1000,
+            completed=seal.completed / 1000,
+        )
+    stored = snapshot.transaction.get(upload_key(number), db=snapshot.databases.uploads)
+    if stored is None:
+        # Registered, neither pending nor sealed: no transaction leaves that.
+        raise ImageNotFoundError(sha256)
+    upload = UploadRecord.unpack(stored)
+    missing, cut = missing_ranges(_chunk_ids(snapshot, number), spec.chunks)
+    return UploadStatus(
+        spec,
+        ImageState.PENDING,
+        received=spec.size - upload.missing,
+        created=upload.created / 1000,
+        missing=missing,
+        missing_cut=cut,
+    )
+
+
+def hash_with(
+    snapshot: Snapshot, upload: Unverified, chunk_id: int, data: bytes
+) -> str:
+    """
+    Return the SHA-256 of an upload's chunks with `data` in place of a missing one.
+
+    That is the only chunk missing, or the upload is gone and the answer is of
+    no use; `Batch.finish` finds out which.
+    """
+    digest = sha256_of()
+    spec, number = upload.spec, upload.number
+    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
+        cursor.set_range(chunk_key(number, 0))
+        for piece in islice(cursor.iternext(keys=False, values=True), chunk_id):
+            digest.update(piece)
+        digest.update(data)
+        cursor.set_range(chunk_key(number, chunk_id))
+        after = spec.chunks - chunk_id - 1
+        for piece in islice(cursor.iternext(keys=False, values=True), after):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _find(snapshot: Snapshot, sha256: str) -> tuple[ImageSpec, int]:
+    stored = snapshot.transaction.get(
+        bytes.fromhex(sha256), db=snapshot.databases.images
+    )
+    if stored is None:
+        raise ImageNotFoundError(sha256)
+    record = ImageRecord.unpack(stored)
+    return ImageSpec(sha256, record.size, record.chunk_size), record.number
+
+
+def _seal(snapshot: Snapshot, number: int) -> Seal | None:
+    stored = snapshot.transaction.get(
+        chunk_key(number, SEAL_ID), db=snapshot.databases.chunks
+    )
+    return None if stored is None else Seal.unpack(stored)
+
+
+def _chunk_ids(snapshot: Snapshot, number: int) -> Iterator[int]:
+    prefix = upload_key(number)
+    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
+        if cursor.set_range(prefix):
+            for key in cursor.iternext(keys=True, values=False):
+                if bytes(key[:8]) != prefix:
+                    return
+                yield chunk_id_of(key)

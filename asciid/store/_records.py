@@ -1,0 +1,126 @@
+"""
+The format of the storage file, version 1.
+
+An LMDB environment with four named databases; numbers are big-endian, so that
+keys sort by number, and times are milliseconds since the epoch:
+
+``images``
+    SHA-256 (32 bytes) -> upload number, size, chunk size.  Written once, at
+    registration, and never changed: keys are random, so every write here is a
+    page of its own.
+``uploads``
+    upload number -> SHA-256, bytes still missing, time of registration, time of
+    the last change.  Only what is pending.
+``chunks``
+    upload number, chunk id -> the chunk's bytes; and, once the image is
+    complete, upload number, `SEAL_ID` -> times of registration and completion.
+    The upload number only grows, so concurrent uploads write neighbouring
+    pages, and an image is one cursor walk.
+``discarded``
+    upload number -> nothing.  Uploads whose chunks are still to be deleted.
+
+The unnamed database holds the format version and the next upload number.  An
+image is complete if it has its seal.  Each record begins with a version byte.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+__all__ = [
+    "FORMAT_KEY",
+    "FORMAT_VERSION",
+    "NEXT_UPLOAD_KEY",
+    "SEAL_ID",
+    "ImageRecord",
+    "Seal",
+    "UploadRecord",
+    "chunk_id_of",
+    "chunk_key",
+    "upload_key",
+    "upload_number_of",
+]
+
+FORMAT_KEY = b"asciid-format"
+FORMAT_VERSION = b"1"
+NEXT_UPLOAD_KEY = b"asciid-next-upload"
+
+SEAL_ID = 2**32 - 1
+"""The chunk id that no chunk has: it sorts behind all of an upload's chunks."""
+
+_RECORD_VERSION = 1
+_CHUNK_KEY = struct.Struct(">QI")
+_UPLOAD_KEY = struct.Struct(">Q")
+_IMAGE = struct.Struct(">BQQQ")
+_UPLOAD = struct.Struct(">B32sQQQ")
+_SEAL = struct.Struct(">BQQ")
+
+chunk_key = _CHUNK_KEY.pack
+"""Make the key of a chunk from an upload number and a chunk id."""
+
+upload_key = _UPLOAD_KEY.pack
+"""Make the key of an upload from its number."""
+
+
+def chunk_id_of(key: bytes | memoryview) -> int:
+    """Return the chunk id in a key that `chunk_key` made."""
+    chunk_id: int = _CHUNK_KEY.unpack(key)[1]
+    return chunk_id
+
+
+def upload_number_of(key: bytes | memoryview) -> int:
+    """Return the number in a key that `upload_key` made."""
+    number: int = _UPLOAD_KEY.unpack(key)[0]
+    return number
+
+
+class ImageRecord(NamedTuple):
+    """What ``images`` holds of an image."""
+
+    number: int
+    size: int
+    chunk_size: int
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return _IMAGE.pack(_RECORD_VERSION, *self)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> ImageRecord:
+        """Read what `pack` wrote."""
+        return cls._make(_IMAGE.unpack(data)[1:])
+
+
+class UploadRecord(NamedTuple):
+    """What ``uploads`` holds of a pending upload; times in milliseconds."""
+
+    digest: bytes
+    missing: int
+    created: int
+    changed: int
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return _UPLOAD.pack(_RECORD_VERSION, *self)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> UploadRecord:
+        """Read what `pack` wrote."""
+        return cls._make(_UPLOAD.unpack(data)[1:])
+
+
+class Seal(NamedTuple):
+    """What says that an image is complete; times in milliseconds."""
+
+    created: int
+    completed: int
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return _SEAL.pack(_RECORD_VERSION, *self)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Seal:
+        """Read what `pack` wrote."""
+        return cls._make(_SEAL.unpack(data)[1:])

@@ -1,0 +1,267 @@
+"""
+The only code that touches threads: a batching writer and a pool for reads.
+
+The price of a durable write is the sync, not the bytes.  So while one batch is
+on its way to the disk, the reactor collects the next; whatever has come in by
+the time the thread is free shares one transaction and one sync.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from attrs import define
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from asciid.errors import StoreBusyError, StoreClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.interfaces import IDelayedCall
+    from twisted.python.threadpool import ThreadPool
+
+__all__ = ["FileWriter", "IWriterReactor", "ReadPool"]
+
+TransactionT = TypeVar("TransactionT")
+ResultT = TypeVar("ResultT")
+
+
+class IWriterReactor(Protocol):
+    """What is asked of the reactor: a delayed call and a way back from a thread."""
+
+    def callLater(
+        self, delay: float, call: Callable[..., object], *args: object
+    ) -> IDelayedCall: ...
+
+    def callFromThread(self, call: Callable[..., object], *args: object) -> None: ...
+
+
+@define(eq=False)
+class _Entry(Generic[TransactionT]):
+    """An accepted operation and who waits for it."""
+
+    operation: Callable[[TransactionT], object]
+    size: int
+    done: Deferred[Any]
+
+
+class FileWriter(Generic[TransactionT]):
+    """
+    Runs operations on a storage file in batches, one batch at a time.
+
+    `execute` is called in a thread of `pool` with the operations of a batch.
+    It runs them in one transaction, commits, and returns as many outcomes: an
+    exception is the failure of that operation alone, anything else its result.
+    If it raises, nothing was committed; `recover` is then called on the reactor
+    with what was raised and answers, by a Deferred, the exception that the
+    whole batch fails with, or None to have the same batch run again.
+
+    At most `max_operations` operations holding `max_bytes` bytes wait at a
+    time.  A batch costs one hand-over to the thread and one wake-up of the
+    reactor, however many operations are in it.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a collaborator or a bound of its own
+        self,
+        execute: Callable[[Sequence[Callable[[TransactionT], object]]], Sequence[Any]],
+        recover: Callable[[Exception], Deferred[Exception | None]],
+        *,
+        reactor: IWriterReactor,
+        pool: ThreadPool,
+        max_operations: int = 16_384,
+        max_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._execute = execute
+        self._recover = recover
+        self._reactor = reactor
+        self._pool = pool
+        self._max_operations = max_operations
+        self._max_bytes = max_bytes
+        self._waiting: list[_Entry[TransactionT]] = []
+        self._bytes = 0
+        self._scheduled = False
+        self._busy = False
+        self._stopped: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Start the thread pool."""
+        self._pool.start()
+
+    def submit(
+        self, operation: Callable[[TransactionT], ResultT], size: int = 0
+    ) -> Deferred[ResultT]:
+        """
+        Queue `operation`, which holds `size` bytes of memory while it waits.
+
+        The Deferred fires with the operation's result once the batch that
+        holds it is committed.  Cancelling it does not take the operation back.
+        An operation may run more than once, each time on a new transaction of
+        which nothing earlier was committed.
+
+        Errors: `StoreBusyError` past a bound, `StoreClosedError` after `stop`.
+        """
+        if self._stopped is not None:
+            return fail(StoreClosedError())
+        if (
+            len(self._waiting) >= self._max_operations
+            or self._bytes + size > self._max_bytes
+        ):
+            return fail(StoreBusyError())
+        done: Deferred[ResultT] = Deferred()
+        self._waiting.append(_Entry(operation, size, done))
+        self._bytes += size
+        if not self._busy and not self._scheduled:
+            # Not at once: what else arrives in this turn of the reactor shares
+            # the batch.
+            self._scheduled = True
+            self._reactor.callLater(0, self._begin)
+        return done
+
+    def stop(self) -> Deferred[None]:
+        """Accept nothing more; answer once everything accepted was carried out."""
+        if self._stopped is None:
+            self._stopped = Deferred()
+            if not self._busy and not self._scheduled:
+                self._finish_stop()
+        return self._stopped
+
+    def _begin(self) -> None:
+        self._scheduled = False
+        self._hand_over(self._waiting)
+        self._waiting = []
+        self._bytes = 0
+
+    def _hand_over(self, batch: list[_Entry[TransactionT]]) -> None:
+        self._busy = True
+        self._pool.callInThread(self._run, batch)
+
+    def _run(self, batch: list[_Entry[TransactionT]]) -> None:
+        """Carry out a batch, in the thread."""
+        try:
+            outcomes = self._execute([entry.operation for entry in batch])
+        except Exception as error:  # noqa: BLE001 - the reactor must always hear
+            self._reactor.callFromThread(self._failed, batch, error)
+        else:
+            self._reactor.callFromThread(self._committed, batch, outcomes)
+
+    def _committed(
+        self, batch: list[_Entry[TransactionT]], outcomes: Sequence[Any]
+    ) -> None:
+        # The thread gets its next batch first, so that the disk works while
+        # the reactor answers.
+        self._next()
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                entry.done.errback(Failure(outcome))
+            else:
+                entry.done.callback(outcome)
+
+    def _failed(self, batch: list[_Entry[TransactionT]], error: Exception) -> None:
+        def decided(failure: Exception | None) -> None:
+            if failure is None:
+                self._hand_over(batch)
+            else:
+                self._committed(batch, [failure] * len(batch))
+
+        self._recover(error).addCallback(decided)
+
+    def _next(self) -> None:
+        self._busy = False
+        if self._waiting:
+            self._begin()
+        elif self._stopped is not None:
+            self._finish_stop()
+
+    def _finish_stop(self) -> None:
+        self._pool.stop()
+        if self._stopped is not None:
+            # After the Deferreds of the last batch, which fire in this turn.
+            self._reactor.callLater(0, self._stopped.callback, None)
+
+
+class ReadPool:
+    """
+    Runs reads in a thread pool, and can wait until none is under way.
+
+    At most `max_waiting` reads are under way or queued at a time.
+    """
+
+    def __init__(
+        self, *, reactor: IWriterReactor, pool: ThreadPool, max_waiting: int = 16_384
+    ) -> None:
+        self._reactor = reactor
+        self._pool = pool
+        self._max_waiting = max_waiting
+        self._active = 0
+        self._held: list[Callable[[], None]] | None = None
+        self._quiet: list[Deferred[None]] = []
+        self._closed = False
+
+    def start(self) -> None:
+        """Start the thread pool."""
+        self._pool.start()
+
+    def run(self, read: Callable[[], ResultT]) -> Deferred[ResultT]:
+        """
+        Call `read` in a thread and answer what it returns or raises.
+
+        Errors: `StoreBusyError` past the bound, `StoreClosedError` after `stop`.
+        """
+        if self._closed:
+            return fail(StoreClosedError())
+        if self._active + len(self._held or ()) >= self._max_waiting:
+            return fail(StoreBusyError())
+        done: Deferred[ResultT] = Deferred()
+
+        def begin() -> None:
+            self._active += 1
+            self._pool.callInThread(self._run, read, done)
+
+        if self._held is None:
+            begin()
+        else:
+            self._held.append(begin)
+        return done
+
+    def hold(self) -> Deferred[None]:
+        """Let no new read begin; answer once none is under way."""
+        if self._held is None:
+            self._held = []
+        quiet: Deferred[None] = Deferred()
+        self._quiet.append(quiet)
+        self._tell_quiet()
+        return quiet
+
+    def release(self) -> None:
+        """Let the reads that `hold` kept back begin."""
+        held, self._held = self._held or [], None
+        for begin in held:
+            begin()
+
+    def stop(self) -> Deferred[None]:
+        """Accept nothing more; answer once every read is finished."""
+        self._closed = True
+        self.release()
+        return self.hold().addCallback(lambda _: self._pool.stop())
+
+    def _run(self, read: Callable[[], ResultT], done: Deferred[ResultT]) -> None:
+        """Carry out a read, in a thread."""
+        try:
+            result = read()
+        except Exception as error:  # noqa: BLE001 - handed to who asked
+            self._reactor.callFromThread(self._ended, done.errback, error)
+        else:
+            self._reactor.callFromThread(self._ended, done.callback, result)
+
+    def _ended(self, tell: Callable[[Any], None], outcome: object) -> None:
+        self._active -= 1
+        self._tell_quiet()
+        tell(outcome)
+
+    def _tell_quiet(self) -> None:
+        if self._active == 0:
+            quiet, self._quiet = self._quiet, []
+            for waiting in quiet:
+                waiting.callback(None)
