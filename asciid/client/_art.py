@@ -20,6 +20,9 @@ _FONTS_PER_GALLERY = 48  # loading one takes milliseconds: all 500 would take se
 _ATTEMPTS = 1000
 _CONSONANTS = "bcdfghjklmnprstvwz"
 _VOWELS = "aeiou"
+_CODAS = ("", "l", "m", "n", "r", "s", "t")
+# (18 * 5 * 7) ** 3 words: two random runs against one storage do not meet.
+_SYLLABLES = 3
 
 
 class NoFigletError(Exception):
@@ -83,10 +86,10 @@ class Gallery:
         raise ArtError(message)
 
     def _word(self) -> str:
-        syllables = self._rng.randint(2, 4)
+        choice = self._rng.choice
         return "".join(
-            self._rng.choice(_CONSONANTS) + self._rng.choice(_VOWELS)
-            for _ in range(syllables)
+            choice(_CONSONANTS) + choice(_VOWELS) + choice(_CODAS)
+            for _ in range(_SYLLABLES)
         )
 
     def _render(self, word: str, font: str) -> bytes:

@@ -41,14 +41,13 @@ def run(
             nonlocal code, failure
             if stopping:
                 return
-            reactor.removeSystemEventTrigger(trigger)
             if isinstance(result, int):
                 code = result
             else:
                 failure = result
             reactor.stop()
 
-        trigger = reactor.addSystemEventTrigger("before", "shutdown", stopped_early)
+        reactor.addSystemEventTrigger("before", "shutdown", stopped_early)
         running = Deferred.fromCoroutine(main())
         running.addBoth(ended)
 

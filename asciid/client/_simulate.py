@@ -64,11 +64,9 @@ async def _in_parallel(
     try:
         await gatherResults(running, consumeErrors=True)
     except FirstError as first:
-        # The traceback of the gathering says nothing more.
-        first.subFailure.raiseException()
-    finally:
         for one in running:
             one.cancel()
+        first.subFailure.raiseException()
 
 
 class Simulation:

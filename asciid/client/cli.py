@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["asciid", "main"]
 
 
-@click.group(context_settings={"show_default": True})
+@click.group(context_settings={"show_default": True}, no_args_is_help=False)
 @click.version_option(__version__, prog_name="asciid")
 def asciid() -> None:
     """Share ASCII art through an asciid server."""

@@ -1,0 +1,67 @@
+"""A reactor and agents for tests of what drives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.testing import MemoryReactorClock
+from twisted.web.client import ResponseNeverReceived
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+__all__ = ["FailingAgent", "FakeReactor", "StuckAgent"]
+
+
+class FakeReactor(MemoryReactorClock):
+    """A reactor that fires the triggers of its shutdown, and counts the stops."""
+
+    stops = 0
+
+    def stop(self) -> None:
+        """Shut down, as SIGINT or a program asks for."""
+        self.stops += 1
+        for trigger, args, kwargs in self.triggers["before"]["shutdown"]:
+            trigger(*args, **kwargs)
+
+
+@implementer(IAgent)
+class StuckAgent:
+    """An agent whose requests stay unanswered; it counts them."""
+
+    def __init__(self) -> None:
+        self.requests: list[Deferred[Any]] = []
+        self.uris: list[bytes] = []
+        self.cancelled = 0
+
+    def request(
+        self,
+        _method: bytes,
+        uri: bytes,
+        *_: object,
+    ) -> Deferred[Any]:
+        """Never answer; fail like the real thing when cancelled."""
+
+        def cancel(request: Deferred[Any]) -> None:
+            self.cancelled += 1
+            cancelled = Deferred[None]()
+            cancelled.cancel()
+            cancelled.addErrback(
+                lambda failure: request.errback(ResponseNeverReceived([failure]))
+            )
+
+        self.uris.append(uri)
+        self.requests.append(Deferred(cancel))
+        return self.requests[-1]
+
+
+@implementer(IAgent)
+class FailingAgent:
+    """An agent whose requests fail at once."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def request(self, *_: object) -> Deferred[Any]:
+        """Fail."""
+        return fail(self.error)

@@ -1,0 +1,87 @@
+"""Tests of the art that simulations upload."""
+
+from __future__ import annotations
+
+import random
+import sys
+from hashlib import sha256
+
+import pyfiglet
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.client._art import MAX_ART_SIZE, ArtError, Gallery, NoFigletError
+
+
+class GalleryTests(SynchronousTestCase):
+    """What a gallery draws."""
+
+    def test_pieces(self) -> None:
+        """Pieces are distinct ASCII of a limited size, with their own hash."""
+        gallery = Gallery(random.Random(1))
+        pieces = [gallery.draw() for _ in range(200)]
+        self.assertEqual(len({piece.sha256 for piece in pieces}), 200)
+        for piece in pieces:
+            self.assertTrue(piece.data.isascii())
+            self.assertTrue(piece.data.strip())
+            self.assertLessEqual(len(piece.data), MAX_ART_SIZE)
+            self.assertEqual(piece.sha256, sha256(piece.data).hexdigest())
+
+    def test_seed(self) -> None:
+        """The same seed draws the same pieces, another seed others."""
+
+        def draw(seed: int) -> list[bytes]:
+            gallery = Gallery(random.Random(seed))
+            return [gallery.draw().data for _ in range(10)]
+
+        self.assertEqual(draw(5), draw(5))
+        self.assertNotEqual(draw(5), draw(6))
+
+    def test_no_pyfiglet(self) -> None:
+        """Without pyfiglet the error says what to install."""
+        self.patch(sys, "modules", {**sys.modules, "pyfiglet": None})
+        error = self.assertRaises(NoFigletError, Gallery, random.Random(1))
+        self.assertIn("pip install 'asciid[simulate]'", str(error))
+
+
+class BadFontTests(SynchronousTestCase):
+    """Fonts that are of no use are passed over."""
+
+    def draw_with(self, *renderings: str | Exception) -> list[bytes]:
+        """Draw until nothing new comes, with fonts that render these in turn."""
+        rest = list(renderings)
+
+        class Figlet:
+            def __init__(self, font: str) -> None:
+                self.font = font
+
+            def renderText(self, _text: str) -> str:
+                rendering = rest.pop(0) if rest else ""
+                if isinstance(rendering, Exception):
+                    raise rendering
+                return rendering
+
+        self.patch(pyfiglet, "Figlet", Figlet)
+        gallery = Gallery(random.Random(1))
+        drawn = []
+        while True:
+            try:
+                drawn.append(gallery.draw().data)
+            except ArtError as error:
+                self.assertIn(f"{len(drawn)} pieces drawn", str(error))
+                return drawn
+
+    def test_passed_over(self) -> None:
+        """Failing, empty, non-ASCII, huge and repeated art is drawn again."""
+        drawn = self.draw_with(
+            pyfiglet.FontError("broken"),
+            pyfiglet.CharNotPrinted("too narrow"),
+            IndexError(),
+            UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+            " \n",
+            "█\n",
+            "x" * (MAX_ART_SIZE + 1),
+            "one\n",
+            "one\n",
+            "x" * MAX_ART_SIZE,
+        )
+        self.assertEqual(drawn, [b"one\n", b"x" * MAX_ART_SIZE])
