@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -35,14 +36,15 @@ class StartError(SystemExit, Exception):
     """
     The daemon cannot start; the text is one line that says why.
 
-    It is a `SystemExit` so that ``twistd --nodaemon`` prints that line alone
-    and exits with code 1, and an `Exception` because only those are told to
-    the parent of a ``twistd`` that went to the background.
+    It is a `SystemExit` so that ``twistd --nodaemon`` exits with code 1 and
+    without a traceback, and an `Exception` because only those are told to the
+    parent of a ``twistd`` that went to the background.
     """
 
     def __init__(self, what: str, why: BaseException) -> None:
         reason = " ".join(str(why).split()) or type(why).__name__
         super().__init__(f"asciid: {what}: {reason}")
+        self.code = 1
 
 
 class ImageService(Service):
@@ -169,11 +171,13 @@ class ImageService(Service):
 
 
 def _raise_if_failed(deferred: Deferred[Any]) -> None:
-    """Raise, and log, what `deferred` has failed with, if it has already."""
+    """Raise, and report, what `deferred` has failed with, if it has already."""
     result = getattr(deferred, "result", None)
     if isinstance(result, Failure):
         deferred.addErrback(lambda _: None)
         log.critical("{reason}", reason=result.value)
+        # twistd has put its log in the place of sys.stderr by now.
+        print(result.value, file=sys.__stderr__)
         result.raiseException()
 
 

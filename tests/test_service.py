@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,11 +145,19 @@ class StartTests(ServiceTestCase):
 class FailureTests(ServiceTestCase):
     """What happens when it cannot start."""
 
+    def setUp(self) -> None:
+        """Keep what goes to the terminal."""
+        super().setUp()
+        self.stderr = io.StringIO()
+        self.patch(sys, "__stderr__", self.stderr)
+
     def assert_refused(self, start: Callable[[], None], line: str) -> None:
-        """`start` raises a start error of that one line, which is also logged."""
+        """`start` raises a start error; the line is logged and on stderr."""
         with capturedLogs() as logs:
             error = self.assertRaises(StartError, start)
-        self.assertEqual(error.code, line)
+        self.assertEqual(error.code, 1)
+        self.assertEqual(str(error), line)
+        self.assertEqual(self.stderr.getvalue(), f"{line}\n")
         self.assertEqual(
             [(event["log_level"], formatEvent(event)) for event in logs],
             [(LogLevel.critical, line)],

@@ -16,10 +16,13 @@ from attrs import define, field
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ROOT", "Daemon", "environment", "twistd"]
+__all__ = ["ANY_PORT", "ROOT", "Daemon", "environment", "twistd"]
 
 ROOT = Path(__file__).parents[2]
 """The checkout."""
+
+ANY_PORT = "tcp:0:interface=127.0.0.1"
+"""The endpoint that finds a free port by itself."""
 
 _PATIENCE = 30
 """Seconds until a process that does not start or end has failed the test."""
@@ -51,6 +54,8 @@ class Daemon:
     environ: Mapping[str, str] = field(factory=dict)
     name: str = "daemon"
     """Tells the logs of two daemons in one directory apart."""
+    tac: bool = False
+    """Whether it is started from asciid.tac, which knows no options."""
     port: int = field(init=False, default=0)
     images: int = field(init=False, default=0)
     """How many images it found when it started."""
@@ -84,14 +89,13 @@ class Daemon:
     def start(self) -> Daemon:
         """Start it and wait until it serves."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        tac = ["--python", str(ROOT / "asciid.tac")]
+        what = tac if self.tac else ["asciid", *self.options]
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                twistd(
-                    *("--nodaemon", "--pidfile=", "asciid"),
-                    *("--port=tcp:0:interface=127.0.0.1", *self.options),
-                ),
+                twistd("--nodaemon", "--pidfile=", *what),
                 cwd=self.directory,
-                env=environment(**self.environ),
+                env=environment(ASCIID_PORT=ANY_PORT, **self.environ),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

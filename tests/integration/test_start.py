@@ -1,0 +1,110 @@
+"""Starts that cannot succeed, and what they say."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import lmdb
+from attrs import frozen
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.store._records import FORMAT_KEY
+from tests.integration._daemon import ANY_PORT, ROOT, environment, twistd
+
+
+@frozen
+class End:
+    """How a process ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class RefusedStartTests(SynchronousTestCase):
+    """Each ends with exit code 1 and one line on stderr that says why."""
+
+    def setUp(self) -> None:
+        """Make an empty directory."""
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir()
+
+    def run_twistd(self, *arguments: str, **environ: str) -> End:
+        """Run twistd until it ends."""
+        done = subprocess.run(
+            twistd(*arguments),
+            cwd=self.directory,
+            env=environment(**{"ASCIID_PORT": ANY_PORT, **environ}),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        return End(done.returncode, done.stdout, done.stderr)
+
+    def assert_refused(self, what: str, *options: str, **environ: str) -> None:
+        """Check that the start fails with one line that holds `what`."""
+        end = self.run_twistd("--nodaemon", "--pidfile=", "asciid", *options, **environ)
+        self.assert_one_line(end, what)
+
+    def assert_one_line(self, end: End, what: str) -> None:
+        """Check that the one line on stderr holds `what`, without a traceback."""
+        self.assertEqual(end.code, 1, end)
+        (line,) = end.stderr.splitlines()
+        self.assertTrue(line.startswith("asciid: "), line)
+        self.assertIn(what, line)
+        self.assertNotIn("Traceback", end.stdout)
+
+    def test_port_in_use(self) -> None:
+        """Another process listens there."""
+        with closing(socket.create_server(("127.0.0.1", 0))) as other:
+            port = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            self.assert_refused("Address already in use", f"--port={port}")
+        self.assertFalse((self.directory / "asciid-storage").exists())
+
+    def test_mistakes(self) -> None:
+        """An option is unknown, or it or a variable has a value of no use."""
+        self.assert_refused("--max-chunk-size: '1x'", "--max-chunk-size=1x")
+        self.assert_refused("--colour", "--colour=red")
+        self.assert_refused("ASCIID_MAX_IMAGE_SIZE: 'big'", ASCIID_MAX_IMAGE_SIZE="big")
+
+    def test_mistake_without_options(self) -> None:
+        """A variable has a value of no use to asciid.tac."""
+        tac = str(ROOT / "asciid.tac")
+        end = self.run_twistd("-n", "--pidfile=", "-y", tac, ASCIID_NO_SYNC="perhaps")
+        self.assert_one_line(end, "ASCIID_NO_SYNC: 'perhaps'")
+
+    def test_storage_is_a_file(self) -> None:
+        """The storage is no directory, or cannot be made."""
+        path = self.directory / "file"
+        path.touch()
+        self.assert_refused(f"cannot use the storage {path}: ", f"--storage={path}")
+        below = path / "below"
+        self.assert_refused("Not a directory", f"--storage={below}")
+
+    def test_storage_of_another_version(self) -> None:
+        """The storage was written by a release to come."""
+        path = str(self.directory / "new")
+        with closing(lmdb.open(path)) as env, env.begin(write=True) as transaction:
+            transaction.put(FORMAT_KEY, b"99")
+        self.assert_refused("has the storage format 99", "--storage=new")
+
+    def test_storage_of_something_else(self) -> None:
+        """The storage directory holds a file that is not LMDB's."""
+        storage = self.directory / "other"
+        storage.mkdir()
+        (storage / "data.mdb").write_bytes(b"not what it seems" * 1000)
+        self.assert_refused("does not hold asciid images", "--storage=other")
+
+    def test_in_the_background(self) -> None:
+        """A twistd that was to go to the background says it, too, and is gone."""
+        (self.directory / "file").touch()
+        end = self.run_twistd("--logfile=log", "asciid", "--storage=file")
+        self.assertEqual(end.code, 1)
+        self.assertIn("asciid: cannot use the storage file: ", end.stderr)
+        log = (self.directory / "log").read_text()
+        self.assertIn("asciid: cannot use the storage file: ", log)
+        self.assertFalse((self.directory / "twistd.pid").exists())
