@@ -144,6 +144,8 @@ class LMDBStore:
 
     async def _stop(self) -> None:
         self._stopping = True
+        # A chunk that was accepted may still turn out to need verification.
+        await self._writer.flush()
         while self._background:
             await DeferredList(list(self._background))
         await self._writer.stop()

@@ -114,11 +114,10 @@ def read_status(snapshot: Snapshot, sha256: str) -> UploadStatus:
             created=seal.created / 1000,
             completed=seal.completed / 1000,
         )
-    stored = snapshot.transaction.get(upload_key(number), db=snapshot.databases.uploads)
-    if stored is None:
-        # Registered, neither pending nor sealed: no transaction leaves that.
-        raise ImageNotFoundError(sha256)
-    upload = UploadRecord.unpack(stored)
+    # What is neither sealed nor pending is not registered: this must be there.
+    upload = UploadRecord.unpack(
+        snapshot.transaction.get(upload_key(number), b"", db=snapshot.databases.uploads)
+    )
     missing, cut = missing_ranges(_chunk_ids(snapshot, number), spec.chunks)
     return UploadStatus(
         spec,

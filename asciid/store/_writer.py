@@ -32,10 +32,10 @@ class IWriterReactor(Protocol):
     """What is asked of the reactor: a delayed call and a way back from a thread."""
 
     def callLater(
-        self, delay: float, call: Callable[..., object], *args: object
+        self, delay: float, call: Callable[..., object], /, *args: object
     ) -> IDelayedCall: ...
 
-    def callFromThread(self, call: Callable[..., object], *args: object) -> None: ...
+    def callFromThread(self, call: Callable[..., object], /, *args: object) -> None: ...
 
 
 @define(eq=False)
@@ -109,6 +109,15 @@ class FileWriter(Generic[TransactionT]):
             or self._bytes + size > self._max_bytes
         ):
             return fail(StoreBusyError())
+        return self._accept(operation, size)
+
+    def flush(self) -> Deferred[None]:
+        """Answer once everything accepted so far was carried out, or failed."""
+        return self._accept(lambda _: None, 0).addErrback(lambda _: None)
+
+    def _accept(
+        self, operation: Callable[[TransactionT], ResultT], size: int
+    ) -> Deferred[ResultT]:
         done: Deferred[ResultT] = Deferred()
         self._waiting.append(_Entry(operation, size, done))
         self._bytes += size
@@ -124,7 +133,7 @@ class FileWriter(Generic[TransactionT]):
         if self._stopped is None:
             self._stopped = Deferred()
             if not self._busy and not self._scheduled:
-                self._finish_stop()
+                self._finish_stop(self._stopped)
         return self._stopped
 
     def _begin(self) -> None:
@@ -172,13 +181,12 @@ class FileWriter(Generic[TransactionT]):
         if self._waiting:
             self._begin()
         elif self._stopped is not None:
-            self._finish_stop()
+            self._finish_stop(self._stopped)
 
-    def _finish_stop(self) -> None:
+    def _finish_stop(self, stopped: Deferred[None]) -> None:
         self._pool.stop()
-        if self._stopped is not None:
-            # After the Deferreds of the last batch, which fire in this turn.
-            self._reactor.callLater(0, self._stopped.callback, None)
+        # After the Deferreds of the last batch, which fire in this turn.
+        self._reactor.callLater(0, stopped.callback, None)
 
 
 class ReadPool:

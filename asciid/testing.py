@@ -1,0 +1,88 @@
+"""
+What tests need: a thread pool and a reactor that are stepped by hand.
+
+With these a store runs in a `twisted.trial.unittest.SynchronousTestCase`: what
+it would do in threads is done, in order, when the test says so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from twisted.internet.task import Clock
+from twisted.python.threadpool import ThreadPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+
+__all__ = ["ManualReactor", "ManualThreadPool", "run"]
+
+ResultT = TypeVar("ResultT")
+
+
+class ManualReactor(Clock):
+    """A `Clock` that also takes calls from threads, at once."""
+
+    def callFromThread(
+        self, call: Callable[..., object], *args: object, **kwargs: object
+    ) -> None:
+        """Have `call` made in the next turn, as `IReactorFromThreads` says."""
+        self.callLater(0, call, *args, **kwargs)
+
+
+class ManualThreadPool(ThreadPool):
+    """A pool without threads: `step` does the oldest piece of work."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+        self.work: deque[Callable[[], object]] = deque()
+        self.started = False
+        self.stopped = False
+
+    def start(self) -> None:
+        """Take note of the start."""
+        self.started = True
+
+    def stop(self) -> None:
+        """Take note of the stop."""
+        self.stopped = True
+
+    def callInThread(
+        self, func: Callable[..., object], *args: object, **kw: object
+    ) -> None:
+        """Queue a call for `step`."""
+        self.work.append(lambda: func(*args, **kw))
+
+    def step(self) -> bool:
+        """Do the oldest piece of work, if any; tell whether there was one."""
+        if not self.work:
+            return False
+        self.work.popleft()()
+        return True
+
+
+def run(
+    awaited: Deferred[ResultT], reactor: ManualReactor, *pools: ManualThreadPool
+) -> ResultT:
+    """
+    Turn the reactor and step the pools until `awaited` fires; return its result.
+
+    Raises what it fails with, or `AssertionError` if nothing is left to do.
+    """
+    outcome: list[Any] = []
+    awaited.addBoth(outcome.append)
+    while not outcome:
+        reactor.advance(0)
+        stepped = [pool.step() for pool in pools if not outcome]
+        if not outcome and not any(stepped):
+            reactor.advance(0)
+            if not outcome and not reactor.getDelayedCalls():
+                message = "nothing is left to do, and there is no result"
+                raise AssertionError(message)
+    result = outcome[0]
+    if hasattr(result, "raiseException"):
+        result.raiseException()
+    return cast("ResultT", result)

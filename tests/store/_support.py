@@ -1,0 +1,80 @@
+"""Images, and stores that tests drive by hand."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from asciid.model import ImageSpec
+from asciid.store import LMDBStore
+from asciid.testing import ManualReactor, ManualThreadPool, run
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+ResultT = TypeVar("ResultT")
+
+
+def spec_of(data: bytes, chunk_size: int = 4) -> ImageSpec:
+    """Return the spec under which `data` is registered."""
+    return ImageSpec(sha256(data).hexdigest(), len(data), chunk_size)
+
+
+def chunk_of(data: bytes, spec: ImageSpec, chunk_id: int) -> bytes:
+    """Return the bytes of one chunk of `data`."""
+    return data[chunk_id * spec.chunk_size :][: spec.chunk_size]
+
+
+class DrivenStore:
+    """An `LMDBStore` whose threads and clock a test turns by hand."""
+
+    def __init__(self, path: str, **options: Any) -> None:  # noqa: ANN401 - as LMDBStore
+        self.path = Path(path)
+        self.reactor = ManualReactor()
+        self.now = 1_000_000.0
+        self.writer_pool = ManualThreadPool()
+        self.read_pool = ManualThreadPool()
+        self.store = LMDBStore(
+            self.path,
+            reactor=self.reactor,
+            clock=lambda: self.now,
+            writer_pool=self.writer_pool,
+            read_pool=self.read_pool,
+            **{"sync": False, **options},
+        )
+
+    def run(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn everything until `awaited` fires."""
+        return run(awaited, self.reactor, self.writer_pool, self.read_pool)
+
+    def start(self) -> None:
+        """Start the store and let it do what it does at its start."""
+        self.run(self.store.start())
+        self.settle()
+
+    def stop(self) -> None:
+        """Stop the store."""
+        self.run(self.store.stop())
+
+    def settle(self) -> None:
+        """Turn everything until nothing is left to do."""
+        busy = True
+        while busy:
+            self.reactor.advance(0)
+            busy = self.writer_pool.step() | self.read_pool.step()
+            busy = busy or bool(self.reactor.getDelayedCalls())
+
+    def upload(self, data: bytes, chunk_size: int = 4) -> ImageSpec:
+        """Register and upload a whole image."""
+        spec = spec_of(data, chunk_size)
+        self.run(self.store.register(spec))
+        for chunk_id in range(spec.chunks):
+            chunk = chunk_of(data, spec, chunk_id)
+            self.run(self.store.add_chunk(spec.sha256, chunk_id, chunk))
+        return spec
+
+    def download(self, sha256_hex: str) -> bytes:
+        """Read a whole image."""
+        reader = self.run(self.store.open(sha256_hex))
+        return self.run(reader.read(0, reader.spec.size))

@@ -1,0 +1,424 @@
+"""What every store promises, checked on each of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from asciid.errors import (
+    ChunkExistsError,
+    ChunkOutOfRangeError,
+    ChunkSizeError,
+    HashMismatchError,
+    ImageExistsError,
+    ImageIncompleteError,
+    ImageNotFoundError,
+    StoreClosedError,
+)
+from asciid.model import EMPTY_SHA256, ImageSpec, ImageState, UploadStatus
+from asciid.store import IImageReader, IImageStore, MemoryStore
+from asciid.store._batch import VERIFY_IN_TRANSACTION, VERIFY_IN_TRANSACTION_CHUNKS
+from asciid.store._rules import MAX_MISSING_RANGES
+from tests.store._support import DrivenStore, chunk_of, spec_of
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from twisted.internet.defer import Deferred
+
+    Base = SynchronousTestCase
+else:
+    Base = object
+
+ResultT = TypeVar("ResultT")
+CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+LARGE = bytes(range(256)) * (VERIFY_IN_TRANSACTION // 256 + 1)
+
+
+class StoreContract(Base):
+    """The promises of `IImageStore`."""
+
+    store: IImageStore
+    now: float
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Make `awaited` fire and return its result."""
+        raise NotImplementedError
+
+    def add(self, data: bytes, spec: ImageSpec, chunk_id: int) -> bool:
+        """Upload one chunk of `data`."""
+        chunk = chunk_of(data, spec, chunk_id)
+        return self.run_(self.store.add_chunk(spec.sha256, chunk_id, chunk))
+
+    def upload(self, data: bytes, chunk_size: int = 4) -> ImageSpec:
+        """Register and upload a whole image."""
+        spec = spec_of(data, chunk_size)
+        self.run_(self.store.register(spec))
+        for chunk_id in range(spec.chunks):
+            self.add(data, spec, chunk_id)
+        return spec
+
+    def download(self, sha256: str) -> bytes:
+        """Read a whole image."""
+        reader = self.run_(self.store.open(sha256))
+        return self.run_(reader.read(0, reader.spec.size))
+
+    def status(self, spec: ImageSpec) -> UploadStatus:
+        """Return the status of an image."""
+        return self.run_(self.store.status(spec.sha256))
+
+    def test_interfaces(self) -> None:
+        """The store and its readers provide what they say."""
+        verifyObject(IImageStore, self.store)
+        spec = self.upload(CAT)
+        verifyObject(IImageReader, self.run_(self.store.open(spec.sha256)))
+
+    def test_upload_in_any_order(self) -> None:
+        """Chunks may come in any order; the last one answers True."""
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        order = [2, 4, 0, 3, 1]
+        self.assertEqual(spec.chunks, len(order))
+        answers = [self.add(CAT, spec, chunk_id) for chunk_id in order]
+        self.assertEqual(answers, [False, False, False, False, True])
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_one_chunk(self) -> None:
+        """An image may have one chunk, shorter than the chunk size."""
+        spec = self.upload(CAT, chunk_size=1_000_000)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_reader(self) -> None:
+        """A reader tells what it reads and when it became complete."""
+        self.now = 1_234.5
+        spec = self.upload(CAT)
+        reader = self.run_(self.store.open(spec.sha256))
+        self.assertEqual(reader.spec, spec)
+        self.assertEqual(reader.completed, 1_234.5)
+
+    def test_count(self) -> None:
+        """Complete and incomplete images are counted."""
+        self.assertEqual(self.run_(self.store.count()), 0)
+        self.upload(CAT)
+        self.run_(self.store.register(spec_of(b"dog")))
+        self.assertEqual(self.run_(self.store.count()), 2)
+
+    def test_register_twice(self) -> None:
+        """A hash is registered once, whether its image is complete or not."""
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        other = ImageSpec(spec.sha256, size=5, chunk_size=5)
+        self.assertRaises(ImageExistsError, self.run_, self.store.register(other))
+        for chunk_id in range(spec.chunks):
+            self.add(CAT, spec, chunk_id)
+        self.assertRaises(ImageExistsError, self.run_, self.store.register(spec))
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_empty(self) -> None:
+        """The empty image is complete once it is registered."""
+        spec = spec_of(b"")
+        self.run_(self.store.register(spec))
+        self.assertEqual(self.download(EMPTY_SHA256), b"")
+        self.assertIs(self.status(spec).state, ImageState.COMPLETE)
+        self.assertRaises(
+            ChunkOutOfRangeError, self.run_, self.store.add_chunk(EMPTY_SHA256, 0, b"")
+        )
+
+    def test_empty_with_another_hash(self) -> None:
+        """Size 0 under another hash is refused and leaves nothing."""
+        spec = ImageSpec(spec_of(CAT).sha256, size=0, chunk_size=1)
+        self.assertRaises(HashMismatchError, self.run_, self.store.register(spec))
+        self.assertEqual(self.run_(self.store.count()), 0)
+
+    def test_unknown(self) -> None:
+        """A hash that is not registered is unknown to every method."""
+        sha256 = spec_of(CAT).sha256
+        for awaited in (
+            self.store.add_chunk(sha256, 0, b"/\\_/"),
+            self.store.status(sha256),
+            self.store.open(sha256),
+        ):
+            self.assertRaises(ImageNotFoundError, self.run_, awaited)
+
+    def test_incomplete(self) -> None:
+        """An image that misses a chunk cannot be opened."""
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        self.add(CAT, spec, 1)
+        self.assertRaises(ImageIncompleteError, self.run_, self.store.open(spec.sha256))
+
+    def test_out_of_range(self) -> None:
+        """A chunk id that the image does not have is refused."""
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        for chunk_id in (spec.chunks, 2**32 - 1, 2**63, 10**30):
+            awaited = self.store.add_chunk(spec.sha256, chunk_id, b"1234")
+            self.assertRaises(ChunkOutOfRangeError, self.run_, awaited)
+
+    def test_wrong_length(self) -> None:
+        """A chunk must be as long as its place asks for, the last one too."""
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        for chunk_id, data in ((0, b""), (0, b"123"), (0, b"12345"), (4, b"1234")):
+            awaited = self.store.add_chunk(spec.sha256, chunk_id, data)
+            error = self.assertRaises(ChunkSizeError, self.run_, awaited)
+            self.assertEqual(error.actual, len(data))
+        self.assertEqual(self.status(spec).received, 0)
+
+    def test_chunk_twice(self) -> None:
+        """A stored chunk stays as it is; the refusal says if the bytes are equal."""
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        self.add(CAT, spec, 0)
+        for data, identical in ((b"/\\_/", True), (b"XXXX", False)):
+            awaited = self.store.add_chunk(spec.sha256, 0, data)
+            error = self.assertRaises(ChunkExistsError, self.run_, awaited)
+            self.assertIs(error.identical, identical)
+        self.assertEqual(self.status(spec).received, 4)
+
+    def test_chunk_of_a_complete_image(self) -> None:
+        """A complete image answers a repeated chunk as an incomplete one does."""
+        spec = self.upload(CAT)
+        for chunk_id, data, identical in ((0, b"/\\_/", True), (3, b"XXXX", False)):
+            awaited = self.store.add_chunk(spec.sha256, chunk_id, data)
+            error = self.assertRaises(ChunkExistsError, self.run_, awaited)
+            self.assertIs(error.identical, identical)
+        awaited = self.store.add_chunk(spec.sha256, 0, b"12345")
+        self.assertRaises(ChunkSizeError, self.run_, awaited)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_wrong_hash(self) -> None:
+        """A wrong hash at the last chunk throws the upload away."""
+        spec = ImageSpec(spec_of(CAT).sha256, size=8, chunk_size=4)
+        self.run_(self.store.register(spec))
+        self.run_(self.store.add_chunk(spec.sha256, 1, b"1234"))
+        awaited = self.store.add_chunk(spec.sha256, 0, b"5678")
+        error = self.assertRaises(HashMismatchError, self.run_, awaited)
+        self.assertEqual(error.actual, spec_of(b"56781234").sha256)
+        self.assertRaises(ImageNotFoundError, self.run_, self.store.status(spec.sha256))
+        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.upload(CAT).sha256, spec.sha256)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_large(self) -> None:
+        """A large image is verified too, and read in ranges."""
+        spec = self.upload(LARGE, chunk_size=100_000)
+        reader = self.run_(self.store.open(spec.sha256))
+        for start, end in ((0, 0), (0, 1), (99_999, 100_001), (5, len(LARGE))):
+            self.assertEqual(self.run_(reader.read(start, end)), LARGE[start:end])
+
+    def test_large_in_reverse(self) -> None:
+        """The last chunk to arrive may be the first one of a large image."""
+        spec = spec_of(LARGE, 100_000)
+        self.run_(self.store.register(spec))
+        answers = [self.add(LARGE, spec, i) for i in reversed(range(spec.chunks))]
+        self.assertEqual(answers, [False, False, True])
+        self.assertEqual(self.download(spec.sha256), LARGE)
+        awaited = self.store.add_chunk(spec.sha256, 0, LARGE[:100_000])
+        error = self.assertRaises(ChunkExistsError, self.run_, awaited)
+        self.assertTrue(error.identical)
+
+    def test_large_with_wrong_hash(self) -> None:
+        """A large image with a wrong hash is thrown away too."""
+        spec = ImageSpec(spec_of(CAT).sha256, len(LARGE), chunk_size=100_000)
+        self.run_(self.store.register(spec))
+        for chunk_id in (1, 0):
+            self.add(LARGE, spec, chunk_id)
+        awaited = self.store.add_chunk(spec.sha256, 2, chunk_of(LARGE, spec, 2))
+        error = self.assertRaises(HashMismatchError, self.run_, awaited)
+        self.assertEqual(error.actual, spec_of(LARGE).sha256)
+        self.assertEqual(self.run_(self.store.count()), 0)
+        self.upload(CAT)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_last_chunk_of_a_large_image_twice(self) -> None:
+        """Of two that bring the last chunk at once, one is told that it exists."""
+        spec = spec_of(LARGE, 100_000)
+        self.run_(self.store.register(spec))
+        self.add(LARGE, spec, 0)
+        self.add(LARGE, spec, 2)
+        last = chunk_of(LARGE, spec, 1)
+        wrong = bytes(len(last))
+        first = self.store.add_chunk(spec.sha256, 1, last)
+        second = self.store.add_chunk(spec.sha256, 1, last)
+        third = self.store.add_chunk(spec.sha256, 1, wrong)
+        self.assertTrue(self.run_(first))
+        error = self.assertRaises(ChunkExistsError, self.run_, second)
+        self.assertTrue(error.identical)
+        error = self.assertRaises(ChunkExistsError, self.run_, third)
+        self.assertFalse(error.identical)
+        self.assertEqual(self.download(spec.sha256), LARGE)
+
+    def test_many_tiny_chunks(self) -> None:
+        """An image may be cut into very many chunks."""
+        data = b"ab" * VERIFY_IN_TRANSACTION_CHUNKS
+        spec = spec_of(data, 1)
+        self.run_(self.store.register(spec))
+        added = [
+            self.store.add_chunk(spec.sha256, i, data[i : i + 1])
+            for i in range(spec.chunks)
+        ]
+        self.assertEqual(sum(map(self.run_, added)), 1)
+        self.assertEqual(self.download(spec.sha256), data)
+
+    def test_many_tiny_chunks_with_wrong_hash(self) -> None:
+        """Many chunks are thrown away as a few are."""
+        data = b"ab" * VERIFY_IN_TRANSACTION_CHUNKS
+        spec = ImageSpec(spec_of(CAT).sha256, len(data), 1)
+        self.run_(self.store.register(spec))
+        added = [
+            self.store.add_chunk(spec.sha256, i, data[i : i + 1])
+            for i in range(spec.chunks)
+        ]
+        *others, last = added
+        self.assertEqual(sum(map(self.run_, others)), 0)
+        self.assertRaises(HashMismatchError, self.run_, last)
+        self.upload(CAT)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_status_of_a_pending_upload(self) -> None:
+        """A status tells what has come and which ids are missing."""
+        self.now = 5.0
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        self.now = 6.0
+        self.add(CAT, spec, 1)
+        self.add(CAT, spec, 3)
+        self.assertEqual(
+            self.status(spec),
+            UploadStatus(
+                spec,
+                ImageState.PENDING,
+                received=8,
+                created=5.0,
+                missing=((0, 0), (2, 2), (4, 4)),
+            ),
+        )
+
+    def test_status_of_a_complete_image(self) -> None:
+        """The status of a complete image tells when it became so."""
+        self.now = 5.0
+        spec = spec_of(CAT, 10)
+        self.run_(self.store.register(spec))
+        self.now = 7.0
+        self.add(CAT, spec, 0)
+        self.add(CAT, spec, 1)
+        self.assertEqual(
+            self.status(spec),
+            UploadStatus(
+                spec,
+                ImageState.COMPLETE,
+                received=len(CAT),
+                created=5.0,
+                completed=7.0,
+            ),
+        )
+
+    def test_status_is_bounded(self) -> None:
+        """Of very many gaps a status names some, and says that it was cut."""
+        data = bytes(2 * MAX_MISSING_RANGES + 3)
+        spec = spec_of(data, 1)
+        self.run_(self.store.register(spec))
+        added = [
+            self.store.add_chunk(spec.sha256, i, b"\0")
+            for i in range(1, spec.chunks, 2)
+        ]
+        for awaited in added:
+            self.run_(awaited)
+        status = self.status(spec)
+        self.assertEqual(len(status.missing), MAX_MISSING_RANGES)
+        self.assertEqual(status.missing[-1], (1998, 1998))
+        self.assertTrue(status.missing_cut)
+
+    def test_stopped(self) -> None:
+        """A store that was stopped takes nothing more."""
+        spec = self.upload(CAT)
+        self.run_(self.store.stop())
+        for awaited in (
+            self.store.register(spec_of(b"dog")),
+            self.store.add_chunk(spec.sha256, 0, b"/\\_/"),
+            self.store.status(spec.sha256),
+            self.store.count(),
+        ):
+            self.assertRaises(StoreClosedError, self.run_, awaited)
+        self.restart()
+
+    def restart(self) -> None:
+        """Make the store usable again, for the cleanup."""
+
+    @settings(
+        max_examples=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.differing_executors],
+    )
+    @given(st.binary(min_size=1, max_size=60), st.integers(1, 70), st.randoms())
+    def test_any_image_in_any_order(
+        self, data: bytes, chunk_size: int, random: Random
+    ) -> None:
+        """Whatever the bytes, the chunk size and the order: what comes out is it."""
+        spec = spec_of(data, chunk_size)
+        try:
+            self.run_(self.store.register(spec))
+        except ImageExistsError:
+            self.assertEqual(self.download(spec.sha256), data)
+            return
+        order = list(range(spec.chunks))
+        random.shuffle(order)
+        self.assertEqual(sum(self.add(data, spec, i) for i in order), 1)
+        self.assertEqual(self.download(spec.sha256), data)
+
+
+class MemoryStoreTests(StoreContract, SynchronousTestCase):
+    """`MemoryStore` keeps the promises."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.now = 0.0
+        self.store = MemoryStore(clock=lambda: self.now)
+        self.successResultOf(self.store.start())
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Everything has happened already."""
+        outcome: list[ResultT] = []
+        awaited.addCallback(outcome.append)
+        failure = None if outcome else self.failureResultOf(awaited)
+        if failure is not None:
+            failure.raiseException()
+        return outcome[0]
+
+
+class LMDBStoreTests(StoreContract, SynchronousTestCase):
+    """`LMDBStore` keeps the promises."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.driven = DrivenStore(self.mktemp())
+        self.store = self.driven.store
+        self.driven.start()
+        self.addCleanup(self.stop)
+
+    @property
+    def now(self) -> float:
+        """The time of the store's clock."""
+        return self.driven.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self.driven.now = now
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn the reactor and the threads."""
+        return self.driven.run(awaited)
+
+    def stop(self) -> None:
+        """Stop whatever store the test left."""
+        self.driven.stop()
+
+    def restart(self) -> None:
+        """Open the same directory again."""
+        self.driven = DrivenStore(str(self.driven.path))
+        self.driven.start()

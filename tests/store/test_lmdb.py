@@ -1,0 +1,415 @@
+"""What `LMDBStore` promises beyond the contract: disk, map, failures, caches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lmdb
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.errors import (
+    HashMismatchError,
+    ImageNotFoundError,
+    StorageFailedError,
+    StorageFullError,
+    StoreVersionError,
+)
+from asciid.model import ImageSpec
+from asciid.store import LMDBStore
+from asciid.store._batch import DISCARD_STEP, REMEMBERED_UPLOADS, VERIFY_IN_TRANSACTION
+from asciid.testing import ManualReactor
+from tests.store._support import DrivenStore, chunk_of, spec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asciid.store._batch import Batch
+
+CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+LARGE = bytes(range(256)) * (VERIFY_IN_TRANSACTION // 256 + 1)
+
+
+class Failing:
+    """Stands before an environment's transactions and makes some fail."""
+
+    def __init__(self, env: Any, error: Exception) -> None:  # noqa: ANN401 - C type
+        self._env = env
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a C object's
+        """Be the environment in everything else."""
+        return getattr(self._env, name)
+
+    def begin(self, **_: object) -> Any:  # noqa: ANN401 - never returns
+        """Fail."""
+        raise self._error
+
+
+class LMDBStoreTests(SynchronousTestCase):
+    """`LMDBStore` on its own."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.driven = DrivenStore(self.mktemp())
+        self.driven.start()
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        """Stop whatever store the test left."""
+        self.driven.stop()
+
+    def restart(self, **options: object) -> None:
+        """Stop the store and open the directory with a new one."""
+        self.driven.stop()
+        self.driven = DrivenStore(str(self.driven.path), **options)
+        self.driven.start()
+
+    def fail_transactions(self, error: Exception) -> None:
+        """Make every transaction fail with `error` until the next `open`."""
+        environment = self.driven.store._environment
+        environment._open = Failing(environment._open, error)  # type: ignore[assignment]
+
+    def test_restart(self) -> None:
+        """Images, uploads and upload numbers outlive the process."""
+        done = self.driven.upload(CAT)
+        pending = spec_of(LARGE, 100_000)
+        self.driven.run(self.driven.store.register(pending))
+        chunk = chunk_of(LARGE, pending, 1)
+        self.driven.run(self.driven.store.add_chunk(pending.sha256, 1, chunk))
+        self.restart()
+        self.assertEqual(self.driven.download(done.sha256), CAT)
+        other = self.driven.upload(b"another image")
+        status = self.driven.run(self.driven.store.status(pending.sha256))
+        self.assertEqual(status.missing, ((0, 0), (2, 2)))
+        for chunk_id in (2, 0):
+            chunk = chunk_of(LARGE, pending, chunk_id)
+            self.driven.run(
+                self.driven.store.add_chunk(pending.sha256, chunk_id, chunk)
+            )
+        self.assertEqual(self.driven.download(pending.sha256), LARGE)
+        self.assertEqual(self.driven.download(other.sha256), b"another image")
+
+    def test_synced(self) -> None:
+        """A store that syncs works the same."""
+        self.restart(sync=True)
+        spec = self.driven.upload(CAT)
+        self.restart(sync=True)
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+
+    def test_creates_its_directory(self) -> None:
+        """The directory is made, its parents too, and is not for everybody."""
+        path = Path(self.mktemp()) / "a" / "b"
+        driven = DrivenStore(str(path), sync=True)
+        driven.start()
+        driven.stop()
+        self.assertEqual(path.stat().st_mode & 0o007, 0)
+        self.assertEqual((path / "data.mdb").stat().st_mode & 0o007, 0)
+
+    def test_map_grows(self) -> None:
+        """A map that is full grows, and who wrote does not notice."""
+        self.restart(map_size=64 * 1024)
+        data = os.urandom(3_000_000)
+        spec = self.driven.upload(data, 100_000)
+        self.assertEqual(self.driven.download(spec.sha256), data)
+        self.restart(map_size=64 * 1024)
+        self.assertEqual(self.driven.download(spec.sha256), data)
+
+    def test_another_process_grows_the_map(self) -> None:
+        """A map that another process has grown is followed, by writes and reads."""
+        self.restart(map_size=64 * 1024)
+        script = (
+            "import sys, lmdb\n"
+            "env = lmdb.open(sys.argv[1], map_size=2**26, max_dbs=4)\n"
+            "chunks = env.open_db(b'chunks')\n"
+            "with env.begin(write=True, db=chunks) as transaction:\n"
+            "    transaction.put(b'\\xff' * 12, bytes(int(sys.argv[2])))\n"
+        )
+        for size in (500_000, 3_000_000):
+            subprocess.run(
+                [sys.executable, "-c", script, self.driven.path, str(size)],
+                check=True,
+                timeout=60,
+            )
+            if size == 500_000:
+                self.assertEqual(self.driven.run(self.driven.store.count()), 0)
+        spec = self.driven.upload(CAT)
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+
+    def test_another_process_writes(self) -> None:
+        """What another process commits is seen though uploads are remembered."""
+        spec = spec_of(CAT)
+        self.driven.run(self.driven.store.register(spec))
+        script = (
+            "import sys\n"
+            "from tests.store._support import DrivenStore, chunk_of, spec_of\n"
+            "driven = DrivenStore(sys.argv[1])\n"
+            "driven.start()\n"
+            "data = bytes.fromhex(sys.argv[2])\n"
+            "spec = spec_of(data)\n"
+            "for i in range(spec.chunks - 1):\n"
+            "    chunk = chunk_of(data, spec, i)\n"
+            "    driven.run(driven.store.add_chunk(spec.sha256, i, chunk))\n"
+            "driven.upload(b'another')\n"
+            "driven.stop()\n"
+        )
+        root = Path(__file__).parent.parent.parent
+        subprocess.run(
+            [sys.executable, "-c", script, self.driven.path.resolve(), CAT.hex()],
+            check=True,
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            timeout=60,
+        )
+        last = chunk_of(CAT, spec, spec.chunks - 1)
+        awaited = self.driven.store.add_chunk(spec.sha256, spec.chunks - 1, last)
+        self.assertTrue(self.driven.run(awaited))
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+        self.assertEqual(self.driven.upload(b"a third").size, 7)
+        self.assertEqual(self.driven.download(spec_of(b"another").sha256), b"another")
+
+    def test_hot_images_are_not_read_again(self) -> None:
+        """A small image is in memory once it is complete, or was read."""
+        spec = self.driven.upload(CAT)
+        self.assertEqual(
+            self.successResultOf(self.driven.store.open(spec.sha256)).content, CAT
+        )
+        self.restart()
+        awaited = self.driven.store.open(spec.sha256)
+        self.assertNoResult(awaited)
+        self.driven.run(awaited)
+        self.successResultOf(self.driven.store.open(spec.sha256))
+
+    def test_cold_images_are_read_in_ranges(self) -> None:
+        """An image that is too large for the cache has no bytes in memory."""
+        spec = self.driven.upload(LARGE, 100_000)
+        reader = self.driven.run(self.driven.store.open(spec.sha256))
+        self.assertIsNone(reader.content)
+
+    def test_commit_that_found_no_room(self) -> None:
+        """A full disk fails the batch; the next one is tried afresh."""
+        self.fail_transactions(lmdb.DiskError("mdb_txn_commit: no space"))
+        first = self.driven.store.register(spec_of(CAT))
+        second = self.driven.store.register(spec_of(b"dog"))
+        self.assertRaises(StorageFullError, self.driven.run, first)
+        self.assertRaises(StorageFullError, self.driven.run, second)
+        spec = self.driven.upload(CAT)
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+
+    def test_commit_that_failed(self) -> None:
+        """An IO error fails the batch; the next one is tried afresh."""
+        spec = self.driven.upload(CAT)
+        self.fail_transactions(lmdb.Error("mdb_txn_commit: Input/output error"))
+        awaited = self.driven.store.register(spec_of(b"dog"))
+        self.assertRaises(StorageFailedError, self.driven.run, awaited)
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+        self.assertEqual(self.driven.upload(b"dog").size, 3)
+
+    def test_storage_that_cannot_be_opened_again(self) -> None:
+        """While the storage cannot be opened everything fails, and then recovers."""
+        spec = self.driven.upload(LARGE, 100_000)
+        self.fail_transactions(lmdb.Error("mdb_txn_commit: Input/output error"))
+        away = self.driven.path.with_suffix(".away")
+        self.driven.path.rename(away)
+        self.driven.path.write_bytes(b"in the way")
+        for _ in range(2):
+            awaited = self.driven.store.register(spec_of(CAT))
+            self.assertRaises(StorageFailedError, self.driven.run, awaited)
+        self.assertRaises(
+            StorageFailedError, self.driven.run, self.driven.store.open(spec.sha256)
+        )
+        self.assertEqual(len(self.flushLoggedErrors(lmdb.Error)), 1)
+        self.driven.path.unlink()
+        away.rename(self.driven.path)
+        self.assertEqual(self.driven.upload(CAT).size, len(CAT))
+        self.assertEqual(self.driven.download(spec.sha256), LARGE)
+
+    def test_operation_that_breaks(self) -> None:
+        """An operation that raises what it should not fails alone."""
+
+        def broken(batch: Batch) -> None:
+            batch.register(spec_of(b"never"))
+            raise ZeroDivisionError
+
+        first = self.driven.store.register(spec_of(CAT))
+        second = self.driven.store._writer.submit(broken)
+        third = self.driven.store.register(spec_of(b"dog"))
+        self.driven.run(first)
+        self.assertRaises(ZeroDivisionError, self.driven.run, second)
+        self.driven.run(third)
+        self.assertEqual(self.driven.run(self.driven.store.count()), 2)
+
+    def test_discarded_chunks_give_their_room_back(self) -> None:
+        """The chunks of a large discarded upload are deleted bit by bit."""
+        self.discard_many_chunks()
+        self.driven.settle()
+        self.assertEqual(self.entries(), 0)
+
+    def test_discarding_goes_on_after_a_restart(self) -> None:
+        """What was not deleted before a stop is deleted after the start."""
+        self.discard_many_chunks()
+        self.restart()
+        self.assertEqual(self.entries(), 0)
+
+    def test_discarding_that_fails(self) -> None:
+        """A failure to delete discarded chunks harms nothing else."""
+        self.discard_many_chunks()
+        self.fail_transactions(lmdb.Error("Input/output error"))
+        self.driven.settle()
+        self.driven.upload(CAT)
+        self.restart()
+        self.assertEqual(self.entries(), len(range(0, len(CAT), 4)) + 1)
+
+    def discard_many_chunks(self) -> None:
+        """Upload many chunks with a wrong hash."""
+        data = bytes(3 * DISCARD_STEP)
+        spec = ImageSpec(spec_of(CAT).sha256, len(data), 1)
+        store = self.driven.store
+        self.driven.run(store.register(spec))
+        *others, last = [
+            store.add_chunk(spec.sha256, i, b"\0") for i in range(spec.chunks)
+        ]
+        for awaited in others:
+            self.driven.run(awaited)
+        self.assertRaises(HashMismatchError, self.driven.run, last)
+
+    def entries(self) -> int:
+        """Return how many records the chunks database has."""
+        return self.driven.run(
+            self.driven.store._query(
+                lambda snapshot: snapshot.transaction.stat(snapshot.databases.chunks)[
+                    "entries"
+                ]
+            )
+        )
+
+    def test_image_that_goes_while_it_is_hashed(self) -> None:
+        """An upload discarded while its last chunk is checked is not found."""
+        spec = self.begin_large()
+        last = chunk_of(LARGE, spec, 1)
+        awaited = self.driven.store.add_chunk(spec.sha256, 1, last)
+        self.reach_verification()
+        self.driven.store._writer.submit(discard(spec))
+        self.assertRaises(ImageNotFoundError, self.driven.run, awaited)
+
+    def test_image_registered_anew_while_it_is_hashed(self) -> None:
+        """The last chunk of a discarded upload may be the first of the next."""
+        spec = self.begin_large()
+        last = chunk_of(LARGE, spec, 1)
+        awaited = self.driven.store.add_chunk(spec.sha256, 1, last)
+        self.reach_verification()
+        self.driven.store._writer.submit(discard(spec))
+        self.driven.store.register(spec)
+        self.assertFalse(self.driven.run(awaited))
+        status = self.driven.run(self.driven.store.status(spec.sha256))
+        self.assertEqual(status.missing, ((0, 0), (2, 2)))
+
+    def begin_large(self) -> ImageSpec:
+        """Register the large image and upload all chunks but number 1."""
+        spec = spec_of(LARGE, 100_000)
+        self.driven.run(self.driven.store.register(spec))
+        for chunk_id in (0, 2):
+            chunk = chunk_of(LARGE, spec, chunk_id)
+            self.driven.run(self.driven.store.add_chunk(spec.sha256, chunk_id, chunk))
+        return spec
+
+    def reach_verification(self) -> None:
+        """Turn the writer until the hashing waits for its thread."""
+        while not self.driven.read_pool.work:
+            self.driven.reactor.advance(0)
+            self.driven.writer_pool.step()
+
+    def test_stop_waits_for_verification(self) -> None:
+        """An image whose last chunk was taken is finished before the stop."""
+        spec = self.begin_large()
+        self.driven.store.add_chunk(spec.sha256, 1, chunk_of(LARGE, spec, 1))
+        self.restart()
+        self.assertEqual(self.driven.download(spec.sha256), LARGE)
+
+    def test_remembers_a_bounded_number_of_uploads(self) -> None:
+        """The writer's memory does not grow with the uploads."""
+        store = self.driven.store
+        specs = [
+            ImageSpec(sha256(b"%d" % i).hexdigest(), 2, 1)
+            for i in range(REMEMBERED_UPLOADS + 1)
+        ]
+        registered = [store.register(spec) for spec in specs]
+        for awaited in registered:
+            self.driven.run(awaited)
+        self.assertEqual(len(store._environment._memory.uploads), 0)
+        self.driven.run(store.add_chunk(specs[5].sha256, 0, b"x"))
+        self.assertEqual(self.driven.run(store.status(specs[5].sha256)).received, 1)
+
+    def test_reader_of_an_image_that_has_gone(self) -> None:
+        """A reader whose image was removed says that it is not there."""
+        spec = self.driven.upload(LARGE, 100_000)
+        reader = self.driven.run(self.driven.store.open(spec.sha256))
+        self.driven.run(self.driven.store._writer.submit(discard(spec)))
+        self.assertRaises(ImageNotFoundError, self.driven.run, reader.read(0, 5))
+
+    def test_works_on_a_real_reactors_terms(self) -> None:
+        """Without pools of a test, the store makes its own, and ends them."""
+        reactor = ManualReactor()
+        store = LMDBStore(Path(self.mktemp()), reactor=reactor)
+        self.assertEqual(
+            [store._writer._pool.name, store._reads._pool.name],
+            ["asciid-writer", "asciid-reader"],
+        )
+
+
+class OpeningTests(SynchronousTestCase):
+    """Directories that are no storage of this release."""
+
+    def refused(self, path: Path, error: type[Exception]) -> str:
+        """Start a store there, expect `error`, return its message."""
+        driven = DrivenStore(str(path))
+        return str(self.failureResultOf(driven.store.start(), error).value)
+
+    def write(self, path: Path, key: bytes, value: bytes) -> None:
+        """Write one record into the unnamed database."""
+        with lmdb.open(str(path), max_dbs=4) as env, env.begin(write=True) as txn:
+            txn.put(key, value)
+
+    def test_unknown_version(self) -> None:
+        """Another format version is refused, with advice."""
+        path = Path(self.mktemp())
+        self.write(path, b"asciid-format", b"7")
+        message = self.refused(path, StoreVersionError)
+        self.assertIn("storage format 7", message)
+        self.assertIn("another storage directory", message)
+
+    def test_foreign_environment(self) -> None:
+        """An LMDB file of another program is refused and left alone."""
+        path = Path(self.mktemp())
+        self.write(path, b"theirs", b"1")
+        self.refused(path, StoreVersionError)
+        with lmdb.open(str(path)) as env, env.begin() as txn:
+            self.assertEqual(txn.stat()["entries"], 1)
+
+    def test_no_lmdb_file(self) -> None:
+        """A file that LMDB does not know is refused."""
+        path = Path(self.mktemp())
+        path.mkdir()
+        (path / "data.mdb").write_bytes(b"not a database" * 1_000)
+        self.assertIn("does not hold", self.refused(path, StoreVersionError))
+
+    def test_path_that_is_a_file(self) -> None:
+        """A file in place of the directory is an OSError."""
+        path = Path(self.mktemp())
+        path.write_bytes(b"")
+        self.refused(path, OSError)
+
+    def test_lock_file_that_is_a_directory(self) -> None:
+        """What LMDB cannot open is an OSError."""
+        path = Path(self.mktemp())
+        (path / "lock.mdb").mkdir(parents=True)
+        self.assertIn("cannot open", self.refused(path, OSError))
+
+
+def discard(spec: ImageSpec) -> Callable[[Batch], None]:
+    """Return an operation that throws an image away."""
+    return lambda batch: batch._discard(batch._find(spec.sha256))

@@ -1,0 +1,323 @@
+"""Tests of asciid.store._writer, stepped by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.errors import StorageFullError, StoreBusyError, StoreClosedError
+from asciid.store._writer import FileWriter, ReadPool
+from asciid.testing import ManualReactor, ManualThreadPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Operation = "Callable[[list[str]], object]"
+
+
+class FileWriterTests(SynchronousTestCase):
+    """The batching writer."""
+
+    def setUp(self) -> None:
+        """Make a writer that appends to `log`."""
+        self.reactor = ManualReactor()
+        self.pool = ManualThreadPool()
+        self.batches: list[int] = []
+        self.log: list[str] = []
+        self.broken: Exception | None = None
+        self.recovered: list[Exception] = []
+        self.verdict: Deferred[Exception | None] = succeed(None)
+        self.writer: FileWriter[list[str]] = FileWriter(
+            self.execute,
+            self.recover,
+            reactor=self.reactor,
+            pool=self.pool,
+            max_operations=4,
+            max_bytes=100,
+        )
+        self.writer.start()
+
+    def execute(self, operations: Sequence[Callable[[list[str]], object]]) -> list[Any]:
+        """Carry out a batch, or fail as a whole."""
+        if self.broken is not None:
+            raise self.broken
+        self.batches.append(len(operations))
+        outcomes: list[object] = []
+        for operation in operations:
+            try:
+                outcomes.append(operation(self.log))
+            except ValueError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def recover(self, error: Exception) -> Deferred[Exception | None]:
+        """Answer what the test wants."""
+        self.recovered.append(error)
+        return self.verdict
+
+    def append(self, text: str, size: int = 0) -> Deferred[None]:
+        """Submit an operation that appends `text` to the log."""
+        return self.writer.submit(lambda log: log.append(text), size)
+
+    def turn(self) -> None:
+        """Turn the reactor once."""
+        self.reactor.advance(0)
+
+    def test_starts_its_pool(self) -> None:
+        """The pool runs once the writer is started."""
+        self.assertTrue(self.pool.started)
+
+    def test_one_turn_is_one_batch(self) -> None:
+        """What is submitted in one turn of the reactor shares a batch."""
+        done = [self.append(text) for text in "abc"]
+        self.assertEqual(len(self.pool.work), 0)
+        self.turn()
+        self.assertEqual(len(self.pool.work), 1)
+        self.pool.step()
+        self.assertEqual(self.log, ["a", "b", "c"])
+        for awaited in done:
+            self.assertNoResult(awaited)
+        self.turn()
+        for awaited in done:
+            self.successResultOf(awaited)
+        self.assertEqual(self.batches, [3])
+
+    def test_collects_while_the_thread_works(self) -> None:
+        """What comes during a batch waits for the next, whatever the turns."""
+        self.append("a")
+        self.turn()
+        for text in "bcd":
+            self.append(text)
+            self.turn()
+        self.assertEqual(len(self.pool.work), 1)
+        self.pool.step()
+        self.turn()
+        self.pool.step()
+        self.turn()
+        self.assertEqual(self.batches, [1, 3])
+
+    def test_next_batch_starts_before_the_answers(self) -> None:
+        """The thread works again before those who waited are told."""
+        busy: list[int] = []
+        self.append("a").addCallback(lambda _: busy.append(len(self.pool.work)))
+        self.turn()
+        self.append("b")
+        self.pool.step()
+        self.turn()
+        self.assertEqual(busy, [1])
+
+    def test_outcomes(self) -> None:
+        """Each operation gets its own result or its own failure."""
+
+        def refuse(_: list[str]) -> None:
+            raise ValueError
+
+        first = self.writer.submit(lambda _: 1)
+        second = self.writer.submit(refuse)
+        third = self.writer.submit(lambda _: 3)
+        self.turn()
+        self.pool.step()
+        self.turn()
+        self.assertEqual(self.successResultOf(first), 1)
+        self.failureResultOf(second, ValueError)
+        self.assertEqual(self.successResultOf(third), 3)
+
+    def test_cancelled(self) -> None:
+        """An operation is carried out though nobody waits for it any more."""
+        awaited = self.append("a")
+        awaited.addErrback(lambda _: None)
+        awaited.cancel()
+        self.turn()
+        self.pool.step()
+        self.turn()
+        self.assertEqual(self.log, ["a"])
+
+    def test_bounded_by_number(self) -> None:
+        """Past the number of operations that may wait, more are refused."""
+        for text in "abcd":
+            self.append(text)
+        self.failureResultOf(self.append("e"), StoreBusyError)
+        self.turn()
+        later = self.append("f")
+        self.pool.step()
+        self.turn()
+        self.pool.step()
+        self.turn()
+        self.successResultOf(later)
+        self.assertEqual(self.log, list("abcdf"))
+
+    def test_bounded_by_bytes(self) -> None:
+        """Past the bytes that may wait, more are refused."""
+        self.append("a", size=60)
+        self.failureResultOf(self.append("b", size=41), StoreBusyError)
+        last = self.append("c", size=40)
+        self.turn()
+        self.append("d", size=100)
+        self.pool.step()
+        self.turn()
+        self.successResultOf(last)
+        self.assertEqual(self.log, ["a", "c"])
+
+    def test_failed_batch_runs_again(self) -> None:
+        """A batch that recovery can mend is run again, as it was."""
+        self.broken = OSError("map full")
+        self.verdict = Deferred()
+        first = self.append("a")
+        self.turn()
+        self.pool.step()
+        self.turn()
+        second = self.append("b")
+        self.assertEqual(self.recovered, [self.broken])
+        self.assertEqual(len(self.pool.work), 0)
+        self.broken = None
+        self.verdict.callback(None)
+        self.pool.step()
+        self.turn()
+        self.successResultOf(first)
+        self.pool.step()
+        self.turn()
+        self.successResultOf(second)
+        self.assertEqual(self.batches, [1, 1])
+
+    def test_failed_batch_fails_alone(self) -> None:
+        """A batch that failed fails all in it, and nobody after it."""
+        self.broken = OSError("no space")
+        self.verdict = succeed(StorageFullError())
+        failed = [self.append(text) for text in "ab"]
+        self.turn()
+        self.pool.step()
+        later = self.append("c")
+        self.turn()
+        for awaited in failed:
+            self.failureResultOf(awaited, StorageFullError)
+        self.broken = None
+        self.pool.step()
+        self.turn()
+        self.successResultOf(later)
+        self.assertEqual(self.log, ["c"])
+
+    def test_flush(self) -> None:
+        """A flush fires after what was accepted before it, even past the bounds."""
+        done = [self.append(text) for text in "abcd"]
+        flushed = self.writer.flush()
+        self.turn()
+        self.assertNoResult(flushed)
+        self.pool.step()
+        self.turn()
+        self.successResultOf(done[-1])
+        self.successResultOf(flushed)
+
+    def test_flush_of_a_failing_batch(self) -> None:
+        """A flush fires though the batch fails."""
+        self.broken = OSError("no space")
+        self.verdict = succeed(StorageFullError())
+        flushed = self.writer.flush()
+        self.turn()
+        self.pool.step()
+        self.turn()
+        self.assertIsNone(self.successResultOf(flushed))
+
+    def test_stop_drains(self) -> None:
+        """Stopping takes nothing more and finishes what was taken."""
+        first = self.append("a")
+        self.turn()
+        second = self.append("b")
+        stopped = self.writer.stop()
+        self.failureResultOf(self.append("c"), StoreClosedError)
+        self.pool.step()
+        self.turn()
+        self.successResultOf(first)
+        self.assertNoResult(stopped)
+        self.assertFalse(self.pool.stopped)
+        self.pool.step()
+        self.turn()
+        self.successResultOf(second)
+        self.turn()
+        self.successResultOf(stopped)
+        self.assertTrue(self.pool.stopped)
+        self.assertEqual(self.log, ["a", "b"])
+
+    def test_stop_before_the_first_turn(self) -> None:
+        """What was taken in the very turn of the stop is finished too."""
+        awaited = self.append("a")
+        stopped = self.writer.stop()
+        self.turn()
+        self.pool.step()
+        self.turn()
+        self.turn()
+        self.successResultOf(awaited)
+        self.successResultOf(stopped)
+
+    def test_stop_idle(self) -> None:
+        """An idle writer stops at once, and stopping twice is stopping once."""
+        stopped = self.writer.stop()
+        self.assertIs(self.writer.stop(), stopped)
+        self.turn()
+        self.successResultOf(stopped)
+
+
+class ReadPoolTests(SynchronousTestCase):
+    """The pool for reads."""
+
+    def setUp(self) -> None:
+        """Make a pool."""
+        self.reactor = ManualReactor()
+        self.pool = ManualThreadPool()
+        self.reads = ReadPool(reactor=self.reactor, pool=self.pool, max_waiting=2)
+        self.reads.start()
+
+    def step(self) -> bool:
+        """Do one read and tell the reactor."""
+        stepped = self.pool.step()
+        self.reactor.advance(0)
+        return stepped
+
+    def test_result(self) -> None:
+        """A read answers what it returns."""
+        self.assertTrue(self.pool.started)
+        awaited = self.reads.run(lambda: 5)
+        self.assertNoResult(awaited)
+        self.step()
+        self.assertEqual(self.successResultOf(awaited), 5)
+
+    def test_failure(self) -> None:
+        """A read answers what it raises."""
+        awaited = self.reads.run(lambda: int("none"))
+        self.step()
+        self.failureResultOf(awaited, ValueError)
+
+    def test_bounded(self) -> None:
+        """Past the number of reads that may wait, more are refused."""
+        self.reads.run(lambda: None)
+        self.reads.run(lambda: None)
+        self.failureResultOf(self.reads.run(lambda: None), StoreBusyError)
+        self.step()
+        self.assertNoResult(self.reads.run(lambda: None))
+
+    def test_hold(self) -> None:
+        """While reads are held, those under way end and no new one begins."""
+        first = self.reads.run(lambda: 1)
+        quiet = self.reads.hold()
+        second = self.reads.run(lambda: 2)
+        self.failureResultOf(self.reads.run(lambda: 3), StoreBusyError)
+        self.assertNoResult(quiet)
+        self.step()
+        self.successResultOf(first)
+        self.successResultOf(quiet)
+        self.assertFalse(self.step())
+        self.reads.release()
+        self.step()
+        self.assertEqual(self.successResultOf(second), 2)
+
+    def test_stop(self) -> None:
+        """Stopping takes nothing more and waits for the reads under way."""
+        awaited = self.reads.run(lambda: 1)
+        stopped = self.reads.stop()
+        self.failureResultOf(self.reads.run(lambda: 2), StoreClosedError)
+        self.assertFalse(self.pool.stopped)
+        self.step()
+        self.successResultOf(awaited)
+        self.successResultOf(stopped)
+        self.assertTrue(self.pool.stopped)
