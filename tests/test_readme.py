@@ -1,0 +1,183 @@
+"""The README and the Dockerfile do what they say: their commands are run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from asciid import __version__
+from asciid.config import SETTINGS
+from asciid.tap import Options
+from tests.integration._daemon import ROOT, Daemon, environment
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """Return the text below a heading."""
+    _, _, rest = README.partition(f"\n## {title}\n")
+    return rest.partition("\n## ")[0]
+
+
+def commands(title: str) -> list[str]:
+    """Return the commands below a heading: its indented lines."""
+    return re.findall(r"^    (.*)$", section(title), re.MULTILINE)
+
+
+def instruction(name: str) -> str:
+    """Return the arguments of the last such instruction of the Dockerfile."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return str(re.findall(rf"^{name}\s+(.*)$", joined, re.MULTILINE)[-1])
+
+
+class CommandTestCase(SynchronousTestCase):
+    """Runs commands."""
+
+    def run_command(self, *command: str) -> str:
+        """Run a command in the checkout and return what it printed."""
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return done.stdout
+
+    def start_daemon(self) -> Daemon:
+        """Start a daemon that does not outlive the test."""
+        daemon = Daemon(Path(self.mktemp()).resolve())
+        self.addCleanup(daemon.kill)
+        return daemon.start()
+
+
+class ReadmeTests(CommandTestCase):
+    """Each command of the README."""
+
+    def test_two_commands(self) -> None:
+        """The scripts set up, or find set up, what they run, and run it."""
+        serve, test, simulate = commands("Two commands")
+        self.assertEqual((serve, test), ("script/serve", "script/test"))
+        self.assertTrue(simulate.startswith(".venv/bin/asciid simulate "))
+        if not (ROOT / ".venv" / "installed-dev").exists():
+            message = "script/test has not set up .venv; this would take minutes"
+            raise SkipTest(message)
+        self.assertEqual(
+            self.run_command(serve, "--version"), f"asciid {__version__}\n"
+        )
+        self.assertIn("PASSED", self.run_command(test, "tests.test_readme.LayoutTests"))
+
+    def test_simulate(self) -> None:
+        """The client is called as it can be called, if with fewer images."""
+        program, *arguments = commands("Two commands")[2].split()
+        self.assertEqual(program, ".venv/bin/asciid")
+        daemon = self.start_daemon()
+        output = self.run_command(
+            *(sys.executable, "-c", "from asciid.client.cli import main; main()"),
+            *(*arguments, "-files", "2"),
+            *("-host", "127.0.0.1", "-port", str(daemon.port)),
+        )
+        self.assertIn("SUCCESS!", output)
+        daemon.stop()
+
+    def test_curl(self) -> None:
+        """Pasted into a shell, the session registers, uploads and downloads."""
+        if shutil.which("curl") is None:
+            message = "curl is not installed"
+            raise SkipTest(message)
+        daemon = self.start_daemon()
+        (session,) = re.findall(r"```sh\n(.*?)```", section("By hand"), re.DOTALL)
+        self.assertIn("http://localhost:4444/", session)
+        session = session.replace("http://localhost:4444", daemon.url)
+        output = self.run_command("sh", "-euc", session.replace("curl", "curl -sS"))
+        self.assertEqual(len(re.findall("^HTTP/1.1 201 ", output, re.MULTILINE)), 3)
+        self.assertTrue(output.endswith(" /\\_/\\\n( o.o )\n > ^ <\n"), output)
+        daemon.stop()
+
+    def test_options(self) -> None:
+        """The table has every option, with its variable and its default."""
+        rows = re.findall(
+            r"^\| `--(.*?)` \| `(.*?)` \| `(.*?)` \|", section("Options"), re.MULTILINE
+        )
+        self.assertEqual(
+            rows,
+            [
+                (setting.option, setting.variable, setting.default)
+                for setting in SETTINGS
+            ],
+        )
+        # tests.integration.test_daemon runs this one.
+        self.assertIn("`twistd --nodaemon --python asciid.tac`", section("Options"))
+
+    def test_no_other_commands(self) -> None:
+        """No section has commands that no test here knows of."""
+        titles = re.findall(r"^## (.*)$", README, re.MULTILINE)
+        with_code = [
+            title for title in titles if commands(title) or "```" in section(title)
+        ]
+        self.assertEqual(with_code, ["Two commands", "Container", "By hand", "Layout"])
+        self.assertEqual(README.count("```"), 2)
+
+
+class LayoutTests(SynchronousTestCase):
+    """The README's map of the checkout."""
+
+    def test_places_exist(self) -> None:
+        """Each place that the map names is there."""
+        for line in commands("Layout"):
+            places = re.split(r"\s{2,}", line)[0].split(", ")
+            parent = Path(places[0]).parent
+            for place in places:
+                path = ROOT / (place if "/" in place else parent / place)
+                self.assertTrue(path.exists(), path)
+
+
+class ContainerTests(CommandTestCase):
+    """The README's container is the Dockerfile's."""
+
+    def test_run(self) -> None:
+        """What is published, kept and set is what the image listens on and uses."""
+        build, run = commands("Container")
+        self.assertEqual(build, "docker build -t recruitment/candidate .")
+        self.assertEqual(run, "docker run -d -p 4444:4444 recruitment/candidate")
+        self.assertEqual(instruction("EXPOSE"), "4444")
+        (volume,) = json.loads(instruction("VOLUME"))
+        self.assertIn(f"`{volume}`", section("Container"))
+        self.assertIn(f"ASCIID_STORAGE={volume}", instruction("ENV"))
+        self.assertNotIn(instruction("USER"), ("root", "0"))
+
+    def test_command(self) -> None:
+        """It runs twistd in the foreground, with options that asciid has."""
+        program, *arguments = json.loads(instruction("CMD"))
+        self.assertEqual(program, "twistd")
+        split = arguments.index("asciid")
+        self.assertEqual(arguments[:split], ["--nodaemon", "--pidfile="])
+        options = Options({})
+        options.parseOptions(arguments[split + 1 :])
+        self.assertEqual(options.settings.port, "tcp:4444")
+
+    def test_health_check(self) -> None:
+        """The health check passes while a daemon serves, and not afterwards."""
+        check = instruction("HEALTHCHECK")
+        program, *arguments = json.loads(check[check.index("CMD") + len("CMD") :])
+        self.assertEqual(program, "python")
+        daemon = self.start_daemon()
+        command = [sys.executable]
+        command += [
+            argument.replace("4444", str(daemon.port)) for argument in arguments
+        ]
+        self.run_command(*command)
+        daemon.stop()
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
