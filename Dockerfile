@@ -15,7 +15,7 @@ COPY --from=build /opt/asciid /opt/asciid
 # Listing the plugins writes twistd's cache of them, which the service's user
 # could not do.
 RUN twistd --help >/dev/null \
-    && useradd --system --uid 10001 --home-dir /var/lib/asciid --create-home asciid
+    && useradd --system --uid 999 --home-dir /var/lib/asciid --create-home asciid
 USER asciid
 WORKDIR /var/lib/asciid
 VOLUME ["/var/lib/asciid"]
