@@ -1,0 +1,148 @@
+"""The API in memory, behind any HTTP stack."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from treq.testing import StubTreq
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.web.resource import Resource
+from zope.interface import implementer
+
+from asciid.store import IImageStore, MemoryStore
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory
+    from twisted.web.http_headers import Headers
+
+    from asciid.model import ImageSpec, UploadStatus
+    from asciid.store import IImageReader
+
+CAT = "/\\_/\\\n( ö.ö )\n >^<\n"
+"""An image of 21 bytes, two of its characters outside of ASCII."""
+CAT_BYTES = CAT.encode("utf-8")
+CAT_SHA256 = sha256(CAT_BYTES).hexdigest()
+JSON = "application/json"
+
+
+@frozen
+class Answer:
+    """A response that has arrived."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    length: int
+    """The Content-Length."""
+
+    def header(self, name: str) -> str | None:
+        """Return the only value of a header field."""
+        values = self.headers.getRawHeaders(name)
+        return values[0] if values and len(values) == 1 else None
+
+    @property
+    def problem(self) -> Any:  # noqa: ANN401 - JSON
+        """The body as a problem document, having checked that it is one."""
+        document = json.loads(self.body)
+        phrase = document["code"].removeprefix(f"{self.status} ")
+        expected = {
+            "type": document["type"],
+            "title": document["title"],
+            "status": self.status,
+            "detail": document["detail"],
+            "code": f"{self.status} {phrase}",
+            "message": document["detail"],
+        }
+        if "identical" in document:
+            expected["identical"] = document["identical"]
+        if self.header("Content-Type") != "application/problem+json":
+            message = f"not a problem document: {self.headers}"
+            raise AssertionError(message)
+        if document != expected or not document["type"].startswith("/problems/"):
+            message = f"not a problem document of ours: {document}"
+            raise AssertionError(message)
+        return document
+
+
+class Client:
+    """A treq client of a server in memory."""
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self.factory = factory
+        stub: Any = StubTreq(Resource())
+        # treq takes a resource and puts a Site around it; here the factory is
+        # what varies.
+        stub._agent._serverFactory = factory
+        self.treq = stub
+
+    def raw(self, request: str) -> bytes:
+        """Send bytes on a connection of their own; return what comes back."""
+        address = IPv4Address("TCP", "127.0.0.1", 5555)
+        protocol: Any = self.factory.buildProtocol(address)
+        transport: Any = StringTransportWithDisconnection(peerAddress=address)
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        protocol.dataReceived(request.encode())
+        return bytes(transport.value())
+
+    def begin(
+        self,
+        method: str,
+        path: str,
+        data: object = None,
+        content_type: str | None = JSON,
+        **headers: str,
+    ) -> Deferred[Answer]:
+        """Send a request; `data` is JSON to be, or bytes as they are."""
+        body = data if isinstance(data, bytes) else json.dumps(data).encode()
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if data is not None and content_type is not None:
+            sent["Content-Type"] = content_type
+
+        async def exchange() -> Answer:
+            response = await self.treq.request(
+                method,
+                f"http://asciid.test{path}",
+                headers=sent,
+                data=None if data is None else body,
+                allow_redirects=False,
+            )
+            content = await self.treq.content(response)
+            return Answer(response.code, response.headers, content, response.length)
+
+        return Deferred.fromCoroutine(exchange())
+
+
+@implementer(IImageStore)
+class BrokenStore(MemoryStore):
+    """A store every method of which fails with `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def register(self, spec: ImageSpec) -> Deferred[None]:  # noqa: ARG002 - fails
+        """Fail."""
+        return fail(self.error)
+
+    def add_chunk(
+        self,
+        sha256: str,  # noqa: ARG002 - fails
+        chunk_id: int,  # noqa: ARG002 - fails
+        data: bytes,  # noqa: ARG002 - fails
+    ) -> Deferred[bool]:
+        """Fail."""
+        return fail(self.error)
+
+    def status(self, sha256: str) -> Deferred[UploadStatus]:  # noqa: ARG002 - fails
+        """Fail."""
+        return fail(self.error)
+
+    def open(self, sha256: str) -> Deferred[IImageReader]:  # noqa: ARG002 - fails
+        """Fail."""
+        return fail(self.error)

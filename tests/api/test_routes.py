@@ -1,0 +1,494 @@
+"""The wire contract, in memory, on both HTTP stacks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from asciid.api import ImageAPI
+from asciid.api._streaming import PIECE
+from asciid.errors import (
+    StorageFailedError,
+    StorageFullError,
+    StoreBusyError,
+    StoreClosedError,
+)
+from asciid.model import EMPTY_SHA256, ImageSpec
+from asciid.store import IImageReader, IImageStore, MemoryStore
+from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Client
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory
+
+    Base = SynchronousTestCase
+else:
+    Base = object
+
+MAX_IMAGE = 1_000_000
+MAX_CHUNK = 10_000
+UNKNOWN = "0" * 64
+
+
+class APIContract(Base):
+    """Every status, header field and problem type of the wire contract."""
+
+    def factory(self, api: ImageAPI) -> IProtocolFactory:
+        """Return what speaks HTTP for `api`."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        """Serve an empty store."""
+        self.serve(MemoryStore())
+
+    def serve(self, store: IImageStore) -> None:
+        """Serve `store` from now on."""
+        self.store = store
+        api = ImageAPI(store, max_image_size=MAX_IMAGE, max_chunk_size=MAX_CHUNK)
+        self.client = Client(self.factory(api))
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        data: object = None,
+        content_type: str | None = "application/json",
+        **headers: str,
+    ) -> Answer:
+        """Exchange a request for its response."""
+        answer = self.client.begin(method, path, data, content_type, **headers)
+        self.client.treq.flush()
+        return self.successResultOf(answer)
+
+    def raw(self, request_line: str) -> bytes:
+        """Exchange a request for its response, both as bytes."""
+        return self.client.raw(f"{request_line} HTTP/1.1\r\nHost: asciid\r\n\r\n")
+
+    def register(self, **changes: object) -> Answer:
+        """Register the cat, or what `changes` make of it."""
+        body = {"sha256": CAT_SHA256, "size": len(CAT_BYTES), "chunk_size": 11}
+        return self.ask("POST", "/image", {**body, **changes})
+
+    def add(self, chunk_id: int, data: str, sha256: str = CAT_SHA256) -> Answer:
+        """Upload a chunk."""
+        body = {"id": chunk_id, "size": len(data.encode()), "data": data}
+        return self.ask("POST", f"/image/{sha256}/chunks", body)
+
+    def upload_cat(self) -> None:
+        """Upload the cat."""
+        self.assertEqual(self.register().status, 201)
+        self.assertEqual(self.add(1, CAT_BYTES[11:].decode()).status, 201)
+        self.assertEqual(self.add(0, CAT_BYTES[:11].decode()).status, 201)
+
+    def assert_problem(self, answer: Answer, status: int, name: str) -> None:
+        """Check that `answer` is a problem of that status and type."""
+        self.assertEqual(answer.status, status, answer.body)
+        self.assertEqual(answer.problem["type"], f"/problems/{name}")
+
+    def test_register(self) -> None:
+        """A registration is 201 with the image's location."""
+        answer = self.register()
+        self.assertEqual(answer.status, 201)
+        self.assertEqual(answer.header("Location"), f"/image/{CAT_SHA256}")
+        self.assertEqual(answer.body, b"")
+
+    def test_register_upper_case(self) -> None:
+        """A hash in upper case names the same image."""
+        answer = self.register(sha256=CAT_SHA256.upper())
+        self.assertEqual(answer.header("Location"), f"/image/{CAT_SHA256}")
+        self.assert_problem(self.register(), 409, "image-exists")
+
+    def test_register_twice(self) -> None:
+        """A registered hash is 409, pending or complete, with a link to its status."""
+        self.register()
+        answer = self.register(size=5)
+        self.assert_problem(answer, 409, "image-exists")
+        self.assertEqual(
+            answer.header("Link"), f'</image/{CAT_SHA256}/chunks>; rel="status"'
+        )
+        self.add(0, CAT_BYTES[:11].decode())
+        self.add(1, CAT_BYTES[11:].decode())
+        self.assert_problem(self.register(), 409, "image-exists")
+
+    def test_register_ignores_unknown_members(self) -> None:
+        """Members that mean nothing here are ignored."""
+        self.assertEqual(self.register(title="cat", tags=[{}, None]).status, 201)
+
+    def test_register_the_empty_image(self) -> None:
+        """The empty image is there once it is registered."""
+        self.assertEqual(self.register(sha256=EMPTY_SHA256, size=0).status, 201)
+        answer = self.ask("GET", f"/image/{EMPTY_SHA256}")
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        self.assertEqual(answer.length, 0)
+
+    def test_register_size_0_with_another_hash(self) -> None:
+        """Size 0 with another hash is 422."""
+        self.assert_problem(self.register(size=0), 422, "hash-mismatch")
+
+    def test_register_malformed(self) -> None:
+        """What is not a registration is 400."""
+        for changes in (
+            {"sha256": CAT_SHA256[1:]},
+            {"sha256": CAT_SHA256 + "0"},
+            {"sha256": CAT_SHA256[1:] + "g"},
+            {"sha256": CAT_SHA256 + "\n"},
+            {"sha256": "é" * 64},
+            {"sha256": 5},
+            {"sha256": None},
+            {"size": -1},
+            {"size": True},
+            {"size": 1.0},
+            {"size": "21"},
+            {"size": None},
+            {"size": 10**30},
+            {"chunk_size": 0},
+            {"chunk_size": -1},
+            {"chunk_size": False},
+            {"chunk_size": 10**400},
+        ):
+            self.assert_problem(self.register(**changes), 400, "malformed-request")
+
+    def test_not_a_registration(self) -> None:
+        """A body that is not the JSON asked for is 400."""
+        for body in (
+            b"",
+            b"{",
+            b"null",
+            b"[]",
+            b'"text"',
+            b"{}",
+            b'{"sha256":"' + CAT_SHA256.encode() + b'","size":NaN,"chunk_size":1}',
+            b"[" * 100_000,
+            b'{"x":' + b"[" * 10_000,
+            b'{"x":"\xff"}',
+            b'{"size":' + b"9" * 10_000 + b"}",
+            b"\xef\xbb\xbf{}",
+            b"\x00" * 10,
+        ):
+            answer = self.ask("POST", "/image", body)
+            self.assert_problem(answer, 400, "malformed-request")
+
+    def test_register_too_large(self) -> None:
+        """An image or a chunk over the limit is 413; at the limit it is fine."""
+        self.assert_problem(self.register(size=MAX_IMAGE + 1), 413, "image-too-large")
+        answer = self.register(chunk_size=MAX_CHUNK + 1)
+        self.assert_problem(answer, 413, "chunk-too-large")
+        answer = self.register(size=MAX_IMAGE, chunk_size=MAX_CHUNK)
+        self.assertEqual(answer.status, 201)
+
+    def test_too_many_chunks(self) -> None:
+        """An image cannot have more chunks than there are ids."""
+        api = ImageAPI(self.store, max_image_size=2**40, max_chunk_size=5)
+        self.client = Client(self.factory(api))
+        answer = self.register(size=2**33, chunk_size=2)
+        self.assert_problem(answer, 400, "malformed-request")
+
+    def test_content_types(self) -> None:
+        """A body must be said to be JSON; parameters do not matter, case neither."""
+        register = {"sha256": CAT_SHA256, "size": 21, "chunk_size": 11}
+        paths = ("/image", f"/image/{CAT_SHA256}/chunks")
+        for content_type in (
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "application/json; charset=latin-1",
+            'application/json; charset="utf-16"',
+            "",
+            None,
+        ):
+            for path in paths:
+                answer = self.ask("POST", path, register, content_type)
+                self.assert_problem(answer, 415, "not-json")
+        for content_type in (
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            'application/json;charset="UTF-8"',
+            "application/json; profile=x",
+        ):
+            for path, status in zip(paths, (201, 400), strict=True):
+                self.serve(MemoryStore())
+                answer = self.ask("POST", path, register, content_type)
+                self.assertEqual(answer.status, status)
+
+    def test_upload(self) -> None:
+        """A chunk that is stored is 201; the whole is then served."""
+        self.upload_cat()
+        answer = self.ask("GET", f"/image/{CAT_SHA256}")
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.header("Content-Type"), "text/plain; charset=utf-8")
+        self.assertEqual(answer.length, len(CAT_BYTES))
+        self.assertEqual(answer.body, CAT_BYTES)
+
+    def test_upload_in_upper_case(self) -> None:
+        """Hashes in paths may be in upper case too."""
+        self.register()
+        upper = CAT_SHA256.upper()
+        self.assertEqual(self.add(1, CAT_BYTES[11:].decode(), upper).status, 201)
+        self.assertEqual(self.add(0, CAT_BYTES[:11].decode(), upper).status, 201)
+        self.assertEqual(self.ask("GET", f"/image/{upper}").body, CAT_BYTES)
+
+    def test_any_characters(self) -> None:
+        """An image may hold control characters, NUL and what is outside the BMP."""
+        text = "\x1b[31m\0\r\n😀\u2028"
+        data = text.encode()
+        spec = ImageSpec(hashlib.sha256(data).hexdigest(), len(data), 1_000)
+        self.register(sha256=spec.sha256, size=spec.size, chunk_size=1_000)
+        self.assertEqual(self.add(0, text, spec.sha256).status, 201)
+        self.assertEqual(self.ask("GET", f"/image/{spec.sha256}").body, data)
+
+    def test_head(self) -> None:
+        """HEAD is GET without the body."""
+        self.upload_cat()
+        head, _, body = self.raw(f"HEAD /image/{CAT_SHA256}").partition(b"\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 200 OK\r\n", head)
+        self.assertIn(b"\r\ncontent-length: %d" % len(CAT_BYTES), head.lower())
+        self.assertEqual(body, b"")
+
+    def test_download_unknown(self) -> None:
+        """An image that was never registered is 404."""
+        answer = self.ask("GET", f"/image/{UNKNOWN}")
+        self.assert_problem(answer, 404, "image-not-found")
+
+    def test_download_incomplete(self) -> None:
+        """An image that misses chunks is 404, of its own kind."""
+        self.register()
+        answer = self.ask("GET", f"/image/{CAT_SHA256}")
+        self.assert_problem(answer, 404, "image-incomplete")
+
+    def test_malformed_hash_in_the_path(self) -> None:
+        """A name that is not a hash is 400."""
+        for name in ("cat", CAT_SHA256[1:], CAT_SHA256 + "0", "g" * 64, "%00" * 64):
+            answer = self.ask("GET", f"/image/{name}")
+            self.assert_problem(answer, 400, "malformed-request")
+            answer = self.add(0, "x", name)
+            self.assert_problem(answer, 400, "malformed-request")
+
+    def test_chunk_of_unknown_image(self) -> None:
+        """A chunk of an image that was never registered is 404."""
+        self.assert_problem(self.add(0, "x", UNKNOWN), 404, "image-not-found")
+
+    def test_chunk_malformed(self) -> None:
+        """What is not a chunk is 400."""
+        self.register()
+        path = f"/image/{CAT_SHA256}/chunks"
+        good = {"id": 0, "size": 11, "data": "x" * 11}
+        for changes in (
+            {"id": -1},
+            {"id": True},
+            {"id": 0.0},
+            {"id": "0"},
+            {"id": 10**30},
+            {"size": -1},
+            {"size": 12},
+            {"size": 10},
+            {"size": 10**30},
+            {"size": None},
+            {"data": None},
+            {"data": 5},
+            {"data": "ö" * 11},
+            {"data": "\ud800"},
+            {"data": "\udc00 \ud800"},
+        ):
+            answer = self.ask("POST", path, {**good, **changes})
+            self.assert_problem(answer, 400, "malformed-request")
+        for body in (
+            b"",
+            b"[]",
+            b'{"id":NaN,"size":11,"data":"x"}',
+            b'{"data":"\xff"}',
+        ):
+            answer = self.ask("POST", path, body)
+            self.assert_problem(answer, 400, "malformed-request")
+
+    def test_chunk_out_of_range(self) -> None:
+        """An id the image does not have is 400."""
+        self.register()
+        for chunk_id in (2, 2**32, 2**63 - 1):
+            answer = self.add(chunk_id, "x" * 11)
+            self.assert_problem(answer, 400, "chunk-out-of-range")
+
+    def test_chunk_of_wrong_length(self) -> None:
+        """A chunk that is too long or too short for its place is 400."""
+        self.register()
+        for chunk_id, data in ((0, "x" * 12), (0, "x" * 10), (1, "x" * 11), (0, "")):
+            answer = self.add(chunk_id, data)
+            self.assert_problem(answer, 400, "chunk-size-mismatch")
+
+    def test_chunk_too_large(self) -> None:
+        """A chunk over the limit is 413."""
+        self.register()
+        answer = self.add(0, "x" * (MAX_CHUNK + 1))
+        self.assert_problem(answer, 413, "chunk-too-large")
+
+    def test_character_split_between_chunks(self) -> None:
+        """Half a character cannot be sent: replaced, it has another length."""
+        self.register(chunk_size=9)
+        half = CAT_BYTES[:9].decode("utf-8", "replace")
+        self.assert_problem(self.add(0, half), 400, "chunk-size-mismatch")
+        escaped = CAT_BYTES[:9].decode("utf-8", "surrogateescape")
+        body = {"id": 0, "size": 9, "data": escaped}
+        answer = self.ask("POST", f"/image/{CAT_SHA256}/chunks", body)
+        self.assert_problem(answer, 400, "malformed-request")
+
+    def test_chunk_twice(self) -> None:
+        """A stored chunk is 409, which says whether the bytes are the same."""
+        self.register()
+        self.add(0, CAT_BYTES[:11].decode())
+        for data, identical in ((CAT_BYTES[:11].decode(), True), ("x" * 11, False)):
+            answer = self.add(0, data)
+            self.assert_problem(answer, 409, "chunk-exists")
+            self.assertIs(answer.problem["identical"], identical)
+
+    def test_chunk_of_a_complete_image(self) -> None:
+        """After the last chunk, repeating any is still 409."""
+        self.upload_cat()
+        answer = self.add(0, CAT_BYTES[:11].decode())
+        self.assert_problem(answer, 409, "chunk-exists")
+        self.assertTrue(answer.problem["identical"])
+
+    def test_wrong_hash(self) -> None:
+        """The last chunk of bytes with another hash is 422, and all is forgotten."""
+        self.register()
+        self.add(0, "x" * 11)
+        self.assert_problem(self.add(1, "x" * 10), 422, "hash-mismatch")
+        self.assert_problem(self.add(1, "x" * 10), 404, "image-not-found")
+        self.upload_cat()
+
+    def test_method_not_allowed(self) -> None:
+        """A method that a path does not have is 405 with those it has."""
+        for method, path, allowed in (
+            ("GET", "/image", "POST"),
+            ("DELETE", "/image", "POST"),
+            ("POST", f"/image/{CAT_SHA256}", "GET, HEAD"),
+            ("PATCH", f"/image/{CAT_SHA256}", "GET, HEAD"),
+            ("DELETE", f"/image/{CAT_SHA256}/chunks", "POST"),
+        ):
+            answer = self.ask(method, path)
+            self.assert_problem(answer, 405, "method-not-allowed")
+            self.assertEqual(answer.header("Allow"), allowed)
+
+    def test_unknown_paths(self) -> None:
+        """A path that leads nowhere is 404, never a redirect."""
+        for path in (
+            "/",
+            "/image/",
+            "/images",
+            f"/image/{CAT_SHA256}/",
+            f"/image//{CAT_SHA256}",
+            f"/image/{CAT_SHA256}/chunks/",
+            f"/image/{CAT_SHA256}/chunks/0",
+            "/%2e%2e/etc/passwd",
+        ):
+            self.assert_problem(self.ask("GET", path), 404, "not-found")
+
+    def test_store_failures(self) -> None:
+        """Failures of the store are 503 or 507; 503 says when to try again."""
+        for error, status, name in (
+            (StoreBusyError(), 503, "store-busy"),
+            (StoreClosedError(), 503, "stopping"),
+            (StorageFailedError(), 503, "storage-failed"),
+            (StorageFullError(), 507, "storage-full"),
+        ):
+            self.serve(BrokenStore(error))
+            for answer in (
+                self.register(),
+                self.add(0, "x"),
+                self.ask("GET", f"/image/{CAT_SHA256}"),
+            ):
+                self.assert_problem(answer, status, name)
+                retry_after = "1" if status == 503 else None
+                self.assertEqual(answer.header("Retry-After"), retry_after)
+
+    def test_internal_error(self) -> None:
+        """A mistake of ours is 500, is logged, and is not shown."""
+        self.serve(BrokenStore(ZeroDivisionError("secret")))
+        answer = self.register()
+        self.assert_problem(answer, 500, "internal-error")
+        self.assertNotIn(b"secret", answer.body)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_large_image(self) -> None:
+        """A large image comes in pieces, and HEAD reads none of them."""
+        content = b"0123456789" * (3 * PIECE // 10)
+        store = ColdStore(content)
+        self.serve(store)
+        answer = self.ask("GET", f"/image/{CAT_SHA256}")
+        self.assertEqual(answer.body, content)
+        self.assertEqual(answer.length, len(content))
+        self.assertLessEqual(max(end - start for start, end in store.reads), PIECE)
+        store.reads.clear()
+        head, _, body = self.raw(f"HEAD /image/{CAT_SHA256}").partition(b"\r\n\r\n")
+        self.assertIn(b"\r\ncontent-length: %d" % len(content), head.lower())
+        self.assertEqual((body, store.reads), (b"", []))
+
+    def test_large_image_that_cannot_be_read(self) -> None:
+        """If already the first piece cannot be read, the answer says so."""
+        self.serve(ColdStore(b"x" * 3 * PIECE, fail_at=0))
+        answer = self.ask("GET", f"/image/{CAT_SHA256}")
+        self.assert_problem(answer, 503, "storage-failed")
+
+    def test_large_image_that_breaks_off(self) -> None:
+        """If a later piece cannot be read, the client sees a cut response."""
+        self.serve(ColdStore(b"x" * 3 * PIECE, fail_at=PIECE))
+        answer = self.client.begin("GET", f"/image/{CAT_SHA256}")
+        self.client.treq.flush()
+        self.failureResultOf(answer)
+        self.assertEqual(len(self.flushLoggedErrors(StorageFailedError)), 1)
+
+    def test_handlers_are_independent(self) -> None:
+        """A slow request does not hold up another one."""
+        opening: Deferred[IImageReader] = Deferred()
+        store = ColdStore(b"cat")
+        store.opening = opening
+        self.serve(store)
+        slow = self.client.begin("GET", f"/image/{CAT_SHA256}")
+        self.assertEqual(self.register().status, 201)
+        self.assertNoResult(slow)
+        opening.callback(store)
+        self.client.treq.flush()
+        self.assertEqual(self.successResultOf(slow).body, b"cat")
+
+
+@implementer(IImageReader)
+class ColdStore(MemoryStore):
+    """A store of one image that is not in memory, and that image's reader."""
+
+    completed = 0.0
+    content = None
+
+    def __init__(self, data: bytes, fail_at: int | None = None) -> None:
+        super().__init__()
+        self.data = data
+        self.spec = ImageSpec(CAT_SHA256, len(data), 1_000)
+        self.fail_at = fail_at
+        self.reads: list[tuple[int, int]] = []
+        self.opening: Deferred[IImageReader] = succeed(self)
+
+    def open(self, sha256: str) -> Deferred[IImageReader]:  # noqa: ARG002 - the only
+        """Return itself."""
+        opening, self.opening = self.opening, succeed(self)
+        return opening
+
+    def read(self, start: int, end: int) -> Deferred[bytes]:
+        """Read, or fail."""
+        self.reads.append((start, end))
+        reading: Deferred[bytes] = Deferred()
+        if self.fail_at is not None and start >= self.fail_at:
+            reading.errback(StorageFailedError())
+        else:
+            reading.callback(self.data[start:end])
+        return reading
+
+
+class SiteTests(APIContract, SynchronousTestCase):
+    """The contract under stock `twisted.web.server.Site`."""
+
+    def factory(self, api: ImageAPI) -> IProtocolFactory:
+        """Return a stock Site."""
+        return Site(api.app.resource(), reactor=MemoryReactorClock())

@@ -1,0 +1,203 @@
+"""Every store against a model of what it promises, whatever the order of calls."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import define, field
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid import errors
+from asciid.model import ImageSpec, ImageState
+from asciid.store import IImageStore, MemoryStore
+from tests.store._support import DrivenStore, chunk_of, spec_of
+
+if TYPE_CHECKING:
+    from unittest import TestCase
+
+    from twisted.internet.defer import Deferred
+
+ResultT = TypeVar("ResultT")
+
+IMAGES = [b"", b"x", b"/\\_/\\\n( o.o )\n", bytes(range(40)), b"ab" * 30]
+SETTINGS = settings(
+    max_examples=30,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@define
+class Expected:
+    """What the store must hold of one image."""
+
+    spec: ImageSpec
+    data: bytes
+    chunks: dict[int, bytes] = field(factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return len(self.chunks) == self.spec.chunks
+
+
+class MemoryMachine(RuleBasedStateMachine):
+    """`MemoryStore` against the model; restarts lose nothing as there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected: dict[str, Expected] = {}
+        self.store: IImageStore = self.open()
+
+    def open(self) -> IImageStore:
+        """Return a started store."""
+        return MemoryStore(clock=lambda: 0.0)
+
+    def outcome(self, awaited: Deferred[ResultT]) -> ResultT | type[Exception]:
+        """Return the result of `awaited`, or the class of its error."""
+        outcome: list[ResultT | type[Exception]] = []
+        awaited.addCallbacks(
+            outcome.append, lambda failure: outcome.append(type(failure.value))
+        )
+        self.settle()
+        (result,) = outcome
+        return result
+
+    def settle(self) -> None:
+        """Let everything happen."""
+
+    @rule(
+        data=st.sampled_from(IMAGES), chunk_size=st.integers(1, 20), lie=st.booleans()
+    )
+    def register(self, data: bytes, chunk_size: int, *, lie: bool) -> None:
+        """Register an image, or another one under its hash."""
+        truth = spec_of(data, chunk_size)
+        spec = ImageSpec(truth.sha256, len(data) + 3 * lie, chunk_size)
+        expected: type[Exception] | None = None
+        if spec.sha256 in self.expected:
+            expected = errors.ImageExistsError
+        else:
+            content = data + b"lie" * lie
+            self.expected[spec.sha256] = Expected(spec, content)
+        assert self.outcome(self.store.register(spec)) is expected
+
+    @rule(
+        data=st.sampled_from(IMAGES),
+        chunk_id=st.integers(0, 45),
+        change=st.sampled_from(["", "", "", "longer", "shorter", "other"]),
+    )
+    def add_chunk(self, data: bytes, chunk_id: int, change: str) -> None:
+        """Upload a chunk: the right one, or one of another length or content."""
+        sha256 = spec_of(data).sha256
+        image = self.expected.get(sha256)
+        if image is None:
+            self.check(self.store.add_chunk(sha256, chunk_id, b""), "ImageNotFound")
+            return
+        right = chunk_of(image.data, image.spec, chunk_id)
+        sent = {
+            "longer": right + b"x",
+            "shorter": right[:-1],
+            "other": right.swapcase()[::-1],
+        }.get(change, right)
+        adding = self.store.add_chunk(sha256, chunk_id, sent)
+        if chunk_id >= image.spec.chunks:
+            self.check(adding, "ChunkOutOfRange")
+        elif len(sent) != len(right):
+            self.check(adding, "ChunkSize")
+        elif chunk_id in image.chunks:
+            self.check(adding, "ChunkExists")
+        else:
+            image.chunks[chunk_id] = sent
+            content = b"".join(chunk for _, chunk in sorted(image.chunks.items()))
+            if image.complete and content != data:
+                del self.expected[sha256]
+                self.check(adding, "HashMismatch")
+            else:
+                assert self.outcome(adding) is image.complete
+
+    def check(self, awaited: Deferred[ResultT], name: str) -> None:
+        """Check that `awaited` fails with the domain error of that name."""
+        assert self.outcome(awaited) is getattr(errors, f"{name}Error")
+
+    @rule(data=st.sampled_from(IMAGES))
+    def download(self, data: bytes) -> None:
+        """Download an image."""
+        sha256 = spec_of(data).sha256
+        image = self.expected.get(sha256)
+        opening = self.store.open(sha256)
+        if image is None:
+            self.check(opening, "ImageNotFound")
+        elif not image.complete:
+            self.check(opening, "ImageIncomplete")
+        else:
+            reader = self.outcome(opening)
+            assert not isinstance(reader, type)
+            assert self.outcome(reader.read(0, len(data))) == data
+
+    @invariant()
+    def statuses(self) -> None:
+        """Every status is what the model says, and nothing else is registered."""
+        assert self.outcome(self.store.count()) == len(self.expected)
+        for sha256, image in self.expected.items():
+            status = self.outcome(self.store.status(sha256))
+            assert not isinstance(status, type)
+            assert status.spec == image.spec
+            assert (status.state is ImageState.COMPLETE) == image.complete
+            assert status.received == sum(map(len, image.chunks.values()))
+            missing = {i for a, b in status.missing for i in range(a, b + 1)}
+            assert missing == set(range(image.spec.chunks)) - set(image.chunks)
+
+
+class LMDBMachine(MemoryMachine):
+    """`LMDBStore` against the model, restarts included."""
+
+    def open(self) -> IImageStore:
+        """Return a started store on a new directory."""
+        self.path = Path(tempfile.mkdtemp(prefix="asciid-"))
+        return self.open_again()
+
+    def open_again(self) -> IImageStore:
+        """Return a started store on the same directory."""
+        self.driven = DrivenStore(str(self.path), map_size=64 * 1024)
+        self.driven.start()
+        return self.driven.store
+
+    def settle(self) -> None:
+        """Turn the reactor and the threads."""
+        self.driven.settle()
+
+    @rule()
+    def restart(self) -> None:
+        """Stop the store and start another one on its directory."""
+        self.driven.stop()
+        self.store = self.open_again()
+
+    def teardown(self) -> None:
+        """Remove the directory."""
+        self.driven.stop()
+        shutil.rmtree(self.path)
+
+
+def _run(machine: type[RuleBasedStateMachine]) -> type[TestCase]:
+    case: type[TestCase] = machine.TestCase
+    case.settings = SETTINGS  # type: ignore[attr-defined]
+    return case
+
+
+class MachineTests(SynchronousTestCase):
+    """Runs the machines."""
+
+    def test_memory(self) -> None:
+        """`MemoryStore` does as the model says."""
+        _run(MemoryMachine)("runTest").debug()
+
+    def test_lmdb(self) -> None:
+        """`LMDBStore` does as the model says, and forgets nothing in a restart."""
+        _run(LMDBMachine)("runTest").debug()
