@@ -16,7 +16,7 @@ from attrs import define, field
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ANY_PORT", "ROOT", "Daemon", "environment", "twistd"]
+__all__ = ["ANY_PORT", "LISTENS", "ROOT", "Daemon", "environment", "twistd"]
 
 ROOT = Path(__file__).parents[2]
 """The checkout."""
@@ -27,7 +27,8 @@ ANY_PORT = "tcp:0:interface=127.0.0.1"
 _PATIENCE = 30
 """Seconds until a process that does not start or end has failed the test."""
 
-_LISTENS = re.compile(r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+), ")
+LISTENS = re.compile(r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+), ")
+"""What a daemon logs once it serves: its port and how many images it found."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -100,7 +101,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + _PATIENCE
-        while (announced := _LISTENS.search(self.log)) is None:
+        while (announced := LISTENS.search(self.log)) is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 message = f"the daemon does not serve:\n{self.log}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 
 from tests.integration._case import Art, DaemonTestCase
-from tests.integration._daemon import environment
+from tests.integration._daemon import ANY_PORT, LISTENS, environment, twistd
 
 CONSOLE_SCRIPT = "from asciid.client.cli import main; main()"
 
@@ -68,6 +70,32 @@ class LifeTests(DaemonTestCase):
         await self.assert_downloads(daemon, art)
         self.assertTrue((storage / "data.mdb").exists())
         daemon.stop()
+
+    async def test_in_the_background(self) -> None:
+        """Sent to the background by twistd, it serves as well, and can be stopped."""
+        self.directory.mkdir()
+        subprocess.run(  # noqa: ASYNC221 - it returns as soon as it has forked
+            twistd("--pidfile=pid", "--logfile=log", "asciid"),
+            cwd=self.directory,
+            env=environment(ASCIID_PORT=ANY_PORT),
+            timeout=30,
+            check=True,
+        )
+        pid = int((self.directory / "pid").read_text())
+        try:
+            log = self.directory / "log"
+            while (announced := LISTENS.search(log.read_text())) is None:
+                await self.sleep(0.02)
+            art = Art.random()
+            url = f"http://127.0.0.1:{announced[1]}/image"
+            answer = await self.post(url, art.registration)
+            self.assertEqual(answer.status, 201)
+        finally:
+            os.kill(pid, signal.SIGTERM)
+        # Its last act is to remove the pidfile.
+        while (self.directory / "pid").exists():
+            await self.sleep(0.02)
+        self.assertNotIn("Traceback", log.read_text())
 
     async def test_in_memory(self) -> None:
         """With :memory: it works the same and leaves nothing on the disk."""
