@@ -1,0 +1,12 @@
+"""
+An HTTP/1.1 front for Klein apps: strict, bounded, and fast.
+
+:class:`KleinFactory` serves a Klein app in place of ``twisted.web.server.Site``.
+Handlers stay ordinary Klein functions.
+"""
+
+from ._factory import KleinFactory
+from ._limits import Limits
+from ._streaming import body_of, read_body, streams_body
+
+__all__ = ["KleinFactory", "Limits", "body_of", "read_body", "streams_body"]

@@ -1,0 +1,152 @@
+"""The factory: what all connections of one Klein app share."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from ._channel import Channel
+from ._dispatch import Dispatcher
+from ._head import HeadParser
+from ._limits import Limits
+from ._problem import default_problem
+from ._response import ResponseHeads
+from ._routes import RouteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from klein import Klein
+    from twisted.internet.interfaces import IAddress, IReactorTime
+
+__all__ = ["KleinFactory"]
+
+_log = Logger()
+
+
+class KleinFactory(ServerFactory):
+    """
+    Serves a Klein app over HTTP/1.1 on any stream endpoint, TLS included.
+
+    The app's routes are read once, here; later ones are not seen.
+
+    :ivar draining: whether :meth:`drain` was called.
+    """
+
+    def __init__(
+        self,
+        app: Klein,
+        *,
+        reactor: IReactorTime,
+        limits: Limits | None = None,
+        problem: Callable[[int, str], bytes] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param app: a Klein app, bound to an instance or not.
+        :param reactor: runs the sweep and long pipelines.
+        :param limits: what one client may cost.
+        :param problem: makes the JSON body of an error that the front answers
+            itself, of the status and a sentence of detail.
+        :param clock: monotonic seconds, for all timeouts.
+        :param wall_clock: seconds since the epoch, for Date.
+        """
+        self.reactor = reactor
+        self.limits = limits or Limits()
+        self.problem = problem or default_problem
+        self.clock = clock
+        self.draining = False
+        self.head_parser = HeadParser(self.limits)
+        self.heads = ResponseHeads(clock, wall_clock)
+        self.routes = RouteTable(app, self.limits)
+        self.dispatcher = Dispatcher(app, self.problem, self.routes.methods())
+        self._connections: set[Channel] = set()
+        self._drained: list[Deferred[None]] = []
+        self._sweep = LoopingCall(self._look)
+        self._sweep.clock = reactor
+        self._sweep_due = clock()
+
+    # What Twisted calls.
+
+    def startFactory(self) -> None:
+        """Start to watch the timeouts."""
+        self._start_sweep()
+
+    def stopFactory(self) -> None:
+        """Stop to watch the timeouts, once no connection needs it."""
+        if not self._connections and self._sweep.running:
+            self._sweep.stop()
+
+    def buildProtocol(self, addr: IAddress) -> Channel:  # noqa: ARG002  # IProtocolFactory
+        """Make the protocol of one connection."""
+        self.tick()
+        return Channel(self)
+
+    # What whoever runs the service calls.
+
+    def drain(self) -> Deferred[None]:
+        """
+        End gracefully: idle connections are closed, the others after the answer
+        to the request that is under way.
+
+        :return: fires when no connection is left.
+        """
+        self.draining = True
+        for channel in list(self._connections):
+            channel.drain()
+        if not self._connections:
+            return succeed(None)
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        return drained
+
+    # What the channels call.
+
+    def admit(self, channel: Channel) -> bool:
+        """Take a new connection in; false when there are too many."""
+        self._connections.add(channel)
+        return len(self._connections) <= self.limits.connections
+
+    def forget(self, channel: Channel) -> None:
+        """A connection is gone."""
+        self._connections.discard(channel)
+        if not self._connections:
+            if self._sweep.running and not self.numPorts:
+                self._sweep.stop()
+            drained, self._drained = self._drained, []
+            for deferred in drained:
+                deferred.callback(None)
+
+    def tick(self) -> float:
+        """
+        Return the time, and see to it that the sweep is not late.
+
+        The reactor's timers follow the wall clock: set back by an hour, they do
+        not fire for an hour.  Then what the clients send drives the sweep.
+        """
+        now = self.clock()
+        if now >= self._sweep_due:
+            self._look()
+            if self._sweep.running:
+                self._sweep.reset()
+        return now
+
+    def _start_sweep(self) -> None:
+        if not self._sweep.running:
+            interval = self.limits.sweep_interval
+            self._sweep.start(interval, now=False).addErrback(
+                lambda failure: _log.failure("The sweep failed", failure=failure)
+            )
+
+    def _look(self) -> None:
+        now = self.clock()
+        self._sweep_due = now + 2 * self.limits.sweep_interval
+        for channel in list(self._connections):
+            if channel.deadline <= now:
+                channel.check(now)

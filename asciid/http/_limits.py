@@ -1,0 +1,96 @@
+"""What one client may cost: every bound of the front in one frozen value."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen, validators
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Limits"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+_positive = validators.gt(0)
+
+
+@frozen(kw_only=True)
+class Limits:
+    """
+    Bounds on size, number and time; sizes are bytes and times are seconds.
+
+    :raises ValueError: when a bound is zero or negative.
+    """
+
+    request_line: int = field(default=8 * KIB, validator=_positive)
+    """Bytes of method, target and version together; more is 414 (RFC 9112 3)."""
+
+    header_block: int = field(default=16 * KIB, validator=_positive)
+    """Bytes of the request line and all fields together; more is 431 (RFC 6585 5)."""
+
+    header_fields: int = field(default=100, validator=_positive)
+    """Number of field lines in one request; more is 431."""
+
+    chunk_overhead: int = field(default=4 * KIB, validator=_positive)
+    """
+    Bytes of chunk extensions and trailer fields in one body, added up; more is
+    413.  The shortest possible framing of each chunk is not counted.
+    """
+
+    body: int = field(default=MIB, validator=_positive)
+    """Bytes of a body, for endpoints not named in ``endpoint_bodies``; more is 413."""
+
+    endpoint_bodies: Mapping[str, int] = field(
+        factory=lambda: MappingProxyType({}),
+        converter=lambda bodies: MappingProxyType(dict(bodies)),
+    )
+    """Bytes of a body by the name of the Klein endpoint that takes it."""
+
+    pipelined: int = field(default=32, validator=_positive)
+    """
+    Requests answered from one connection before the others get their turn.
+    Those behind wait unparsed, in ``read_ahead`` bytes at most.
+    """
+
+    read_ahead: int = field(default=64 * KIB, validator=_positive)
+    """
+    Bytes kept unparsed while a request is at work; past it reading pauses.  One
+    read of the transport (64 KiB) may come on top.
+    """
+
+    connections: int = field(default=20_000, validator=_positive)
+    """Connections open at one time; the next is answered 503 and closed."""
+
+    header_timeout: float = field(default=10.0, validator=_positive)
+    """Seconds from the first byte of a request to the end of its header block."""
+
+    body_timeout: float = field(default=20.0, validator=_positive)
+    """Seconds a body may go without a further byte of content."""
+
+    body_rate: float = field(default=512.0, validator=_positive)
+    """
+    Bytes of content a second that a body must average, counted from
+    ``body_timeout`` seconds after it was first wanted.
+    """
+
+    idle_timeout: float = field(default=60.0, validator=_positive)
+    """Seconds a connection may stay open between two requests."""
+
+    write_timeout: float = field(default=60.0, validator=_positive)
+    """Seconds a client may leave response bytes unread without any progress."""
+
+    linger_timeout: float = field(default=2.0, validator=_positive)
+    """
+    Seconds a connection is read after its last answer, so that the answer is not
+    lost to a TCP reset (RFC 9112 9.6).
+    """
+
+    linger_bytes: int = field(default=MIB, validator=_positive)
+    """Bytes that are read, and thrown away, in that time."""
+
+    sweep_interval: float = field(default=1.0, validator=_positive)
+    """Seconds between two looks at the timeouts of all connections."""

@@ -1,0 +1,220 @@
+"""The request that Klein and the route handlers see: what the client sent."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from klein.app import KleinRequest
+from klein.interfaces import IKleinRequest
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IRequest
+from zope.interface import classImplements
+
+from ._authority import host_name
+from ._reply import Reply
+from ._routes import segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress
+    from twisted.python.failure import Failure
+    from zope.interface.interfaces import IInterface
+
+    from ._channel import Channel
+    from ._head import Head
+    from ._routes import Route
+
+__all__ = ["Request"]
+
+_FORM = b"application/x-www-form-urlencoded"
+
+
+class Request(Reply):
+    """
+    One request and its response.
+
+    It has what Klein and ordinary route handlers use of
+    :class:`twisted.web.iweb.IRequest`.  Sessions, cookies, multipart forms and
+    conditional requests are left out.
+
+    :ivar method: such as ``b"GET"``.
+    :ivar uri: the target in origin-form, with the query.
+    :ivar path: the target without the query, still percent-encoded.
+    :ivar body: the whole body, or ``None`` while it is still being received.
+    :ivar failure: why no route fits.
+    :ivar route: where Klein's routes led to, and ``values`` what they took from
+        the path.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_args",
+        "_components",
+        "_content",
+        "_request_headers",
+        "body",
+        "failure",
+        "path",
+        "postpath",
+        "prepath",
+        "route",
+        "uri",
+        "values",
+    )
+
+    route: Route
+    values: Mapping[str, Any]
+    prepath: list[bytes]
+    postpath: list[bytes]
+
+    def __init__(self, channel: Channel, head: Head) -> None:
+        super().__init__(channel, head)
+        self.uri = uri = head.target
+        query = uri.find(b"?")
+        self.path = uri if query < 0 else uri[:query]
+        self.body: bytes | None = b""
+        self.failure: Failure | None = None
+        self._args: dict[bytes, list[bytes]] | None = None
+        self._components: dict[IInterface, Any] | None = None
+        self._content: BytesIO | None = None
+        self._request_headers: Headers | None = None
+
+    # What the client sent.
+
+    @property
+    def clientproto(self) -> bytes:
+        """The version of the request."""
+        return b"HTTP/1.1" if self._head.modern else b"HTTP/1.0"
+
+    @property
+    def content(self) -> BytesIO:
+        """
+        The body as a file.
+
+        :raises RuntimeError: while the body is still being received.
+        """
+        if self._content is None:
+            if self.body is None:
+                message = "the body is not here yet: use asciid.http.read_body"
+                raise RuntimeError(message)
+            self._content = BytesIO(self.body)
+        return self._content
+
+    @content.setter
+    def content(self, content: BytesIO) -> None:
+        self._content = content
+
+    @property
+    def args(self) -> dict[bytes, list[bytes]]:
+        """The query's arguments, and those of a URL-encoded form."""
+        if self._args is None:
+            args = _arguments(self.uri.partition(b"?")[2])
+            if self.body and self.method == b"POST":
+                kind = self.getHeader(b"content-type") or b""
+                if kind.partition(b";")[0].strip().lower() == _FORM:
+                    args |= _arguments(self.body)
+            self._args = args
+        return self._args
+
+    @property
+    def requestHeaders(self) -> Headers:
+        """All fields of the request."""
+        if self._request_headers is None:
+            self._request_headers = headers = Headers()
+            for line in self._head.raw.split(b"\r\n")[1:-2]:
+                name, _, value = line.partition(b":")
+                headers.addRawHeader(name, value.strip(b" \t"))
+        return self._request_headers
+
+    def getHeader(self, key: bytes | str) -> Any:
+        """Return the last value of a field, of the key's type, or ``None``."""
+        if self._request_headers is not None or isinstance(key, str):
+            values = self.requestHeaders.getRawHeaders(key)
+            return values[-1] if values else None
+        head = self._head
+        mark = b"\r\n%b:" % key.lower()
+        start = head.folded.rfind(mark)
+        if start < 0:
+            return None
+        start += len(mark)
+        return head.raw[start : head.raw.find(b"\r\n", start)].strip(b" \t")
+
+    def getAllHeaders(self) -> dict[bytes, bytes]:
+        """Return the last value of each field by its name in lower case."""
+        headers = self.requestHeaders.getAllRawHeaders()
+        return {name.lower(): values[-1] for name, values in headers}
+
+    def getRequestHostname(self) -> bytes:
+        """Return the host that the client asked for, else the local address."""
+        host: bytes | None = self.getHeader(b"host")
+        if host:
+            return host_name(host)
+        return str(getattr(self.getHost(), "host", "")).encode("ascii")
+
+    def getHost(self) -> IAddress:
+        """Return the local address."""
+        return self._channel.host
+
+    def getClientAddress(self) -> IAddress:
+        """Return the client's address."""
+        return self._channel.peer
+
+    client = property(getClientAddress)
+
+    def getClientIP(self) -> str | None:
+        """Return the client's IP address, ``None`` if it has none."""
+        host = getattr(self._channel.peer, "host", None)
+        return host if isinstance(host, str) else None
+
+    def isSecure(self) -> bool:
+        """Tell whether the connection is encrypted."""
+        return self._channel.secure
+
+    def place(self, consumed: int) -> None:
+        """Set ``prepath`` and ``postpath`` as Klein does after routing."""
+        path = segments(self.path)
+        self.prepath = path[:consumed]
+        self.postpath = path[consumed:]
+
+    def __getattr__(self, name: str) -> Any:
+        # Slots that are filled when somebody looks, which is rare.
+        if name in ("prepath", "postpath"):
+            self.place(self.route.consumed)
+            return getattr(self, name)
+        raise AttributeError(name)
+
+    # Zope components: what Klein keeps with a request.
+
+    def getComponent(self, interface: IInterface, default: Any = None) -> Any:
+        """Return what was set for the interface."""
+        if self._components is None:
+            self._components = {}
+        if interface is IKleinRequest and interface not in self._components:
+            self._components[interface] = adapter = KleinRequest(self)
+            adapter.mapper = self._channel.routes.mapper(self)
+        return self._components.get(interface, default)
+
+    __conform__ = getComponent
+
+    def setComponent(self, interface: IInterface, component: Any) -> None:
+        """Keep a component for the interface."""
+        if self._components is None:
+            self._components = {}
+        self._components[interface] = component
+
+    def read_body(
+        self, receive: Callable[[bytes], Deferred[None] | None]
+    ) -> Deferred[None] | None:
+        """Begin :func:`asciid.http.read_body`; ``None`` if the body is all here."""
+        return None if self.body is not None else self._channel.read_body(receive)
+
+
+def _arguments(query: bytes) -> dict[bytes, list[bytes]]:
+    return parse_qs(query, keep_blank_values=True)
+
+
+classImplements(Request, IRequest)

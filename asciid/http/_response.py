@@ -1,0 +1,119 @@
+"""
+Response heads: prepared bytes for each status and set of header fields.
+
+Most responses of a service have one of a few heads, Date and Content-Length
+apart.  The rest of the head is made once and kept.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+from wsgiref.handlers import format_date_time
+
+from ._problem import reason_phrase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Fields", "ResponseHeads", "field_name"]
+
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Header fields in order: names in lower case, and values."""
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BAD_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]+")
+_MAX_KEPT = 512
+
+_names: dict[bytes | str, bytes] = {}
+
+
+def field_name(name: bytes | str) -> bytes:
+    """
+    Return the name of a field in lower case.
+
+    :raises ValueError: when it is not a token (RFC 9110 5.1).
+    """
+    known = _names.get(name)
+    if known is not None:
+        return known
+    raw = name.encode("latin-1", "replace") if isinstance(name, str) else bytes(name)
+    if _TOKEN.fullmatch(raw) is None:
+        message = f"not the name of a header field: {name!r}"
+        raise ValueError(message)
+    if len(_names) < _MAX_KEPT:
+        _names[name] = raw.lower()
+    return raw.lower()
+
+
+class ResponseHeads:
+    """
+    Makes response heads; one serves all connections of a factory.
+
+    :param clock: monotonic seconds.
+    :param wall_clock: seconds since the epoch, for Date.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._kept: dict[tuple[int, bytes | None, Fields], bytes] = {}
+        self._date = b""
+        self._date_until = float("-inf")
+
+    def date_line(self) -> bytes:
+        """Return the Date field line (RFC 9110 6.6.1), made once a second."""
+        now = self._clock()
+        if now >= self._date_until:
+            wall = self._wall_clock()
+            self._date = b"Date: %b\r\n" % format_date_time(wall).encode("ascii")
+            self._date_until = now + 1 - wall % 1
+        return self._date
+
+    def start(self, status: int, phrase: bytes | None, fields: Fields) -> bytes:
+        """
+        Return the status line and the field lines, without the empty line.
+
+        :param phrase: the reason phrase, ``None`` for the usual one.
+        """
+        key = (status, phrase, fields)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = _format(status, phrase, fields)
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            self._kept[key] = kept
+        return kept
+
+    def error(
+        self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
+    ) -> bytes:
+        """Return the whole head of an error that ends the connection."""
+        fields = ((b"content-type", b"application/problem+json"), *extra)
+        return b"%b%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (
+            self.start(status, None, fields),
+            self.date_line(),
+            len(body),
+        )
+
+
+def _format(status: int, phrase: bytes | None, fields: Fields) -> bytes:
+    if phrase is None:
+        phrase = reason_phrase(status).encode("ascii")
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _clean(phrase))]
+    lines += [b"%b: %b\r\n" % (_title(name), _clean(value)) for name, value in fields]
+    return b"".join(lines)
+
+
+def _title(name: bytes) -> bytes:
+    return b"-".join(word.capitalize() for word in name.split(b"-"))
+
+
+def _clean(value: bytes) -> bytes:
+    # A handler may put a client's text into a field; it must not end the line.
+    return _BAD_IN_VALUE.sub(b" ", value)
