@@ -6,8 +6,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
+from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -16,6 +18,8 @@ from asciid.config import MEMORY
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import (
         IAddress,
         IListeningPort,
@@ -27,9 +31,12 @@ if TYPE_CHECKING:
     from asciid.config import Settings
     from asciid.store import IImageStore
 
-__all__ = ["ImageService", "StartError"]
+__all__ = ["DRAIN_TIMEOUT", "ImageService", "StartError"]
 
-log = Logger()
+DRAIN_TIMEOUT = 10
+"""Seconds that requests under way are given when the daemon stops."""
+
+_log = Logger()
 
 
 class StartError(SystemExit, Exception):
@@ -56,9 +63,12 @@ class ImageService(Service):
     are shed, so its files belong to the right user, and the process has forked,
     which an open LMDB environment must not go through.  No request comes
     between the two, since the reactor has not had a turn.
+
+    `drain` has the connections finish what is under way and close; its Deferred
+    fires once they have.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
         self,
         settings: Settings,
         *,
@@ -66,12 +76,14 @@ class ImageService(Service):
         factory: IProtocolFactory,
         store: IImageStore,
         reactor: IReactorCore,
+        drain: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
         self._factory = factory
         self._store = store
         self._reactor = reactor
+        self._drain = drain
         self._listening: Deferred[IListeningPort] | None = None
         self._port: IListeningPort | None = None
         self._store_open = False
@@ -102,7 +114,11 @@ class ImageService(Service):
         opening.addErrback(self._give_up)
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, then close the store, which finishes its writes."""
+        """
+        Stop listening, finish the requests under way, then close the store.
+
+        The store finishes its writes, those of requests cut off included.
+        """
         super().stopService()  # type: ignore[no-untyped-call] # Twisted's
         return Deferred.fromCoroutine(self._stop())
 
@@ -134,6 +150,12 @@ class ImageService(Service):
         await self._stop_listening()
         if self._store_open:
             self._store_open = False
+            try:
+                await self._drain().addTimeout(
+                    DRAIN_TIMEOUT, IReactorTime(self._reactor)
+                )
+            except defer.TimeoutError:
+                _log.warn("Requests under way are cut off after {s} s", s=DRAIN_TIMEOUT)
             await self._store.stop()
 
     async def _stop_listening(self) -> None:
@@ -147,7 +169,7 @@ class ImageService(Service):
     def _announce(self, port: IListeningPort, images: int) -> None:
         settings = self._settings
         storage = settings.storage
-        log.info(
+        _log.info(
             "asciid {version} listens on {address}, "
             "storage {storage}, images {images}, sync {sync}",
             version=__version__,
@@ -162,11 +184,11 @@ class ImageService(Service):
             risk = "sync is off: a power cut loses writes that were answered"
         else:
             return
-        log.warn("{risk}", risk=risk)  # noqa: G010 - Twisted's logger has no other
+        _log.warn("{risk}", risk=risk)
 
     def _give_up(self, failure: Failure) -> None:
         if self.running:
-            log.failure("asciid cannot start", failure)
+            _log.failure("asciid cannot start", failure)
             self._reactor.stop()
 
 
@@ -175,7 +197,7 @@ def _raise_if_failed(deferred: Deferred[Any]) -> None:
     result = getattr(deferred, "result", None)
     if isinstance(result, Failure):
         deferred.addErrback(lambda _: None)
-        log.critical("{reason}", reason=result.value)
+        _log.critical("{reason}", reason=result.value)
         # twistd has put its log in the place of sys.stderr by now.
         print(result.value, file=sys.__stderr__)
         result.raiseException()

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -21,7 +21,7 @@ from zope.interface import implementer
 from asciid import __version__
 from asciid.config import Settings
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
-from asciid.service import ImageService, StartError
+from asciid.service import DRAIN_TIMEOUT, ImageService, StartError
 from asciid.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class ServiceTestCase(SynchronousTestCase):
         self.port = FakePort(self.events, IPv4Address("TCP", "127.0.0.1", 4444))
         self.endpoint = FakeEndpoint(self.events, lambda: succeed(self.port))
         self.store = FakeStore(self.events)
-        self.reactor = MemoryReactor()
+        self.reactor = MemoryReactorClock()
+        self.drained: Deferred[None] = succeed(None)
 
     def service(
         self, storage: Path | None = Path("/images"), *, sync: bool = True
@@ -112,7 +113,13 @@ class ServiceTestCase(SynchronousTestCase):
             factory=Factory(),
             store=self.store,
             reactor=self.reactor,
+            drain=self.drain,
         )
+
+    def drain(self) -> Deferred[None]:
+        """Note the call and answer what the test chose."""
+        self.events.append("drain")
+        return self.drained
 
 
 class StartTests(ServiceTestCase):
@@ -242,8 +249,9 @@ class StopTests(ServiceTestCase):
     """What stopping does, in which order."""
 
     def test_order(self) -> None:
-        """Nobody new is let in first; then the store finishes; then it is over."""
+        """First nobody new is let in, then requests end, then the store's writes."""
         self.port.stopped = Deferred()
+        self.drained = Deferred()
         self.store.stopped = Deferred()
         service = self.service()
         service.startService()
@@ -252,7 +260,9 @@ class StopTests(ServiceTestCase):
         stopped = service.stopService()
         self.assertEqual(self.events, ["unbind"])
         self.port.stopped.callback(None)
-        self.assertEqual(self.events, ["unbind", "close"])
+        self.assertEqual(self.events, ["unbind", "drain"])
+        self.drained.callback(None)
+        self.assertEqual(self.events, ["unbind", "drain", "close"])
         self.assertNoResult(stopped)
         self.store.stopped.callback(None)
         self.successResultOf(stopped)
@@ -263,7 +273,21 @@ class StopTests(ServiceTestCase):
         service = self.service()
         service.startService()
         self.successResultOf(service.stopService())
-        self.assertEqual(self.events[-2:], ["unbind", "close"])
+        self.assertEqual(self.events[-3:], ["unbind", "drain", "close"])
+
+    def test_drain_is_bounded(self) -> None:
+        """A request that does not end in time does not keep the store from closing."""
+        self.drained = Deferred()
+        service = self.service()
+        service.startService()
+        stopped = service.stopService()
+        self.reactor.advance(DRAIN_TIMEOUT - 1)
+        self.assertEqual(self.events[-1], "drain")
+        with capturedLogs() as logs:
+            self.reactor.advance(1)
+        self.assertEqual(self.events[-1], "close")
+        self.assertEqual(logs[0]["log_level"], LogLevel.warn)
+        self.successResultOf(stopped)
 
     def test_while_binding(self) -> None:
         """Stopped while the endpoint binds, it gives up and touches no store."""
