@@ -12,8 +12,10 @@ from unittest.mock import patch
 
 from twisted.application.service import IServiceMaker
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.plugin import getPlugins
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import __version__, tap
@@ -22,6 +24,13 @@ from asciid.tap import Options, makeService
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class TCPTransport(StringTransport):
+    """A transport in memory that takes what else one of TCP does."""
+
+    def setTcpNoDelay(self, _: bool) -> None:  # noqa: FBT001 - Twisted's signature
+        """Do nothing: nothing is delayed."""
 
 
 def parsed(arguments: Sequence[str] = (), **environ: str) -> Options:
@@ -133,7 +142,7 @@ class MakeServiceTests(SynchronousTestCase):
         port, factory, _, interface = reactor.tcpServers[0]
         self.assertEqual((port, interface), (80, "127.0.0.1"))
 
-        transport = StringTransport()
+        transport = TCPTransport()
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1024))
         assert protocol is not None
         protocol.makeConnection(transport)
@@ -142,6 +151,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertTrue(head.startswith(b"HTTP/1.1 404 "), head)
         self.assertIn(b"application/problem+json", head)
         self.assertIn(b'"code":"404 Not Found"', body.replace(b": ", b":"))
+        protocol.connectionLost(Failure(ConnectionDone()))
         self.successResultOf(service.stopService())
 
     def test_disk(self) -> None:

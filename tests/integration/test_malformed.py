@@ -148,7 +148,7 @@ BAD_PATHS = [
     Case("short hash", 400, None, method="GET", path="/image/123"),
     Case("odd hash", 400, CHUNK, path=f"/image/{'g' * 64}/chunks"),
     Case("wrong method", 405, None, method="DELETE", path="/image"),
-    Case("odd method", 405, None, method="BREW", path="/image"),
+    Case("wrong method below", 405, None, method="PUT", path=f"/image/{SHA256}/chunks"),
 ]
 
 
