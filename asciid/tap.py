@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
-from twisted.web.server import Site
 
 from asciid import __version__
-from asciid.api import ImageAPI
+from asciid.api import ImageAPI, problem_for_status
 from asciid.config import SETTINGS, Setting, SettingError, Settings, resolve
+from asciid.http import KleinFactory, Limits
 from asciid.service import ImageService
 from asciid.store import LMDBStore, MemoryStore
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from twisted.application.service import IService
-    from twisted.internet.interfaces import IProtocolFactory
 
     from asciid.store import IImageStore
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "makeService", "make_front"]
 
 Reactor = Any
 """Provides several interfaces at once, which no one type says."""
@@ -100,9 +99,14 @@ def _make_store(settings: Settings, reactor: Reactor) -> IImageStore:
     return LMDBStore(settings.storage, reactor=reactor, sync=settings.sync)
 
 
-def _make_front(api: ImageAPI, reactor: Reactor) -> IProtocolFactory:
-    """Return what speaks HTTP for the API."""
-    return Site(api.app.resource(), reactor=reactor)
+def make_front(api: ImageAPI, reactor: Reactor) -> KleinFactory:
+    """Return what speaks HTTP for `api`."""
+    return KleinFactory(
+        api.app,
+        reactor=reactor,
+        limits=Limits(endpoint_bodies=api.body_limits),
+        problem=problem_for_status,
+    )
 
 
 def makeService(options: Options, reactor: Reactor = None) -> IService:
@@ -121,10 +125,12 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         max_image_size=settings.max_image_size,
         max_chunk_size=settings.max_chunk_size,
     )
+    front = make_front(api, reactor)
     return ImageService(
         settings,
         endpoint=serverFromString(reactor, settings.port),
-        factory=_make_front(api, reactor),
+        factory=front,
         store=store,
         reactor=reactor,
+        drain=front.drain,
     )

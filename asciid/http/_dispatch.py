@@ -146,7 +146,7 @@ class Dispatcher:
         _log.failure("A handler failed", failure=failure)
         if request.started:
             # An end now would make half an answer look like a whole one.
-            request.abort()
+            request.loseConnection()
             return
         request.setResponseCode(500)
         request.setHeader(b"content-type", b"application/problem+json")

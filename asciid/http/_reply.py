@@ -174,7 +174,7 @@ class Reply:
         self.finished = True
         self._end()
 
-    def abort(self) -> None:
+    def loseConnection(self) -> None:
         """Break the connection off: the response cannot be completed."""
         self._channel.abort()
 

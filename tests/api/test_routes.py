@@ -21,6 +21,7 @@ from asciid.errors import (
 )
 from asciid.model import EMPTY_SHA256, ImageSpec
 from asciid.store import IImageReader, IImageStore, MemoryStore
+from asciid.tap import make_front
 from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Client
 
 if TYPE_CHECKING:
@@ -163,8 +164,8 @@ class APIContract(Base):
             b'"text"',
             b"{}",
             b'{"sha256":"' + CAT_SHA256.encode() + b'","size":NaN,"chunk_size":1}',
-            b"[" * 100_000,
-            b'{"x":' + b"[" * 10_000,
+            b"[" * 10_000,
+            b'{"x":' + b"[" * 9_000,
             b'{"x":"\xff"}',
             b'{"size":' + b"9" * 10_000 + b"}",
             b"\xef\xbb\xbf{}",
@@ -492,3 +493,11 @@ class SiteTests(APIContract, SynchronousTestCase):
     def factory(self, api: ImageAPI) -> IProtocolFactory:
         """Return a stock Site."""
         return Site(api.app.resource(), reactor=MemoryReactorClock())
+
+
+class FrontTests(APIContract, SynchronousTestCase):
+    """The contract on the front that the daemon uses."""
+
+    def factory(self, api: ImageAPI) -> IProtocolFactory:
+        """Return what the daemon serves through."""
+        return make_front(api, reactor=MemoryReactorClock())
