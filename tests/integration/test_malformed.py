@@ -110,6 +110,7 @@ BAD_IMAGES = [
     Case("chunks of nothing", 400, {**IMAGE, "chunk_size": 0}),
     Case("too large", 413, {**IMAGE, "size": 64 * 2**20 + 1}),
     Case("chunks too large", 413, {**IMAGE, "chunk_size": 2**20 + 1}),
+    Case("a long body", 413, {**IMAGE, "more": "x" * 2**20}),
     Case("empty with another hash", 422, {**IMAGE, "size": 0}),
 ]
 
@@ -146,8 +147,10 @@ BAD_PATHS = [
     Case("incomplete image", 404, None, method="GET", path=f"/image/{SHA256}"),
     Case("chunk of none", 404, CHUNK, path=f"/image/{'0' * 64}/chunks"),
     Case("short hash", 400, None, method="GET", path="/image/123"),
+    Case("not text", 400, None, method="GET", path="/image/%ff%fe"),
     Case("odd hash", 400, CHUNK, path=f"/image/{'g' * 64}/chunks"),
     Case("wrong method", 405, None, method="DELETE", path="/image"),
+    Case("no method", 501, None, method="BREW", path="/image"),
     Case("wrong method below", 405, None, method="PUT", path=f"/image/{SHA256}/chunks"),
 ]
 
