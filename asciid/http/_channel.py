@@ -13,6 +13,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     ISSLTransport,
+    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall
 
     from ._factory import KleinFactory
-    from ._head import Head
+    from ._head import FieldBlock
     from ._routes import Route
 
 __all__ = ["Channel"]
@@ -85,7 +86,10 @@ class Channel(Protocol):
         transport = self.transport
         self.secure = ISSLTransport.providedBy(transport)
         self._output = output_for(transport, self._moved)
-        if isinstance(transport.getHost(), (IPv4Address, IPv6Address)):
+        # A UNIX socket's transport claims to be one of TCP.
+        if ITCPTransport.providedBy(transport) and isinstance(
+            transport.getHost(), IPv4Address | IPv6Address
+        ):
             # An answer after the first on a connection must not wait for an ACK.
             transport.setTcpNoDelay(True)
             self._half_closes = not self.secure
@@ -285,19 +289,21 @@ class Channel(Protocol):
                     self._later(self._continue)
                     break
                 turns -= 1
-                head = factory.head_parser.parse(data[pos:end], secure=self.secure)
+                method, target, block = factory.head_parser.parse(
+                    data[pos:end], secure=self.secure
+                )
                 pos = end
                 self._probe = None
-                self._request = request = Request(self, head)
+                self._request = request = Request(self, method, target, block)
                 route = self._route(request)
-                length = head.length
+                length = block.length
                 if length == 0:
                     factory.dispatcher.run(request)
                 elif 0 < length <= min(size - pos, route.body) and not route.streams:
                     request.body = data[pos : pos + length]
                     pos += length
                     factory.dispatcher.run(request)
-                elif self._begin_body(request, head, more=pos < size):
+                elif self._begin_body(request, block, more=pos < size):
                     # The handler reads it from the buffer.
                     self._buffer = data[pos:]
                     pos = size
@@ -325,21 +331,21 @@ class Channel(Protocol):
             request.route = self.routes.nowhere
         return request.route
 
-    def _begin_body(self, request: Request, head: Head, *, more: bool) -> bool:
+    def _begin_body(self, request: Request, block: FieldBlock, *, more: bool) -> bool:
         # True when the handler is to be called before the body is here.
         route = request.route
         limits = self.factory.limits
         body: IBody
-        if head.length == CHUNKED:
+        if block.length == CHUNKED:
             body = ChunkedBody(route.body, limits)
         else:
-            body = SizedBody(head.length)
-        too_large = head.length > route.body
+            body = SizedBody(block.length)
+        too_large = block.length > route.body
         if too_large and request.failure is None:
             raise RefusedError(413, "The body is too large.")
         streaming = route.streams or too_large
         self._incoming = incoming = Incoming(
-            body, limits, streaming=streaming, expects=head.expects and not more
+            body, limits, streaming=streaming, expects=block.expects and not more
         )
         if streaming:
             request.body = None

@@ -4,7 +4,8 @@ Request heads: the request line and the fields up to the empty line.
 llhttp checks the grammar.  What it leaves open is decided here: the version,
 the form of the target, Host, and how the body is framed (RFC 9112 3 and 6).
 A head is parsed whole and kept as bytes; a field is found by searching for its
-line, so one that nobody asks for costs nothing.
+line, so one that nobody asks for costs nothing.  The fields of a client rarely
+change from request to request: those that were found good are remembered.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ._authority import is_valid_authority
 if TYPE_CHECKING:
     from ._limits import Limits
 
-__all__ = ["CHUNKED", "Head", "HeadParser", "Probe", "RefusedError", "field_values"]
+__all__ = ["CHUNKED", "FieldBlock", "HeadParser", "Probe", "RefusedError"]
 
 CHUNKED = -1
 """The length of a body whose end is marked by its last chunk."""
@@ -32,9 +33,11 @@ CHUNKED = -1
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!-\"$-~]+")  # visible ASCII without "#"
+_USUAL_LINE = re.compile(rb"([A-Z-]+) (/[!-\"$-~]*) HTTP/1\.1")
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
 _MAX_LENGTH_DIGITS = 18  # below 2**63
-_SHORTEST_FIELD = 4  # "a:" CR LF
+_MAX_KEPT = 512
+_MAX_KEPT_SIZE = 1024
 
 
 class RefusedError(Exception):
@@ -51,39 +54,45 @@ class RefusedError(Exception):
         self.detail = detail
 
 
-class Head:
+class FieldBlock:
     """
-    The head of one request that may be served.
+    The fields of a request, and what they say about how to read it.
 
-    :ivar raw: the head as it came, the empty line included.
+    Clients send the same fields again and again, so blocks are shared between
+    requests; nothing in one may be changed.
+
+    :ivar raw: the field lines, from the CR LF before the first to the empty line.
     :ivar folded: the same bytes in lower case.
-    :ivar method: such as ``b"GET"``.
-    :ivar target: in origin-form, or ``b"*"``.
     :ivar modern: whether the version is 1.1.
     :ivar keep_alive: whether the client wants the connection kept (RFC 9112 9.3).
     :ivar length: bytes of body, or :data:`CHUNKED`.
     :ivar expects: whether the client waits for ``100 Continue``.
     """
 
-    __slots__ = (
-        "expects",
-        "folded",
-        "keep_alive",
-        "length",
-        "method",
-        "modern",
-        "raw",
-        "target",
-    )
+    __slots__ = ("expects", "folded", "keep_alive", "length", "modern", "raw")
 
-    raw: bytes
-    folded: bytes
-    method: bytes
-    target: bytes
-    modern: bool
-    keep_alive: bool
-    length: int
-    expects: bool
+    def __init__(self, raw: bytes, *, modern: bool) -> None:
+        """:raises RefusedError: when a request with these must not be served."""
+        self.raw = raw
+        self.folded = folded = raw.lower()
+        self.modern = modern
+        _check_host(folded, modern=modern)
+        self.length = _body_length(folded, modern=modern)
+        self.keep_alive = _keeps_alive(folded, modern=modern)
+        self.expects = modern and _expects_continue(folded)
+
+    def last(self, name: bytes) -> bytes | None:
+        """
+        Return the last value of a field.
+
+        :param name: in lower case.
+        """
+        mark = b"\r\n%b:" % name
+        start = self.folded.rfind(mark)
+        if start < 0:
+            return None
+        start += len(mark)
+        return self.raw[start : self.raw.find(b"\r\n", start)].strip(b" \t")
 
 
 class Probe:
@@ -125,53 +134,63 @@ class Probe:
 
 
 class HeadParser:
-    """Turns the bytes of heads into :class:`Head`; one serves all connections."""
+    """Turns the bytes of heads into their parts; one serves all connections."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._complete = False
+        # What came before, and was found to be good.
+        self._methods: set[bytes] = set()
+        self._blocks: dict[bytes, FieldBlock] = {}
 
     def on_headers_complete(self) -> None:
         """llhttp agrees that the head ends here (called by the parser)."""
         self._complete = True
 
-    def parse(self, raw: bytes, *, secure: bool) -> Head:
+    def parse(self, raw: bytes, *, secure: bool) -> tuple[bytes, bytes, FieldBlock]:
         """
         Parse one head.
 
         :param raw: the head; the first empty line is its end.
         :param secure: whether the connection is encrypted.
+        :return: the method, the target in origin-form (or ``b"*"``), the fields.
         :raises RefusedError: when the request must not be served.
         """
+        line_end = raw.find(b"\r\n")
+        block = self._blocks.get(raw[line_end:])
+        if block is not None and line_end <= self._limits.request_line:
+            # Only the request line is new, and it can be checked in one go.
+            line = _USUAL_LINE.fullmatch(raw, 0, line_end)
+            if line is not None and line[1] in self._methods:
+                return line[1], line[2], block
+        return self._parse(raw, line_end, secure=secure)
+
+    def _parse(
+        self, raw: bytes, line_end: int, *, secure: bool
+    ) -> tuple[bytes, bytes, FieldBlock]:
         limits = self._limits
-        line = raw[: raw.find(b"\r\n")]
-        if len(line) > limits.request_line:
+        if line_end > limits.request_line:
             raise RefusedError(414, "The request line is too long.")
         if len(raw) > limits.header_block:
             raise RefusedError(431, "The header block is too long.")
-        if (
-            len(raw) > _SHORTEST_FIELD * limits.header_fields
-            and raw.count(b"\r\n") - 2 > limits.header_fields
-        ):
+        if raw.count(b"\r\n") - 2 > limits.header_fields:
             raise RefusedError(431, "The request has too many header fields.")
-        method, target, version = _split(line)
+        method, target, version = _split(raw[:line_end])
         self._check_grammar(raw, method)
-
-        head = Head()
-        head.method = method
-        head.modern = modern = version == b"HTTP/1.1"
-        if target[:1] != b"/" or b"#" in target:
-            raw, target = _unusual_target(raw, method, target, secure=secure)
-        head.raw = raw
-        head.target = target
-        head.folded = folded = raw.lower()
-        _check_host(folded, modern=modern)
-        head.length = _body_length(folded, modern=modern)
-        head.keep_alive = _keeps_alive(folded, modern=modern)
-        head.expects = (
-            modern and folded.find(b"\r\nexpect:") >= 0 and _expects_continue(folded)
-        )
-        return head
+        fields = raw[line_end:]
+        modern = version == b"HTTP/1.1"
+        usual = target[:1] == b"/" and b"#" not in target
+        if not usual:
+            target, fields = _unusual_target(
+                method, target, fields, modern=modern, secure=secure
+            )
+        block = FieldBlock(fields, modern=modern)
+        self._methods.add(method)
+        if usual and modern and len(fields) <= _MAX_KEPT_SIZE:
+            if len(self._blocks) >= _MAX_KEPT:
+                self._blocks.clear()
+            self._blocks[fields] = block
+        return method, target, block
 
     def _check_grammar(self, raw: bytes, method: bytes) -> None:
         # A parser for each head: one that is used again would carry the body
@@ -192,21 +211,15 @@ class HeadParser:
             raise RefusedError(400, "The header block is malformed.")
 
 
-def field_values(raw: bytes, folded: bytes, name: bytes) -> list[bytes]:
-    """
-    Return the values of all lines of one field, in order.
-
-    :param raw: a head, or the same in lower case for values in lower case.
-    :param folded: the head in lower case.
-    :param name: the field's name in lower case.
-    """
+def _values(folded: bytes, name: bytes) -> list[bytes]:
+    # The values of all lines of one field, in lower case.
     mark = b"\r\n%b:" % name
     values = []
     start = folded.find(mark)
     while start >= 0:
         start += len(mark)
         end = folded.find(b"\r\n", start)
-        values.append(raw[start:end].strip(b" \t"))
+        values.append(folded[start:end].strip(b" \t"))
         start = folded.find(mark, end)
     return values
 
@@ -234,43 +247,37 @@ def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _unusual_target(
-    raw: bytes, method: bytes, target: bytes, *, secure: bool
+    method: bytes, target: bytes, fields: bytes, *, modern: bool, secure: bool
 ) -> tuple[bytes, bytes]:
-    # Anything but plain origin-form (RFC 9112 3.2).
+    # Anything but plain origin-form (RFC 9112 3.2); returns target and fields.
     if method == b"CONNECT":
         raise RefusedError(501, "CONNECT is not served here.")
     if target == b"*" and method == b"OPTIONS":
-        return raw, target
+        return target, fields
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or _TARGET.fullmatch(target) is None:
+    if absolute is None or b"#" in target:
         raise RefusedError(400, "The request target is malformed.")
     scheme, authority, path = absolute.groups()
     scheme = scheme.lower()
-    if not authority or not is_valid_authority(authority.lower()):
+    if not is_valid_authority(authority.lower()):
         raise RefusedError(400, "The authority of the request target is malformed.")
-    if scheme == b"https" and not secure:
-        raise RefusedError(421, "This connection is not secure.")  # RFC 9110 7.4
     if scheme not in (b"http", b"https"):
         raise RefusedError(400, "The scheme of the request target is not served here.")
+    if scheme == b"https" and not secure:
+        raise RefusedError(421, "This connection is not secure.")  # RFC 9110 7.4
     if path[:1] != b"/":
         # RFC 9112 3.2.4: OPTIONS without a path means the server itself.
         path = b"*" if method == b"OPTIONS" and not path else b"/" + path
-    return _with_host(raw, method, path, authority), path
+    return path, _with_host(fields, authority, modern=modern)
 
 
-def _with_host(raw: bytes, method: bytes, target: bytes, authority: bytes) -> bytes:
-    # RFC 9112 3.2.2: the target's authority takes the place of Host.  Host is
-    # still checked: the first line stays if it is bad, and so is refused.
-    line, _, fields = raw.partition(b"\r\n")
-    lines = (b"\r\n" + fields).split(b"\r\n")
-    hosts = [i for i, text in enumerate(lines) if text[:5].lower() == b"host:"]
-    if len(hosts) == 1:
-        value = lines[hosts[0]][5:].strip(b" \t").lower()
-        if not value or is_valid_authority(value):
-            lines[hosts[0]] = b"Host: " + authority
-    elif not hosts and line.endswith(b"HTTP/1.0"):
-        lines.insert(1, b"Host: " + authority)
-    return b"%b %b %b%b" % (method, target, line[-8:], b"\r\n".join(lines))
+def _with_host(fields: bytes, authority: bytes, *, modern: bool) -> bytes:
+    # RFC 9112 3.2.2: the target's authority takes the place of Host, which must
+    # be good all the same.
+    _check_host(fields.lower(), modern=modern)
+    lines = [line for line in fields.split(b"\r\n") if line[:5].lower() != b"host:"]
+    lines.insert(1, b"Host: " + authority)
+    return b"\r\n".join(lines)
 
 
 def _check_host(folded: bytes, *, modern: bool) -> None:
@@ -300,7 +307,7 @@ def _body_length(folded: bytes, *, modern: bool) -> int:
             raise RefusedError(400, "A body is framed in one way, not two.")
         if not modern:
             raise RefusedError(400, "HTTP/1.0 has no Transfer-Encoding.")
-        codings = field_values(folded, folded, b"transfer-encoding")
+        codings = _values(folded, b"transfer-encoding")
         if codings != [b"chunked"]:
             if b"chunked" in b",".join(codings):
                 raise RefusedError(400, "The Transfer-Encoding is not just chunked.")
@@ -321,7 +328,7 @@ def _keeps_alive(folded: bytes, *, modern: bool) -> bool:
         return modern
     options = {
         option.strip(b" \t")
-        for value in field_values(folded, folded, b"connection")
+        for value in _values(folded, b"connection")
         for option in value.split(b",")
     }
     return b"close" not in options and (modern or b"keep-alive" in options)
@@ -329,7 +336,9 @@ def _keeps_alive(folded: bytes, *, modern: bool) -> bool:
 
 def _expects_continue(folded: bytes) -> bool:
     # RFC 9110 10.1.1
-    values = field_values(folded, folded, b"expect")
+    if folded.find(b"\r\nexpect:") < 0:
+        return False
+    values = _values(folded, b"expect")
     if any(value != b"100-continue" for value in values):
         raise RefusedError(417, "Only the expectation 100-continue can be met.")
     return True

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from ._channel import Channel
-    from ._head import Head
+    from ._head import FieldBlock
     from ._response import Fields
 
 __all__ = ["Reply"]
@@ -44,10 +44,10 @@ class Reply:
     """
 
     __slots__ = (
+        "_block",
         "_channel",
         "_chunked",
         "_fields",
-        "_head",
         "_headers",
         "_keep",
         "_left",
@@ -65,10 +65,10 @@ class Reply:
         "started",
     )
 
-    def __init__(self, channel: Channel, head: Head) -> None:
+    def __init__(self, channel: Channel, method: bytes, block: FieldBlock) -> None:
         self._channel = channel
-        self._head = head
-        self.method = head.method
+        self._block = block
+        self.method = method
         self.code = 200
         self.code_message: bytes | None = None
         self.deferred: Deferred[Any] | None = None
@@ -249,7 +249,7 @@ class Reply:
         self.started = True
         channel = self._channel
         code = self.code
-        keep = self._head.keep_alive and channel.can_persist
+        keep = self._block.keep_alive and channel.can_persist
         date = channel.heads.date_line()
         if self._wishes or self._headers is not None:
             fields, length, keep, date = self._hear(length, date, keep=keep)
@@ -266,7 +266,7 @@ class Reply:
             if length is not None:
                 framing = b"Content-Length: %d\r\n" % length
                 self._left = length
-            elif self._head.modern:
+            elif self._block.modern:
                 framing = b"Transfer-Encoding: chunked\r\n"
                 self._chunked = True
             else:
@@ -278,7 +278,7 @@ class Reply:
         self._keep = keep
         if not keep:
             framing += b"Connection: close\r\n"
-        elif not self._head.modern:
+        elif not self._block.modern:
             framing += b"Connection: keep-alive\r\n"
         start = channel.heads.start(code, self.code_message, fields)
         return b"%b%b%b\r\n" % (start, date, framing)

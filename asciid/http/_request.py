@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zope.interface.interfaces import IInterface
 
     from ._channel import Channel
-    from ._head import Head
+    from ._head import FieldBlock
     from ._routes import Route
 
 __all__ = ["Request"]
@@ -55,12 +55,11 @@ class Request(Reply):
         "_args",
         "_components",
         "_content",
+        "_paths",
         "_request_headers",
         "body",
         "failure",
         "path",
-        "postpath",
-        "prepath",
         "route",
         "uri",
         "values",
@@ -68,19 +67,20 @@ class Request(Reply):
 
     route: Route
     values: Mapping[str, Any]
-    prepath: list[bytes]
-    postpath: list[bytes]
 
-    def __init__(self, channel: Channel, head: Head) -> None:
-        super().__init__(channel, head)
-        self.uri = uri = head.target
-        query = uri.find(b"?")
-        self.path = uri if query < 0 else uri[:query]
+    def __init__(
+        self, channel: Channel, method: bytes, target: bytes, block: FieldBlock
+    ) -> None:
+        Reply.__init__(self, channel, method, block)
+        self.uri = target
+        query = target.find(b"?")
+        self.path = target if query < 0 else target[:query]
         self.body: bytes | None = b""
         self.failure: Failure | None = None
         self._args: dict[bytes, list[bytes]] | None = None
         self._components: dict[IInterface, Any] | None = None
         self._content: BytesIO | None = None
+        self._paths: tuple[list[bytes], list[bytes]] | None = None
         self._request_headers: Headers | None = None
 
     # What the client sent.
@@ -88,7 +88,7 @@ class Request(Reply):
     @property
     def clientproto(self) -> bytes:
         """The version of the request."""
-        return b"HTTP/1.1" if self._head.modern else b"HTTP/1.0"
+        return b"HTTP/1.1" if self._block.modern else b"HTTP/1.0"
 
     @property
     def content(self) -> BytesIO:
@@ -125,7 +125,7 @@ class Request(Reply):
         """All fields of the request."""
         if self._request_headers is None:
             self._request_headers = headers = Headers()
-            for line in self._head.raw.split(b"\r\n")[1:-2]:
+            for line in self._block.raw.split(b"\r\n")[1:-2]:
                 name, _, value = line.partition(b":")
                 headers.addRawHeader(name, value.strip(b" \t"))
         return self._request_headers
@@ -135,13 +135,7 @@ class Request(Reply):
         if self._request_headers is not None or isinstance(key, str):
             values = self.requestHeaders.getRawHeaders(key)
             return values[-1] if values else None
-        head = self._head
-        mark = b"\r\n%b:" % key.lower()
-        start = head.folded.rfind(mark)
-        if start < 0:
-            return None
-        start += len(mark)
-        return head.raw[start : head.raw.find(b"\r\n", start)].strip(b" \t")
+        return self._block.last(key.lower())
 
     def getAllHeaders(self) -> dict[bytes, bytes]:
         """Return the last value of each field by its name in lower case."""
@@ -174,18 +168,22 @@ class Request(Reply):
         """Tell whether the connection is encrypted."""
         return self._channel.secure
 
-    def place(self, consumed: int) -> None:
-        """Set ``prepath`` and ``postpath`` as Klein does after routing."""
-        path = segments(self.path)
-        self.prepath = path[:consumed]
-        self.postpath = path[consumed:]
+    @property
+    def prepath(self) -> list[bytes]:
+        """The segments of the path that led to the route, decoded."""
+        return self._split_path()[0]
 
-    def __getattr__(self, name: str) -> Any:
-        # Slots that are filled when somebody looks, which is rare.
-        if name in ("prepath", "postpath"):
-            self.place(self.route.consumed)
-            return getattr(self, name)
-        raise AttributeError(name)
+    @property
+    def postpath(self) -> list[bytes]:
+        """The segments of the path after those of ``prepath``, decoded."""
+        return self._split_path()[1]
+
+    def _split_path(self) -> tuple[list[bytes], list[bytes]]:
+        if self._paths is None:
+            path = segments(self.path)
+            consumed = self.route.consumed
+            self._paths = path[:consumed], path[consumed:]
+        return self._paths
 
     # Zope components: what Klein keeps with a request.
 
