@@ -39,7 +39,7 @@ class Options(usage.Options):
     `environ` is the environment to read; this process's if None.
     """
 
-    synopsis = "Usage: twistd [twistd options] asciid [options]"
+    synopsis = "[asciid options]"  # twistd puts its own before it
     longdesc = (
         "Host ASCII art over HTTP: register an image, upload it in chunks, "
         "download it. Each option can be given in the environment variable named "
