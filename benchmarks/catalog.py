@@ -1,0 +1,82 @@
+"""The servers that are measured: what they are called and how they start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SERVERS_DIR = Path(__file__).parent / "servers"
+BIN = Path(sys.executable).parent
+
+Command = list[str | Path]
+
+
+class Server(NamedTuple):
+    """A server and the command that serves on a port of 127.0.0.1."""
+
+    key: str
+    title: str
+    command: Callable[[int, Path], Command]
+
+
+def _script(name: str) -> Callable[[int, Path], Command]:
+    return lambda port, storage: [
+        sys.executable,
+        SERVERS_DIR / name,
+        str(port),
+        storage,
+    ]
+
+
+def _uvicorn(app: str) -> Callable[[int, Path], Command]:
+    options = ["--host", "127.0.0.1", "--no-access-log", "--log-level", "warning"]
+    return lambda port, _: [
+        BIN / "uvicorn",
+        *options,
+        *("--app-dir", SERVERS_DIR, "--port", str(port)),
+        app,
+    ]
+
+
+def _twistd(port: int, storage: Path) -> Command:
+    endpoint = f"tcp:{port}:interface=127.0.0.1"
+    return [
+        *(BIN / "twistd", "--nodaemon", "--pidfile="),
+        *("asciid", "--port", endpoint, "--storage", storage),
+    ]
+
+
+OURS = "ours"
+OURS_STOCK = "ours-stock-site"
+NAIVE = "naive"
+EMPTY_OURS = "empty-ours"
+EMPTY_KLEIN = "empty-klein"
+EMPTY_AIOHTTP = "empty-aiohttp"
+EMPTY_STARLETTE = "empty-starlette"
+EMPTY_FASTAPI = "empty-fastapi"
+
+SERVICES = [
+    Server(OURS, "asciid", _twistd),
+    Server(OURS_STOCK, "asciid under stock twisted.web", _script("stock_site.py")),
+    Server(NAIVE, "naive: stock Klein, a file per image", _script("naive.py")),
+]
+"""Those that keep images; all are given an empty directory."""
+
+EMPTY = [
+    Server(EMPTY_OURS, "Klein under asciid.http", _script("empty_ours.py")),
+    Server(EMPTY_KLEIN, "stock Klein", _script("empty_klein.py")),
+    Server(EMPTY_AIOHTTP, "aiohttp", _script("empty_aiohttp.py")),
+    Server(
+        EMPTY_STARLETTE,
+        "Starlette, uvicorn[standard]",
+        _uvicorn("empty_starlette:app"),
+    ),
+    Server(EMPTY_FASTAPI, "FastAPI, uvicorn[standard]", _uvicorn("empty_fastapi:app")),
+]
+"""Those whose one handler reads a small JSON body and answers 201, empty."""
+
+TITLES = {server.key: server.title for server in SERVICES + EMPTY}

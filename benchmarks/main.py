@@ -1,0 +1,201 @@
+"""
+Measures asciid and what it is compared with; started by `benchmarks/run`.
+
+README.md, beside this file, says how every figure is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import catalog
+import procfs
+import report
+import session
+from plot import draw
+from process import BenchmarkError, Load, choose_cores
+
+import script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+RESULTS = HERE / "results"
+
+# More than any server here gets through: a load that runs out of images ends
+# early, and one that finds none fails.
+IMAGES_PER_SECOND = 6_000
+REGISTRATIONS_PER_SECOND = 40_000
+
+PACKAGES = (
+    *("twisted", "klein", "httptools", "lmdb", "msgspec"),
+    *("aiohttp", "starlette", "fastapi", "uvicorn", "uvloop"),
+)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--rounds", type=int, help="3, or 1 if quick")
+    parser.add_argument("--seconds", type=float, help="of each load: 1.5, quick 0.5")
+    parser.add_argument(
+        "--servers",
+        help=f"only these, separated by commas: {', '.join(catalog.TITLES)}",
+    )
+    parser.add_argument(
+        "--storage",
+        type=Path,
+        default=ROOT,
+        help="a directory on the disk to measure; this checkout's by default",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="file name for results, without its suffix"
+    )
+    parser.add_argument("--load", type=Path, required=True, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
+    arguments.seconds = arguments.seconds or (0.5 if arguments.quick else 1.5)
+    name = "quick" if arguments.quick else "full"
+    arguments.output = arguments.output or RESULTS / name
+    arguments.servers = (
+        arguments.servers.split(",") if arguments.servers else list(catalog.TITLES)
+    )
+    unknown = set(arguments.servers) - set(catalog.TITLES)
+    if unknown:
+        parser.error(f"no such server: {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def describe_machine(disk: procfs.Disk) -> dict[str, Any]:
+    """Return what a reader of the figures must know about where they come from."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "missing"
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "changed": bool(_git("status", "--porcelain", "asciid", "benchmarks")),
+        "cpu": cpu,
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "filesystem": disk.filesystem,
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "packages": packages,
+    }
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", ROOT, *arguments]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+@contextmanager
+def scratch_directory(beside: Path) -> Iterator[Path]:
+    """Make a directory that is removed at the end, however that comes."""
+    path = Path(tempfile.mkdtemp(prefix=".bench-", dir=beside))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def write_scripts(scratch: Path, seconds: float) -> session.Scripts:
+    """Prepare all requests."""
+    needed = (len(session.CONNECTIONS) * seconds) + session.WARM_UP + session.TRACED
+    exercise = script.exercise(int(needed * IMAGES_PER_SECOND))
+    register = script.registrations(int(seconds * REGISTRATIONS_PER_SECOND))
+    return session.Scripts(
+        exercise=script.write(scratch / "exercise", exercise),
+        register=script.write(scratch / "register", register),
+        download=script.write(scratch / "download", script.download()),
+        empty=script.write(scratch / "empty", script.registrations(1)),
+    )
+
+
+def measure_all(arguments: argparse.Namespace, plan: session.Plan) -> session.Findings:
+    """Measure every server in every round, each round in the other direction."""
+    jobs = [(session.measure_service, server) for server in catalog.SERVICES]
+    jobs += [(session.measure_empty, server) for server in catalog.EMPTY]
+    jobs = [job for job in jobs if job[1].key in arguments.servers]
+    found = session.Findings([], [], [])
+    for number in range(arguments.rounds):
+        last = number == arguments.rounds - 1
+        for measure, server in jobs if number % 2 == 0 else reversed(jobs):
+            _progress(f"round {number + 1} of {arguments.rounds}: {server.title}")
+            for kept, new in zip(found, measure(plan, server, trace=last), strict=True):
+                kept.extend({"round": number, **entry} for entry in new)
+    _progress("")
+    return found
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure, print, and write the results."""
+    arguments = parse_arguments()
+    # The way out leads through every `finally`, which ends the servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with scratch_directory(arguments.storage) as scratch:
+        disk = procfs.Disk(scratch)
+        machine = describe_machine(disk)
+        cores = choose_cores()
+        os.sched_setaffinity(0, {cores.load})
+        _progress("preparing requests")
+        plan = session.Plan(
+            load=Load(arguments.load),
+            cores=cores,
+            scratch=scratch,
+            scripts=write_scripts(scratch, arguments.seconds),
+            disk=disk,
+            seconds=arguments.seconds,
+        )
+        found = measure_all(arguments, plan)
+    results = report.summarise(found, machine, arguments.rounds, arguments.seconds)
+    print(report.table(results))
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(results, arguments.output.with_suffix(".json"))
+    arguments.output.with_suffix(".svg").write_text(draw(results), encoding="utf-8")
+    print(f"\nwritten: {arguments.output}.json, {arguments.output}.svg")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (BenchmarkError, LookupError) as error:
+        print(f"\nbenchmark failed: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,179 @@
+"""Starts and ends the processes that a benchmark consists of."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import procfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from catalog import Server
+
+START_TIMEOUT = 20.0
+STOP_TIMEOUT = 20.0
+
+
+class BenchmarkError(Exception):
+    """A measurement could not be made, or a server answered wrongly."""
+
+
+class Cores(NamedTuple):
+    """The processor that the server has to itself, and that of all else."""
+
+    server: int
+    load: int
+
+
+def choose_cores() -> Cores:
+    """Return two processors that this process may use."""
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) == 1:
+        message = "two processors are needed: one for the server, one for the load"
+        raise BenchmarkError(message)
+    # Neighbours are often two halves of one core.
+    return Cores(server=usable[-1], load=usable[0])
+
+
+class Running(NamedTuple):
+    """A server that listens."""
+
+    pid: int
+    port: int
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    message = "it does not listen"
+    raise BenchmarkError(message)
+
+
+@contextmanager
+def running(server: Server, storage: Path, cores: Cores) -> Iterator[Running]:
+    """
+    Start `server` on its own core, and end it at the end.
+
+    What it prints is kept in memory, so that it does not count as written to
+    the disk, and is part of the error if something goes wrong.
+    """
+    storage.mkdir(parents=True)
+    port = _free_port()
+    output = os.memfd_create("output")
+    os.sched_setaffinity(0, {cores.server})  # inherited
+    try:
+        process = subprocess.Popen(
+            server.command(port, storage),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=storage.parent,
+        )
+    finally:
+        os.sched_setaffinity(0, {cores.load})
+    try:
+        _wait_until_listening(process, port)
+        yield Running(process.pid, port)
+    except (BenchmarkError, FileNotFoundError) as error:
+        said = os.pread(output, 100_000, 0).decode(errors="replace")[-2000:]
+        message = f"{server.key}: {error}\n{said}"
+        raise BenchmarkError(message) from error
+    finally:
+        _end(process)
+        os.close(output)
+        shutil.rmtree(storage)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Load(NamedTuple):
+    """The load generator's program."""
+
+    program: Path
+
+    def run(  # noqa: PLR0913 - the generator's own arguments
+        self,
+        script: Path,
+        port: int,
+        *,
+        connections: int,
+        seconds: float,
+        first: int = 0,
+        loop: bool = False,
+    ) -> dict[str, Any]:
+        """
+        Replay `script` and return what the generator measured.
+
+        Errors: `BenchmarkError`, an unexpected answer included.
+        """
+        arguments = [port, connections, seconds, first, int(loop)]
+        with script.open("rb") as file:
+            done = subprocess.run(
+                [self.program, *map(str, arguments)],
+                stdin=file,
+                capture_output=True,
+                timeout=seconds + 60,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise BenchmarkError(done.stderr.decode(errors="replace").strip())
+        measured: dict[str, Any] = json.loads(done.stdout)
+        return measured
+
+
+@contextmanager
+def counted_calls(pid: int, scratch: Path) -> Iterator[dict[str, int]]:
+    """
+    Count the system calls of all threads of a server, by name.
+
+    The counts are there at the end.  Errors: `BenchmarkError` where processes
+    cannot be traced.
+    """
+    calls: dict[str, int] = {}
+    summary = scratch / "strace"
+    attach = [part for member in procfs.family(pid) for part in ("-p", str(member))]
+    command = ["strace", "-c", "-f", "-U", "calls,name", "-o", summary, *attach]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        said = tracer.stderr.readline() if tracer.stderr else b""
+        if b"attached" not in said:
+            message = f"strace: {said.decode(errors='replace').strip()}"
+            raise BenchmarkError(message)
+        yield calls
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate(timeout=STOP_TIMEOUT)
+    finally:
+        if tracer.poll() is None:
+            _end(tracer)
+    found = re.findall(r"^\s*(\d+) (\w+)\s*$", summary.read_text(), re.MULTILINE)
+    calls.update({name: int(count) for count, name in found if name != "total"})
+    summary.unlink()

@@ -1,0 +1,104 @@
+"""What Linux tells about processes and disks."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SECTOR = 512
+"""Bytes in a sector of /proc/diskstats, whatever the device's own are."""
+
+
+def family(pid: int) -> list[int]:
+    """Return `pid` and its descendants."""
+    pids = [pid]
+    for parent in pids:
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            with suppress(FileNotFoundError):
+                pids.extend(map(int, (task / "children").read_text().split()))
+    return pids
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of a family, all threads, in seconds."""
+    ticks = 0
+    for member in family(pid):
+        # The name, in parentheses, may hold anything.
+        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS
+
+
+def busy_seconds(cpu: int) -> float:
+    """Return how long a processor has worked, for anybody, in seconds."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{cpu}":
+            user, nice, system, _idle, _wait, irq, softirq, steal = map(int, ticks[:8])
+            return (user + nice + system + irq + softirq + steal) / _TICKS
+    message = f"/proc/stat says nothing of processor {cpu}"
+    raise LookupError(message)
+
+
+def peak_rss(pid: int) -> int:
+    """Return the largest resident set of a family so far, added up, in bytes."""
+    return sum(
+        int(_fields(Path(f"/proc/{member}/status"))["VmHWM"].split()[0]) * 1024
+        for member in family(pid)
+    )
+
+
+def written_by(pid: int) -> int:
+    """Return the bytes that a family has caused to be written to any disk."""
+    return sum(
+        int(_fields(Path(f"/proc/{member}/io"))["write_bytes"])
+        for member in family(pid)
+    )
+
+
+def _fields(path: Path) -> dict[str, str]:
+    lines = (line.partition(":") for line in path.read_text().splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+class Disk:
+    """
+    The block device that holds `directory`.
+
+    Errors: `LookupError` where there is none, such as on a tmpfs.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        device = directory.stat().st_dev
+        mount = self._mount(directory, f"{os.major(device)}:{os.minor(device)}")
+        self.filesystem, source = mount
+        with suppress(OSError):
+            # Some file systems have device numbers of their own making.
+            device = Path(source).stat().st_rdev
+        self._number = [str(os.major(device)), str(os.minor(device))]
+        self.name = self._line()[2]
+
+    @staticmethod
+    def _mount(directory: Path, number: str) -> tuple[str, str]:
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            fields, _, rest = line.partition(" - ")
+            if fields.split()[2] == number:
+                filesystem, source = rest.split()[:2]
+                return filesystem, source
+        message = f"no mount is known for {directory}"
+        raise LookupError(message)
+
+    def _line(self) -> list[str]:
+        for line in Path("/proc/diskstats").read_text().splitlines():
+            fields = line.split()
+            if fields[:2] == self._number:
+                return fields
+        message = f"{self.filesystem} is not on a disk"
+        raise LookupError(message)
+
+    def written(self) -> int:
+        """Return the bytes written since the system started, by anybody."""
+        os.sync()
+        return int(self._line()[9]) * _SECTOR

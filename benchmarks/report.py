@@ -1,0 +1,181 @@
+"""Turns measurements into medians, tables and targets."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from catalog import EMPTY_KLEIN, NAIVE, TITLES
+from session import CONNECTIONS, DOWNLOAD, EMPTY, EXERCISE, REGISTER
+from targets import check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from session import Findings, Measurement
+
+Results = dict[str, Any]
+
+TABLES = [
+    (EXERCISE, CONNECTIONS[0], NAIVE, "The exercise's workload"),
+    (EXERCISE, CONNECTIONS[1], NAIVE, "The exercise's workload"),
+    (REGISTER, max(CONNECTIONS), NAIVE, "Registrations alone"),
+    (DOWNLOAD, max(CONNECTIONS), NAIVE, "Downloads of one image alone"),
+    (EMPTY, max(CONNECTIONS), EMPTY_KLEIN, "An empty handler"),
+]
+"""Workload, connections, what the ratios are against, title."""
+
+_COLUMNS = [
+    "req/s",
+    "ratio",
+    "µs CPU/req",
+    "ratio",
+    "p50 ms",
+    "p99 ms",
+    "calls/req",
+    "KB disk/image",
+    "KB process/image",
+    "MB peak",
+    "CPU",
+    "others",
+    "load CPU",
+]
+
+
+def _medians(measurements: Sequence[Measurement]) -> Measurement:
+    """Return one measurement whose every number is the median of that number."""
+    first = measurements[0]
+    return {
+        name: value
+        if isinstance(value, str)
+        else median(measurement[name] for measurement in measurements)
+        for name, value in first.items()
+        if name != "round"
+    }
+
+
+def _grouped(
+    measurements: Sequence[Measurement], *names: str
+) -> Iterable[Sequence[Measurement]]:
+    def key(measurement: Measurement) -> list[Any]:
+        return [measurement[name] for name in names]
+
+    for _, group in groupby(sorted(measurements, key=key), key):
+        yield list(group)
+
+
+def summarise(
+    found: Findings, machine: dict[str, Any], rounds: int, seconds: float
+) -> Results:
+    """Return everything that goes into the result file."""
+    medians = [
+        _medians(group)
+        for group in _grouped(found.loads, "server", "workload", "connections")
+    ]
+    peaks = {
+        group[0]["server"]: _medians(group)["peak_rss_bytes"]
+        for group in _grouped(found.memory, "server")
+    }
+    calls = {(trace["server"], trace["workload"]): trace for trace in found.traces}
+    for row in medians:
+        row["peak_rss_bytes"] = peaks[row["server"]]
+        trace = calls.get((row["server"], row["workload"]))
+        if trace is not None and trace["connections"] == row["connections"]:
+            row["calls_per_request"] = trace["calls_per_request"]
+    results = {
+        "machine": machine,
+        "rounds": rounds,
+        "seconds_per_load": seconds,
+        "medians": medians,
+        "system_calls": found.traces,
+        "measurements": found.loads,
+    }
+    results["targets"] = check(results)
+    return results
+
+
+def write_json(results: Results, path: Path) -> None:
+    """Write the result file."""
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _number(row: Measurement, name: str, scale: float, digits: int) -> str:
+    return f"{row[name] / scale:,.{digits}f}" if name in row else ""
+
+
+def _cells(row: Measurement, base: Measurement | None) -> list[str]:
+    def ratio(name: str) -> str:
+        return f"{row[name] / base[name]:.2f}" if base else ""
+
+    return [
+        _number(row, "requests_per_second", 1, 0),
+        ratio("requests_per_second"),
+        _number(row, "cpu_us_per_request", 1, 1),
+        ratio("cpu_us_per_request"),
+        _number(row, "p50_us", 1000, 2),
+        _number(row, "p99_us", 1000, 2),
+        _number(row, "calls_per_request", 1, 2),
+        _number(row, "disk_bytes_per_image", 1000, 1),
+        _number(row, "process_bytes_per_image", 1000, 1),
+        _number(row, "peak_rss_bytes", 1e6, 0),
+        f"{row['server_cpu_share']:.0%}",
+        f"{row['others_cpu_share']:.0%}",
+        f"{row['load_cpu_share']:.0%}",
+    ]
+
+
+def _layout(title: str, lines: Sequence[Sequence[str]]) -> str:
+    used = [0] + [
+        column
+        for column in range(1, len(lines[0]))
+        if any(line[column] for line in lines[1:])
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in used]
+    text = [title]
+    for line in lines:
+        first, *others = (
+            line[column].rjust(width)
+            for column, width in zip(used, widths, strict=True)
+        )
+        text.append("  ".join([first.strip().ljust(widths[0]), *others]))
+    return "\n".join(text)
+
+
+def _tables(results: Results) -> Iterable[str]:
+    for workload, connections, base_key, title in TABLES:
+        rows = {
+            row["server"]: row
+            for row in results["medians"]
+            if row["workload"] == workload and row["connections"] == connections
+        }
+        if not rows:
+            continue
+        base = rows.get(base_key)
+        lines = [["", *_COLUMNS]]
+        lines += [
+            [TITLES[key], *_cells(rows[key], base)] for key in TITLES if key in rows
+        ]
+        against = f"; ratios to {TITLES[base_key]}" if base else ""
+        yield _layout(f"{title}, {connections} connections{against}", lines)
+
+
+def table(results: Results) -> str:
+    """Return the results as text."""
+    machine = results["machine"]
+    head = (
+        f"{machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, "
+        f"{machine['filesystem']}, Python {machine['python']}, "
+        f"commit {machine['commit']}{' with changes' if machine['changed'] else ''}\n"
+        f"medians of {results['rounds']} rounds of {results['seconds_per_load']} s; "
+        "one core for the server, another for the load\n"
+        "disk: what everybody wrote to the device until a final sync, other programs "
+        "included;\nprocess: what the kernel ascribes to the server itself"
+    )
+    verdicts = [
+        f"{'pass' if target['passed'] else 'FAIL'}  {target['text']}"
+        for target in results["targets"]
+    ]
+    return "\n\n".join([head, *_tables(results), "\n".join(verdicts)])

@@ -1,0 +1,124 @@
+"""
+Prepares the requests that the load generator replays.
+
+Everything that costs time (art, SHA-256, JSON) is done here, before anything
+is measured.  `load.c` describes how a script is carried out; `_pack` and its
+`read_script` are the two sides of the format.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+IMAGE_SIZE = 700
+CHUNK_SIZE = 256
+
+_UNCHECKED = 2**32 - 1
+_PALETTE = " .,:;i1tfLCG08@#\\/|_-"
+_LINE = 70
+
+
+class Request(NamedTuple):
+    """A request and what must be answered."""
+
+    data: bytes
+    status: int
+    body: bytes | None = None
+    """The expected body, or None if any will do."""
+
+
+Image = list[list[Request]]
+"""Steps, one after the other, of requests made at the same time."""
+
+
+def _post(path: str, members: dict[str, object]) -> Request:
+    body = json.dumps(members).encode("ascii")
+    head = (
+        f"POST {path} HTTP/1.1\r\n"
+        "Host: 127.0.0.1\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return Request(head.encode("ascii") + body, 201)
+
+
+def _register(digest: str) -> Request:
+    members = {"sha256": digest, "size": IMAGE_SIZE, "chunk_size": CHUNK_SIZE}
+    return _post("/image", members)
+
+
+def _get(digest: str, art: bytes) -> Request:
+    head = f"GET /image/{digest} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    return Request(head.encode("ascii"), 200, art)
+
+
+def _draw(rng: random.Random) -> bytes:
+    lines = (
+        "".join(rng.choices(_PALETTE, k=_LINE - 1)) for _ in range(IMAGE_SIZE // _LINE)
+    )
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def exercise(count: int) -> Iterator[Image]:
+    """
+    Make `count` images, each to be registered, uploaded and downloaded.
+
+    The chunks of an image are one step, in random order; the download must
+    answer the image's bytes.
+    """
+    rng = random.Random(1)
+    for _ in range(count):
+        art = _draw(rng)
+        digest = sha256(art).hexdigest()
+        chunks = []
+        for index, start in enumerate(range(0, len(art), CHUNK_SIZE)):
+            data = art[start : start + CHUNK_SIZE]
+            members = {"id": index, "size": len(data), "data": data.decode("ascii")}
+            chunks.append(_post(f"/image/{digest}/chunks", members))
+        rng.shuffle(chunks)
+        yield [[_register(digest)], chunks, [_get(digest, art)]]
+
+
+def registrations(count: int) -> Iterator[Image]:
+    """Make `count` registrations of images that are never uploaded."""
+    rng = random.Random(2)
+    for _ in range(count):
+        yield [[_register(rng.randbytes(32).hex())]]
+
+
+def download() -> Iterator[Image]:
+    """Make one download, to be repeated, of the first image of `exercise`."""
+    for image in exercise(1):
+        yield image[-1:]
+
+
+def _pack(image: Image) -> Iterator[bytes]:
+    yield bytes([len(image), *(len(step) for step in image)])
+    for step in image:
+        for request in step:
+            body = request.body
+            length = _UNCHECKED if body is None else len(body)
+            yield struct.pack("<HII", request.status, len(request.data), length)
+            yield request.data
+            yield body or b""
+
+
+def write(path: Path, images: Iterable[Image]) -> Path:
+    """Write the script that makes the load generator send `images`."""
+    count = 0
+    with path.open("wb") as file:
+        file.write(struct.pack("<I", count))
+        for image in images:
+            file.writelines(_pack(image))
+            count += 1
+        file.seek(0)
+        file.write(struct.pack("<I", count))
+    return path

@@ -1,0 +1,29 @@
+"""
+The service as it is, but under stock twisted.web instead of its own front.
+
+    stock_site.py PORT STORAGE
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from _quiet import serve
+from twisted.internet import reactor
+
+from asciid.api import ImageAPI
+from asciid.store import LMDBStore
+
+
+def main() -> None:
+    """Serve."""
+    store = LMDBStore(Path(sys.argv[2]), reactor=reactor)
+    store.start()
+    reactor.addSystemEventTrigger("before", "shutdown", store.stop)
+    api = ImageAPI(store, max_image_size=2**26, max_chunk_size=2**20)
+    serve(api.app.resource())
+
+
+if __name__ == "__main__":
+    main()
