@@ -18,7 +18,8 @@ from asciid.errors import (
     ImageExistsError,
     ImageNotFoundError,
 )
-from asciid.model import ImageSpec
+from asciid.store._databases import Snapshot
+from asciid.store._queries import read_range
 from asciid.store._records import (
     NEXT_UPLOAD_KEY,
     SEAL_ID,
@@ -34,7 +35,10 @@ from asciid.store._rules import check_chunk, check_empty
 if TYPE_CHECKING:
     import lmdb
 
-__all__ = ["Batch", "Completed", "Databases", "Unverified", "WriterMemory"]
+    from asciid.model import ImageSpec
+    from asciid.store._databases import Databases
+
+__all__ = ["Batch", "Completed", "Unverified", "Upload", "WriterMemory"]
 
 VERIFY_IN_TRANSACTION = 256 * 1024
 """Images up to so many bytes are hashed inside the transaction ..."""
@@ -49,24 +53,19 @@ REMEMBERED_UPLOADS = 10_000
 """How many pending uploads the writer keeps in mind between transactions."""
 
 
-@frozen
-class Databases:
-    """Handles of the named databases."""
-
-    images: lmdb._Database
-    uploads: lmdb._Database
-    chunks: lmdb._Database
-    discarded: lmdb._Database
-
-
 @define
 class Upload:
     """A pending upload, as this batch leaves it."""
 
     spec: ImageSpec
-    number: int
+    image: ImageRecord
     missing: int
     created: int
+
+    @property
+    def number(self) -> int:
+        """The upload's number."""
+        return self.image.number
 
 
 @frozen
@@ -122,10 +121,10 @@ class Batch:
         memory: WriterMemory,
         now: int,
     ) -> None:
-        self._transaction = transaction
-        self._databases = databases
+        self.transaction = transaction
+        self.databases = databases
         self._memory = memory
-        self._now = now
+        self.now = now
         self._touched: dict[int, Upload] = {}
         self._changed = False
         self._numbered = False
@@ -137,14 +136,13 @@ class Batch:
         check_empty(spec)
         digest = bytes.fromhex(spec.sha256)
         number = self._next_number()
-        record = ImageRecord(number, spec.size, spec.chunk_size).pack()
-        if not self._put(self._databases.images, digest, record, overwrite=False):
+        image = ImageRecord(number, spec.size, spec.chunk_size, spec.chunk_size)
+        if not self.put(self.databases.images, digest, image.pack(), overwrite=False):
             raise ImageExistsError(spec.sha256)
-        self._memory.next_upload = number + 1
-        self._numbered = True
-        upload = Upload(spec, number, missing=spec.size, created=self._now)
+        self.take_number()
+        upload = Upload(spec, image, missing=spec.size, created=self.now)
         if spec.size == 0:
-            return self._complete(upload, b"")
+            return self.complete(upload, b"")
         self._memory.uploads[spec.sha256] = upload
         self._touched[number] = upload
         return None
@@ -158,7 +156,7 @@ class Batch:
         `Unverified` means that nothing was stored: hash the image, this chunk
         included, and call `finish`.
         """
-        upload = self._find(sha256)
+        upload = self.find(sha256)
         spec = upload.spec
         check_chunk(spec, chunk_id, len(data))
         if upload.missing == len(data) and (
@@ -181,7 +179,7 @@ class Batch:
 
         If the upload is no longer the one that was hashed, do as `add_chunk`.
         """
-        upload = self._find(verified.spec.sha256)
+        upload = self.find(verified.spec.sha256)
         if upload.number != verified.number:
             return self.add_chunk(verified.spec.sha256, chunk_id, data)
         self._put_chunk(upload, chunk_id, data)
@@ -189,7 +187,7 @@ class Batch:
 
     def delete_discarded(self) -> bool:
         """Delete some chunks of discarded uploads; tell whether any are left."""
-        with self._transaction.cursor(self._databases.discarded) as cursor:
+        with self.transaction.cursor(self.databases.discarded) as cursor:
             if not cursor.first():
                 return False
             if self._delete_chunks(upload_number_of(cursor.key())):
@@ -204,47 +202,61 @@ class Batch:
                 bytes.fromhex(upload.spec.sha256),
                 upload.missing,
                 upload.created,
-                self._now,
+                self.now,
             )
-            self._put(self._databases.uploads, upload_key(number), record.pack())
+            self.put(self.databases.uploads, upload_key(number), record.pack())
         if self._numbered:
-            self._put(None, NEXT_UPLOAD_KEY, upload_key(self._next_number()))
+            self.put(None, NEXT_UPLOAD_KEY, upload_key(self._next_number()))
         # LMDB gives a transaction that changed nothing no id of its own: the
         # next one, of whatever process, will have this one's.
-        transaction_id = self._transaction.id()
+        transaction_id = self.transaction.id()
         self._memory.transaction_id = transaction_id - (not self._changed)
         if len(self._memory.uploads) > REMEMBERED_UPLOADS:
             self._memory.uploads.clear()
 
+    def take_number(self) -> int:
+        """Take the next upload number, which is never given again."""
+        number = self._next_number()
+        self._memory.next_upload = number + 1
+        self._numbered = True
+        return number
+
     def _next_number(self) -> int:
         number = self._memory.next_upload
         if number is None:
-            stored = self._transaction.get(NEXT_UPLOAD_KEY)
+            stored = self.transaction.get(NEXT_UPLOAD_KEY)
             number = 0 if stored is None else upload_number_of(stored)
             self._memory.next_upload = number
         return number
 
-    def _find(self, sha256: str) -> Upload:
+    def find(self, sha256: str) -> Upload:
         """Return the upload of a registered image; complete ones miss nothing."""
+        upload = self.find_or_none(sha256)
+        if upload is None:
+            raise ImageNotFoundError(sha256)
+        return upload
+
+    def find_or_none(self, sha256: str) -> Upload | None:
+        """Return the upload of an image, or None if it is not registered."""
         upload = self._memory.uploads.get(sha256)
         if upload is not None:
             return upload
-        stored = self._transaction.get(bytes.fromhex(sha256), db=self._databases.images)
+        stored = self.transaction.get(bytes.fromhex(sha256), db=self.databases.images)
         if stored is None:
-            raise ImageNotFoundError(sha256)
+            return None
         image = ImageRecord.unpack(stored)
-        spec = ImageSpec(sha256, image.size, image.chunk_size)
-        pending = self._transaction.get(
-            upload_key(image.number), db=self._databases.uploads
+        spec = image.spec(sha256)
+        pending = self.transaction.get(
+            upload_key(image.number), db=self.databases.uploads
         )
         if pending is None:
-            return Upload(spec, image.number, missing=0, created=0)
+            return Upload(spec, image, missing=0, created=0)
         record = UploadRecord.unpack(pending)
-        upload = Upload(spec, image.number, record.missing, record.created)
+        upload = Upload(spec, image, record.missing, record.created)
         self._memory.uploads[sha256] = upload
         return upload
 
-    def _put(
+    def put(
         self,
         database: lmdb._Database | None,
         key: bytes,
@@ -252,29 +264,47 @@ class Batch:
         *,
         overwrite: bool = True,
     ) -> bool:
-        stored = self._transaction.put(key, value, overwrite=overwrite, db=database)
+        """Write a record; tell whether it was, which only `overwrite` prevents."""
+        stored = self.transaction.put(key, value, overwrite=overwrite, db=database)
         self._changed = self._changed or stored
         return stored
 
+    def delete(self, database: lmdb._Database, key: bytes) -> None:
+        """Delete a record, if it is there."""
+        deleted = self.transaction.delete(key, db=database)
+        self._changed = self._changed or deleted
+
     def _put_chunk(self, upload: Upload, chunk_id: int, data: bytes) -> None:
+        if not upload.missing:
+            raise self._exists_in_complete(upload, chunk_id, data)
         key = chunk_key(upload.number, chunk_id)
-        if not self._put(self._databases.chunks, key, data, overwrite=False):
+        if not self.put(self.databases.chunks, key, data, overwrite=False):
             self._refuse_stored(upload, chunk_id, data)
         upload.missing -= len(data)
         self._touched[upload.number] = upload
 
     def _refuse_stored(self, upload: Upload, chunk_id: int, data: bytes) -> None:
-        stored = self._transaction.get(
-            chunk_key(upload.number, chunk_id), db=self._databases.chunks
-        )
+        """Refuse a chunk that a pending upload has; do nothing if it has not."""
+        key = chunk_key(upload.number, chunk_id)
+        stored = self.transaction.get(key, db=self.databases.chunks)
         if stored is not None:
             raise ChunkExistsError(
                 upload.spec.sha256, chunk_id, identical=stored == data
             )
 
+    def _exists_in_complete(
+        self, upload: Upload, chunk_id: int, data: bytes
+    ) -> ChunkExistsError:
+        # What is complete may be stored in other pieces than its chunks.
+        start = chunk_id * upload.spec.chunk_size
+        snapshot = Snapshot(self.transaction, self.databases)
+        sha256, end = upload.spec.sha256, start + len(data)
+        stored = read_range(snapshot, sha256, upload.image, start, end)
+        return ChunkExistsError(sha256, chunk_id, identical=stored == data)
+
     def _join(self, upload: Upload) -> bytes:
         """Return the bytes of an upload that misses nothing."""
-        with self._transaction.cursor(self._databases.chunks) as cursor:
+        with self.transaction.cursor(self.databases.chunks) as cursor:
             cursor.set_range(chunk_key(upload.number, 0))
             values = cursor.iternext(keys=False, values=True)
             return b"".join(islice(values, upload.spec.chunks))
@@ -283,33 +313,34 @@ class Batch:
         self, upload: Upload, actual: str, content: bytes | None
     ) -> Completed:
         if actual == upload.spec.sha256:
-            return self._complete(upload, content)
-        self._discard(upload)
+            return self.complete(upload, content)
+        self.discard(upload)
         raise HashMismatchError(upload.spec.sha256, actual)
 
-    def _complete(self, upload: Upload, content: bytes | None) -> Completed:
-        seal = Seal(upload.created, self._now)
+    def complete(self, upload: Upload, content: bytes | None) -> Completed:
+        """Seal an upload that was verified; `content` is handed through."""
+        seal = Seal(upload.created, self.now)
         key = chunk_key(upload.number, SEAL_ID)
-        self._put(self._databases.chunks, key, seal.pack())
+        self.put(self.databases.chunks, key, seal.pack())
         self._no_longer_pending(upload)
-        return Completed(upload.spec, self._now, content)
+        return Completed(upload.spec, self.now, content)
 
-    def _discard(self, upload: Upload) -> None:
-        digest = bytes.fromhex(upload.spec.sha256)
-        self._transaction.delete(digest, db=self._databases.images)
+    def discard(self, upload: Upload) -> None:
+        """Remove a registration; what it has of chunks follows, if not at once."""
+        self.delete(self.databases.images, bytes.fromhex(upload.spec.sha256))
         self._no_longer_pending(upload)
         if not self._delete_chunks(upload.number):
-            self._put(self._databases.discarded, upload_key(upload.number), b"")
+            self.put(self.databases.discarded, upload_key(upload.number), b"")
 
     def _no_longer_pending(self, upload: Upload) -> None:
         self._memory.uploads.pop(upload.spec.sha256, None)
         self._touched.pop(upload.number, None)
-        self._transaction.delete(upload_key(upload.number), db=self._databases.uploads)
+        self.delete(self.databases.uploads, upload_key(upload.number))
 
     def _delete_chunks(self, number: int) -> bool:
         """Delete a bounded number of an upload's chunks; tell whether all are gone."""
         prefix = upload_key(number)
-        with self._transaction.cursor(self._databases.chunks) as cursor:
+        with self.transaction.cursor(self.databases.chunks) as cursor:
             found = cursor.set_range(prefix)
             for _ in range(DISCARD_STEP):
                 if not found or cursor.key()[: len(prefix)] != prefix:

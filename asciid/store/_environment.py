@@ -12,17 +12,18 @@ import os
 from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
-from attrs import define, field, frozen
+from attrs import define, field
 
 from asciid.errors import AsciidError, StoreVersionError
-from asciid.store._batch import Batch, Databases, WriterMemory
+from asciid.store._batch import Batch, WriterMemory
+from asciid.store._databases import Databases, Snapshot
 from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["Environment", "EnvironmentClosedError", "Snapshot"]
+__all__ = ["Environment", "EnvironmentClosedError"]
 
 ResultT = TypeVar("ResultT")
 
@@ -32,14 +33,6 @@ _MAX_READERS = 512
 
 class EnvironmentClosedError(lmdb.Error):
     """The environment is closed, because it could not be opened again."""
-
-
-@frozen
-class Snapshot:
-    """A read-only transaction and the databases to read."""
-
-    transaction: lmdb.Transaction[memoryview]
-    databases: Databases
 
 
 @define(eq=False)
@@ -62,12 +55,16 @@ class Environment:
         Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
         """
         created = not self.path.exists()
-        self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except FileExistsError as error:
+            message = f"{self.path} is not a directory"
+            raise NotADirectoryError(message) from error
         try:
             env = lmdb.open(
                 os.fspath(self.path),
                 map_size=self.map_size,
-                max_dbs=4,
+                max_dbs=8,
                 max_readers=_MAX_READERS,
                 mode=0o640,
                 sync=self.sync,
@@ -86,6 +83,7 @@ class Environment:
                 images=env.open_db(b"images"),
                 uploads=env.open_db(b"uploads"),
                 chunks=env.open_db(b"chunks"),
+                staged=env.open_db(b"staged"),
                 discarded=env.open_db(b"discarded"),
             )
             if self.sync:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec, UploadStatus
 
-__all__ = ["IImageReader", "IImageStore"]
+__all__ = ["IImageReader", "IImageStore", "IImageWriter"]
 
 
 class IImageReader(Interface):
@@ -36,6 +39,29 @@ class IImageReader(Interface):
         Errors: `ImageNotFoundError` if the image has gone since it was opened,
         `StorageFailedError`, `StoreClosedError`.
         """
+
+
+class IImageWriter(Interface):
+    """An image that is being received in one go; use `finish` or `abandon`."""
+
+    exists: bool = Attribute(
+        "Whether the image was complete already: its bytes are then only verified."
+    )
+
+    def write(data: bytes) -> Coroutine[Deferred[Any], Any, None]:
+        """Take the next bytes; wait for the end before the next ones."""
+
+    def finish() -> Coroutine[Deferred[Any], Any, bool]:
+        """
+        Verify the image, make it readable, and answer whether it is new.
+
+        It takes the place of a pending registration of the same hash.
+
+        Errors: `HashMismatchError`; nothing is left behind then.
+        """
+
+    def abandon() -> Coroutine[Deferred[Any], Any, None]:
+        """Forget what was written."""
 
 
 class IImageStore(Interface):
@@ -90,6 +116,9 @@ class IImageStore(Interface):
 
         Errors: `ImageNotFoundError`.
         """
+
+    def create(sha256: str) -> Deferred[IImageWriter]:
+        """Return a writer for an image that comes in one go, registered or not."""
 
     def open(sha256: str) -> Deferred[IImageReader]:
         """

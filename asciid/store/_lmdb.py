@@ -22,14 +22,17 @@ from asciid.errors import (
 from asciid.store._batch import Batch, Completed, Unverified
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._environment import Environment, EnvironmentClosedError
-from asciid.store._interface import IImageReader, IImageStore
+from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._queries import (
     count,
     find_complete,
     hash_with,
+    is_complete,
     read_range,
     read_status,
 )
+from asciid.store._receiving import StagingWriter
+from asciid.store._staging import abandon_stale
 from asciid.store._writer import FileWriter, ReadPool
 
 if TYPE_CHECKING:
@@ -37,9 +40,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.model import ImageSpec, UploadStatus
-    from asciid.store._environment import Snapshot
+    from asciid.store._databases import Snapshot
     from asciid.store._queries import Found
-    from asciid.store._writer import IWriterReactor
+    from asciid.store._records import ImageRecord
+from asciid.store._writer import IWriterReactor
 
 __all__ = ["LMDBStore"]
 
@@ -47,6 +51,12 @@ ResultT = TypeVar("ResultT")
 
 HOT_IMAGE = 64 * 1024
 """Images up to so many bytes are kept in the cache."""
+
+STALE_AFTER = 60 * 60 * 1000
+"""
+Milliseconds after which an image that was coming in one request, and saw no
+byte since, is taken for the remains of a process that was killed.
+"""
 
 _log = Logger()
 
@@ -72,14 +82,16 @@ class _ColdReader:
 
     spec: ImageSpec
     completed: float
-    number: int
+    image: ImageRecord
     query: Callable[[Callable[[Snapshot], bytes]], Deferred[bytes]]
     content: None = None
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""
         return self.query(
-            lambda snapshot: read_range(snapshot, self.spec, self.number, start, end)
+            lambda snapshot: read_range(
+                snapshot, self.spec.sha256, self.image, start, end
+            )
         )
 
 
@@ -135,7 +147,7 @@ class LMDBStore:
             return fail()
         self._writer.start()
         self._reads.start()
-        self._in_background(self._delete_discarded())
+        self._in_background(self._tidy())
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -184,6 +196,14 @@ class LMDBStore:
         """See `IImageStore.status`."""
         return self._query(lambda snapshot: read_status(snapshot, sha256))
 
+    def create(self, sha256: str) -> Deferred[IImageWriter]:
+        """See `IImageStore.create`."""
+        return self._query(lambda snapshot: is_complete(snapshot, sha256)).addCallback(
+            lambda exists: StagingWriter(
+                sha256, self._writer.submit, self._received, exists=exists
+            )
+        )
+
     def open(self, sha256: str) -> Deferred[IImageReader]:
         """See `IImageStore.open`."""
         hot = self._cache.get(sha256)
@@ -195,7 +215,7 @@ class LMDBStore:
 
     def _reader(self, found: Found) -> IImageReader:
         if found.content is None:
-            return _ColdReader(found.spec, found.completed, found.number, self._query)
+            return _ColdReader(found.spec, found.completed, found.image, self._query)
         return self._keep_hot(found.spec, found.completed, found.content)
 
     def _keep_hot(
@@ -226,6 +246,12 @@ class LMDBStore:
         if outcome is not None and outcome.content is not None:
             self._keep_hot(outcome.spec, outcome.completed / 1000, outcome.content)
         return outcome is not None
+
+    def _received(self, outcome: Completed | None) -> bool:
+        """Take note of an image that came in one go."""
+        # A pending upload may have had to go, or what was received.
+        self._in_background(self._delete_discarded())
+        return self._completed(outcome)
 
     async def _verify(self, upload: Unverified, chunk_id: int, data: bytes) -> bool:
         """Hash an image outside of the transaction, then store its last chunk."""
@@ -262,6 +288,13 @@ class LMDBStore:
             del self._verifying[upload.spec.sha256]
             for ended in waiting:
                 ended.callback(None)
+
+    async def _tidy(self) -> None:
+        """Remove what earlier processes left unfinished."""
+        await self._writer.submit(
+            lambda batch: abandon_stale(batch, batch.now - STALE_AFTER)
+        )
+        await self._delete_discarded()
 
     async def _delete_discarded(self) -> None:
         """Delete the chunks of discarded uploads, some in each batch."""

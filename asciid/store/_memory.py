@@ -19,8 +19,8 @@ from asciid.errors import (
     StoreClosedError,
 )
 from asciid.model import ImageSpec, ImageState, UploadStatus
-from asciid.store._interface import IImageReader, IImageStore
-from asciid.store._rules import check_chunk, check_empty, missing_ranges
+from asciid.store._interface import IImageReader, IImageStore, IImageWriter
+from asciid.store._rules import PIECE, check_chunk, check_empty, missing_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,32 @@ class _Reader:
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""
         return succeed(self.content[start:end])
+
+
+@implementer(IImageWriter)
+class _Writer:
+    """An image that is being received."""
+
+    def __init__(self, sha256: str, store: MemoryStore) -> None:
+        self._sha256 = sha256
+        self._store = store
+        self._content = bytearray()
+        self.exists = store.is_complete(sha256)
+
+    async def write(self, data: bytes) -> None:
+        """See `IImageWriter.write`."""
+        self._content += data
+
+    async def finish(self) -> bool:
+        """See `IImageWriter.finish`."""
+        actual = sha256_of(self._content).hexdigest()
+        if actual != self._sha256:
+            raise HashMismatchError(self._sha256, actual)
+        return self._store.adopt(self._sha256, bytes(self._content))
+
+    async def abandon(self) -> None:
+        """See `IImageWriter.abandon`."""
+        self._content.clear()
 
 
 @implementer(IImageStore)
@@ -95,6 +121,10 @@ class MemoryStore:
         """See `IImageStore.status`."""
         return self._answer(lambda: self._status(sha256))
 
+    def create(self, sha256: str) -> Deferred[IImageWriter]:
+        """See `IImageStore.create`."""
+        return self._answer(lambda: _Writer(sha256, self))
+
     def open(self, sha256: str) -> Deferred[IImageReader]:
         """See `IImageStore.open`."""
         return self._answer(lambda: self._open(sha256))
@@ -106,6 +136,23 @@ class MemoryStore:
             return method()
 
         return maybeDeferred(unless_stopped)
+
+    def is_complete(self, sha256: str) -> bool:
+        """Tell whether an image is there, and complete."""
+        image = self._images.get(sha256)
+        return image is not None and image.completed is not None
+
+    def adopt(self, sha256: str, content: bytes) -> bool:
+        """Keep a whole image; tell whether it is new."""
+        if self.is_complete(sha256):
+            return False
+        now = self._clock()
+        pending = self._images.get(sha256)
+        chunk_size = PIECE if pending is None else pending.spec.chunk_size
+        created = now if pending is None else pending.created
+        spec = ImageSpec(sha256, len(content), chunk_size)
+        self._images[sha256] = _Image(spec, created, content=content, completed=now)
+        return True
 
     def _find(self, sha256: str) -> _Image:
         image = self._images.get(sha256)

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asciid.store._batch import Unverified
-    from asciid.store._environment import Snapshot
+    from asciid.store._databases import Snapshot
 
 __all__ = [
     "Found",
     "count",
     "find_complete",
     "hash_with",
+    "is_complete",
     "read_range",
     "read_status",
 ]
@@ -46,7 +47,7 @@ class Found:
     """A complete image: what it is, where it is, and its bytes if it is small."""
 
     spec: ImageSpec
-    number: int
+    image: ImageRecord
     completed: float
     content: bytes | None
 
@@ -62,40 +63,45 @@ def find_complete(snapshot: Snapshot, sha256: str, inline: int) -> Found:
 
     Errors: `ImageNotFoundError`, `ImageIncompleteError`.
     """
-    spec, number = _find(snapshot, sha256)
-    seal = _seal(snapshot, number)
+    image = _find(snapshot, sha256)
+    seal = _seal(snapshot, image.number)
     if seal is None:
         raise ImageIncompleteError(sha256)
     content = None
-    if spec.size <= inline:
-        content = read_range(snapshot, spec, number, 0, spec.size)
-    return Found(spec, number, seal.completed / 1000, content)
+    if image.size <= inline:
+        content = read_range(snapshot, sha256, image, 0, image.size)
+    return Found(image.spec(sha256), image, seal.completed / 1000, content)
+
+
+def is_complete(snapshot: Snapshot, sha256: str) -> bool:
+    """Tell whether an image is there, and complete."""
+    try:
+        image = _find(snapshot, sha256)
+    except ImageNotFoundError:
+        return False
+    return _seal(snapshot, image.number) is not None
 
 
 def read_range(
-    snapshot: Snapshot, spec: ImageSpec, number: int, start: int, end: int
+    snapshot: Snapshot, sha256: str, image: ImageRecord, start: int, end: int
 ) -> bytes:
     """
     Return the bytes ``[start, end)`` of a complete image.
 
     Errors: `ImageNotFoundError` if it is no longer there.
     """
-    ids = spec.chunks_between(start, end)
+    size = image.piece_size
+    ids = ImageSpec(sha256, image.size, size).chunks_between(start, end)
     if not ids:
         return b""
-    pieces: list[memoryview] = []
     with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
-        if not cursor.set_key(chunk_key(number, ids[0])):
-            raise ImageNotFoundError(spec.sha256)
-        values = cursor.iternext(keys=False, values=True)
-        pieces.extend(islice(values, len(ids)))
-        first = ids[0] * spec.chunk_size
-        if len(pieces) > 1:
-            pieces[0] = pieces[0][start - first :]
-            last = ids[-1] * spec.chunk_size
-            pieces[-1] = pieces[-1][: end - last]
-            return b"".join(pieces)
-        return bytes(pieces[0][start - first : end - first])
+        if not cursor.set_key(chunk_key(image.number, ids[0])):
+            raise ImageNotFoundError(sha256)
+        pieces = list(islice(cursor.iternext(keys=False, values=True), len(ids)))
+        # The last one first: it may be the same as the first.
+        pieces[-1] = pieces[-1][: end - ids[-1] * size]
+        pieces[0] = pieces[0][start - ids[0] * size :]
+        return b"".join(pieces)
 
 
 def read_status(snapshot: Snapshot, sha256: str) -> UploadStatus:
@@ -104,7 +110,8 @@ def read_status(snapshot: Snapshot, sha256: str) -> UploadStatus:
 
     Errors: `ImageNotFoundError`.
     """
-    spec, number = _find(snapshot, sha256)
+    image = _find(snapshot, sha256)
+    spec, number = image.spec(sha256), image.number
     seal = _seal(snapshot, number)
     if seal is not None:
         return UploadStatus(
@@ -152,14 +159,13 @@ def hash_with(
     return digest.hexdigest()
 
 
-def _find(snapshot: Snapshot, sha256: str) -> tuple[ImageSpec, int]:
+def _find(snapshot: Snapshot, sha256: str) -> ImageRecord:
     stored = snapshot.transaction.get(
         bytes.fromhex(sha256), db=snapshot.databases.images
     )
     if stored is None:
         raise ImageNotFoundError(sha256)
-    record = ImageRecord.unpack(stored)
-    return ImageSpec(sha256, record.size, record.chunk_size), record.number
+    return ImageRecord.unpack(stored)
 
 
 def _seal(snapshot: Snapshot, number: int) -> Seal | None:

@@ -5,9 +5,10 @@ An LMDB environment with four named databases; numbers are big-endian, so that
 keys sort by number, and times are milliseconds since the epoch:
 
 ``images``
-    SHA-256 (32 bytes) -> upload number, size, chunk size.  Written once, at
-    registration, and never changed: keys are random, so every write here is a
-    page of its own.
+    SHA-256 (32 bytes) -> upload number, size, chunk size, piece size: how long
+    the values in ``chunks`` are, all but the last.  That is the chunk size but
+    for images that came in one request.  Written at registration and not again
+    at completion: keys are random, so every write here is a page of its own.
 ``uploads``
     upload number -> SHA-256, bytes still missing, time of registration, time of
     the last change.  Only what is pending.
@@ -16,6 +17,9 @@ keys sort by number, and times are milliseconds since the epoch:
     complete, upload number, `SEAL_ID` -> times of registration and completion.
     The upload number only grows, so concurrent uploads write neighbouring
     pages, and an image is one cursor walk.
+``staged``
+    upload number -> time of the last change.  Images that are coming in one
+    request and belong to no hash before they are verified.
 ``discarded``
     upload number -> nothing.  Uploads whose chunks are still to be deleted.
 
@@ -27,6 +31,8 @@ from __future__ import annotations
 
 import struct
 from typing import NamedTuple
+
+from asciid.model import ImageSpec
 
 __all__ = [
     "FORMAT_KEY",
@@ -52,7 +58,7 @@ SEAL_ID = 2**32 - 1
 _RECORD_VERSION = 1
 _CHUNK_KEY = struct.Struct(">QI")
 _UPLOAD_KEY = struct.Struct(">Q")
-_IMAGE = struct.Struct(">BQQQ")
+_IMAGE = struct.Struct(">BQQQQ")
 _UPLOAD = struct.Struct(">B32sQQQ")
 _SEAL = struct.Struct(">BQQ")
 
@@ -81,6 +87,11 @@ class ImageRecord(NamedTuple):
     number: int
     size: int
     chunk_size: int
+    piece_size: int
+
+    def spec(self, sha256: str) -> ImageSpec:
+        """Return what the image was registered as."""
+        return ImageSpec(sha256, self.size, self.chunk_size)
 
     def pack(self) -> bytes:
         """Return the record's bytes."""

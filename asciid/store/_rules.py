@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_MISSING_RANGES",
+    "PIECE",
     "check_chunk",
     "check_empty",
     "missing_ranges",
 ]
+
+PIECE = 64 * 1024
+"""
+The chunk size, in bytes, of images that come in one request and were not
+registered before.
+"""
 
 MAX_MISSING_RANGES = 1_000
 """The most ranges of missing chunks that a status names."""

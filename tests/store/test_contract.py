@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -20,15 +21,13 @@ from asciid.errors import (
     StoreClosedError,
 )
 from asciid.model import EMPTY_SHA256, ImageSpec, ImageState, UploadStatus
-from asciid.store import IImageReader, IImageStore, MemoryStore
+from asciid.store import IImageReader, IImageStore, IImageWriter, MemoryStore
 from asciid.store._batch import VERIFY_IN_TRANSACTION, VERIFY_IN_TRANSACTION_CHUNKS
 from asciid.store._rules import MAX_MISSING_RANGES
 from tests.store._support import DrivenStore, chunk_of, spec_of
 
 if TYPE_CHECKING:
     from random import Random
-
-    from twisted.internet.defer import Deferred
 
     Base = SynchronousTestCase
 else:
@@ -76,6 +75,7 @@ class StoreContract(Base):
         verifyObject(IImageStore, self.store)
         spec = self.upload(CAT)
         verifyObject(IImageReader, self.run_(self.store.open(spec.sha256)))
+        verifyObject(IImageWriter, self.run_(self.store.create(spec.sha256)))
 
     def test_upload_in_any_order(self) -> None:
         """Chunks may come in any order; the last one answers True."""
@@ -334,6 +334,128 @@ class StoreContract(Base):
         self.assertEqual(status.missing[-1], (1998, 1998))
         self.assertTrue(status.missing_cut)
 
+    def create(self, data: bytes, *pieces: bytes) -> bool:
+        """Send an image in one go; `pieces` are sent in place of `data`."""
+        sending = self.begin_create(data, *pieces)
+        return self.run_(Deferred.fromCoroutine(sending))
+
+    def test_create(self) -> None:
+        """An image may come in one go, whatever its size and its pieces."""
+        half = len(LARGE) // 2
+        for data, pieces in (
+            (b"", ()),
+            (CAT, ()),
+            (CAT[::-1], (CAT[:4:-1], b"", CAT[4::-1])),
+            (LARGE, (LARGE[:half], LARGE[half:])),
+            (LARGE[::-1], ()),
+            (LARGE * 3, (LARGE, LARGE, LARGE)),
+        ):
+            self.assertTrue(self.create(data, *pieces))
+            self.assertEqual(self.download(spec_of(data).sha256), data)
+            status = self.status(spec_of(data))
+            self.assertEqual(status.received, len(data))
+            self.assertIs(status.state, ImageState.COMPLETE)
+            self.assertRaises(
+                ImageExistsError, self.run_, self.store.register(spec_of(data))
+            )
+            self.assertFalse(self.create(data))
+        self.assertEqual(self.run_(self.store.count()), 6)
+
+    def test_create_with_wrong_hash(self) -> None:
+        """Bytes with another hash are refused, and leave nothing."""
+        for wrong in (b"", CAT[1:], LARGE, LARGE * 2):
+            error = self.assertRaises(HashMismatchError, self.create, CAT, wrong)
+            self.assertEqual(error.actual, spec_of(wrong).sha256)
+        self.assertEqual(self.run_(self.store.count()), 0)
+        self.create(CAT)
+        self.assertRaises(HashMismatchError, self.create, CAT, LARGE)
+        self.assertEqual(self.download(spec_of(CAT).sha256), CAT)
+
+    def test_create_finishes_a_registration(self) -> None:
+        """What comes in one go completes a pending upload, right or wrong so far."""
+        for data, chunk_size in ((CAT, 4), (LARGE, 100_000)):
+            self.now = 5.0
+            spec = spec_of(data, chunk_size)
+            self.run_(self.store.register(spec))
+            wrong = b"X" * chunk_size
+            self.run_(self.store.add_chunk(spec.sha256, 0, wrong))
+            self.now = 6.0
+            self.assertTrue(self.create(data))
+            self.assertEqual(self.download(spec.sha256), data)
+            self.assertEqual(
+                self.status(spec),
+                UploadStatus(
+                    spec,
+                    ImageState.COMPLETE,
+                    received=len(data),
+                    created=5.0,
+                    completed=6.0,
+                ),
+            )
+            for chunk_id in range(spec.chunks):
+                chunk = chunk_of(data, spec, chunk_id)
+                awaited = self.store.add_chunk(spec.sha256, chunk_id, chunk)
+                error = self.assertRaises(ChunkExistsError, self.run_, awaited)
+                self.assertTrue(error.identical)
+
+    def test_create_corrects_a_registration(self) -> None:
+        """A registration under the wrong size does not keep the right bytes out."""
+        spec = ImageSpec(spec_of(CAT).sha256, size=5, chunk_size=5)
+        self.run_(self.store.register(spec))
+        self.assertTrue(self.create(CAT))
+        self.assertEqual(self.status(spec).spec.size, len(CAT))
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_abandon(self) -> None:
+        """What is abandoned leaves nothing, and may come again."""
+
+        async def begin() -> None:
+            writer = await self.store.create(spec_of(LARGE).sha256)
+            await writer.write(LARGE[:300_000])
+            await writer.abandon()
+
+        self.run_(Deferred.fromCoroutine(begin()))
+        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertTrue(self.create(LARGE))
+
+    def test_two_create_the_same(self) -> None:
+        """Of two that send the same image at once, one is told that it is new."""
+
+        async def race(data: bytes) -> list[bool]:
+            sha256 = spec_of(data).sha256
+            writers = [await self.store.create(sha256) for _ in range(2)]
+            for writer in writers:
+                await writer.write(data)
+            return [await writer.finish() for writer in writers]
+
+        for data in (CAT, LARGE):
+            answers = self.run_(Deferred.fromCoroutine(race(data)))
+            self.assertEqual(answers, [True, False])
+            self.assertEqual(self.download(spec_of(data).sha256), data)
+
+    def test_create_while_chunks_come(self) -> None:
+        """Chunks and the whole may come at the same time."""
+        spec = spec_of(LARGE, 100_000)
+        self.run_(self.store.register(spec))
+        self.add(LARGE, spec, 0)
+        self.add(LARGE, spec, 1)
+        last = self.store.add_chunk(spec.sha256, 2, chunk_of(LARGE, spec, 2))
+        whole = Deferred.fromCoroutine(self.begin_create(LARGE))
+        answers = [self.run_(whole)]
+        try:
+            answers.append(self.run_(last))
+        except ChunkExistsError as error:
+            self.assertTrue(error.identical)
+        self.assertEqual(answers.count(True), 1)
+        self.assertEqual(self.download(spec.sha256), LARGE)
+
+    async def begin_create(self, data: bytes, *pieces: bytes) -> bool:
+        """Send an image in one go; `pieces` are sent in place of `data`."""
+        writer = await self.store.create(spec_of(data).sha256)
+        for piece in pieces or [data]:
+            await writer.write(piece)
+        return await writer.finish()
+
     def test_stopped(self) -> None:
         """A store that was stopped takes nothing more."""
         spec = self.upload(CAT)
@@ -342,6 +464,7 @@ class StoreContract(Base):
             self.store.register(spec_of(b"dog")),
             self.store.add_chunk(spec.sha256, 0, b"/\\_/"),
             self.store.status(spec.sha256),
+            self.store.create(spec.sha256),
             self.store.count(),
         ):
             self.assertRaises(StoreClosedError, self.run_, awaited)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lmdb
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import (
@@ -22,6 +23,8 @@ from asciid.errors import (
 from asciid.model import ImageSpec
 from asciid.store import LMDBStore
 from asciid.store._batch import DISCARD_STEP, REMEMBERED_UPLOADS, VERIFY_IN_TRANSACTION
+from asciid.store._lmdb import STALE_AFTER
+from asciid.store._rules import PIECE
 from asciid.testing import ManualReactor
 from tests.store._support import DrivenStore, chunk_of, spec_of
 
@@ -264,6 +267,43 @@ class LMDBStoreTests(SynchronousTestCase):
         self.restart()
         self.assertEqual(self.entries(), len(range(0, len(CAT), 4)) + 1)
 
+    def test_abandoned_images_give_their_room_back(self) -> None:
+        """What was received in vain is deleted: abandoned, wrong, or too late."""
+        self.driven.upload(CAT)
+        before = self.entries()
+
+        async def receive() -> None:
+            store = self.driven.store
+            first = await store.create(spec_of(LARGE).sha256)
+            await first.write(LARGE)
+            await first.abandon()
+            second = await store.create(spec_of(CAT[1:]).sha256)
+            await second.write(LARGE)
+            await second.finish()
+
+        receiving = Deferred.fromCoroutine(receive())
+        self.assertRaises(HashMismatchError, self.driven.run, receiving)
+        self.driven.settle()
+        self.assertEqual(self.entries(), before)
+
+    def test_image_cut_off_by_a_kill(self) -> None:
+        """What a killed process was receiving is deleted at a later start."""
+
+        async def receive() -> None:
+            writer = await self.driven.store.create(spec_of(LARGE).sha256)
+            await writer.write(LARGE)
+
+        self.driven.run(Deferred.fromCoroutine(receive()))
+        self.assertEqual(self.entries(), len(LARGE) // PIECE)
+        now = self.driven.now
+        self.restart()
+        self.assertEqual(self.entries(), len(LARGE) // PIECE)
+        self.driven.stop()
+        self.driven = DrivenStore(str(self.driven.path))
+        self.driven.now = now + STALE_AFTER / 1000 + 1
+        self.driven.start()
+        self.assertEqual(self.entries(), 0)
+
     def discard_many_chunks(self) -> None:
         """Upload many chunks with a wrong hash."""
         data = bytes(3 * DISCARD_STEP)
@@ -412,4 +452,4 @@ class OpeningTests(SynchronousTestCase):
 
 def discard(spec: ImageSpec) -> Callable[[Batch], None]:
     """Return an operation that throws an image away."""
-    return lambda batch: batch._discard(batch._find(spec.sha256))
+    return lambda batch: batch.discard(batch.find(spec.sha256))

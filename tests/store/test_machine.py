@@ -11,17 +11,17 @@ from attrs import define, field
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import errors
 from asciid.model import ImageSpec, ImageState
 from asciid.store import IImageStore, MemoryStore
+from asciid.store._rules import PIECE
 from tests.store._support import DrivenStore, chunk_of, spec_of
 
 if TYPE_CHECKING:
     from unittest import TestCase
-
-    from twisted.internet.defer import Deferred
 
 ResultT = TypeVar("ResultT")
 
@@ -121,6 +121,29 @@ class MemoryMachine(RuleBasedStateMachine):
                 self.check(adding, "HashMismatch")
             else:
                 assert self.outcome(adding) is image.complete
+
+    @rule(data=st.sampled_from(IMAGES), lie=st.booleans())
+    def create(self, data: bytes, *, lie: bool) -> None:
+        """Send a whole image, or other bytes under its hash."""
+        sha256 = spec_of(data).sha256
+
+        async def send() -> bool:
+            writer = await self.store.create(sha256)
+            await writer.write(data + b"lie" * lie)
+            return await writer.finish()
+
+        sending = Deferred.fromCoroutine(send())
+        image = self.expected.get(sha256)
+        if lie:
+            self.check(sending, "HashMismatch")
+        elif image is not None and image.complete:
+            assert self.outcome(sending) is False
+        else:
+            chunk_size = image.spec.chunk_size if image else PIECE
+            spec = spec_of(data, chunk_size)
+            chunks = {i: chunk_of(data, spec, i) for i in range(spec.chunks)}
+            self.expected[sha256] = Expected(spec, data, chunks)
+            assert self.outcome(sending) is True
 
     def check(self, awaited: Deferred[ResultT], name: str) -> None:
         """Check that `awaited` fails with the domain error of that name."""

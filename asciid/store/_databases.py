@@ -1,0 +1,32 @@
+"""Handles of the LMDB databases, alone and with a transaction to read them in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    import lmdb
+
+__all__ = ["Databases", "Snapshot"]
+
+
+@frozen
+class Databases:
+    """Handles of the named databases."""
+
+    images: lmdb._Database
+    uploads: lmdb._Database
+    chunks: lmdb._Database
+    staged: lmdb._Database
+    discarded: lmdb._Database
+
+
+@frozen
+class Snapshot:
+    """A transaction and the databases to read in it."""
+
+    transaction: lmdb.Transaction[Any]
+    """Gives values as bytes, or as buffers that are valid as long as it is."""
+    databases: Databases

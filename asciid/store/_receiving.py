@@ -1,0 +1,118 @@
+"""The bytes of an image that comes in one request, on their way to the writer."""
+
+from __future__ import annotations
+
+from hashlib import sha256 as sha256_of
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from zope.interface import implementer
+
+from asciid.errors import HashMismatchError
+from asciid.store import _staging
+from asciid.store._interface import IImageWriter
+from asciid.store._rules import PIECE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+
+    from asciid.store._batch import Batch, Completed
+
+__all__ = ["StagingWriter", "Submit"]
+
+ResultT = TypeVar("ResultT")
+
+WHOLE = 256 * 1024
+"""Images up to so many bytes are handed to the writer in one operation."""
+
+
+class Submit(Protocol):
+    """Has an operation carried out, as `FileWriter.submit`."""
+
+    def __call__(
+        self, operation: Callable[[Batch], ResultT], size: int = 0
+    ) -> Deferred[ResultT]:
+        """Queue `operation`, which holds `size` bytes."""
+
+
+@implementer(IImageWriter)
+class StagingWriter:
+    """
+    Takes an image's bytes and stores them under no name until they are verified.
+
+    `finished` is told what the last operation answered.  An image that
+    `exists` is only hashed.
+    """
+
+    def __init__(
+        self,
+        sha256: str,
+        submit: Submit,
+        finished: Callable[[Completed | None], bool],
+        *,
+        exists: bool,
+    ) -> None:
+        self.exists = exists
+        self._sha256 = sha256
+        self._submit = submit
+        self._finished = finished
+        self._digest = sha256_of()
+        self._size = 0
+        self._stored = 0
+        self._buffer = bytearray()
+        self._number: int | None = None
+
+    async def write(self, data: bytes) -> None:
+        """See `IImageWriter.write`."""
+        self._digest.update(data)
+        self._size += len(data)
+        if self.exists:
+            return
+        self._buffer += data
+        if self._number is not None or len(self._buffer) > WHOLE:
+            await self._store(len(self._buffer) // PIECE)
+
+    async def finish(self) -> bool:
+        """See `IImageWriter.finish`."""
+        actual = self._digest.hexdigest()
+        if actual != self._sha256:
+            await self.abandon()
+            raise HashMismatchError(self._sha256, actual)
+        if self.exists:
+            return False
+        number = self._number
+        if number is None:
+            content = bytes(self._buffer)
+            outcome = await self._submit(
+                lambda batch: _staging.put(batch, self._sha256, content), len(content)
+            )
+        else:
+            await self._store(-(-len(self._buffer) // PIECE))
+            outcome = await self._submit(
+                lambda batch: _staging.adopt(
+                    batch, number, self._sha256, self._size, None
+                )
+            )
+        return self._finished(outcome)
+
+    async def abandon(self) -> None:
+        """See `IImageWriter.abandon`."""
+        number, self._number = self._number, None
+        self._buffer.clear()
+        if number is not None:
+            await self._submit(lambda batch: _staging.abandon(batch, number))
+            self._finished(None)
+
+    async def _store(self, pieces: int) -> None:
+        """Hand the next pieces over."""
+        if self._number is None:
+            self._number = await self._submit(_staging.begin)
+        number, first = self._number, self._stored
+        length = pieces * PIECE
+        head, self._buffer = self._buffer[:length], self._buffer[length:]
+        cut = [bytes(head[i : i + PIECE]) for i in range(0, len(head), PIECE)]
+        self._stored += len(cut)
+        await self._submit(
+            lambda batch: _staging.add(batch, number, first, cut), len(head)
+        )
