@@ -22,8 +22,9 @@ _MAX_PORT = 65535
 @lru_cache(maxsize=256)
 def is_valid_authority(value: bytes) -> bool:
     """
-    Tell whether the value is a host and, perhaps, a port.  User information is
-    not allowed (RFC 9110 4.2.4), nor is an empty host.
+    Tell whether the value is a host and, perhaps, a port.
+
+    User information is not allowed (RFC 9110 4.2.4), nor is an empty host.
 
     :param value: in lower case, without white space around it.
     """

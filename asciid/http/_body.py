@@ -13,7 +13,7 @@ import re
 from sys import maxsize as MAXSIZE  # noqa: N812  # a constant
 from typing import TYPE_CHECKING, Protocol
 
-from ._head import RefusedError
+from ._problem import RefusedError
 
 if TYPE_CHECKING:
     from ._limits import Limits
@@ -53,9 +53,9 @@ class IBody(Protocol):
 
     def feed(self, data: bytes, start: int, out: list[bytes]) -> int:
         """
-        Decode from ``start`` on, append the content to ``out``, and return the
-        place where decoding stopped: the end of the data or of the body.
+        Decode from ``start`` on, and append the content to ``out``.
 
+        :return: where decoding stopped: the end of the data or of the body.
         :raises RefusedError: when the framing is broken or a limit is passed.
         """
 

@@ -6,7 +6,7 @@ A handler that answers with bytes at once costs no Deferred and no closure.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from klein import Response
 from twisted.internet.defer import CancelledError, Deferred
@@ -58,9 +58,6 @@ class Dispatcher:
             result = self._execute(endpoint, request, **request.values)
         except Exception:  # noqa: BLE001  # whatever it is, the error handlers get it
             self.fail(Failure(), request)
-            return
-        if type(result) is bytes and not request.finished:
-            request.respond(result)
         else:
             self._take(result, request, 0)
 
@@ -94,9 +91,14 @@ class Dispatcher:
             request.setHeader(b"allow", self._methods)
             request.respond(b"")
 
-    def _take(self, result: Any, request: Request, next_handler: int) -> None:
+    def _take(self, result: object, request: Request, next_handler: int) -> None:
         # The result of an endpoint or an error handler.
-        if isinstance(result, Deferred):
+        if type(result) is bytes and not (request.finished or request.gone):
+            try:
+                request.respond(result)
+            except Exception:  # noqa: BLE001  # logged
+                _write_failed(Failure(), request)
+        elif isinstance(result, Deferred):
             request.deferred = result
             result.addCallbacks(
                 self._write,
@@ -104,16 +106,16 @@ class Dispatcher:
                 callbackArgs=(request, next_handler),
                 errbackArgs=(request, next_handler),
             )
-            result.addErrback(_write_failed)
+            result.addErrback(_write_failed, request)
         elif isinstance(result, Failure):
             self.fail(result, request, next_handler)
         else:
             try:
                 self._write(result, request, next_handler)
             except Exception:  # noqa: BLE001  # logged
-                _write_failed(Failure())
+                _write_failed(Failure(), request)
 
-    def _write(self, result: Any, request: Request, next_handler: int) -> None:
+    def _write(self, result: object, request: Request, next_handler: int) -> None:
         try:
             result = _render(result, request)
         except Exception:  # noqa: BLE001  # the next handlers get it
@@ -153,11 +155,12 @@ class Dispatcher:
         request.respond(self._problem(500, "The server failed to answer."))
 
 
-def _render(result: Any, request: Request) -> Any:
+def _render(result: object, request: Request) -> object:
     # What Klein accepts from a handler, besides bytes and text.
     if isinstance(result, Response):
         result = result._applyToRequest(request)  # noqa: SLF001  # what Klein does
     if IResource.providedBy(result):
+        # Branches would need the whole of twisted.web's request.
         message = "resources below a Klein route are not served by this front"
         raise TypeError(message)
     if IRenderable.providedBy(result):
@@ -166,5 +169,7 @@ def _render(result: Any, request: Request) -> Any:
     return result
 
 
-def _write_failed(failure: Failure) -> None:
+def _write_failed(failure: Failure, request: Request) -> None:
     _log.failure("A response could not be written", failure=failure)
+    if not (request.finished or request.gone):
+        request.abort()

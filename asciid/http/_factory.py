@@ -38,7 +38,7 @@ class KleinFactory(ServerFactory):
     :ivar draining: whether :meth:`drain` was called.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but two have a default
         self,
         app: Klein,
         *,
@@ -49,6 +49,8 @@ class KleinFactory(ServerFactory):
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """
+        Read the app's routes.
+
         :param app: a Klein app, bound to an instance or not.
         :param reactor: runs the sweep and long pipelines.
         :param limits: what one client may cost.
@@ -83,7 +85,7 @@ class KleinFactory(ServerFactory):
         if not self._connections and self._sweep.running:
             self._sweep.stop()
 
-    def buildProtocol(self, addr: IAddress) -> Channel:  # noqa: ARG002  # IProtocolFactory
+    def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]  # noqa: ARG002  # channels look like no Protocol of Factory's
         """Make the protocol of one connection."""
         self.tick()
         return Channel(self)
@@ -92,8 +94,10 @@ class KleinFactory(ServerFactory):
 
     def drain(self) -> Deferred[None]:
         """
-        End gracefully: idle connections are closed, the others after the answer
-        to the request that is under way.
+        End gracefully.
+
+        Idle connections are closed at once, the others after the answer to the
+        request that is under way.
 
         :return: fires when no connection is left.
         """
@@ -114,7 +118,7 @@ class KleinFactory(ServerFactory):
         return len(self._connections) <= self.limits.connections
 
     def forget(self, channel: Channel) -> None:
-        """A connection is gone."""
+        """Let go of a connection that is gone."""
         self._connections.discard(channel)
         if not self._connections:
             if self._sweep.running and not self.numPorts:

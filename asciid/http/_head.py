@@ -1,11 +1,10 @@
 """
 Request heads: the request line and the fields up to the empty line.
 
-llhttp checks the grammar.  What it leaves open is decided here: the version,
-the form of the target, Host, and how the body is framed (RFC 9112 3 and 6).
-A head is parsed whole and kept as bytes; a field is found by searching for its
-line, so one that nobody asks for costs nothing.  The fields of a client rarely
-change from request to request: those that were found good are remembered.
+llhttp checks the grammar; what it leaves open is decided here and in
+:mod:`._fields`: the version, the form of the target, and what the fields say on
+the message itself (RFC 9112 3 and 6).  The fields of a client rarely change from
+request to request, so those that were found good are remembered.
 """
 
 from __future__ import annotations
@@ -21,78 +20,21 @@ from httptools import (
 )
 
 from ._authority import is_valid_authority
+from ._fields import FieldBlock, check_host
+from ._problem import RefusedError
 
 if TYPE_CHECKING:
     from ._limits import Limits
 
-__all__ = ["CHUNKED", "FieldBlock", "HeadParser", "Probe", "RefusedError"]
-
-CHUNKED = -1
-"""The length of a body whose end is marked by its last chunk."""
+__all__ = ["HeadParser", "Probe"]
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!-\"$-~]+")  # visible ASCII without "#"
 _USUAL_LINE = re.compile(rb"([A-Z-]+) (/[!-\"$-~]*) HTTP/1\.1")
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
-_MAX_LENGTH_DIGITS = 18  # below 2**63
 _MAX_KEPT = 512
 _MAX_KEPT_SIZE = 1024
-
-
-class RefusedError(Exception):
-    """
-    The front answers this request itself, and then closes the connection.
-
-    :ivar status: the status code of the answer.
-    :ivar detail: a sentence for the client's developer.
-    """
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(status, detail)
-        self.status = status
-        self.detail = detail
-
-
-class FieldBlock:
-    """
-    The fields of a request, and what they say about how to read it.
-
-    Clients send the same fields again and again, so blocks are shared between
-    requests; nothing in one may be changed.
-
-    :ivar raw: the field lines, from the CR LF before the first to the empty line.
-    :ivar folded: the same bytes in lower case.
-    :ivar modern: whether the version is 1.1.
-    :ivar keep_alive: whether the client wants the connection kept (RFC 9112 9.3).
-    :ivar length: bytes of body, or :data:`CHUNKED`.
-    :ivar expects: whether the client waits for ``100 Continue``.
-    """
-
-    __slots__ = ("expects", "folded", "keep_alive", "length", "modern", "raw")
-
-    def __init__(self, raw: bytes, *, modern: bool) -> None:
-        """:raises RefusedError: when a request with these must not be served."""
-        self.raw = raw
-        self.folded = folded = raw.lower()
-        self.modern = modern
-        _check_host(folded, modern=modern)
-        self.length = _body_length(folded, modern=modern)
-        self.keep_alive = _keeps_alive(folded, modern=modern)
-        self.expects = modern and _expects_continue(folded)
-
-    def last(self, name: bytes) -> bytes | None:
-        """
-        Return the last value of a field.
-
-        :param name: in lower case.
-        """
-        mark = b"\r\n%b:" % name
-        start = self.folded.rfind(mark)
-        if start < 0:
-            return None
-        start += len(mark)
-        return self.raw[start : self.raw.find(b"\r\n", start)].strip(b" \t")
 
 
 class Probe:
@@ -144,7 +86,7 @@ class HeadParser:
         self._blocks: dict[bytes, FieldBlock] = {}
 
     def on_headers_complete(self) -> None:
-        """llhttp agrees that the head ends here (called by the parser)."""
+        """Note that llhttp sees the end of the head here too (called by it)."""
         self._complete = True
 
     def parse(self, raw: bytes, *, secure: bool) -> tuple[bytes, bytes, FieldBlock]:
@@ -211,19 +153,6 @@ class HeadParser:
             raise RefusedError(400, "The header block is malformed.")
 
 
-def _values(folded: bytes, name: bytes) -> list[bytes]:
-    # The values of all lines of one field, in lower case.
-    mark = b"\r\n%b:" % name
-    values = []
-    start = folded.find(mark)
-    while start >= 0:
-        start += len(mark)
-        end = folded.find(b"\r\n", start)
-        values.append(folded[start:end].strip(b" \t"))
-        start = folded.find(mark, end)
-    return values
-
-
 def _bad_method(method: bytes) -> RefusedError:
     if _TOKEN.fullmatch(method):
         return RefusedError(501, "The method is not known here.")
@@ -274,71 +203,7 @@ def _unusual_target(
 def _with_host(fields: bytes, authority: bytes, *, modern: bool) -> bytes:
     # RFC 9112 3.2.2: the target's authority takes the place of Host, which must
     # be good all the same.
-    _check_host(fields.lower(), modern=modern)
+    check_host(fields.lower(), modern=modern)
     lines = [line for line in fields.split(b"\r\n") if line[:5].lower() != b"host:"]
     lines.insert(1, b"Host: " + authority)
     return b"\r\n".join(lines)
-
-
-def _check_host(folded: bytes, *, modern: bool) -> None:
-    # RFC 9112 3.2: exactly one, and valid; HTTP/1.0 may leave it out.
-    start = folded.find(b"\r\nhost:")
-    if start < 0:
-        if modern:
-            raise RefusedError(400, "The Host field is missing.")
-        return
-    end = folded.find(b"\r\n", start + 7)
-    value = folded[start + 7 : end].strip(b" \t")
-    if folded.find(b"\r\nhost:", end) >= 0:
-        raise RefusedError(400, "There is more than one Host field.")
-    if value and not is_valid_authority(value):
-        raise RefusedError(400, "The Host field is malformed.")
-
-
-def _body_length(folded: bytes, *, modern: bool) -> int:
-    # RFC 9112 6.3, in its strictest reading: what two parsers may see
-    # differently is refused.
-    start = folded.find(b"\r\ncontent-length:")
-    coded = folded.find(b"\r\ntransfer-encoding:") >= 0
-    if start < 0 and not coded:
-        return 0
-    if coded:
-        if start >= 0:
-            raise RefusedError(400, "A body is framed in one way, not two.")
-        if not modern:
-            raise RefusedError(400, "HTTP/1.0 has no Transfer-Encoding.")
-        codings = _values(folded, b"transfer-encoding")
-        if codings != [b"chunked"]:
-            if b"chunked" in b",".join(codings):
-                raise RefusedError(400, "The Transfer-Encoding is not just chunked.")
-            raise RefusedError(501, "The transfer coding is not known here.")
-        return CHUNKED
-    end = folded.find(b"\r\n", start + 17)
-    value = folded[start + 17 : end].strip(b" \t")
-    if folded.find(b"\r\ncontent-length:", end) >= 0 or not value.isdigit():
-        raise RefusedError(400, "The Content-Length is malformed.")
-    value = value.lstrip(b"0")
-    if len(value) > _MAX_LENGTH_DIGITS:
-        raise RefusedError(413, "The body is too large.")
-    return int(value or b"0")
-
-
-def _keeps_alive(folded: bytes, *, modern: bool) -> bool:
-    if folded.find(b"\r\nconnection:") < 0:
-        return modern
-    options = {
-        option.strip(b" \t")
-        for value in _values(folded, b"connection")
-        for option in value.split(b",")
-    }
-    return b"close" not in options and (modern or b"keep-alive" in options)
-
-
-def _expects_continue(folded: bytes) -> bool:
-    # RFC 9110 10.1.1
-    if folded.find(b"\r\nexpect:") < 0:
-        return False
-    values = _values(folded, b"expect")
-    if any(value != b"100-continue" for value in values):
-        raise RefusedError(417, "Only the expectation 100-continue can be met.")
-    return True

@@ -95,8 +95,7 @@ class Incoming:
         waiting = now - self._since
         counted = self._waited + waiting - limits.body_timeout
         return (
-            waiting > limits.body_timeout
-            or self._received < counted * limits.body_rate
+            waiting > limits.body_timeout or self._received < counted * limits.body_rate
         )
 
     def open(
@@ -105,10 +104,10 @@ class Incoming:
         resume: Callable[[], None],
     ) -> Deferred[None]:
         """
-        Begin to hand the content out; ``resume`` is called whenever the next
-        bytes are wanted, once after the end of the body.
+        Begin to hand the content out.
 
         :param receive: takes the content; see :func:`asciid.http.read_body`.
+        :param resume: called whenever more is wanted, also after the end.
         :raises RuntimeError: when the body was asked for already.
         """
         if self._receive is not None:
@@ -116,8 +115,8 @@ class Incoming:
             raise RuntimeError(message)
         self._receive = receive
         self._resume = resume
-        self._deferred = deferred = Deferred(lambda _: self.stop())
-        return deferred
+        self._deferred = Deferred(lambda _: self.stop())
+        return self._deferred
 
     def hand_over(self) -> None:
         """Give what was decoded to the handler, and wait until it is ready."""
@@ -140,21 +139,21 @@ class Incoming:
             ready.addCallbacks(self._ready, self.fail)
 
     def finish(self) -> None:
-        """The body is complete and taken."""
+        """Tell the reader that it has had the whole body."""
         deferred = self._deferred
         self.stop()
         if deferred is not None:
             deferred.callback(None)
 
     def fail(self, failure: Failure) -> None:
-        """The body cannot be completed."""
+        """Tell the reader that the rest will not come."""
         deferred = self._deferred
         self.stop()
         if deferred is not None:
             deferred.errback(failure)
 
     def stop(self) -> None:
-        """Nobody wants the rest."""
+        """Forget the reader."""
         self.wanted = False
         self._deferred = self._resume = None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,15 @@ __all__ = ["Limits"]
 KIB = 1024
 MIB = 1024 * KIB
 
-_positive = validators.gt(0)
+
+def _positive(_: Limits, attribute: Attribute[Any], value: float) -> None:
+    if value <= 0:
+        message = f"{attribute.name} must be greater than 0, not {value}"
+        raise ValueError(message)
+
+
+def _frozen(bodies: Mapping[str, int]) -> Mapping[str, int]:
+    return MappingProxyType(dict(bodies))
 
 
 @frozen(kw_only=True)
@@ -44,10 +52,7 @@ class Limits:
     body: int = field(default=MIB, validator=_positive)
     """Bytes of a body, for endpoints not named in ``endpoint_bodies``; more is 413."""
 
-    endpoint_bodies: Mapping[str, int] = field(
-        factory=lambda: MappingProxyType({}),
-        converter=lambda bodies: MappingProxyType(dict(bodies)),
-    )
+    endpoint_bodies: Mapping[str, int] = field(factory=dict, converter=_frozen)
     """Bytes of a body by the name of the Klein endpoint that takes it."""
 
     pipelined: int = field(default=32, validator=_positive)

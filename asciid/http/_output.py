@@ -21,7 +21,7 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import ITransport
+    from twisted.internet.interfaces import IConsumer
 
 __all__ = ["DirectOutput", "Output", "QueuedOutput", "output_for"]
 
@@ -39,8 +39,12 @@ class Output:
 
     __slots__ = ("_closed", "_moved", "_queue", "_transport", "blocked")
 
-    def __init__(self, transport: ITransport, moved: Callable[[], None]) -> None:
-        """:param moved: called when bytes have to wait, and when they have moved on."""
+    def __init__(self, transport: IConsumer, moved: Callable[[], None]) -> None:
+        """
+        Send on a transport.
+
+        :param moved: called when bytes have to wait, and when they have moved on.
+        """
         self._transport = transport
         self._moved = moved
         self._queue: deque[memoryview] = deque()
@@ -124,9 +128,9 @@ class QueuedOutput(Output):
 
     __slots__ = ()
 
-    def __init__(self, transport: ITransport, moved: Callable[[], None]) -> None:
+    def __init__(self, transport: IConsumer, moved: Callable[[], None]) -> None:
         super().__init__(transport, moved)
-        transport.registerProducer(self, True)
+        transport.registerProducer(self, streaming=True)
 
     def send(self, data: bytes) -> None:
         """See :meth:`Output.send`."""
@@ -162,7 +166,7 @@ class QueuedOutput(Output):
             self._transport.write(self._next_piece())
 
 
-def output_for(transport: ITransport, moved: Callable[[], None]) -> Output:
+def output_for(transport: IConsumer, moved: Callable[[], None]) -> Output:
     """Choose how to send on a transport."""
     # Not isinstance: a UNIX socket's transport has things of its own to send.
     if type(transport) is tcp.Server and not transport.TLS:

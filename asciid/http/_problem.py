@@ -1,11 +1,25 @@
-"""The body of errors that the front answers itself (RFC 9457)."""
+"""Errors that the front answers itself, with problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
 import json
 from http import HTTPStatus
 
-__all__ = ["default_problem", "reason_phrase"]
+__all__ = ["RefusedError", "default_problem", "reason_phrase"]
+
+
+class RefusedError(Exception):
+    """
+    The front answers this request itself, and then closes the connection.
+
+    :ivar status: the status code of the answer.
+    :ivar detail: a sentence for the client's developer.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
 
 
 def reason_phrase(status: int) -> str:

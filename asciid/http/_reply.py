@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from ._channel import Channel
-    from ._head import FieldBlock
+    from ._fields import FieldBlock
     from ._response import Fields
 
 __all__ = ["Reply"]
@@ -180,8 +180,10 @@ class Reply:
 
     def notifyFinish(self) -> Deferred[None]:
         """
-        Return a Deferred that fires with ``None`` once the response is complete,
-        or fails with the reason once the client has left.
+        Return a Deferred for the end of the response.
+
+        It fires with ``None`` once the response is complete, or fails with the
+        reason once the client has left.
         """
         notice: Deferred[None] = Deferred()
         if self._notices is None:
@@ -215,13 +217,13 @@ class Reply:
         self._producer = None
 
     def pause_producer(self) -> None:
-        """The client reads too slowly (called by the channel)."""
+        """Stop a push producer, for a slow client (called by the channel)."""
         if self._producer is not None and self._push and not self._producer_paused:
             self._producer_paused = True
             self._producer.pauseProducing()
 
     def resume_producer(self) -> None:
-        """The client has caught up (called by the channel)."""
+        """Ask for more: the client has caught up (called by the channel)."""
         if self._producer is not None and (self._producer_paused or not self._push):
             self._producer_paused = False
             self._producer.resumeProducing()
@@ -232,7 +234,7 @@ class Reply:
         return self._producer is not None and not self._push
 
     def connection_lost(self, reason: Failure) -> None:
-        """The client has left: tell whoever wants to know (called by the channel)."""
+        """Tell whoever wants to know that the client has left."""
         self.gone = True
         producer, self._producer = self._producer, None
         if producer is not None:

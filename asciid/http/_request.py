@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, AnyStr
 from urllib.parse import parse_qs
 
 from klein.app import KleinRequest
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress
     from twisted.python.failure import Failure
-    from zope.interface.interfaces import IInterface
 
     from ._channel import Channel
-    from ._head import FieldBlock
+    from ._fields import FieldBlock
     from ._routes import Route
 
 __all__ = ["Request"]
@@ -78,7 +77,7 @@ class Request(Reply):
         self.body: bytes | None = b""
         self.failure: Failure | None = None
         self._args: dict[bytes, list[bytes]] | None = None
-        self._components: dict[IInterface, Any] | None = None
+        self._components: dict[object, object] | None = None
         self._content: BytesIO | None = None
         self._paths: tuple[list[bytes], list[bytes]] | None = None
         self._request_headers: Headers | None = None
@@ -130,7 +129,7 @@ class Request(Reply):
                 headers.addRawHeader(name, value.strip(b" \t"))
         return self._request_headers
 
-    def getHeader(self, key: bytes | str) -> Any:
+    def getHeader(self, key: AnyStr) -> AnyStr | None:
         """Return the last value of a field, of the key's type, or ``None``."""
         if self._request_headers is not None or isinstance(key, str):
             values = self.requestHeaders.getRawHeaders(key)
@@ -187,18 +186,20 @@ class Request(Reply):
 
     # Zope components: what Klein keeps with a request.
 
-    def getComponent(self, interface: IInterface, default: Any = None) -> Any:
+    def getComponent(self, interface: object, default: object = None) -> object:
         """Return what was set for the interface."""
         if self._components is None:
             self._components = {}
         if interface is IKleinRequest and interface not in self._components:
-            self._components[interface] = adapter = KleinRequest(self)
+            self._components[interface] = adapter = KleinRequest(
+                self  # type: ignore[arg-type]  # Klein keeps none of it
+            )
             adapter.mapper = self._channel.routes.mapper(self)
         return self._components.get(interface, default)
 
     __conform__ = getComponent
 
-    def setComponent(self, interface: IInterface, component: Any) -> None:
+    def setComponent(self, interface: object, component: object) -> None:
         """Keep a component for the interface."""
         if self._components is None:
             self._components = {}
@@ -215,4 +216,5 @@ def _arguments(query: bytes) -> dict[bytes, list[bytes]]:
     return parse_qs(query, keep_blank_values=True)
 
 
-classImplements(Request, IRequest)
+# Lean on purpose: what is left out is named in the class.
+classImplements(Request, IRequest)  # type: ignore[misc]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
 from ._problem import reason_phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 __all__ = ["Fields", "ResponseHeads", "field_name"]
 
@@ -90,15 +91,19 @@ class ResponseHeads:
             self._kept[key] = kept
         return kept
 
-    def error(
-        self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
-    ) -> bytes:
-        """Return the whole head of an error that ends the connection."""
-        fields = ((b"content-type", b"application/problem+json"), *extra)
+    def error(self, status: int, length: int) -> bytes:
+        """
+        Return the whole head of an error that ends the connection.
+
+        :param length: bytes of the problem document that follows.
+        """
+        fields: Fields = ((b"content-type", b"application/problem+json"),)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            fields += ((b"retry-after", b"1"),)
         return b"%b%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (
             self.start(status, None, fields),
             self.date_line(),
-            len(body),
+            length,
         )
 
 

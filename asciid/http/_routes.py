@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
+from klein._resource import route_metadata
 from werkzeug.routing import ValidationError
 
-from ._head import RefusedError
+from ._problem import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from klein import Klein
+    from klein._app import KleinRouteHandler
     from werkzeug.routing import BaseConverter, MapAdapter, Rule
 
     from ._limits import Limits
@@ -198,13 +200,13 @@ class RouteTable:
         return rule, values
 
 
-def _route(name: str, handler: Any, limits: Limits) -> Route:
+def _route(name: str, handler: KleinRouteHandler, limits: Limits) -> Route:
     marked = getattr(handler, STREAMS_BODY, False) or getattr(
         unwrap(handler), STREAMS_BODY, False
     )
     return Route(
         endpoint=name,
-        consumed=handler.segment_count,
+        consumed=route_metadata(handler).segment_count,
         body=limits.endpoint_bodies.get(name, limits.body),
         streams=bool(marked),
     )

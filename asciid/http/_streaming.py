@@ -62,7 +62,9 @@ def read_body(
     """
     begin = getattr(request, "read_body", None)
     streamed: Deferred[None] | None = None if begin is None else begin(receive)
-    return ensureDeferred(_read_content(request, receive)) if streamed is None else streamed
+    if streamed is None:
+        return ensureDeferred(_read_content(request, receive))
+    return streamed
 
 
 async def _read_content(

@@ -1,0 +1,233 @@
+"""
+The transport's side of a connection: sending, pausing, and coming to an end.
+
+Nothing here knows what a request is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet.protocol import Protocol
+
+from ._output import Output, output_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IAddress, IDelayedCall
+
+    from ._factory import KleinFactory
+
+__all__ = ["NEVER", "Connection"]
+
+NEVER = float("inf")
+
+_FLUSH = 16 * 1024
+"""Bytes of answers that are gathered before they are sent together."""
+
+
+class Connection(Protocol):
+    """
+    One connection, without the protocol that is spoken on it.
+
+    :ivar deadline: the monotonic time from which :meth:`check` is to be called.
+    :ivar secure: whether the connection is encrypted.
+    """
+
+    factory: KleinFactory
+
+    def __init__(self, factory: KleinFactory) -> None:
+        self.factory = factory
+        self.deadline = NEVER
+        self.secure = False
+        self._buffer = b""
+        self._paused = False
+        self._eof = False
+        # Answers wait here while the requests of one read are served.
+        self._corked = False
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._turn: IDelayedCall | None = None
+        # Nothing more is served; then, our side is closed as well.
+        self._closing = False
+        self._shut_down = False
+        self._linger = False
+        self._linger_bytes = 0
+        self._half_closes = False
+
+    def connectionMade(self) -> None:
+        """Choose how to send."""
+        transport = self._wire
+        self.secure = ISSLTransport.providedBy(transport)
+        self._output: Output = output_for(transport, self._moved)
+        # A UNIX socket's transport claims to be one of TCP.
+        if ITCPTransport.providedBy(transport) and isinstance(
+            transport.getHost(), IPv4Address | IPv6Address
+        ):
+            # An answer after the first on a connection must not wait for an ACK.
+            transport.setTcpNoDelay(True)
+            self._half_closes = not self.secure
+
+    @property
+    def host(self) -> IAddress:
+        """The local address."""
+        return cast("IAddress", self._wire.getHost())
+
+    @property
+    def peer(self) -> IAddress:
+        """The client's address."""
+        return cast("IAddress", self._wire.getPeer())
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the client reads more slowly than we write."""
+        return self._output.blocked
+
+    def send(self, data: bytes) -> None:
+        """Send in order, at once or together with what follows."""
+        if not self._corked:
+            self._output.send(data)
+            return
+        self._pending.append(data)
+        self._pending_size += len(data)
+        if self._pending_size > _FLUSH:
+            self._flush()
+
+    def abort(self) -> None:
+        """Break the connection off."""
+        self._closing = self._shut_down = True
+        self._output.close()
+        self._wire.abortConnection()
+
+    def check(self, now: float) -> None:
+        """See which deadline has passed (called by the sweep)."""
+        self.deadline = NEVER
+        if self._linger and self._shut_down:
+            self._linger = False
+            self.deadline = now + self.factory.limits.linger_timeout
+            self._wire.loseConnection()
+        elif self._closing or self._output.blocked:
+            self.abort()
+        else:
+            self._overdue(now)
+
+    # What the protocol adds.
+
+    def _overdue(self, now: float) -> None:
+        """Deal with a deadline of the protocol's own."""
+        raise NotImplementedError
+
+    def _drained(self, now: float) -> None:
+        """Go on: the client has read all there was."""
+        raise NotImplementedError
+
+    # What the protocol uses.
+
+    @property
+    def _wire(self) -> Any:  # noqa: ANN401  # transports have no common interface
+        return self.transport
+
+    def _keep(self, data: bytes) -> None:
+        # Keep bytes for later, and stop reading when there are enough.
+        self._buffer = data
+        if len(data) > self.factory.limits.read_ahead and not self._paused:
+            self._paused = True
+            self._wire.pauseProducing()
+
+    def _take_buffer(self) -> bytes:
+        data, self._buffer = self._buffer, b""
+        if self._paused:
+            self._paused = False
+            self._wire.resumeProducing()
+        return data
+
+    def _flush(self) -> None:
+        pending = self._pending
+        if pending:
+            data = pending[0] if len(pending) == 1 else b"".join(pending)
+            pending.clear()
+            self._pending_size = 0
+            self._output.send(data)
+
+    def _later(self, call: Callable[[], None]) -> None:
+        # Let the other connections have their turn first.
+        self._turn = self.factory.reactor.callLater(0, self._take_turn, call)
+
+    def _take_turn(self, call: Callable[[], None]) -> None:
+        self._turn = None
+        call()
+
+    def _drop_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+    def _moved(self) -> None:
+        # The output has just become blocked, or has moved on.
+        now = self.factory.clock()
+        self.deadline = now + self.factory.limits.write_timeout
+        if self._output.blocked or self._corked:
+            return
+        if self._closing:
+            self._shut()
+        else:
+            self._drained(now)
+
+    # The end.
+
+    def _close(self, *, linger: bool) -> None:
+        """
+        Serve nothing more, and close once all is sent.
+
+        :param linger: whether the client may still be sending.
+        """
+        self._closing = True
+        self._linger = linger and self._half_closes and not self._eof
+        self._buffer = b""
+        if not self._corked:
+            self._shut()
+
+    def _shut(self) -> None:
+        # RFC 9112 9.6: a close while bytes are unread resets the connection, and
+        # the client may lose the answer.  So only our side is closed at first.
+        if self._output.blocked or self._shut_down:
+            return
+        self._shut_down = True
+        self._output.release()
+        limits = self.factory.limits
+        self.deadline = self.factory.clock() + limits.linger_timeout
+        if self._linger:
+            self._linger_bytes = limits.linger_bytes
+            self._take_buffer()
+            self._wire.loseWriteConnection()
+        else:
+            self._wire.loseConnection()
+
+    def _discard(self, size: int) -> None:
+        # Bytes came after the last answer, or while it is being sent.
+        self._linger_bytes -= size
+        if not self._shut_down:
+            if not self._paused:
+                self._paused = True
+                self._wire.pauseProducing()
+        elif self._linger and self._linger_bytes < 0:
+            self._end_linger()
+
+    def _end_linger(self) -> None:
+        if self._shut_down and self._linger:
+            self._linger = False
+            self._wire.loseConnection()
+
+    def _release(self) -> None:
+        # The connection is gone.
+        self._closing = True
+        self._shut_down = True
+        self._linger = False
+        self.deadline = NEVER
+        self._buffer = b""
+        self._pending.clear()
+        self._drop_turn()
+        self._output.close()

@@ -1,0 +1,146 @@
+"""
+The fields of a request that say how to read it: Host, framing, persistence.
+
+A block of fields is kept as bytes; a field is found by searching for its line,
+so one that nobody asks for costs nothing.  llhttp has checked the grammar.
+"""
+
+from __future__ import annotations
+
+from ._authority import is_valid_authority
+from ._problem import RefusedError
+
+__all__ = ["CHUNKED", "FieldBlock", "check_host"]
+
+CHUNKED = -1
+"""The length of a body whose end is marked by its last chunk."""
+
+_MAX_LENGTH_DIGITS = 18  # below 2**63
+
+
+class FieldBlock:
+    """
+    The fields of a request, and what they say about how to read it.
+
+    Clients send the same fields again and again, so blocks are shared between
+    requests; nothing in one may be changed.
+
+    :ivar raw: the field lines, from the CR LF before the first to the empty line.
+    :ivar folded: the same bytes in lower case.
+    :ivar modern: whether the version is 1.1.
+    :ivar keep_alive: whether the client wants the connection kept (RFC 9112 9.3).
+    :ivar length: bytes of body, or :data:`CHUNKED`.
+    :ivar expects: whether the client waits for ``100 Continue``.
+    """
+
+    __slots__ = ("expects", "folded", "keep_alive", "length", "modern", "raw")
+
+    def __init__(self, raw: bytes, *, modern: bool) -> None:
+        """
+        Read what the fields say.
+
+        :raises RefusedError: when a request with these must not be served.
+        """
+        self.raw = raw
+        self.folded = folded = raw.lower()
+        self.modern = modern
+        check_host(folded, modern=modern)
+        self.length = _body_length(folded, modern=modern)
+        self.keep_alive = _keeps_alive(folded, modern=modern)
+        self.expects = modern and _expects_continue(folded)
+
+    def last(self, name: bytes) -> bytes | None:
+        """
+        Return the last value of a field.
+
+        :param name: in lower case.
+        """
+        mark = b"\r\n%b:" % name
+        start = self.folded.rfind(mark)
+        if start < 0:
+            return None
+        start += len(mark)
+        return self.raw[start : self.raw.find(b"\r\n", start)].strip(b" \t")
+
+
+def check_host(folded: bytes, *, modern: bool) -> None:
+    """
+    See to it that there is exactly one Host, and a valid one (RFC 9112 3.2).
+
+    :param folded: a block of fields in lower case.
+    :param modern: whether the version is 1.1; HTTP/1.0 may leave Host out.
+    :raises RefusedError: 400.
+    """
+    start = folded.find(b"\r\nhost:")
+    if start < 0:
+        if modern:
+            raise RefusedError(400, "The Host field is missing.")
+        return
+    end = folded.find(b"\r\n", start + 7)
+    value = folded[start + 7 : end].strip(b" \t")
+    if folded.find(b"\r\nhost:", end) >= 0:
+        raise RefusedError(400, "There is more than one Host field.")
+    if value and not is_valid_authority(value):
+        raise RefusedError(400, "The Host field is malformed.")
+
+
+def _body_length(folded: bytes, *, modern: bool) -> int:
+    # RFC 9112 6.3, in its strictest reading: what two parsers may see
+    # differently is refused.
+    start = folded.find(b"\r\ncontent-length:")
+    coded = folded.find(b"\r\ntransfer-encoding:") >= 0
+    if start < 0 and not coded:
+        return 0
+    if coded:
+        if start >= 0:
+            raise RefusedError(400, "A body is framed in one way, not two.")
+        if not modern:
+            raise RefusedError(400, "HTTP/1.0 has no Transfer-Encoding.")
+        codings = _values(folded, b"transfer-encoding")
+        if codings != [b"chunked"]:
+            if b"chunked" in b",".join(codings):
+                raise RefusedError(400, "The Transfer-Encoding is not just chunked.")
+            raise RefusedError(501, "The transfer coding is not known here.")
+        return CHUNKED
+    end = folded.find(b"\r\n", start + 17)
+    value = folded[start + 17 : end].strip(b" \t")
+    if folded.find(b"\r\ncontent-length:", end) >= 0 or not value.isdigit():
+        raise RefusedError(400, "The Content-Length is malformed.")
+    value = value.lstrip(b"0")
+    if len(value) > _MAX_LENGTH_DIGITS:
+        raise RefusedError(413, "The body is too large.")
+    return int(value or b"0")
+
+
+def _keeps_alive(folded: bytes, *, modern: bool) -> bool:
+    if folded.find(b"\r\nconnection:") < 0:
+        return modern
+    options = {
+        option.strip(b" \t")
+        for value in _values(folded, b"connection")
+        for option in value.split(b",")
+    }
+    return b"close" not in options and (modern or b"keep-alive" in options)
+
+
+def _expects_continue(folded: bytes) -> bool:
+    # RFC 9110 10.1.1
+    if folded.find(b"\r\nexpect:") < 0:
+        return False
+    values = _values(folded, b"expect")
+    if any(value != b"100-continue" for value in values):
+        raise RefusedError(417, "Only the expectation 100-continue can be met.")
+    return True
+
+
+def _values(folded: bytes, name: bytes) -> list[bytes]:
+    # The values of all lines of one field, in lower case.
+    mark = b"\r\n%b:" % name
+    values = []
+    start = folded.find(mark)
+    while start >= 0:
+        start += len(mark)
+        end = folded.find(b"\r\n", start)
+        values.append(folded[start:end].strip(b" \t"))
+        start = folded.find(mark, end)
+    return values
