@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from attrs import field, frozen
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    RequestTimeout,
+)
 
 from asciid import errors
 from asciid.api._refusals import (
@@ -21,7 +28,10 @@ from asciid.api._refusals import (
     ImageTooLargeError,
     MalformedRequestError,
     NotJSONError,
+    NotTextError,
+    PreconditionFailedError,
 )
+from asciid.api._status import status_link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,17 +78,22 @@ class Problem:
 
 
 _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
+    BadRequest: (400, "malformed-body", "Malformed body"),
     MalformedRequestError: (400, "malformed-request", "Malformed request"),
     errors.ChunkOutOfRangeError: (400, "chunk-out-of-range", "No such chunk"),
     errors.ChunkSizeError: (400, "chunk-size-mismatch", "Wrong chunk size"),
     NotFound: (404, "not-found", "Not found"),
     errors.ImageNotFoundError: (404, "image-not-found", "Image not found"),
     errors.ImageIncompleteError: (404, "image-incomplete", "Image incomplete"),
+    RequestTimeout: (408, "body-too-slow", "Body too slow"),
     errors.ImageExistsError: (409, "image-exists", "Image exists"),
     errors.ChunkExistsError: (409, "chunk-exists", "Chunk exists"),
+    PreconditionFailedError: (412, "precondition-failed", "Precondition failed"),
+    RequestEntityTooLarge: (413, "body-too-large", "Body too large"),
     ImageTooLargeError: (413, "image-too-large", "Image too large"),
     ChunkTooLargeError: (413, "chunk-too-large", "Chunk too large"),
     NotJSONError: (415, "not-json", "Not JSON"),
+    NotTextError: (415, "not-text", "Not text"),
     errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
     errors.StoreBusyError: (503, "store-busy", "Too many writes"),
     errors.StoreClosedError: (503, "stopping", "Service stopping"),
@@ -102,12 +117,13 @@ def problem_for(error: BaseException | None) -> Problem:
     members: dict[str, Any] = {}
     detail = str(error)
     if isinstance(error, errors.ImageExistsError):
-        target = f"/image/{error.sha256}/chunks"
-        headers[b"Link"] = f'<{target}>; rel="status"'.encode("ascii")
+        headers[b"Link"] = status_link(error.sha256)
     elif isinstance(error, errors.ChunkExistsError):
         members["identical"] = error.identical
     elif isinstance(error, NotFound):
         detail = "There is nothing at this path."
+    elif isinstance(error, HTTPException):
+        detail = error.description or title
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers[b"Retry-After"] = b"%d" % RETRY_AFTER
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:

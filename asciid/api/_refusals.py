@@ -9,6 +9,8 @@ __all__ = [
     "ImageTooLargeError",
     "MalformedRequestError",
     "NotJSONError",
+    "NotTextError",
+    "PreconditionFailedError",
 ]
 
 
@@ -25,11 +27,28 @@ class NotJSONError(AsciidError):
         )
 
 
+class NotTextError(AsciidError):
+    """The body is not said to be plain text in UTF-8, as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The body must be text in UTF-8, with Content-Type: text/plain or none, "
+            "and without Content-Encoding."
+        )
+
+
+class PreconditionFailedError(AsciidError):
+    """A condition of the request does not hold (RFC 9110, section 13.2)."""
+
+    def __init__(self, field: bytes) -> None:
+        super().__init__(f"The condition {field.decode('ascii')} does not hold.")
+
+
 class ImageTooLargeError(AsciidError):
     """The image has more bytes than the service takes."""
 
     def __init__(self, *, limit: int, actual: int) -> None:
-        super().__init__(f"An image may have {limit} bytes, not {actual}.")
+        super().__init__(f"An image may have {limit} bytes, not {actual} or more.")
 
 
 class ChunkTooLargeError(AsciidError):

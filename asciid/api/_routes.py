@@ -17,13 +17,17 @@ from asciid.api._schema import (
     parse_registration,
     require_json,
 )
+from asciid.api._status import status_body, status_link
 from asciid.api._streaming import send_range
+from asciid.api._upload import receive_image
+from asciid.http import body_of, streams_body
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
     from asciid.api._request import Request
+    from asciid.model import UploadStatus
     from asciid.store import IImageReader, IImageStore
 
 __all__ = ["ImageAPI"]
@@ -57,13 +61,14 @@ class ImageAPI:
         return {
             "register": self._limits.max_registration_body,
             "add_chunk": self._limits.max_chunk_body,
+            "upload": self._limits.max_image_size,
         }
 
     @app.route("/image", methods=["POST"])
     def register(self, request: Request) -> Deferred[bytes]:
         """Register an image."""
         require_json(request)
-        spec = parse_registration(request.content.read(), self._limits)
+        spec = parse_registration(body_of(request), self._limits)
 
         def registered(_: None) -> bytes:
             request.setResponseCode(201)
@@ -77,13 +82,36 @@ class ImageAPI:
         """Store a chunk."""
         sha256 = parse_hash(sha256)
         require_json(request)
-        chunk = parse_chunk(request.content.read(), self._limits)
+        chunk = parse_chunk(body_of(request), self._limits)
 
         def stored(_: bool) -> bytes:  # noqa: FBT001 - a callback's result
             request.setResponseCode(201)
+            request.setHeader(b"Link", status_link(sha256))
             return b""
 
         return self._store.add_chunk(sha256, chunk.id, chunk.data).addCallback(stored)
+
+    @app.route("/image/<sha256>/chunks", methods=["GET"])
+    def status(self, request: Request, sha256: str) -> Deferred[bytes]:
+        """Tell what is stored of an image."""
+
+        def found(status: UploadStatus) -> bytes:
+            request.setHeader(b"Content-Type", b"application/json")
+            request.setHeader(b"Cache-Control", b"no-store")
+            return status_body(status)
+
+        return self._store.status(parse_hash(sha256)).addCallback(found)
+
+    @app.route("/image/<sha256>", methods=["PUT"])
+    @streams_body
+    async def upload(self, request: Request, sha256: str) -> bytes:
+        """Take a whole image."""
+        sha256 = parse_hash(sha256)
+        max_size = self._limits.max_image_size
+        new = await receive_image(request, self._store, sha256, max_size)
+        request.setResponseCode(201 if new else 200)
+        request.setHeader(b"Location", b"/image/" + sha256.encode("ascii"))
+        return b""
 
     @app.route("/image/<sha256>", methods=["GET"])
     def download(self, request: Request, sha256: str) -> Deferred[bytes]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Chunk",
     "InputLimits",
+    "is_utf8_text",
     "parse_chunk",
     "parse_hash",
     "parse_registration",
@@ -107,12 +108,21 @@ def require_json(request: Request) -> None:
     content_type = request.getHeader(b"content-type")
     if content_type == b"application/json":
         return
-    media_type, _, parameters = (content_type or b"").partition(b";")
-    if media_type.strip().lower() != b"application/json":
+    if not _is_utf8(content_type or b"", b"application/json"):
         raise NotJSONError
+
+
+def is_utf8_text(content_type: bytes) -> bool:
+    """Tell whether a Content-Type field says plain text in UTF-8."""
+    return _is_utf8(content_type, b"text/plain")
+
+
+def _is_utf8(content_type: bytes, expected: bytes) -> bool:
+    media_type, _, parameters = content_type.partition(b";")
     charset = _find_charset(parameters)
-    if charset is not None and charset[1].lower() not in (b"utf-8", b"utf8"):
-        raise NotJSONError
+    return media_type.strip().lower() == expected and (
+        charset is None or charset[1].lower() in (b"utf-8", b"utf8")
+    )
 
 
 def parse_hash(text: str) -> str:

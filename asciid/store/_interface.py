@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec, UploadStatus
@@ -42,16 +39,20 @@ class IImageReader(Interface):
 
 
 class IImageWriter(Interface):
-    """An image that is being received in one go; use `finish` or `abandon`."""
+    """
+    An image that is being received in one go; end with `finish` or `abandon`.
+
+    Those two go through whether or not anybody waits for their Deferred.
+    """
 
     exists: bool = Attribute(
         "Whether the image was complete already: its bytes are then only verified."
     )
 
-    def write(data: bytes) -> Coroutine[Deferred[Any], Any, None]:
+    def write(data: bytes) -> Deferred[None]:
         """Take the next bytes; wait for the end before the next ones."""
 
-    def finish() -> Coroutine[Deferred[Any], Any, bool]:
+    def finish() -> Deferred[bool]:
         """
         Verify the image, make it readable, and answer whether it is new.
 
@@ -60,7 +61,7 @@ class IImageWriter(Interface):
         Errors: `HashMismatchError`; nothing is left behind then.
         """
 
-    def abandon() -> Coroutine[Deferred[Any], Any, None]:
+    def abandon() -> Deferred[None]:
         """Forget what was written."""
 
 

@@ -147,7 +147,7 @@ class LMDBStore:
             return fail()
         self._writer.start()
         self._reads.start()
-        self._in_background(self._tidy())
+        self._in_background(self._delete_discarded(stale=True))
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -200,7 +200,11 @@ class LMDBStore:
         """See `IImageStore.create`."""
         return self._query(lambda snapshot: is_complete(snapshot, sha256)).addCallback(
             lambda exists: StagingWriter(
-                sha256, self._writer.submit, self._received, exists=exists
+                sha256,
+                self._writer.submit,
+                self._received,
+                self._in_background,
+                exists=exists,
             )
         )
 
@@ -289,16 +293,13 @@ class LMDBStore:
             for ended in waiting:
                 ended.callback(None)
 
-    async def _tidy(self) -> None:
-        """Remove what earlier processes left unfinished."""
-        await self._writer.submit(
-            lambda batch: abandon_stale(batch, batch.now - STALE_AFTER)
-        )
-        await self._delete_discarded()
-
-    async def _delete_discarded(self) -> None:
+    async def _delete_discarded(self, *, stale: bool = False) -> None:
         """Delete the chunks of discarded uploads, some in each batch."""
         try:
+            if stale:
+                await self._writer.submit(
+                    lambda batch: abandon_stale(batch, batch.now - STALE_AFTER)
+                )
             while await self._writer.submit(lambda batch: batch.delete_discarded()):
                 pass
         except AsciidError as error:
@@ -308,7 +309,8 @@ class LMDBStore:
     def _in_background(
         self, work: Coroutine[Deferred[Any], Any, ResultT]
     ) -> Deferred[ResultT]:
-        """Do work that `stop` waits for, whoever else does."""
+        """Do work that `stop` waits for, and that no cancelling ends."""
+        answer: Deferred[ResultT] = Deferred()
         ended: Deferred[None] = Deferred()
         self._background.add(ended)
 
@@ -319,7 +321,8 @@ class LMDBStore:
                 self._background.discard(ended)
                 ended.callback(None)
 
-        return Deferred.fromCoroutine(tracked())
+        Deferred.fromCoroutine(tracked()).addCallbacks(answer.callback, answer.errback)
+        return answer
 
     def _query(self, query: Callable[[Snapshot], ResultT]) -> Deferred[ResultT]:
         """Ask the storage file in a thread."""

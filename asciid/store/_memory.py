@@ -66,20 +66,25 @@ class _Writer:
         self._content = bytearray()
         self.exists = store.is_complete(sha256)
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Deferred[None]:
         """See `IImageWriter.write`."""
         self._content += data
+        return succeed(None)
 
-    async def finish(self) -> bool:
+    def finish(self) -> Deferred[bool]:
         """See `IImageWriter.finish`."""
+        return maybeDeferred(self._finish)
+
+    def abandon(self) -> Deferred[None]:
+        """See `IImageWriter.abandon`."""
+        self._content.clear()
+        return succeed(None)
+
+    def _finish(self) -> bool:
         actual = sha256_of(self._content).hexdigest()
         if actual != self._sha256:
             raise HashMismatchError(self._sha256, actual)
         return self._store.adopt(self._sha256, bytes(self._content))
-
-    async def abandon(self) -> None:
-        """See `IImageWriter.abandon`."""
-        self._content.clear()
 
 
 @implementer(IImageStore)

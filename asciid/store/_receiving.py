@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hashlib import sha256 as sha256_of
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from asciid.errors import HashMismatchError
@@ -13,9 +14,7 @@ from asciid.store._interface import IImageWriter
 from asciid.store._rules import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from twisted.internet.defer import Deferred
+    from collections.abc import Callable, Coroutine
 
     from asciid.store._batch import Batch, Completed
 
@@ -36,12 +35,22 @@ class Submit(Protocol):
         """Queue `operation`, which holds `size` bytes."""
 
 
+class InBackground(Protocol):
+    """Does work that goes on whoever cancels the Deferred."""
+
+    def __call__(
+        self, work: Coroutine[Deferred[Any], Any, ResultT]
+    ) -> Deferred[ResultT]:
+        """Begin `work`."""
+
+
 @implementer(IImageWriter)
 class StagingWriter:
     """
     Takes an image's bytes and stores them under no name until they are verified.
 
-    `finished` is told what the last operation answered.  An image that
+    `submit` and `in_background` are the store's; `finished` is told what the last
+    operation answered.  An image that
     `exists` is only hashed.
     """
 
@@ -50,6 +59,7 @@ class StagingWriter:
         sha256: str,
         submit: Submit,
         finished: Callable[[Completed | None], bool],
+        in_background: InBackground,
         *,
         exists: bool,
     ) -> None:
@@ -57,14 +67,26 @@ class StagingWriter:
         self._sha256 = sha256
         self._submit = submit
         self._finished = finished
+        self._in_background = in_background
         self._digest = sha256_of()
         self._size = 0
         self._stored = 0
         self._buffer = bytearray()
         self._number: int | None = None
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Deferred[None]:
         """See `IImageWriter.write`."""
+        return Deferred.fromCoroutine(self._write(data))
+
+    def finish(self) -> Deferred[bool]:
+        """See `IImageWriter.finish`."""
+        return self._in_background(self._finish())
+
+    def abandon(self) -> Deferred[None]:
+        """See `IImageWriter.abandon`."""
+        return self._in_background(self._abandon())
+
+    async def _write(self, data: bytes) -> None:
         self._digest.update(data)
         self._size += len(data)
         if self.exists:
@@ -73,11 +95,10 @@ class StagingWriter:
         if self._number is not None or len(self._buffer) > WHOLE:
             await self._store(len(self._buffer) // PIECE)
 
-    async def finish(self) -> bool:
-        """See `IImageWriter.finish`."""
+    async def _finish(self) -> bool:
         actual = self._digest.hexdigest()
         if actual != self._sha256:
-            await self.abandon()
+            await self._abandon()
             raise HashMismatchError(self._sha256, actual)
         if self.exists:
             return False
@@ -96,8 +117,7 @@ class StagingWriter:
             )
         return self._finished(outcome)
 
-    async def abandon(self) -> None:
-        """See `IImageWriter.abandon`."""
+    async def _abandon(self) -> None:
         number, self._number = self._number, None
         self._buffer.clear()
         if number is not None:

@@ -73,6 +73,7 @@ def _example(error: type[Exception]) -> Exception:
         errors.ImageIncompleteError(sha256),
         errors.ImageNotFoundError(sha256),
         _refusals.ImageTooLargeError(limit=1, actual=2),
+        _refusals.PreconditionFailedError(b"If-Match"),
         _refusals.ChunkTooLargeError(limit=1, actual=2),
     )
     return next((e for e in examples if type(e) is error), None) or error()

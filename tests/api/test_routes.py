@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
@@ -361,14 +363,129 @@ class APIContract(Base):
         self.assert_problem(self.add(1, "x" * 10), 404, "image-not-found")
         self.upload_cat()
 
+    def put(
+        self, data: bytes, content_type: str | None = None, **headers: str
+    ) -> Answer:
+        """Upload the cat in one go, or what is said to be the cat."""
+        path = f"/image/{CAT_SHA256}"
+        return self.ask("PUT", path, data, content_type, **headers)
+
+    def test_put(self) -> None:
+        """A whole image in one request is 201, and 200 when it is there already."""
+        for status in (201, 200, 200):
+            answer = self.put(CAT_BYTES)
+            self.assertEqual(answer.status, status)
+            self.assertEqual(answer.header("Location"), f"/image/{CAT_SHA256}")
+        self.assertEqual(self.ask("GET", f"/image/{CAT_SHA256}").body, CAT_BYTES)
+
+    def test_put_finishes_a_registration(self) -> None:
+        """A whole image completes a pending upload."""
+        self.register()
+        self.add(0, "x" * 11)
+        self.assertEqual(self.put(CAT_BYTES).status, 201)
+        self.assertEqual(self.ask("GET", f"/image/{CAT_SHA256}").body, CAT_BYTES)
+        self.assert_problem(self.register(), 409, "image-exists")
+
+    def test_put_the_empty_image(self) -> None:
+        """The empty image has an empty body."""
+        answer = self.ask("PUT", f"/image/{EMPTY_SHA256}", b"", None)
+        self.assertEqual(answer.status, 201)
+
+    def test_put_with_wrong_hash(self) -> None:
+        """A body with another hash is 422 and leaves nothing, also the second time."""
+        self.assert_problem(self.put(b"x"), 422, "hash-mismatch")
+        answer = self.ask("GET", f"/image/{CAT_SHA256}")
+        self.assert_problem(answer, 404, "image-not-found")
+        self.put(CAT_BYTES)
+        self.assert_problem(self.put(b"x"), 422, "hash-mismatch")
+        self.assertEqual(self.ask("GET", f"/image/{CAT_SHA256}").body, CAT_BYTES)
+
+    def test_put_only_if_new(self) -> None:
+        """With If-None-Match, an image that is there already is 412."""
+        self.register()
+        self.assertEqual(self.put(CAT_BYTES, If_None_Match="*").status, 201)
+        answer = self.put(CAT_BYTES, If_None_Match="*")
+        self.assert_problem(answer, 412, "precondition-failed")
+
+    def test_put_content_types(self) -> None:
+        """The body is plain text in UTF-8, or of a type that is not stated."""
+        for content_type in ("text/plain", "TEXT/Plain; charset=UTF-8", None):
+            self.serve(MemoryStore())
+            self.assertEqual(self.put(CAT_BYTES, content_type).status, 201)
+        for content_type in ("application/json", "text/html", "text/plain;charset=x"):
+            answer = self.put(CAT_BYTES, content_type)
+            self.assert_problem(answer, 415, "not-text")
+        answer = self.put(CAT_BYTES, Content_Encoding="gzip")
+        self.assert_problem(answer, 415, "not-text")
+        self.assertEqual(self.put(CAT_BYTES, Content_Encoding="identity").status, 200)
+
+    def test_put_of_a_part(self) -> None:
+        """A part of an image cannot be put (RFC 9110, section 14.5)."""
+        answer = self.put(CAT_BYTES, Content_Range="bytes 0-20/21")
+        self.assert_problem(answer, 400, "malformed-request")
+
+    def test_put_of_bytes_that_are_no_text(self) -> None:
+        """A body that is not UTF-8 is 400, wherever it breaks."""
+        for body in (b"\xff", CAT_BYTES[:9], CAT_BYTES[9:], b"\xed\xa0\x80"):
+            self.assert_problem(self.put(body), 400, "malformed-request")
+        self.assertEqual(self.put(CAT_BYTES).status, 201)
+
+    def test_put_too_large(self) -> None:
+        """A body over the limit is 413."""
+        self.assertEqual(self.put(b"x" * (MAX_IMAGE + 1)).status, 413)
+        self.assert_problem(self.put(b"x" * MAX_IMAGE), 422, "hash-mismatch")
+
+    def test_status(self) -> None:
+        """A status tells what has come, and is not to be kept."""
+        self.register(chunk_size=5)
+        self.add(1, CAT_BYTES[5:10].decode())
+        path = f"/image/{CAT_SHA256}/chunks"
+        answer = self.ask("GET", path)
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.header("Content-Type"), "application/json")
+        self.assertEqual(answer.header("Cache-Control"), "no-store")
+        status = json.loads(answer.body)
+        created = datetime.fromisoformat(status.pop("created"))
+        self.assertIsNotNone(created.tzinfo)
+        self.assertEqual(
+            status,
+            {
+                "sha256": CAT_SHA256,
+                "size": len(CAT_BYTES),
+                "chunk_size": 5,
+                "chunks": 5,
+                "state": "pending",
+                "received": 5,
+                "missing": [[0, 0], [2, 4]],
+                "missing_cut": False,
+                "expires": None,
+            },
+        )
+        self.assertEqual(self.raw(f"HEAD {path}").partition(b"\r\n\r\n")[2], b"")
+        self.put(CAT_BYTES)
+        status = json.loads(self.ask("GET", f"/image/{CAT_SHA256.upper()}/chunks").body)
+        self.assertEqual((status["state"], status["missing"]), ("complete", []))
+
+    def test_status_of_unknown_image(self) -> None:
+        """The status of what was never registered is 404."""
+        answer = self.ask("GET", f"/image/{UNKNOWN}/chunks")
+        self.assert_problem(answer, 404, "image-not-found")
+
+    def test_links_to_the_status(self) -> None:
+        """A stored chunk and a refused registration lead to the status."""
+        self.register()
+        link = f'</image/{CAT_SHA256}/chunks>; rel="status"'
+        for answer in (self.add(0, CAT_BYTES[:11].decode()), self.register()):
+            self.assertEqual(answer.header("Link"), link)
+
     def test_method_not_allowed(self) -> None:
         """A method that a path does not have is 405 with those it has."""
         for method, path, allowed in (
             ("GET", "/image", "POST"),
             ("DELETE", "/image", "POST"),
-            ("POST", f"/image/{CAT_SHA256}", "GET, HEAD"),
-            ("PATCH", f"/image/{CAT_SHA256}", "GET, HEAD"),
-            ("DELETE", f"/image/{CAT_SHA256}/chunks", "POST"),
+            ("POST", f"/image/{CAT_SHA256}", "GET, HEAD, PUT"),
+            ("PATCH", f"/image/{CAT_SHA256}", "GET, HEAD, PUT"),
+            ("DELETE", f"/image/{CAT_SHA256}/chunks", "GET, HEAD, POST"),
         ):
             answer = self.ask(method, path)
             self.assert_problem(answer, 405, "method-not-allowed")
