@@ -172,4 +172,4 @@ def _render(result: object, request: Request) -> object:
 def _write_failed(failure: Failure, request: Request) -> None:
     _log.failure("A response could not be written", failure=failure)
     if not (request.finished or request.gone):
-        request.abort()
+        request.loseConnection()

@@ -11,11 +11,13 @@ from ._routes import STREAMS_BODY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.web.iweb import IRequest
 
 __all__ = ["body_of", "read_body", "streams_body"]
 
 _PIECE = 64 * 1024
+
+# Klein's handlers get a request of either stack; no one type says so.
+AnyRequest = Any
 
 _HandlerT = TypeVar("_HandlerT", bound="Callable[..., Any]")
 
@@ -31,7 +33,7 @@ def streams_body(handler: _HandlerT) -> _HandlerT:
     return handler
 
 
-def body_of(request: IRequest) -> bytes:
+def body_of(request: AnyRequest) -> bytes:
     """
     Return the whole body of a request whose handler does not stream it.
 
@@ -45,7 +47,7 @@ def body_of(request: IRequest) -> bytes:
 
 
 def read_body(
-    request: IRequest, receive: Callable[[bytes], Deferred[None] | None]
+    request: AnyRequest, receive: Callable[[bytes], Deferred[None] | None]
 ) -> Deferred[None]:
     """
     Hand the body of a request out piece by piece.
@@ -68,7 +70,7 @@ def read_body(
 
 
 async def _read_content(
-    request: IRequest, receive: Callable[[bytes], Deferred[None] | None]
+    request: AnyRequest, receive: Callable[[bytes], Deferred[None] | None]
 ) -> None:
     # The whole body is here: also under stock twisted.web.
     while piece := request.content.read(_PIECE):
