@@ -1,7 +1,7 @@
 /*
  * Replays prepared HTTP/1.1 requests over keep-alive connections.
  *
- *   load PORT CONNECTIONS SECONDS FIRST LOOP < script
+ *   load SCRIPT PORT CONNECTIONS SECONDS FIRST LOOP
  *
  * The script (see script.py) is a list of images.  An image is a list of steps,
  * a step a list of requests.  The requests of a step are sent as soon as
@@ -11,8 +11,12 @@
  * says so the body, that is expected; anything else ends the run with exit code 1.
  *
  * The run begins with image FIRST and takes SECONDS, or until no image is left;
- * with LOOP 1 it starts over instead.  What has begun is finished.  One line of
- * JSON on stdout tells what was measured.
+ * with LOOP 1 it starts over instead.  What has begun is finished.
+ *
+ * So that opening and closing connections can be left out of what is measured,
+ * it writes a line when they are open, waits for one on stdin, and after the run
+ * writes one of JSON that tells what was measured.  It closes the connections
+ * when stdin ends.
  *
  * One thread, one process, no allocation while it runs: it must cost less CPU
  * than any server it measures.
@@ -138,12 +142,13 @@ static const char *text(uint32_t length) {
     return start;
 }
 
-static void read_script(void) {
+static void read_script(const char *path) {
     struct stat status;
-    if (fstat(0, &status) != 0 || status.st_size == 0)
-        fail("no script on stdin");
+    int fd = open(path, O_RDONLY);
+    if (fd < 0 || fstat(fd, &status) != 0)
+        fail("%s: %s", path, strerror(errno));
     cursor = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE,
-                  0, 0);
+                  fd, 0);
     if (cursor == MAP_FAILED)
         fail("mmap: %s", strerror(errno));
     script_end = cursor + status.st_size;
@@ -384,15 +389,15 @@ static double cpu_seconds(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 6)
-        fail("usage: load PORT CONNECTIONS SECONDS FIRST LOOP < script");
-    int port = atoi(argv[1]), count = atoi(argv[2]), epoll = epoll_create1(0);
-    double seconds = atof(argv[3]);
-    next_image = (uint32_t)atol(argv[4]);
-    loop = atoi(argv[5]);
+    if (argc != 7)
+        fail("usage: load SCRIPT PORT CONNECTIONS SECONDS FIRST LOOP");
+    int port = atoi(argv[2]), count = atoi(argv[3]), epoll = epoll_create1(0);
+    double seconds = atof(argv[4]);
+    next_image = (uint32_t)atol(argv[5]);
+    loop = atoi(argv[6]);
     if (count < 1 || count > MAX_CONNECTIONS)
         fail("1 to %d connections", MAX_CONNECTIONS);
-    read_script();
+    read_script(argv[1]);
     if (next_image >= image_count)
         fail("the script has no image %u", next_image);
     connections = allocate((size_t)count, sizeof *connections);
@@ -404,6 +409,10 @@ int main(int argc, char **argv) {
     latency_room = 1 << 20;
     latencies = allocate(latency_room, sizeof *latencies);
     open_connections(count, port, epoll);
+    puts("connected");
+    fflush(stdout);
+    if (getchar() == EOF)
+        return 0;
 
     double cpu = cpu_seconds();
     uint64_t begun = now_ns(), ended, deadline = begun + (uint64_t)(seconds * 1e9);
@@ -427,5 +436,8 @@ int main(int argc, char **argv) {
            "\"load_cpu\": %.4f, \"p50_us\": %.1f, \"p99_us\": %.1f}\n",
            latency_count, (unsigned long long)finished_images, next_image, elapsed,
            cpu / elapsed, percentile(0.5), percentile(0.99));
+    fflush(stdout);
+    while (getchar() != EOF)
+        ;
     return 0;
 }

@@ -25,7 +25,7 @@ import procfs
 import report
 import session
 from plot import draw
-from process import BenchmarkError, Load, choose_cores
+from process import BenchmarkError, choose_cores
 
 import script
 
@@ -51,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--rounds", type=int, help="3, or 1 if quick")
+    parser.add_argument("--rounds", type=int, help="4, or 1 if quick")
     parser.add_argument("--seconds", type=float, help="of each load: 1.5, quick 0.5")
     parser.add_argument(
         "--servers",
@@ -66,9 +66,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="file name for results, without its suffix"
     )
-    parser.add_argument("--load", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--generator", type=Path, required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
+    arguments.rounds = arguments.rounds or (1 if arguments.quick else 4)
     arguments.seconds = arguments.seconds or (0.5 if arguments.quick else 1.5)
     name = "quick" if arguments.quick else "full"
     arguments.output = arguments.output or RESULTS / name
@@ -151,10 +151,9 @@ def measure_all(arguments: argparse.Namespace, plan: session.Plan) -> session.Fi
     jobs = [job for job in jobs if job[1].key in arguments.servers]
     found = session.Findings([], [], [])
     for number in range(arguments.rounds):
-        last = number == arguments.rounds - 1
         for measure, server in jobs if number % 2 == 0 else reversed(jobs):
             _progress(f"round {number + 1} of {arguments.rounds}: {server.title}")
-            for kept, new in zip(found, measure(plan, server, trace=last), strict=True):
+            for kept, new in zip(found, measure(plan, server), strict=True):
                 kept.extend({"round": number, **entry} for entry in new)
     _progress("")
     return found
@@ -177,7 +176,7 @@ def main() -> None:
         os.sched_setaffinity(0, {cores.load})
         _progress("preparing requests")
         plan = session.Plan(
-            load=Load(arguments.load),
+            generator=arguments.generator,
             cores=cores,
             scratch=scratch,
             scripts=write_scripts(scratch, arguments.seconds),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from catalog import Server
 
+ACCEPT_TIME = 0.05
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 20.0
 
@@ -106,7 +107,7 @@ def running(server: Server, storage: Path, cores: Cores) -> Iterator[Running]:
         shutil.rmtree(storage)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT)
@@ -115,39 +116,51 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-class Load(NamedTuple):
-    """The load generator's program."""
+class Load:
+    """A load generator that has connected and waits for its start."""
 
-    program: Path
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
 
-    def run(  # noqa: PLR0913 - the generator's own arguments
-        self,
-        script: Path,
-        port: int,
-        *,
-        connections: int,
-        seconds: float,
-        first: int = 0,
-        loop: bool = False,
-    ) -> dict[str, Any]:
+    def _line(self) -> str:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            _, said = self._process.communicate()
+            raise BenchmarkError(said.strip())
+        return line
+
+    def wait_until_connected(self) -> None:
+        """Return when the connections are open, and the server has had time."""
+        self._line()
+        time.sleep(ACCEPT_TIME)
+
+    def run(self) -> dict[str, Any]:
         """
-        Replay `script` and return what the generator measured.
+        Replay the script and return what the generator measured.
 
         Errors: `BenchmarkError`, an unexpected answer included.
         """
-        arguments = [port, connections, seconds, first, int(loop)]
-        with script.open("rb") as file:
-            done = subprocess.run(
-                [self.program, *map(str, arguments)],
-                stdin=file,
-                capture_output=True,
-                timeout=seconds + 60,
-                check=False,
-            )
-        if done.returncode != 0:
-            raise BenchmarkError(done.stderr.decode(errors="replace").strip())
-        measured: dict[str, Any] = json.loads(done.stdout)
+        if self._process.stdin:
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
+        measured: dict[str, Any] = json.loads(self._line())
         return measured
+
+
+@contextmanager
+def connected(program: Path, script: Path, *arguments: object) -> Iterator[Load]:
+    """Open the connections of a load, and close them at the end."""
+    command = [program, script, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    try:
+        load = Load(process)
+        load.wait_until_connected()
+        yield load
+        process.communicate()
+    finally:
+        if process.poll() is None:
+            _end(process)
 
 
 @contextmanager

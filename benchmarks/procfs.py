@@ -31,15 +31,16 @@ def cpu_seconds(pid: int) -> float:
     return ticks / _TICKS
 
 
-def busy_seconds(cpu: int) -> float:
-    """Return how long a processor has worked, for anybody, in seconds."""
+def busy_seconds() -> dict[int, float]:
+    """Return how long each processor has worked, for anybody, in seconds."""
+    busy = {}
     for line in Path("/proc/stat").read_text().splitlines():
         name, *ticks = line.split()
-        if name == f"cpu{cpu}":
+        if name.startswith("cpu") and name != "cpu":
             user, nice, system, _idle, _wait, irq, softirq, steal = map(int, ticks[:8])
-            return (user + nice + system + irq + softirq + steal) / _TICKS
-    message = f"/proc/stat says nothing of processor {cpu}"
-    raise LookupError(message)
+            total = user + nice + system + irq + softirq + steal
+            busy[int(name.removeprefix("cpu"))] = total / _TICKS
+    return busy
 
 
 def peak_rss(pid: int) -> int:

@@ -24,9 +24,13 @@ TABLES = [
     (EXERCISE, CONNECTIONS[1], NAIVE, "The exercise's workload"),
     (REGISTER, max(CONNECTIONS), NAIVE, "Registrations alone"),
     (DOWNLOAD, max(CONNECTIONS), NAIVE, "Downloads of one image alone"),
-    (EMPTY, max(CONNECTIONS), EMPTY_KLEIN, "An empty handler"),
+    (EMPTY, CONNECTIONS[0], EMPTY_KLEIN, "An empty handler"),
+    (EMPTY, CONNECTIONS[1], EMPTY_KLEIN, "An empty handler"),
 ]
 """Workload, connections, what the ratios are against, title."""
+
+TOLERATED_OTHERS = 0.05
+TOLERATED_LOAD = 0.8
 
 _COLUMNS = [
     "req/s",
@@ -79,12 +83,17 @@ def summarise(
         group[0]["server"]: _medians(group)["peak_rss_bytes"]
         for group in _grouped(found.memory, "server")
     }
-    calls = {(trace["server"], trace["workload"]): trace for trace in found.traces}
+    calls = {
+        (group[0]["server"], group[0]["workload"], group[0]["connections"]): median(
+            trace["calls_per_request"] for trace in group
+        )
+        for group in _grouped(found.traces, "server", "workload", "connections")
+    }
     for row in medians:
         row["peak_rss_bytes"] = peaks[row["server"]]
-        trace = calls.get((row["server"], row["workload"]))
-        if trace is not None and trace["connections"] == row["connections"]:
-            row["calls_per_request"] = trace["calls_per_request"]
+        key = row["server"], row["workload"], row["connections"]
+        if key in calls:
+            row["calls_per_request"] = calls[key]
     results = {
         "machine": machine,
         "rounds": rounds,
@@ -162,6 +171,22 @@ def _tables(results: Results) -> Iterable[str]:
         yield _layout(f"{title}, {connections} connections{against}", lines)
 
 
+def _doubts(results: Results) -> Iterable[str]:
+    """Say what makes the figures worth less."""
+    others = max(row["others_cpu_share"] for row in results["medians"])
+    if others > TOLERATED_OTHERS:
+        yield (
+            f"NOISE: other programs took up to {others:.0%} of a core that was "
+            "measured; measure again when the machine is quiet"
+        )
+    load = max(row["load_cpu_share"] for row in results["medians"])
+    if load > TOLERATED_LOAD:
+        yield (
+            f"LIMIT: the load generator used {load:.0%} of its core; the fastest "
+            "server may be faster than shown"
+        )
+
+
 def table(results: Results) -> str:
     """Return the results as text."""
     machine = results["machine"]
@@ -178,4 +203,6 @@ def table(results: Results) -> str:
         f"{'pass' if target['passed'] else 'FAIL'}  {target['text']}"
         for target in results["targets"]
     ]
-    return "\n\n".join([head, *_tables(results), "\n".join(verdicts)])
+    return "\n\n".join(
+        [head, *_tables(results), "\n".join(verdicts), *_doubts(results)]
+    )

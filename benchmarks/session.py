@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import procfs
-from process import Cores, Load, Running, counted_calls, running
+from process import Cores, Load, Running, connected, counted_calls, running
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from catalog import Server
@@ -21,7 +22,7 @@ EMPTY = "empty"
 CONNECTIONS = (32, 64)
 TRACED_CONNECTIONS = 32
 WARM_UP = 0.3
-TRACED = 0.7
+TRACED = 0.5
 """Seconds; a traced server is several times slower."""
 
 Measurement = dict[str, Any]
@@ -39,7 +40,8 @@ class Scripts(NamedTuple):
 class Plan(NamedTuple):
     """What does not change from one server to the next."""
 
-    load: Load
+    generator: Path
+    """The load generator's program."""
     cores: Cores
     scratch: Path
     scripts: Scripts
@@ -57,60 +59,76 @@ class _Session:
         self.position = 0
         """The next image of the exercise's script that was not used yet."""
 
-    def load(self, workload: str, connections: int, seconds: float) -> Measurement:
-        """Put load on the server; the exercise goes on where it ended before."""
+    @contextmanager
+    def load(self, workload: str, connections: int, seconds: float) -> Iterator[Load]:
+        """Connect to the server."""
         exercise = workload == EXERCISE
-        measured = self.plan.load.run(
-            getattr(self.plan.scripts, workload),
-            self.port,
-            connections=connections,
-            seconds=seconds,
-            first=self.position if exercise else 0,
-            loop=workload in (DOWNLOAD, EMPTY),
-        )
-        if exercise:
-            self.position = measured.pop("next")
+        first = self.position if exercise else 0
+        loop = int(workload in (DOWNLOAD, EMPTY))
+        script = getattr(self.plan.scripts, workload)
+        with connected(
+            self.plan.generator, script, self.port, connections, seconds, first, loop
+        ) as load:
+            yield load
+
+    def run(self, workload: str, load: Load) -> Measurement:
+        """Put load on the server; the exercise goes on where it ended before."""
+        measured = load.run()
+        if workload == EXERCISE:
+            self.position = measured["next"]
         return measured
+
+    def warm_up(self, workload: str) -> None:
+        """Let the server grow what it needs."""
+        with self.load(workload, max(CONNECTIONS), WARM_UP) as load:
+            self.run(workload, load)
 
     def measure(self, workload: str, connections: int) -> Measurement:
         """Put load on the server and tell what it cost."""
-        pid, disk = self.pid, self.plan.disk
-        exercise = workload == EXERCISE
-        on_disk = disk.written() if exercise else 0
-        by_process = procfs.written_by(pid)
-        busy = procfs.busy_seconds(self.plan.cores.server)
-        begun = time.monotonic()
-        cpu = procfs.cpu_seconds(pid)
-        measured = self.load(workload, connections, self.plan.seconds)
-        cpu = procfs.cpu_seconds(pid) - cpu
-        busy = procfs.busy_seconds(self.plan.cores.server) - busy
-        taken = time.monotonic() - begun
-        by_process = procfs.written_by(pid) - by_process
+        pid, cores = self.pid, self.plan.cores
+        with self.load(workload, connections, self.plan.seconds) as load:
+            on_disk = self.plan.disk.written() if workload == EXERCISE else 0
+            by_process = procfs.written_by(pid)
+            busy = procfs.busy_seconds()
+            cpu = procfs.cpu_seconds(pid)
+            measured = self.run(workload, load)
+            cpu = procfs.cpu_seconds(pid) - cpu
+            busy_after = procfs.busy_seconds()
+            by_process = procfs.written_by(pid) - by_process
+        seconds = measured["seconds"]
+        others = max(
+            busy_after[cores.server] - busy[cores.server] - cpu,
+            busy_after[cores.load] - busy[cores.load] - measured["load_cpu"] * seconds,
+        )
         result = {
             "server": self.key,
             "workload": workload,
             "connections": connections,
             "requests": measured["requests"],
-            "seconds": measured["seconds"],
-            "requests_per_second": measured["requests"] / measured["seconds"],
+            "seconds": seconds,
+            "requests_per_second": measured["requests"] / seconds,
             "cpu_us_per_request": cpu / measured["requests"] * 1e6,
-            "server_cpu_share": cpu / measured["seconds"],
+            "server_cpu_share": cpu / seconds,
             "load_cpu_share": measured["load_cpu"],
-            "others_cpu_share": max(0.0, busy - cpu) / taken,
+            "others_cpu_share": max(0.0, others) / seconds,
             "p50_us": measured["p50_us"],
             "p99_us": measured["p99_us"],
         }
-        if exercise:
+        if workload == EXERCISE:
             images = measured["images"]
+            on_disk = self.plan.disk.written() - on_disk
             result["images"] = images
-            result["disk_bytes_per_image"] = (disk.written() - on_disk) / images
+            result["disk_bytes_per_image"] = on_disk / images
             result["process_bytes_per_image"] = by_process / images
         return result
 
     def trace(self, workload: str) -> Measurement:
         """Count system calls under a short load."""
-        with counted_calls(self.pid, self.plan.scratch) as calls:
-            measured = self.load(workload, TRACED_CONNECTIONS, TRACED)
+        with (
+            self.load(workload, TRACED_CONNECTIONS, TRACED) as load,
+            counted_calls(self.pid, self.plan.scratch) as calls,
+        ):
+            measured = self.run(workload, load)
         requests = measured["requests"]
         by_name = sorted(calls.items(), key=lambda item: -item[1])
         return {
@@ -131,27 +149,27 @@ class Findings(NamedTuple):
     memory: list[Measurement]
 
 
-def measure_service(plan: Plan, server: Server, *, trace: bool) -> Findings:
+def measure_service(plan: Plan, server: Server) -> Findings:
     """Measure a server that keeps images, on an empty directory."""
     with running(server, plan.scratch / server.key, plan.cores) as process:
         session = _Session(plan, server, process)
-        session.load(EXERCISE, max(CONNECTIONS), WARM_UP)
+        session.warm_up(EXERCISE)
         loads = [session.measure(EXERCISE, count) for count in CONNECTIONS]
         memory = _memory(session)
         loads.append(session.measure(REGISTER, max(CONNECTIONS)))
         loads.append(session.measure(DOWNLOAD, max(CONNECTIONS)))
-        traces = [session.trace(EXERCISE)] if trace else []
+        traces = [session.trace(EXERCISE)]
     return Findings(loads, traces, memory)
 
 
-def measure_empty(plan: Plan, server: Server, *, trace: bool) -> Findings:
+def measure_empty(plan: Plan, server: Server) -> Findings:
     """Measure a server that keeps nothing."""
     with running(server, plan.scratch / server.key, plan.cores) as process:
         session = _Session(plan, server, process)
-        session.load(EMPTY, max(CONNECTIONS), WARM_UP)
-        loads = [session.measure(EMPTY, max(CONNECTIONS))]
+        session.warm_up(EMPTY)
+        loads = [session.measure(EMPTY, count) for count in CONNECTIONS]
         memory = _memory(session)
-        traces = [session.trace(EMPTY)] if trace else []
+        traces = [session.trace(EMPTY)]
     return Findings(loads, traces, memory)
 
 
