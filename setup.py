@@ -37,6 +37,7 @@ setup(
         "treq>=24.9",
         "twisted>=24.11",
         "zope.interface>=7",
+        "zstandard>=0.23",
     ],
     extras_require={
         "simulate": SIMULATE,

@@ -25,11 +25,14 @@ from werkzeug.exceptions import (
 from asciid import errors
 from asciid.api._refusals import (
     ChunkTooLargeError,
+    DigestMismatchError,
     ImageTooLargeError,
     MalformedRequestError,
+    NotAcceptableError,
     NotJSONError,
     NotTextError,
     PreconditionFailedError,
+    RangeNotSatisfiableError,
 )
 from asciid.api._status import status_link
 
@@ -80,11 +83,13 @@ class Problem:
 _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     BadRequest: (400, "malformed-body", "Malformed body"),
     MalformedRequestError: (400, "malformed-request", "Malformed request"),
+    DigestMismatchError: (400, "digest-mismatch", "Wrong digest"),
     errors.ChunkOutOfRangeError: (400, "chunk-out-of-range", "No such chunk"),
     errors.ChunkSizeError: (400, "chunk-size-mismatch", "Wrong chunk size"),
     NotFound: (404, "not-found", "Not found"),
     errors.ImageNotFoundError: (404, "image-not-found", "Image not found"),
     errors.ImageIncompleteError: (404, "image-incomplete", "Image incomplete"),
+    NotAcceptableError: (406, "not-acceptable", "Not acceptable"),
     RequestTimeout: (408, "body-too-slow", "Body too slow"),
     errors.ImageExistsError: (409, "image-exists", "Image exists"),
     errors.ChunkExistsError: (409, "chunk-exists", "Chunk exists"),
@@ -94,6 +99,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     ChunkTooLargeError: (413, "chunk-too-large", "Chunk too large"),
     NotJSONError: (415, "not-json", "Not JSON"),
     NotTextError: (415, "not-text", "Not text"),
+    RangeNotSatisfiableError: (416, "range-not-satisfiable", "No such range"),
     errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
     errors.StoreBusyError: (503, "store-busy", "Too many writes"),
     errors.StoreClosedError: (503, "stopping", "Service stopping"),
@@ -108,7 +114,7 @@ _INTERNAL_ERROR = (500, "internal-error", "Internal error")
 def problem_for(error: BaseException | None) -> Problem:
     """Return the problem that `error` is to a client."""
     if isinstance(error, MethodNotAllowed):
-        allowed = ", ".join(sorted(error.valid_methods or ()))
+        allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
         detail = f"The methods allowed here are {allowed}."
         headers = {b"Allow": allowed.encode("ascii")}
         return Problem("method-not-allowed", 405, "Method not allowed", detail, headers)
@@ -120,6 +126,8 @@ def problem_for(error: BaseException | None) -> Problem:
         headers[b"Link"] = status_link(error.sha256)
     elif isinstance(error, errors.ChunkExistsError):
         members["identical"] = error.identical
+    elif isinstance(error, RangeNotSatisfiableError):
+        headers[b"Content-Range"] = b"bytes */%d" % error.size
     elif isinstance(error, NotFound):
         detail = "There is nothing at this path."
     elif isinstance(error, HTTPException):

@@ -6,11 +6,14 @@ from asciid.errors import AsciidError
 
 __all__ = [
     "ChunkTooLargeError",
+    "DigestMismatchError",
     "ImageTooLargeError",
     "MalformedRequestError",
+    "NotAcceptableError",
     "NotJSONError",
     "NotTextError",
     "PreconditionFailedError",
+    "RangeNotSatisfiableError",
 ]
 
 
@@ -56,3 +59,29 @@ class ChunkTooLargeError(AsciidError):
 
     def __init__(self, *, limit: int, actual: int) -> None:
         super().__init__(f"A chunk may have {limit} bytes, not {actual}.")
+
+
+class DigestMismatchError(AsciidError):
+    """The body is not the one that Content-Digest describes (RFC 9530)."""
+
+    def __init__(self, algorithm: bytes) -> None:
+        name = algorithm.decode("ascii")
+        super().__init__(f"The body has another {name} than Content-Digest says.")
+
+
+class NotAcceptableError(AsciidError):
+    """The client takes no form of the image (RFC 9110, section 15.5.7)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Accept or Accept-Encoding leaves no form of this image to send: it is "
+            "text/plain; charset=utf-8."
+        )
+
+
+class RangeNotSatisfiableError(AsciidError):
+    """No range asked for is within the image (RFC 9110, section 15.5.17)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The image has {size} bytes, and none of those asked for.")
+        self.size = size

@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IPushProducer
+    from twisted.web.http_headers import Headers
 
 __all__ = ["Request"]
 
@@ -16,8 +17,12 @@ class Request(Protocol):
     method: bytes
     content: IO[bytes]
 
+    @property
+    def requestHeaders(self) -> Headers:
+        """All header fields of the request, every line of each."""
+
     def getHeader(self, key: bytes) -> bytes | None:
-        """Return the value of a request header field, or None."""
+        """Return the value of the last line of a request header field, or None."""
 
     def setResponseCode(self, code: int) -> None:
         """Set the response's status."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from klein import Klein
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from werkzeug.exceptions import MethodNotAllowed
 
+from asciid.api._cors import CORS
+from asciid.api._digests import check_content_digest
+from asciid.api._download import Downloads
 from asciid.api._problems import PROBLEM_JSON, problem_for
 from asciid.api._schema import (
     InputLimits,
@@ -18,11 +21,13 @@ from asciid.api._schema import (
     require_json,
 )
 from asciid.api._status import status_body, status_link
-from asciid.api._streaming import send_range
 from asciid.api._upload import receive_image
 from asciid.http import body_of, streams_body
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
@@ -32,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageAPI"]
 
-TEXT = b"text/plain; charset=utf-8"
-
 _log = Logger()
 
 
@@ -42,7 +45,8 @@ class ImageAPI:
     The HTTP service in front of `store`; `app` is the Klein application.
 
     `max_image_size` and `max_chunk_size` are in bytes; what is larger is
-    answered 413.
+    answered 413.  `write_origins` are the origins, such as
+    ``https://art.example``, whose pages may upload; any page may download.
     """
 
     app = Klein()
@@ -50,9 +54,16 @@ class ImageAPI:
     app.url_map.merge_slashes = False
 
     def __init__(
-        self, store: IImageStore, *, max_image_size: int, max_chunk_size: int
+        self,
+        store: IImageStore,
+        *,
+        max_image_size: int,
+        max_chunk_size: int,
+        write_origins: Iterable[str] = (),
     ) -> None:
         self._store = store
+        self._downloads = Downloads()
+        self._cors = CORS(write_origins)
         self._limits = InputLimits(max_image_size, max_chunk_size)
 
     @property
@@ -67,8 +78,11 @@ class ImageAPI:
     @app.route("/image", methods=["POST"])
     def register(self, request: Request) -> Deferred[bytes]:
         """Register an image."""
+        self._cors.mark(request)
         require_json(request)
-        spec = parse_registration(body_of(request), self._limits)
+        body = body_of(request)
+        check_content_digest(request, body)
+        spec = parse_registration(body, self._limits)
 
         def registered(_: None) -> bytes:
             request.setResponseCode(201)
@@ -80,9 +94,12 @@ class ImageAPI:
     @app.route("/image/<sha256>/chunks", methods=["POST"])
     def add_chunk(self, request: Request, sha256: str) -> Deferred[bytes]:
         """Store a chunk."""
+        self._cors.mark(request)
         sha256 = parse_hash(sha256)
         require_json(request)
-        chunk = parse_chunk(body_of(request), self._limits)
+        body = body_of(request)
+        check_content_digest(request, body)
+        chunk = parse_chunk(body, self._limits)
 
         def stored(_: bool) -> bytes:  # noqa: FBT001 - a callback's result
             request.setResponseCode(201)
@@ -94,6 +111,7 @@ class ImageAPI:
     @app.route("/image/<sha256>/chunks", methods=["GET"])
     def status(self, request: Request, sha256: str) -> Deferred[bytes]:
         """Tell what is stored of an image."""
+        self._cors.mark(request)
 
         def found(status: UploadStatus) -> bytes:
             request.setHeader(b"Content-Type", b"application/json")
@@ -106,6 +124,7 @@ class ImageAPI:
     @streams_body
     async def upload(self, request: Request, sha256: str) -> bytes:
         """Take a whole image."""
+        self._cors.mark(request)
         sha256 = parse_hash(sha256)
         max_size = self._limits.max_image_size
         new = await receive_image(request, self._store, sha256, max_size)
@@ -120,24 +139,22 @@ class ImageAPI:
         return opened.addCallback(self._send, request)
 
     def _send(self, reader: IImageReader, request: Request) -> Deferred[bytes] | bytes:
-        size = reader.spec.size
-        request.setHeader(b"Content-Type", TEXT)
-        request.setHeader(b"Content-Length", b"%d" % size)
-        if reader.content is not None:
-            return reader.content
-        if request.method == b"HEAD":
-            return b""
-        return Deferred.fromCoroutine(send_range(request, reader, 0, size)).addCallback(
-            lambda _: b""
-        )
+        return self._downloads.answer(request, reader)
 
     @app.handle_errors(Exception)
     def _refused(self, request: IRequest, failure: Failure) -> bytes:
         """Answer any exception of a handler, or of finding one."""
-        problem = problem_for(failure.value)
+        error = failure.value
+        answered = cast("Request", request)
+        if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
+            # No route has it, and so every path can.
+            self._cors.answer_options(answered, error.valid_methods or ())
+            return b""
+        problem = problem_for(error)
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.failure("A request could not be answered", failure)
         body = problem.body
+        self._cors.mark(answered)
         request.setResponseCode(problem.status)
         request.setHeader(b"Content-Type", PROBLEM_JSON)
         request.setHeader(b"Content-Length", b"%d" % len(body))

@@ -1,4 +1,4 @@
-"""Sends a large image piece by piece, as fast as the client takes it."""
+"""Sends parts of a large image piece by piece, as fast as the client takes them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from zope.interface import implementer
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from asciid.api._ranges import Part
     from asciid.api._request import Request
     from asciid.store import IImageReader
 
-__all__ = ["PIECE", "send_range"]
+__all__ = ["PIECE", "send_parts"]
 
 PIECE = 64 * 1024
 """Bytes read and written at a time."""
@@ -23,32 +26,48 @@ PIECE = 64 * 1024
 _log = Logger()
 
 
-async def send_range(
-    request: Request, reader: IImageReader, start: int, end: int
+async def send_parts(
+    request: Request,
+    reader: IImageReader,
+    parts: Sequence[Part],
+    begin: Callable[[], None],
+    end: bytes = b"",
 ) -> None:
     """
-    Write the bytes ``[start, end)`` of an image to `request`; end by cancelling.
+    Write parts of an image to `request`, then `end`; stop by cancelling.
 
-    The next piece is read when the transport has room for it, so a slow client
-    costs a piece or two of memory.  If a piece cannot be read, the connection
-    is closed: the client sees that it has fewer bytes than announced.
+    There must be a part, and none may be empty.  The next piece is read when
+    the transport has room for it, so a slow client costs a piece or two of
+    memory.  `begin` is called once the first piece is there, to set the header
+    fields.  If a later piece cannot be read, the connection is closed: the
+    client sees that it has fewer bytes than announced.
 
-    Errors: those of `IImageReader.read` before anything was written.
+    Errors: those of `IImageReader.read` before `begin` was called.
     """
-    following = min(start + PIECE, end)
-    piece = await reader.read(start, following)
+    pieces = _pieces(parts)
+    lead, start, stop = next(pieces)
+    piece = await reader.read(start, stop)
+    begin()
     gate = _Gate()
     request.registerProducer(gate, True)  # noqa: FBT003 - Twisted's signature
     try:
-        request.write(piece)
-        while following < end:
+        request.write(lead + piece)
+        for lead, start, stop in pieces:
             await gate.opened()
-            position, following = following, min(following + PIECE, end)
-            request.write(await reader.read(position, following))
+            request.write(lead + await reader.read(start, stop))
+        request.write(end)
     except AsciidError:
         _log.failure("An image could not be sent to its end")
         request.loseConnection()
     request.unregisterProducer()
+
+
+def _pieces(parts: Sequence[Part]) -> Iterator[tuple[bytes, int, int]]:
+    for part in parts:
+        lead = part.lead
+        for start in range(part.start, part.end, PIECE):
+            yield lead, start, min(start + PIECE, part.end)
+            lead = b""
 
 
 @implementer(IPushProducer)

@@ -1,7 +1,15 @@
 """Stores of images: the promises, and two that keep them."""
 
+from asciid.store._cache import ByteBoundedCache
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._lmdb import LMDBStore
 from asciid.store._memory import MemoryStore
 
-__all__ = ["IImageReader", "IImageStore", "IImageWriter", "LMDBStore", "MemoryStore"]
+__all__ = [
+    "ByteBoundedCache",
+    "IImageReader",
+    "IImageStore",
+    "IImageWriter",
+    "LMDBStore",
+    "MemoryStore",
+]

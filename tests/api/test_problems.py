@@ -75,5 +75,7 @@ def _example(error: type[Exception]) -> Exception:
         _refusals.ImageTooLargeError(limit=1, actual=2),
         _refusals.PreconditionFailedError(b"If-Match"),
         _refusals.ChunkTooLargeError(limit=1, actual=2),
+        _refusals.DigestMismatchError(b"sha-256"),
+        _refusals.RangeNotSatisfiableError(5),
     )
     return next((e for e in examples if type(e) is error), None) or error()

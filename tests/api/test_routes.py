@@ -481,11 +481,11 @@ class APIContract(Base):
     def test_method_not_allowed(self) -> None:
         """A method that a path does not have is 405 with those it has."""
         for method, path, allowed in (
-            ("GET", "/image", "POST"),
-            ("DELETE", "/image", "POST"),
-            ("POST", f"/image/{CAT_SHA256}", "GET, HEAD, PUT"),
-            ("PATCH", f"/image/{CAT_SHA256}", "GET, HEAD, PUT"),
-            ("DELETE", f"/image/{CAT_SHA256}/chunks", "GET, HEAD, POST"),
+            ("GET", "/image", "OPTIONS, POST"),
+            ("DELETE", "/image", "OPTIONS, POST"),
+            ("POST", f"/image/{CAT_SHA256}", "GET, HEAD, OPTIONS, PUT"),
+            ("PATCH", f"/image/{CAT_SHA256}", "GET, HEAD, OPTIONS, PUT"),
+            ("DELETE", f"/image/{CAT_SHA256}/chunks", "GET, HEAD, OPTIONS, POST"),
         ):
             answer = self.ask(method, path)
             self.assert_problem(answer, 405, "method-not-allowed")

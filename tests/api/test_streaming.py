@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from asciid.api._streaming import PIECE, send_range
+from asciid.api._ranges import Part
+from asciid.api._streaming import PIECE, send_parts
 from asciid.model import ImageSpec
 from asciid.store import IImageReader
 
@@ -51,6 +53,7 @@ class Request:
     content: IO[bytes]
 
     def __init__(self) -> None:
+        self.requestHeaders = Headers()
         self.written: list[bytes] = []
         self.producer: IPushProducer | None = None
 
@@ -84,15 +87,22 @@ class Request:
         raise AssertionError
 
 
-class SendRangeTests(SynchronousTestCase):
+class SendPartsTests(SynchronousTestCase):
     """Sending a large image."""
 
     def setUp(self) -> None:
         """Begin to send."""
         self.request = Request()
+        self.began: list[int] = []
         self.reader = Reader()
         self.sending = Deferred.fromCoroutine(
-            send_range(self.request, self.reader, 5, len(DATA))
+            send_parts(
+                self.request,
+                self.reader,
+                [Part(5, 50, b"<"), Part(60, len(DATA), b">")],
+                lambda: self.began.append(len(self.request.written)),
+                b"end",
+            )
         )
 
     @property
@@ -107,9 +117,18 @@ class SendRangeTests(SynchronousTestCase):
             self.assertEqual(len(self.reader.waiting), 1)
             self.reader.give()
         self.successResultOf(self.sending)
-        self.assertEqual(b"".join(self.request.written), DATA[5:])
-        self.assertLessEqual(max(map(len, self.request.written)), PIECE)
+        expected = b"<" + DATA[5:50] + b">" + DATA[60:] + b"end"
+        self.assertEqual(b"".join(self.request.written), expected)
+        self.assertLessEqual(max(map(len, self.request.written)), PIECE + 1)
         self.assertIsNone(self.request.producer)
+
+    def test_begin(self) -> None:
+        """The head is made when the first piece is there, and before it is sent."""
+        self.assertEqual(self.began, [])
+        self.reader.give()
+        self.assertEqual(self.began, [0])
+        self.test_one_piece_at_a_time()
+        self.assertEqual(self.began, [0])
 
     def test_paused(self) -> None:
         """While the transport has no room nothing is read, so nothing piles up."""

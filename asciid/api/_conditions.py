@@ -1,0 +1,116 @@
+"""Conditional requests (RFC 9110, section 13)."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from asciid.api._fields import all_lines
+from asciid.api._refusals import PreconditionFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asciid.api._request import Request
+
+__all__ = ["is_not_modified", "parse_http_date", "range_applies"]
+
+_MONTHS = (
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun",
+    b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+)  # fmt: skip
+
+_MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
+_TIME = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_DATES = tuple(
+    re.compile(pattern).fullmatch
+    for pattern in (
+        rb"[A-Z][a-z]{2}, (?P<day>\d\d) %b (?P<year>\d{4}) %b GMT" % (_MONTH, _TIME),
+        rb"[A-Z][a-z]+day, (?P<day>\d\d)-%b-(?P<year>\d\d) %b GMT" % (_MONTH, _TIME),
+        rb"[A-Z][a-z]{2} %b (?P<day>[ \d]\d) %b (?P<year>\d{4})" % (_MONTH, _TIME),
+    )
+)
+"""The three forms of a date (RFC 9110, section 5.6.7); the first is usual."""
+
+_find_tags = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"').findall
+
+
+def is_not_modified(request: Request, etag: bytes, modified: int) -> bool:
+    """
+    Evaluate the preconditions of a GET or HEAD in the order of section 13.2.2.
+
+    `etag` is the strong entity tag, with its quotes, of the representation
+    that would be sent, `modified` its Last-Modified in seconds since the epoch.
+
+    Return whether to answer 304.  Errors: `PreconditionFailedError`.
+    """
+    header = request.getHeader
+    if header(b"if-match") is not None:
+        tags = all_lines(request, b"if-match")
+        # A weak tag keeps its W/ here, so it is equal to no strong one.
+        if tags.strip() != b"*" and etag not in _find_tags(tags):
+            raise PreconditionFailedError(b"If-Match")
+    else:
+        unmodified_since = _date(header(b"if-unmodified-since"))
+        if unmodified_since is not None and modified > unmodified_since:
+            raise PreconditionFailedError(b"If-Unmodified-Since")
+    if header(b"if-none-match") is not None:
+        tags = all_lines(request, b"if-none-match")
+        return tags.strip() == b"*" or etag in [
+            tag.removeprefix(b"W/") for tag in _find_tags(tags)
+        ]
+    modified_since = _date(header(b"if-modified-since"))
+    return modified_since is not None and modified <= modified_since
+
+
+def range_applies(request: Request, etag: bytes, modified: int) -> bool:
+    """
+    Tell whether If-Range, if there is one, lets a range be sent.
+
+    A date counts when it is exactly Last-Modified (section 13.1.5).  It is a
+    strong validator (section 8.8.2.2): under one name there is never a second
+    image, so none that changed within the second either.
+    """
+    condition = request.getHeader(b"if-range")
+    if condition is None:
+        return True
+    condition = condition.strip()
+    return condition == etag or _date(condition) == modified
+
+
+def parse_http_date(
+    text: bytes, *, clock: Callable[[], float] = time.time
+) -> int | None:
+    """
+    Return a date in seconds since the epoch, or None if it is not one.
+
+    Years of two digits are taken to be at most 50 years after `clock`.
+    """
+    match = next(filter(None, (form(text) for form in _DATES)), None)
+    if match is None:
+        return None
+    year = int(match["year"])
+    if len(match["year"]) == len("99"):
+        this_year = time.gmtime(clock()).tm_year
+        year += this_year - this_year % 100
+        year -= 100 if year > this_year + 50 else 0
+    try:
+        date = datetime(
+            year,
+            _MONTHS.index(match["month"]) + 1,
+            int(match["day"]),
+            int(match["hour"]),
+            int(match["minute"]),
+            # A leap second is not one in seconds since the epoch.
+            min(int(match["second"]), 59),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None
+    return int(date.timestamp())
+
+
+def _date(field: bytes | None) -> int | None:
+    return None if field is None else parse_http_date(field.strip())

@@ -1,0 +1,91 @@
+"""
+Which pages of other sites may use the service (CORS, in the Fetch standard).
+
+Any page may read.  Only pages of configured origins may write.  This guards
+the users of browsers; it keeps nobody else out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from asciid.api._request import Request
+
+__all__ = ["CORS", "READ_FIELDS"]
+
+_EXPOSED = (
+    b"Access-Control-Expose-Headers",
+    (
+        b"Accept-Ranges, Allow, Content-Disposition, Content-Encoding, Content-Range, "
+        b"ETag, Link, Location, Repr-Digest, Retry-After"
+    ),
+)
+
+READ_FIELDS = ((b"Access-Control-Allow-Origin", b"*"), _EXPOSED)
+"""What every response to GET and HEAD has."""
+
+_READS = frozenset({b"GET", b"HEAD"})
+
+_ALLOWED_FIELDS = (
+    b"Accept, Content-Digest, Content-Type, If-Match, If-Modified-Since, "
+    b"If-None-Match, If-Range, If-Unmodified-Since, Range, Want-Repr-Digest"
+)
+_MAX_AGE = b"7200"
+"""Seconds for which a browser may remember a preflight; some keep it no longer."""
+
+
+class CORS:
+    """
+    The fields that open responses to other sites.
+
+    `write_origins` are those whose pages may write, as browsers spell them:
+    ``https://art.example``.
+    """
+
+    def __init__(self, write_origins: Iterable[str] = ()) -> None:
+        self._write_origins = {origin.encode("ascii") for origin in write_origins}
+
+    def mark(self, request: Request) -> None:
+        """Set the fields of a response, whatever its status."""
+        if request.method in _READS:
+            for name, value in READ_FIELDS:
+                request.setHeader(name, value)
+        elif self._write_origins:
+            request.setHeader(b"Vary", b"Origin")
+            origin = request.getHeader(b"origin")
+            if origin in self._write_origins:
+                request.setHeader(b"Access-Control-Allow-Origin", origin)
+                request.setHeader(*_EXPOSED)
+
+    def answer_options(self, request: Request, methods: Iterable[str]) -> None:
+        """
+        Answer an OPTIONS request to a path that has `methods`.
+
+        A preflight is told what it may do; one that may do nothing is told
+        nothing, which is how a browser hears no.
+        """
+        allowed = {method.encode("ascii") for method in methods}
+        request.setResponseCode(204)
+        request.setHeader(b"Allow", _names(allowed | {b"OPTIONS"}))
+        request.setHeader(b"Vary", b"Origin, Access-Control-Request-Method")
+        origin = request.getHeader(b"origin")
+        wanted = request.getHeader(b"access-control-request-method")
+        if origin is None or wanted not in allowed:
+            return
+        if wanted in _READS:
+            request.setHeader(b"Access-Control-Allow-Origin", b"*")
+            allowed &= _READS
+        elif origin in self._write_origins:
+            request.setHeader(b"Access-Control-Allow-Origin", origin)
+        else:
+            return
+        request.setHeader(b"Access-Control-Allow-Methods", _names(allowed))
+        request.setHeader(b"Access-Control-Allow-Headers", _ALLOWED_FIELDS)
+        request.setHeader(b"Access-Control-Max-Age", _MAX_AGE)
+
+
+def _names(methods: Iterable[bytes]) -> bytes:
+    return b", ".join(sorted(methods))

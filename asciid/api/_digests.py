@@ -1,0 +1,150 @@
+"""Digest fields (RFC 9530), which are structured fields (RFC 8941)."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from asciid.api._fields import all_lines
+from asciid.api._refusals import DigestMismatchError, MalformedRequestError
+
+if TYPE_CHECKING:
+    from asciid.api._request import Request
+
+__all__ = [
+    "ALGORITHMS",
+    "ContentDigest",
+    "check_content_digest",
+    "digest_field",
+    "parse_dictionary",
+    "preferred_algorithm",
+]
+
+ALGORITHMS = {b"sha-256": hashlib.sha256, b"sha-512": hashlib.sha512}
+"""Those that are safe (RFC 9530, section 5), the one preferred here first."""
+
+_KEY = rb"[a-z*][a-z0-9_\-.*]*"
+_ITEM = (
+    rb"(?::[A-Za-z0-9+/=]*:"
+    rb"|-?[0-9]{1,15}(?:\.[0-9]{1,3})?"
+    rb'|"(?:[ !#-\[\]-~]|\\["\\])*"'
+    rb"|\?[01]"
+    rb"|[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*)"
+)
+_match_member = re.compile(
+    rb"(%b)(?:=(%b))?(?:;[ ]*%b(?:=%b)?)*" % (_KEY, _ITEM, _KEY, _ITEM)
+).match
+_match_comma = re.compile(rb"[ \t]*,[ \t]*(?=[^ \t])").match
+
+
+def parse_dictionary(field: bytes) -> dict[bytes, bytes] | None:
+    """
+    Read a dictionary (RFC 8941, section 3.2) whose members are items.
+
+    Return the items as they are written, their parameters left out, or None
+    if the field is malformed or has a list as a member.
+    """
+    members: dict[bytes, bytes] = {}
+    field = field.strip(b" ")
+    position = 0
+    while position < len(field):
+        comma = _match_comma(field, position) if members else None
+        position = comma.end() if comma else position
+        member = _match_member(field, position)
+        if member is None or (members and not comma):
+            return None
+        members[member[1]] = member[2] or b"?1"
+        position = member.end()
+    return members
+
+
+def digest_field(algorithm: bytes, digest: bytes) -> bytes:
+    """Return a Repr-Digest or Content-Digest of one digest."""
+    encoded = binascii.b2a_base64(digest, newline=False)
+    return b"%b=:%b:" % (algorithm, encoded)
+
+
+def preferred_algorithm(wanted: bytes) -> bytes | None:
+    """
+    Return the algorithm a Want-Repr-Digest field likes best, if it likes any.
+
+    A field that names no known algorithm, or is malformed, says nothing: then
+    it is sha-256.  None means that the client wants none (section 4).
+    """
+    weights: dict[bytes, int] = {
+        algorithm: int(weight)
+        for algorithm, weight in (parse_dictionary(wanted) or {}).items()
+        if algorithm in ALGORITHMS and weight.isdigit()
+    }
+    if not weights:
+        return b"sha-256"
+    best = max(ALGORITHMS, key=lambda algorithm: weights.get(algorithm, 0))
+    return best if weights.get(best) else None
+
+
+class ContentDigest:
+    """
+    Checks a body against a request's Content-Digest while it arrives.
+
+    Algorithms other than `ALGORITHMS` are ignored; without the field, or
+    without a known algorithm in it, anything passes.
+
+    Errors: `MalformedRequestError` if the field is malformed.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._checks = []
+        if request.getHeader(b"content-digest") is None:
+            return
+        stated = parse_dictionary(all_lines(request, b"content-digest"))
+        if stated is None:
+            raise MalformedRequestError(_MALFORMED)
+        self._checks = [
+            (algorithm, _decode(stated[algorithm]), make())
+            for algorithm, make in ALGORITHMS.items()
+            if algorithm in stated
+        ]
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece of the body."""
+        for _, _, actual in self._checks:
+            actual.update(piece)
+
+    def verify(self) -> None:
+        """
+        Compare, after the last piece.
+
+        Errors: `DigestMismatchError`.
+        """
+        for algorithm, stated, actual in self._checks:
+            if actual.digest() != stated:
+                raise DigestMismatchError(algorithm)
+
+
+def check_content_digest(request: Request, body: bytes) -> None:
+    """
+    Check a whole body against its request's Content-Digest, if there is one.
+
+    Errors: `MalformedRequestError`, `DigestMismatchError`.
+    """
+    if request.getHeader(b"content-digest") is not None:
+        check = ContentDigest(request)
+        check.update(body)
+        check.verify()
+
+
+_MALFORMED = (
+    "Content-Digest must be a dictionary of byte sequences, such as sha-256=:...:."
+)
+
+
+def _decode(item: bytes) -> bytes:
+    if not item.startswith(b":"):
+        raise MalformedRequestError(_MALFORMED)
+    encoded = item.strip(b":").rstrip(b"=")
+    try:
+        return binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4))
+    except binascii.Error as error:
+        raise MalformedRequestError(_MALFORMED) from error

@@ -1,0 +1,78 @@
+"""What form of an image a client takes (RFC 9110, section 12.5)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from attrs import frozen
+
+from asciid.api._fields import weighted_members
+
+__all__ = ["ANY_CODING", "CODINGS", "AcceptedCodings", "accepted_codings", "takes_text"]
+
+CODINGS = (b"zstd", b"gzip")
+"""The content codings that are made, the better one first."""
+
+# Clients say one of few things; what they say is read once.
+_KEPT = 64
+
+_RANGES = {b"text/plain": 2, b"text/*": 1, b"*/*": 0, b"*": 0}
+"""Media ranges that take text/plain, and how specific each is."""
+_CHARSET = b"charset=utf-8"
+
+
+@frozen
+class AcceptedCodings:
+    """What Accept-Encoding says of the codings that are made."""
+
+    preferred: tuple[bytes, ...]
+    """Those the client likes no less than the bare image, best first."""
+    identity: bool
+    """Whether the client takes the bare image."""
+
+
+ANY_CODING = AcceptedCodings((), identity=True)
+"""What is assumed of a client that does not say."""
+
+
+@lru_cache(maxsize=_KEPT)
+def takes_text(accept: bytes) -> bool:
+    """
+    Tell whether an Accept field takes ``text/plain; charset=utf-8``.
+
+    The most specific media range decides.  A field without any media range
+    says nothing.
+    """
+    said = False
+    specific, weight = -1, 0.0
+    for name, parameters, member_weight in weighted_members(accept):
+        said = said or b"/" in name or name == b"*"
+        rank = _RANGES.get(name)
+        if rank is None or any(p.replace(b" ", b"") != _CHARSET for p in parameters):
+            continue
+        # A range with parameters is more specific than any without.
+        rank += len(_RANGES) if parameters else 0
+        if rank > specific:
+            specific, weight = rank, member_weight
+        elif rank == specific:
+            weight = max(weight, member_weight)
+    return weight > 0 or not said
+
+
+@lru_cache(maxsize=_KEPT)
+def accepted_codings(accept_encoding: bytes) -> AcceptedCodings:
+    """Read an Accept-Encoding field (RFC 9110, section 12.5.3)."""
+    weights: dict[bytes, float] = {}
+    for name, _, weight in weighted_members(accept_encoding):
+        coding = b"gzip" if name == b"x-gzip" else name
+        weights[coding] = max(weight, weights.get(coding, 0.0))
+    others = weights.get(b"*")
+    # Not named, the bare image is taken, but liked less than what is named.
+    bare = weights.get(b"identity", others or 0.0)
+    identity = weights.get(b"identity", 1.0 if others is None else others) > 0
+    offered = {coding: weights.get(coding, others or 0.0) for coding in CODINGS}
+    preferred = sorted(
+        (coding for coding, weight in offered.items() if weight and weight >= bare),
+        key=lambda coding: -offered[coding],
+    )
+    return AcceptedCodings(tuple(preferred), identity)

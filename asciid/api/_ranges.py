@@ -1,0 +1,122 @@
+"""Ranges of bytes: the Range field and multipart bodies (RFC 9110, section 14)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "MAX_RANGES",
+    "Part",
+    "closing",
+    "content_range",
+    "multipart",
+    "parse_ranges",
+]
+
+MAX_RANGES = 16
+"""The most ranges in one response."""
+
+# Room for many more ranges than are sent, and for numbers that int() takes.
+_MAX_FIELD = 4_000
+
+_find_spec = re.compile(rb"([0-9]+)-([0-9]*)|-([0-9]+)").fullmatch
+
+
+@frozen
+class Part:
+    """The bytes ``[start, end)`` of an image, and what is sent before them."""
+
+    start: int
+    end: int
+    lead: bytes = b""
+
+
+def parse_ranges(field: bytes, size: int) -> list[tuple[int, int]] | None:
+    """
+    Read a Range field for an image of `size` bytes.
+
+    Return ``(start, end)`` pairs that do not touch one another, in the order
+    in which the client asked; an empty list if nothing asked for is there
+    (416); None if the field is to be ignored, because it has another unit, is
+    malformed, or still names more than `MAX_RANGES` ranges when those that
+    overlap or touch are joined (RFC 9110, section 14.2).
+    """
+    unit, _, specs = field.partition(b"=")
+    if unit.strip().lower() != b"bytes" or len(field) > _MAX_FIELD:
+        return None
+    asked: list[tuple[int, int]] = []
+    members = [spec for spec in map(bytes.strip, specs.split(b",")) if spec]
+    for member in members:
+        spec = _find_spec(member)
+        if spec is None:
+            return None
+        first, last, suffix = spec.groups()
+        if suffix is not None:
+            start, end = max(size - int(suffix), 0), size
+            if not size and int(suffix):
+                # Satisfiable by the RFC, and no Content-Range can say it.
+                return None
+        else:
+            start, end = int(first), min(int(last) + 1, size) if last else size
+            if last and int(last) < start:
+                return None
+        if start < end:
+            asked.append((start, end))
+    joined = _join(asked)
+    if not members or len(joined) > MAX_RANGES:
+        return None
+    return joined
+
+
+def _join(asked: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(asked):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    if len(joined) > MAX_RANGES:
+        return joined
+    in_order = (
+        next(whole for whole in joined if whole[0] <= start < whole[1])
+        for start, _ in asked
+    )
+    return list(dict.fromkeys(in_order))
+
+
+def content_range(start: int, end: int, size: int) -> bytes:
+    """Return the Content-Range of the bytes ``[start, end)``."""
+    return b"bytes %d-%d/%d" % (start, end - 1, size)
+
+
+def multipart(
+    ranges: Iterable[tuple[int, int]], size: int, boundary: bytes, media_type: bytes
+) -> list[Part]:
+    """
+    Return the parts of a ``multipart/byteranges`` body (section 14.6).
+
+    `closing` follows the last of them.
+    """
+    template = b"\r\n--%b\r\nContent-Type: %b\r\nContent-Range: %b\r\n\r\n"
+    parts = [
+        Part(
+            start,
+            end,
+            template % (boundary, media_type, content_range(start, end, size)),
+        )
+        for start, end in ranges
+    ]
+    # Nothing stands before the first delimiter, not even a line break.
+    first = parts[0]
+    return [Part(first.start, first.end, first.lead[2:]), *parts[1:]]
+
+
+def closing(boundary: bytes) -> bytes:
+    """Return the end of a ``multipart/byteranges`` body."""
+    return b"\r\n--%b--\r\n" % boundary
