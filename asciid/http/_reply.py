@@ -289,12 +289,17 @@ class Reply:
         self, length: int | None, date: bytes, *, keep: bool
     ) -> tuple[Fields, int | None, bool, bytes]:
         # What the handler set of the fields that are ours to send.
-        pairs = [
-            (name.lower(), value)
-            for name, values in self.responseHeaders.getAllRawHeaders()
-            for value in values
-        ]
+        if self._headers is None:
+            pairs = list(self._fields.items())
+        else:
+            pairs = [
+                (name.lower(), value)
+                for name, values in self._headers.getAllRawHeaders()
+                for value in values
+            ]
         for name, value in pairs:
+            if name not in _OURS:
+                continue
             if name == b"content-length" and value.isdigit():
                 length = int(value)
             elif name == b"connection" and b"close" in value.lower():

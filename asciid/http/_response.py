@@ -24,10 +24,12 @@ Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields in order: names in lower case, and values."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_BAD_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]+")
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])
+_BAD_IN_VALUE = re.compile(b"[" + re.escape(_CONTROLS) + b"]+")
 _MAX_KEPT = 512
 
 _names: dict[bytes | str, bytes] = {}
+_titles: dict[bytes, bytes] = {}
 
 
 def field_name(name: bytes | str) -> bytes:
@@ -110,13 +112,23 @@ class ResponseHeads:
 def _format(status: int, phrase: bytes | None, fields: Fields) -> bytes:
     if phrase is None:
         phrase = reason_phrase(status).encode("ascii")
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _clean(phrase))]
-    lines += [b"%b: %b\r\n" % (_title(name), _clean(value)) for name, value in fields]
+    # One look at everything: that it needs cleaning is rare.
+    everything = b"".join([phrase, *[value for _, value in fields]])
+    if len(everything.translate(None, _CONTROLS)) != len(everything):
+        phrase = _clean(phrase)
+        fields = tuple((name, _clean(value)) for name, value in fields)
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, phrase)]
+    lines += [b"%b: %b\r\n" % (_title(name), value) for name, value in fields]
     return b"".join(lines)
 
 
 def _title(name: bytes) -> bytes:
-    return b"-".join(word.capitalize() for word in name.split(b"-"))
+    title = _titles.get(name)
+    if title is None:
+        title = b"-".join(word.capitalize() for word in name.split(b"-"))
+        if len(_titles) < _MAX_KEPT:
+            _titles[name] = title
+    return title
 
 
 def _clean(value: bytes) -> bytes:
