@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--rounds", type=int, help="4, or 1 if quick")
-    parser.add_argument("--seconds", type=float, help="of each load: 1.5, quick 0.5")
+    parser.add_argument("--seconds", type=float, help="of each load: 1.3, quick 0.5")
     parser.add_argument(
         "--servers",
         help=f"only these, separated by commas: {', '.join(catalog.TITLES)}",
@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--generator", type=Path, required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 4)
-    arguments.seconds = arguments.seconds or (0.5 if arguments.quick else 1.5)
+    arguments.seconds = arguments.seconds or (0.5 if arguments.quick else 1.3)
     name = "quick" if arguments.quick else "full"
     arguments.output = arguments.output or RESULTS / name
     arguments.servers = (
