@@ -119,6 +119,8 @@ class HeadParser:
             raise RefusedError(431, "The request has too many header fields.")
         method, target, version = _split(raw[:line_end])
         self._check_grammar(raw, method)
+        if method == b"CONNECT":
+            raise RefusedError(501, "CONNECT is not served here.")
         fields = raw[line_end:]
         modern = version == b"HTTP/1.1"
         usual = target[:1] == b"/" and b"#" not in target
@@ -179,8 +181,6 @@ def _unusual_target(
     method: bytes, target: bytes, fields: bytes, *, modern: bool, secure: bool
 ) -> tuple[bytes, bytes]:
     # Anything but plain origin-form (RFC 9112 3.2); returns target and fields.
-    if method == b"CONNECT":
-        raise RefusedError(501, "CONNECT is not served here.")
     if target == b"*" and method == b"OPTIONS":
         return target, fields
     absolute = _ABSOLUTE.fullmatch(target)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, AnyStr
-from urllib.parse import parse_qs
 
 from klein.app import KleinRequest
 from klein.interfaces import IKleinRequest
+from twisted.web.http import parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from zope.interface import classImplements
