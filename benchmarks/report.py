@@ -29,6 +29,8 @@ TABLES = [
 ]
 """Workload, connections, what the ratios are against, title."""
 
+_IDENTIFYING = ("server", "workload", "connections")
+
 TOLERATED_OTHERS = 0.05
 TOLERATED_LOAD = 0.8
 
@@ -54,7 +56,7 @@ def _medians(measurements: Sequence[Measurement]) -> Measurement:
     first = measurements[0]
     return {
         name: value
-        if isinstance(value, str)
+        if name in _IDENTIFYING
         else median(measurement[name] for measurement in measurements)
         for name, value in first.items()
         if name != "round"
