@@ -311,6 +311,19 @@ class ReadPoolTests(SynchronousTestCase):
         self.step()
         self.assertEqual(self.successResultOf(second), 2)
 
+    def test_hold_twice(self) -> None:
+        """A second hold waits for the same reads, and keeps what is held."""
+        self.reads.run(lambda: 1)
+        quiet = [self.reads.hold()]
+        held = self.reads.run(lambda: 2)
+        quiet.append(self.reads.hold())
+        self.step()
+        for awaited in quiet:
+            self.successResultOf(awaited)
+        self.reads.release()
+        self.step()
+        self.assertEqual(self.successResultOf(held), 2)
+
     def test_stop(self) -> None:
         """Stopping takes nothing more and waits for the reads under way."""
         awaited = self.reads.run(lambda: 1)
