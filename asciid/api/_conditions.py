@@ -93,9 +93,8 @@ def parse_http_date(
         return None
     year = int(match["year"])
     if len(match["year"]) == len("99"):
-        this_year = time.gmtime(clock()).tm_year
-        year += this_year - this_year % 100
-        year -= 100 if year > this_year + 50 else 0
+        latest = time.gmtime(clock()).tm_year + 50
+        year = latest - (latest - year) % 100
     try:
         date = datetime(
             year,

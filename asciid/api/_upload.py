@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
+from asciid.api._digests import ContentDigest
 from asciid.api._refusals import (
     ImageTooLargeError,
     MalformedRequestError,
@@ -35,14 +36,16 @@ async def receive_image(
     waits or not.
 
     Errors: `NotTextError`, `MalformedRequestError`, `ImageTooLargeError`,
-    `PreconditionFailedError` (RFC 9110, section 13.1.2), those of
+    `PreconditionFailedError` (RFC 9110, section 13.1.2), `DigestMismatchError`
+    (the request's Content-Digest is of another body), those of
     `IImageWriter.finish`, those of `asciid.http.read_body`.
     """
     _check_fields(request)
+    digest = ContentDigest(request)
     writer = await store.create(sha256)
     if writer.exists and request.getHeader(b"if-none-match") is not None:
         raise PreconditionFailedError(b"If-None-Match")
-    body = _Body(writer, max_size)
+    body = _Body(writer, max_size, digest)
     try:
         await read_body(request, body.receive)
         body.end()
@@ -59,8 +62,11 @@ async def receive_image(
 class _Body:
     """Checks the pieces of a body on their way to the store."""
 
-    def __init__(self, writer: IImageWriter, max_size: int) -> None:
+    def __init__(
+        self, writer: IImageWriter, max_size: int, digest: ContentDigest
+    ) -> None:
         self._writer = writer
+        self._digest = digest
         self._max_size = max_size
         self._size = 0
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
@@ -71,11 +77,13 @@ class _Body:
         if self._size > self._max_size:
             raise ImageTooLargeError(limit=self._max_size, actual=self._size)
         self._check_text(piece, final=False)
+        self._digest.update(piece)
         return self._writer.write(piece)
 
     def end(self) -> None:
-        """Refuse a body that ends within a character."""
+        """Refuse a body that ends within a character or has another digest."""
         self._check_text(b"", final=True)
+        self._digest.verify()
 
     def _check_text(self, piece: bytes, *, final: bool) -> None:
         try:

@@ -1,0 +1,127 @@
+"""Requests and responses as they are on the wire."""
+
+from __future__ import annotations
+
+from email.parser import BytesHeaderParser
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import MemoryReactorClock
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from asciid.api import ImageAPI
+from asciid.model import ImageSpec
+from asciid.store import IImageReader, MemoryStore
+from asciid.tap import make_front
+from tests.api._support import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twisted.internet.interfaces import IProtocolFactory
+    from twisted.trial.unittest import SynchronousTestCase
+
+    from asciid.store import IImageStore
+
+    Base = SynchronousTestCase
+else:
+    Base = object
+
+COMPLETED = 1_700_000_000.75
+LAST_MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+@frozen
+class RawAnswer:
+    """A response, its fields by their names in lower case."""
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+
+def parse_response(data: bytes) -> RawAnswer:
+    """Take a response apart; no field may be there twice."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    status_line, _, lines = head.partition(b"\r\n")
+    message = BytesHeaderParser().parsebytes(lines)
+    fields = {name.lower(): str(value) for name, value in message.items()}
+    if len(fields) != len(message.items()):
+        raise AssertionError(head)
+    length = fields.get("content-length")
+    if body and length is not None and int(length) != len(body):
+        raise AssertionError(head)
+    return RawAnswer(int(status_line.split()[1]), fields, body)
+
+
+@implementer(IImageReader)
+class OneImage(MemoryStore):
+    """A store of one image, and that image's reader; `hot` is being in memory."""
+
+    def __init__(self, data: bytes, *, hot: bool = True) -> None:
+        super().__init__()
+        self.sha256 = sha256(data).hexdigest()
+        self.spec = ImageSpec(self.sha256, len(data), 1_000)
+        self.completed = COMPLETED
+        self.data = data
+        self.content = data if hot else None
+
+    def open(self, sha256: str) -> Deferred[IImageReader]:
+        """Return itself."""
+        return succeed(self) if sha256 == self.sha256 else super().open(sha256)
+
+    def read(self, start: int, end: int) -> Deferred[bytes]:
+        """Read."""
+        return succeed(self.data[start:end])
+
+
+class RawCase(Base):
+    """Sends requests with any header fields; mix in one of the stacks."""
+
+    api_options: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
+
+    def factory(self, api: ImageAPI) -> IProtocolFactory:
+        """Return what speaks HTTP for `api`."""
+        raise NotImplementedError
+
+    def serve(self, store: IImageStore) -> None:
+        """Serve `store` from now on."""
+        options = {"max_image_size": 1_000_000, "max_chunk_size": 10_000}
+        api = ImageAPI(store, **{**options, **self.api_options})
+        self.client = Client(self.factory(api))
+
+    def ask(self, method: str, path: str, *lines: str, body: str = "") -> RawAnswer:
+        """Send a request with these header lines on a connection of its own."""
+        head = [f"{method} {path} HTTP/1.1", "Host: asciid.test", *lines]
+        if body:
+            head.append(f"Content-Length: {len(body.encode())}")
+        return parse_response(self.client.raw("\r\n".join([*head, "", body])))
+
+    def assert_problem(self, answer: RawAnswer, status: int, name: str) -> None:
+        """Check that `answer` is a problem of that status and type."""
+        self.assertEqual(answer.status, status, answer.body)
+        self.assertEqual(answer.fields["content-type"], "application/problem+json")
+        self.assertIn(f'"/problems/{name}"'.encode(), answer.body)
+
+    def assert_fields(self, answer: RawAnswer, names: Iterable[str]) -> None:
+        """Check that a response has just these fields, Date apart."""
+        self.assertEqual(set(answer.fields) - {"date", "server"}, set(names))
+
+
+class OnSite:
+    """Stock `twisted.web.server.Site`."""
+
+    def factory(self, api: ImageAPI) -> IProtocolFactory:
+        """Return a stock Site."""
+        return Site(api.app.resource(), reactor=MemoryReactorClock())
+
+
+class OnFront:
+    """The front that the daemon uses."""
+
+    def factory(self, api: ImageAPI) -> IProtocolFactory:
+        """Return what the daemon serves through."""
+        return make_front(api, reactor=MemoryReactorClock())

@@ -1,0 +1,145 @@
+"""Tests of asciid.api._cors: what pages of other sites may do, on both stacks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.api import ImageAPI
+from asciid.store import MemoryStore
+from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
+from tests.api._support import CAT_BYTES, CAT_SHA256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OURS = "https://art.example"
+THEIRS = "https://evil.example"
+IMAGE = f"/image/{CAT_SHA256}"
+
+
+def paths() -> Iterator[tuple[str, set[str]]]:
+    """Yield each path of the service with its methods."""
+    methods: dict[str, set[str]] = {}
+    for rule in ImageAPI.app.url_map.iter_rules():
+        path = rule.rule.replace("<sha256>", CAT_SHA256)
+        methods.setdefault(path, set()).update(rule.methods or ())
+    yield from methods.items()
+
+
+class CORSContract(RawCase):
+    """What browsers are told."""
+
+    def setUp(self) -> None:
+        """Let one origin write."""
+        self.api_options = {"write_origins": [OURS]}
+        self.serve(MemoryStore())
+
+    def post(self, *lines: str) -> RawAnswer:
+        """Register an image."""
+        body = {"sha256": CAT_SHA256, "size": len(CAT_BYTES), "chunk_size": 30}
+        json_lines = ("Content-Type: application/json", *lines)
+        return self.ask("POST", "/image", *json_lines, body=json.dumps(body))
+
+    def assert_readable(self, answer: RawAnswer, origin: str | None) -> None:
+        """Check which origin's pages may see the answer."""
+        fields = answer.fields
+        self.assertEqual(fields.get("access-control-allow-origin"), origin)
+        exposed = fields.get("access-control-expose-headers")
+        self.assertEqual(exposed is not None, origin is not None)
+        if exposed is not None:
+            self.assertIn("ETag", exposed.split(", "))
+
+    def test_reads(self) -> None:
+        """Any page may see the answer to a read, an error as well."""
+        for path in (IMAGE, f"{IMAGE}/chunks", "/nowhere", "/image/cat", "/image"):
+            for method in ("GET", "HEAD"):
+                self.assert_readable(self.ask(method, path), "*")
+        self.post()
+        self.assert_readable(self.ask("GET", f"{IMAGE}/chunks"), "*")
+
+    def test_writes(self) -> None:
+        """Pages of the configured origin may see the answer to a write."""
+        for status in (201, 409):
+            answer = self.post(f"Origin: {OURS}")
+            self.assertEqual(answer.status, status)
+            self.assert_readable(answer, OURS)
+            self.assertEqual(answer.fields["vary"], "Origin")
+
+    def test_writes_of_others(self) -> None:
+        """Pages of other origins may not; requests without an origin go on."""
+        for lines in ([f"Origin: {THEIRS}"], ["Origin: null"], []):
+            self.serve(MemoryStore())
+            answer = self.post(*lines)
+            self.assertEqual(answer.status, 201)
+            self.assert_readable(answer, None)
+            self.assertEqual(answer.fields["vary"], "Origin")
+
+    def test_every_route(self) -> None:
+        """No handler forgets: every answer of every route says who may see it."""
+        for path, methods in paths():
+            for method in methods - {"OPTIONS"}:
+                answer = self.ask(method, path, f"Origin: {OURS}")
+                origin = "*" if method in ("GET", "HEAD") else OURS
+                self.assert_readable(answer, origin)
+
+    def test_nobody_writes_by_default(self) -> None:
+        """Without configured origins a write is for no page."""
+        self.api_options = {}
+        self.serve(MemoryStore())
+        answer = self.post(f"Origin: {OURS}")
+        self.assertEqual(answer.status, 201)
+        self.assert_readable(answer, None)
+        self.assertNotIn("vary", answer.fields)
+
+    def test_options(self) -> None:
+        """OPTIONS of every path names its methods; of no path it is 404."""
+        for path, methods in paths():
+            answer = self.ask("OPTIONS", path)
+            self.assertEqual((answer.status, answer.body), (204, b""))
+            self.assert_fields(answer, {"allow", "vary"})
+            allowed = set(answer.fields["allow"].split(", "))
+            self.assertEqual(allowed, methods | {"OPTIONS"})
+        self.assertEqual(self.ask("OPTIONS", "/nowhere").status, 404)
+
+    def preflight(self, origin: str, method: str, path: str = IMAGE) -> RawAnswer:
+        """Ask what a page may do."""
+        answer = self.ask(
+            "OPTIONS",
+            path,
+            f"Origin: {origin}",
+            f"Access-Control-Request-Method: {method}",
+            "Access-Control-Request-Headers: range",
+        )
+        self.assertEqual((answer.status, answer.body), (204, b""))
+        return answer
+
+    def test_preflight_of_a_read(self) -> None:
+        """Any page may read with the header fields that reading has."""
+        for origin in (OURS, THEIRS):
+            fields = self.preflight(origin, "GET").fields
+            self.assertEqual(fields["access-control-allow-origin"], "*")
+            self.assertEqual(fields["access-control-allow-methods"], "GET, HEAD")
+            self.assertIn("Range", fields["access-control-allow-headers"].split(", "))
+            self.assertEqual(fields["access-control-max-age"], "7200")
+
+    def test_preflight_of_a_write(self) -> None:
+        """Only pages of the configured origin may write."""
+        for method, path in (("PUT", IMAGE), ("POST", "/image")):
+            fields = self.preflight(OURS, method, path).fields
+            self.assertEqual(fields["access-control-allow-origin"], OURS)
+            self.assertIn(method, fields["access-control-allow-methods"].split(", "))
+            allowed = fields["access-control-allow-headers"].split(", ")
+            self.assertIn("Content-Type", allowed)
+            self.assert_fields(self.preflight(THEIRS, method, path), {"allow", "vary"})
+        self.assert_fields(self.preflight(OURS, "PATCH"), {"allow", "vary"})
+
+
+class SiteTests(OnSite, CORSContract, SynchronousTestCase):
+    """CORS under stock `twisted.web.server.Site`."""
+
+
+class FrontTests(OnFront, CORSContract, SynchronousTestCase):
+    """CORS on the front that the daemon uses."""
