@@ -31,10 +31,19 @@ __all__ = [
 MEMORY = ":memory:"
 """The storage that is no directory: images are kept in memory, then lost."""
 
+NONE = "none"
+"""The list of origins that is empty."""
+
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 _LARGEST_IMAGE = 2**40
 _LARGEST_CHUNK = 2**28  # a chunk is held in memory, and LMDB ends at 4 GiB
 _LARGEST_PORT = 2**16 - 1
+
+
+# Scheme, host and port as browsers write them (RFC 6454, section 6.2).
+_is_origin = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+).fullmatch
 
 
 class SettingError(ValueError):
@@ -55,6 +64,8 @@ class Settings:
     """Largest chunk accepted, in bytes."""
     sync: bool
     """Whether a write is answered only when it survives a power cut."""
+    write_origins: frozenset[str] = frozenset()
+    """Origins whose web pages may upload, as browsers spell them."""
 
 
 @frozen
@@ -138,6 +149,17 @@ def _size(largest: int) -> Callable[[str], int]:
     return parse
 
 
+def _origins(text: str) -> frozenset[str]:
+    if text == NONE:
+        return frozenset()
+    origins = frozenset(origin.strip() for origin in text.split(","))
+    for origin in origins:
+        if _is_origin(origin) is None:
+            message = f"{origin!r} is not an origin such as https://art.example"
+            raise ValueError(message)
+    return origins
+
+
 def _flag(text: str) -> bool:
     if text.lower() in {"1", "yes", "true", "on"}:
         return True
@@ -178,6 +200,12 @@ SETTINGS = (
         _flag,
         "Answer before the disk has synced: faster, and a power cut loses writes.",
         flag=True,
+    ),
+    Setting(
+        "write-origins",
+        NONE,
+        _origins,
+        "Origins whose web pages may upload, with commas between them.",
     ),
 )
 """Every setting, in the order of the help."""

@@ -124,6 +124,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         store,
         max_image_size=settings.max_image_size,
         max_chunk_size=settings.max_chunk_size,
+        write_origins=settings.write_origins,
     )
     front = make_front(api, reactor)
     return ImageService(

@@ -37,10 +37,19 @@ class PrecedenceTests(SynchronousTestCase):
                 "ASCIID_MAX_IMAGE_SIZE": "5",
                 "ASCIID_MAX_CHUNK_SIZE": "6",
                 "ASCIID_NO_SYNC": "1",
+                "ASCIID_WRITE_ORIGINS": "https://art.example",
             },
         )
         self.assertEqual(
-            settings, Settings("tcp:1234", Path("/somewhere"), 5, 6, sync=False)
+            settings,
+            Settings(
+                "tcp:1234",
+                Path("/somewhere"),
+                5,
+                6,
+                sync=False,
+                write_origins=frozenset({"https://art.example"}),
+            ),
         )
 
     def test_option_beats_environment(self) -> None:
@@ -136,6 +145,21 @@ class ValueTests(SynchronousTestCase):
     def test_enormous_number(self) -> None:
         """A number of thousands of digits is refused like any other."""
         self.assert_refused("max-chunk-size", "9" * 10_000, "from 1 to")
+
+    def test_origins(self) -> None:
+        """Origins are a list, as browsers write them, or none."""
+        for text, origins in [
+            ("none", set()),
+            ("https://art.example", {"https://art.example"}),
+            ("http://a:8080, http://[::1]", {"http://a:8080", "http://[::1]"}),
+        ]:
+            settings = resolve({"write-origins": text}, {})
+            self.assertEqual(settings.write_origins, origins)
+
+    def test_bad_origins(self) -> None:
+        """What no browser would send as an origin is refused."""
+        for text in ["*", "null", "art.example", "https://a/", "https://A", "", "x,"]:
+            self.assert_refused("write-origins", text, "is not an origin")
 
     def test_flags(self) -> None:
         """A flag in the environment is yes or no, in the usual spellings."""

@@ -139,7 +139,13 @@ class MakeServiceTests(SynchronousTestCase):
     def test_serves(self) -> None:
         """Once started, the API answers on the port that was asked for."""
         reactor = MemoryReactorClock()
-        options = parsed(["--port=tcp:80:interface=127.0.0.1", "--storage=:memory:"])
+        options = parsed(
+            [
+                "--port=tcp:80:interface=127.0.0.1",
+                "--storage=:memory:",
+                "--write-origins=https://art.example",
+            ]
+        )
         service = makeService(options, reactor=reactor)
         service.privilegedStartService()
         service.startService()
@@ -155,6 +161,11 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertTrue(head.startswith(b"HTTP/1.1 404 "), head)
         self.assertIn(b"application/problem+json", head)
         self.assertIn(b'"code":"404 Not Found"', body.replace(b": ", b":"))
+        transport.clear()
+        origin = b"Origin: https://art.example\r\n"
+        protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % origin)
+        allowed = b"\r\nAccess-Control-Allow-Origin: https://art.example\r\n"
+        self.assertIn(allowed, transport.value())
         protocol.connectionLost(Failure(ConnectionDone()))
         self.successResultOf(service.stopService())
 

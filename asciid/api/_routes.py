@@ -157,6 +157,8 @@ class ImageAPI:
         self._cors.mark(answered)
         request.setResponseCode(problem.status)
         request.setHeader(b"Content-Type", PROBLEM_JSON)
+        # What is missing now may be there the next moment.
+        request.setHeader(b"Cache-Control", b"no-store")
         request.setHeader(b"Content-Length", b"%d" % len(body))
         for name, value in problem.headers.items():
             request.setHeader(name, value)

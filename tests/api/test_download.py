@@ -420,9 +420,11 @@ class DownloadContract(RawCase):
         for lines in ([], ["Range: bytes=0-4"], ["Range: bytes=0-4,9-10"]):
             answer = self.get(*lines)
             self.assert_problem(answer, 503, "storage-failed")
+            self.assertEqual(answer.fields["cache-control"], "no-store")
             self.assertEqual(
                 set(answer.fields) & IMAGE_FIELDS,
                 {
+                    "cache-control",
                     "access-control-allow-origin",
                     "access-control-expose-headers",
                     "content-length",
