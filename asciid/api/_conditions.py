@@ -37,12 +37,13 @@ _DATES = tuple(
 _find_tags = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"').findall
 
 
-def is_not_modified(request: Request, etag: bytes, modified: int) -> bool:
+def is_not_modified(request: Request, etag: bytes, modified: int | None = None) -> bool:
     """
     Evaluate the preconditions of a GET or HEAD in the order of section 13.2.2.
 
     `etag` is the strong entity tag, with its quotes, of the representation
-    that would be sent, `modified` its Last-Modified in seconds since the epoch.
+    that would be sent, `modified` its Last-Modified in seconds since the epoch;
+    without one, the conditions on that are ignored (section 13.1.3).
 
     Return whether to answer 304.  Errors: `PreconditionFailedError`.
     """
@@ -52,7 +53,7 @@ def is_not_modified(request: Request, etag: bytes, modified: int) -> bool:
         # A weak tag keeps its W/ here, so it is equal to no strong one.
         if tags.strip() != b"*" and etag not in _find_tags(tags):
             raise PreconditionFailedError(b"If-Match")
-    else:
+    elif modified is not None:
         unmodified_since = _date(header(b"if-unmodified-since"))
         if unmodified_since is not None and modified > unmodified_since:
             raise PreconditionFailedError(b"If-Unmodified-Since")
@@ -61,6 +62,8 @@ def is_not_modified(request: Request, etag: bytes, modified: int) -> bool:
         return tags.strip() == b"*" or etag in [
             tag.removeprefix(b"W/") for tag in _find_tags(tags)
         ]
+    if modified is None:
+        return False
     modified_since = _date(header(b"if-modified-since"))
     return modified_since is not None and modified <= modified_since
 

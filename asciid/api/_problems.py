@@ -41,9 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROBLEM_JSON",
+    "PROBLEM_TYPES",
     "Problem",
     "problem_for",
     "problem_for_status",
+    "status_text",
 ]
 
 PROBLEM_JSON = b"application/problem+json"
@@ -73,7 +75,7 @@ class Problem:
                 "title": self.title,
                 "status": self.status,
                 "detail": self.detail,
-                "code": f"{self.status} {HTTPStatus(self.status).phrase}",
+                "code": status_text(self.status),
                 "message": self.detail,
                 **self.members,
             }
@@ -109,6 +111,22 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
 """Error -> status, name of the problem type, title."""
 
 _INTERNAL_ERROR = (500, "internal-error", "Internal error")
+_METHOD_NOT_ALLOWED = (405, "method-not-allowed", "Method not allowed")
+
+PROBLEM_TYPES: Mapping[str, tuple[int, str]] = {
+    name: (status, title)
+    for status, name, title in (
+        *_TABLE.values(),
+        _METHOD_NOT_ALLOWED,
+        _INTERNAL_ERROR,
+    )
+}
+"""Name of each problem type -> its status and title."""
+
+
+def status_text(status: int) -> str:
+    """Return a status with its phrase, such as ``"409 Conflict"``."""
+    return f"{status} {HTTPStatus(status).phrase}"
 
 
 def problem_for(error: BaseException | None) -> Problem:
@@ -117,7 +135,8 @@ def problem_for(error: BaseException | None) -> Problem:
         allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
         detail = f"The methods allowed here are {allowed}."
         headers = {b"Allow": allowed.encode("ascii")}
-        return Problem("method-not-allowed", 405, "Method not allowed", detail, headers)
+        status, name, title = _METHOD_NOT_ALLOWED
+        return Problem(name, status, title, detail, headers)
     status, name, title = _TABLE.get(type(error), _INTERNAL_ERROR)
     headers = {}
     members: dict[str, Any] = {}
@@ -154,7 +173,7 @@ def problem_for_status(status: int, detail: str) -> bytes:
             "title": phrase,
             "status": status,
             "detail": detail,
-            "code": f"{status} {phrase}",
+            "code": status_text(status),
             "message": detail,
         }
     )

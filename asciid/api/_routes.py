@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 from klein import Klein
 from twisted.logger import Logger
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from asciid.api._contract import contract_document
 from asciid.api._cors import CORS
 from asciid.api._digests import check_content_digest
 from asciid.api._download import Downloads
+from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_JSON, problem_for
 from asciid.api._schema import (
     InputLimits,
@@ -65,6 +67,7 @@ class ImageAPI:
         self._downloads = Downloads()
         self._cors = CORS(write_origins)
         self._limits = InputLimits(max_image_size, max_chunk_size)
+        self._contract = contract_document(self._limits)
 
     @property
     def body_limits(self) -> dict[str, int]:
@@ -140,6 +143,21 @@ class ImageAPI:
 
     def _send(self, reader: IImageReader, request: Request) -> Deferred[bytes] | bytes:
         return self._downloads.answer(request, reader)
+
+    @app.route("/openapi.json", methods=["GET"])
+    def contract(self, request: Request) -> bytes:
+        """Send the description of all this."""
+        self._cors.mark(request)
+        return self._contract.answer(request)
+
+    @app.route("/problems/<name>", methods=["GET"])
+    def problem_page(self, request: Request, name: str) -> bytes:
+        """Explain a type of problem."""
+        page = PROBLEM_PAGES.get(name)
+        if page is None:
+            raise NotFound
+        self._cors.mark(request)
+        return page.answer(request)
 
     @app.handle_errors(Exception)
     def _refused(self, request: IRequest, failure: Failure) -> bytes:

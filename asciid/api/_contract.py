@@ -1,0 +1,68 @@
+"""
+The contract that the service serves: an OpenAPI 3.1 document.
+
+``openapi.json`` beside this module is where it is kept.  Two members spare it
+repetitions and are not part of what is served: the responses in
+``x-every-operation`` belong to each operation, save where it has its own of
+that status, and the header fields in ``x-every-response`` to each response.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from asciid import __version__
+from asciid.api._document import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asciid.api._schema import InputLimits
+
+__all__ = ["METHODS", "contract_document", "load_contract"]
+
+METHODS = ("get", "head", "post", "put", "options")
+"""The members of an OpenAPI path that are operations, as far as there are any."""
+
+
+def load_contract(limits: InputLimits) -> dict[str, Any]:
+    """Return the whole OpenAPI document, with `limits` in its schemas."""
+    source = files("asciid.api").joinpath("openapi.json").read_bytes()
+    contract: dict[str, Any] = msgspec.json.decode(source)
+    contract["info"]["version"] = __version__
+    for schema, limit, value in (
+        ("ImageSize", "maximum", limits.max_image_size),
+        ("Image", "maxLength", limits.max_image_size),
+        ("ChunkSize", "maximum", limits.max_chunk_size),
+        ("ChunkText", "maxLength", limits.max_chunk_size),
+    ):
+        contract["components"]["schemas"][schema][limit] = value
+    shared_responses = contract.pop("x-every-operation")["responses"]
+    shared_headers = contract.pop("x-every-response")["headers"]
+    for operation in _operations(contract):
+        responses = {**shared_responses, **operation["responses"]}
+        operation["responses"] = dict(sorted(responses.items()))
+    for response in _responses(contract):
+        response["headers"] = {**shared_headers, **response.get("headers", {})}
+    return contract
+
+
+def contract_document(limits: InputLimits) -> Document:
+    """Return the document that is served, as JSON."""
+    return Document(msgspec.json.encode(load_contract(limits)), b"application/json")
+
+
+def _operations(contract: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in contract["paths"].values():
+        yield from (path[method] for method in METHODS if method in path)
+
+
+def _responses(contract: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from contract["components"]["responses"].values()
+    for operation in _operations(contract):
+        for response in operation["responses"].values():
+            if "$ref" not in response:
+                yield response

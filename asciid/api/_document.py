@@ -1,0 +1,44 @@
+"""Texts that stay the same for as long as the service runs."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from asciid.api._conditions import is_not_modified
+
+if TYPE_CHECKING:
+    from asciid.api._request import Request
+
+__all__ = ["Document"]
+
+
+class Document:
+    """
+    A text with all that is said of it, made once and sent many times.
+
+    `content_type` is the value of Content-Type for the bytes in `content`.
+    """
+
+    def __init__(self, content: bytes, content_type: bytes) -> None:
+        self._content = content
+        self._content_type = content_type
+        self._etag = b'"%b"' % sha256(content).hexdigest().encode("ascii")
+
+    def answer(self, request: Request) -> bytes:
+        """
+        Set the status and the header fields of a GET or HEAD; return the body.
+
+        Errors: `PreconditionFailedError`.
+        """
+        not_modified = is_not_modified(request, self._etag)
+        request.setHeader(b"ETag", self._etag)
+        # Another release, or other settings, may change it.
+        request.setHeader(b"Cache-Control", b"public, max-age=300")
+        if not_modified:
+            request.setResponseCode(304)
+            return b""
+        request.setHeader(b"Content-Type", self._content_type)
+        request.setHeader(b"Content-Length", b"%d" % len(self._content))
+        request.setHeader(b"X-Content-Type-Options", b"nosniff")
+        return self._content
