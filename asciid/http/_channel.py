@@ -56,6 +56,8 @@ class Channel(Connection):
         self._request: Request | None = None
         self._incoming: Incoming | None = None
         self._probe: Probe | None = None
+        # Whether the idle time is running; empty lines do not extend it.
+        self._idle = True
 
     # What the transport calls.
 
@@ -243,6 +245,7 @@ class Channel(Connection):
             data[start:end], secure=self.secure
         )
         self._probe = None
+        self._idle = False
         self._request = request = Request(self, method, target, block)
         try:
             request.route, request.values = route, _ = self.routes.find(request)
@@ -265,6 +268,8 @@ class Channel(Connection):
         return end
 
     def _await_head(self, head: bytes, now: float) -> None:
+        if head == b"\r":
+            return  # half of an empty line, perhaps
         limits = self.factory.limits
         if head.find(b"\r\n", 0, limits.request_line + 2) < 0 and (
             len(head) > limits.request_line
@@ -384,7 +389,8 @@ class Channel(Connection):
         elif self._probe is None:
             if self.factory.draining:
                 self._close(linger=False)
-            else:
+            elif not self._idle:
+                self._idle = True
                 self.deadline = now + self.factory.limits.idle_timeout
 
     def _starve(self) -> None:

@@ -99,6 +99,11 @@ class Dispatcher:
             except Exception:  # noqa: BLE001  # logged
                 _write_failed(Failure(), request)
         elif isinstance(result, Deferred):
+            if result.called and type(result.result) is bytes and not result.paused:
+                # An answer that is here already, as one from a cache is: without
+                # the cost of two callbacks.
+                self._take(result.result, request, next_handler)
+                return
             request.deferred = result
             result.addCallbacks(
                 self._write,
@@ -117,7 +122,8 @@ class Dispatcher:
 
     def _write(self, result: object, request: Request, next_handler: int) -> None:
         try:
-            result = _render(result, request)
+            if type(result) is not bytes:
+                result = _render(result, request)
         except Exception:  # noqa: BLE001  # the next handlers get it
             self.fail(Failure(), request, next_handler)
             return

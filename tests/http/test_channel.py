@@ -1,0 +1,647 @@
+"""One connection: order, persistence, refusals, limits."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+
+from klein import Klein
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.http import Limits, body_of
+from tests.http._app import App
+from tests.http._support import HOST, Answer, MemoryTransport, Site, Wire, get, post
+
+CLOSE = b"Connection: close"
+CHUNKED = b"Transfer-Encoding: chunked"
+
+
+class ChannelTestCase(SynchronousTestCase):
+    """Talks to the small app."""
+
+    limits = Limits(body=2000, endpoint_bodies={"stream": 5000, "content": 10})
+
+    def setUp(self) -> None:
+        """Serve the app."""
+        self.app = App()
+        self.site = Site(self.app.app, self.limits)
+
+    def connect(self) -> Wire:
+        """Open a connection."""
+        return self.site.connect()
+
+    def statuses(self, answers: list[Answer]) -> list[int]:
+        """Return the statuses of responses."""
+        return [answer.status for answer in answers]
+
+    def assert_problem(self, answer: Answer, status: int) -> None:
+        """See to it that a response is a problem document that ends a connection."""
+        self.assertEqual(answer.status, status)
+        self.assertEqual(answer.fields["content-type"], "application/problem+json")
+        self.assertEqual(answer.fields["connection"], "close")
+        self.assertEqual(answer.fields["date"], "Sun, 06 Nov 1994 08:49:37 GMT")
+        document = json.loads(answer.body)
+        self.assertEqual(document["type"], "about:blank")
+        self.assertEqual(document["status"], status)
+        self.assertEqual(document["title"], answer.phrase)
+        self.assertEqual(document["code"], f"{status} {answer.phrase}")
+        self.assertEqual(document["detail"], document["message"])
+
+
+class PersistenceTests(ChannelTestCase):
+    """How long a connection lives (RFC 9112 9)."""
+
+    def test_bytes(self) -> None:
+        """A response is one write, with Date and the length of its body."""
+        wire = self.connect().send(get(b"/a"))
+        self.assertEqual(
+            wire.take(),
+            b"HTTP/1.1 200 OK\r\n"
+            b"Content-Type: text/html\r\n"
+            b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+            b"Content-Length: 1\r\n"
+            b"\r\n"
+            b"A",
+        )
+        self.assertTrue(wire.transport.no_delay)
+        self.assertFalse(wire.over)
+
+    def test_many_requests(self) -> None:
+        """A connection serves one request after the other."""
+        wire = self.connect()
+        for _ in range(3):
+            self.assertEqual(wire.send(get(b"/a")).answers()[0].body, b"A")
+
+    def test_close(self) -> None:
+        """After Connection: close nothing is answered, and our side is closed."""
+        wire = self.connect().send(get(b"/a", CLOSE) + get(b"/echo") + b"junk")
+        [answer] = wire.answers()
+        self.assertEqual(answer.fields["connection"], "close")
+        self.assertTrue(wire.transport.half_closed)
+        wire.send(get(b"/a"))
+        self.assertEqual(wire.take(), b"")
+        wire.half_close()
+        self.assertTrue(wire.transport.closed)
+        self.assertFalse(wire.transport.aborted)
+
+    def test_http_1_0(self) -> None:
+        """HTTP/1.0 closes, unless keep-alive was asked for, and then says so."""
+        wire = self.connect().send(b"GET /a HTTP/1.0\r\n\r\n")
+        self.assertEqual(wire.answers()[0].fields["connection"], "close")
+        self.assertTrue(wire.over)
+        keep = b"GET %b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        wire = self.connect().send(keep % b"/a")
+        self.assertEqual(wire.answers()[0].fields["connection"], "keep-alive")
+        self.assertFalse(wire.over)
+        [answer] = wire.send(keep % b"/chunks").answers()
+        self.assertEqual(answer.body, b"one two")
+        self.assertNotIn("transfer-encoding", answer.fields)
+        self.assertTrue(wire.over)
+
+    def test_upgrade(self) -> None:
+        """Upgrade is ignored, and the body is read (RFC 9110 7.8)."""
+        request = post(b"/echo", b"hello", b"Connection: Upgrade", b"Upgrade: h2c")
+        wire = self.connect().send(request + get(b"/a"))
+        self.assertEqual([a.body for a in wire.answers()], [b"hello", b"A"])
+
+    def test_handler_closes(self) -> None:
+        """A handler may have the connection closed."""
+        app = Klein()
+
+        @app.route("/")
+        def close(request: object) -> bytes:
+            request.setHeader("Connection", "close")  # type: ignore[attr-defined]
+            request.setHeader("Date", "today")  # type: ignore[attr-defined]
+            request.setHeader("Transfer-Encoding", "gzip")  # type: ignore[attr-defined]
+            return b"bye"
+
+        wire = Site(app).connect().send(get(b"/") + get(b"/"))
+        [answer] = wire.answers()
+        self.assertEqual(answer.fields["connection"], "close")
+        self.assertEqual(answer.fields["date"], "today")
+        self.assertNotIn("transfer-encoding", answer.fields)
+        self.assertTrue(wire.over)
+
+    def test_empty_lines(self) -> None:
+        """Empty lines before a request are skipped (RFC 9112 2.2)."""
+        wire = self.connect().send(b"\r\n\r\n" + get(b"/a") + b"\r\n", b"\r", b"\n")
+        wire.send(get(b"/a"))
+        self.assertEqual(len(wire.answers()), 2)
+
+    def test_options_of_the_server(self) -> None:
+        """OPTIONS * names all methods, and says nothing else."""
+        [answer] = self.site.ask(get(b"*", method=b"OPTIONS"))
+        self.assertEqual(answer.status, 204)
+        self.assertEqual(answer.fields["allow"], "DELETE, GET, HEAD, OPTIONS, POST, PUT")
+        self.assertNotIn("content-length", answer.fields)
+
+    def test_unix_socket(self) -> None:
+        """A connection without ports is served as well."""
+        wire = Wire.__new__(Wire)
+        wire.site = self.site
+        wire.transport = transport = MemoryTransport()
+        transport.hostAddr = transport.peerAddr = UNIXAddress("/run/x")
+        wire.channel = self.site.factory.buildProtocol(None)
+        transport.protocol = wire.channel
+        wire.channel.makeConnection(transport)
+        [answer] = wire.send(b"GET /dir HTTP/1.0\r\n\r\n").answers()
+        self.assertEqual(answer.status, 308)
+        self.assertTrue(transport.closed)
+        self.assertFalse(transport.no_delay)
+
+
+class PipelineTests(ChannelTestCase):
+    """Requests sent ahead (RFC 9112 9.3.2)."""
+
+    def test_order(self) -> None:
+        """Requests of every framing in one read are answered in order."""
+        wire = self.connect().send(
+            post(b"/echo", b"one")
+            + get(b"/echo", CHUNKED, method=b"PUT")
+            + b"3\r\ntwo\r\n0\r\nX: y\r\n\r\n"
+            + get(b"/a", method=b"HEAD")
+            + post(b"/stream", b"three", method=b"PUT")
+            + get(b"/a")
+        )
+        self.site.advance(0.1)
+        answers = wire.answers(b"POST", b"PUT", b"HEAD", b"PUT")
+        self.assertEqual([a.body for a in answers], [b"one", b"two", b"", b"5", b"A"])
+
+    def test_slow_handler(self) -> None:
+        """The next request waits until the handler of the one before is done."""
+        wire = self.connect().send(get(b"/wait") + get(b"/a") + get(b"/wait"))
+        self.assertEqual(wire.take(), b"")
+        self.assertEqual(len(self.app.waiting), 1)
+        self.app.waiting[0].callback(b"first")
+        self.assertEqual([a.body for a in wire.answers()], [b"first", b"A"])
+        self.app.waiting[1].callback(b"last")
+        self.assertEqual(wire.answers()[0].body, b"last")
+
+    def test_error_does_not_overtake(self) -> None:
+        """A bad request after a slow one is refused after its answer."""
+        wire = self.connect().send(get(b"/wait"), b"NONSENSE\r\n\r\n", get(b"/a"))
+        self.assertEqual(wire.take(), b"")
+        self.app.waiting[0].callback(b"first")
+        first, second = wire.answers()
+        self.assertEqual(first.body, b"first")
+        self.assert_problem(second, 400)
+        self.assertTrue(wire.over)
+
+    def test_turns(self) -> None:
+        """After some requests the other connections have their turn."""
+        wire = self.connect().send(get(b"/a") * 100)
+        self.assertEqual(len(wire.answers()), 32)
+        wire.send(get(b"/a"))
+        self.assertEqual(wire.take(), b"")
+        self.site.advance(0.1)
+        self.assertEqual(len(wire.answers()), 101 - 32)
+
+    def test_streamed_turns(self) -> None:
+        """Many small streamed bodies in one read do not pile up on the stack."""
+        request = post(b"/stream", b"x", method=b"PUT")
+        wire = self.connect().send(request * 600)
+        for _ in range(600):
+            self.site.reactor.advance(0)
+        self.assertEqual(len(wire.answers()), 600)
+
+    def test_turn_of_a_lost_connection(self) -> None:
+        """Nothing happens when the connection is gone by its turn."""
+        wire = self.connect().send(get(b"/a") * 100)
+        wire.leave()
+        wire.take()
+        self.assertEqual([c for c in self.site.reactor.getDelayedCalls() if c.getTime() == 0], [])
+        self.site.advance(1)
+        self.assertEqual(wire.take(), b"")
+
+    def test_read_ahead(self) -> None:
+        """Reading pauses when much was sent ahead, and goes on later."""
+        wire = self.connect().send(get(b"/wait"))
+        request = get(b"/a", b"X: " + b"x" * 8000)
+        wire.send(*[request] * 8)
+        self.assertFalse(wire.paused)
+        wire.send(request)
+        self.assertTrue(wire.paused)
+        self.app.waiting[0].callback(b"")
+        self.assertFalse(wire.paused)
+        self.assertEqual(len(wire.answers()), 10)
+
+    def test_large_answers(self) -> None:
+        """Answers of one read are sent together, but not without bound."""
+        wire = self.connect()
+        wire.send(post(b"/echo", b"x" * 1500) * 30)
+        answers = wire.answers()
+        self.assertEqual({len(a.body) for a in answers}, {1500})
+        self.assertEqual(len(answers), 30)
+
+
+class RefusalTests(ChannelTestCase):
+    """Errors that the front answers itself."""
+
+    def refused(self, status: int, *pieces: bytes) -> Wire:
+        """See to it that a connection is refused and closed."""
+        wire = self.connect().send(*pieces)
+        [answer] = wire.answers()
+        self.assert_problem(answer, status)
+        self.assertTrue(wire.transport.half_closed)
+        return wire
+
+    def test_bad_request(self) -> None:
+        """A malformed request is 400, with a problem document."""
+        self.refused(400, b"GET / HTTP/1.1\r\n\r\n")
+        self.refused(400, b"GET / HTTP/1.1\nHost: x\n\n")
+        self.refused(505, b"GET / HTTP/2.0\r\n\r\n")
+        self.refused(501, b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n", get(b"/a"))
+        self.refused(417, get(b"/a", b"Expect: wonders"))
+        self.refused(400, get(b"/%ff"))
+
+    def test_head(self) -> None:
+        """A refused HEAD has no body."""
+        wire = self.connect().send(b"HEAD / HTTP/1.1\r\n\r\n")
+        [answer] = wire.answers(b"HEAD")
+        self.assertEqual(answer.status, 400)
+        request = b"Content-Length: 5000"
+        wire = self.connect().send(get(b"/echo", request, method=b"HEAD"))
+        self.assertEqual(wire.answers(b"HEAD")[0].status, 413)
+
+    def test_problem(self) -> None:
+        """The body of refusals can be made elsewhere."""
+        site = Site(self.app.app, problem=lambda status, detail: b"%d" % status)
+        [answer] = site.ask(b"x\r\n\r\n")
+        self.assertEqual(answer.body, b"400")
+
+    def test_long_heads(self) -> None:
+        """Heads that are too long are refused before their end."""
+        line = b"GET /" + b"a" * 9000
+        self.refused(414, line)
+        self.refused(414, *[line[i : i + 1000] for i in range(0, 9000, 1000)])
+        block = b"GET / HTTP/1.1\r\n" + b"X: %b\r\n" % (b"x" * 1000) * 17
+        self.refused(431, block)
+        self.refused(431, *[block[i : i + 1000] for i in range(0, len(block), 1000)])
+        self.refused(431, b"GET / HTTP/1.1\r\n%bX: %b\r\n\r\n" % (HOST, b"x" * 20000))
+
+    def test_flood(self) -> None:
+        """Of 20 MB of header nothing is kept, and soon nothing is read."""
+        wire = self.connect().send(b"GET / HTTP/1.1\r\n" + HOST + b"X: ")
+        pieces = 0
+        while not wire.transport.closed and pieces < 300:
+            wire.send(b"x" * 65536)
+            pieces += 1
+        self.assertLess(pieces, 20)
+        self.assertEqual(wire.answers()[0].status, 431)
+
+    def test_long_bodies(self) -> None:
+        """A body beyond its route's limit is refused without being read."""
+        self.refused(413, get(b"/echo", b"Content-Length: 2001", method=b"POST"))
+        self.refused(413, get(b"/content", b"Content-Length: 11", method=b"POST"))
+        self.refused(413, get(b"/stream", b"Content-Length: 5001", method=b"PUT"))
+        chunked = get(b"/content", CHUNKED, method=b"POST")
+        self.refused(413, chunked + b"5\r\nhello\r\n6\r\n")
+        self.assertEqual(self.site.ask(post(b"/content", b"x" * 10))[0].status, 200)
+
+    def test_body_for_no_route(self) -> None:
+        """Without a route the app answers, after a body that is not too long."""
+        wire = self.connect().send(post(b"/nope", b"hello") + get(b"/a"))
+        self.assertEqual(self.statuses(wire.answers()), [404, 200])
+        wire.send(get(b"/a", b"Content-Length: 3000000", method=b"POST"), b"body")
+        [answer] = wire.answers()
+        self.assertEqual(answer.status, 405)
+        self.assertEqual(answer.fields["connection"], "close")
+        self.assertTrue(wire.over)
+
+    def test_broken_chunks(self) -> None:
+        """A body whose framing breaks is 400, and its rest is no request."""
+        chunked = get(b"/echo", CHUNKED, method=b"POST")
+        self.refused(400, chunked, b"5\r\nhello0\r\n\r\n" + get(b"/a"))
+        self.refused(400, chunked, b"5\r\nhello\r\n", b"x\r\n")
+
+    def test_smuggling(self) -> None:
+        """What can be read in two ways is not read at all."""
+        for lines in (
+            (b"Content-Length: 4", CHUNKED),
+            (CHUNKED, b"Content-Length: 4"),
+            (b"Transfer-Encoding: xchunked",),
+            (b"Transfer-Encoding : chunked",),
+            (b"Content-Length: 6", b"Content-Length: 5"),
+            (b"X: y\rTransfer-Encoding: chunked",),
+        ):
+            request = get(b"/echo", *lines, method=b"POST") + b"0\r\n\r\n" + get(b"/a")
+            wire = self.connect().send(request)
+            [answer] = wire.answers()
+            self.assertIn(answer.status, (400, 501))
+            self.assertTrue(wire.over)
+
+    def test_linger(self) -> None:
+        """After a refusal the connection is read for a while, then closed."""
+        wire = self.refused(400, b"x\r\n\r\n")
+        wire.send(b"y" * 1000)
+        self.assertFalse(wire.transport.closed)
+        self.site.advance(4)
+        self.assertTrue(wire.transport.closed)
+
+    def test_too_many_connections(self) -> None:
+        """One connection too many is answered 503."""
+        site = Site(self.app.app, Limits(connections=2))
+        first, _, third = site.connect(), site.connect(), site.connect()
+        [answer] = third.answers()
+        self.assert_problem(answer, 503)
+        self.assertEqual(answer.fields["retry-after"], "1")
+        third.leave()
+        first.leave()
+        self.assertEqual(site.ask(get(b"/a"))[0].status, 200)
+
+
+class BodyTests(ChannelTestCase):
+    """Request bodies that come in pieces."""
+
+    def test_pieces(self) -> None:
+        """A body is gathered from any pieces, and what follows is a request."""
+        wire = self.connect()
+        wire.send(*[bytes([b]) for b in post(b"/echo", b"hello") + get(b"/a")])
+        self.assertEqual([a.body for a in wire.answers()], [b"hello", b"A"])
+
+    def test_body_of_a_get(self) -> None:
+        """The body of a GET is read."""
+        wire = self.connect().send(post(b"/a", b"hello", method=b"GET") + get(b"/a"))
+        self.assertEqual([a.body for a in wire.answers()], [b"A", b"A"])
+
+    def test_continue(self) -> None:
+        """The client is told to go on when the body is wanted (RFC 9110 10.1.1)."""
+        request = post(b"/echo", b"hello", b"Expect: 100-continue")
+        wire = self.connect().send(request[:-5])
+        self.assertEqual(wire.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        wire.send(b"he")
+        self.assertEqual(wire.take(), b"")
+        wire.send(b"llo")
+        self.assertEqual(wire.answers()[0].body, b"hello")
+
+    def test_no_continue(self) -> None:
+        """Nor is it told when it has begun, when refused, or in HTTP/1.0."""
+        request = post(b"/echo", b"hello", b"Expect: 100-continue")
+        self.assertEqual(self.statuses(self.site.ask(request)), [200])
+        wire = self.connect().send(request[:-4], request[-4:])
+        self.assertEqual(self.statuses(wire.answers()), [200])
+        old = request.replace(b"HTTP/1.1", b"HTTP/1.0")
+        wire = self.connect().send(old[:-5], old[-5:])
+        self.assertEqual(self.statuses(wire.answers()), [200])
+        large = get(b"/echo", b"Content-Length: 9999", b"Expect: 100-continue")
+        self.assertEqual(self.statuses(self.site.ask(large)), [413])
+        nowhere = post(b"/a", b"", b"Expect: 100-continue", method=b"PUT")
+        self.assertEqual(self.statuses(self.site.ask(nowhere)), [405])
+
+    def test_half_close(self) -> None:
+        """A body that ends early is 400, never an answer of the app."""
+        for request in (
+            post(b"/echo", b"hello")[:-1],
+            get(b"/echo", CHUNKED, method=b"POST") + b"5\r\nhello\r\n0\r\n",
+            get(b"/a")[:-1],
+            b"G",
+        ):
+            wire = self.connect().send(request).half_close()
+            [answer] = wire.answers()
+            self.assert_problem(answer, 400)
+            self.assertTrue(wire.transport.closed)
+
+
+class HalfCloseTests(ChannelTestCase):
+    """Clients that have said all they will say (RFC 9112 9.6)."""
+
+    def test_idle(self) -> None:
+        """An idle connection is closed."""
+        self.assertTrue(self.connect().half_close().transport.closed)
+        wire = self.connect().send(get(b"/a")).half_close()
+        self.assertEqual(len(wire.answers()), 1)
+        self.assertTrue(wire.transport.closed)
+
+    def test_slow_handler(self) -> None:
+        """The answer still comes, and those to requests sent ahead."""
+        wire = self.connect().send(get(b"/wait") + get(b"/a")).half_close()
+        self.assertFalse(wire.transport.closed)
+        self.app.waiting[0].callback(b"late")
+        self.assertEqual([a.body for a in wire.answers()], [b"late", b"A"])
+        self.assertTrue(wire.transport.closed)
+
+    def test_turn(self) -> None:
+        """Requests that wait for their turn are answered as well."""
+        wire = self.connect().send(get(b"/a") * 40).half_close()
+        self.site.advance(1)
+        self.assertEqual(len(wire.answers()), 40)
+        self.assertTrue(wire.transport.closed)
+
+    def test_half_a_request_behind(self) -> None:
+        """Half a request behind a slow one is refused in its turn."""
+        wire = self.connect().send(get(b"/wait") + b"GET").half_close()
+        self.app.waiting[0].callback(b"late")
+        self.assertEqual(self.statuses(wire.answers()), [200, 400])
+        self.assertTrue(wire.transport.closed)
+
+    def test_our_side(self) -> None:
+        """That our own side is closed changes nothing."""
+        wire = self.connect().send(get(b"/a", CLOSE))
+        wire.channel.writeConnectionLost()
+        self.assertFalse(wire.transport.closed)
+
+
+class LossTests(ChannelTestCase):
+    """Clients that leave."""
+
+    def test_cancel(self) -> None:
+        """The handler's Deferred is cancelled, and nobody answers."""
+        wire = self.connect().send(get(b"/wait") + get(b"/a"))
+        wire.leave()
+        self.assertEqual(self.app.cancelled, 1)
+        self.assertEqual(len(self.app.notices), 1)
+        self.assertEqual(wire.take(), b"")
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_stubborn_handler(self) -> None:
+        """A handler that cannot be cancelled may end as it likes."""
+        app = Klein()
+        never: Deferred[bytes] = Deferred(lambda d: d.callback(b"late"))
+        app.route("/")(lambda request: never)
+        wire = Site(app).connect().send(get(b"/"))
+        wire.leave()
+        self.assertEqual(wire.take(), b"")
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_failing_handler(self) -> None:
+        """A handler that fails when it is cancelled is heard in the log."""
+        app = Klein()
+        never: Deferred[bytes] = Deferred(lambda d: d.errback(ValueError()))
+        app.route("/")(lambda request: never)
+        Site(app).connect().send(get(b"/")).leave()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_mid_body(self) -> None:
+        """Half a body is forgotten."""
+        wire = self.connect().send(post(b"/echo", b"hello")[:-1])
+        wire.leave()
+        self.assertEqual(self.site.factory._connections, set())
+
+    def test_notice_of_the_end(self) -> None:
+        """Whoever waits for the end of a response is told of it."""
+        self.connect().send(get(b"/wait"))
+        self.app.waiting[0].callback(b"")
+        self.assertEqual(self.app.notices, [None])
+
+
+class HandlerTests(ChannelTestCase):
+    """What handlers do with the request."""
+
+    def site_of(self, handler: object) -> Site:
+        """Serve one handler."""
+        app = Klein()
+        app.route("/")(handler)
+        return Site(app)
+
+    def test_body_api(self) -> None:
+        """The body is there as bytes and as a file, which can be replaced."""
+
+        def handler(request: object) -> bytes:
+            first = body_of(request)  # type: ignore[arg-type]
+            content = request.content  # type: ignore[attr-defined]
+            request.content = BytesIO(b"c")  # type: ignore[attr-defined]
+            return first + content.read() + request.content.read()  # type: ignore[attr-defined]
+
+        [answer] = self.site_of(handler).ask(post(b"/", b"ab"))
+        self.assertEqual(answer.body, b"ababc")
+
+    def test_response_api(self) -> None:
+        """Fields may be set before and after responseHeaders was looked at."""
+
+        def handler(request: object) -> bytes:
+            request.setHeader("X-One", "1")  # type: ignore[attr-defined]
+            headers = request.responseHeaders  # type: ignore[attr-defined]
+            request.setHeader(b"x-two", b"2\r\nX-Evil: 3")  # type: ignore[attr-defined]
+            headers.removeHeader(b"x-one")
+            started = request.startedWriting  # type: ignore[attr-defined]
+            self.assertRaises(ValueError, request.setHeader, "a b", "c")  # type: ignore[attr-defined]
+            return b"%d" % started
+
+        [answer] = self.site_of(handler).ask(get(b"/"))
+        self.assertEqual(answer.body, b"0")
+        self.assertNotIn("x-one", answer.fields)
+        self.assertNotIn("x-evil", answer.fields)
+
+    def test_injection(self) -> None:
+        """A client's text in a field cannot end the field, nor the phrase."""
+
+        def handler(request: object) -> bytes:
+            request.setHeader(b"x-two", b"2\r\nX-Evil: 3\x00")  # type: ignore[attr-defined]
+            request.setResponseCode(200, b"OK\r\nX-Evil: 4")  # type: ignore[attr-defined]
+            return b""
+
+        wire = self.site_of(handler).connect().send(get(b"/"))
+        self.assertNotIn(b"\nX-Evil", wire.take())
+
+    def test_many_heads(self) -> None:
+        """Only so many heads of responses are kept."""
+
+        def handler(request: object) -> bytes:
+            request.setHeader("X-Path", request.uri)  # type: ignore[attr-defined]
+            return b""
+
+        site = self.site_of(handler)
+        for number in range(600):
+            [answer] = site.ask(get(b"/?%d" % number))
+            self.assertEqual(answer.fields["x-path"], f"/?{number}")
+        self.assertLessEqual(len(site.factory.heads._kept), 512)
+
+    def test_write_after_the_end(self) -> None:
+        """Writing after the end is an error in the log; ending twice is none."""
+
+        def handler(request: object) -> bytes:
+            request.finish()  # type: ignore[attr-defined]
+            request.finish()  # type: ignore[attr-defined]
+            return b"more"
+
+        wire = self.site_of(handler).connect().send(get(b"/"))
+        self.assertEqual(wire.answers()[0].body, b"")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_too_long(self) -> None:
+        """No more is sent than Content-Length says, and the connection ends."""
+
+        def handler(request: object) -> bytes:
+            request.setHeader(b"content-length", b"2")  # type: ignore[attr-defined]
+            return b"four"
+
+        wire = self.site_of(handler).connect().send(get(b"/") + get(b"/"))
+        self.assertEqual([a.body for a in wire.answers()], [b"fo"])
+        self.assertTrue(wire.over)
+
+    def test_too_short(self) -> None:
+        """A body shorter than its Content-Length ends the connection."""
+
+        def handler(request: object) -> None:
+            request.setHeader(b"content-length", b"9")  # type: ignore[attr-defined]
+            request.write(b"four")  # type: ignore[attr-defined]
+
+        wire = self.site_of(handler).connect().send(get(b"/") + get(b"/"))
+        self.assertTrue(wire.take().endswith(b"\r\n\r\nfour"))
+        self.assertTrue(wire.over)
+
+    def test_head_with_a_length(self) -> None:
+        """HEAD may say how long the body would be."""
+
+        def handler(request: object) -> bytes:
+            request.setHeader(b"content-length", b"9")  # type: ignore[attr-defined]
+            return b""
+
+        wire = self.site_of(handler).connect().send(get(b"/", method=b"HEAD"))
+        self.assertEqual(wire.answers(b"HEAD")[0].fields["content-length"], "9")
+        self.assertFalse(wire.over)
+
+    def test_failure_after_the_start(self) -> None:
+        """A response that fails halfway is broken off, not ended."""
+
+        def handler(request: object) -> bytes:
+            request.write(b"half")  # type: ignore[attr-defined]
+            raise ValueError
+
+        wire = self.site_of(handler).connect().send(get(b"/"))
+        self.assertTrue(wire.transport.aborted)
+        self.assertNotIn(b"0\r\n\r\n", wire.take())
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_unsendable(self) -> None:
+        """A response that cannot be sent is logged, and the connection broken off."""
+
+        def handler(request: object) -> bytes:
+            request.setHeader("x", 1)  # type: ignore[attr-defined]
+            return b"x"
+
+        for wrap in (lambda request: handler(request), self._late(handler)):
+            wire = self.site_of(wrap).connect().send(get(b"/"))
+            self.assertTrue(wire.transport.aborted)
+            self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    @staticmethod
+    def _late(handler: object) -> object:
+        async def late(request: object) -> bytes:
+            result: bytes = handler(request)  # type: ignore[operator]
+            return result
+
+        return late
+
+    def test_resource(self) -> None:
+        """Resources of twisted.web are not served below a route."""
+        from twisted.web.resource import Resource  # noqa: PLC0415  # only here
+
+        [answer] = self.site_of(lambda request: Resource()).ask(get(b"/"))
+        self.assertEqual(answer.status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_failure_in_time_of_drain(self) -> None:
+        """A client that left cannot be told that the response is complete."""
+        requests = []
+
+        def handler(request: object) -> Deferred[bytes]:
+            requests.append(request)
+            return Deferred()
+
+        self.site_of(handler).connect().send(get(b"/")).leave()
+        request = requests[0]
+        request.write(b"unheard")  # type: ignore[attr-defined]
+        self.assertRaises(RuntimeError, request.finish)  # type: ignore[attr-defined]

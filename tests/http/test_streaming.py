@@ -1,0 +1,457 @@
+"""Bodies that handlers read themselves, and responses that producers write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IPushProducer
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.test.requesthelper import DummyRequest
+from zope.interface import implementer
+
+from asciid.http import Limits, body_of, read_body, streams_body
+from tests.http._app import App
+from tests.http._support import Site, Wire, get, parse_answers, post
+
+if TYPE_CHECKING:
+    from twisted.web.iweb import IRequest
+
+CHUNKED = b"Transfer-Encoding: chunked"
+LONG = b"Content-Length: 10000000"
+
+
+class Upload:
+    """An app that takes a body at the pace of the test."""
+
+    app = Klein()
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.ready: Deferred[None] | None = None
+        self.start: Deferred[None] = Deferred()
+        self.outcome: object = None
+
+    @streams_body
+    @app.route("/", methods=["PUT"])
+    async def put(self, request: IRequest) -> bytes:
+        """Read when told."""
+        await self.start
+        reading = read_body(request, self.receive)
+        reading.addBoth(self.note)
+        await reading
+        return b"".join(self.pieces)
+
+    def note(self, outcome: object) -> object:
+        """Remember how it ended."""
+        self.outcome = outcome
+        return outcome
+
+    def receive(self, piece: bytes) -> Deferred[None] | None:
+        """Take a piece; say later that it is taken, if the test wants that."""
+        self.pieces.append(piece)
+        return self.ready
+
+    @app.route("/hasty", methods=["PUT"])
+    @streams_body
+    def hasty(self, request: IRequest) -> bytes:
+        """Answer without reading."""
+        return b"no, thank you"
+
+    @app.route("/angry", methods=["PUT"])
+    @streams_body
+    async def angry(self, request: IRequest) -> bytes:
+        """Fail at the first piece."""
+
+        def receive(piece: bytes) -> None:
+            raise ValueError(piece)
+
+        try:
+            await read_body(request, receive)
+        except ValueError:
+            return b"failed"
+        return b""
+
+    @app.route("/twice", methods=["PUT"])
+    @streams_body
+    async def twice(self, request: IRequest) -> bytes:
+        """Read it two times."""
+        await read_body(request, self.receive)
+        await read_body(request, self.receive)
+        return b"".join(self.pieces)
+
+    @app.route("/content", methods=["PUT"])
+    @streams_body
+    def content(self, request: IRequest) -> bytes:
+        """Use what is not there."""
+        return body_of(request)
+
+    @app.route("/plain", methods=["PUT"])
+    async def plain(self, request: IRequest) -> bytes:
+        """Read a body that is here already."""
+        await read_body(request, self.receive)
+        return b"".join(self.pieces)
+
+
+class UploadTests(SynchronousTestCase):
+    """``streams_body`` and ``read_body``."""
+
+    def setUp(self) -> None:
+        """Serve the app."""
+        self.upload = Upload()
+        self.site = Site(self.upload.app, Limits(body=10_000_000))
+        self.addCleanup(self.site.factory.doStop)
+
+    def begin(self, *lines: bytes, path: bytes = b"/") -> Wire:
+        """Send a head."""
+        return self.site.connect().send(get(path, *lines or [LONG], method=b"PUT"))
+
+    def test_pieces(self) -> None:
+        """The handler gets the body as it comes, before its end."""
+        self.upload.start.callback(None)
+        wire = self.begin(b"Content-Length: 6")
+        wire.send(b"one", b"two" + get(b"/", method=b"PUT", *()))
+        self.assertEqual(self.upload.pieces, [b"one", b"two"])
+        self.assertEqual(wire.answers()[0].body, b"onetwo")
+
+    def test_chunks(self) -> None:
+        """Chunked bodies are decoded on the way; what follows is a request."""
+        self.upload.start.callback(None)
+        wire = self.begin(CHUNKED)
+        wire.send(b"3\r\none\r\n", b"3", b"\r\ntwo\r\n0\r\n\r\n" + get(b"/nope"))
+        self.assertEqual([a.status for a in wire.answers()], [200, 404])
+        self.assertEqual(self.upload.pieces, [b"one", b"two"])
+
+    def test_one_read(self) -> None:
+        """A body that came with its head is handed out all the same."""
+        self.upload.start.callback(None)
+        wire = self.site.connect().send(post(b"/", b"all", method=b"PUT") + get(b"/x"))
+        self.site.advance(0.1)
+        self.assertEqual([a.status for a in wire.answers()], [200, 404])
+        self.assertEqual(self.upload.pieces, [b"all"])
+
+    def test_empty(self) -> None:
+        """An empty body is complete at once."""
+        self.upload.start.callback(None)
+        self.assertEqual(self.begin(b"Content-Length: 0").answers()[0].body, b"")
+        self.assertEqual(self.begin(CHUNKED).send(b"0\r\n\r\n").answers()[0].body, b"")
+
+    def test_back_pressure(self) -> None:
+        """While the handler is not ready no more than 256 KiB are held."""
+        self.upload.start.callback(None)
+        self.upload.ready = Deferred()
+        wire = self.begin()
+        sent = 0
+        while not wire.paused and sent < 10_000_000:
+            wire.send(b"x" * 65536)
+            sent += 65536
+        self.assertLessEqual(sent, 256 * 1024)
+        self.assertEqual(len(self.upload.pieces), 1)
+        ready, self.upload.ready = self.upload.ready, None
+        ready.callback(None)
+        self.assertFalse(wire.paused)
+        self.assertEqual(sum(map(len, self.upload.pieces)), sent)
+
+    def test_back_pressure_before_reading(self) -> None:
+        """A body that nobody reads yet is not taken in either."""
+        wire = self.begin()
+        sent = 0
+        while not wire.paused and sent < 10_000_000:
+            wire.send(b"x" * 65536)
+            sent += 65536
+        self.assertLessEqual(sent, 256 * 1024)
+        self.upload.start.callback(None)
+        self.assertEqual(sum(map(len, self.upload.pieces)), sent)
+
+    def test_no_timeout_while_waiting_for_the_handler(self) -> None:
+        """Time that the handler takes is not the client's."""
+        wire = self.begin(b"Content-Length: 6").send(b"one")
+        self.site.advance(500)
+        self.upload.ready = Deferred()
+        self.upload.start.callback(None)
+        self.site.advance(500)
+        ready, self.upload.ready = self.upload.ready, None
+        ready.callback(None)
+        self.site.advance(15)
+        self.assertEqual(wire.send(b"two").answers()[0].body, b"onetwo")
+
+    def test_continue(self) -> None:
+        """100 Continue is sent when the handler begins to read."""
+        wire = self.begin(b"Content-Length: 3", b"Expect: 100-continue")
+        self.assertEqual(wire.take(), b"")
+        self.upload.start.callback(None)
+        self.assertEqual(wire.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertEqual(wire.send(b"one").answers()[0].status, 200)
+
+    def test_no_continue(self) -> None:
+        """Nor is it sent when the body has begun, or is not wanted."""
+        wire = self.begin(b"Content-Length: 3", b"Expect: 100-continue").send(b"o")
+        self.upload.start.callback(None)
+        self.assertEqual(wire.send(b"ne").answers()[0].status, 200)
+        [answer] = self.begin(LONG, b"Expect: 100-continue", path=b"/hasty").answers()
+        self.assertEqual(answer.status, 200)
+
+    def test_hasty_answer(self) -> None:
+        """An answer before the end of the body ends the connection."""
+        wire = self.begin(path=b"/hasty").send(b"x" * 1000)
+        [answer] = wire.answers()
+        self.assertEqual(answer.body, b"no, thank you")
+        self.assertEqual(answer.fields["connection"], "close")
+        self.assertTrue(wire.over)
+
+    def test_failing_reader(self) -> None:
+        """What the receiver raises ends the reading."""
+        wire = self.begin(path=b"/angry").send(b"piece")
+        [answer] = wire.answers()
+        self.assertEqual(answer.body, b"failed")
+        self.assertTrue(wire.over)
+
+    def test_failing_piece(self) -> None:
+        """So does a Deferred of the receiver that fails."""
+        self.upload.start.callback(None)
+        self.upload.ready = Deferred()
+        wire = self.begin().send(b"piece")
+        self.upload.ready.errback(ValueError())
+        self.assertEqual(wire.answers()[0].status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_timeout(self) -> None:
+        """A body that stalls fails with 408, which Klein makes the answer."""
+        self.upload.start.callback(None)
+        wire = self.begin().send(b"one")
+        self.site.advance(22)
+        [answer] = wire.answers()
+        self.assertEqual(answer.status, 408)
+        self.assertEqual(answer.fields["connection"], "close")
+
+    def test_early_end(self) -> None:
+        """A body that ends early fails with 400, whenever that is seen."""
+        wire = self.begin().send(b"one").half_close()
+        self.upload.start.callback(None)
+        self.assertEqual(wire.answers()[0].status, 400)
+        self.assertTrue(wire.transport.closed)
+        wire = self.begin().send(b"one").half_close()
+        self.assertEqual(wire.answers()[0].status, 400)
+
+    def test_half_close_after_the_end(self) -> None:
+        """A client that is done and has closed its side gets its answer."""
+        self.upload.start.callback(None)
+        self.upload.ready = Deferred()
+        wire = self.begin(b"Content-Length: 3").send(b"one").half_close()
+        self.upload.ready.callback(None)
+        self.assertEqual(wire.answers()[0].body, b"one")
+
+    def test_broken_framing(self) -> None:
+        """Broken framing fails with 400, and the connection ends."""
+        self.upload.start.callback(None)
+        wire = self.begin(CHUNKED).send(b"3\r\none\r\n", b"x\r\n" + get(b"/nope"))
+        self.assertEqual([a.status for a in wire.answers()], [400])
+        self.assertTrue(wire.over)
+
+    def test_too_large(self) -> None:
+        """A body without a length is cut off at the limit."""
+        self.upload.start.callback(None)
+        wire = self.begin(CHUNKED).send(b"fffff\r\n" + b"x" * 0xFFFFF + b"\r\n")
+        wire.send(b"ffffff\r\n")
+        self.assertEqual(wire.answers()[0].status, 413)
+        self.assertTrue(wire.over)
+
+    def test_client_leaves(self) -> None:
+        """When the client leaves, the handler is cancelled and the reading ends."""
+        self.upload.start.callback(None)
+        wire = self.begin().send(b"one")
+        wire.leave()
+        self.assertIsNotNone(self.upload.outcome)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_twice(self) -> None:
+        """A streamed body can be read once."""
+        wire = self.begin(b"Content-Length: 3", path=b"/twice").send(b"one")
+        self.assertEqual(wire.answers()[0].status, 500)
+        wire = self.begin(b"Content-Length: 3", path=b"/twice")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_at_the_same_time(self) -> None:
+        """Nor can it be read by two at a time."""
+        app = Klein()
+
+        @app.route("/", methods=["PUT"])
+        @streams_body
+        def handler(request: IRequest) -> Deferred[None]:
+            first = read_body(request, lambda _: None)
+            self.assertRaises(RuntimeError, read_body, request, lambda _: None)
+            return first
+
+        wire = Site(app).connect().send(post(b"/", b"one", method=b"PUT"))
+        self.assertEqual(wire.answers()[0].status, 200)
+
+    def test_body_of(self) -> None:
+        """A body that is streamed cannot be had as a whole."""
+        wire = self.begin(b"Content-Length: 3", path=b"/content").send(b"one")
+        self.assertEqual(wire.answers()[0].status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_gathered_body(self) -> None:
+        """read_body also works where the body is here as a whole."""
+        body = b"x" * 100_000
+        wire = self.site.connect().send(post(b"/plain", body, method=b"PUT"))
+        self.assertEqual(wire.answers()[0].body, body)
+        self.assertEqual(len(self.upload.pieces), 2)
+
+    def test_stock_request(self) -> None:
+        """And with a request of twisted.web, waiting for the receiver."""
+        request = DummyRequest([b""])
+        from io import BytesIO  # noqa: PLC0415  # only here
+
+        request.content = BytesIO(b"x" * 100_000)
+        self.upload.ready = Deferred()
+        reading = read_body(request, self.upload.receive)
+        self.assertEqual(len(self.upload.pieces), 1)
+        self.assertNoResult(reading)
+        ready, self.upload.ready = self.upload.ready, None
+        ready.callback(None)
+        self.successResultOf(reading)
+        self.assertEqual(len(b"".join(self.upload.pieces)), 100_000)
+        request.content.seek(0)
+        self.assertEqual(len(body_of(request)), 100_000)
+
+
+@implementer(IPushProducer)
+class Hose:
+    """Writes as long as it may."""
+
+    def __init__(self, request: IRequest) -> None:
+        self.request = request
+        self.written = 0
+        self.open = True
+        self.stopped = False
+
+    def run(self) -> None:
+        """Write until told to pause."""
+        while self.open and not self.stopped:
+            self.request.write(b"x" * 32768)
+            self.written += 32768
+
+    def pauseProducing(self) -> None:
+        """See ``IPushProducer``."""
+        self.open = False
+
+    def resumeProducing(self) -> None:
+        """See ``IPushProducer``."""
+        self.open = True
+        self.run()
+
+    def stopProducing(self) -> None:
+        """See ``IProducer``."""
+        self.stopped = True
+
+
+class DownloadTests(SynchronousTestCase):
+    """Producers, and clients that read slowly."""
+
+    def setUp(self) -> None:
+        """Serve a hose."""
+        self.hoses: list[Hose] = []
+        app = Klein()
+
+        @app.route("/")
+        def handler(request: IRequest) -> Deferred[None]:
+            hose = Hose(request)
+            self.hoses.append(hose)
+            request.registerProducer(hose, True)  # noqa: FBT003  # IConsumer
+            self.assertRaises(
+                RuntimeError,
+                request.registerProducer,
+                hose,
+                True,  # noqa: FBT003  # IConsumer
+            )
+            hose.run()
+            return Deferred()
+
+        self.site = Site(app)
+
+    def test_push(self) -> None:
+        """A slow reader pauses the producer, and costs at most 256 KiB."""
+        wire = self.site.connect()
+        wire.transport.stuck = True
+        wire.send(get(b"/"))
+        [hose] = self.hoses
+        self.assertFalse(hose.open)
+        for _ in range(5):
+            before = hose.written
+            wire.transport.catch_up()
+            self.assertGreater(hose.written, before)
+            self.assertFalse(hose.open)
+        self.assertLessEqual(wire.transport.most_unread, 256 * 1024)
+
+    def test_leave(self) -> None:
+        """The producer is stopped when the client leaves."""
+        wire = self.site.connect()
+        wire.transport.stuck = True
+        wire.send(get(b"/"))
+        wire.leave()
+        self.assertTrue(self.hoses[0].stopped)
+        late = Hose(self.hoses[0].request)
+        late.request.registerProducer(late, True)  # noqa: FBT003  # IConsumer
+        self.assertTrue(late.stopped)
+
+    def test_late_producer(self) -> None:
+        """A producer that comes when the reader is behind is paused at once."""
+        hoses: list[Hose] = []
+        app = Klein()
+
+        @app.route("/")
+        def handler(request: IRequest) -> Deferred[None]:
+            request.write(b"x" * 200_000)
+            hoses.append(Hose(request))
+            request.registerProducer(hoses[0], True)  # noqa: FBT003  # IConsumer
+            return Deferred()
+
+        wire = Site(app).connect()
+        wire.transport.stuck = True
+        wire.send(get(b"/"))
+        self.assertFalse(hoses[0].open)
+        wire.transport.catch_up()
+        self.assertEqual(hoses[0].written, 0)
+        wire.transport.stuck = False
+        hoses[0].stopped = True
+        for _ in range(3):
+            wire.transport.catch_up()
+        self.assertTrue(hoses[0].open)
+
+    def test_pull(self) -> None:
+        """A pull producer is asked once a turn, and when the reader caught up."""
+        site = Site(App().app)
+        wire = site.connect().send(get(b"/pull") + get(b"/a"))
+        first = wire.take()
+        self.assertTrue(first.endswith(b"\r\n2\r\n0,\r\n"))
+        site.advance(1)
+        answers = parse_answers(first + wire.take())
+        self.assertEqual([a.body for a in answers], [b"0,1,2,3,4,", b"A"])
+
+    def test_pull_by_a_slow_reader(self) -> None:
+        """A pull producer waits for the reader."""
+        site = Site(App().app)
+        wire = site.connect()
+        wire.transport.stuck = True
+        wire.transport.unread = 65536
+        wire.send(get(b"/pull"))
+        site.advance(1)
+        self.assertNotIn(b"1,", wire.take())
+        for _ in range(6):
+            wire.transport.unread = 0
+            wire.transport.catch_up()
+            site.advance(1)
+        self.assertTrue(wire.take().endswith(b"0\r\n\r\n"))
+
+    def test_pull_and_loss(self) -> None:
+        """Nobody is asked once the client has left."""
+        site = Site(App().app)
+        wire = site.connect().send(get(b"/pull"))
+        wire.leave()
+        site.advance(1)
+        self.assertEqual(site.factory._connections, set())
+        # This handler's Deferred is the notice of the loss itself.
+        self.assertEqual(len(self.flushLoggedErrors(ConnectionLost)), 1)
