@@ -35,6 +35,9 @@ NONE = "none"
 """The list of origins that is empty."""
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
+_LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # what the calendar can still add up
+_LARGEST_RESERVE = 2**50
 _LARGEST_IMAGE = 2**40
 _LARGEST_CHUNK = 2**28  # a chunk is held in memory, and LMDB ends at 4 GiB
 _LARGEST_PORT = 2**16 - 1
@@ -66,6 +69,12 @@ class Settings:
     """Whether a write is answered only when it survives a power cut."""
     write_origins: frozenset[str] = frozenset()
     """Origins whose web pages may upload, as browsers spell them."""
+    upload_ttl: int = 0
+    """Seconds a pending upload is kept without activity; 0 is for ever."""
+    image_ttl: int = 0
+    """Seconds a complete image is kept; 0 is for ever."""
+    reserve: int = 0
+    """Bytes of the file system that are left free."""
 
 
 @frozen
@@ -133,7 +142,7 @@ def _storage(text: str) -> Path | None:
     return None if text == MEMORY else Path(text)
 
 
-def _size(largest: int) -> Callable[[str], int]:
+def _size(largest: int, smallest: int = 1) -> Callable[[str], int]:
     def parse(text: str) -> int:
         match = re.fullmatch(r"([0-9]+)([KMG]?)(?:(?<=[KMG])iB)?", text, re.IGNORECASE)
         if match is None:
@@ -141,8 +150,8 @@ def _size(largest: int) -> Callable[[str], int]:
             raise ValueError(message)
         # Digits past what any limit has are not worth converting.
         size = int(match[1][:20]) * _UNITS[match[2].upper()]
-        if not 1 <= size <= largest:
-            message = f"{text} is not from 1 to {largest} bytes"
+        if not smallest <= size <= largest:
+            message = f"{text} is not from {smallest} to {largest} bytes"
             raise ValueError(message)
         return size
 
@@ -158,6 +167,18 @@ def _origins(text: str) -> frozenset[str]:
             message = f"{origin!r} is not an origin such as https://art.example"
             raise ValueError(message)
     return origins
+
+
+def _duration(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+)([smhd]?)", text, re.IGNORECASE)
+    if match is None:
+        message = f"{text!r} is not a time such as 90, 90s, 15m, 24h or 7d"
+        raise ValueError(message)
+    seconds = int(match[1][:20]) * _SECONDS[match[2].lower()]
+    if seconds > _LONGEST_TIME:
+        message = f"{text} is more than {_LONGEST_TIME} seconds"
+        raise ValueError(message)
+    return seconds
 
 
 def _flag(text: str) -> bool:
@@ -206,6 +227,25 @@ SETTINGS = (
         NONE,
         _origins,
         "Origins whose web pages may upload, with commas between them.",
+    ),
+    Setting(
+        "upload-ttl",
+        "24h",
+        _duration,
+        "Remove an upload after so long without activity: seconds, or with m, h "
+        "or d; 0 is never.",
+    ),
+    Setting(
+        "image-ttl",
+        "0",
+        _duration,
+        "Remove an image so long after it became complete; 0 is never.",
+    ),
+    Setting(
+        "reserve",
+        "64M",
+        _size(_LARGEST_RESERVE, smallest=0),
+        "Store nothing more while the disk has fewer bytes free; 0 fills it up.",
     ),
 )
 """Every setting, in the order of the help."""

@@ -16,6 +16,7 @@ __all__ = [
     "ChunkSizeError",
     "HashMismatchError",
     "ImageExistsError",
+    "ImageGoneError",
     "ImageIncompleteError",
     "ImageNotFoundError",
     "StorageFailedError",
@@ -43,6 +44,14 @@ class ImageNotFoundError(AsciidError):
 
     def __init__(self, sha256: str) -> None:
         super().__init__(f"Image {sha256} is not registered.")
+        self.sha256 = sha256
+
+
+class ImageGoneError(AsciidError):
+    """The image was removed, because its time was over; it may come again."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"Image {sha256} was removed because its time was over.")
         self.sha256 = sha256
 
 

@@ -86,3 +86,8 @@ class UploadStatus:
     """Ids of the chunks not stored, as ascending inclusive ``(first, last)``."""
     missing_cut: bool = False
     """Whether `missing` was cut short: more is missing than it names."""
+    expires: float | None = None
+    """
+    When a pending upload is thrown away unless there is activity before, in
+    seconds since the epoch; None is never.
+    """

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
 
     from asciid.config import Settings
+    from asciid.housekeeping import Housekeeper
     from asciid.store import IImageStore
 
 __all__ = ["DRAIN_TIMEOUT", "ImageService", "StartError"]
@@ -64,6 +65,8 @@ class ImageService(Service):
     which an open LMDB environment must not go through.  No request comes
     between the two, since the reactor has not had a turn.
 
+    `housekeeper` works while the store is open.
+
     `drain` has the connections finish what is under way and close; its Deferred
     fires once they have.
     """
@@ -76,6 +79,7 @@ class ImageService(Service):
         factory: IProtocolFactory,
         store: IImageStore,
         reactor: IReactorCore,
+        housekeeper: Housekeeper,
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
         self._settings = settings
@@ -83,6 +87,7 @@ class ImageService(Service):
         self._factory = factory
         self._store = store
         self._reactor = reactor
+        self._housekeeper = housekeeper
         self._drain = drain
         self._listening: Deferred[IListeningPort] | None = None
         self._port: IListeningPort | None = None
@@ -144,12 +149,14 @@ class ImageService(Service):
             what = f"cannot use the storage {self._settings.storage}"
             raise StartError(what, error) from error
         self._store_open = True
+        self._housekeeper.start()
         self._announce(port, await self._store.count())
 
     async def _stop(self) -> None:
         await self._stop_listening()
         if self._store_open:
             self._store_open = False
+            self._housekeeper.stop()
             try:
                 await self._drain().addTimeout(
                     DRAIN_TIMEOUT, IReactorTime(self._reactor)

@@ -11,9 +11,10 @@ from twisted.python import usage
 from asciid import __version__
 from asciid.api import ImageAPI, problem_for_status
 from asciid.config import SETTINGS, Setting, SettingError, Settings, resolve
+from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.http import KleinFactory, Limits
 from asciid.service import ImageService
-from asciid.store import LMDBStore, MemoryStore
+from asciid.store import Lifetimes, LMDBStore, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,9 +95,16 @@ class Options(usage.Options):
 
 
 def _make_store(settings: Settings, reactor: Reactor) -> IImageStore:
+    lifetimes = Lifetimes(settings.upload_ttl, settings.image_ttl)
     if settings.storage is None:
-        return MemoryStore()
-    return LMDBStore(settings.storage, reactor=reactor, sync=settings.sync)
+        return MemoryStore(lifetimes=lifetimes)
+    return LMDBStore(
+        settings.storage,
+        reactor=reactor,
+        sync=settings.sync,
+        lifetimes=lifetimes,
+        reserve=settings.reserve,
+    )
 
 
 def make_front(api: ImageAPI, reactor: Reactor) -> KleinFactory:
@@ -134,4 +142,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         store=store,
         reactor=reactor,
         drain=front.drain,
+        housekeeper=Housekeeper(
+            store, clock=reactor, interval=housekeeping_interval(settings)
+        ),
     )

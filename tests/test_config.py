@@ -24,6 +24,9 @@ class PrecedenceTests(SynchronousTestCase):
                 max_image_size=64 * 2**20,
                 max_chunk_size=2**20,
                 sync=True,
+                upload_ttl=24 * 60 * 60,
+                image_ttl=0,
+                reserve=64 * 2**20,
             ),
         )
 
@@ -38,6 +41,9 @@ class PrecedenceTests(SynchronousTestCase):
                 "ASCIID_MAX_CHUNK_SIZE": "6",
                 "ASCIID_NO_SYNC": "1",
                 "ASCIID_WRITE_ORIGINS": "https://art.example",
+                "ASCIID_UPLOAD_TTL": "7",
+                "ASCIID_IMAGE_TTL": "8",
+                "ASCIID_RESERVE": "9",
             },
         )
         self.assertEqual(
@@ -48,6 +54,9 @@ class PrecedenceTests(SynchronousTestCase):
                 5,
                 6,
                 sync=False,
+                upload_ttl=7,
+                image_ttl=8,
+                reserve=9,
                 write_origins=frozenset({"https://art.example"}),
             ),
         )
@@ -132,6 +141,29 @@ class ValueTests(SynchronousTestCase):
         self.assert_refused("max-image-size", "0", "from 1 to 1099511627776")
         self.assert_refused("max-image-size", "1025G", "from 1 to 1099511627776")
         self.assert_refused("max-chunk-size", "257M", "from 1 to 268435456")
+
+    def test_no_reserve(self) -> None:
+        """A reserve may be nothing."""
+        self.assertEqual(resolve({"reserve": "0"}, {}).reserve, 0)
+
+    def test_durations(self) -> None:
+        """A time is in seconds, or in minutes, hours or days; 0 is never."""
+        for text, seconds in [
+            ("0", 0),
+            ("90", 90),
+            ("90s", 90),
+            ("15m", 900),
+            ("2H", 7_200),
+            ("36500d", 3_153_600_000),
+        ]:
+            settings = resolve({"upload-ttl": text}, {})
+            self.assertEqual(settings.upload_ttl, seconds, text)
+
+    def test_bad_durations(self) -> None:
+        """A time that is no number, or ends after the calendar, is refused."""
+        for text in ["", "h", "1.5h", "-1", "1w", "1 h", "\u0661"]:
+            self.assert_refused("upload-ttl", text, "is not a time such as")
+        self.assert_refused("image-ttl", "36501d", "more than 3153600000 seconds")
 
     @given(st.text())
     def test_any_size_is_read_or_refused(self, text: str) -> None:

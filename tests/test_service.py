@@ -21,6 +21,7 @@ from zope.interface import implementer
 from asciid import __version__
 from asciid.config import Settings
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
+from asciid.housekeeping import Housekeeper
 from asciid.service import DRAIN_TIMEOUT, ImageService, StartError
 from asciid.store import MemoryStore
 
@@ -113,6 +114,7 @@ class ServiceTestCase(SynchronousTestCase):
             factory=Factory(),
             store=self.store,
             reactor=self.reactor,
+            housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
             drain=self.drain,
         )
 

@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import __version__, tap
 from asciid.config import SETTINGS
+from asciid.store import Lifetimes
 from asciid.tap import Options, makeService
 
 if TYPE_CHECKING:
@@ -67,12 +68,18 @@ class OptionsTests(SynchronousTestCase):
                 "--max-image-size=2K",
                 "--max-chunk-size=3",
                 "--no-sync",
+                "--upload-ttl=2m",
+                "--image-ttl=3h",
+                "--reserve=0",
             ]
         ).settings
         self.assertEqual(settings.port, "tcp:1")
         self.assertEqual(settings.storage, Path("/images"))
         self.assertEqual(settings.max_image_size, 2048)
         self.assertEqual(settings.max_chunk_size, 3)
+        self.assertEqual(settings.upload_ttl, 120)
+        self.assertEqual(settings.image_ttl, 10_800)
+        self.assertEqual(settings.reserve, 0)
         self.assertFalse(settings.sync)
 
     def test_environment(self) -> None:
@@ -170,19 +177,32 @@ class MakeServiceTests(SynchronousTestCase):
         self.successResultOf(service.stopService())
 
     def test_disk(self) -> None:
-        """A storage directory is opened with the settings' syncing."""
+        """A storage directory is opened as the settings say."""
         made = []
 
         class Store:
-            def __init__(self, path: Path, *, reactor: object, sync: bool) -> None:
-                made.append((path, reactor, sync))
+            def __init__(self, path: Path, **options: object) -> None:
+                made.append((path, options))
 
         reactor = MemoryReactorClock()
         self.patch(tap, "LMDBStore", Store)
         makeService(parsed(["--storage=/images"]), reactor=reactor)
-        makeService(parsed(["--storage=/images", "--no-sync"]), reactor=reactor)
+        options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]
+        makeService(parsed(["--storage=/images", *options]), reactor=reactor)
+        default = {
+            "reactor": reactor,
+            "sync": True,
+            "lifetimes": Lifetimes(upload=24 * 60 * 60, image=0),
+            "reserve": 64 * 2**20,
+        }
+        chosen = {
+            "reactor": reactor,
+            "sync": False,
+            "lifetimes": Lifetimes(upload=5, image=6),
+            "reserve": 7,
+        }
         path = Path("/images")
-        self.assertEqual(made, [(path, reactor, True), (path, reactor, False)])
+        self.assertEqual(made, [(path, default), (path, chosen)])
 
     def test_own_reactor(self) -> None:
         """As twistd makes the service, it runs on the process's reactor."""

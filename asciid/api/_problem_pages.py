@@ -86,6 +86,13 @@ _PAGES = {
         "can upload the rest.",
         "Yes: the upload may be under way.",
     ),
+    "image-gone": _Page(
+        "The image was here, and was removed because the service keeps images for "
+        "a limited time. After a day it is no longer remembered, and the answer "
+        "is image-not-found.",
+        "Whoever has the bytes can register and upload it again.",
+        "Only once somebody may have uploaded it again.",
+    ),
     "method-not-allowed": _Page(
         "The path is right and does not have this method.",
         "Use one of the methods in Allow.",

@@ -95,6 +95,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     RequestTimeout: (408, "body-too-slow", "Body too slow"),
     errors.ImageExistsError: (409, "image-exists", "Image exists"),
     errors.ChunkExistsError: (409, "chunk-exists", "Chunk exists"),
+    errors.ImageGoneError: (410, "image-gone", "Image gone"),
     PreconditionFailedError: (412, "precondition-failed", "Precondition failed"),
     RequestEntityTooLarge: (413, "body-too-large", "Body too large"),
     ImageTooLargeError: (413, "image-too-large", "Image too large"),

@@ -21,6 +21,9 @@ def status_link(sha256: str) -> bytes:
 def status_body(status: UploadStatus) -> bytes:
     """Return a status as JSON; times are in RFC 3339."""
     spec = status.spec
+    expires = None
+    if status.expires is not None:
+        expires = datetime.fromtimestamp(status.expires, UTC)
     return msgspec.json.encode(
         {
             "sha256": spec.sha256,
@@ -32,6 +35,6 @@ def status_body(status: UploadStatus) -> bytes:
             "missing": status.missing,
             "missing_cut": status.missing_cut,
             "created": datetime.fromtimestamp(status.created, UTC),
-            "expires": None,
+            "expires": expires,
         }
     )

@@ -1,15 +1,19 @@
 """Stores of images: the promises, and two that keep them."""
 
+from asciid.store._aging import GONE_FOR, STAGED_FOR, Lifetimes
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._lmdb import LMDBStore
 from asciid.store._memory import MemoryStore
 
 __all__ = [
+    "GONE_FOR",
+    "STAGED_FOR",
     "ByteBoundedCache",
     "IImageReader",
     "IImageStore",
     "IImageWriter",
     "LMDBStore",
+    "Lifetimes",
     "MemoryStore",
 ]

@@ -16,10 +16,9 @@ from asciid.errors import (
     ChunkExistsError,
     HashMismatchError,
     ImageExistsError,
-    ImageNotFoundError,
 )
 from asciid.store._databases import Snapshot
-from asciid.store._queries import read_range
+from asciid.store._queries import not_found, read_range
 from asciid.store._records import (
     NEXT_UPLOAD_KEY,
     SEAL_ID,
@@ -111,7 +110,8 @@ class Batch:
     The operations on one write transaction.
 
     An operation raises domain errors only before it has changed anything, or
-    when the change is meant to stay.  `now` is in milliseconds since the epoch.
+    when the change is meant to stay.  `now` is in milliseconds since the epoch,
+    `stamp` is that of `asciid.store._aging`, in milliseconds too.
     """
 
     def __init__(
@@ -119,12 +119,15 @@ class Batch:
         transaction: lmdb.Transaction[bytes],
         databases: Databases,
         memory: WriterMemory,
+        *,
         now: int,
+        stamp: int,
     ) -> None:
         self.transaction = transaction
         self.databases = databases
         self._memory = memory
         self.now = now
+        self.stamp = stamp
         self._touched: dict[int, Upload] = {}
         self._changed = False
         self._numbered = False
@@ -164,6 +167,8 @@ class Batch:
             or spec.chunks > VERIFY_IN_TRANSACTION_CHUNKS
         ):
             self._refuse_stored(upload, chunk_id, data)
+            # Hashing may take long: this is activity, too.
+            self._touched[upload.number] = upload
             return Unverified(spec, upload.number)
         self._put_chunk(upload, chunk_id, data)
         if upload.missing:
@@ -185,15 +190,28 @@ class Batch:
         self._put_chunk(upload, chunk_id, data)
         return self._verified(upload, actual, None)
 
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to commit."""
+        return self._changed
+
+    def is_touched(self, number: int) -> bool:
+        """Tell whether this batch has changed a pending upload."""
+        return number in self._touched
+
     def delete_discarded(self) -> bool:
         """Delete some chunks of discarded uploads; tell whether any are left."""
+        room = DISCARD_STEP
         with self.transaction.cursor(self.databases.discarded) as cursor:
-            if not cursor.first():
-                return False
-            if self._delete_chunks(upload_number_of(cursor.key())):
-                cursor.delete()
-            self._changed = True
-            return cursor.first()
+            while cursor.first():
+                if room <= 0:
+                    return True
+                self._changed = True
+                deleted = self._delete_chunks(upload_number_of(cursor.key()), room)
+                room -= deleted + 1
+                if room >= 0:
+                    cursor.delete()
+            return False
 
     def flush(self) -> None:
         """Write what was put off to the end of the batch; call before the commit."""
@@ -202,7 +220,7 @@ class Batch:
                 bytes.fromhex(upload.spec.sha256),
                 upload.missing,
                 upload.created,
-                self.now,
+                self.stamp,
             )
             self.put(self.databases.uploads, upload_key(number), record.pack())
         if self._numbered:
@@ -233,7 +251,7 @@ class Batch:
         """Return the upload of a registered image; complete ones miss nothing."""
         upload = self.find_or_none(sha256)
         if upload is None:
-            raise ImageNotFoundError(sha256)
+            raise not_found(Snapshot(self.transaction, self.databases), sha256)
         return upload
 
     def find_or_none(self, sha256: str) -> Upload | None:
@@ -319,17 +337,21 @@ class Batch:
 
     def complete(self, upload: Upload, content: bytes | None) -> Completed:
         """Seal an upload that was verified; `content` is handed through."""
-        seal = Seal(upload.created, self.now)
+        seal = Seal(upload.created, self.now, self.stamp)
         key = chunk_key(upload.number, SEAL_ID)
         self.put(self.databases.chunks, key, seal.pack())
         self._no_longer_pending(upload)
         return Completed(upload.spec, self.now, content)
 
-    def discard(self, upload: Upload) -> None:
-        """Remove a registration; what it has of chunks follows, if not at once."""
+    def discard(self, upload: Upload, chunks: int = DISCARD_STEP) -> None:
+        """
+        Remove a registration, and its chunks if they are less than `chunks`.
+
+        More than that many are left to `delete_discarded`.
+        """
         self.delete(self.databases.images, bytes.fromhex(upload.spec.sha256))
         self._no_longer_pending(upload)
-        if not self._delete_chunks(upload.number):
+        if self._delete_chunks(upload.number, chunks) == chunks:
             self.put(self.databases.discarded, upload_key(upload.number), b"")
 
     def _no_longer_pending(self, upload: Upload) -> None:
@@ -337,14 +359,14 @@ class Batch:
         self._touched.pop(upload.number, None)
         self.delete(self.databases.uploads, upload_key(upload.number))
 
-    def _delete_chunks(self, number: int) -> bool:
-        """Delete a bounded number of an upload's chunks; tell whether all are gone."""
+    def _delete_chunks(self, number: int, limit: int) -> int:
+        """Delete an upload's chunks, at most `limit`; return how many those were."""
         prefix = upload_key(number)
         with self.transaction.cursor(self.databases.chunks) as cursor:
             found = cursor.set_range(prefix)
-            for _ in range(DISCARD_STEP):
+            for deleted in range(limit):
                 if not found or cursor.key()[: len(prefix)] != prefix:
-                    return True
+                    return deleted
                 cursor.delete()
                 found = bool(cursor.key())
-            return False
+        return limit

@@ -21,6 +21,8 @@ class Databases:
     chunks: lmdb._Database
     staged: lmdb._Database
     discarded: lmdb._Database
+    gone: lmdb._Database
+    quarantined: lmdb._Database
 
 
 @frozen

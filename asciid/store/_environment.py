@@ -17,13 +17,15 @@ from attrs import define, field
 from asciid.errors import AsciidError, StoreVersionError
 from asciid.store._batch import Batch, WriterMemory
 from asciid.store._databases import Databases, Snapshot
+from asciid.store._health import Health
+from asciid.store._lock import StorageLock
 from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["Environment", "EnvironmentClosedError"]
+__all__ = ["Environment", "EnvironmentClosedError", "sync_directory"]
 
 ResultT = TypeVar("ResultT")
 
@@ -42,11 +44,23 @@ class Environment:
     path: Path
     sync: bool
     clock: Callable[[], float]
+    """Tells the time in seconds since the epoch."""
+    stamp: Callable[[], float]
+    """Tells stamps, as `Aging.stamp`."""
     map_size: int
     """Bytes of address space to begin with; what is on disk may need more."""
+    exclusive: bool = field(default=False, kw_only=True)
+    """Whether no other process may have the environment open meanwhile."""
+    health: Health = field(factory=Health, kw_only=True)
+    """Is told of commits that succeed."""
+    _lock: StorageLock = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)
     _databases: Databases = field(init=False)
     _memory: WriterMemory = field(init=False, factory=WriterMemory)
+
+    @_lock.default
+    def _(self) -> StorageLock:
+        return StorageLock(self.path, self.exclusive)
 
     def open(self) -> None:
         """
@@ -60,6 +74,14 @@ class Environment:
         except FileExistsError as error:
             message = f"{self.path} is not a directory"
             raise NotADirectoryError(message) from error
+        self._lock.acquire()
+        try:
+            self._open = self._opened(created=created)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _opened(self, *, created: bool) -> lmdb.Environment:
         try:
             env = lmdb.open(
                 os.fspath(self.path),
@@ -85,23 +107,26 @@ class Environment:
                 chunks=env.open_db(b"chunks"),
                 staged=env.open_db(b"staged"),
                 discarded=env.open_db(b"discarded"),
+                gone=env.open_db(b"gone"),
+                quarantined=env.open_db(b"quarantined"),
             )
             if self.sync:
                 # A new file survives a power cut once its directory is synced.
-                _sync_directory(self.path)
+                sync_directory(self.path)
                 if created:
-                    _sync_directory(self.path.parent)
+                    sync_directory(self.path.parent)
         except BaseException:
             env.close()
             raise
         self._memory.forget()
-        self._open = env
+        return env
 
     def close(self) -> None:
         """Close the environment, if it is open."""
         if self._open is not None:
             self._open.close()
             self._open = None
+            self._lock.release()
 
     @property
     def _env(self) -> lmdb.Environment:
@@ -152,6 +177,16 @@ class Environment:
         self._env.set_mapsize(size)
         self.map_size = self._env.info()["map_size"]
 
+    def copy(self, path: Path) -> None:
+        """
+        Copy the state last committed to the empty directory `path`, compacted.
+
+        Others may write meanwhile.
+
+        Errors: `OSError`, `lmdb.Error`.
+        """
+        self._env.copy(os.fspath(path), compact=True)
+
     def _attempt(
         self,
         todo: Sequence[tuple[int, Callable[[Batch], object]]],
@@ -164,7 +199,8 @@ class Environment:
                     transaction,
                     self._databases,
                     self._memory,
-                    int(self.clock() * 1000),
+                    now=int(self.clock() * 1000),
+                    stamp=int(self.stamp() * 1000),
                 )
                 for index, operation in todo:
                     try:
@@ -182,6 +218,8 @@ class Environment:
         except BaseException:
             self._memory.forget()
             raise
+        if batch.changed:
+            self.health.succeeded()
         return None
 
     def _check_version(self, env: lmdb.Environment) -> None:
@@ -199,7 +237,8 @@ class Environment:
                 raise StoreVersionError(message)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have the names in a directory survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -69,6 +69,9 @@ class IImageStore(Interface):
     """
     Images and unfinished uploads.
 
+    Any method that takes a hash may fail with `ImageGoneError` in the place of
+    `ImageNotFoundError`, for a while after the image's lifetime was over.
+
     Every method answers a Deferred.  One that changes something fires once the
     change survives a power cut (if the store has a disk and syncs it), and
     goes through whether or not anybody still waits for that Deferred:
@@ -109,6 +112,15 @@ class IImageStore(Interface):
         Errors: `ImageNotFoundError`, `ChunkOutOfRangeError`, `ChunkSizeError`,
         `ChunkExistsError` (also when the image is complete),
         `HashMismatchError`.
+        """
+
+    def expire() -> Deferred[int]:
+        """
+        Remove what is past its time; answer how many uploads and images went.
+
+        One call looks at a bounded part of the store, and the next one goes on
+        from there: it is meant to be called again and again.  Complete images
+        are only removed if the store was made with a lifetime for them.
         """
 
     def status(sha256: str) -> Deferred[UploadStatus]:

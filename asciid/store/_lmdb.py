@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
-from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
@@ -19,31 +18,35 @@ from asciid.errors import (
     StorageFullError,
     StoreClosedError,
 )
+from asciid.store._aging import FOR_EVER, Aging, Lifetimes
+from asciid.store._background import Background
 from asciid.store._batch import Batch, Completed, Unverified
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._environment import Environment, EnvironmentClosedError
+from asciid.store._expiry import Expiry
+from asciid.store._health import Health
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._queries import (
     count,
     find_complete,
     hash_with,
     is_complete,
-    read_range,
     read_status,
 )
+from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
-from asciid.store._staging import abandon_stale
+from asciid.store._reserve import Reserve
+from asciid.store._sweeping import has_discarded
 from asciid.store._writer import FileWriter, ReadPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from pathlib import Path
 
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store._databases import Snapshot
     from asciid.store._queries import Found
-    from asciid.store._records import ImageRecord
-from asciid.store._writer import IWriterReactor
+    from asciid.store._writer import IWriterReactor
 
 __all__ = ["LMDBStore"]
 
@@ -52,47 +55,7 @@ ResultT = TypeVar("ResultT")
 HOT_IMAGE = 64 * 1024
 """Images up to so many bytes are kept in the cache."""
 
-STALE_AFTER = 60 * 60 * 1000
-"""
-Milliseconds after which an image that was coming in one request, and saw no
-byte since, is taken for the remains of a process that was killed.
-"""
-
 _log = Logger()
-
-
-@implementer(IImageReader)
-@frozen(eq=False)
-class _HotReader:
-    """An image that is in memory."""
-
-    spec: ImageSpec
-    completed: float
-    content: bytes
-
-    def read(self, start: int, end: int) -> Deferred[bytes]:
-        """See `IImageReader.read`."""
-        return succeed(self.content[start:end])
-
-
-@implementer(IImageReader)
-@frozen(eq=False)
-class _ColdReader:
-    """An image that is read from the disk piece by piece."""
-
-    spec: ImageSpec
-    completed: float
-    image: ImageRecord
-    query: Callable[[Callable[[Snapshot], bytes]], Deferred[bytes]]
-    content: None = None
-
-    def read(self, start: int, end: int) -> Deferred[bytes]:
-        """See `IImageReader.read`."""
-        return self.query(
-            lambda snapshot: read_range(
-                snapshot, self.spec.sha256, self.image, start, end
-            )
-        )
 
 
 @implementer(IImageStore)
@@ -103,7 +66,10 @@ class LMDBStore:
     With `sync`, what was acknowledged survives a power cut; without, only the
     end of the process.  `map_size` is the address space to begin with, in
     bytes; it grows as needed.  `cache_size` bounds the bytes of small images
-    kept in memory.  `clock` tells the time in seconds since the epoch.
+    kept in memory.  `lifetimes` says how long things are kept; `expire` must
+    be called for it.  Nothing is added while the file system has less than
+    `reserve` bytes free; 0 fills it up.  `clock` tells the time in seconds since
+    the epoch, `monotonic` seconds since any moment.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
@@ -112,14 +78,22 @@ class LMDBStore:
         *,
         reactor: IWriterReactor,
         sync: bool = True,
+        lifetimes: Lifetimes = FOR_EVER,
+        reserve: int = 0,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         map_size: int = 1024**3,
         cache_size: int = 32 * 1024 * 1024,
         writer_pool: ThreadPool | None = None,
         read_pool: ThreadPool | None = None,
     ) -> None:
-        self._environment = Environment(path, sync, clock, map_size)
-        self._cache: ByteBoundedCache[_HotReader] = ByteBoundedCache(
+        self._aging = Aging(lifetimes, clock, monotonic)
+        self._health = Health()
+        self._environment = Environment(
+            path, sync, clock, self._aging.stamp, map_size, health=self._health
+        )
+        self._reserve = Reserve(path, reserve, monotonic)
+        self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
             cache_size, largest=HOT_IMAGE
         )
         self._writer: FileWriter[Batch] = FileWriter(
@@ -133,9 +107,16 @@ class LMDBStore:
             pool=read_pool or ThreadPool(0, 3, name="asciid-reader"),
         )
         self._stopping = False
-        self._background: set[Deferred[Any]] = set()
+        self._background = Background()
         # Hash -> who waits for the verification of that image to end.
         self._verifying: dict[str, list[Deferred[None]]] = {}
+        self._expiry = Expiry(
+            self._aging,
+            self._query,
+            self._writer.submit,
+            busy=self._verifying,
+            removed=self._cache.discard,
+        )
 
     def start(self) -> Deferred[None]:
         """See `IImageStore.start`; the Deferred has fired already."""
@@ -147,7 +128,7 @@ class LMDBStore:
             return fail()
         self._writer.start()
         self._reads.start()
-        self._in_background(self._delete_discarded(stale=True))
+        self._background.run(self._delete_discarded())
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -158,8 +139,7 @@ class LMDBStore:
         self._stopping = True
         # A chunk that was accepted may still turn out to need verification.
         await self._writer.flush()
-        while self._background:
-            await DeferredList(list(self._background))
+        await self._background.wait()
         await self._writer.stop()
         await self._reads.stop()
         self._environment.close()
@@ -172,7 +152,7 @@ class LMDBStore:
         """See `IImageStore.register`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._writer.submit(lambda batch: batch.register(spec)).addCallback(
+        return self._add(lambda batch: batch.register(spec)).addCallback(
             self._registered
         )
 
@@ -183,7 +163,7 @@ class LMDBStore:
         # The caller gets a Deferred of its own: what is left to do after the
         # commit must not depend on whether the caller cancels.
         answer: Deferred[bool] = Deferred()
-        self._writer.submit(
+        self._add(
             lambda batch: batch.add_chunk(sha256, chunk_id, data), len(data)
         ).addCallbacks(
             self._chunk_stored,
@@ -194,16 +174,24 @@ class LMDBStore:
 
     def status(self, sha256: str) -> Deferred[UploadStatus]:
         """See `IImageStore.status`."""
-        return self._query(lambda snapshot: read_status(snapshot, sha256))
+        expires = self._aging.upload_expires
+        return self._query(lambda snapshot: read_status(snapshot, sha256, expires))
+
+    def expire(self) -> Deferred[int]:
+        """See `IImageStore.expire`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._background.run(self._expire())
 
     def create(self, sha256: str) -> Deferred[IImageWriter]:
         """See `IImageStore.create`."""
         return self._query(lambda snapshot: is_complete(snapshot, sha256)).addCallback(
             lambda exists: StagingWriter(
                 sha256,
+                self._add,
                 self._writer.submit,
                 self._received,
-                self._in_background,
+                self._background.run,
                 exists=exists,
             )
         )
@@ -211,7 +199,8 @@ class LMDBStore:
     def open(self, sha256: str) -> Deferred[IImageReader]:
         """See `IImageStore.open`."""
         hot = self._cache.get(sha256)
-        if hot is not None:
+        # One past its time may have been removed, by another process too.
+        if hot is not None and hot.stamp >= self._aging.images_before():
             return succeed(hot)
         return self._query(
             lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE)
@@ -219,14 +208,13 @@ class LMDBStore:
 
     def _reader(self, found: Found) -> IImageReader:
         if found.content is None:
-            return _ColdReader(found.spec, found.completed, found.image, self._query)
-        return self._keep_hot(found.spec, found.completed, found.content)
+            return ColdReader(found.spec, found.completed, found.image, self._query)
+        return self._keep_hot(
+            HotReader(found.spec, found.completed, found.content, found.stamp)
+        )
 
-    def _keep_hot(
-        self, spec: ImageSpec, completed: float, content: bytes
-    ) -> _HotReader:
-        reader = _HotReader(spec, completed, content)
-        self._cache.put(spec.sha256, reader, len(content))
+    def _keep_hot(self, reader: HotReader) -> HotReader:
+        self._cache.put(reader.spec.sha256, reader, len(reader.content))
         return reader
 
     def _registered(self, completed: Completed | None) -> None:
@@ -240,7 +228,7 @@ class LMDBStore:
         answer: Deferred[bool],
     ) -> None:
         if isinstance(outcome, Unverified):
-            self._in_background(self._verify(outcome, chunk_id, data)).addCallbacks(
+            self._background.run(self._verify(outcome, chunk_id, data)).addCallbacks(
                 answer.callback, answer.errback
             )
         else:
@@ -248,13 +236,14 @@ class LMDBStore:
 
     def _completed(self, outcome: Completed | None) -> bool:
         if outcome is not None and outcome.content is not None:
-            self._keep_hot(outcome.spec, outcome.completed / 1000, outcome.content)
+            completed, stamp = outcome.completed / 1000, self._aging.stamp()
+            self._keep_hot(HotReader(outcome.spec, completed, outcome.content, stamp))
         return outcome is not None
 
     def _received(self, outcome: Completed | None) -> bool:
         """Take note of an image that came in one go."""
         # A pending upload may have had to go, or what was received.
-        self._in_background(self._delete_discarded())
+        self._background.run(self._delete_discarded())
         return self._completed(outcome)
 
     async def _verify(self, upload: Unverified, chunk_id: int, data: bytes) -> bool:
@@ -268,7 +257,7 @@ class LMDBStore:
                 ended: Deferred[None] = Deferred()
                 waiting.append(ended)
                 await ended
-                outcome = await self._writer.submit(
+                outcome = await self._add(
                     lambda batch: batch.add_chunk(upload.spec.sha256, chunk_id, data),
                     len(data),
                 )
@@ -282,47 +271,43 @@ class LMDBStore:
             actual = await self._query(
                 lambda snapshot: hash_with(snapshot, upload, chunk_id, data)
             )
-            return await self._writer.submit(
+            return await self._add(
                 lambda batch: batch.finish(upload, chunk_id, data, actual), len(data)
             )
         except HashMismatchError:
-            self._in_background(self._delete_discarded())
+            self._background.run(self._delete_discarded())
             raise
         finally:
             del self._verifying[upload.spec.sha256]
             for ended in waiting:
                 ended.callback(None)
 
-    async def _delete_discarded(self, *, stale: bool = False) -> None:
+    async def _expire(self) -> int:
+        removed = await self._expiry.sweep()
+        if await self._query(has_discarded):
+            await self._delete_discarded()
+        return removed
+
+    async def _delete_discarded(self) -> None:
         """Delete the chunks of discarded uploads, some in each batch."""
         try:
-            if stale:
-                await self._writer.submit(
-                    lambda batch: abandon_stale(batch, batch.now - STALE_AFTER)
-                )
             while await self._writer.submit(lambda batch: batch.delete_discarded()):
-                pass
+                if self._stopping:
+                    break
         except AsciidError as error:
-            # They take room until the next start, and nothing else.
+            # They take room until the next try, and nothing else.
             _log.warn("Discarded chunks are not deleted yet: {error}", error=error)
 
-    def _in_background(
-        self, work: Coroutine[Deferred[Any], Any, ResultT]
+    def _add(
+        self, operation: Callable[[Batch], ResultT], size: int = 0
     ) -> Deferred[ResultT]:
-        """Do work that `stop` waits for, and that no cancelling ends."""
-        answer: Deferred[ResultT] = Deferred()
-        ended: Deferred[None] = Deferred()
-        self._background.add(ended)
+        """Have an operation that adds data carried out, if there is room."""
 
-        async def tracked() -> ResultT:
-            try:
-                return await work
-            finally:
-                self._background.discard(ended)
-                ended.callback(None)
+        def with_room(batch: Batch) -> ResultT:
+            self._reserve.check()
+            return operation(batch)
 
-        Deferred.fromCoroutine(tracked()).addCallbacks(answer.callback, answer.errback)
-        return answer
+        return self._writer.submit(with_room, size)
 
     def _query(self, query: Callable[[Snapshot], ResultT]) -> Deferred[ResultT]:
         """Ask the storage file in a thread."""
@@ -350,11 +335,11 @@ class LMDBStore:
             if isinstance(error, lmdb.MapFullError | lmdb.MapResizedError):
                 self._environment.remap(grow=isinstance(error, lmdb.MapFullError))
                 return None
-            _log.error("A commit failed: {error}", error=error)
+            self._health.failed(str(error))
             self._environment.close()
             self._environment.open()
         except (lmdb.Error, AsciidError, OSError) as unusable:
-            _log.error("The storage cannot be used: {error}", error=unusable)
+            self._health.failed(f"it cannot be used: {unusable}")
             return StorageFailedError()
         finally:
             self._reads.release()

@@ -14,11 +14,13 @@ from asciid.errors import (
     ChunkExistsError,
     HashMismatchError,
     ImageExistsError,
+    ImageGoneError,
     ImageIncompleteError,
     ImageNotFoundError,
     StoreClosedError,
 )
 from asciid.model import ImageSpec, ImageState, UploadStatus
+from asciid.store._aging import FOR_EVER, GONE_FOR, Aging, Lifetimes
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._rules import PIECE, check_chunk, check_empty, missing_ranges
 
@@ -36,6 +38,8 @@ class _Image:
 
     spec: ImageSpec
     created: float
+    stamp: float
+    """When it was last changed, as `asciid.store._aging` counts."""
     chunks: dict[int, bytes] = field(factory=dict)
     missing: int = 0
     content: bytes = b""
@@ -92,13 +96,23 @@ class MemoryStore:
     """
     Images in memory, for tests and for ``--storage :memory:``.
 
-    Everything is gone when the process ends.  `clock` tells the time in
-    seconds since the epoch.
+    Everything is gone when the process ends.  `lifetimes` says how long things
+    are kept before; `expire` must be called for it.  `clock` tells the time in
+    seconds since the epoch, `monotonic` seconds since any moment.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        lifetimes: Lifetimes = FOR_EVER,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
+        self._aging = Aging(lifetimes, clock, monotonic)
         self._images: dict[str, _Image] = {}
+        # Hash -> stamp of the removal.
+        self._gone: dict[str, float] = {}
         self._stopped = False
 
     def start(self) -> Deferred[None]:
@@ -121,6 +135,10 @@ class MemoryStore:
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""
         return self._answer(lambda: self._add_chunk(sha256, chunk_id, data))
+
+    def expire(self) -> Deferred[int]:
+        """See `IImageStore.expire`."""
+        return self._answer(self._expire)
 
     def status(self, sha256: str) -> Deferred[UploadStatus]:
         """See `IImageStore.status`."""
@@ -156,13 +174,16 @@ class MemoryStore:
         chunk_size = PIECE if pending is None else pending.spec.chunk_size
         created = now if pending is None else pending.created
         spec = ImageSpec(sha256, len(content), chunk_size)
-        self._images[sha256] = _Image(spec, created, content=content, completed=now)
+        self._images[sha256] = _Image(
+            spec, created, self._aging.stamp(), content=content, completed=now
+        )
         return True
 
     def _find(self, sha256: str) -> _Image:
         image = self._images.get(sha256)
         if image is None:
-            raise ImageNotFoundError(sha256)
+            gone = sha256 in self._gone
+            raise ImageGoneError(sha256) if gone else ImageNotFoundError(sha256)
         return image
 
     def _register(self, spec: ImageSpec) -> None:
@@ -171,7 +192,11 @@ class MemoryStore:
             raise ImageExistsError(spec.sha256)
         now = self._clock()
         self._images[spec.sha256] = _Image(
-            spec, now, missing=spec.size, completed=None if spec.size else now
+            spec,
+            now,
+            self._aging.stamp(),
+            missing=spec.size,
+            completed=None if spec.size else now,
         )
 
     def _add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> bool:
@@ -187,6 +212,7 @@ class MemoryStore:
             raise ChunkExistsError(sha256, chunk_id, identical=stored == data)
         image.chunks[chunk_id] = data
         image.missing -= len(data)
+        image.stamp = self._aging.stamp()
         if image.missing:
             return False
         content = b"".join(image.chunks[i] for i in range(spec.chunks))
@@ -198,6 +224,25 @@ class MemoryStore:
         image.content = content
         image.completed = self._clock()
         return True
+
+    def _expire(self) -> int:
+        uploads, images = self._aging.uploads_before(), self._aging.images_before()
+        old = {
+            sha256: image
+            for sha256, image in self._images.items()
+            if image.stamp < (uploads if image.completed is None else images)
+        }
+        now = self._aging.stamp()
+        for sha256, image in old.items():
+            del self._images[sha256]
+            if image.completed is not None:
+                self._gone[sha256] = now
+        self._gone = {
+            sha256: stamp
+            for sha256, stamp in self._gone.items()
+            if stamp >= now - GONE_FOR
+        }
+        return len(old)
 
     def _status(self, sha256: str) -> UploadStatus:
         image = self._find(sha256)
@@ -217,6 +262,7 @@ class MemoryStore:
             created=image.created,
             missing=missing,
             missing_cut=cut,
+            expires=self._aging.upload_expires(image.stamp),
         )
 
     def _open(self, sha256: str) -> IImageReader:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from asciid.errors import ImageIncompleteError, ImageNotFoundError
+from asciid.errors import ImageGoneError, ImageIncompleteError, ImageNotFoundError
 from asciid.model import ImageSpec, ImageState, UploadStatus
 from asciid.store._records import (
     SEAL_ID,
@@ -26,7 +26,7 @@ from asciid.store._records import (
 from asciid.store._rules import missing_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from asciid.store._batch import Unverified
     from asciid.store._databases import Snapshot
@@ -37,6 +37,7 @@ __all__ = [
     "find_complete",
     "hash_with",
     "is_complete",
+    "not_found",
     "read_range",
     "read_status",
 ]
@@ -49,6 +50,7 @@ class Found:
     spec: ImageSpec
     image: ImageRecord
     completed: float
+    stamp: float
     content: bytes | None
 
 
@@ -61,7 +63,7 @@ def find_complete(snapshot: Snapshot, sha256: str, inline: int) -> Found:
     """
     Find a complete image; take its bytes along if they are at most `inline`.
 
-    Errors: `ImageNotFoundError`, `ImageIncompleteError`.
+    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageIncompleteError`.
     """
     image = _find(snapshot, sha256)
     seal = _seal(snapshot, image.number)
@@ -70,14 +72,15 @@ def find_complete(snapshot: Snapshot, sha256: str, inline: int) -> Found:
     content = None
     if image.size <= inline:
         content = read_range(snapshot, sha256, image, 0, image.size)
-    return Found(image.spec(sha256), image, seal.completed / 1000, content)
+    completed, stamp = seal.completed / 1000, seal.stamp / 1000
+    return Found(image.spec(sha256), image, completed, stamp, content)
 
 
 def is_complete(snapshot: Snapshot, sha256: str) -> bool:
     """Tell whether an image is there, and complete."""
     try:
         image = _find(snapshot, sha256)
-    except ImageNotFoundError:
+    except (ImageNotFoundError, ImageGoneError):
         return False
     return _seal(snapshot, image.number) is not None
 
@@ -104,11 +107,13 @@ def read_range(
         return b"".join(pieces)
 
 
-def read_status(snapshot: Snapshot, sha256: str) -> UploadStatus:
+def read_status(
+    snapshot: Snapshot, sha256: str, expires: Callable[[float], float | None]
+) -> UploadStatus:
     """
-    Tell what is stored of an image.
+    Tell what is stored of an image; `expires` is `Aging.upload_expires`.
 
-    Errors: `ImageNotFoundError`.
+    Errors: `ImageNotFoundError`, `ImageGoneError`.
     """
     image = _find(snapshot, sha256)
     spec, number = image.spec(sha256), image.number
@@ -133,6 +138,7 @@ def read_status(snapshot: Snapshot, sha256: str) -> UploadStatus:
         created=upload.created / 1000,
         missing=missing,
         missing_cut=cut,
+        expires=expires(upload.active / 1000),
     )
 
 
@@ -164,8 +170,14 @@ def _find(snapshot: Snapshot, sha256: str) -> ImageRecord:
         bytes.fromhex(sha256), db=snapshot.databases.images
     )
     if stored is None:
-        raise ImageNotFoundError(sha256)
+        raise not_found(snapshot, sha256)
     return ImageRecord.unpack(stored)
+
+
+def not_found(snapshot: Snapshot, sha256: str) -> ImageNotFoundError | ImageGoneError:
+    """Return what to raise for an image that is not registered."""
+    gone = snapshot.transaction.get(bytes.fromhex(sha256), db=snapshot.databases.gone)
+    return ImageNotFoundError(sha256) if gone is None else ImageGoneError(sha256)
 
 
 def _seal(snapshot: Snapshot, number: int) -> Seal | None:

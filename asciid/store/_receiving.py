@@ -49,14 +49,15 @@ class StagingWriter:
     """
     Takes an image's bytes and stores them under no name until they are verified.
 
-    `submit` and `in_background` are the store's; `finished` is told what the last
-    operation answered.  An image that
-    `exists` is only hashed.
+    `add` has operations carried out that add data, `submit` any other; they and
+    `in_background` are the store's.  `finished` is told what the last operation
+    answered.  An image that `exists` is only hashed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is the store's, and of its own
         self,
         sha256: str,
+        add: Submit,
         submit: Submit,
         finished: Callable[[Completed | None], bool],
         in_background: InBackground,
@@ -65,6 +66,7 @@ class StagingWriter:
     ) -> None:
         self.exists = exists
         self._sha256 = sha256
+        self._add = add
         self._submit = submit
         self._finished = finished
         self._in_background = in_background
@@ -105,15 +107,13 @@ class StagingWriter:
         number = self._number
         if number is None:
             content = bytes(self._buffer)
-            outcome = await self._submit(
+            outcome = await self._add(
                 lambda batch: _staging.put(batch, self._sha256, content), len(content)
             )
         else:
             await self._store(-(-len(self._buffer) // PIECE))
             outcome = await self._submit(
-                lambda batch: _staging.adopt(
-                    batch, number, self._sha256, self._size, None
-                )
+                lambda batch: _staging.adopt(batch, number, self._sha256, self._size)
             )
         return self._finished(outcome)
 
@@ -127,12 +127,12 @@ class StagingWriter:
     async def _store(self, pieces: int) -> None:
         """Hand the next pieces over."""
         if self._number is None:
-            self._number = await self._submit(_staging.begin)
+            self._number = await self._add(_staging.begin)
         number, first = self._number, self._stored
         length = pieces * PIECE
         head, self._buffer = self._buffer[:length], self._buffer[length:]
         cut = [bytes(head[i : i + PIECE]) for i in range(0, len(head), PIECE)]
         self._stored += len(cut)
-        await self._submit(
+        await self._add(
             lambda batch: _staging.add(batch, number, first, cut), len(head)
         )

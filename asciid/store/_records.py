@@ -1,8 +1,9 @@
 """
 The format of the storage file, version 1.
 
-An LMDB environment with four named databases; numbers are big-endian, so that
-keys sort by number, and times are milliseconds since the epoch:
+An LMDB environment with named databases; numbers are big-endian, so that keys
+sort by number, times are milliseconds since the epoch, and stamps are those of
+`asciid.store._aging` in milliseconds:
 
 ``images``
     SHA-256 (32 bytes) -> upload number, size, chunk size, piece size: how long
@@ -10,18 +11,25 @@ keys sort by number, and times are milliseconds since the epoch:
     for images that came in one request.  Written at registration and not again
     at completion: keys are random, so every write here is a page of its own.
 ``uploads``
-    upload number -> SHA-256, bytes still missing, time of registration, time of
-    the last change.  Only what is pending.
+    upload number -> SHA-256, bytes still missing, time of registration, stamp
+    of the last activity.  Only what is pending.
 ``chunks``
     upload number, chunk id -> the chunk's bytes; and, once the image is
-    complete, upload number, `SEAL_ID` -> times of registration and completion.
+    complete, upload number, `SEAL_ID` -> times of registration and completion,
+    stamp of the completion.
     The upload number only grows, so concurrent uploads write neighbouring
     pages, and an image is one cursor walk.
 ``staged``
-    upload number -> time of the last change.  Images that are coming in one
+    upload number -> stamp of the last activity.  Images that are coming in one
     request and belong to no hash before they are verified.
 ``discarded``
     upload number -> nothing.  Uploads whose chunks are still to be deleted.
+``gone``
+    SHA-256 -> stamp of the removal.  Images that were past their time, for a
+    while.  A hash in ``images`` is not gone, whatever is here.
+``quarantined``
+    SHA-256, time -> upload number and what ``images`` had.  Images found to be
+    damaged; their chunks are kept.
 
 The unnamed database holds the format version and the next upload number.  An
 image is complete if it has its seal.  Each record begins with a version byte.
@@ -60,7 +68,7 @@ _CHUNK_KEY = struct.Struct(">QI")
 _UPLOAD_KEY = struct.Struct(">Q")
 _IMAGE = struct.Struct(">BQQQQ")
 _UPLOAD = struct.Struct(">B32sQQQ")
-_SEAL = struct.Struct(">BQQ")
+_SEAL = struct.Struct(">BQQQ")
 
 chunk_key = _CHUNK_KEY.pack
 """Make the key of a chunk from an upload number and a chunk id."""
@@ -104,12 +112,12 @@ class ImageRecord(NamedTuple):
 
 
 class UploadRecord(NamedTuple):
-    """What ``uploads`` holds of a pending upload; times in milliseconds."""
+    """What ``uploads`` holds of a pending upload; in milliseconds."""
 
     digest: bytes
     missing: int
     created: int
-    changed: int
+    active: int
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
@@ -122,10 +130,11 @@ class UploadRecord(NamedTuple):
 
 
 class Seal(NamedTuple):
-    """What says that an image is complete; times in milliseconds."""
+    """What says that an image is complete; in milliseconds."""
 
     created: int
     completed: int
+    stamp: int
 
     def pack(self) -> bytes:
         """Return the record's bytes."""

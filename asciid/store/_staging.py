@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asciid.errors import StorageFailedError
 from asciid.model import ImageSpec
 from asciid.store._batch import Completed, Upload
-from asciid.store._records import ImageRecord, chunk_key, upload_key, upload_number_of
+from asciid.store._records import ImageRecord, chunk_key, upload_key
 from asciid.store._rules import PIECE
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from asciid.store._batch import Batch
 
-__all__ = ["abandon", "abandon_stale", "add", "adopt", "begin", "put"]
+__all__ = ["abandon", "add", "adopt", "begin", "put"]
 
 
 def begin(batch: Batch) -> int:
@@ -32,32 +33,32 @@ def begin(batch: Batch) -> int:
 
 
 def add(batch: Batch, number: int, first: int, pieces: Sequence[bytes]) -> None:
-    """Store pieces of a begun image, the first of them as the `first`-th."""
+    """
+    Store pieces of a begun image, the first of them as the `first`-th.
+
+    Errors: `StorageFailedError` if it was abandoned.
+    """
+    _require(batch, number)
     _store(batch, number, first, pieces)
     _touch(batch, number)
 
 
-def adopt(
-    batch: Batch, number: int, sha256: str, size: int, content: bytes | None
-) -> Completed | None:
+def adopt(batch: Batch, number: int, sha256: str, size: int) -> Completed | None:
     """
     Make a begun image, which has the hash `sha256`, the one of that name.
 
     Return None if there is a complete one; what was stored is discarded then.
+
+    Errors: `StorageFailedError` if it was abandoned.
     """
+    _require(batch, number)
     existing = batch.find_or_none(sha256)
     if existing is not None and not existing.missing:
         abandon(batch, number)
         return None
-    chunk_size = PIECE if existing is None else existing.spec.chunk_size
-    if existing is not None:
-        batch.discard(existing)
-    image = ImageRecord(number, size, chunk_size, PIECE)
-    batch.put(batch.databases.images, bytes.fromhex(sha256), image.pack())
     batch.delete(batch.databases.staged, upload_key(number))
-    created = batch.now if existing is None else existing.created
-    upload = Upload(ImageSpec(sha256, size, chunk_size), image, 0, created)
-    return batch.complete(upload, content)
+    spec = ImageSpec(sha256, size, PIECE)
+    return _become(batch, number, spec, existing, None)
 
 
 def put(batch: Batch, sha256: str, content: bytes) -> Completed | None:
@@ -68,7 +69,8 @@ def put(batch: Batch, sha256: str, content: bytes) -> Completed | None:
     number = batch.take_number()
     pieces = [content[i : i + PIECE] for i in range(0, len(content), PIECE)]
     _store(batch, number, 0, pieces)
-    return adopt(batch, number, sha256, len(content), content)
+    spec = ImageSpec(sha256, len(content), PIECE)
+    return _become(batch, number, spec, existing, content)
 
 
 def abandon(batch: Batch, number: int) -> None:
@@ -77,22 +79,35 @@ def abandon(batch: Batch, number: int) -> None:
     batch.put(batch.databases.discarded, upload_key(number), b"")
 
 
-def abandon_stale(batch: Batch, before: int) -> None:
-    """Discard what was begun and saw no piece since `before`, in milliseconds."""
-    with batch.transaction.cursor(batch.databases.staged) as cursor:
-        stale = [
-            upload_number_of(key)
-            for key, changed in cursor
-            if upload_number_of(changed) < before
-        ]
-    for number in stale:
-        abandon(batch, number)
-
-
 def _store(batch: Batch, number: int, first: int, pieces: Sequence[bytes]) -> None:
     for index, piece in enumerate(pieces, first):
         batch.put(batch.databases.chunks, chunk_key(number, index), piece)
 
 
+def _become(
+    batch: Batch,
+    number: int,
+    spec: ImageSpec,
+    pending: Upload | None,
+    content: bytes | None,
+) -> Completed:
+    """Complete an image, in the place of a pending registration if there is one."""
+    created = batch.now
+    if pending is not None:
+        created = pending.created
+        spec = ImageSpec(spec.sha256, spec.size, pending.spec.chunk_size)
+        batch.discard(pending)
+    image = ImageRecord(number, spec.size, spec.chunk_size, PIECE)
+    batch.put(batch.databases.images, bytes.fromhex(spec.sha256), image.pack())
+    upload = Upload(spec, image, missing=0, created=created)
+    return batch.complete(upload, content)
+
+
 def _touch(batch: Batch, number: int) -> None:
-    batch.put(batch.databases.staged, upload_key(number), upload_key(batch.now))
+    batch.put(batch.databases.staged, upload_key(number), upload_key(batch.stamp))
+
+
+def _require(batch: Batch, number: int) -> None:
+    """Refuse an image that came so slowly that it was taken for abandoned."""
+    if batch.transaction.get(upload_key(number), db=batch.databases.staged) is None:
+        raise StorageFailedError

@@ -70,6 +70,7 @@ def _example(error: type[Exception]) -> Exception:
         errors.ChunkSizeError(0, expected=1, actual=2),
         errors.HashMismatchError(sha256, "1" * 64),
         errors.ImageExistsError(sha256),
+        errors.ImageGoneError(sha256),
         errors.ImageIncompleteError(sha256),
         errors.ImageNotFoundError(sha256),
         _refusals.ImageTooLargeError(limit=1, actual=2),

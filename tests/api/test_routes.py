@@ -22,7 +22,7 @@ from asciid.errors import (
     StoreClosedError,
 )
 from asciid.model import EMPTY_SHA256, ImageSpec
-from asciid.store import IImageReader, IImageStore, MemoryStore
+from asciid.store import IImageReader, IImageStore, Lifetimes, MemoryStore
 from asciid.tap import make_front
 from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Client
 
@@ -465,6 +465,43 @@ class APIContract(Base):
         self.put(CAT_BYTES)
         status = json.loads(self.ask("GET", f"/image/{CAT_SHA256.upper()}/chunks").body)
         self.assertEqual((status["state"], status["missing"]), ("complete", []))
+
+    def test_status_tells_when_an_upload_expires(self) -> None:
+        """While an upload is pending its status says when it is thrown away."""
+        self.serve(
+            MemoryStore(
+                lifetimes=Lifetimes(upload=90),
+                clock=lambda: 1_000_000_000.0,
+                monotonic=lambda: 0.0,
+            )
+        )
+        self.register()
+        path = f"/image/{CAT_SHA256}/chunks"
+        status = json.loads(self.ask("GET", path).body)
+        self.assertEqual(status["created"], "2001-09-09T01:46:40Z")
+        self.assertEqual(status["expires"], "2001-09-09T01:48:10Z")
+        self.put(CAT_BYTES)
+        self.assertIsNone(json.loads(self.ask("GET", path).body)["expires"])
+
+    def test_image_that_has_gone(self) -> None:
+        """An image past its time is 410 to all but who brings it again."""
+        elapsed = 0.0
+        lifetimes = Lifetimes(image=90)
+        self.serve(MemoryStore(lifetimes=lifetimes, monotonic=lambda: elapsed))
+        self.put(CAT_BYTES)
+        elapsed = 91.0
+        self.assertEqual(self.successResultOf(self.store.expire()), 1)
+        path = f"/image/{CAT_SHA256}"
+        chunk = {"id": 0, "size": 1, "data": "x"}
+        for method, where, data in (
+            ("GET", path, None),
+            ("GET", f"{path}/chunks", None),
+            ("POST", f"{path}/chunks", chunk),
+        ):
+            answer = self.ask(method, where, data)
+            self.assert_problem(answer, 410, "image-gone")
+        self.assertEqual(self.put(CAT_BYTES).status, 201)
+        self.assertEqual(self.ask("GET", path).body, CAT_BYTES)
 
     def test_status_of_unknown_image(self) -> None:
         """The status of what was never registered is 404."""

@@ -33,16 +33,26 @@ class DrivenStore:
         self.path = Path(path)
         self.reactor = ManualReactor()
         self.now = 1_000_000.0
+        self.elapsed = 0.0
         self.writer_pool = ManualThreadPool()
         self.read_pool = ManualThreadPool()
         self.store = LMDBStore(
             self.path,
             reactor=self.reactor,
-            clock=lambda: self.now,
             writer_pool=self.writer_pool,
             read_pool=self.read_pool,
-            **{"sync": False, **options},
+            **{
+                "sync": False,
+                "clock": lambda: self.now,
+                "monotonic": lambda: self.elapsed,
+                **options,
+            },
         )
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time go by, on every clock."""
+        self.now += seconds
+        self.elapsed += seconds
 
     def run(self, awaited: Deferred[ResultT]) -> ResultT:
         """Turn everything until `awaited` fires."""

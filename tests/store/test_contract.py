@@ -16,12 +16,20 @@ from asciid.errors import (
     ChunkSizeError,
     HashMismatchError,
     ImageExistsError,
+    ImageGoneError,
     ImageIncompleteError,
     ImageNotFoundError,
     StoreClosedError,
 )
 from asciid.model import EMPTY_SHA256, ImageSpec, ImageState, UploadStatus
-from asciid.store import IImageReader, IImageStore, IImageWriter, MemoryStore
+from asciid.store import (
+    GONE_FOR,
+    IImageReader,
+    IImageStore,
+    IImageWriter,
+    Lifetimes,
+    MemoryStore,
+)
 from asciid.store._batch import VERIFY_IN_TRANSACTION, VERIFY_IN_TRANSACTION_CHUNKS
 from asciid.store._rules import MAX_MISSING_RANGES
 from tests.store._support import DrivenStore, chunk_of, spec_of
@@ -43,6 +51,17 @@ class StoreContract(Base):
 
     store: IImageStore
     now: float
+    elapsed: float
+
+    def keep(self, lifetimes: Lifetimes) -> None:
+        """Put a new store in the place of the one of `setUp`."""
+        raise NotImplementedError
+
+    def pass_time(self, seconds: float) -> int:
+        """Let time go by; return how many uploads and images that removed."""
+        self.now += seconds
+        self.elapsed += seconds
+        return self.run_(self.store.expire())
 
     def run_(self, awaited: Deferred[ResultT]) -> ResultT:
         """Make `awaited` fire and return its result."""
@@ -456,6 +475,108 @@ class StoreContract(Base):
             await writer.write(piece)
         return await writer.finish()
 
+    def test_upload_expires(self) -> None:
+        """An upload without activity is removed, and can be registered again."""
+        self.keep(Lifetimes(upload=100))
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        self.add(CAT, spec, 0)
+        self.assertEqual(self.pass_time(100), 0)
+        self.assertEqual(self.pass_time(1), 1)
+        self.assertRaises(ImageNotFoundError, self.status, spec)
+        awaited = self.store.add_chunk(spec.sha256, 1, chunk_of(CAT, spec, 1))
+        self.assertRaises(ImageNotFoundError, self.run_, awaited)
+        self.assertEqual(self.run_(self.store.count()), 0)
+        self.upload(CAT, chunk_size=5)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_activity_keeps_an_upload(self) -> None:
+        """Each chunk puts the end off; the status tells when it is."""
+        self.keep(Lifetimes(upload=100))
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        for chunk_id in range(spec.chunks - 1):
+            self.assertEqual(self.status(spec).expires, self.now + 100)
+            self.assertEqual(self.pass_time(99), 0)
+            self.add(CAT, spec, chunk_id)
+        self.assertEqual(self.status(spec).expires, self.now + 100)
+        self.add(CAT, spec, spec.chunks - 1)
+        self.assertIsNone(self.status(spec).expires)
+        self.assertEqual(self.pass_time(1e9), 0)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_last_chunk_at_the_last_moment(self) -> None:
+        """An upload whose last chunk came in time is not removed under it."""
+        self.keep(Lifetimes(upload=100))
+        spec = spec_of(LARGE, 100_000)
+        self.run_(self.store.register(spec))
+        for chunk_id in range(spec.chunks - 1):
+            self.add(LARGE, spec, chunk_id)
+        self.now += 101
+        self.elapsed += 101
+        last = chunk_of(LARGE, spec, spec.chunks - 1)
+        adding = self.store.add_chunk(spec.sha256, spec.chunks - 1, last)
+        expiring = self.store.expire()
+        self.assertTrue(self.run_(adding))
+        self.assertEqual(self.run_(expiring), 0)
+        self.assertEqual(self.download(spec.sha256), LARGE)
+
+    def test_time_that_is_set(self) -> None:
+        """Whatever the system's time is set to, only time that passes counts."""
+        self.keep(Lifetimes(upload=100, image=200))
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        self.upload(b"dog")
+        for jump in (86_400.0, -2 * 86_400.0, 86_400.0 * 366):
+            self.now += jump
+            self.assertEqual(self.pass_time(20), 0)
+            self.assertEqual(self.status(spec).expires, self.now + 100 - 20)
+            self.add(CAT, spec, self.status(spec).missing[0][0])
+        self.assertEqual(self.pass_time(101), 1)
+        self.assertEqual(self.download(spec_of(b"dog").sha256), b"dog")
+        self.assertEqual(self.pass_time(40), 1)
+
+    def test_kept_for_ever(self) -> None:
+        """Without lifetimes nothing is ever removed."""
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        self.assertEqual(self.pass_time(1e10), 0)
+        self.assertIsNone(self.status(spec).expires)
+
+    def test_image_expires(self) -> None:
+        """An image past its time is gone, for a while; then it is not known."""
+        self.keep(Lifetimes(image=100))
+        spec = self.upload(CAT)
+        other = self.upload(LARGE, 100_000)
+        self.run_(self.store.register(spec_of(b"pending")))
+        self.assertEqual(self.pass_time(100), 0)
+        self.assertEqual(self.download(spec.sha256), CAT)
+        self.assertEqual(self.pass_time(1), 2)
+        for sha256 in (spec.sha256, other.sha256):
+            for awaited in (
+                self.store.open(sha256),
+                self.store.status(sha256),
+                self.store.add_chunk(sha256, 0, b"/\\_/"),
+            ):
+                self.assertRaises(ImageGoneError, self.run_, awaited)
+        self.assertEqual(self.pass_time(GONE_FOR), 0)
+        self.assertRaises(ImageGoneError, self.status, spec)
+        self.pass_time(1)
+        self.assertRaises(ImageNotFoundError, self.status, spec)
+        self.assertEqual(self.run_(self.store.count()), 1)
+
+    def test_image_comes_again(self) -> None:
+        """What is gone can be uploaded again, in chunks or as a whole."""
+        self.keep(Lifetimes(image=100))
+        self.upload(CAT)
+        self.assertEqual(self.pass_time(101), 1)
+        spec = self.upload(CAT, chunk_size=7)
+        self.assertEqual(self.download(spec.sha256), CAT)
+        self.assertEqual(self.pass_time(101), 1)
+        self.assertTrue(self.create(CAT))
+        self.assertEqual(self.download(spec.sha256), CAT)
+        self.assertEqual(self.pass_time(99), 0)
+
     def test_stopped(self) -> None:
         """A store that was stopped takes nothing more."""
         spec = self.upload(CAT)
@@ -465,6 +586,7 @@ class StoreContract(Base):
             self.store.add_chunk(spec.sha256, 0, b"/\\_/"),
             self.store.status(spec.sha256),
             self.store.create(spec.sha256),
+            self.store.expire(),
             self.store.count(),
         ):
             self.assertRaises(StoreClosedError, self.run_, awaited)
@@ -500,8 +622,17 @@ class MemoryStoreTests(StoreContract, SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a store."""
-        self.now = 0.0
-        self.store = MemoryStore(clock=lambda: self.now)
+        self.now = 1_000_000.0
+        self.elapsed = 0.0
+        self.keep(Lifetimes())
+
+    def keep(self, lifetimes: Lifetimes) -> None:
+        """Make a store."""
+        self.store = MemoryStore(
+            lifetimes=lifetimes,
+            clock=lambda: self.now,
+            monotonic=lambda: self.elapsed,
+        )
         self.successResultOf(self.store.start())
 
     def run_(self, awaited: Deferred[ResultT]) -> ResultT:
@@ -524,6 +655,13 @@ class LMDBStoreTests(StoreContract, SynchronousTestCase):
         self.driven.start()
         self.addCleanup(self.stop)
 
+    def keep(self, lifetimes: Lifetimes) -> None:
+        """Make a store on the same directory."""
+        self.driven.stop()
+        self.driven = DrivenStore(str(self.driven.path), lifetimes=lifetimes)
+        self.store = self.driven.store
+        self.driven.start()
+
     @property
     def now(self) -> float:
         """The time of the store's clock."""
@@ -532,6 +670,15 @@ class LMDBStoreTests(StoreContract, SynchronousTestCase):
     @now.setter
     def now(self, now: float) -> None:
         self.driven.now = now
+
+    @property
+    def elapsed(self) -> float:
+        """The time that has gone by."""
+        return self.driven.elapsed
+
+    @elapsed.setter
+    def elapsed(self, elapsed: float) -> None:
+        self.driven.elapsed = elapsed
 
     def run_(self, awaited: Deferred[ResultT]) -> ResultT:
         """Turn the reactor and the threads."""

@@ -21,9 +21,8 @@ from asciid.errors import (
     StoreVersionError,
 )
 from asciid.model import ImageSpec
-from asciid.store import LMDBStore
+from asciid.store import STAGED_FOR, LMDBStore
 from asciid.store._batch import DISCARD_STEP, REMEMBERED_UPLOADS, VERIFY_IN_TRANSACTION
-from asciid.store._lmdb import STALE_AFTER
 from asciid.store._rules import PIECE
 from asciid.testing import ManualReactor
 from tests.store._support import DrivenStore, chunk_of, spec_of
@@ -31,6 +30,7 @@ from tests.store._support import DrivenStore, chunk_of, spec_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.store import IImageWriter
     from asciid.store._batch import Batch
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
@@ -294,15 +294,31 @@ class LMDBStoreTests(SynchronousTestCase):
             await writer.write(LARGE)
 
         self.driven.run(Deferred.fromCoroutine(receive()))
-        self.assertEqual(self.entries(), len(LARGE) // PIECE)
-        now = self.driven.now
         self.restart()
+        self.driven.run(self.driven.store.expire())
         self.assertEqual(self.entries(), len(LARGE) // PIECE)
-        self.driven.stop()
-        self.driven = DrivenStore(str(self.driven.path))
-        self.driven.now = now + STALE_AFTER / 1000 + 1
-        self.driven.start()
+        self.driven.pass_time(STAGED_FOR + 1)
+        self.driven.run(self.driven.store.expire())
         self.assertEqual(self.entries(), 0)
+
+    def test_image_that_comes_very_slowly(self) -> None:
+        """An image taken for abandoned cannot go on, and harms nothing."""
+
+        async def begin() -> IImageWriter:
+            writer = await self.driven.store.create(spec_of(LARGE).sha256)
+            await writer.write(LARGE[:-1])
+            return writer
+
+        first, second = (
+            self.driven.run(Deferred.fromCoroutine(begin())) for _ in range(2)
+        )
+        self.driven.pass_time(STAGED_FOR / 2)
+        self.driven.run(second.write(LARGE[-1:]))
+        self.driven.pass_time(STAGED_FOR / 2 + 1)
+        self.driven.run(self.driven.store.expire())
+        self.assertRaises(StorageFailedError, self.driven.run, first.write(LARGE))
+        self.assertTrue(self.driven.run(second.finish()))
+        self.assertEqual(self.driven.download(spec_of(LARGE).sha256), LARGE)
 
     def discard_many_chunks(self) -> None:
         """Upload many chunks with a wrong hash."""

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import errors
 from asciid.model import ImageSpec, ImageState
-from asciid.store import IImageStore, MemoryStore
+from asciid.store import GONE_FOR, IImageStore, Lifetimes, MemoryStore
 from asciid.store._rules import PIECE
 from tests.store._support import DrivenStore, chunk_of, spec_of
 
@@ -34,12 +34,16 @@ SETTINGS = settings(
 )
 
 
+LIFETIMES = Lifetimes(upload=100, image=1_000)
+
+
 @define
 class Expected:
     """What the store must hold of one image."""
 
     spec: ImageSpec
     data: bytes
+    active: float
     chunks: dict[int, bytes] = field(factory=dict)
 
     @property
@@ -54,11 +58,56 @@ class MemoryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.expected: dict[str, Expected] = {}
+        self.gone: dict[str, float] = {}
+        self.elapsed = 0.0
+        # What the system's time has been moved by, now and at the start.
+        self.jumped = self.started = 0.0
         self.store: IImageStore = self.open()
+
+    def clock(self) -> float:
+        """Tell the system's time."""
+        return 1_000_000_000.0 + self.elapsed + self.jumped
+
+    def stamp(self) -> float:
+        """Tell the time as a store does that was opened at the last start."""
+        return self.elapsed + self.started
 
     def open(self) -> IImageStore:
         """Return a started store."""
-        return MemoryStore(clock=lambda: 0.0)
+        return MemoryStore(
+            lifetimes=LIFETIMES, clock=self.clock, monotonic=lambda: self.elapsed
+        )
+
+    @rule(seconds=st.sampled_from([1, 40, 99, 100, 101, 500, GONE_FOR]))
+    def pass_time(self, seconds: float) -> None:
+        """Let time go by."""
+        self.elapsed += seconds
+        self.expire()
+
+    @rule(seconds=st.sampled_from([-86_400, -50, 50, 3_600, 86_400]))
+    def set_time(self, seconds: float) -> None:
+        """Set the system's time: it counts from the next start on."""
+        self.jumped += seconds
+        self.expire()
+
+    def expire(self) -> None:
+        """Have the store remove what is past its time, and nothing else."""
+        old = [
+            sha256
+            for sha256, image in self.expected.items()
+            if self.stamp() - image.active
+            > (LIFETIMES.image if image.complete else LIFETIMES.upload)
+        ]
+        for sha256 in old:
+            if self.expected.pop(sha256).complete:
+                self.gone[sha256] = self.stamp()
+        self.gone = {
+            sha256: stamp
+            for sha256, stamp in self.gone.items()
+            if self.stamp() - stamp <= GONE_FOR
+        }
+        assert self.outcome(self.store.expire()) == len(old)
+        self.settle()
 
     def outcome(self, awaited: Deferred[ResultT]) -> ResultT | type[Exception]:
         """Return the result of `awaited`, or the class of its error."""
@@ -85,7 +134,7 @@ class MemoryMachine(RuleBasedStateMachine):
             expected = errors.ImageExistsError
         else:
             content = data + b"lie" * lie
-            self.expected[spec.sha256] = Expected(spec, content)
+            self.expected[spec.sha256] = Expected(spec, content, self.stamp())
         assert self.outcome(self.store.register(spec)) is expected
 
     @rule(
@@ -98,7 +147,8 @@ class MemoryMachine(RuleBasedStateMachine):
         sha256 = spec_of(data).sha256
         image = self.expected.get(sha256)
         if image is None:
-            self.check(self.store.add_chunk(sha256, chunk_id, b""), "ImageNotFound")
+            adding = self.store.add_chunk(sha256, chunk_id, b"")
+            self.check(adding, self.absent(sha256))
             return
         right = chunk_of(image.data, image.spec, chunk_id)
         sent = {
@@ -115,6 +165,7 @@ class MemoryMachine(RuleBasedStateMachine):
             self.check(adding, "ChunkExists")
         else:
             image.chunks[chunk_id] = sent
+            image.active = self.stamp()
             content = b"".join(chunk for _, chunk in sorted(image.chunks.items()))
             if image.complete and content != data:
                 del self.expected[sha256]
@@ -142,8 +193,12 @@ class MemoryMachine(RuleBasedStateMachine):
             chunk_size = image.spec.chunk_size if image else PIECE
             spec = spec_of(data, chunk_size)
             chunks = {i: chunk_of(data, spec, i) for i in range(spec.chunks)}
-            self.expected[sha256] = Expected(spec, data, chunks)
+            self.expected[sha256] = Expected(spec, data, self.stamp(), chunks)
             assert self.outcome(sending) is True
+
+    def absent(self, sha256: str) -> str:
+        """Return the error for an image that is not registered."""
+        return "ImageGone" if sha256 in self.gone else "ImageNotFound"
 
     def check(self, awaited: Deferred[ResultT], name: str) -> None:
         """Check that `awaited` fails with the domain error of that name."""
@@ -156,7 +211,7 @@ class MemoryMachine(RuleBasedStateMachine):
         image = self.expected.get(sha256)
         opening = self.store.open(sha256)
         if image is None:
-            self.check(opening, "ImageNotFound")
+            self.check(opening, self.absent(sha256))
         elif not image.complete:
             self.check(opening, "ImageIncomplete")
         else:
@@ -176,6 +231,11 @@ class MemoryMachine(RuleBasedStateMachine):
             assert status.received == sum(map(len, image.chunks.values()))
             missing = {i for a, b in status.missing for i in range(a, b + 1)}
             assert missing == set(range(image.spec.chunks)) - set(image.chunks)
+            expires = None
+            if not image.complete:
+                left = LIFETIMES.upload - (self.stamp() - image.active)
+                expires = self.clock() + left
+            assert status.expires == expires
 
 
 class LMDBMachine(MemoryMachine):
@@ -188,7 +248,13 @@ class LMDBMachine(MemoryMachine):
 
     def open_again(self) -> IImageStore:
         """Return a started store on the same directory."""
-        self.driven = DrivenStore(str(self.path), map_size=64 * 1024)
+        self.driven = DrivenStore(
+            str(self.path),
+            map_size=64 * 1024,
+            lifetimes=LIFETIMES,
+            clock=self.clock,
+            monotonic=lambda: self.elapsed,
+        )
         self.driven.start()
         return self.driven.store
 
@@ -200,6 +266,7 @@ class LMDBMachine(MemoryMachine):
     def restart(self) -> None:
         """Stop the store and start another one on its directory."""
         self.driven.stop()
+        self.started = self.jumped
         self.store = self.open_again()
 
     def teardown(self) -> None:

@@ -1,0 +1,42 @@
+"""Work that goes on whoever cancels, and that a stop waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+__all__ = ["Background"]
+
+ResultT = TypeVar("ResultT")
+
+
+class Background:
+    """The work under way."""
+
+    def __init__(self) -> None:
+        self._under_way: set[Deferred[None]] = set()
+
+    def run(self, work: Coroutine[Deferred[Any], Any, ResultT]) -> Deferred[ResultT]:
+        """Begin `work`; cancelling the Deferred does not end it."""
+        answer: Deferred[ResultT] = Deferred()
+        ended: Deferred[None] = Deferred()
+        self._under_way.add(ended)
+
+        async def tracked() -> ResultT:
+            try:
+                return await work
+            finally:
+                self._under_way.discard(ended)
+                ended.callback(None)
+
+        Deferred.fromCoroutine(tracked()).addCallbacks(answer.callback, answer.errback)
+        return answer
+
+    async def wait(self) -> None:
+        """Wait until nothing is under way."""
+        while self._under_way:
+            await DeferredList(list(self._under_way))

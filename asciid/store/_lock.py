@@ -1,0 +1,62 @@
+"""Who uses a storage directory: many at a time, or one that replaces its file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["LOCK_FILE", "StorageInUseError", "StorageLock"]
+
+LOCK_FILE = "asciid.lock"
+
+
+class StorageInUseError(OSError):
+    """Another process uses the storage in a way that does not go with ours."""
+
+
+@define(eq=False)
+class StorageLock:
+    """
+    A lock on the directory `path`; see flock(2).
+
+    The kernel takes it back when the process ends, in whatever way.  LMDB's
+    own lock file knows who reads and who writes, but not whether the data file
+    may be replaced.
+    """
+
+    path: Path
+    exclusive: bool
+    """Whether nobody else may use the directory meanwhile."""
+    _descriptor: int | None = field(init=False, default=None)
+
+    def acquire(self) -> None:
+        """
+        Take the lock, at once or not at all.
+
+        Errors: `StorageInUseError`, `OSError`.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.path / LOCK_FILE, flags, 0o640)
+        kind = fcntl.LOCK_EX if self.exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise
+            use = "used by another process" if self.exclusive else "being compacted"
+            message = f"{self.path} is {use}"
+            raise StorageInUseError(message) from error
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back, if it was taken."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

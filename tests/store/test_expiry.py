@@ -1,0 +1,232 @@
+"""How `LMDBStore` removes what is past its time: bounded, and for good."""
+
+from __future__ import annotations
+
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.errors import ImageGoneError, StorageFailedError, StoreClosedError
+from asciid.model import ImageSpec
+from asciid.store import Lifetimes, _expiry, _sweeping
+from asciid.store._batch import DISCARD_STEP
+from asciid.store._expiry import STEP
+from asciid.store._sweeping import PAGE, Old, remove_images, remove_uploads
+from tests.store._support import DrivenStore, spec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from asciid.store._batch import Batch
+
+CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+LIFETIMES = Lifetimes(upload=100, image=200)
+
+
+class ExpiryTests(SynchronousTestCase):
+    """`LMDBStore.expire` on its own."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.driven = DrivenStore(self.mktemp(), lifetimes=LIFETIMES)
+        self.store = self.driven.store
+        self.driven.start()
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        """Stop whatever store the test left."""
+        self.driven.stop()
+
+    def entries(self, database: str) -> int:
+        """Return how many records a database has."""
+        return self.driven.run(
+            self.store._query(
+                lambda snapshot: snapshot.transaction.stat(
+                    getattr(snapshot.databases, database)
+                )["entries"]
+            )
+        )
+
+    def register_many(self, number: int) -> list[ImageSpec]:
+        """Register uploads of three bytes each, the first of which comes."""
+        specs = [ImageSpec(sha256(b"%d" % i).hexdigest(), 3, 1) for i in range(number)]
+        awaited: list[Any] = [self.store.register(spec) for spec in specs]
+        awaited += [self.store.add_chunk(spec.sha256, 0, b"x") for spec in specs]
+        for one in awaited:
+            self.driven.run(one)
+        return specs
+
+    def expire(self) -> int:
+        """Expire once."""
+        return self.driven.run(self.store.expire())
+
+    def test_everything_goes(self) -> None:
+        """An expired upload leaves neither chunks nor records."""
+        self.register_many(3)
+        large = bytes(2 * DISCARD_STEP)
+        spec = ImageSpec(spec_of(CAT).sha256, len(large) + 1, 1)
+        self.driven.run(self.store.register(spec))
+        added = [self.store.add_chunk(spec.sha256, i, b"\0") for i in range(len(large))]
+        for awaited in added:
+            self.driven.run(awaited)
+        self.driven.pass_time(101)
+        self.assertEqual(self.expire(), 4)
+        for database in ("images", "uploads", "chunks", "discarded", "gone"):
+            self.assertEqual(self.entries(database), 0, database)
+
+    def test_transactions_are_bounded(self) -> None:
+        """However much is old, no transaction removes more than some of it."""
+        removed: list[int] = []
+
+        def watch(operations: Sequence[Callable[[Batch], object]]) -> Sequence[object]:
+            before = records()
+            outcomes = self.store._environment.execute(operations)
+            removed.append(before - records())
+            return outcomes
+
+        def records() -> int:
+            return self.store._environment.read(
+                lambda snapshot: sum(
+                    snapshot.transaction.stat(database)["entries"]
+                    for database in (
+                        snapshot.databases.images,
+                        snapshot.databases.uploads,
+                        snapshot.databases.chunks,
+                    )
+                )
+            )
+
+        self.register_many(2 * PAGE)
+        self.driven.pass_time(101)
+        self.patch(self.store._writer, "_execute", watch)
+        self.assertEqual(self.expire(), 2 * PAGE)
+        self.assertEqual(sum(removed), 3 * 2 * PAGE)
+        self.assertEqual(self.entries("discarded"), 0)
+        self.assertLessEqual(max(removed), 2 * STEP + DISCARD_STEP)
+
+    def test_goes_on_where_it_stopped(self) -> None:
+        """One call looks at so many records, and the next one at the next."""
+        self.patch(_sweeping, "PAGE", 3)
+        self.patch(_expiry, "PAGES", 2)
+        specs = self.register_many(7)
+        self.driven.pass_time(101)
+        self.assertEqual([self.expire() for _ in range(3)], [6, 1, 0])
+        specs = self.register_many(7)
+        self.driven.pass_time(60)
+        for spec in specs[:6]:
+            self.driven.run(self.store.add_chunk(spec.sha256, 1, b"y"))
+        self.driven.pass_time(60)
+        self.assertEqual([self.expire() for _ in range(2)], [0, 1])
+
+    def test_nothing_old_writes_nothing(self) -> None:
+        """Looking for what is old costs no transaction if nothing is."""
+        self.register_many(3)
+        self.driven.upload(CAT)
+        self.patch(self.store._writer, "_execute", broken)
+        self.assertEqual(self.expire(), 0)
+
+    def test_activity_after_the_look(self) -> None:
+        """What became active after it was found old stays."""
+        first, second = self.register_many(2)
+        self.driven.pass_time(101)
+        now = int(self.store._aging.stamp() * 1000)
+        old = [Old(0, first.sha256), Old(1, second.sha256), Old(7, first.sha256)]
+        third = spec_of(b"never")
+
+        def touch_then_remove(batch: Batch) -> list[Old]:
+            batch.register(third)
+            record = batch._memory.uploads[first.sha256]
+            batch._touched[record.number] = record
+            return remove_uploads(batch, old, now)
+
+        removed = self.driven.run(self.store._writer.submit(touch_then_remove))
+        self.assertEqual(removed, old[1:2])
+        removed = self.driven.run(
+            self.store._writer.submit(lambda batch: remove_uploads(batch, old, now))
+        )
+        self.assertEqual(removed, [])
+
+    def test_image_that_came_again_after_the_look(self) -> None:
+        """An image is only removed if it is the one that was found old."""
+        spec = self.driven.upload(CAT)
+        number = self.driven.run(
+            self.store._writer.submit(lambda batch: batch.find(spec.sha256).number)
+        )
+        now = int(self.store._aging.stamp() * 1000)
+        for old in (
+            Old(number + 1, spec.sha256),
+            Old(number, spec_of(b"other").sha256),
+            Old(number, spec.sha256),
+        ):
+            removing = partial(remove_images, old=[old], before=now)
+            removed = self.driven.run(self.store._writer.submit(removing))
+            self.assertEqual(removed, [])
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+
+    def test_another_process_removes_an_image(self) -> None:
+        """What is in memory is not served past its time if it is gone on disk."""
+        spec = self.driven.upload(CAT)
+        self.driven.pass_time(201)
+        # It is past its time, but nobody has removed it yet.
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+        record = self.driven.run(
+            self.store._writer.submit(lambda batch: batch.find(spec.sha256))
+        )
+        now = int(self.store._aging.stamp() * 1000)
+        self.driven.run(
+            self.store._writer.submit(
+                lambda batch: remove_images(
+                    batch, [Old(record.number, spec.sha256)], now
+                )
+            )
+        )
+        opening = self.store.open(spec.sha256)
+        self.assertRaises(ImageGoneError, self.driven.run, opening)
+
+    def test_storage_that_fails(self) -> None:
+        """A failure of the storage is told to who asked."""
+        self.register_many(1)
+        self.driven.pass_time(101)
+
+        self.patch(self.store._writer, "_execute", broken)
+        self.assertRaises(StorageFailedError, self.expire)
+
+    def test_stops_at_once(self) -> None:
+        """A stop does not wait until all chunks of what expired are deleted."""
+        spec = ImageSpec(spec_of(CAT).sha256, 3 * DISCARD_STEP + 1, 1)
+        self.driven.run(self.store.register(spec))
+        added = [
+            self.store.add_chunk(spec.sha256, i, b"\0") for i in range(3 * DISCARD_STEP)
+        ]
+        for awaited in added:
+            self.driven.run(awaited)
+        self.driven.pass_time(101)
+        expiring = self.store.expire()
+        while not self.entries_now("discarded"):
+            self.driven.reactor.advance(0)
+            self.driven.writer_pool.step()
+            self.driven.read_pool.step()
+        self.driven.stop()
+        self.assertEqual(self.successResultOf(expiring), 1)
+        self.failureResultOf(self.store.expire(), StoreClosedError)
+        self.driven = DrivenStore(str(self.driven.path))
+        self.store = self.driven.store
+        self.driven.run(self.store.start())
+        self.assertGreater(self.entries_now("chunks"), 0)
+        self.driven.settle()
+        self.assertEqual(self.entries_now("chunks"), 0)
+
+    def entries_now(self, database: str) -> int:
+        """Return how many records a database has, without a turn of anything."""
+        return self.store._environment.read(
+            lambda snapshot: snapshot.transaction.stat(
+                getattr(snapshot.databases, database)
+            )["entries"]
+        )
+
+
+def broken(_: object) -> Sequence[object]:
+    """Fail, in the place of `Environment.execute`."""
+    raise OSError
