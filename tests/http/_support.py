@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     from asciid.http._channel import Channel
 
-__all__ = ["HOST", "Answer", "MemoryTransport", "Site", "Wire", "get", "parse_answers", "post"]
+__all__ = [
+    "HOST",
+    "Answer",
+    "MemoryTransport",
+    "Site",
+    "Wire",
+    "get",
+    "parse_answers",
+    "post",
+]
 
 HOST = b"Host: localhost\r\n"
 
@@ -233,7 +242,9 @@ class Wire:
 class Site:
     """A Klein app behind the front, in memory, with clocks set by hand."""
 
-    def __init__(self, app: Klein, limits: Limits | None = None, **options: Any) -> None:  # noqa: ANN401  # those of KleinFactory
+    def __init__(
+        self, app: Klein, limits: Limits | None = None, **options: Any
+    ) -> None:  # noqa: ANN401  # those of KleinFactory
         self.reactor = Clock()
         self.time = Time()
         self.factory = KleinFactory(

@@ -134,7 +134,9 @@ class PersistenceTests(ChannelTestCase):
         """OPTIONS * names all methods, and says nothing else."""
         [answer] = self.site.ask(get(b"*", method=b"OPTIONS"))
         self.assertEqual(answer.status, 204)
-        self.assertEqual(answer.fields["allow"], "DELETE, GET, HEAD, OPTIONS, POST, PUT")
+        self.assertEqual(
+            answer.fields["allow"], "DELETE, GET, HEAD, OPTIONS, POST, PUT"
+        )
         self.assertNotIn("content-length", answer.fields)
 
     def test_unix_socket(self) -> None:
@@ -211,7 +213,9 @@ class PipelineTests(ChannelTestCase):
         wire = self.connect().send(get(b"/a") * 100)
         wire.leave()
         wire.take()
-        self.assertEqual([c for c in self.site.reactor.getDelayedCalls() if c.getTime() == 0], [])
+        self.assertEqual(
+            [c for c in self.site.reactor.getDelayedCalls() if c.getTime() == 0], []
+        )
         self.site.advance(1)
         self.assertEqual(wire.take(), b"")
 

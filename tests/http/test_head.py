@@ -282,7 +282,13 @@ class FieldTests(HeadTestCase):
         for value in (b"chunked", b"Chunked", b" CHUNKED "):
             block = self.field(b"transfer-encoding:" + value)
             self.assertEqual(block.length, CHUNKED)
-        for value in (b"gzip", b"gzip, chunked", b"xchunked", b"identity", b"chunked;q=1"):
+        for value in (
+            b"gzip",
+            b"gzip, chunked",
+            b"xchunked",
+            b"identity",
+            b"chunked;q=1",
+        ):
             with self.assertRaises(RefusedError) as caught:
                 self.field(b"Transfer-Encoding: " + value)
             self.assertIn(caught.exception.status, (400, 501), value)

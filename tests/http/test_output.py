@@ -261,7 +261,10 @@ class OutputTests(SynchronousTestCase):
         """After the end nothing is sent."""
         transport: Any = PullTransport(errno.ENOBUFS)
         queued = StringTransport()
-        for output in (DirectOutput(transport, self.moved), output_for(queued, self.moved)):  # type: ignore[arg-type]
+        for output in (
+            DirectOutput(transport, self.moved),
+            output_for(queued, self.moved),
+        ):  # type: ignore[arg-type]
             output.stopProducing()  # type: ignore[attr-defined]
             output.send(b"data")
         self.assertEqual((transport.value(), queued.value()), (b"", b""))

@@ -2,21 +2,190 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from klein import Klein
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions, KeyPair, PrivateCertificate
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.test.iosim import connect, FakeTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.http import KleinFactory, body_of
+from asciid.http import KleinFactory, Limits, body_of
 from asciid.http._output import QueuedOutput
-from tests.http._support import get, parse_answers, post
+from tests.http._support import MemoryTransport, Time, get, parse_answers, post
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
+
+
+@cache
+def certificate() -> PrivateCertificate:
+    """Return a certificate; made once, as that takes a while."""
+    key = KeyPair.generate(size=2048)
+    return key.selfSignedCert(1, CN=b"localhost")
+
+
+class Client(Protocol):
+    """Remembers what it gets."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Remember."""
+        self.data += data
+
+    def connectionLost(self, reason: object = None) -> None:  # noqa: ARG002  # Protocol's
+        """Note that it is over."""
+        self.lost = True
+
+
+class LateTransport(MemoryTransport):
+    """Closes in a later turn, as real ones do."""
+
+    closing: Exception | None = None
+
+    def loseConnection(self) -> None:
+        """Close soon."""
+        self.closing = ConnectionDone()
+
+    def abortConnection(self) -> None:
+        """Break off soon."""
+        self.aborted = True
+        self.closing = ConnectionLost()
+
+    def settle(self) -> None:
+        """Close, if that was asked for."""
+        if self.closing is not None:
+            self.disappear(self.closing)
+
+
+class TLSTests(SynchronousTestCase):
+    """Requests over TLS."""
+
+    def setUp(self) -> None:
+        """Connect."""
+        app = Klein()
+
+        @app.route("/secure")
+        def secure(request: IRequest) -> str:
+            return f"{request.isSecure()}"
+
+        @app.route("/echo", methods=["POST"])
+        def echo(request: IRequest) -> bytes:
+            return body_of(request)
+
+        self.clock = Clock()
+        self.time = Time()
+        self.factory = KleinFactory(
+            app, reactor=self.clock, limits=Limits(body=3_000_000), clock=self.time
+        )
+        self.factory.doStart()
+        self.addCleanup(self.factory.doStop)
+        client_factory: Any = Factory.forProtocol(Client)
+        self.ends = []
+        for options, wrapped, is_client in (
+            (certificate().options(), self.factory, False),
+            (CertificateOptions(), client_factory, True),
+        ):
+            tls: Any = TLSMemoryBIOFactory(options, is_client, wrapped, self.clock)
+            tls.noisy = wrapped.noisy = False
+            protocol = tls.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+            transport = LateTransport()
+            transport.protocol = protocol
+            protocol.makeConnection(transport)
+            self.ends.append((protocol, transport))
+        (self.server, self.server_wire), (self.tls_client, self.client_wire) = self.ends
+        self.client: Client = self.tls_client.wrappedProtocol
+
+    def pump(self) -> None:
+        """Carry bytes both ways until there are none, and then a close."""
+        moved = True
+        while moved:
+            moved = False
+            self.clock.advance(0)
+            for here, there in (self.ends, self.ends[::-1]):
+                data = here[1].value()
+                here[1].clear()
+                if data and not there[1].closed:
+                    moved = True
+                    there[0].dataReceived(data)
+        for _, transport in self.ends:
+            transport.settle()
+        if self.server_wire.closed:
+            self.client_wire.disappear(ConnectionDone())
+
+    def ask(self, request: bytes) -> None:
+        """Send a request."""
+        self.tls_client.write(request)
+        self.pump()
+
+    def test_requests(self) -> None:
+        """Handlers see that the connection is secure; a request is like any other."""
+        self.ask(get(b"/secure") + get(b"https://localhost/secure"))
+        answers = parse_answers(self.client.data)
+        self.assertEqual([a.body for a in answers], [b"True", b"True"])
+        self.assertIsInstance(self.server.wrappedProtocol._output, QueuedOutput)
+
+    def test_large(self) -> None:
+        """Large bodies go in and come out."""
+        body = b"0123456789" * 200_000
+        self.ask(post(b"/echo", body))
+        self.assertEqual(parse_answers(self.client.data)[0].body, body)
+
+    def test_slow_reader(self) -> None:
+        """A slow reader makes answers wait, and gets them in the end."""
+        self.ask(get(b"/secure"))
+        self.client.data = b""
+        self.server_wire.stuck = True
+        self.ask(post(b"/echo", b"x" * 1_000_000))
+        self.assertTrue(self.server.wrappedProtocol.blocked)
+        self.assertLess(self.server_wire.most_unread, 256 * 1024)
+        for _ in range(40):
+            self.server_wire.catch_up()
+            self.pump()
+        self.assertEqual(parse_answers(self.client.data)[0].body, b"x" * 1_000_000)
+
+    def test_close(self) -> None:
+        """A connection that is to be closed is closed in the way of TLS."""
+        self.ask(get(b"/secure", b"Connection: close"))
+        self.assertEqual(len(parse_answers(self.client.data)), 1)
+        self.assertTrue(self.server_wire.closed)
+        self.assertTrue(self.client.lost)
+        self.assertFalse(self.server_wire.aborted)
+        self.assertEqual(self.factory._connections, set())
+
+    def test_refusal(self) -> None:
+        """A refusal arrives before the close."""
+        self.ask(b"NONSENSE\r\n\r\n")
+        self.assertEqual(parse_answers(self.client.data)[0].status, 400)
+        self.assertTrue(self.server_wire.closed)
+
+    def test_idle(self) -> None:
+        """Timeouts hold here as well."""
+        self.ask(get(b"/secure"))
+        self.time.now += 61
+        self.clock.advance(1)
+        self.pump()
+        self.assertTrue(self.client.lost)
+
+    def test_no_handshake(self) -> None:
+        """A client that never speaks is cut off."""
+        silent = TLSMemoryBIOFactory(
+            certificate().options(), False, self.factory, self.clock
+        )
+        silent.noisy = False
+        protocol: Any = silent.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        transport = LateTransport()
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        self.time.now += 11
+        self.clock.advance(1)
+        transport.settle()
+        self.assertTrue(transport.closed)
+        self.pump()

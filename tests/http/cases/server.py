@@ -1,0 +1,68 @@
+"""
+The tiny Klein app that `run_cases.py` talks to, behind the front.
+
+usage: python -m tests.http.cases.server; prints its port, ends with its input.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from klein import Klein
+from twisted.internet import reactor
+from twisted.internet.protocol import Protocol
+from twisted.internet.stdio import StandardIO
+
+from asciid.http import KleinFactory, body_of
+
+if TYPE_CHECKING:
+    from twisted.web.iweb import IRequest
+
+app = Klein()
+
+
+@app.route("/", methods=["GET"])
+def root(request: IRequest) -> bytes:
+    """Show that the server is alive."""
+    return b"root"
+
+
+@app.route("/a", methods=["GET"])
+def a(request: IRequest) -> bytes:
+    """Answer with A."""
+    return b"A"
+
+
+@app.route("/b", methods=["GET"])
+def b(request: IRequest) -> bytes:
+    """Answer with B."""
+    return b"B"
+
+
+@app.route("/echo", methods=["GET", "POST", "PUT"])
+def echo(request: IRequest) -> bytes:
+    """Answer with the body of the request."""
+    return body_of(request)
+
+
+class EndOfInput(Protocol):
+    """Stops the reactor when whoever started it is gone."""
+
+    def connectionLost(self, reason: object = None) -> None:  # noqa: ARG002  # Protocol's
+        """Stop."""
+        reactor.stop()  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    factory = KleinFactory(app, reactor=reactor)  # type: ignore[arg-type]
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+    StandardIO(EndOfInput())
+    sys.stdout.write(f"{port.getHost().port}\n")
+    sys.stdout.flush()
+    reactor.run()  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()
