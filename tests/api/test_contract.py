@@ -1,0 +1,430 @@
+"""The served contract is valid, complete, and kept, on both HTTP stacks."""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import fromChunk
+
+from asciid import __version__, errors
+from asciid.api import ImageAPI
+from asciid.api._contract import METHODS, load_contract
+from asciid.api._problem_pages import PROBLEM_PAGES
+from asciid.api._problems import PROBLEM_TYPES
+from asciid.api._schema import InputLimits
+from asciid.config import resolve
+from asciid.store import MemoryStore
+from tests.api._contract import Contract
+from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
+from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore
+from tests.integration._daemon import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+LIMITS = InputLimits(max_image_size=1_000_000, max_chunk_size=10_000)
+UNKNOWN = "0" * 64
+IMAGE = f"/image/{CAT_SHA256}"
+CHUNKS = f"{IMAGE}/chunks"
+JSON = "Content-Type: application/json"
+TEXT = "Content-Type: text/plain"
+
+
+def nodes(node: object, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every JSON object below a node, with the pointers to them."""
+    if isinstance(node, dict):
+        yield pointer, node
+    for key, child in children(node):
+        escaped = str(key).replace("~", "~0").replace("/", "~1")
+        yield from nodes(child, f"{pointer}/{escaped}")
+
+
+def children(node: object) -> Iterable[tuple[object, object]]:
+    """Return the keys or indices of a node, with what is there."""
+    if isinstance(node, dict):
+        return node.items()
+    return enumerate(node) if isinstance(node, list) else ()
+
+
+def unchunked(body: bytes) -> bytes:
+    """Join the chunks of a body."""
+    whole = b""
+    while body.strip():
+        chunk, body = fromChunk(body)
+        whole += chunk
+    return whole
+
+
+class DocumentTests(SynchronousTestCase):
+    """The document by itself, and beside the code."""
+
+    def setUp(self) -> None:
+        """Load it."""
+        self.document = load_contract(LIMITS)
+        self.contract = Contract(self.document)
+
+    def operations(self) -> dict[str, tuple[str, str, dict[str, Any]]]:
+        """Return path, method and node of each operation, by its id."""
+        return {
+            operation["operationId"]: (path, method, operation)
+            for path, operations in self.document["paths"].items()
+            for method, operation in operations.items()
+            if method in METHODS
+        }
+
+    def test_is_openapi(self) -> None:
+        """It is valid OpenAPI 3.1, without anything of our own in it."""
+        self.assertEqual(list(OpenAPIV31SpecValidator(self.document).iter_errors()), [])
+        self.assertNotIn('"x-', json.dumps(self.document))
+        self.assertEqual(self.document["info"]["version"], __version__)
+
+    def test_routes(self) -> None:
+        """Routes and contract list each other, methods included."""
+        routes = {
+            (re.sub(r"<(.*?)>", r"{\1}", rule.rule), method.lower(), rule.endpoint)
+            for rule in ImageAPI.app.url_map.iter_rules()
+            for method in {*(rule.methods or ()), "OPTIONS"}
+        }
+        self.assertEqual(
+            {(path, method) for path, method, _ in routes},
+            {(path, method) for path, method, _ in self.operations().values()},
+        )
+        named = {route for route in routes if route[1] not in ("head", "options")}
+        self.assertEqual(
+            named,
+            {
+                (path, method, name)
+                for name, (path, method, _) in self.operations().items()
+                if method not in ("head", "options")
+            },
+        )
+
+    def test_no_other_methods(self) -> None:
+        """Nothing in a path is an operation that was overlooked."""
+        for operations in self.document["paths"].values():
+            self.assertLessEqual(set(operations), {*METHODS, "parameters"})
+
+    def test_problem_types(self) -> None:
+        """Table and contract have the same problem types, with the same statuses."""
+        stated = set()
+        for _, _, operation in self.operations().values():
+            for status, reference in operation["responses"].items():
+                response = self.document["components"]["responses"].get(
+                    reference.get("$ref", "").rpartition("/")[2], reference
+                )
+                problem = response.get("content", {}).get("application/problem+json")
+                self.assertEqual(problem is not None, int(status) >= 400, status)
+                if problem is not None:
+                    members = problem["schema"]["properties"]
+                    self.assertEqual(members["status"]["const"], int(status))
+                    stated |= {(name, int(status)) for name in members["type"]["enum"]}
+        ours = {(name, status) for name, status in stated if name != "about:blank"}
+        table = {
+            (f"/problems/{name}", status) for name, (status, _) in PROBLEM_TYPES.items()
+        }
+        self.assertEqual(ours, table)
+        self.assertEqual(
+            {status for name, status in stated if name == "about:blank"},
+            self.front_statuses(),
+        )
+
+    def front_statuses(self) -> set[int]:
+        """Return the statuses that the source of the front names for errors."""
+        sources = (ROOT / "asciid" / "http").glob("*.py")
+        refusals = re.compile(r"(?:RefusedError|_refuse|_problem)\(\s*(\d{3}),")
+        return {
+            int(status)
+            for source in sources
+            for status in refusals.findall(source.read_text(encoding="utf-8"))
+        }
+
+    def test_limits(self) -> None:
+        """The limits in force are in the schemas; in the file, those by default."""
+        schemas = self.document["components"]["schemas"]
+        self.assertEqual(schemas["ImageSize"]["maximum"], 1_000_000)
+        self.assertEqual(schemas["Image"]["maxLength"], 1_000_000)
+        self.assertEqual(schemas["ChunkSize"]["maximum"], 10_000)
+        self.assertEqual(schemas["ChunkText"]["maxLength"], 10_000)
+        source = (ROOT / "asciid" / "api" / "openapi.json").read_text(encoding="utf-8")
+        settings = resolve({}, {})
+        defaults = InputLimits(settings.max_image_size, settings.max_chunk_size)
+        self.assertEqual(
+            json.loads(source)["components"]["schemas"],
+            load_contract(defaults)["components"]["schemas"],
+        )
+
+    def test_examples_fit(self) -> None:
+        """Each example fits the schema beside it."""
+        checked = 0
+        for pointer, node in nodes(self.document):
+            if "schema" not in node:
+                continue
+            examples = [
+                self.contract.node(self.contract.follow(f"{pointer}/examples/{name}"))
+                for name in node.get("examples", {})
+            ]
+            values = [example["value"] for example in examples]
+            values += [node["example"]] if "example" in node else []
+            for value in values:
+                self.contract.validate(f"{pointer}/schema", value)
+                checked += 1
+        self.assertGreater(checked, 15)
+
+    def test_examples_belong_together(self) -> None:
+        """The examples are the upload of one image."""
+        examples = {
+            name: example["value"]
+            for name, example in self.document["components"]["examples"].items()
+        }
+        cat = examples["Cat"]
+        registration = examples["CatRegistration"]
+        self.assertEqual(registration["sha256"], sha256(cat.encode()).hexdigest())
+        self.assertEqual(registration["size"], len(cat))
+        chunks = examples["CatChunk0"], examples["CatChunk1"]
+        self.assertEqual("".join(chunk["data"] for chunk in chunks), cat)
+        problem = examples["ChunkExists"]
+        error = errors.ChunkExistsError(registration["sha256"], 1, identical=True)
+        self.assertEqual(problem["detail"], str(error))
+
+    def test_links(self) -> None:
+        """Links lead to operations, and give them parameters that they have."""
+        operations = self.operations()
+        count = 0
+        for _, node in nodes(self.document):
+            for name, link in node.get("links", {}).items():
+                if "operationId" not in link:
+                    continue
+                path, _, _ = operations[link["operationId"]]
+                self.assertEqual(
+                    set(link["parameters"]), set(re.findall(r"\{(.*?)\}", path)), name
+                )
+                count += 1
+        self.assertGreater(count, 5)
+
+    def test_nothing_is_left_over(self) -> None:
+        """Each component is used."""
+        used = {node["$ref"] for _, node in nodes(self.document) if "$ref" in node}
+        for kind, components in self.document["components"].items():
+            for name in components:
+                self.assertIn(f"#/components/{kind}/{name}", used)
+
+
+class KeptContract(RawCase):
+    """Responses are as the contract announces them."""
+
+    def setUp(self) -> None:
+        """Serve an empty store."""
+        self.contract = Contract(load_contract(LIMITS))
+        self.serve(MemoryStore())
+
+    def meet(
+        self, status: int, method: str, path: str, *lines: str, body: object = ""
+    ) -> RawAnswer:
+        """Send a request and hold the response to that status and the contract."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        answer = self.ask(method, path, *lines, body=text)
+        self.assertEqual(answer.status, status, (method, path, lines, answer))
+        if answer.fields.get("transfer-encoding") == "chunked":
+            # So a stock Site sends a body that it is not told the length of.
+            answer = evolve(answer, body=unchunked(answer.body))
+        is_json = "json" in answer.fields.get("content-type", "")
+        received = answer.body.decode()
+        if is_json and received:
+            received = json.loads(received)
+        self.contract.check(method, path, answer, received)
+        return answer
+
+    def register(self, status: int, *lines: str, **changes: object) -> None:
+        """Register the cat, or what `changes` make of it."""
+        body = {"sha256": CAT_SHA256, "size": len(CAT_BYTES), "chunk_size": 11}
+        self.meet(status, "POST", "/image", JSON, *lines, body={**body, **changes})
+
+    def add(self, status: int, chunk_id: int, text: str, path: str = CHUNKS) -> None:
+        """Upload a chunk."""
+        body = {"id": chunk_id, "size": len(text.encode()), "data": text}
+        self.meet(status, "POST", path, JSON, body=body)
+
+    def test_register(self) -> None:
+        """A registration, and what can be wrong with it."""
+        self.register(400, sha256="cat")
+        self.register(400, "Content-Digest: ?")
+        self.register(400, "Content-Digest: sha-256=:AAAA:")
+        self.register(413, size=1_000_001)
+        self.register(413, chunk_size=10_001)
+        self.register(422, size=0)
+        self.meet(415, "POST", "/image", TEXT, body="cat")
+        self.register(201)
+        self.register(409)
+
+    def test_chunks(self) -> None:
+        """An upload in chunks, its status, and what can be wrong with them."""
+        first, second = CAT_BYTES[:11].decode(), CAT_BYTES[11:].decode()
+        self.meet(404, "GET", CHUNKS)
+        self.add(404, 0, first)
+        self.register(201)
+        self.meet(200, "GET", CHUNKS)
+        self.meet(404, "GET", IMAGE)
+        self.add(400, 0, second)
+        self.add(400, 7, first)
+        self.add(400, 0, first, "/image/cat/chunks")
+        self.add(413, 0, "x" * 10_001)
+        self.meet(415, "POST", CHUNKS, TEXT, body=first)
+        self.add(201, 1, second)
+        self.add(409, 1, second)
+        self.meet(200, "GET", CHUNKS)
+        self.meet(200, "HEAD", CHUNKS)
+        self.add(201, 0, first)
+        self.add(409, 0, second + " ")
+        self.meet(200, "GET", CHUNKS)
+        self.meet(400, "GET", "/image/cat/chunks")
+        self.register(201, sha256=UNKNOWN, size=1)
+        self.add(422, 0, "x", f"/image/{UNKNOWN}/chunks")
+
+    def test_upload(self) -> None:
+        """An image in one request, and what can be wrong with it."""
+        self.meet(400, "PUT", "/image/cat", TEXT, body=CAT)
+        self.meet(415, "PUT", IMAGE, JSON, body=CAT)
+        self.meet(422, "PUT", IMAGE, TEXT, body="dog")
+        wrong = "Content-Digest: sha-256=:AAAA:"
+        self.meet(400, "PUT", IMAGE, TEXT, wrong, body=CAT)
+        self.meet(201, "PUT", IMAGE, TEXT, body=CAT)
+        self.meet(200, "PUT", IMAGE, TEXT, body=CAT)
+        self.meet(412, "PUT", IMAGE, TEXT, "If-None-Match: *", body=CAT)
+        self.meet(413, "PUT", IMAGE, TEXT, body="x" * 1_000_001)
+
+    def test_download(self) -> None:
+        """A download in all its forms."""
+        self.meet(404, "GET", IMAGE)
+        self.meet(201, "PUT", IMAGE, TEXT, body=CAT)
+        etag = self.meet(200, "GET", IMAGE).fields["etag"]
+        self.meet(200, "HEAD", IMAGE)
+        self.meet(200, "GET", IMAGE, "Want-Repr-Digest: sha-512=1")
+        self.meet(206, "GET", IMAGE, "Range: bytes=0-3")
+        self.meet(206, "GET", IMAGE, "Range: bytes=0-3, -1")
+        self.meet(304, "GET", IMAGE, f"If-None-Match: {etag}")
+        self.meet(304, "HEAD", IMAGE, "If-None-Match: *")
+        self.meet(400, "GET", "/image/cat")
+        self.meet(406, "GET", IMAGE, "Accept: image/png")
+        self.meet(412, "GET", IMAGE, 'If-Match: "cat"')
+        self.meet(412, "HEAD", IMAGE, 'If-Match: "cat"')
+        self.meet(416, "GET", IMAGE, "Range: bytes=21-")
+
+    def test_content_codings(self) -> None:
+        """A download in a content coding."""
+        text = "/\\_/\\" * 1_000
+        path = f"/image/{sha256(text.encode()).hexdigest()}"
+        self.meet(201, "PUT", path, TEXT, body=text)
+        for coding in ("zstd", "gzip"):
+            line = f"Accept-Encoding: {coding}"
+            answer = self.ask("GET", path, line)
+            self.assertEqual(answer.fields["content-encoding"], coding)
+            self.contract.check("GET", path, answer, text)
+            self.meet(200, "HEAD", path, line)
+            self.meet(304, "GET", path, line, f"If-None-Match: {answer.fields['etag']}")
+
+    def test_about(self) -> None:
+        """What explains the service."""
+        for path in ("/openapi.json", "/problems/chunk-exists"):
+            etag = self.meet(200, "GET", path).fields["etag"]
+            head = self.meet(200, "HEAD", path).fields
+            self.assertEqual(head["etag"], etag)
+            self.assertGreater(int(head["content-length"]), 100)
+            self.meet(304, "GET", path, f"If-None-Match: {etag}")
+            self.meet(200, "GET", path, "If-None-Match: other")
+            # Without Last-Modified there is nothing to compare this with.
+            date = "Thu, 01 Jan 1970 00:00:00 GMT"
+            self.meet(200, "GET", path, f"If-Unmodified-Since: {date}")
+            date = "Fri, 01 Jan 2100 00:00:00 GMT"
+            self.meet(200, "GET", path, f"If-Modified-Since: {date}")
+            self.meet(412, "GET", path, 'If-Match: "other"')
+        self.meet(404, "GET", "/problems/cat")
+        self.meet(404, "HEAD", "/problems/cat")
+
+    def test_served_document(self) -> None:
+        """What is served is the contract with the limits in force."""
+        answer = self.ask("GET", "/openapi.json")
+        self.assertEqual(answer.fields["content-type"], "application/json")
+        self.assertEqual(json.loads(answer.body), self.contract.document)
+
+    def test_options_and_other_methods(self) -> None:
+        """Each path tells its methods, and refuses all others."""
+        for path in (
+            "/image",
+            IMAGE,
+            CHUNKS,
+            "/openapi.json",
+            "/problems/chunk-exists",
+        ):
+            answer = self.meet(204, "OPTIONS", path)
+            refused = self.meet(405, "DELETE", path)
+            self.assertEqual(answer.fields["allow"], refused.fields["allow"])
+            operations = self.contract.operation("OPTIONS", path).rpartition("/")[0]
+            listed = set(self.contract.node(operations)) & set(METHODS)
+            allowed = set(answer.fields["allow"].lower().split(", "))
+            self.assertEqual(allowed, listed)
+
+    def test_cors(self) -> None:
+        """Preflights, and writes from a page that may write."""
+        self.api_options = {"write_origins": ["https://art.example"]}
+        self.serve(MemoryStore())
+        origin = "Origin: https://art.example"
+        for path, method in ((IMAGE, "GET"), (IMAGE, "PUT"), (CHUNKS, "POST")):
+            wanted = f"Access-Control-Request-Method: {method}"
+            answer = self.meet(204, "OPTIONS", path, origin, wanted)
+            self.assertIn("access-control-allow-methods", answer.fields)
+        self.register(201, origin)
+        self.register(409, origin)
+
+    def test_faults(self) -> None:
+        """What a client cannot help."""
+        for status, error in (
+            (500, RuntimeError()),
+            (503, errors.StorageFailedError()),
+            (503, errors.StoreClosedError()),
+            (503, errors.StoreBusyError()),
+            (507, errors.StorageFullError()),
+        ):
+            self.serve(BrokenStore(error))
+            self.register(status)
+            self.add(status, 0, "x")
+            if not isinstance(error, errors.StoreBusyError | errors.StorageFullError):
+                self.meet(status, "GET", IMAGE)
+                self.meet(status, "HEAD", CHUNKS)
+            self.flushLoggedErrors(RuntimeError)
+
+
+class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
+    """The contract on the front that the daemon uses."""
+
+    def test_below_the_routes(self) -> None:
+        """An error in HTTP itself is announced too."""
+        self.meet(417, "GET", IMAGE, "Expect: cake")
+        self.meet(431, "GET", IMAGE, "X-Long: " + "x" * 20_000)
+        self.meet(414, "GET", "/problems/" + "x" * 9_000)
+        self.meet(501, "BREW", "/image")
+        self.meet(400, "GET", "/problems/%ff")
+        self.meet(413, "GET", IMAGE, body="x" * 1_100_000)
+
+
+class OnSiteTests(OnSite, KeptContract, SynchronousTestCase):
+    """The contract on a stock Site."""
+
+
+class ProblemPageTests(SynchronousTestCase):
+    """The pages on problem types."""
+
+    def test_complete(self) -> None:
+        """Each type in the table has a page that names it, and there is no other."""
+        self.assertEqual(set(PROBLEM_PAGES), set(PROBLEM_TYPES))
+        for name, (status, title) in PROBLEM_TYPES.items():
+            text = PROBLEM_PAGES[name]._content.decode()
+            self.assertTrue(text.startswith(f"{title} ({status} "), text)
+            for heading in ("What happened", "What to do", "Try again?"):
+                self.assertIn(f"\n\n{heading}\n", text)
+            self.assertLessEqual(max(map(len, text.splitlines())), 72)
