@@ -213,7 +213,8 @@ class Request(Reply):
 
 
 def _arguments(query: bytes) -> dict[bytes, list[bytes]]:
-    return parse_qs(query, keep_blank_values=True)
+    args: dict[bytes, list[bytes]] = parse_qs(query, keep_blank_values=True)
+    return args
 
 
 # Lean on purpose: what is left out is named in the class.

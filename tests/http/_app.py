@@ -1,5 +1,8 @@
 """A small Klein app that does what Klein apps do; served by both stacks."""
 
+# ruff: noqa: ARG002 - Klein gives handlers the request, wanted or not
+# ruff: noqa: D401 - what a handler does is what it answers
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -17,7 +20,7 @@ from zope.interface import implementer
 from asciid.http import body_of, read_body, streams_body
 
 if TYPE_CHECKING:
-    from twisted.web.iweb import IRequest
+    from asciid.http._request import Request
 
 __all__ = ["App", "Even"]
 
@@ -46,7 +49,7 @@ class Even(BaseConverter):
 class Counter:
     """Writes numbers when asked, and ends the response."""
 
-    def __init__(self, request: IRequest) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
         self.count = 0
 
@@ -74,31 +77,31 @@ class App:
         self.notices: list[object] = []
 
     @app.route("/")
-    def root(self, request: IRequest) -> str:
+    def root(self, request: Request) -> str:
         """Text."""
         return "r\xf6\xf6t"
 
     @app.route("/a", methods=["GET"])
-    def a(self, request: IRequest) -> bytes:
+    def a(self, request: Request) -> bytes:
         """Bytes."""
         return b"A"
 
     @app.route("/none")
-    def none(self, request: IRequest) -> None:
+    def none(self, request: Request) -> None:
         """Nothing."""
 
-    @app.route("/number")
-    def number(self, request: IRequest) -> int:
+    @app.route("/number")  # type: ignore[type-var]
+    def number(self, request: Request) -> int:
         """Something that is no body."""
         return 1
 
     @app.route("/echo", methods=["GET", "POST", "PUT"])
-    def echo(self, request: IRequest) -> bytes:
+    def echo(self, request: Request) -> bytes:
         """The body."""
         return body_of(request)
 
     @app.route("/content", methods=["POST"])
-    def content(self, request: IRequest) -> bytes:
+    def content(self, request: Request) -> bytes:
         """The body, in pieces."""
         first: bytes = request.content.read(2)
         rest: bytes = request.content.read()
@@ -106,7 +109,7 @@ class App:
 
     @app.route("/stream", methods=["PUT"])
     @streams_body
-    async def stream(self, request: IRequest) -> bytes:
+    async def stream(self, request: Request) -> bytes:
         """The length of the body, read piece by piece."""
         size = 0
 
@@ -118,18 +121,18 @@ class App:
         return b"%d" % size
 
     @app.route("/args")
-    def args(self, request: IRequest) -> bytes:
+    def args(self, request: Request) -> bytes:
         """The query."""
         pairs = sorted(request.args.items())
         return b";".join(b"%b=%b" % (k, b",".join(v)) for k, v in pairs)
 
     @app.route("/form", methods=["POST"])
-    def form(self, request: IRequest) -> bytes:
+    def form(self, request: Request) -> bytes:
         """The query and the form."""
         return self.args(request)
 
     @app.route("/fields")
-    def fields(self, request: IRequest) -> bytes:
+    def fields(self, request: Request) -> bytes:
         """The request as its handler sees it."""
         request.setHeader("x-name", "value")
         seen = [
@@ -148,48 +151,48 @@ class App:
             request.getRequestHostname(),
             request.isSecure(),
             request.getClientIP(),
-            request.getClientAddress().host,
-            request.getHost().host,
+            request.getClientAddress().host,  # type: ignore[attr-defined]
+            request.getHost().host,  # type: ignore[attr-defined]
         ]
         return repr(seen).encode()
 
     @app.route("/user/<name>")
-    def user(self, request: IRequest, name: str) -> bytes:
+    def user(self, request: Request, name: str) -> bytes:
         """A segment."""
         return f"{name} {request.prepath} {request.postpath}".encode()
 
     @app.route("/user/me")
-    def me(self, request: IRequest) -> bytes:
+    def me(self, request: Request) -> bytes:
         """A word that a variable would match as well."""
         return b"me"
 
     @app.route("/user/<name>/item/<int:number>", methods=["GET", "DELETE"])
-    def item(self, request: IRequest, name: str, number: int) -> bytes:
+    def item(self, request: Request, name: str, number: int) -> bytes:
         """Two variables."""
         return f"{name!r} {number!r}".encode()
 
     @app.route("/even/<even:number>")
-    def even(self, request: IRequest, number: int) -> bytes:
+    def even(self, request: Request, number: int) -> bytes:
         """A converter that may refuse."""
         return b"%d" % number
 
     @app.route("/dir/")
-    def directory(self, request: IRequest) -> bytes:
+    def directory(self, request: Request) -> bytes:
         """With a slash at its end."""
         return b"directory"
 
     @app.route("/url")
-    def url(self, request: IRequest) -> str:
+    def url(self, request: Request) -> str:
         """A URL of the app."""
         return IKleinRequest(request).url_for("item", {"name": "x", "number": 3})
 
     @app.route("/deferred")
-    def deferred(self, request: IRequest) -> Deferred[bytes]:
+    def deferred(self, request: Request) -> Deferred[bytes]:
         """A Deferred that has fired."""
         return succeed(b"deferred")
 
     @app.route("/wait")
-    def wait(self, request: IRequest) -> Deferred[bytes]:
+    def wait(self, request: Request) -> Deferred[bytes]:
         """A Deferred that fires when told."""
 
         def cancel(_: object) -> None:
@@ -201,36 +204,36 @@ class App:
         return waiting
 
     @app.route("/coroutine")
-    async def coroutine(self, request: IRequest) -> str:
+    async def coroutine(self, request: Request) -> str:
         """A coroutine."""
         await succeed(None)
         return "coroutine"
 
-    @app.route("/response")
-    def response(self, request: IRequest) -> Response:
+    @app.route("/response")  # type: ignore[type-var]
+    def response(self, request: Request) -> Response:
         """Klein's own response object."""
         return Response(202, {"x-many": ["1", "2"], "x-one": b"1"}, "accepted")
 
     @app.route("/element")
-    def element(self, request: IRequest) -> Element:
+    def element(self, request: Request) -> Element:
         """A template."""
         return Element(loader=TagLoader(tags.p("template")))
 
     @app.route("/chunks")
-    def chunks(self, request: IRequest) -> None:
+    def chunks(self, request: Request) -> None:
         """Several writes."""
         request.write(b"one ")
         request.write(b"")
         request.write(b"two")
 
     @app.route("/finish")
-    def finish(self, request: IRequest) -> None:
+    def finish(self, request: Request) -> None:
         """Finishes by itself."""
         request.write(b"done")
         request.finish()
 
     @app.route("/sized")
-    def sized(self, request: IRequest) -> None:
+    def sized(self, request: Request) -> None:
         """Says how long it is."""
         request.setHeader(b"content-length", b"6")
         request.setHeader(b"content-type", b"text/plain")
@@ -238,31 +241,31 @@ class App:
         request.write(b"def")
 
     @app.route("/pull")
-    def pull(self, request: IRequest) -> Deferred[None]:
+    def pull(self, request: Request) -> Deferred[None]:
         """A pull producer."""
         request.registerProducer(Counter(request), False)  # noqa: FBT003  # IConsumer
         return request.notifyFinish()
 
     @app.route("/status/<int:code>")
-    def status(self, request: IRequest, code: int) -> bytes:
+    def status(self, request: Request, code: int) -> bytes:
         """Any status."""
         request.setResponseCode(code)
         return b"body"
 
     @app.route("/phrase")
-    def phrase(self, request: IRequest) -> bytes:
+    def phrase(self, request: Request) -> bytes:
         """A reason phrase."""
         request.setResponseCode(299, b"Fine")
         return b"fine"
 
     @app.route("/moved")
-    def moved(self, request: IRequest) -> bytes:
+    def moved(self, request: Request) -> bytes:
         """A redirect."""
         request.redirect(b"/a")
         return b""
 
-    @app.route("/raise/<kind>")
-    def raises(self, request: IRequest, kind: str) -> object:
+    @app.route("/raise/<kind>")  # type: ignore[type-var]
+    def raises(self, request: Request, kind: str) -> object:
         """Every way to fail."""
         if kind == "deferred":
             return fail(TeapotError())
@@ -277,31 +280,31 @@ class App:
         raise kinds[kind]
 
     @app.route("/raise-late")
-    async def raise_late(self, request: IRequest) -> str:
+    async def raise_late(self, request: Request) -> str:
         """Fails after a while."""
         await succeed(None)
         raise TeapotError
 
-    @app.handle_errors(KettleError)
-    def kettle(self, request: IRequest, failure: Failure) -> str:
+    @app.handle_errors(KettleError)  # type: ignore[arg-type]
+    def kettle(self, request: Request, failure: Failure) -> str:
         """Fail again, as something that the next handler knows."""
         raise TeapotError
 
-    @app.handle_errors(TeapotError)
-    def teapot(self, request: IRequest, failure: Failure) -> Deferred[str]:
+    @app.handle_errors(TeapotError)  # type: ignore[arg-type]
+    def teapot(self, request: Request, failure: Failure) -> Deferred[str]:
         """Answer."""
         request.setResponseCode(418)
         return succeed("teapot")
 
-    @app.handle_errors(NotFound)
-    def not_found(self, request: IRequest, failure: Failure) -> str:
+    @app.handle_errors(NotFound)  # type: ignore[arg-type]
+    def not_found(self, request: Request, failure: Failure) -> str:
         """Answer in the app's own way, or leave it to the defaults."""
         if request.path == b"/default":
             failure.raiseException()
         request.setResponseCode(404)
         return "nothing here"
 
-    @app.handle_errors(HTTPException)
-    def http_error(self, request: IRequest, failure: Failure) -> Failure:
+    @app.handle_errors(HTTPException)  # type: ignore[arg-type]
+    def http_error(self, request: Request, failure: Failure) -> Failure:
         """Pass it on."""
         return failure

@@ -16,6 +16,8 @@ from zope.interface import classImplements
 from asciid.http import KleinFactory, Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from klein import Klein
 
     from asciid.http._channel import Channel
@@ -147,7 +149,7 @@ class MemoryTransport(StringTransport):
                 self.producer.pauseProducing()
 
     def catch_up(self) -> None:
-        """The client reads all there is, and reads on."""
+        """Let the client read all there is, and read on."""
         self.unread = 0
         if self.producer is not None:
             self.producer.resumeProducing()
@@ -243,8 +245,11 @@ class Site:
     """A Klein app behind the front, in memory, with clocks set by hand."""
 
     def __init__(
-        self, app: Klein, limits: Limits | None = None, **options: Any
-    ) -> None:  # noqa: ANN401  # those of KleinFactory
+        self,
+        app: Klein,
+        limits: Limits | None = None,
+        problem: Callable[[int, str], bytes] | None = None,
+    ) -> None:
         self.reactor = Clock()
         self.time = Time()
         self.factory = KleinFactory(
@@ -253,7 +258,7 @@ class Site:
             limits=limits,
             clock=self.time,
             wall_clock=lambda: 784111777.0,
-            **options,
+            problem=problem,
         )
         self.factory.doStart()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 from klein import Klein
 from twisted.internet.address import UNIXAddress
@@ -13,6 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.http import Limits, body_of
 from tests.http._app import App
 from tests.http._support import HOST, Answer, MemoryTransport, Site, Wire, get, post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asciid.http._request import Request
 
 CLOSE = b"Connection: close"
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -111,10 +117,10 @@ class PersistenceTests(ChannelTestCase):
         app = Klein()
 
         @app.route("/")
-        def close(request: object) -> bytes:
-            request.setHeader("Connection", "close")  # type: ignore[attr-defined]
-            request.setHeader("Date", "today")  # type: ignore[attr-defined]
-            request.setHeader("Transfer-Encoding", "gzip")  # type: ignore[attr-defined]
+        def close(request: Request) -> bytes:
+            request.setHeader("Connection", "close")
+            request.setHeader("Date", "today")
+            request.setHeader("Transfer-Encoding", "gzip")
             return b"bye"
 
         wire = Site(app).connect().send(get(b"/") + get(b"/"))
@@ -271,7 +277,7 @@ class RefusalTests(ChannelTestCase):
 
     def test_problem(self) -> None:
         """The body of refusals can be made elsewhere."""
-        site = Site(self.app.app, problem=lambda status, detail: b"%d" % status)
+        site = Site(self.app.app, problem=lambda status, _: b"%d" % status)
         [answer] = site.ask(b"x\r\n\r\n")
         self.assertEqual(answer.body, b"400")
 
@@ -463,7 +469,7 @@ class LossTests(ChannelTestCase):
         """A handler that cannot be cancelled may end as it likes."""
         app = Klein()
         never: Deferred[bytes] = Deferred(lambda d: d.callback(b"late"))
-        app.route("/")(lambda request: never)
+        app.route("/")(lambda _: never)
         wire = Site(app).connect().send(get(b"/"))
         wire.leave()
         self.assertEqual(wire.take(), b"")
@@ -473,7 +479,7 @@ class LossTests(ChannelTestCase):
         """A handler that fails when it is cancelled is heard in the log."""
         app = Klein()
         never: Deferred[bytes] = Deferred(lambda d: d.errback(ValueError()))
-        app.route("/")(lambda request: never)
+        app.route("/")(lambda _: never)
         Site(app).connect().send(get(b"/")).leave()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
@@ -493,7 +499,7 @@ class LossTests(ChannelTestCase):
 class HandlerTests(ChannelTestCase):
     """What handlers do with the request."""
 
-    def site_of(self, handler: object) -> Site:
+    def site_of(self, handler: Callable[..., Any]) -> Site:
         """Serve one handler."""
         app = Klein()
         app.route("/")(handler)
@@ -502,11 +508,11 @@ class HandlerTests(ChannelTestCase):
     def test_body_api(self) -> None:
         """The body is there as bytes and as a file, which can be replaced."""
 
-        def handler(request: object) -> bytes:
-            first = body_of(request)  # type: ignore[arg-type]
-            content = request.content  # type: ignore[attr-defined]
-            request.content = BytesIO(b"c")  # type: ignore[attr-defined]
-            return first + content.read() + request.content.read()  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            first = body_of(request)
+            content = request.content
+            request.content = BytesIO(b"c")
+            return first + content.read() + request.content.read()
 
         [answer] = self.site_of(handler).ask(post(b"/", b"ab"))
         self.assertEqual(answer.body, b"ababc")
@@ -514,13 +520,13 @@ class HandlerTests(ChannelTestCase):
     def test_response_api(self) -> None:
         """Fields may be set before and after responseHeaders was looked at."""
 
-        def handler(request: object) -> bytes:
-            request.setHeader("X-One", "1")  # type: ignore[attr-defined]
-            headers = request.responseHeaders  # type: ignore[attr-defined]
-            request.setHeader(b"x-two", b"2\r\nX-Evil: 3")  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            request.setHeader("X-One", "1")
+            headers = request.responseHeaders
+            request.setHeader(b"x-two", b"2\r\nX-Evil: 3")
             headers.removeHeader(b"x-one")
-            started = request.startedWriting  # type: ignore[attr-defined]
-            self.assertRaises(ValueError, request.setHeader, "a b", "c")  # type: ignore[attr-defined]
+            started = request.startedWriting
+            self.assertRaises(ValueError, request.setHeader, "a b", "c")
             return b"%d" % started
 
         [answer] = self.site_of(handler).ask(get(b"/"))
@@ -531,9 +537,9 @@ class HandlerTests(ChannelTestCase):
     def test_injection(self) -> None:
         """A client's text in a field cannot end the field, nor the phrase."""
 
-        def handler(request: object) -> bytes:
-            request.setHeader(b"x-two", b"2\r\nX-Evil: 3\x00")  # type: ignore[attr-defined]
-            request.setResponseCode(200, b"OK\r\nX-Evil: 4")  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            request.setHeader(b"x-two", b"2\r\nX-Evil: 3\x00")
+            request.setResponseCode(200, b"OK\r\nX-Evil: 4")
             return b""
 
         wire = self.site_of(handler).connect().send(get(b"/"))
@@ -542,8 +548,8 @@ class HandlerTests(ChannelTestCase):
     def test_many_heads(self) -> None:
         """Only so many heads of responses are kept."""
 
-        def handler(request: object) -> bytes:
-            request.setHeader("X-Path", request.uri)  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            request.setHeader("X-Path", request.uri)
             return b""
 
         site = self.site_of(handler)
@@ -555,9 +561,9 @@ class HandlerTests(ChannelTestCase):
     def test_write_after_the_end(self) -> None:
         """Writing after the end is an error in the log; ending twice is none."""
 
-        def handler(request: object) -> bytes:
-            request.finish()  # type: ignore[attr-defined]
-            request.finish()  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            request.finish()
+            request.finish()
             return b"more"
 
         wire = self.site_of(handler).connect().send(get(b"/"))
@@ -567,8 +573,8 @@ class HandlerTests(ChannelTestCase):
     def test_too_long(self) -> None:
         """No more is sent than Content-Length says, and the connection ends."""
 
-        def handler(request: object) -> bytes:
-            request.setHeader(b"content-length", b"2")  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            request.setHeader(b"content-length", b"2")
             return b"four"
 
         wire = self.site_of(handler).connect().send(get(b"/") + get(b"/"))
@@ -578,9 +584,9 @@ class HandlerTests(ChannelTestCase):
     def test_too_short(self) -> None:
         """A body shorter than its Content-Length ends the connection."""
 
-        def handler(request: object) -> None:
-            request.setHeader(b"content-length", b"9")  # type: ignore[attr-defined]
-            request.write(b"four")  # type: ignore[attr-defined]
+        def handler(request: Request) -> None:
+            request.setHeader(b"content-length", b"9")
+            request.write(b"four")
 
         wire = self.site_of(handler).connect().send(get(b"/") + get(b"/"))
         self.assertTrue(wire.take().endswith(b"\r\n\r\nfour"))
@@ -589,8 +595,8 @@ class HandlerTests(ChannelTestCase):
     def test_head_with_a_length(self) -> None:
         """HEAD may say how long the body would be."""
 
-        def handler(request: object) -> bytes:
-            request.setHeader(b"content-length", b"9")  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            request.setHeader(b"content-length", b"9")
             return b""
 
         wire = self.site_of(handler).connect().send(get(b"/", method=b"HEAD"))
@@ -600,8 +606,8 @@ class HandlerTests(ChannelTestCase):
     def test_failure_after_the_start(self) -> None:
         """A response that fails halfway is broken off, not ended."""
 
-        def handler(request: object) -> bytes:
-            request.write(b"half")  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            request.write(b"half")
             raise ValueError
 
         wire = self.site_of(handler).connect().send(get(b"/"))
@@ -612,20 +618,19 @@ class HandlerTests(ChannelTestCase):
     def test_unsendable(self) -> None:
         """A response that cannot be sent is logged, and the connection broken off."""
 
-        def handler(request: object) -> bytes:
-            request.setHeader("x", 1)  # type: ignore[attr-defined]
+        def handler(request: Request) -> bytes:
+            request.setHeader("x", 1)  # type: ignore[arg-type]
             return b"x"
 
-        for wrap in (lambda request: handler(request), self._late(handler)):
+        for wrap in (handler, self._late(handler)):
             wire = self.site_of(wrap).connect().send(get(b"/"))
             self.assertTrue(wire.transport.aborted)
             self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     @staticmethod
-    def _late(handler: object) -> object:
-        async def late(request: object) -> bytes:
-            result: bytes = handler(request)  # type: ignore[operator]
-            return result
+    def _late(handler: Callable[[Request], bytes]) -> Callable[..., Any]:
+        async def late(request: Request) -> bytes:
+            return handler(request)
 
         return late
 
@@ -633,7 +638,7 @@ class HandlerTests(ChannelTestCase):
         """Resources of twisted.web are not served below a route."""
         from twisted.web.resource import Resource  # noqa: PLC0415  # only here
 
-        [answer] = self.site_of(lambda request: Resource()).ask(get(b"/"))
+        [answer] = self.site_of(lambda _: Resource()).ask(get(b"/"))
         self.assertEqual(answer.status, 500)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
@@ -641,11 +646,11 @@ class HandlerTests(ChannelTestCase):
         """A client that left cannot be told that the response is complete."""
         requests = []
 
-        def handler(request: object) -> Deferred[bytes]:
+        def handler(request: Request) -> Deferred[bytes]:
             requests.append(request)
             return Deferred()
 
         self.site_of(handler).connect().send(get(b"/")).leave()
         request = requests[0]
-        request.write(b"unheard")  # type: ignore[attr-defined]
-        self.assertRaises(RuntimeError, request.finish)  # type: ignore[attr-defined]
+        request.write(b"unheard")
+        self.assertRaises(RuntimeError, request.finish)

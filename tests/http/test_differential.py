@@ -1,5 +1,7 @@
 """The front against stock twisted.web: one app, one behaviour."""
 
+# ruff: noqa: ARG001 - Klein gives handlers the request, wanted or not
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

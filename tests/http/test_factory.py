@@ -1,5 +1,7 @@
 """The factory: starting, stopping, draining, and what it takes."""
 
+# ruff: noqa: ARG001 - Klein gives handlers the request, wanted or not
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from tests.http._app import App
 from tests.http._support import Site, get, post
 
 if TYPE_CHECKING:
-    from twisted.web.iweb import IRequest
+    from asciid.http._request import Request
 
 
 class SweepTests(SynchronousTestCase):
@@ -84,10 +86,10 @@ class DrainTests(SynchronousTestCase):
     def test_started(self) -> None:
         """A response that has begun to be sent with keep-alive is the last too."""
         app = Klein()
-        requests: list[IRequest] = []
+        requests: list[Request] = []
 
         @app.route("/")
-        async def handler(request: IRequest) -> None:
+        async def handler(request: Request) -> None:
             requests.append(request)
             request.write(b"one")
             await request.notifyFinish()
@@ -151,15 +153,15 @@ class RouteTests(SynchronousTestCase):
         app = Klein()
 
         @app.route("/<path:rest>")
-        def rest(request: IRequest, rest: str) -> str:
+        def rest(request: Request, rest: str) -> str:
             return f"rest {rest}"
 
         @app.route("/x/<int:number>")
-        def number(request: IRequest, number: int) -> str:
+        def number(request: Request, number: int) -> str:
             return f"number {number}"
 
         @app.route("/built/<name>", build_only=True)
-        def built(request: IRequest, name: str) -> str:
+        def built(request: Request, name: str) -> str:
             return name
 
         site = Site(app)
@@ -171,27 +173,27 @@ class RouteTests(SynchronousTestCase):
         app = Klein()
 
         @app.route("/<int:number>/a")
-        def number(request: IRequest, number: int) -> str:
+        def number(request: Request, number: int) -> str:
             return f"number {number}"
 
         @app.route("/<name>/a")
-        def name(request: IRequest, name: str) -> str:
+        def name(request: Request, name: str) -> str:
             return f"name {name}"
 
         @app.route("/m/<name>", methods=["GET"])
-        def read(request: IRequest, name: str) -> str:
+        def read(request: Request, name: str) -> str:
             return f"read {name}"
 
         @app.route("/m/<name>", methods=["PUT"])
-        def write(request: IRequest, name: str) -> str:
+        def write(request: Request, name: str) -> str:
             return f"write {name}"
 
         @app.route("/w/<name>", methods=["GET"])
-        def first(request: IRequest, name: str) -> str:
+        def first(request: Request, name: str) -> str:
             return f"first {name}"
 
         @app.route("/w/<name>")
-        def second(request: IRequest, name: str) -> str:
+        def second(request: Request, name: str) -> str:
             return f"second {name}"
 
         site = Site(app)

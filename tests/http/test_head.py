@@ -38,7 +38,8 @@ class HeadTestCase(SynchronousTestCase):
             with self.assertRaises(RefusedError) as caught:
                 self.parser.parse(raw, secure=secure)
             self.assertEqual(caught.exception.status, status, raw)
-        return caught.exception.detail
+        detail: str = caught.exception.detail
+        return detail
 
 
 class RequestLineTests(HeadTestCase):

@@ -1,5 +1,7 @@
 """Sending on real sockets, with a reactor that is turned by hand."""
 
+# ruff: noqa: ARG001 - Klein gives handlers the request, wanted or not
+
 from __future__ import annotations
 
 import contextlib
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from klein import Klein
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -18,11 +21,10 @@ from zope.interface.verify import verifyObject
 
 from asciid.http import KleinFactory
 from asciid.http._output import DirectOutput, QueuedOutput, output_for
-from twisted.internet.interfaces import IPullProducer, IPushProducer
 from tests.http._support import get, parse_answers
 
 if TYPE_CHECKING:
-    from twisted.web.iweb import IRequest
+    from asciid.http._request import Request
 
 
 class HandReactor(Clock):
@@ -67,15 +69,15 @@ class SocketTests(SynchronousTestCase):
         self.waiting: list[Deferred[bytes]] = []
 
         @app.route("/large")
-        def large(request: IRequest) -> bytes:
+        def large(request: Request) -> bytes:
             return b"x" * self.size + b"z"
 
         @app.route("/small")
-        def small(request: IRequest) -> bytes:
+        def small(request: Request) -> bytes:
             return b"y"
 
         @app.route("/wait")
-        def wait(request: IRequest) -> Deferred[bytes]:
+        def wait(request: Request) -> Deferred[bytes]:
             self.waiting.append(Deferred())
             return self.waiting[-1]
 
@@ -83,8 +85,16 @@ class SocketTests(SynchronousTestCase):
         self.factory = KleinFactory(app, reactor=self.reactor)
         self.client, server, address = self.connect()
         self.protocol = self.factory.buildProtocol(None)
+        # A reactor and a port that are no more than what Server uses of them.
+        reactor: Any = self.reactor
+        port: Any = None
         self.transport = tcp.Server(
-            server, self.protocol, address, None, 1, self.reactor
+            server,
+            self.protocol,
+            address,
+            port,
+            1,
+            reactor,
         )
         self.protocol.makeConnection(self.transport)
 
@@ -264,7 +274,7 @@ class OutputTests(SynchronousTestCase):
         for output in (
             DirectOutput(transport, self.moved),
             output_for(queued, self.moved),
-        ):  # type: ignore[arg-type]
+        ):
             output.stopProducing()  # type: ignore[attr-defined]
             output.send(b"data")
         self.assertEqual((transport.value(), queued.value()), (b"", b""))
@@ -272,7 +282,7 @@ class OutputTests(SynchronousTestCase):
     def test_queued(self) -> None:
         """Other transports are written to until they say stop."""
         transport = StringTransport()
-        output = output_for(transport, self.moved)  # type: ignore[arg-type]
+        output = output_for(transport, self.moved)
         self.assertIsInstance(output, QueuedOutput)
         verifyObject(IPushProducer, output)
         output.send(b"one")

@@ -1,8 +1,10 @@
 """Bodies that handlers read themselves, and responses that producers write."""
 
+# ruff: noqa: ARG002 - Klein gives handlers the request, wanted or not
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -17,7 +19,7 @@ from tests.http._app import App
 from tests.http._support import Site, Wire, get, parse_answers, post
 
 if TYPE_CHECKING:
-    from twisted.web.iweb import IRequest
+    from asciid.http._request import Request
 
 CHUNKED = b"Transfer-Encoding: chunked"
 LONG = b"Content-Length: 10000000"
@@ -36,7 +38,7 @@ class Upload:
 
     @streams_body
     @app.route("/", methods=["PUT"])
-    async def put(self, request: IRequest) -> bytes:
+    async def put(self, request: Request) -> bytes:
         """Read when told."""
         await self.start
         reading = read_body(request, self.receive)
@@ -56,13 +58,13 @@ class Upload:
 
     @app.route("/hasty", methods=["PUT"])
     @streams_body
-    def hasty(self, request: IRequest) -> bytes:
+    def hasty(self, request: Request) -> bytes:
         """Answer without reading."""
         return b"no, thank you"
 
     @app.route("/angry", methods=["PUT"])
     @streams_body
-    async def angry(self, request: IRequest) -> bytes:
+    async def angry(self, request: Request) -> bytes:
         """Fail at the first piece."""
 
         def receive(piece: bytes) -> None:
@@ -76,7 +78,7 @@ class Upload:
 
     @app.route("/twice", methods=["PUT"])
     @streams_body
-    async def twice(self, request: IRequest) -> bytes:
+    async def twice(self, request: Request) -> bytes:
         """Read it two times."""
         await read_body(request, self.receive)
         await read_body(request, self.receive)
@@ -84,12 +86,12 @@ class Upload:
 
     @app.route("/content", methods=["PUT"])
     @streams_body
-    def content(self, request: IRequest) -> bytes:
+    def content(self, request: Request) -> bytes:
         """Use what is not there."""
         return body_of(request)
 
     @app.route("/plain", methods=["PUT"])
-    async def plain(self, request: IRequest) -> bytes:
+    async def plain(self, request: Request) -> bytes:
         """Read a body that is here already."""
         await read_body(request, self.receive)
         return b"".join(self.pieces)
@@ -112,7 +114,7 @@ class UploadTests(SynchronousTestCase):
         """The handler gets the body as it comes, before its end."""
         self.upload.start.callback(None)
         wire = self.begin(b"Content-Length: 6")
-        wire.send(b"one", b"two" + get(b"/", method=b"PUT", *()))
+        wire.send(b"one", b"two" + get(b"/", method=b"PUT"))
         self.assertEqual(self.upload.pieces, [b"one", b"two"])
         self.assertEqual(wire.answers()[0].body, b"onetwo")
 
@@ -279,7 +281,7 @@ class UploadTests(SynchronousTestCase):
 
         @app.route("/", methods=["PUT"])
         @streams_body
-        def handler(request: IRequest) -> Deferred[None]:
+        def handler(request: Request) -> Deferred[None]:
             first = read_body(request, lambda _: None)
             self.assertRaises(RuntimeError, read_body, request, lambda _: None)
             return first
@@ -302,7 +304,7 @@ class UploadTests(SynchronousTestCase):
 
     def test_stock_request(self) -> None:
         """And with a request of twisted.web, waiting for the receiver."""
-        request = DummyRequest([b""])
+        request: Any = DummyRequest([b""])
         from io import BytesIO  # noqa: PLC0415  # only here
 
         request.content = BytesIO(b"x" * 100_000)
@@ -322,7 +324,7 @@ class UploadTests(SynchronousTestCase):
 class Hose:
     """Writes as long as it may."""
 
-    def __init__(self, request: IRequest) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
         self.written = 0
         self.open = True
@@ -357,7 +359,7 @@ class DownloadTests(SynchronousTestCase):
         app = Klein()
 
         @app.route("/")
-        def handler(request: IRequest) -> Deferred[None]:
+        def handler(request: Request) -> Deferred[None]:
             hose = Hose(request)
             self.hoses.append(hose)
             request.registerProducer(hose, True)  # noqa: FBT003  # IConsumer
@@ -403,7 +405,7 @@ class DownloadTests(SynchronousTestCase):
         app = Klein()
 
         @app.route("/")
-        def handler(request: IRequest) -> Deferred[None]:
+        def handler(request: Request) -> Deferred[None]:
             request.write(b"x" * 200_000)
             hoses.append(Hose(request))
             request.registerProducer(hoses[0], True)  # noqa: FBT003  # IConsumer

@@ -19,14 +19,15 @@ from asciid.http._output import QueuedOutput
 from tests.http._support import MemoryTransport, Time, get, parse_answers, post
 
 if TYPE_CHECKING:
-    from twisted.web.iweb import IRequest
+    from asciid.http._request import Request
 
 
 @cache
 def certificate() -> PrivateCertificate:
     """Return a certificate; made once, as that takes a while."""
     key = KeyPair.generate(size=2048)
-    return key.selfSignedCert(1, CN=b"localhost")
+    made: PrivateCertificate = key.selfSignedCert(1, CN=b"localhost")
+    return made
 
 
 class Client(Protocol):
@@ -73,11 +74,11 @@ class TLSTests(SynchronousTestCase):
         app = Klein()
 
         @app.route("/secure")
-        def secure(request: IRequest) -> str:
+        def secure(request: Request) -> str:
             return f"{request.isSecure()}"
 
         @app.route("/echo", methods=["POST"])
-        def echo(request: IRequest) -> bytes:
+        def echo(request: Request) -> bytes:
             return body_of(request)
 
         self.clock = Clock()
@@ -177,7 +178,10 @@ class TLSTests(SynchronousTestCase):
     def test_no_handshake(self) -> None:
         """A client that never speaks is cut off."""
         silent = TLSMemoryBIOFactory(
-            certificate().options(), False, self.factory, self.clock
+            certificate().options(),
+            isClient=False,
+            wrappedFactory=self.factory,
+            clock=self.clock,
         )
         silent.noisy = False
         protocol: Any = silent.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))

@@ -26,9 +26,9 @@ class HTTPCasesTests(SynchronousTestCase):
             assert server.stdout is not None
             port = server.stdout.readline().strip()
             report = Path(self.mktemp())
+            runner = [sys.executable, str(RUNNER), "127.0.0.1", port]
             outcome = run(
-                [sys.executable, RUNNER, "127.0.0.1", port]
-                + ["--slow", "-q", "-j", "32", "--json", report],
+                [*runner, "--slow", "-q", "-j", "32", "--json", str(report)],
                 capture_output=True,
                 text=True,
                 check=False,
