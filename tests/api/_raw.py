@@ -68,6 +68,7 @@ class OneImage(MemoryStore):
         self.completed = COMPLETED
         self.data = data
         self.content = data if hot else None
+        self.reads: list[tuple[int, int]] = []
 
     def open(self, sha256: str) -> Deferred[IImageReader]:
         """Return itself."""
@@ -75,6 +76,7 @@ class OneImage(MemoryStore):
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """Read."""
+        self.reads.append((start, end))
         return succeed(self.data[start:end])
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.api import _encodings
 from asciid.api._streaming import PIECE
 from asciid.errors import StorageFailedError
 from tests.api._raw import (
@@ -244,6 +245,20 @@ class DownloadContract(RawCase):
             self.assert_fields(answer, KEPT_FIELDS | {"vary"})
             self.assert_whole(self.get(has))
 
+    def test_encoded_once(self) -> None:
+        """An image is encoded at the first request for it, not at the next."""
+        made = []
+
+        def encode(content: bytes) -> bytes:
+            made.append(content)
+            return b"encoded"
+
+        self.patch(_encodings, "_ENCODERS", {b"gzip": encode})
+        self.put(ART)
+        for _ in range(2):
+            self.assertEqual(self.get("Accept-Encoding: gzip").body, b"encoded")
+        self.assertEqual(made, [ART])
+
     def test_no_coding(self) -> None:
         """The bare image is sent where a coding is not wanted or does not help."""
         self.put(ART)
@@ -326,6 +341,24 @@ class DownloadContract(RawCase):
                     (f"bytes 0-1/{size}", data[:2]),
                     (f"bytes 4-{size - 5}/{size}", data[4:-4]),
                 ],
+            )
+
+    def test_large_ranges(self) -> None:
+        """A large range is sent in pieces, of an image in memory as well."""
+        for hot in (True, False):
+            self.put(LARGE, hot=hot)
+            answer = self.get(f"Range: bytes=1-{2 * PIECE}, -3")
+            end = 2 * PIECE + 1
+            self.assertEqual(
+                self.store.reads,
+                [
+                    (1, PIECE + 1),
+                    (PIECE + 1, end),
+                    (len(LARGE) - 3, len(LARGE)),
+                ],
+            )
+            self.assertEqual(
+                [part for _, part in parts_of(answer)], [LARGE[1:end], LARGE[-3:]]
             )
 
     def test_range_ignored(self) -> None:
