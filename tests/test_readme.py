@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from asciid import __version__
 from asciid.config import SETTINGS
 from asciid.tap import Options
-from tests.integration._daemon import ROOT, Daemon, environment
+from tests._commands import CommandTestCase, code_blocks
+from tests.integration._daemon import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -35,31 +35,6 @@ def instruction(name: str) -> str:
     """Return the arguments of the last such instruction of the Dockerfile."""
     joined = DOCKERFILE.replace("\\\n", " ")
     return str(re.findall(rf"^{name}\s+(.*)$", joined, re.MULTILINE)[-1])
-
-
-class CommandTestCase(SynchronousTestCase):
-    """Runs commands."""
-
-    def run_command(self, *command: str) -> str:
-        """Run a command in the checkout and return what it printed."""
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        self.assertEqual(done.returncode, 0, done.stdout)
-        return done.stdout
-
-    def start_daemon(self) -> Daemon:
-        """Start a daemon that does not outlive the test."""
-        daemon = Daemon(Path(self.mktemp()).resolve())
-        self.addCleanup(daemon.kill)
-        return daemon.start()
 
 
 class ReadmeTests(CommandTestCase):
@@ -93,14 +68,10 @@ class ReadmeTests(CommandTestCase):
 
     def test_curl(self) -> None:
         """Pasted into a shell, the session registers, uploads and downloads."""
-        if shutil.which("curl") is None:
-            message = "curl is not installed"
-            raise SkipTest(message)
         daemon = self.start_daemon()
-        (session,) = re.findall(r"```sh\n(.*?)```", section("By hand"), re.DOTALL)
-        self.assertIn("http://localhost:4444/", session)
-        session = session.replace("http://localhost:4444", daemon.url)
-        output = self.run_command("sh", "-euc", session.replace("curl", "curl -sS"))
+        ((language, session),) = code_blocks(section("By hand"))
+        self.assertEqual(language, "sh")
+        output = self.run_session(session, daemon)
         self.assertEqual(len(re.findall("^HTTP/1.1 201 ", output, re.MULTILINE)), 3)
         self.assertTrue(output.endswith(" /\\_/\\\n( o.o )\n > ^ <\n"), output)
         daemon.stop()
