@@ -69,6 +69,7 @@ class AcceptTests(SynchronousTestCase):
             b"text/plain;q=0.000, */*",
             b"text/*;q=0, */*",
             b"*/*;q=0",
+            b"text/plain;charset=utf-8;q=0, text/plain",
             b"text/plain;charset=latin-1",
             b"text/plain;format=flowed, image/png",
         ):
