@@ -71,7 +71,10 @@ class Channel(Connection):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client."""
-        now = self.factory.tick()
+        factory = self.factory
+        now = factory.clock()
+        if now >= factory.sweep_due:
+            factory.sweep_late()
         if self._closing:
             self._discard(len(data))
             return

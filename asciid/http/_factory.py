@@ -36,6 +36,7 @@ class KleinFactory(ServerFactory):
     The app's routes are read once, here; later ones are not seen.
 
     :ivar draining: whether :meth:`drain` was called.
+    :ivar sweep_due: the monotonic time by which the next sweep should be over.
     """
 
     def __init__(  # noqa: PLR0913  # all but two have a default
@@ -72,7 +73,7 @@ class KleinFactory(ServerFactory):
         self._drained: list[Deferred[None]] = []
         self._sweep = LoopingCall(self._look)
         self._sweep.clock = reactor
-        self._sweep_due = clock()
+        self.sweep_due = clock()
 
     # What Twisted calls.
 
@@ -87,7 +88,8 @@ class KleinFactory(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]  # noqa: ARG002  # channels look like no Protocol of Factory's
         """Make the protocol of one connection."""
-        self.tick()
+        if self.clock() >= self.sweep_due:
+            self.sweep_late()
         return Channel(self)
 
     # What whoever runs the service calls.
@@ -127,19 +129,16 @@ class KleinFactory(ServerFactory):
             for deferred in drained:
                 deferred.callback(None)
 
-    def tick(self) -> float:
+    def sweep_late(self) -> None:
         """
-        Return the time, and see to it that the sweep is not late.
+        Sweep now, as the timer has not fired by ``sweep_due``.
 
         The reactor's timers follow the wall clock: set back by an hour, they do
         not fire for an hour.  Then what the clients send drives the sweep.
         """
-        now = self.clock()
-        if now >= self._sweep_due:
-            self._look()
-            if self._sweep.running:
-                self._sweep.reset()
-        return now
+        self._look()
+        if self._sweep.running:
+            self._sweep.reset()
 
     def _start_sweep(self) -> None:
         if not self._sweep.running:
@@ -150,7 +149,7 @@ class KleinFactory(ServerFactory):
 
     def _look(self) -> None:
         now = self.clock()
-        self._sweep_due = now + 2 * self.limits.sweep_interval
+        self.sweep_due = now + 2 * self.limits.sweep_interval
         for channel in list(self._connections):
             if channel.deadline <= now:
                 channel.check(now)

@@ -31,9 +31,10 @@ class FieldBlock:
     :ivar keep_alive: whether the client wants the connection kept (RFC 9112 9.3).
     :ivar length: bytes of body, or :data:`CHUNKED`.
     :ivar expects: whether the client waits for ``100 Continue``.
+    :ivar usual: whether a response need say nothing of the connection.
     """
 
-    __slots__ = ("expects", "folded", "keep_alive", "length", "modern", "raw")
+    __slots__ = ("expects", "folded", "keep_alive", "length", "modern", "raw", "usual")
 
     def __init__(self, raw: bytes, *, modern: bool) -> None:
         """
@@ -48,6 +49,7 @@ class FieldBlock:
         self.length = _body_length(folded, modern=modern)
         self.keep_alive = _keeps_alive(folded, modern=modern)
         self.expects = modern and _expects_continue(folded)
+        self.usual = modern and self.keep_alive
 
     def last(self, name: bytes) -> bytes | None:
         """

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
-from ._response import field_name
+from ._response import HTML, field_name
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProducer
@@ -23,9 +23,6 @@ __all__ = ["Reply"]
 _log = Logger()
 
 _NO_BODY = frozenset({204, 304})
-_HTML = (b"content-type", b"text/html")
-"""What a body is when its handler does not say: the default of Twisted and Klein."""
-
 _OURS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date"})
 """Fields that the front sends itself; it hears what a handler wishes of them."""
 
@@ -55,7 +52,7 @@ class Reply:
         "_producer",
         "_producer_paused",
         "_push",
-        "_wishes",
+        "_unusual",
         "code",
         "code_message",
         "deferred",
@@ -75,7 +72,7 @@ class Reply:
         self.started = self.finished = self.gone = False
         self._fields: dict[bytes, bytes] = {}
         self._headers: Headers | None = None
-        self._wishes = False
+        self._unusual = False
         self._notices: list[Deferred[None]] | None = None
         self._producer: Any = None
         self._producer_paused = False
@@ -94,6 +91,7 @@ class Reply:
     def responseHeaders(self) -> Headers:
         """All fields, to be changed before the response starts."""
         if self._headers is None:
+            self._unusual = True
             self._headers = headers = Headers()
             for name, value in self._fields.items():
                 headers.setRawHeaders(name, [value])
@@ -102,7 +100,9 @@ class Reply:
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """Set the status code, and a reason phrase other than the usual one."""
         self.code = int(code)
-        self.code_message = message
+        if message is not None:
+            self.code_message = message
+            self._unusual = True
 
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
         """
@@ -118,7 +118,7 @@ class Reply:
             return
         self._fields[name] = value
         if name in _OURS:
-            self._wishes = True
+            self._unusual = True
 
     def redirect(self, url: bytes) -> None:
         """Answer with 302 Found."""
@@ -131,9 +131,23 @@ class Reply:
             self.write(body)
             self.finish()
             return
-        start = self._start(len(body), typed=not body)
+        channel = self._channel
+        if (
+            body
+            and self._block.usual
+            and not self._unusual
+            and self.method != b"HEAD"
+            and self.code not in _NO_BODY
+            and channel.can_persist
+        ):
+            # Nearly every response: there is nothing to decide.
+            self.started = self._keep = True
+            start = channel.heads.usual_start(self.code, tuple(self._fields.items()))
+            channel.send(b"%b%d\r\n\r\n%b" % (start, len(body), body))
+        else:
+            start = self._start(len(body), typed=not body)
+            channel.send(start + self._cut(body))
         self.finished = True
-        self._channel.send(start + self._cut(body))
         self._end()
 
     def write(self, data: bytes) -> None:
@@ -253,7 +267,7 @@ class Reply:
         code = self.code
         keep = self._block.keep_alive and channel.can_persist
         date = channel.heads.date_line()
-        if self._wishes or self._headers is not None:
+        if self._unusual:
             fields, length, keep, date = self._hear(length, date, keep=keep)
             typed = typed or any(name == b"content-type" for name, _ in fields)
         else:
@@ -264,7 +278,7 @@ class Reply:
             self._left = 0
         else:
             if not typed:
-                fields = (_HTML, *fields)
+                fields = (HTML, *fields)
             if length is not None:
                 framing = b"Content-Length: %d\r\n" % length
                 self._left = length

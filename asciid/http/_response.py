@@ -18,10 +18,13 @@ from ._problem import reason_phrase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Fields", "ResponseHeads", "field_name"]
+__all__ = ["HTML", "Fields", "ResponseHeads", "field_name"]
 
 Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields in order: names in lower case, and values."""
+
+HTML = (b"content-type", b"text/html")
+"""What a body is when its handler does not say: the default of Twisted and Klein."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])
@@ -65,6 +68,8 @@ class ResponseHeads:
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
+        # Starts of usual responses, good for the second of their Date.
+        self._usual: dict[tuple[int, Fields], bytes] = {}
         self._kept: dict[tuple[int, bytes | None, Fields], bytes] = {}
         self._date = b""
         self._date_until = float("-inf")
@@ -76,7 +81,26 @@ class ResponseHeads:
             wall = self._wall_clock()
             self._date = b"Date: %b\r\n" % format_date_time(wall).encode("ascii")
             self._date_until = now + 1 - wall % 1
+            self._usual.clear()
         return self._date
+
+    def usual_start(self, status: int, fields: Fields) -> bytes:
+        """
+        Return the head of a response with a body, up to the value of its length.
+
+        That is the end of the last line: ``Content-Length:`` and a space.
+        """
+        date = self.date_line()
+        key = (status, fields)
+        start = self._usual.get(key)
+        if start is None:
+            typed = fields
+            if all(name != b"content-type" for name, _ in fields):
+                typed = (HTML, *fields)
+            start = self.start(status, None, typed) + date + b"Content-Length: "
+            if len(self._usual) < _MAX_KEPT:
+                self._usual[key] = start
+        return start
 
     def start(self, status: int, phrase: bytes | None, fields: Fields) -> bytes:
         """
