@@ -34,7 +34,7 @@ class Document:
         not_modified = is_not_modified(request, self._etag)
         request.setHeader(b"ETag", self._etag)
         # Another release, or other settings, may change it.
-        request.setHeader(b"Cache-Control", b"public, max-age=300")
+        request.setHeader(b"Cache-Control", b"max-age=300")
         if not_modified:
             request.setResponseCode(304)
             return b""

@@ -131,8 +131,10 @@ class ImageAPI:
         sha256 = parse_hash(sha256)
         max_size = self._limits.max_image_size
         new = await receive_image(request, self._store, sha256, max_size)
-        request.setResponseCode(201 if new else 200)
-        request.setHeader(b"Location", b"/image/" + sha256.encode("ascii"))
+        if new:
+            # Of a 200 a Location would say nothing (RFC 9110, section 10.2.2).
+            request.setResponseCode(201)
+            request.setHeader(b"Location", b"/image/" + sha256.encode("ascii"))
         return b""
 
     @app.route("/image/<sha256>", methods=["GET"])
