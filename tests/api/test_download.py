@@ -96,7 +96,9 @@ class DownloadContract(RawCase):
 
     def assert_whole(self, answer: RawAnswer) -> None:
         """Check that the answer is the bare image."""
-        self.assertEqual((answer.status, answer.body), (200, self.store.data))
+        self.assertEqual(answer.status, 200)
+        # To show how large bodies differ would take minutes.
+        self.assertTrue(answer.body == self.store.data)
         self.assertEqual(answer.fields["etag"], self.etag)
         self.assertNotIn("content-encoding", answer.fields)
 
@@ -315,7 +317,8 @@ class DownloadContract(RawCase):
                 (f"{size}-, 2-3", 2, 4),
             ):
                 answer = self.get(f"Range: bytes={value}", "Accept-Encoding: gzip")
-                self.assertEqual((answer.status, answer.body), (206, data[start:end]))
+                self.assertEqual(answer.status, 206)
+                self.assertTrue(answer.body == data[start:end])
                 vary = {"vary"} if data == ART else set()
                 self.assert_fields(answer, IMAGE_FIELDS | {"content-range"} | vary)
                 fields = answer.fields
