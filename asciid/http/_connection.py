@@ -50,6 +50,8 @@ class Connection(Protocol):
         self._corked = False
         self._pending: list[bytes] = []
         self._pending_size = 0
+        # When a client that reads nothing is to be cut off.
+        self._stalled_at = NEVER
         self._turn: IDelayedCall | None = None
         # Nothing more is served; then, our side is closed as well.
         self._closing = False
@@ -109,9 +111,11 @@ class Connection(Protocol):
             self._linger = False
             self.deadline = now + self.factory.limits.linger_timeout
             self._wire.loseConnection()
-        elif self._closing or self._output.blocked:
+        elif self._closing or (self._output.blocked and now >= self._stalled_at):
             self.abort()
         else:
+            if self._output.blocked:
+                self.deadline = self._stalled_at
             self._overdue(now)
 
     # What the protocol adds.
@@ -168,7 +172,8 @@ class Connection(Protocol):
     def _moved(self) -> None:
         # The output has just become blocked, or has moved on.
         now = self.factory.clock()
-        self.deadline = now + self.factory.limits.write_timeout
+        self._stalled_at = now + self.factory.limits.write_timeout
+        self.deadline = self._stalled_at
         if self._output.blocked or self._corked:
             return
         if self._closing:

@@ -169,6 +169,9 @@ def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
     parts = line.split(b" ")
     if len(parts) != 3 or not parts[1]:  # noqa: PLR2004  # method, target, version
         raise RefusedError(400, "The request line is malformed.")
+    if _TOKEN.fullmatch(parts[0]) is None:
+        # llhttp skips a lone CR or LF before it.
+        raise RefusedError(400, "The method is malformed.")
     version = parts[2]
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
         if _VERSION.fullmatch(version):

@@ -92,7 +92,15 @@ class RequestLineTests(HeadTestCase):
         """Unknown methods are 501; what is no token is 400."""
         for method in (b"FROB", b"get", b"GETX", b"M" * 100, b"G~T"):
             self.refused(501, method + b" / HTTP/1.1")
-        for method in (b"G@T", b"", b"G\x00T", b"G\xc3\xa9T", b"(GET)"):
+        for method in (
+            b"G@T",
+            b"",
+            b"\nGET",
+            b"\rGET",
+            b"G\x00T",
+            b"G\xc3\xa9T",
+            b"(GET)",
+        ):
             self.refused(400, method + b" / HTTP/1.1")
 
     def test_targets(self) -> None:

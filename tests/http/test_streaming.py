@@ -423,6 +423,29 @@ class DownloadTests(SynchronousTestCase):
             wire.transport.catch_up()
         self.assertTrue(hoses[0].open)
 
+    def test_both_ways(self) -> None:
+        """A client that sends and does not read is cut off in its time, not before."""
+        app = Klein()
+
+        @app.route("/", methods=["PUT"])
+        @streams_body
+        async def echo(request: Request) -> None:
+            await read_body(request, request.write)
+
+        site = Site(app, Limits(body=10**8))
+        self.addCleanup(site.factory.doStop)
+        wire = site.connect()
+        wire.transport.stuck = True
+        wire.send(get(b"/", LONG, method=b"PUT"))
+        for _ in range(50):
+            wire.send(b"x" * 4096)
+            site.advance(1)
+        self.assertFalse(wire.transport.aborted)
+        for _ in range(40):
+            wire.send(b"x" * 4096)
+            site.advance(1)
+        self.assertTrue(wire.transport.aborted)
+
     def test_pull(self) -> None:
         """A pull producer is asked once a turn, and when the reader caught up."""
         site = Site(App().app)
