@@ -10,6 +10,7 @@ to the empty string counts as not set.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "Setting",
     "SettingError",
     "Settings",
+    "parse_size",
     "resolve",
 ]
 
@@ -142,20 +144,26 @@ def _storage(text: str) -> Path | None:
     return None if text == MEMORY else Path(text)
 
 
-def _size(largest: int, smallest: int = 1) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        match = re.fullmatch(r"([0-9]+)([KMG]?)(?:(?<=[KMG])iB)?", text, re.IGNORECASE)
-        if match is None:
-            message = f"{text!r} is not a number of bytes such as 65536, 64K or 1M"
-            raise ValueError(message)
-        # Digits past what any limit has are not worth converting.
-        size = int(match[1][:20]) * _UNITS[match[2].upper()]
-        if not smallest <= size <= largest:
-            message = f"{text} is not from {smallest} to {largest} bytes"
-            raise ValueError(message)
-        return size
+def parse_size(text: str, largest: int, smallest: int = 1) -> int:
+    """
+    Return how many bytes `text` means, such as ``65536``, ``64K`` or ``1M``.
 
-    return parse
+    Errors: `ValueError`, also if it is not from `smallest` to `largest`.
+    """
+    match = re.fullmatch(r"([0-9]+)([KMG]?)(?:(?<=[KMG])iB)?", text, re.IGNORECASE)
+    if match is None:
+        message = f"{text!r} is not a number of bytes such as 65536, 64K or 1M"
+        raise ValueError(message)
+    # Digits past what any limit has are not worth converting.
+    size = int(match[1][:20]) * _UNITS[match[2].upper()]
+    if not smallest <= size <= largest:
+        message = f"{text} is not from {smallest} to {largest} bytes"
+        raise ValueError(message)
+    return size
+
+
+def _size(largest: int, smallest: int = 1) -> Callable[[str], int]:
+    return partial(parse_size, largest=largest, smallest=smallest)
 
 
 def _origins(text: str) -> frozenset[str]:

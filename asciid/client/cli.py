@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asciid import __version__
+from asciid.admin import backup_command, compact_command, verify_command
 
 from ._cli_simulate import Surroundings, simulate
 from ._run import INTERRUPTED
@@ -21,10 +22,11 @@ __all__ = ["asciid", "main"]
 @click.group(context_settings={"show_default": True}, no_args_is_help=False)
 @click.version_option(__version__, prog_name="asciid")
 def asciid() -> None:
-    """Share ASCII art through an asciid server."""
+    """Share ASCII art through an asciid server, and look after its storage."""
 
 
-asciid.add_command(simulate)
+for _command in (backup_command, compact_command, simulate, verify_command):
+    asciid.add_command(_command)
 
 
 def main(

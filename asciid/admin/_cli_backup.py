@@ -1,0 +1,57 @@
+"""``asciid backup``: a copy while the daemon runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from asciid.admin._options import (
+    EXAMPLES,
+    json_option,
+    rate_option,
+    readable_errors,
+    storage_option,
+)
+from asciid.admin._pace import Pace
+from asciid.store.maintenance import backup
+
+__all__ = ["backup_command"]
+
+_HELP = f"""
+Copy the storage to the new directory DEST.
+
+A daemon may be running; the copy has what was stored at one moment. Every image
+in it is read and checked, and it is synced, before it gets its name. To restore
+it, start a daemon with --storage DEST.
+
+The exit code is 0 once the copy is complete, 1 if it could not be made, of which
+nothing is left then, 2 if the options are wrong.
+
+{EXAMPLES}
+  asciid backup --storage /var/lib/asciid /backups/asciid-monday
+"""
+
+
+@click.command("backup", help=_HELP)
+@click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
+@storage_option
+@rate_option
+@json_option
+def backup_command(
+    *, destination: Path, storage: Path, rate: int, as_json: bool
+) -> int:
+    """Make a backup; return the exit code."""
+    with readable_errors():
+        copied = backup(storage, destination, Pace(rate))
+    report = {
+        "destination": str(destination.absolute()),
+        "images": copied.images,
+        "bytes": copied.after,
+    }
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        click.echo(f"{destination}: {copied.images} images, {copied.after} bytes")
+    return 0

@@ -1,0 +1,58 @@
+"""``asciid compact``: gives unused room back to the file system."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from asciid.admin._options import (
+    EXAMPLES,
+    json_option,
+    readable_errors,
+    storage_option,
+)
+from asciid.admin._pace import Pace
+from asciid.store.maintenance import compact
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["compact_command"]
+
+_HELP = f"""
+Shrink the storage file to what is in it.
+
+No daemon may be running: stop it first. A copy is made beside the file, every
+image in it is read and checked, and only then it takes the file's place, in one
+step. There must be room for both.
+
+The exit code is 0 once that is done, 1 if it could not be, and the storage is as
+it was then, 2 if the options are wrong.
+
+{EXAMPLES}
+  asciid compact --storage /var/lib/asciid
+"""
+
+
+@click.command("compact", help=_HELP)
+@storage_option
+@json_option
+def compact_command(*, storage: Path, as_json: bool) -> int:
+    """Compact a storage; return the exit code."""
+    with readable_errors():
+        copied = compact(storage, Pace(0))
+    report = {
+        "images": copied.images,
+        "bytes_before": copied.before,
+        "bytes_after": copied.after,
+    }
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        click.echo(
+            f"{copied.images} images: "
+            f"{copied.before} bytes before, {copied.after} after"
+        )
+    return 0

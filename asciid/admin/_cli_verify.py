@@ -1,0 +1,84 @@
+"""``asciid verify``: reads every image again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import asdict
+
+from asciid.admin._options import (
+    EXAMPLES,
+    json_option,
+    rate_option,
+    readable_errors,
+    storage_option,
+)
+from asciid.admin._pace import Pace
+from asciid.store.maintenance import StorageFile, Verification, purge_quarantine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asciid.store.maintenance import Damaged
+
+__all__ = ["verify_command"]
+
+_HELP = f"""
+Read every complete image again and check its SHA-256.
+
+A daemon may be running. An image that is damaged is put in quarantine: requests
+for it are answered 404, and its hash can be registered and uploaded again. Its
+chunks are kept until --purge.
+
+The exit code is 0 if every image is what it was, 1 if one is damaged or the
+storage cannot be read, 2 if the options are wrong.
+
+{EXAMPLES}
+  asciid verify --storage /var/lib/asciid
+  asciid verify --rate 0 --json
+  asciid verify --no-quarantine
+"""
+
+
+@click.command("verify", help=_HELP)
+@storage_option
+@rate_option
+@click.option(
+    "--quarantine/--no-quarantine",
+    default=True,
+    help="Put aside what is damaged, or only tell.",
+)
+@click.option(
+    "--purge", is_flag=True, help="Then delete all that is in quarantine, for good."
+)
+@json_option
+def verify_command(
+    *, storage: Path, rate: int, quarantine: bool, purge: bool, as_json: bool
+) -> int:
+    """Verify a storage; return the exit code."""
+    damaged: list[Damaged] = []
+    with readable_errors(), StorageFile(storage) as opened:
+        verification = Verification(opened, Pace(rate), quarantine)
+        for image in verification.run():
+            damaged.append(image)
+            if not as_json:
+                click.echo(f"{image.sha256}: {image.reason}")
+        purged = purge_quarantine(opened) if purge else None
+    report: dict[str, Any] = {
+        "images": verification.images,
+        "bytes": verification.size,
+        "damaged": [asdict(image) for image in damaged],
+        "purged": purged,
+    }
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        click.echo(
+            f"{verification.images} images, {verification.size} bytes: "
+            f"{len(damaged) or 'none'} damaged"
+            + (", in quarantine" if damaged and quarantine else "")
+            + ("" if purged is None else f"; {purged} purged")
+        )
+    return 1 if damaged else 0

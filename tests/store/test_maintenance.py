@@ -1,0 +1,447 @@
+"""Storages that are verified, backed up and compacted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lmdb
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.errors import ImageNotFoundError
+from asciid.model import ImageState
+from asciid.store import _verification
+from asciid.store._copying import _WORK
+from asciid.store._records import ImageRecord, chunk_key
+from asciid.store.maintenance import (
+    DamagedError,
+    NoStorageError,
+    StorageFile,
+    StorageInUseError,
+    Verification,
+    backup,
+    compact,
+    purge_quarantine,
+)
+from tests.store._damage import delete, flip, number_of, put, records, unseal
+from tests.store._support import DrivenStore, spec_of
+
+if TYPE_CHECKING:
+    from asciid.model import ImageSpec
+    from asciid.store.maintenance import Damaged
+
+CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+DOG = b"/^ ^\\\n/ 0 0 \\\nV\\ Y /V\n"
+LARGE = bytes(range(251)) * 12_000
+
+
+def no_pace(_: int) -> None:
+    """Wait for nothing."""
+
+
+def run_script(script: str, path: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run Python in another process."""
+    root = Path(__file__).parent.parent.parent
+    return subprocess.run(
+        [sys.executable, "-c", script, path],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        timeout=60,
+        check=False,
+    )
+
+
+class MaintenanceTestCase(SynchronousTestCase):
+    """
+    A storage with some images.
+
+    LMDB opens a file once in a process, so the store that made them is stopped;
+    tests.integration.test_admin has daemons run meanwhile.
+    """
+
+    def setUp(self) -> None:
+        """Upload three images, begin a fourth."""
+        self.driven = DrivenStore(self.mktemp(), map_size=64 * 1024)
+        self.path = self.driven.path.absolute()
+        self.driven.start()
+        self.addCleanup(self.stop)
+        self.cat = self.driven.upload(CAT)
+        self.dog = self.driven.upload(DOG, 1_000)
+        self.large = self.driven.upload(LARGE, 100_000)
+        self.pending = spec_of(b"pending", 4)
+        self.driven.run(self.driven.store.register(self.pending))
+        self.driven.run(self.driven.store.add_chunk(self.pending.sha256, 0, b"pend"))
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the store, if it is not."""
+        if not self.driven.writer_pool.stopped:
+            self.driven.stop()
+
+    def start(self, path: Path | None = None) -> None:
+        """Open a directory with a new store."""
+        self.driven = DrivenStore(str(path or self.path))
+        self.driven.start()
+
+    def assert_everything(self, path: Path | None = None) -> None:
+        """Check that every image is there, and the upload that was begun."""
+        self.start(path)
+        for spec, data in ((self.cat, CAT), (self.dog, DOG), (self.large, LARGE)):
+            self.assertEqual(self.driven.download(spec.sha256), data)
+        status = self.driven.run(self.driven.store.status(self.pending.sha256))
+        self.assertIs(status.state, ImageState.PENDING)
+        self.assertEqual(status.missing, ((1, 1),))
+        self.stop()
+
+    def grow(self) -> None:
+        """Have another process upload more than the map of this one has."""
+        script = (
+            "import os, sys\n"
+            "from tests.store._support import DrivenStore\n"
+            "driven = DrivenStore(sys.argv[1])\n"
+            "driven.start()\n"
+            "driven.upload(os.urandom(9_000_000), 1_000_000)\n"
+            "driven.stop()\n"
+        )
+        run_script(script, self.path).check_returncode()
+
+    def verify(self, *, quarantine: bool = True) -> list[Damaged]:
+        """Verify the storage."""
+        with StorageFile(self.path) as storage:
+            self.verification = Verification(storage, no_pace, quarantine)
+            return list(self.verification.run())
+
+
+class VerificationTests(MaintenanceTestCase):
+    """What a verification finds, and does."""
+
+    def test_all_is_well(self) -> None:
+        """Where nothing is damaged nothing is changed, whatever the pages are."""
+        for page in (1, 2, 3, 100):
+            self.patch(_verification, "PAGE", page)
+            self.assertEqual(self.verify(), [])
+            self.assertEqual(self.verification.images, 3)
+            size = len(CAT) + len(DOG) + len(LARGE)
+            self.assertEqual(self.verification.size, size)
+        self.assert_everything()
+
+    def test_paced(self) -> None:
+        """What is read is told in parts of about a megabyte."""
+        sizes: list[int] = []
+        with StorageFile(self.path) as storage:
+            list(Verification(storage, sizes.append, quarantine=False).run())
+        self.assertEqual(sum(sizes), len(CAT) + len(DOG) + len(LARGE))
+        self.assertLess(max(sizes), _verification.STEP + 100_000)
+
+    def assert_quarantined(self, spec: ImageSpec, data: bytes, *words: str) -> None:
+        """Check that exactly `spec` is found damaged, and can be uploaded again."""
+        (told,) = self.verify(quarantine=False)
+        self.assertFalse(told.quarantined)
+        (damaged,) = self.verify()
+        self.assertEqual(damaged.sha256, spec.sha256)
+        self.assertTrue(damaged.quarantined)
+        for word in words:
+            self.assertIn(word, damaged.reason)
+        self.assertEqual(self.verify(), [])
+        self.start()
+        store = self.driven.store
+        opening = store.open(spec.sha256)
+        self.assertRaises(ImageNotFoundError, self.driven.run, opening)
+        self.assertRaises(
+            ImageNotFoundError, self.driven.run, store.status(spec.sha256)
+        )
+        self.driven.upload(data, spec.chunk_size)
+        self.stop()
+        self.assert_everything()
+        self.assertEqual(self.verify(), [])
+
+    def test_flipped_bit(self) -> None:
+        """A bit that the disk has changed is found."""
+        flip(self.path, DOG)
+        self.assert_quarantined(self.dog, DOG, "its bytes have the hash")
+
+    def test_flipped_bit_in_a_large_image(self) -> None:
+        """A bit is found in whatever part it is."""
+        key = chunk_key(number_of(self.path, self.large.sha256), 25)
+        chunk = bytearray(records(self.path, "chunks")[key])
+        chunk[7] ^= 1
+        put(self.path, "chunks", key, bytes(chunk))
+        self.assert_quarantined(self.large, LARGE, "its bytes have the hash")
+
+    def test_chunk_that_has_gone(self) -> None:
+        """An image that misses a chunk is found, whichever it is."""
+        chunks = -(-len(LARGE) // 100_000)
+        for chunk_id, left in ((0, 0), (5, 500_000), (chunks - 1, 3_000_000)):
+            number = number_of(self.path, self.large.sha256)
+            delete(self.path, "chunks", chunk_key(number, chunk_id))
+            words = f"{left} of its {len(LARGE)} bytes"
+            self.assert_quarantined(self.large, LARGE, words)
+
+    def test_seal_that_has_gone(self) -> None:
+        """An image that is in no state is found."""
+        unseal(self.path, self.cat.sha256)
+        self.assert_quarantined(self.cat, CAT, "neither complete nor pending")
+
+    def test_record_that_cannot_be_read(self) -> None:
+        """A record that is cut short is found."""
+        put(self.path, "images", bytes.fromhex(self.cat.sha256), b"\x01short")
+        self.assert_quarantined(self.cat, CAT, "its record cannot be read")
+
+    def verify_while_large_goes(self, *, quarantine: bool) -> list[Damaged]:
+        """Verify the storage, removing the large image while it is read."""
+        removed: list[int] = []
+
+        def remove(size: int) -> None:
+            if size > len(DOG) and not removed:
+                removed.append(size)
+                storage.execute(
+                    lambda batch: batch.discard(batch.find(self.large.sha256))
+                )
+
+        with StorageFile(self.path) as storage:
+            damaged = list(Verification(storage, remove, quarantine).run())
+        self.assertEqual(len(removed), 1)
+        return damaged
+
+    def test_image_that_goes_meanwhile(self) -> None:
+        """An image that is removed while it is read is not damaged."""
+        self.assertEqual(self.verify_while_large_goes(quarantine=True), [])
+        self.start()
+        self.driven.upload(LARGE, 100_000)
+        self.stop()
+        self.assertEqual(self.verify_while_large_goes(quarantine=False), [])
+
+    def test_chunks_that_cannot_be_read(self) -> None:
+        """What LMDB cannot read is damaged, and the rest is looked at."""
+
+        def failing(*_: object) -> int:
+            raise lmdb.CorruptedError("mdb_cursor_get")
+
+        self.patch(_verification._Reading, "step", failing)
+        damaged = self.verify(quarantine=False)
+        self.assertEqual(len(damaged), 3)
+        self.assertIn("it cannot be read", damaged[0].reason)
+
+    def test_file_that_grows_meanwhile(self) -> None:
+        """A storage that another process has grown is read and written on."""
+        with StorageFile(self.path) as storage:
+            self.grow()
+            verification = Verification(storage, no_pace, quarantine=True)
+            self.assertEqual(list(verification.run()), [])
+            self.assertEqual(verification.images, 4)
+            self.grow()
+            storage.execute(
+                lambda batch: batch.put(batch.databases.gone, bytes(32), bytes(8))
+            )
+
+    def test_map_that_is_full(self) -> None:
+        """A transaction that needs more room than the map has gets it."""
+        with StorageFile(self.path) as storage:
+            more = bytes(storage._environment._env.info()["map_size"])
+            storage.execute(
+                lambda batch: batch.put(batch.databases.chunks, b"\xff" * 12, more)
+            )
+
+    def test_purge(self) -> None:
+        """What is purged leaves nothing, and what is well stays."""
+        flip(self.path, DOG)
+        delete(
+            self.path, "chunks", chunk_key(number_of(self.path, self.large.sha256), 3)
+        )
+        put(self.path, "images", bytes.fromhex(self.cat.sha256), b"\x01short")
+        before = len(records(self.path, "chunks"))
+        self.assertEqual(len(self.verify()), 3)
+        self.assertEqual(len(records(self.path, "quarantined")), 3)
+        self.assertEqual(len(records(self.path, "chunks")), before)
+        with StorageFile(self.path) as storage:
+            self.assertEqual(purge_quarantine(storage), 3)
+            self.assertEqual(purge_quarantine(storage), 0)
+        self.assertEqual(records(self.path, "quarantined"), {})
+        # Nobody knows any more which chunks the record that was cut short had.
+        cat = self.cat.chunks + 1
+        self.assertEqual(len(records(self.path, "chunks")), cat + 1)
+
+    def test_purge_harms_nothing_else(self) -> None:
+        """A damaged record that names another image's chunks does not delete them."""
+        dog = number_of(self.path, self.dog.sha256)
+        record = ImageRecord(dog, len(CAT), 4, 4).pack()
+        put(self.path, "images", bytes.fromhex(self.cat.sha256), record)
+        (damaged,) = self.verify()
+        self.assertEqual(damaged.sha256, self.cat.sha256)
+        with StorageFile(self.path) as storage:
+            self.assertEqual(purge_quarantine(storage), 1)
+        self.start()
+        self.assertEqual(self.driven.download(self.dog.sha256), DOG)
+
+    def test_no_storage(self) -> None:
+        """A directory without a storage is refused and left alone."""
+        path = Path(self.mktemp())
+        path.mkdir()
+        self.assertRaises(NoStorageError, StorageFile(path).__enter__)
+        self.assertEqual(list(path.iterdir()), [])
+
+
+class BackupTests(MaintenanceTestCase):
+    """Backups."""
+
+    def test_backup(self) -> None:
+        """A backup is a storage that has everything."""
+        destination = self.path.with_name("backup")
+        copied = backup(self.path, destination, no_pace)
+        self.assertEqual(copied.images, 3)
+        self.assertEqual([path.name for path in destination.iterdir()], ["data.mdb"])
+        self.assertEqual(destination.stat().st_mode & 0o777, 0o750)
+        file = destination / "data.mdb"
+        self.assertEqual(file.stat().st_mode & 0o777, 0o640)
+        self.assertEqual(file.stat().st_size, copied.after)
+        self.assert_everything(destination)
+
+    def assert_refused(self, destination: Path, error: type[Exception]) -> str:
+        """Check that a backup is refused and leaves nothing."""
+        before = sorted(self.path.parent.iterdir())
+        refusal = self.assertRaises(error, backup, self.path, destination, no_pace)
+        self.assertEqual(sorted(self.path.parent.iterdir()), before)
+        return str(refusal)
+
+    def test_destination_that_exists(self) -> None:
+        """Nothing is written over, not even an empty directory or a dead link."""
+        destination = self.path.with_name("backup")
+        destination.mkdir()
+        self.assert_refused(destination, FileExistsError)
+        destination.rmdir()
+        destination.symlink_to("nowhere")
+        self.assert_refused(destination, FileExistsError)
+        destination.unlink()
+
+    def test_no_such_parent(self) -> None:
+        """The directory that the backup is put into must be there."""
+        self.assert_refused(self.path.with_name("none") / "backup", FileNotFoundError)
+
+    def test_damaged(self) -> None:
+        """A storage with a damaged image makes no backup that says it is done."""
+        flip(self.path, DOG)
+        message = self.assert_refused(self.path.with_name("backup"), DamagedError)
+        self.assertIn("1 image", message)
+        self.assertIn("asciid verify", message)
+
+    def test_storage_that_grew(self) -> None:
+        """A storage that another process has grown can be copied."""
+        work = Path(self.mktemp())
+        work.mkdir()
+        with StorageFile(self.path) as storage:
+            self.grow()
+            storage.copy(work)
+        with StorageFile(work) as copy:
+            verification = Verification(copy, no_pace, quarantine=False)
+            self.assertEqual(list(verification.run()), [])
+            self.assertEqual(verification.images, 4)
+
+    def test_storage_that_never_stops_growing(self) -> None:
+        """A copy that does not succeed ends in time."""
+        with StorageFile(self.path) as storage:
+            environment = storage._environment
+
+            class Growing:
+                def copy(self, _: Path) -> None:
+                    raise lmdb.MapResizedError("mdb_txn_begin")
+
+                def remap(self, *, grow: bool) -> None:
+                    """Follow in vain."""
+
+                def close(self) -> None:
+                    environment.close()
+
+            storage._environment = Growing()  # type: ignore[assignment]
+            self.assertRaises(OSError, storage.copy, self.path)
+
+
+class CompactTests(MaintenanceTestCase):
+    """Compaction."""
+
+    def make_room(self) -> None:
+        """Have most of the file unused."""
+        self.start()
+        spec = self.driven.upload(os.urandom(8_000_000), 1_000_000)
+        self.driven.run(
+            self.driven.store._writer.submit(
+                lambda batch: batch.discard(batch.find(spec.sha256))
+            )
+        )
+        self.stop()
+
+    def test_compact(self) -> None:
+        """The file shrinks, and everything is there."""
+        self.make_room()
+        file = self.path / "data.mdb"
+        file.chmod(0o600)
+        copied = compact(self.path, no_pace)
+        self.assertGreater(copied.before, 8_000_000)
+        self.assertLess(copied.after, 4_000_000)
+        self.assertEqual(file.stat().st_size, copied.after)
+        self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(
+            {path.name for path in self.path.iterdir()},
+            {"data.mdb", "lock.mdb", "asciid.lock"},
+        )
+        self.assert_everything()
+        self.start()
+        last = self.driven.store.add_chunk(self.pending.sha256, 1, b"ing")
+        self.assertTrue(self.driven.run(last))
+        self.assertEqual(self.driven.download(self.pending.sha256), b"pending")
+
+    def test_refused_while_in_use(self) -> None:
+        """While a store has the storage open it is not compacted."""
+        self.start()
+        refusal = self.assertRaises(StorageInUseError, compact, self.path, no_pace)
+        self.assertIn("used by another process", str(refusal))
+        self.stop()
+        self.assert_everything()
+
+    def test_store_is_refused_meanwhile(self) -> None:
+        """While a storage is compacted no store can open it."""
+        started: list[str] = []
+
+        def start_store(_: int) -> None:
+            driven = DrivenStore(str(self.path))
+            failure = self.failureResultOf(driven.store.start(), OSError)
+            started.append(str(failure.value))
+
+        compact(self.path, start_store)
+        self.assertIn("being compacted", started[0])
+        self.assert_everything()
+
+    def test_damaged(self) -> None:
+        """A storage with a damaged image is left as it is."""
+        flip(self.path, DOG)
+        before = (self.path / "data.mdb").read_bytes()
+        self.assertRaises(DamagedError, compact, self.path, no_pace)
+        self.assertEqual((self.path / "data.mdb").read_bytes(), before)
+        self.assertFalse((self.path / _WORK).exists())
+
+    def test_leftovers(self) -> None:
+        """What a compaction that was killed has left does not matter."""
+        self.make_room()
+        work = self.path / _WORK
+        work.mkdir()
+        (work / "data.mdb").write_bytes(b"half")
+        compact(self.path, no_pace)
+        self.assert_everything()
+
+    def test_killed(self) -> None:
+        """Killed just before the copy takes the file's place, it has harmed nothing."""
+        self.make_room()
+        script = (
+            "import os, signal, sys\n"
+            "from pathlib import Path\n"
+            "from asciid.store.maintenance import compact\n"
+            "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "compact(Path(sys.argv[1]), lambda _: None)\n"
+        )
+        done = run_script(script, self.path)
+        self.assertEqual(done.returncode, -9)
+        self.assert_everything()
+        self.assertLess(compact(self.path, no_pace).after, 4_000_000)
+        self.assert_everything()
