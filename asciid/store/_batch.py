@@ -51,6 +51,12 @@ DISCARD_STEP = 1_000
 REMEMBERED_UPLOADS = 10_000
 """How many pending uploads the writer keeps in mind between transactions."""
 
+REMEMBERED_UPLOAD = 64 * 1024
+"""Of images up to so many bytes it keeps the chunks too, so as not to read them ..."""
+
+REMEMBERED_BYTES = 16 * 1024 * 1024
+"""... as long as those images have no more bytes than this together."""
+
 
 @define
 class Upload:
@@ -60,6 +66,8 @@ class Upload:
     image: ImageRecord
     missing: int
     created: int
+    pieces: dict[int, bytes] | None = None
+    """Its chunks so far by their ids, where they are kept in memory."""
 
     @property
     def number(self) -> int:
@@ -97,12 +105,33 @@ class WriterMemory:
     transaction_id: int = -1
     next_upload: int | None = None
     uploads: dict[str, Upload] = field(factory=dict)
+    bytes_kept: int = 0
+    """The sizes of the uploads whose chunks are kept, added up."""
+
+    def keep(self, upload: Upload) -> None:
+        """Remember a new upload, with its chunks if there is room for all of them."""
+        self.uploads[upload.spec.sha256] = upload
+        size = upload.spec.size
+        if size <= REMEMBERED_UPLOAD and self.bytes_kept + size <= REMEMBERED_BYTES:
+            upload.pieces = {}
+            self.bytes_kept += size
+
+    def drop(self, upload: Upload) -> None:
+        """Forget an upload."""
+        self.uploads.pop(upload.spec.sha256, None)
+        if upload.pieces is not None:
+            self.bytes_kept -= upload.spec.size
 
     def forget(self) -> None:
         """Forget everything."""
         self.transaction_id = -1
         self.next_upload = None
+        self.forget_uploads()
+
+    def forget_uploads(self) -> None:
+        """Forget the uploads."""
         self.uploads.clear()
+        self.bytes_kept = 0
 
 
 class Batch:
@@ -146,7 +175,7 @@ class Batch:
         upload = Upload(spec, image, missing=spec.size, created=self.now)
         if spec.size == 0:
             return self.complete(upload, b"")
-        self._memory.uploads[spec.sha256] = upload
+        self._memory.keep(upload)
         self._touched[number] = upload
         return None
 
@@ -173,7 +202,7 @@ class Batch:
         self._put_chunk(upload, chunk_id, data)
         if upload.missing:
             return None
-        content = data if spec.chunks == 1 else self._join(upload)
+        content = self._join(upload)
         return self._verified(upload, sha256_of(content).hexdigest(), content)
 
     def finish(
@@ -230,7 +259,7 @@ class Batch:
         transaction_id = self.transaction.id()
         self._memory.transaction_id = transaction_id - (not self._changed)
         if len(self._memory.uploads) > REMEMBERED_UPLOADS:
-            self._memory.uploads.clear()
+            self._memory.forget_uploads()
 
     def take_number(self) -> int:
         """Take the next upload number, which is never given again."""
@@ -299,6 +328,8 @@ class Batch:
         if not self.put(self.databases.chunks, key, data, overwrite=False):
             self._refuse_stored(upload, chunk_id, data)
         upload.missing -= len(data)
+        if upload.pieces is not None:
+            upload.pieces[chunk_id] = data
         self._touched[upload.number] = upload
 
     def _refuse_stored(self, upload: Upload, chunk_id: int, data: bytes) -> None:
@@ -322,6 +353,8 @@ class Batch:
 
     def _join(self, upload: Upload) -> bytes:
         """Return the bytes of an upload that misses nothing."""
+        if upload.pieces is not None:
+            return b"".join([upload.pieces[i] for i in range(upload.spec.chunks)])
         with self.transaction.cursor(self.databases.chunks) as cursor:
             cursor.set_range(chunk_key(upload.number, 0))
             values = cursor.iternext(keys=False, values=True)
@@ -355,7 +388,7 @@ class Batch:
             self.put(self.databases.discarded, upload_key(upload.number), b"")
 
     def _no_longer_pending(self, upload: Upload) -> None:
-        self._memory.uploads.pop(upload.spec.sha256, None)
+        self._memory.drop(upload)
         self._touched.pop(upload.number, None)
         self.delete(self.databases.uploads, upload_key(upload.number))
 

@@ -22,7 +22,12 @@ from asciid.errors import (
 )
 from asciid.model import ImageSpec
 from asciid.store import STAGED_FOR, LMDBStore
-from asciid.store._batch import DISCARD_STEP, REMEMBERED_UPLOADS, VERIFY_IN_TRANSACTION
+from asciid.store._batch import (
+    DISCARD_STEP,
+    REMEMBERED_BYTES,
+    REMEMBERED_UPLOADS,
+    VERIFY_IN_TRANSACTION,
+)
 from asciid.store._rules import PIECE
 from asciid.testing import ManualReactor
 from tests.store._support import DrivenStore, chunk_of, spec_of
@@ -399,6 +404,26 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertEqual(len(store._environment._memory.uploads), 0)
         self.driven.run(store.add_chunk(specs[5].sha256, 0, b"x"))
         self.assertEqual(self.driven.run(store.status(specs[5].sha256)).received, 1)
+
+    def test_keeps_a_bounded_number_of_bytes(self) -> None:
+        """Chunks of small uploads are kept until a bound, and given back."""
+        memory = self.driven.store._environment._memory
+        size = 60_000
+        images = [
+            b"%d" % i + bytes(size - len(b"%d" % i))
+            for i in range(REMEMBERED_BYTES // size + 1)
+        ]
+        store = self.driven.store
+        for data in images:
+            self.driven.run(store.register(spec_of(data, size // 2)))
+        self.assertEqual(memory.bytes_kept, (len(images) - 1) * size)
+        for data in (images[0], images[-1]):
+            spec = spec_of(data, size // 2)
+            for chunk_id in range(2):
+                chunk = chunk_of(data, spec, chunk_id)
+                self.driven.run(store.add_chunk(spec.sha256, chunk_id, chunk))
+            self.assertEqual(self.driven.download(spec.sha256), data)
+        self.assertEqual(memory.bytes_kept, (len(images) - 2) * size)
 
     def test_reader_of_an_image_that_has_gone(self) -> None:
         """A reader whose image was removed says that it is not there."""
