@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.endpoints import serverFromString
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from asciid.store import IImageStore
 
-__all__ = ["Options", "makeService", "make_front"]
+__all__ = ["Options", "count_monotonically", "makeService", "make_front"]
 
 Reactor = Any
 """Provides several interfaces at once, which no one type says."""
@@ -117,6 +118,18 @@ def make_front(api: ImageAPI, reactor: Reactor) -> KleinFactory:
     )
 
 
+def count_monotonically(reactor: Reactor) -> None:
+    """
+    Have the timers of `reactor` follow the monotonic clock.
+
+    By themselves they follow the wall clock: when that is set back by a day, even
+    what is due at once waits for a day, and every write with it.  A reactor that
+    has timers under way is left as it is.
+    """
+    if not reactor.getDelayedCalls():
+        reactor.seconds = time.monotonic
+
+
 def makeService(options: Options, reactor: Reactor = None) -> IService:
     """
     Return the service that `options` describe; nothing is opened yet.
@@ -126,6 +139,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 
+        count_monotonically(reactor)
     settings = options.settings
     store = _make_store(settings, reactor)
     api = ImageAPI(

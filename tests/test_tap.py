@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from unittest.mock import patch
 from twisted.application.service import IServiceMaker
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
+from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
@@ -24,7 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid import __version__, tap
 from asciid.config import SETTINGS
 from asciid.store import Lifetimes
-from asciid.tap import Options, makeService
+from asciid.tap import Options, count_monotonically, makeService
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,6 +219,21 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(tap, "ImageService", Service)
         makeService(parsed(["--storage=:memory:"]))
         self.assertEqual(made, [reactor])
+
+    def test_clock_set_back(self) -> None:
+        """Set the wall clock back, and what is due at once is still done at once."""
+        reactor = SelectReactor()
+        self.addCleanup(reactor.removeAll)
+        count_monotonically(reactor)
+        self.assertIs(reactor.seconds, time.monotonic)
+
+    def test_timers_under_way(self) -> None:
+        """Timers that follow the wall clock already go on to do so."""
+        reactor = MemoryReactorClock()
+        reactor.callLater(1, list)
+        count_monotonically(reactor)
+        reactor.advance(2)
+        self.assertEqual((reactor.seconds(), reactor.getDelayedCalls()), (2, []))
 
 
 class PluginTests(SynchronousTestCase):
