@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import re
@@ -26,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid import __version__, tap
 from asciid.config import SETTINGS
 from asciid.store import Lifetimes
-from asciid.tap import Options, count_monotonically, makeService
+from asciid.tap import Options, count_monotonically, makeService, rest_collector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -246,3 +247,15 @@ class PluginTests(SynchronousTestCase):
         ]
         self.assertIs(plugin.options, Options)
         self.assertIs(plugin.makeService, makeService)
+
+
+class CollectorTests(SynchronousTestCase):
+    """The garbage collector of a daemon."""
+
+    def test_rests(self) -> None:
+        """What is there at the start is not looked at again, the rest more rarely."""
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.addCleanup(gc.unfreeze)
+        rest_collector()
+        self.assertGreater(gc.get_freeze_count(), 0)
+        self.assertGreater(gc.get_threshold()[0], 700)
