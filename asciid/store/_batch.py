@@ -10,8 +10,6 @@ from hashlib import sha256 as sha256_of
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
-
 from asciid.errors import (
     ChunkExistsError,
     HashMismatchError,
@@ -30,14 +28,16 @@ from asciid.store._records import (
     upload_number_of,
 )
 from asciid.store._rules import check_chunk, check_empty
+from asciid.store._uploads import Completed, Unverified, Upload
 
 if TYPE_CHECKING:
     import lmdb
 
     from asciid.model import ImageSpec
     from asciid.store._databases import Databases
+    from asciid.store._uploads import WriterMemory
 
-__all__ = ["Batch", "Completed", "Unverified", "Upload", "WriterMemory"]
+__all__ = ["Batch"]
 
 VERIFY_IN_TRANSACTION = 256 * 1024
 """Images up to so many bytes are hashed inside the transaction ..."""
@@ -50,88 +50,6 @@ DISCARD_STEP = 1_000
 
 REMEMBERED_UPLOADS = 10_000
 """How many pending uploads the writer keeps in mind between transactions."""
-
-REMEMBERED_UPLOAD = 64 * 1024
-"""Of images up to so many bytes it keeps the chunks too, so as not to read them ..."""
-
-REMEMBERED_BYTES = 16 * 1024 * 1024
-"""... as long as those images have no more bytes than this together."""
-
-
-@define
-class Upload:
-    """A pending upload, as this batch leaves it."""
-
-    spec: ImageSpec
-    image: ImageRecord
-    missing: int
-    created: int
-    pieces: dict[int, bytes] | None = None
-    """Its chunks so far by their ids, where they are kept in memory."""
-
-    @property
-    def number(self) -> int:
-        """The upload's number."""
-        return self.image.number
-
-
-@frozen
-class Completed:
-    """The chunk was the last one, and the image is complete."""
-
-    spec: ImageSpec
-    completed: int
-    content: bytes | None
-    """All bytes of the image, where they were at hand."""
-
-
-@frozen
-class Unverified:
-    """The chunk is the last one of an image too large to be hashed here."""
-
-    spec: ImageSpec
-    number: int
-
-
-@define
-class WriterMemory:
-    """
-    What the writer remembers from its last transaction to the next.
-
-    It is true as long as no other process has committed in between, which the
-    transaction's id tells.
-    """
-
-    transaction_id: int = -1
-    next_upload: int | None = None
-    uploads: dict[str, Upload] = field(factory=dict)
-    bytes_kept: int = 0
-    """The sizes of the uploads whose chunks are kept, added up."""
-
-    def keep(self, upload: Upload) -> None:
-        """Remember a new upload, with its chunks if there is room for all of them."""
-        self.uploads[upload.spec.sha256] = upload
-        size = upload.spec.size
-        if size <= REMEMBERED_UPLOAD and self.bytes_kept + size <= REMEMBERED_BYTES:
-            upload.pieces = {}
-            self.bytes_kept += size
-
-    def drop(self, upload: Upload) -> None:
-        """Forget an upload."""
-        self.uploads.pop(upload.spec.sha256, None)
-        if upload.pieces is not None:
-            self.bytes_kept -= upload.spec.size
-
-    def forget(self) -> None:
-        """Forget everything."""
-        self.transaction_id = -1
-        self.next_upload = None
-        self.forget_uploads()
-
-    def forget_uploads(self) -> None:
-        """Forget the uploads."""
-        self.uploads.clear()
-        self.bytes_kept = 0
 
 
 class Batch:

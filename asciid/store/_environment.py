@@ -15,11 +15,12 @@ import lmdb
 from attrs import define, field
 
 from asciid.errors import AsciidError, StoreVersionError
-from asciid.store._batch import Batch, WriterMemory
+from asciid.store._batch import Batch
 from asciid.store._databases import Databases, Snapshot
 from asciid.store._health import Health
 from asciid.store._lock import StorageLock
 from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
+from asciid.store._uploads import WriterMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

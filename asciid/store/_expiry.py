@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from asciid.store._aging import Aging
     from asciid.store._batch import Batch
     from asciid.store._databases import Snapshot
+    from asciid.store._submit import Query, Submit
     from asciid.store._sweeping import Old, Page
 
 __all__ = ["Expiry"]
-
-ResultT = TypeVar("ResultT")
 
 PAGES = 10
 """How many pages of each database are looked at in one go."""
@@ -31,18 +30,6 @@ STEP = 300
 How many uploads or images are removed in one transaction, each of which is up
 to four records; their chunks follow in transactions of their own.
 """
-
-
-class _Query(Protocol):
-    """Asks the storage file, in a thread."""
-
-    def __call__(self, query: Callable[[Snapshot], ResultT]) -> Deferred[ResultT]: ...
-
-
-class _Submit(Protocol):
-    """Has an operation carried out, as `FileWriter.submit`."""
-
-    def __call__(self, operation: Callable[[Batch], ResultT]) -> Deferred[ResultT]: ...
 
 
 @define
@@ -66,8 +53,8 @@ class Expiry:
     """
 
     aging: Aging
-    query: _Query
-    submit: _Submit
+    query: Query
+    submit: Submit
     busy: Container[str]
     removed: Callable[[str], None]
     _walks: Sequence[_Walk] = field(init=False)

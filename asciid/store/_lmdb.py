@@ -13,23 +13,21 @@ from zope.interface import implementer
 
 from asciid.errors import (
     AsciidError,
-    HashMismatchError,
     StorageFailedError,
     StorageFullError,
     StoreClosedError,
 )
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._background import Background
-from asciid.store._batch import Batch, Completed, Unverified
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._environment import Environment, EnvironmentClosedError
 from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
+from asciid.store._last_chunks import LastChunks
 from asciid.store._queries import (
     count,
     find_complete,
-    hash_with,
     is_complete,
     read_status,
 )
@@ -37,6 +35,7 @@ from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
 from asciid.store._reserve import Reserve
 from asciid.store._sweeping import has_discarded
+from asciid.store._uploads import Unverified
 from asciid.store._writer import FileWriter, ReadPool
 
 if TYPE_CHECKING:
@@ -44,8 +43,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.model import ImageSpec, UploadStatus
+    from asciid.store._batch import Batch
     from asciid.store._databases import Snapshot
     from asciid.store._queries import Found
+    from asciid.store._uploads import Completed
     from asciid.store._writer import IWriterReactor
 
 __all__ = ["LMDBStore"]
@@ -108,13 +109,16 @@ class LMDBStore:
         )
         self._stopping = False
         self._background = Background()
-        # Hash -> who waits for the verification of that image to end.
-        self._verifying: dict[str, list[Deferred[None]]] = {}
+        self._last_chunks = LastChunks(
+            self._query,
+            self._add,
+            discarded=lambda: self._background.run(self._delete_discarded()),
+        )
         self._expiry = Expiry(
             self._aging,
             self._query,
             self._writer.submit,
-            busy=self._verifying,
+            busy=self._last_chunks.busy,
             removed=self._cache.discard,
         )
 
@@ -228,7 +232,8 @@ class LMDBStore:
         answer: Deferred[bool],
     ) -> None:
         if isinstance(outcome, Unverified):
-            self._background.run(self._verify(outcome, chunk_id, data)).addCallbacks(
+            finishing = self._last_chunks.finish(outcome, chunk_id, data)
+            self._background.run(finishing).addCallback(self._completed).addCallbacks(
                 answer.callback, answer.errback
             )
         else:
@@ -245,42 +250,6 @@ class LMDBStore:
         # A pending upload may have had to go, or what was received.
         self._background.run(self._delete_discarded())
         return self._completed(outcome)
-
-    async def _verify(self, upload: Unverified, chunk_id: int, data: bytes) -> bool:
-        """Hash an image outside of the transaction, then store its last chunk."""
-        outcome: Completed | Unverified | None = upload
-        while isinstance(outcome, Unverified):
-            waiting = self._verifying.get(upload.spec.sha256)
-            if waiting is None:
-                outcome = await self._verify_now(outcome, chunk_id, data)
-            else:
-                ended: Deferred[None] = Deferred()
-                waiting.append(ended)
-                await ended
-                outcome = await self._add(
-                    lambda batch: batch.add_chunk(upload.spec.sha256, chunk_id, data),
-                    len(data),
-                )
-        return self._completed(outcome)
-
-    async def _verify_now(
-        self, upload: Unverified, chunk_id: int, data: bytes
-    ) -> Completed | Unverified | None:
-        waiting = self._verifying[upload.spec.sha256] = []
-        try:
-            actual = await self._query(
-                lambda snapshot: hash_with(snapshot, upload, chunk_id, data)
-            )
-            return await self._add(
-                lambda batch: batch.finish(upload, chunk_id, data, actual), len(data)
-            )
-        except HashMismatchError:
-            self._background.run(self._delete_discarded())
-            raise
-        finally:
-            del self._verifying[upload.spec.sha256]
-            for ended in waiting:
-                ended.callback(None)
 
     async def _expire(self) -> int:
         removed = await self._expiry.sweep()

@@ -28,8 +28,8 @@ from asciid.store._rules import missing_ranges
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from asciid.store._batch import Unverified
     from asciid.store._databases import Snapshot
+    from asciid.store._uploads import Unverified
 
 __all__ = [
     "Found",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256 as sha256_of
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -14,34 +14,15 @@ from asciid.store._interface import IImageWriter
 from asciid.store._rules import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
-    from asciid.store._batch import Batch, Completed
+    from asciid.store._submit import InBackground, Submit
+    from asciid.store._uploads import Completed
 
-__all__ = ["StagingWriter", "Submit"]
-
-ResultT = TypeVar("ResultT")
+__all__ = ["StagingWriter"]
 
 WHOLE = 256 * 1024
 """Images up to so many bytes are handed to the writer in one operation."""
-
-
-class Submit(Protocol):
-    """Has an operation carried out, as `FileWriter.submit`."""
-
-    def __call__(
-        self, operation: Callable[[Batch], ResultT], size: int = 0
-    ) -> Deferred[ResultT]:
-        """Queue `operation`, which holds `size` bytes."""
-
-
-class InBackground(Protocol):
-    """Does work that goes on whoever cancels the Deferred."""
-
-    def __call__(
-        self, work: Coroutine[Deferred[Any], Any, ResultT]
-    ) -> Deferred[ResultT]:
-        """Begin `work`."""
 
 
 @implementer(IImageWriter)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from asciid.errors import StorageFailedError
 from asciid.model import ImageSpec
-from asciid.store._batch import Completed, Upload
 from asciid.store._records import ImageRecord, chunk_key, upload_key
 from asciid.store._rules import PIECE
+from asciid.store._uploads import Completed, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,11 +24,11 @@ from asciid.model import ImageSpec
 from asciid.store import STAGED_FOR, LMDBStore
 from asciid.store._batch import (
     DISCARD_STEP,
-    REMEMBERED_BYTES,
     REMEMBERED_UPLOADS,
     VERIFY_IN_TRANSACTION,
 )
 from asciid.store._rules import PIECE
+from asciid.store._uploads import REMEMBERED_BYTES
 from asciid.testing import ManualReactor
 from tests.store._support import DrivenStore, chunk_of, spec_of
 

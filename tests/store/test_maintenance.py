@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import ImageNotFoundError
 from asciid.model import ImageState
-from asciid.store import _verification
+from asciid.store import _batch, _verification
 from asciid.store._copying import _WORK
 from asciid.store._records import ImageRecord, chunk_key
 from asciid.store.maintenance import (
@@ -237,6 +237,16 @@ class VerificationTests(MaintenanceTestCase):
                 lambda batch: batch.put(batch.databases.gone, bytes(32), bytes(8))
             )
 
+    def test_operation_that_is_refused(self) -> None:
+        """What an operation raises is raised to who asked."""
+        unknown = spec_of(b"unknown").sha256
+        with StorageFile(self.path) as storage:
+            self.assertRaises(
+                ImageNotFoundError,
+                storage.execute,
+                lambda batch: batch.find(unknown),
+            )
+
     def test_map_that_is_full(self) -> None:
         """A transaction that needs more room than the map has gets it."""
         with StorageFile(self.path) as storage:
@@ -253,6 +263,7 @@ class VerificationTests(MaintenanceTestCase):
         )
         put(self.path, "images", bytes.fromhex(self.cat.sha256), b"\x01short")
         before = len(records(self.path, "chunks"))
+        self.patch(_batch, "DISCARD_STEP", 20)
         self.assertEqual(len(self.verify()), 3)
         self.assertEqual(len(records(self.path, "quarantined")), 3)
         self.assertEqual(len(records(self.path, "chunks")), before)

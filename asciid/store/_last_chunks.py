@@ -1,0 +1,80 @@
+"""The last chunks of images that are too large to be hashed in a transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from asciid.errors import HashMismatchError
+from asciid.store._queries import hash_with
+from asciid.store._uploads import Unverified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from asciid.store._submit import Query, Submit
+    from asciid.store._uploads import Completed
+
+__all__ = ["LastChunks"]
+
+
+class LastChunks:
+    """
+    Hashes such an image in a thread of the read pool, then stores its last chunk.
+
+    Each image is hashed by one at a time.  `add` has operations carried out
+    that add data; `discarded` is called when an upload was thrown away.
+    """
+
+    def __init__(
+        self, query: Query, add: Submit, discarded: Callable[[], object]
+    ) -> None:
+        self._query = query
+        self._add = add
+        self._discarded = discarded
+        # Hash -> who waits for the verification of that image to end.
+        self._verifying: dict[str, list[Deferred[None]]] = {}
+
+    @property
+    def busy(self) -> Container[str]:
+        """The hashes of the images that are being hashed."""
+        return self._verifying
+
+    async def finish(
+        self, upload: Unverified, chunk_id: int, data: bytes
+    ) -> Completed | None:
+        """Store the last chunk of `upload`, as `Batch.add_chunk` would have."""
+        outcome: Completed | Unverified | None = upload
+        while isinstance(outcome, Unverified):
+            waiting = self._verifying.get(upload.spec.sha256)
+            if waiting is None:
+                outcome = await self._verify(outcome, chunk_id, data)
+            else:
+                ended: Deferred[None] = Deferred()
+                waiting.append(ended)
+                await ended
+                outcome = await self._add(
+                    lambda batch: batch.add_chunk(upload.spec.sha256, chunk_id, data),
+                    len(data),
+                )
+        return outcome
+
+    async def _verify(
+        self, upload: Unverified, chunk_id: int, data: bytes
+    ) -> Completed | Unverified | None:
+        waiting = self._verifying[upload.spec.sha256] = []
+        try:
+            actual = await self._query(
+                lambda snapshot: hash_with(snapshot, upload, chunk_id, data)
+            )
+            return await self._add(
+                lambda batch: batch.finish(upload, chunk_id, data, actual), len(data)
+            )
+        except HashMismatchError:
+            self._discarded()
+            raise
+        finally:
+            del self._verifying[upload.spec.sha256]
+            for ended in waiting:
+                ended.callback(None)
