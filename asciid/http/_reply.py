@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
-from ._response import HTML, field_name
+from ._response import HTML, VARYING, field_name, varying_lines
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProducer
@@ -48,11 +48,13 @@ class Reply:
         "_headers",
         "_keep",
         "_left",
+        "_length",
         "_notices",
         "_producer",
         "_producer_paused",
         "_push",
         "_unusual",
+        "_varying",
         "code",
         "code_message",
         "deferred",
@@ -71,6 +73,9 @@ class Reply:
         self.deferred: Deferred[Any] | None = None
         self.started = self.finished = self.gone = False
         self._fields: dict[bytes, bytes] = {}
+        # Those that differ from one resource to the next; see VARYING.
+        self._varying: dict[bytes, bytes] = {}
+        self._length: int | None = None
         self._headers: Headers | None = None
         self._unusual = False
         self._notices: list[Deferred[None]] | None = None
@@ -93,8 +98,10 @@ class Reply:
         if self._headers is None:
             self._unusual = True
             self._headers = headers = Headers()
-            for name, value in self._fields.items():
+            for name, value in (self._fields | self._varying).items():
                 headers.setRawHeaders(name, [value])
+            if self._length is not None:
+                headers.setRawHeaders(b"content-length", [b"%d" % self._length])
         return self._headers
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
@@ -116,9 +123,15 @@ class Reply:
         if self._headers is not None:
             self._headers.setRawHeaders(name, [value])
             return
-        self._fields[name] = value
-        if name in _OURS:
-            self._unusual = True
+        if name in VARYING:
+            self._varying[name] = value
+        elif name == b"content-length" and value.isdigit():
+            # The one of ours that handlers set all the time.
+            self._length = int(value)
+        else:
+            self._fields[name] = value
+            if name in _OURS:
+                self._unusual = True
 
     def redirect(self, url: bytes) -> None:
         """Answer with 302 Found."""
@@ -132,20 +145,26 @@ class Reply:
             self.finish()
             return
         channel = self._channel
+        length = len(body)
         if (
-            body
-            and self._block.usual
+            self._block.usual
             and not self._unusual
+            and (self._length is None or self._length == length)
             and self.method != b"HEAD"
             and self.code not in _NO_BODY
             and channel.can_persist
         ):
             # Nearly every response: there is nothing to decide.
             self.started = self._keep = True
-            start = channel.heads.usual_start(self.code, tuple(self._fields.items()))
-            channel.send(b"%b%d\r\n\r\n%b" % (start, len(body), body))
+            start = channel.heads.usual_start(
+                self.code, tuple(self._fields.items()), typed=length > 0
+            )
+            varying = varying_lines(self._varying) if self._varying else b""
+            channel.send(
+                b"%b%bContent-Length: %d\r\n\r\n%b" % (start, varying, length, body)
+            )
         else:
-            start = self._start(len(body), typed=not body)
+            start = self._start(length, typed=not body)
             channel.send(start + self._cut(body))
         self.finished = True
         self._end()
@@ -267,11 +286,13 @@ class Reply:
         code = self.code
         keep = self._block.keep_alive and channel.can_persist
         date = channel.heads.date_line()
+        if self._length is not None:
+            length = self._length
         if self._unusual:
             fields, length, keep, date = self._hear(length, date, keep=keep)
             typed = typed or any(name == b"content-type" for name, _ in fields)
         else:
-            fields = tuple(self._fields.items())
+            fields = (*self._fields.items(), *self._varying.items())
             typed = typed or b"content-type" in self._fields
         if code in _NO_BODY:
             framing = b""
@@ -304,7 +325,7 @@ class Reply:
     ) -> tuple[Fields, int | None, bool, bytes]:
         # What the handler set of the fields that are ours to send.
         if self._headers is None:
-            pairs = list(self._fields.items())
+            pairs = [*self._fields.items(), *self._varying.items()]
         else:
             pairs = [
                 (name.lower(), value)

@@ -16,15 +16,28 @@ from wsgiref.handlers import format_date_time
 from ._problem import reason_phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["HTML", "Fields", "ResponseHeads", "field_name"]
+__all__ = ["HTML", "VARYING", "Fields", "ResponseHeads", "field_name", "varying_lines"]
 
 Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields in order: names in lower case, and values."""
 
 HTML = (b"content-type", b"text/html")
 """What a body is when its handler does not say: the default of Twisted and Klein."""
+
+VARYING = frozenset(
+    {
+        b"content-disposition",
+        b"content-range",
+        b"etag",
+        b"last-modified",
+        b"link",
+        b"location",
+        b"repr-digest",
+    }
+)
+"""Fields that differ from one resource to the next: not worth remembering."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])
@@ -69,7 +82,7 @@ class ResponseHeads:
         self._clock = clock
         self._wall_clock = wall_clock
         # Starts of usual responses, good for the second of their Date.
-        self._usual: dict[tuple[int, Fields], bytes] = {}
+        self._usual: dict[tuple[int, bool, Fields], bytes] = {}
         self._kept: dict[tuple[int, bytes | None, Fields], bytes] = {}
         self._date = b""
         self._date_until = float("-inf")
@@ -84,20 +97,19 @@ class ResponseHeads:
             self._usual.clear()
         return self._date
 
-    def usual_start(self, status: int, fields: Fields) -> bytes:
+    def usual_start(self, status: int, fields: Fields, *, typed: bool) -> bytes:
         """
-        Return the head of a response with a body, up to the value of its length.
+        Return the status line, the field lines and the Date line.
 
-        That is the end of the last line: ``Content-Length:`` and a space.
+        :param typed: whether a Content-Type is added where there is none.
         """
         date = self.date_line()
-        key = (status, fields)
+        key = (status, typed, fields)
         start = self._usual.get(key)
         if start is None:
-            typed = fields
-            if all(name != b"content-type" for name, _ in fields):
-                typed = (HTML, *fields)
-            start = self.start(status, None, typed) + date + b"Content-Length: "
+            if typed and all(name != b"content-type" for name, _ in fields):
+                fields = (HTML, *fields)
+            start = self.start(status, None, fields) + date
             if len(self._usual) < _MAX_KEPT:
                 self._usual[key] = start
         return start
@@ -141,9 +153,20 @@ def _format(status: int, phrase: bytes | None, fields: Fields) -> bytes:
     if len(everything.translate(None, _CONTROLS)) != len(everything):
         phrase = _clean(phrase)
         fields = tuple((name, _clean(value)) for name, value in fields)
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, phrase)]
-    lines += [b"%b: %b\r\n" % (_title(name), value) for name, value in fields]
-    return b"".join(lines)
+    return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, _lines(fields))
+
+
+def varying_lines(fields: Mapping[bytes, bytes]) -> bytes:
+    """Return the lines of fields that are in `VARYING`."""
+    if len(b"".join(fields.values()).translate(None, _CONTROLS)) != sum(
+        map(len, fields.values())
+    ):
+        fields = {name: _clean(value) for name, value in fields.items()}
+    return _lines(fields.items())
+
+
+def _lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % (_title(name), value) for name, value in fields])
 
 
 def _title(name: bytes) -> bytes:
