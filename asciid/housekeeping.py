@@ -74,4 +74,6 @@ class Housekeeper:
             return
         self._failing = False
         if removed:
-            _log.info("Removed {n} that were past their time", n=removed)
+            _log.info(
+                "Removed {n} uploads and images that were past their time", n=removed
+            )

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Pace"]
 
+SHORTEST_WAIT = 0.05
+"""Seconds that are worth a wait; less adds up until it is."""
+
 
 @define
 class Pace:
@@ -33,4 +36,5 @@ class Pace:
         now = self.monotonic()
         # Time that was not used is lost, or a burst would follow it.
         self._due = max(self._due, now) + size / self.rate
-        self.sleep(self._due - now)
+        if self._due - now >= SHORTEST_WAIT:
+            self.sleep(self._due - now)

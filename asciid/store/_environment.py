@@ -9,6 +9,7 @@ the same object; the methods that run transactions may run in any thread, one
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
@@ -52,7 +53,7 @@ class Environment:
     """Bytes of address space to begin with; what is on disk may need more."""
     exclusive: bool = field(default=False, kw_only=True)
     """Whether no other process may have the environment open meanwhile."""
-    health: Health = field(factory=Health, kw_only=True)
+    health: Health = field(factory=partial(Health, "Writing"), kw_only=True)
     """Is told of commits that succeed."""
     _lock: StorageLock = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)

@@ -1,7 +1,8 @@
-"""Tells the log when writing begins to fail, and when it works again."""
+"""Tells the log when something begins to fail, and when it works again."""
 
 from __future__ import annotations
 
+from attrs import define, field
 from twisted.logger import Logger
 
 __all__ = ["Health"]
@@ -9,24 +10,26 @@ __all__ = ["Health"]
 _log = Logger()
 
 
+@define
 class Health:
     """
-    Whether commits succeed.
+    Whether reading, or writing, succeeds.
 
-    Each change is logged once, however many commits fail in between.
+    Each change is logged once, however often it fails in between.
     """
 
-    def __init__(self) -> None:
-        self._trouble = ""
+    doing: str
+    """What it is, in the words of the log: a sentence begins with it."""
+    _trouble: str = field(init=False, default="")
 
     def failed(self, what: str) -> None:
-        """Take note of a commit that failed."""
+        """Take note of a failure."""
         if what != self._trouble:
-            _log.error("Writing to the storage fails: {what}", what=what)
+            _log.error("{doing} fails: {what}", doing=self.doing, what=what)
         self._trouble = what
 
     def succeeded(self) -> None:
-        """Take note of a commit that reached the disk."""
+        """Take note of a success, that had to do with the disk."""
         if self._trouble:
-            _log.info("Writing to the storage works again")
-        self._trouble = ""
+            _log.info("{doing} works again", doing=self.doing)
+            self._trouble = ""

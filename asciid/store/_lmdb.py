@@ -89,7 +89,8 @@ class LMDBStore:
         read_pool: ThreadPool | None = None,
     ) -> None:
         self._aging = Aging(lifetimes, clock, monotonic)
-        self._health = Health()
+        self._health = Health("Writing to the storage")
+        self._reading = Health("Reading from the storage")
         self._environment = Environment(
             path, sync, clock, self._aging.stamp, map_size, health=self._health
         )
@@ -285,14 +286,17 @@ class LMDBStore:
     async def _asked(self, query: Callable[[Snapshot], ResultT]) -> ResultT:
         while True:
             try:
-                return await self._reads.run(lambda: self._environment.read(query))
+                answer = await self._reads.run(lambda: self._environment.read(query))
             except lmdb.MapResizedError:
                 # Another process has grown the file.  An empty batch meets the
                 # same error, and the writer knows when the map can be changed.
                 await self._writer.submit(lambda _: None)
             except lmdb.Error as error:
-                _log.failure("A read of the storage failed")
+                self._reading.failed(str(error))
                 raise StorageFailedError from error
+            else:
+                self._reading.succeeded()
+                return answer
 
     def _recover(self, error: Exception) -> Deferred[Exception | None]:
         return Deferred.fromCoroutine(self._recovered(error))

@@ -211,6 +211,14 @@ class PaceTests(SynchronousTestCase):
         pace(10)
         self.assertEqual(self.slept, [0.5, 2.0, 1.0])
 
+    def test_small_parts_add_up(self) -> None:
+        """Parts too small to wait for are waited for together."""
+        pace = Pace(100, lambda: self.now, self.sleep)
+        for _ in range(20):
+            pace(1)
+        self.assertEqual(len(self.slept), 4)
+        self.assertAlmostEqual(sum(self.slept), 0.2)
+
     def test_does_not_wait(self) -> None:
         """A rate of 0 is none."""
         pace = Pace(0, lambda: self.now, self.sleep)

@@ -200,6 +200,27 @@ class HealthTests(SynchronousTestCase):
             (StorageFullError, StorageFailedError), self.driven.run, awaited
         )
 
+    def test_reads_that_fail(self) -> None:
+        """However many reads fail, the log hears when it begins and when it ends."""
+        environment = self.store._environment
+        whole = environment._open
+        with capturedLogs() as events:
+            environment._open = Failing(whole, lmdb.Error("Input/output error"))  # type: ignore[assignment]
+            for _ in range(3):
+                self.assertRaises(
+                    StorageFailedError, self.driven.run, self.store.count()
+                )
+            environment._open = whole
+            for _ in range(3):
+                self.driven.run(self.store.count())
+        self.assertEqual(
+            texts(events, LogLevel.error),
+            ["Reading from the storage fails: Input/output error"],
+        )
+        self.assertEqual(
+            texts(events, LogLevel.info), ["Reading from the storage works again"]
+        )
+
     def test_logged_once(self) -> None:
         """However many commits fail, the log hears when it begins and when it ends."""
         spec = self.driven.upload(b"dog")
