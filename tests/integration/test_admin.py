@@ -51,7 +51,7 @@ class AdminTests(DaemonTestCase):
         be uploaded again; the daemon has not been told anything.
         """
         daemon = self.daemon()
-        good, bad = Art.random(), Art.random(200_000, 1_000)
+        good, bad = Art.random(), Art.random(80_000, 8_000)
         await self.upload_all(daemon, good)
         await self.upload_all(daemon, bad)
         self.assertEqual((await self.run_command("verify"))[0], 0)
