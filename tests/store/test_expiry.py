@@ -76,6 +76,23 @@ class ExpiryTests(SynchronousTestCase):
         for database in ("images", "uploads", "chunks", "discarded", "gone"):
             self.assertEqual(self.entries(database), 0, database)
 
+    def test_room_is_reused(self) -> None:
+        """What comes after takes the room of what has gone: the file stays."""
+        sizes = []
+        for round_ in range(5):
+            spec = ImageSpec(sha256(b"%d" % round_).hexdigest(), 5_000_000, 100_000)
+            self.driven.run(self.store.register(spec))
+            added = [
+                self.store.add_chunk(spec.sha256, i, bytes(100_000)) for i in range(45)
+            ]
+            for awaited in added:
+                self.driven.run(awaited)
+            self.driven.pass_time(101)
+            self.assertEqual(self.expire(), 1)
+            sizes.append((self.driven.path / "data.mdb").stat().st_size)
+        self.assertGreater(sizes[0], 4_500_000)
+        self.assertLess(sizes[-1], sizes[0] + 1_000_000)
+
     def test_transactions_are_bounded(self) -> None:
         """However much is old, no transaction removes more than some of it."""
         removed: list[int] = []
