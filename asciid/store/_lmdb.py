@@ -33,7 +33,7 @@ from asciid.store._queries import (
 )
 from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
-from asciid.store._reserve import Reserve
+from asciid.store._reserve import Reserve, lacks_room
 from asciid.store._sweeping import has_discarded
 from asciid.store._uploads import Unverified
 from asciid.store._writer import FileWriter, ReadPool
@@ -309,6 +309,9 @@ class LMDBStore:
                 self._environment.remap(grow=isinstance(error, lmdb.MapFullError))
                 return None
             self._health.failed(str(error))
+            full = isinstance(error, lmdb.DiskError) or lacks_room(
+                self._environment.path
+            )
             self._environment.close()
             self._environment.open()
         except (lmdb.Error, AsciidError, OSError) as unusable:
@@ -318,5 +321,4 @@ class LMDBStore:
             self._reads.release()
         if isinstance(error, EnvironmentClosedError):
             return None
-        full = isinstance(error, lmdb.DiskError)
         return StorageFullError() if full else StorageFailedError()

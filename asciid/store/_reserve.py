@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Reserve", "free_bytes"]
+__all__ = ["Reserve", "free_bytes", "lacks_room"]
 
 _log = Logger()
 
 CHECK_EVERY = 1.0
 """Seconds for which what the file system said is believed."""
+
+NO_ROOM = 64 * 1024
+"""Bytes free below which a write that failed is put down to lack of room."""
 
 
 def free_bytes(path: Path) -> int:
@@ -30,6 +33,17 @@ def free_bytes(path: Path) -> int:
     """
     system = os.statvfs(path)
     return system.f_bavail * system.f_frsize
+
+
+def lacks_room(path: Path) -> bool:
+    """
+    Tell whether a write that failed around `path` has filled the file system.
+
+    To LMDB a write that the last free block cuts short is an IO error.
+
+    Errors: `OSError`.
+    """
+    return free_bytes(path) < NO_ROOM
 
 
 @define

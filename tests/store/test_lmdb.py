@@ -21,7 +21,7 @@ from asciid.errors import (
     StoreVersionError,
 )
 from asciid.model import ImageSpec
-from asciid.store import STAGED_FOR, LMDBStore
+from asciid.store import STAGED_FOR, LMDBStore, _lmdb
 from asciid.store._batch import (
     DISCARD_STEP,
     REMEMBERED_UPLOADS,
@@ -207,6 +207,13 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertRaises(StorageFullError, self.driven.run, second)
         spec = self.driven.upload(CAT)
         self.assertEqual(self.driven.download(spec.sha256), CAT)
+
+    def test_commit_that_was_cut_short(self) -> None:
+        """An IO error on a file system without room is its being full."""
+        self.patch(_lmdb, "lacks_room", lambda path: path == self.driven.path)
+        self.fail_transactions(lmdb.Error("mdb_txn_commit: Input/output error"))
+        awaited = self.driven.store.register(spec_of(CAT))
+        self.assertRaises(StorageFullError, self.driven.run, awaited)
 
     def test_commit_that_failed(self) -> None:
         """An IO error fails the batch; the next one is tried afresh."""

@@ -12,8 +12,14 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import ChunkExistsError, StorageFailedError, StorageFullError
-from asciid.store import Lifetimes
-from asciid.store._reserve import CHECK_EVERY, Reserve, free_bytes
+from asciid.store import Lifetimes, _reserve
+from asciid.store._reserve import (
+    CHECK_EVERY,
+    NO_ROOM,
+    Reserve,
+    free_bytes,
+    lacks_room,
+)
 from tests.store._support import DrivenStore, spec_of
 from tests.store.test_lmdb import Failing
 
@@ -244,3 +250,15 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(
             texts(events, LogLevel.info), ["Writing to the storage works again"]
         )
+
+
+class RoomTests(SynchronousTestCase):
+    """Whether a write may have failed for lack of room."""
+
+    def test_room(self) -> None:
+        """There is none when nearly nothing is free."""
+        free = [NO_ROOM]
+        self.patch(_reserve, "free_bytes", lambda _: free[0])
+        self.assertFalse(lacks_room(Path()))
+        free[0] -= 1
+        self.assertTrue(lacks_room(Path()))
