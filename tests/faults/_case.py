@@ -1,0 +1,71 @@
+"""What the tests with faults share: a directory, daemons, and how to check them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.faults._client import Answer, Connection
+from tests.faults._load import Record, Upload, Uploader
+from tests.integration._daemon import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FaultTestCase"]
+
+
+class FaultTestCase(SynchronousTestCase):
+    """Starts daemons that do not outlive the test, and says what it has measured."""
+
+    def setUp(self) -> None:
+        """Name a directory that is not there yet."""
+        self.directory = Path(self.mktemp()).resolve()
+
+    @property
+    def data_file(self) -> Path:
+        """The storage file of the daemons."""
+        return self.directory / "storage" / "data.mdb"
+
+    def daemon(self, *options: str, **fields: Any) -> Daemon:  # noqa: ANN401 - Daemon's
+        """Start a daemon that does not outlive the test."""
+        storage = ("--storage", str(self.data_file.parent))
+        daemon = Daemon(self.directory, (*storage, *options), **fields)
+        self.addCleanup(daemon.kill)
+        return daemon.start()
+
+    def restart(self, daemon: Daemon) -> float:
+        """Start a daemon that has ended; return the seconds until it serves."""
+        began = time.monotonic()
+        daemon.start()
+        return time.monotonic() - began
+
+    def upload(self, daemon: Daemon, uploads: Iterable[Upload]) -> Record:
+        """Upload images, one after the other."""
+        record = Record()
+        with Connection(daemon.port) as connection:
+            for upload in uploads:
+                Uploader(connection, record).upload(upload)
+        return record
+
+    def get(self, daemon: Daemon, upload: Upload) -> Answer:
+        """Download an image."""
+        with Connection(daemon.port) as connection:
+            return connection.request("GET", upload.target)
+
+    def assert_kept(self, daemon: Daemon, record: Record) -> None:
+        """Check that all that was acknowledged is there and right."""
+        self.assertEqual(record.violations(daemon), [])
+
+    def assert_calm(self, daemon: Daemon) -> None:
+        """Check that the daemon has logged no traceback."""
+        self.assertNotIn("Traceback", daemon.log)
+
+    def report(self, text: str) -> None:
+        """Say what was measured."""
+        sys.stdout.write(f"\n      {text} ... ")
+        sys.stdout.flush()

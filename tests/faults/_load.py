@@ -1,0 +1,301 @@
+"""Clients that upload without end, and a record of what was acknowledged."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from enum import Enum
+from functools import cached_property, partial
+from hashlib import sha256
+from itertools import count
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Self
+
+from attrs import define, field, frozen
+
+from tests.faults._client import Answer, Connection, GoneError, HalfAnswerError
+from tests.integration._case import Art
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.integration._daemon import Daemon
+
+__all__ = ["REFUSALS", "Kind", "Load", "Record", "Upload", "Uploader"]
+
+REFUSALS = {503, 507}
+"""Statuses by which a daemon says that it cannot write now."""
+
+_PAUSE = 0.02
+"""Seconds until a refused request is sent again."""
+
+_ATTEMPTS = 500
+"""How often a request is sent."""
+
+_PATIENCE = 30
+"""Seconds that a client is given to end."""
+
+_BASE = "".join(random.choices("/\\_|-(). o\n", k=2**20)) * 9
+_numbers = count()
+
+
+class Kind(Enum):
+    """What was acknowledged."""
+
+    REGISTRATION = "registration"
+    CHUNK = "chunk"
+    LAST_CHUNK = "last chunk"
+    PUT = "PUT"
+
+
+@frozen
+class Acknowledgement:
+    """A 201 that a client has read to its end."""
+
+    order: int
+    """Nanoseconds of the monotonic clock."""
+    kind: Kind
+
+
+@define(eq=False, slots=False)
+class Upload:
+    """An image, and what of it was acknowledged."""
+
+    art: Art
+    whole: bool
+    """Whether it goes in one PUT."""
+    registered: bool = False
+    chunks: set[int] = field(factory=set)
+    complete: bool = False
+
+    @classmethod
+    def random(cls) -> Upload:
+        """Return one that no other is like: of any way that the store takes."""
+        whole, size, chunk_size = random.choice(
+            [
+                (False, random.randint(40, 1500), 256),
+                (False, random.randint(40, 1500), 256),
+                (False, random.randint(40, 1500), 256),
+                (False, random.randint(40, 200), 256),
+                (True, random.randint(40, 3000), 256),
+                (True, random.randint(40, 3000), 256),
+                (True, random.randint(100_000, 400_000), 256),
+                # So large that it is verified outside of the transaction.
+                (False, random.randint(270_000, 400_000), 65_536),
+            ]
+        )
+        return cls.sized(size, chunk_size, whole=whole)
+
+    @classmethod
+    def sized(cls, size: int, chunk_size: int = 256, *, whole: bool = False) -> Upload:
+        """Return one of `size` bytes that no other is like."""
+        name = f"{next(_numbers)} {random.random()}\n"[:size]
+        start = random.randrange(len(_BASE) - size)
+        text = name + _BASE[start : start + size - len(name)]
+        return cls(Art(text, chunk_size), whole)
+
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes of the image."""
+        return self.art.text.encode()
+
+    @cached_property
+    def target(self) -> str:
+        """The path of the image."""
+        return f"/image/{sha256(self.content).hexdigest()}"
+
+
+@define(eq=False)
+class Record:
+    """What the clients of one load were told."""
+
+    uploads: list[Upload] = field(factory=list)
+    """All that was begun."""
+    acknowledged: list[Acknowledgement] = field(factory=list)
+    """In the order in which it was read."""
+    refused: Counter[int] = field(factory=Counter)
+    """Refusals, by status."""
+    wrong: list[str] = field(factory=list)
+    """What must not be answered, ever."""
+
+    @property
+    def kinds(self) -> Counter[Kind]:
+        """How much of each kind was acknowledged."""
+        return Counter(entry.kind for entry in self.acknowledged)
+
+    def add(self, kind: Kind) -> None:
+        """Take note of a 201."""
+        self.acknowledged.append(Acknowledgement(time.monotonic_ns(), kind))
+
+    def violations(self, daemon: Daemon) -> list[str]:
+        """
+        Say what `daemon` has lost or spoilt of it; finish what is unfinished.
+
+        To finish an upload proves that the chunks it had are right.
+        """
+        found = list(self.wrong)
+        with Connection(daemon.port) as connection:
+            for upload in self.uploads:
+                found += _violations(connection, upload)
+        return found
+
+
+@define(eq=False)
+class Uploader:
+    """
+    One client, over one connection.
+
+    What is refused is sent again: what a refused request left behind would show
+    as an image or a chunk that exists.
+    """
+
+    connection: Connection
+    record: Record
+    stopping: Event = field(factory=Event)
+    """Set when no further request is to be sent."""
+
+    def upload(self, upload: Upload) -> None:
+        """Upload an image."""
+        self.record.uploads.append(upload)
+        if upload.whole:
+            upload.complete = self._sent(Kind.PUT, partial(self._put, upload))
+        elif self._sent(Kind.REGISTRATION, partial(self._register, upload)):
+            upload.registered = True
+            self._upload_chunks(upload)
+
+    def _upload_chunks(self, upload: Upload) -> None:
+        ids = upload.art.ids
+        for index, chunk_id in enumerate(ids, 1):
+            last = index == len(ids)
+            kind = Kind.LAST_CHUNK if last else Kind.CHUNK
+            if not self._sent(kind, partial(self._chunk, upload, chunk_id)):
+                return
+            upload.chunks.add(chunk_id)
+            upload.complete = last
+
+    def _put(self, upload: Upload) -> Answer:
+        return self.connection.request("PUT", upload.target, upload.content)
+
+    def _register(self, upload: Upload) -> Answer:
+        return self.connection.post("/image", upload.art.registration)
+
+    def _chunk(self, upload: Upload, chunk_id: int) -> Answer:
+        chunk = upload.art.chunk(chunk_id)
+        return self.connection.post(f"{upload.target}/chunks", chunk)
+
+    def _sent(self, kind: Kind, request: Callable[[], Answer]) -> bool:
+        """Send until it is acknowledged; tell whether it was."""
+        for _ in range(_ATTEMPTS):
+            if self.stopping.is_set():
+                return False
+            answer = request()
+            if answer.status == 201:
+                self.record.add(kind)
+                return True
+            if answer.status not in REFUSALS or not answer.is_problem:
+                self.record.wrong.append(f"{kind.value} answered {answer}")
+                return False
+            self.record.refused[answer.status] += 1
+            self.stopping.wait(_PAUSE)
+        self.record.wrong.append(f"{kind.value} was refused {_ATTEMPTS} times")
+        return False
+
+
+@define(eq=False)
+class Load:
+    """Clients that upload one image after another, until `stop` or the daemon's end."""
+
+    port: int
+    clients: int = 8
+    make: Callable[[], Upload] = Upload.random
+    record: Record = field(factory=Record)
+    half: int = field(init=False, default=0)
+    """Answers that broke off."""
+    _stopping: Event = field(init=False, factory=Event)
+    _threads: list[Thread] = field(init=False, factory=list)
+
+    def __enter__(self) -> Self:
+        """Start the clients."""
+        for _ in range(self.clients):
+            thread = Thread(target=self._client, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the clients."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Have each client end after the request under way."""
+        self._stopping.set()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until each client has ended."""
+        for thread in self._threads:
+            thread.join(_PATIENCE)
+            if thread.is_alive():
+                message = "a client does not end"
+                raise RuntimeError(message)
+
+    def run_for(self, seconds: float) -> int:
+        """Let it run; return how much was acknowledged meanwhile."""
+        before = len(self.record.acknowledged)
+        self._stopping.wait(seconds)
+        return len(self.record.acknowledged) - before
+
+    def _client(self) -> None:
+        with Connection(self.port) as connection:
+            uploader = Uploader(connection, self.record, self._stopping)
+            try:
+                while not self._stopping.is_set():
+                    uploader.upload(self.make())
+            except HalfAnswerError:
+                self.half += 1
+            except GoneError:
+                return
+            except TimeoutError:
+                self.record.wrong.append("no answer came")
+
+
+def _violations(connection: Connection, upload: Upload) -> list[str]:
+    answer = connection.request("GET", upload.target)
+    if answer.status == 200:
+        return [] if answer.body == upload.content else [f"{upload.target}: spoilt"]
+    if upload.complete:
+        return [f"{upload.target}: complete, but now {answer.status}"]
+    if upload.whole:
+        return [] if answer.status == 404 else [f"{upload.target}: {answer.status}"]
+    return _unfinished(connection, upload)
+
+
+def _unfinished(connection: Connection, upload: Upload) -> list[str]:
+    answer = connection.request("GET", f"{upload.target}/chunks")
+    if answer.status == 404 and not upload.registered:
+        return []
+    if answer.status != 200:
+        return [f"{upload.target}: registered, but now {answer.status}"]
+    missing = {
+        chunk_id
+        for first, last in _ranges(answer)
+        for chunk_id in range(first, last + 1)
+    }
+    if lost := upload.chunks & missing:
+        return [f"{upload.target}: chunks {lost} are lost"]
+    answers = [
+        connection.post(f"{upload.target}/chunks", upload.art.chunk(chunk_id))
+        for chunk_id in missing
+    ]
+    bad = [answer for answer in answers if answer.status != 201]
+    if bad:
+        return [f"{upload.target}: a missing chunk was refused: {bad}"]
+    answer = connection.request("GET", upload.target)
+    if (answer.status, answer.body) != (200, upload.content):
+        return [f"{upload.target}: finished, but {answer.status}"]
+    return []
+
+
+def _ranges(answer: Answer) -> list[tuple[int, int]]:
+    return [(first, last) for first, last in answer.document["missing"]]

@@ -1,0 +1,138 @@
+"""The wall clock jumps while clients upload and download."""
+
+from __future__ import annotations
+
+import socket
+import time
+from datetime import UTC, datetime
+
+from tests.faults._case import FaultTestCase
+from tests.faults._client import Connection
+from tests.faults._load import Load, Upload
+from tests.faults._needs import need_faketime
+
+_JUMPS = {"-1d": -86_400, "+1h": 3_600}
+"""What libfaketime adds to the time, one after the other, and its seconds."""
+
+_PATIENCE = 10
+
+
+class ClockTests(FaultTestCase):
+    """A daemon whose time is what a file says; its monotonic clock is real."""
+
+    def setUp(self) -> None:
+        """Start the daemon."""
+        super().setUp()
+        library = need_faketime()
+        self.directory.mkdir(parents=True)
+        self.offset = self.directory / "offset"
+        self.set_clock("+0")
+        environ = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self.offset),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            # What it does for older releases of glibc stops this one's threads.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+        }
+        self.clocked = self.daemon(environ=environ)
+
+    def set_clock(self, offset: str) -> None:
+        """Make the clock jump, at once."""
+        new = self.directory / "offset.new"
+        new.write_text(offset)
+        new.replace(self.offset)
+
+    def test_uploads(self) -> None:
+        """Uploads go on through each jump, and none is refused or lost."""
+        with Load(self.clocked.port) as load:
+            load.run_for(0.3)
+            for offset in _JUMPS:
+                self.set_clock(offset)
+                load.run_for(0.1)
+                self.assertGreater(load.run_for(0.5), 20, offset)
+        self.assertEqual((load.half, load.record.refused), (0, {}))
+        self.assert_kept(self.clocked, load.record)
+        self.stop()
+
+    def test_backwards(self) -> None:
+        """
+        At whatever instant the clock is set back, what is due now is done now: here
+        it is a second earlier each time that the daemon looks.
+        """
+        self.set_clock("@2030-01-01 00:00:00 i-1.0")
+        with Load(self.clocked.port) as load:
+            self.assertGreater(load.run_for(1), 20)
+        self.assert_kept(self.clocked, load.record)
+        self.clocked.stop()
+
+    def test_upload_and_download_under_way(self) -> None:
+        """A slow upload and a slow download that a jump falls into are finished."""
+        image = Upload.sized(8_000_000, whole=True)
+        new = Upload.sized(300_000, whole=True)
+        self.upload(self.clocked, [image])
+        for offset in _JUMPS:
+            download = self._begin(f"GET {image.target} HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = (
+                f"PUT {new.target} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n"
+                f"Content-Length: {len(new.content)}\r\n\r\n"
+            )
+            upload = self._begin(head)
+            upload.sendall(new.content[:150_000])
+            received = download.recv(10_000)
+            self.set_clock(offset)
+            time.sleep(1.5)  # the timeouts are looked at once a second
+            upload.sendall(new.content[150_000:])
+            self.assertIn(upload.recv(1000)[:12], {b"HTTP/1.1 201", b"HTTP/1.1 200"})
+            while len(received) < len(image.content):
+                self.assertTrue(piece := download.recv(2**18))
+                received += piece
+            self.assertIn(image.content[-10_000:], received[-20_000:])
+            upload.close()
+            download.close()
+        self.assertEqual(self.get(self.clocked, new).body, new.content)
+        self.stop()
+
+    def test_dead_connections(self) -> None:
+        """
+        A client that begins a request and falls silent is let go in time,
+        though the clock was set back by a day.
+        """
+        silent = self._begin("GET / HT")
+        self.set_clock("-1d")
+        ended = self._ends_within(silent, 20)
+        self.report(f"a silent client was let go after {ended:.1f} s")
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the daemon, and check that its clock is where the jumps have left it."""
+        self.clocked.stop()
+        last = self.clocked.log.splitlines()[-1]
+        logged = datetime.strptime(last[:24], "%Y-%m-%dT%H:%M:%S%z")
+        ahead = (logged - datetime.now(UTC)).total_seconds()
+        self.assertLess(abs(ahead - _JUMPS[self.offset.read_text()]), 60)
+
+    def _begin(self, data: str) -> socket.socket:
+        client = socket.socket()
+        self.addCleanup(client.close)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.settimeout(_PATIENCE)
+        client.connect(("127.0.0.1", self.clocked.port))
+        client.sendall(data.encode())
+        return client
+
+    def _ends_within(self, client: socket.socket, seconds: float) -> float:
+        """Send other requests until the daemon has ended the connection `client`."""
+        began = time.monotonic()
+        client.settimeout(0.2)
+        while time.monotonic() < began + seconds:
+            with Connection(self.clocked.port) as connection:
+                connection.request("GET", "/")
+            try:
+                while client.recv(1000):
+                    pass
+            except TimeoutError:
+                continue
+            return time.monotonic() - began
+        message = "the silent client is still there"
+        raise self.failureException(message)

@@ -1,0 +1,49 @@
+"""SIGTERM while clients upload."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from asciid.service import DRAIN_TIMEOUT
+from tests.faults._case import FaultTestCase
+from tests.faults._load import Load
+
+CLIENTS = 32
+
+
+class DrainTests(FaultTestCase):
+    """The daemon is asked to stop in the middle of a load."""
+
+    def test_sigterm(self) -> None:
+        """
+        What was answered before the end is there, no answer breaks off, and the
+        daemon ends within the time that it gives to requests under way.
+        """
+        daemon = self.daemon()
+        slowest = 0.0
+        for _ in range(3):
+            with Load(daemon.port, CLIENTS) as load:
+                load.run_for(0.4)
+                began = time.monotonic()
+                daemon.stop()
+                slowest = max(slowest, time.monotonic() - began)
+                load.join()
+            self.assertEqual(load.half, 0)
+            self.assertGreater(len(load.record.acknowledged), CLIENTS)
+            daemon.start()
+            self.assert_kept(daemon, load.record)
+        self.assertLess(slowest, DRAIN_TIMEOUT)
+        self.report(f"ended within {slowest:.2f} s")
+
+    def test_second_sigterm(self) -> None:
+        """Asked twice, it may cut requests off, but what it had answered is kept."""
+        daemon = self.daemon()
+        with Load(daemon.port, CLIENTS) as load:
+            load.run_for(0.4)
+            os.kill(daemon.pid, signal.SIGTERM)
+            daemon.stop()
+            load.join()
+        daemon.start()
+        self.assert_kept(daemon, load.record)

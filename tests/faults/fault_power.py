@@ -1,0 +1,121 @@
+"""Power cuts: what had not reached the disk is gone."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from tests.faults._case import FaultTestCase
+from tests.faults._disk import LoopDisk
+from tests.faults._load import Load, Record
+from tests.faults._needs import need_loop
+from tests.integration._daemon import Daemon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUNDS = int(os.environ.get("ASCIID_POWER_CUTS", "5"))
+"""How many power cuts a run makes."""
+
+
+@define(eq=False)
+class _Machine:
+    """A daemon whose storage is on a disk of its own."""
+
+    disk: LoopDisk
+    daemon: Daemon
+    acknowledged: int = field(init=False, default=0)
+
+    @classmethod
+    def in_directory(cls, directory: Path, *options: str) -> _Machine:
+        """Return one that keeps all it needs in `directory`."""
+        disk = LoopDisk(directory / "disk")
+        storage = ("--storage", str(disk.directory / "storage"))
+        return cls(disk, Daemon(directory, (*storage, *options)))
+
+    def start(self) -> None:
+        """Switch it on."""
+        self.disk.mount()
+        self.daemon.start()
+
+    def run(self, seconds: float) -> Record:
+        """Serve clients; cut the power while they upload."""
+        with Load(self.daemon.port) as load:
+            load.run_for(seconds)
+            self.disk.cut_power()
+            # What is answered from now on must hold as well.
+            load.run_for(0.05)
+            self.daemon.kill()
+        self.disk.unmount()
+        return load.record
+
+    def destroy(self) -> None:
+        """Leave nothing of it."""
+        self.daemon.kill()
+        self.disk.destroy()
+
+
+class PowerCutTests(FaultTestCase):
+    """The power goes while clients upload."""
+
+    def setUp(self) -> None:
+        """See that there can be power cuts."""
+        super().setUp()
+        need_loop()
+
+    def machine(self, *options: str) -> _Machine:
+        """Return a machine that is off, and new."""
+        machine = _Machine.in_directory(self.directory, *options)
+        self.addCleanup(machine.destroy)
+        machine.disk.make()
+        return machine
+
+    def test_nothing_is_lost(self) -> None:
+        """
+        Each registration, chunk, last chunk and PUT that was answered with 201
+        before a power cut is there after it, byte for byte.
+        """
+        machine = self.machine()
+        machine.start()
+        records = []
+        slowest = 0.0
+        for _ in range(ROUNDS):
+            records.append(machine.run(random.uniform(0.02, 0.6)))
+            machine.disk.mount()
+            slowest = max(slowest, self.restart(machine.daemon))
+            self.assert_kept(machine.daemon, records[-1])
+        for record in records:
+            self.assert_kept(machine.daemon, record)
+        acknowledged = sum(len(record.acknowledged) for record in records)
+        self.assertGreater(acknowledged, 20 * ROUNDS)
+        self.report(
+            f"{ROUNDS} power cuts, {acknowledged} acknowledged, 0 lost, "
+            f"serving again within {slowest:.2f} s"
+        )
+
+    def test_first_start(self) -> None:
+        """A storage that was made moments before a power cut survives it too."""
+        for _ in range(2):
+            machine = self.machine()
+            machine.start()
+            record = machine.run(0.1)
+            machine.start()
+            self.assertTrue(record.acknowledged)
+            self.assert_kept(machine.daemon, record)
+            machine.destroy()
+
+    def test_no_sync(self) -> None:
+        """
+        With ``--no-sync`` a power cut loses what was acknowledged, as it says:
+        so the tests above can fail.
+        """
+        machine = self.machine("--no-sync")
+        machine.start()
+        record = machine.run(0.3)
+        machine.start()
+        self.assertTrue(record.acknowledged)
+        self.assertNotEqual(record.violations(machine.daemon), [])
+        self.assertIn("sync is off", machine.daemon.log)

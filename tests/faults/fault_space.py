@@ -1,0 +1,116 @@
+"""A disk that is full, and then is not."""
+
+from __future__ import annotations
+
+import lmdb
+
+from tests.faults._case import FaultTestCase
+from tests.faults._client import Connection
+from tests.faults._disk import TinyDisk
+from tests.faults._load import Load, Upload
+from tests.faults._needs import need_commands, need_root
+
+_MIB = 2**20
+
+
+def _small() -> Upload:
+    return Upload.sized(3000, whole=True)
+
+
+class DiskFullTests(FaultTestCase):
+    """The storage is on a tmpfs of 1 MiB."""
+
+    def setUp(self) -> None:
+        """Mount it."""
+        super().setUp()
+        need_root()
+        need_commands("mount", "umount")
+        self.disk = TinyDisk(self.directory / "disk")
+        self.addCleanup(self.disk.unmount)
+        self.disk.mount(_MIB)
+        self.storage = self.disk.directory / "storage"
+        self.options = ("--storage", str(self.storage), "--reserve", "0")
+
+    def test_full_and_grown(self) -> None:
+        """
+        On a full disk writes are answered 507 and reads go on; once it has grown,
+        service resumes by itself, nothing is lost and nothing is left over.
+        """
+        daemon = self.daemon(*self.options)
+        first = Upload.sized(700)
+        before = self.upload(daemon, [first])
+        with Load(daemon.port) as load:
+            while not load.record.refused[507] and load.run_for(0.2):
+                pass
+            load.run_for(0.5)
+            self.assertEqual(load.record.wrong, [])
+            for _ in range(50):
+                self.assertEqual(self.get(daemon, first).body, first.content)
+            self.assertTrue(load.record.refused[507])
+            free = self.disk.free
+            self.disk.resize(64 * _MIB)
+            # Each client has been refused, and must come through now.
+            acknowledged = load.run_for(0.5)
+        self.assertGreater(acknowledged, 20)
+        self.assertEqual(set(load.record.refused), {507})
+        self.assertEqual(load.record.violations(daemon), [])
+        self.assert_kept(daemon, before)
+        self.assert_calm(daemon)
+        daemon.stop()
+        self.assertEqual(self.leftovers(), {})
+        self.report(
+            f"full with {free} bytes free, {load.record.refused[507]} refused, "
+            f"{len(load.record.acknowledged)} acknowledged, 0 lost"
+        )
+
+    def test_reserve(self) -> None:
+        """With a reserve, writes are answered 507 before the disk is full."""
+        self.disk.resize(32 * _MIB)
+        daemon = self.daemon(*self.options[:2], "--reserve", "24M")
+        with Load(daemon.port, 2, _small) as load:
+            while not load.record.refused[507] and load.run_for(0.1):
+                pass
+            self.assertGreater(self.disk.free, 4 * _MIB)
+            self.disk.resize(64 * _MIB)
+            # What the file system said is believed for a second.
+            load.run_for(1.2)
+            self.assertGreater(load.run_for(0.5), 20)
+        self.assertEqual(set(load.record.refused), {507})
+        self.assert_kept(daemon, load.record)
+        daemon.stop()
+
+    def test_killed_while_full(self) -> None:
+        """Killed and started again on a full disk, the daemon serves what it has."""
+        daemon = self.daemon(*self.options)
+        with Load(daemon.port) as load:
+            while not load.record.refused[507] and load.run_for(0.2):
+                pass
+            load.run_for(0.3)
+            daemon.kill()
+        daemon.start()
+        with Connection(daemon.port) as connection:
+            new = Upload.sized(900_000, whole=True)
+            answer = connection.request("PUT", new.target, new.content)
+            self.assertEqual((answer.status, answer.is_problem), (507, True))
+            for upload in load.record.uploads:
+                if upload.complete:
+                    answer = connection.request("GET", upload.target)
+                    self.assertEqual(answer.body, upload.content)
+        self.disk.resize(16 * _MIB)
+        self.assert_kept(daemon, load.record)
+        daemon.stop()
+
+    def leftovers(self) -> dict[str, int]:
+        """Return what is stored that belongs to no image, or waits to be deleted."""
+        found = {
+            path.name: path.stat().st_size
+            for path in self.storage.iterdir()
+            if path.name not in {"data.mdb", "lock.mdb", "asciid.lock"}
+        }
+        with lmdb.open(str(self.storage), max_dbs=8, readonly=True) as environment:
+            for name in (b"staged", b"discarded"):
+                database = environment.open_db(name, create=False)
+                with environment.begin() as transaction:
+                    if entries := transaction.stat(database)["entries"]:
+                        found[name.decode()] = entries
+        return found
