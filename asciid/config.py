@@ -9,16 +9,28 @@ to the empty string counts as not set.
 
 from __future__ import annotations
 
-import re
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
-from twisted.internet.endpoints import serverFromString
+
+from asciid._values import (
+    MEMORY,
+    NONE,
+    count_of,
+    duration_of,
+    endpoint_of,
+    flag_of,
+    networks_of,
+    origins_of,
+    parse_size,
+    size_up_to,
+    storage_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from ipaddress import IPv4Network, IPv6Network
+    from pathlib import Path
 
 __all__ = [
     "MEMORY",
@@ -30,25 +42,10 @@ __all__ = [
     "resolve",
 ]
 
-MEMORY = ":memory:"
-"""The storage that is no directory: images are kept in memory, then lost."""
-
-NONE = "none"
-"""The list of origins that is empty."""
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
-_LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # what the calendar can still add up
 _LARGEST_RESERVE = 2**50
+_LARGEST_QUEUE = 2**34
 _LARGEST_IMAGE = 2**40
 _LARGEST_CHUNK = 2**28  # a chunk is held in memory, and LMDB ends at 4 GiB
-_LARGEST_PORT = 2**16 - 1
-
-
-# Scheme, host and port as browsers write them (RFC 6454, section 6.2).
-_is_origin = re.compile(
-    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
-).fullmatch
 
 
 class SettingError(ValueError):
@@ -77,6 +74,18 @@ class Settings:
     """Seconds a complete image is kept; 0 is for ever."""
     reserve: int = 0
     """Bytes of the file system that are left free."""
+    max_connections: int = 20_000
+    """Connections open at a time."""
+    max_queue: int = 64 * 1024 * 1024
+    """Bytes that wait to be written."""
+    max_uploads: int = 100_000
+    """Uploads pending at a time; 0 is any number."""
+    max_client_uploads: int = 10_000
+    """Uploads that one client has pending; 0 is any number."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of proxies that are believed whom they ask for."""
+    drain_timeout: int = 10
+    """Seconds that requests under way are given when the daemon stops."""
 
 
 @frozen
@@ -124,136 +133,100 @@ class Setting:
             raise SettingError(message) from error
 
 
-def _endpoint(text: str) -> str:
-    if text.isdecimal():
-        if int(text) > _LARGEST_PORT:
-            message = f"{text} is not a port: ports end at {_LARGEST_PORT}"
-            raise ValueError(message)
-        return f"tcp:{int(text)}"
-    try:
-        # Only parsed here, so there is nothing to do for a reactor yet.
-        serverFromString(None, text)
-    except Exception as error:  # endpoint plugins raise what they like
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"{text!r} is neither a port number nor a Twisted endpoint ({reason})"
-        raise ValueError(message) from error
-    return text
-
-
-def _storage(text: str) -> Path | None:
-    return None if text == MEMORY else Path(text)
-
-
-def parse_size(text: str, largest: int, smallest: int = 1) -> int:
-    """
-    Return how many bytes `text` means, such as ``65536``, ``64K`` or ``1M``.
-
-    Errors: `ValueError`, also if it is not from `smallest` to `largest`.
-    """
-    match = re.fullmatch(r"([0-9]+)([KMG]?)(?:(?<=[KMG])iB)?", text, re.IGNORECASE)
-    if match is None:
-        message = f"{text!r} is not a number of bytes such as 65536, 64K or 1M"
-        raise ValueError(message)
-    # Digits past what any limit has are not worth converting.
-    size = int(match[1][:20]) * _UNITS[match[2].upper()]
-    if not smallest <= size <= largest:
-        message = f"{text} is not from {smallest} to {largest} bytes"
-        raise ValueError(message)
-    return size
-
-
-def _size(largest: int, smallest: int = 1) -> Callable[[str], int]:
-    return partial(parse_size, largest=largest, smallest=smallest)
-
-
-def _origins(text: str) -> frozenset[str]:
-    if text == NONE:
-        return frozenset()
-    origins = frozenset(origin.strip() for origin in text.split(","))
-    for origin in origins:
-        if _is_origin(origin) is None:
-            message = f"{origin!r} is not an origin such as https://art.example"
-            raise ValueError(message)
-    return origins
-
-
-def _duration(text: str) -> int:
-    match = re.fullmatch(r"([0-9]+)([smhd]?)", text, re.IGNORECASE)
-    if match is None:
-        message = f"{text!r} is not a time such as 90, 90s, 15m, 24h or 7d"
-        raise ValueError(message)
-    seconds = int(match[1][:20]) * _SECONDS[match[2].lower()]
-    if seconds > _LONGEST_TIME:
-        message = f"{text} is more than {_LONGEST_TIME} seconds"
-        raise ValueError(message)
-    return seconds
-
-
-def _flag(text: str) -> bool:
-    if text.lower() in {"1", "yes", "true", "on"}:
-        return True
-    if text.lower() in {"0", "no", "false", "off"}:
-        return False
-    message = f"{text!r} is neither yes nor no"
-    raise ValueError(message)
-
-
 SETTINGS = (
     Setting(
         "port",
         "tcp:4444",
-        _endpoint,
+        endpoint_of,
         "Port number or Twisted endpoint to listen on.",
     ),
     Setting(
         "storage",
         "asciid-storage",
-        _storage,
+        storage_of,
         "Directory to keep images in, made if missing; :memory: keeps none.",
     ),
     Setting(
         "max-image-size",
         "64M",
-        _size(_LARGEST_IMAGE),
+        size_up_to(_LARGEST_IMAGE),
         "Largest image accepted: bytes, or with K, M or G.",
     ),
     Setting(
         "max-chunk-size",
         "1M",
-        _size(_LARGEST_CHUNK),
+        size_up_to(_LARGEST_CHUNK),
         "Largest chunk accepted: bytes, or with K, M or G.",
     ),
     Setting(
         "no-sync",
         "no",
-        _flag,
+        flag_of,
         "Answer before the disk has synced: faster, and a power cut loses writes.",
         flag=True,
     ),
     Setting(
         "write-origins",
         NONE,
-        _origins,
+        origins_of,
         "Origins whose web pages may upload, with commas between them.",
     ),
     Setting(
         "upload-ttl",
         "24h",
-        _duration,
+        duration_of,
         "Remove an upload after so long without activity: seconds, or with m, h "
         "or d; 0 is never.",
     ),
     Setting(
         "image-ttl",
         "0",
-        _duration,
+        duration_of,
         "Remove an image so long after it became complete; 0 is never.",
     ),
     Setting(
         "reserve",
         "64M",
-        _size(_LARGEST_RESERVE, smallest=0),
+        size_up_to(_LARGEST_RESERVE, smallest=0),
         "Store nothing more while the disk has fewer bytes free; 0 fills it up.",
+    ),
+    Setting(
+        "max-connections",
+        "20000",
+        count_of,
+        "Connections open at a time; the next is answered 503.",
+    ),
+    Setting(
+        "max-queue",
+        "64M",
+        size_up_to(_LARGEST_QUEUE),
+        "Bytes that wait to be written; what comes on top is answered 503.",
+    ),
+    Setting(
+        "max-uploads",
+        "100000",
+        count_of,
+        "Uploads pending at a time; the next is answered 503; 0 is any number.",
+    ),
+    Setting(
+        "max-client-uploads",
+        "10000",
+        count_of,
+        "Uploads that one client address has pending; the next is answered 429; 0 "
+        "is any number.",
+    ),
+    Setting(
+        "trusted-proxies",
+        NONE,
+        networks_of,
+        "Proxies whose Forwarded or X-Forwarded-For is believed: addresses or "
+        "networks, with commas between them.",
+    ),
+    Setting(
+        "drain-timeout",
+        "10s",
+        duration_of,
+        "Time that requests under way are given when the daemon stops.",
     ),
 )
 """Every setting, in the order of the help."""

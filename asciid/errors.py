@@ -14,6 +14,7 @@ __all__ = [
     "ChunkExistsError",
     "ChunkOutOfRangeError",
     "ChunkSizeError",
+    "ClientUploadsError",
     "HashMismatchError",
     "ImageExistsError",
     "ImageGoneError",
@@ -24,6 +25,7 @@ __all__ = [
     "StoreBusyError",
     "StoreClosedError",
     "StoreVersionError",
+    "TooManyUploadsError",
 ]
 
 
@@ -115,6 +117,22 @@ class HashMismatchError(AsciidError):
         )
         self.sha256 = sha256
         self.actual = actual
+
+
+class TooManyUploadsError(AsciidError):
+    """As many uploads are pending as there may be; nothing was done."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} uploads are pending, and more may not be.")
+
+
+class ClientUploadsError(AsciidError):
+    """The client has as many uploads pending as it may; nothing was done."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"You have {limit} uploads pending: finish some of them before the next."
+        )
 
 
 class StoreBusyError(AsciidError):

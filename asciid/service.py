@@ -32,10 +32,7 @@ if TYPE_CHECKING:
     from asciid.housekeeping import Housekeeper
     from asciid.store import IImageStore
 
-__all__ = ["DRAIN_TIMEOUT", "ImageService", "StartError"]
-
-DRAIN_TIMEOUT = 10
-"""Seconds that requests under way are given when the daemon stops."""
+__all__ = ["ImageService", "StartError"]
 
 _log = Logger()
 
@@ -68,7 +65,7 @@ class ImageService(Service):
     `housekeeper` works while the store is open.
 
     `drain` has the connections finish what is under way and close; its Deferred
-    fires once they have.
+    fires once they have.  `stopping` is called when the stop begins.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -81,6 +78,7 @@ class ImageService(Service):
         reactor: IReactorCore,
         housekeeper: Housekeeper,
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
+        stopping: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
@@ -89,6 +87,7 @@ class ImageService(Service):
         self._reactor = reactor
         self._housekeeper = housekeeper
         self._drain = drain
+        self._stopping = stopping
         self._listening: Deferred[IListeningPort] | None = None
         self._port: IListeningPort | None = None
         self._store_open = False
@@ -125,6 +124,7 @@ class ImageService(Service):
         The store finishes its writes, those of requests cut off included.
         """
         super().stopService()  # type: ignore[no-untyped-call] # Twisted's
+        self._stopping()
         return Deferred.fromCoroutine(self._stop())
 
     def _bind(self) -> Deferred[IListeningPort]:
@@ -157,12 +157,11 @@ class ImageService(Service):
         if self._store_open:
             self._store_open = False
             self._housekeeper.stop()
+            patience = self._settings.drain_timeout
             try:
-                await self._drain().addTimeout(
-                    DRAIN_TIMEOUT, IReactorTime(self._reactor)
-                )
+                await self._drain().addTimeout(patience, IReactorTime(self._reactor))
             except defer.TimeoutError:
-                _log.warn("Requests under way are cut off after {s} s", s=DRAIN_TIMEOUT)
+                _log.warn("Requests under way are cut off after {s} s", s=patience)
             await self._store.stop()
 
     async def _stop_listening(self) -> None:

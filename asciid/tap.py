@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,10 +17,10 @@ from asciid.config import SETTINGS, Setting, SettingError, Settings, resolve
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.http import KleinFactory, Limits
 from asciid.service import ImageService
-from asciid.store import Lifetimes, LMDBStore, MemoryStore
+from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.application.service import IService
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Options",
     "count_monotonically",
+    "heed_next_signal",
     "makeService",
     "make_front",
     "rest_collector",
@@ -104,23 +106,28 @@ class Options(usage.Options):
 
 def _make_store(settings: Settings, reactor: Reactor) -> IImageStore:
     lifetimes = Lifetimes(settings.upload_ttl, settings.image_ttl)
+    pending = PendingLimits(settings.max_uploads, settings.max_client_uploads)
     if settings.storage is None:
-        return MemoryStore(lifetimes=lifetimes)
+        return MemoryStore(lifetimes=lifetimes, pending=pending)
     return LMDBStore(
         settings.storage,
         reactor=reactor,
         sync=settings.sync,
         lifetimes=lifetimes,
         reserve=settings.reserve,
+        pending=pending,
+        max_queue=settings.max_queue,
     )
 
 
-def make_front(api: ImageAPI, reactor: Reactor) -> KleinFactory:
+def make_front(
+    api: ImageAPI, reactor: Reactor, max_connections: int = 20_000
+) -> KleinFactory:
     """Return what speaks HTTP for `api`."""
     return KleinFactory(
         api.app,
         reactor=reactor,
-        limits=Limits(endpoint_bodies=api.body_limits),
+        limits=Limits(endpoint_bodies=api.body_limits, connections=max_connections),
         problem=problem_for_status,
     )
 
@@ -150,17 +157,34 @@ def rest_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def _do_nothing() -> None:
+    """Leave the process as it is: it belongs to whoever gave the reactor."""
+
+
+def heed_next_signal() -> None:
+    """
+    Let the next SIGTERM or SIGINT end the process at once.
+
+    The first one began the stop, and a reactor that is stopping takes no notice
+    of more.  Nothing is lost: what was acknowledged is on the disk.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def makeService(options: Options, reactor: Reactor = None) -> IService:
     """
     Return the service that `options` describe; nothing is opened yet.
 
     `reactor` is the one to run on; the process's own if None.
     """
+    stopping: Callable[[], None] = _do_nothing
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 
         count_monotonically(reactor)
         rest_collector()
+        stopping = heed_next_signal
     settings = options.settings
     store = _make_store(settings, reactor)
     api = ImageAPI(
@@ -168,8 +192,9 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         max_image_size=settings.max_image_size,
         max_chunk_size=settings.max_chunk_size,
         write_origins=settings.write_origins,
+        trusted_proxies=settings.trusted_proxies,
     )
-    front = make_front(api, reactor)
+    front = make_front(api, reactor, settings.max_connections)
     return ImageService(
         settings,
         endpoint=serverFromString(reactor, settings.port),
@@ -177,6 +202,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         store=store,
         reactor=reactor,
         drain=front.drain,
+        stopping=stopping,
         housekeeper=Housekeeper(
             store, clock=reactor, interval=housekeeping_interval(settings)
         ),

@@ -27,6 +27,11 @@ class PrecedenceTests(SynchronousTestCase):
                 upload_ttl=24 * 60 * 60,
                 image_ttl=0,
                 reserve=64 * 2**20,
+                max_connections=20_000,
+                max_queue=64 * 2**20,
+                max_uploads=100_000,
+                max_client_uploads=10_000,
+                drain_timeout=10,
             ),
         )
 
@@ -200,3 +205,24 @@ class ValueTests(SynchronousTestCase):
         for text in ["0", "no", "False", "off"]:
             self.assertTrue(resolve({}, {"ASCIID_NO_SYNC": text}).sync, text)
         self.assert_refused("no-sync", "maybe", "neither yes nor no")
+
+    def test_networks(self) -> None:
+        """Proxies are addresses and networks, of both families."""
+        settings = resolve({}, {"ASCIID_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8,::1"})
+        self.assertEqual(
+            [str(network) for network in settings.trusted_proxies],
+            ["127.0.0.1/32", "10.0.0.0/8", "::1/128"],
+        )
+
+    def test_bad_networks(self) -> None:
+        """What is no network is refused."""
+        for text in ("proxy", "10.0.0.1/8", "10.0.0.0/33", "127.0.0.1,,"):
+            environ = {"ASCIID_TRUSTED_PROXIES": text}
+            self.assertRaises(SettingError, resolve, {}, environ)
+
+    def test_counts(self) -> None:
+        """A bound on a number is a number from 0."""
+        settings = resolve({}, {"ASCIID_MAX_UPLOADS": "0"})
+        self.assertEqual(settings.max_uploads, 0)
+        for text in ("-1", "many", "1.5", "1" * 30, "\u0663"):
+            self.assertRaises(SettingError, resolve, {}, {"ASCIID_MAX_UPLOADS": text})

@@ -22,7 +22,7 @@ from asciid import __version__
 from asciid.config import Settings
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.housekeeping import Housekeeper
-from asciid.service import DRAIN_TIMEOUT, ImageService, StartError
+from asciid.service import ImageService, StartError
 from asciid.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class StopTests(ServiceTestCase):
         service = self.service()
         service.startService()
         stopped = service.stopService()
-        self.reactor.advance(DRAIN_TIMEOUT - 1)
+        self.reactor.advance(9)
         self.assertEqual(self.events[-1], "drain")
         with capturedLogs() as logs:
             self.reactor.advance(1)

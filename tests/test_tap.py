@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import re
+import signal
 import time
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -26,8 +27,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import __version__, tap
 from asciid.config import SETTINGS
-from asciid.store import Lifetimes
-from asciid.tap import Options, count_monotonically, makeService, rest_collector
+from asciid.store import Lifetimes, PendingLimits
+from asciid.tap import (
+    Options,
+    count_monotonically,
+    heed_next_signal,
+    makeService,
+    rest_collector,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,18 +198,23 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(tap, "LMDBStore", Store)
         makeService(parsed(["--storage=/images"]), reactor=reactor)
         options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]
+        options += ["--max-uploads=8", "--max-client-uploads=9", "--max-queue=10"]
         makeService(parsed(["--storage=/images", *options]), reactor=reactor)
         default = {
             "reactor": reactor,
             "sync": True,
             "lifetimes": Lifetimes(upload=24 * 60 * 60, image=0),
             "reserve": 64 * 2**20,
+            "pending": PendingLimits(total=100_000, per_client=10_000),
+            "max_queue": 64 * 2**20,
         }
         chosen = {
             "reactor": reactor,
             "sync": False,
             "lifetimes": Lifetimes(upload=5, image=6),
             "reserve": 7,
+            "pending": PendingLimits(total=8, per_client=9),
+            "max_queue": 10,
         }
         path = Path("/images")
         self.assertEqual(made, [(path, default), (path, chosen)])
@@ -259,3 +271,15 @@ class CollectorTests(SynchronousTestCase):
         rest_collector()
         self.assertGreater(gc.get_freeze_count(), 0)
         self.assertGreater(gc.get_threshold()[0], 700)
+
+
+class SignalTests(SynchronousTestCase):
+    """Signals while the daemon stops."""
+
+    def test_next_one_ends(self) -> None:
+        """A second signal does what it does to any process: it ends it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        heed_next_signal()
+        self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_DFL)

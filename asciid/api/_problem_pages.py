@@ -183,6 +183,19 @@ _PAGES = {
         "Once or twice, later. What was sent may be stored or not; GET "
         "/image/<sha256>/chunks tells.",
     ),
+    "client-uploads": _Page(
+        "You have begun more uploads than one client may have under way. Nothing "
+        "was registered.",
+        "Finish the uploads you have begun: send what their status names as "
+        "missing. Those that are left alone are removed in the end.",
+        "Yes, once some of your uploads are finished or removed.",
+    ),
+    "too-many-uploads": _Page(
+        "More uploads are under way, of all clients together, than the service "
+        "takes. Nothing was registered.",
+        "Wait; then send the same request. PUT needs no registration.",
+        _SOON,
+    ),
     "store-busy": _Page(
         "More writes are waiting for the disk than is good. Nothing was stored.",
         "Wait; then send the same request. Use fewer connections.",

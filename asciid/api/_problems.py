@@ -104,6 +104,8 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     NotTextError: (415, "not-text", "Not text"),
     RangeNotSatisfiableError: (416, "range-not-satisfiable", "No such range"),
     errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
+    errors.ClientUploadsError: (429, "client-uploads", "Too many of your uploads"),
+    errors.TooManyUploadsError: (503, "too-many-uploads", "Too many uploads"),
     errors.StoreBusyError: (503, "store-busy", "Too many writes"),
     errors.StoreClosedError: (503, "stopping", "Service stopping"),
     errors.StorageFailedError: (503, "storage-failed", "Storage failed"),
@@ -152,7 +154,7 @@ def problem_for(error: BaseException | None) -> Problem:
         detail = "There is nothing at this path."
     elif isinstance(error, HTTPException):
         detail = error.description or title
-    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+    elif status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers[b"Retry-After"] = b"%d" % RETRY_AFTER
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
         # What went wrong is for the log, not for the client.

@@ -24,6 +24,9 @@ class Request(Protocol):
     def getHeader(self, key: bytes) -> bytes | None:
         """Return the value of the last line of a request header field, or None."""
 
+    def getClientIP(self) -> str | None:
+        """Return the peer's IP address, or None if it has none."""
+
     def setResponseCode(self, code: int) -> None:
         """Set the response's status."""
 

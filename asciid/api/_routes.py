@@ -9,6 +9,7 @@ from klein import Klein
 from twisted.logger import Logger
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from asciid.api._clients import ClientAddresses
 from asciid.api._contract import contract_document
 from asciid.api._cors import CORS
 from asciid.api._digests import check_content_digest
@@ -28,6 +29,7 @@ from asciid.http import body_of, streams_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from ipaddress import IPv4Network, IPv6Network
 
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
@@ -49,6 +51,7 @@ class ImageAPI:
     `max_image_size` and `max_chunk_size` are in bytes; what is larger is
     answered 413.  `write_origins` are the origins, such as
     ``https://art.example``, whose pages may upload; any page may download.
+    What `trusted_proxies` say of whom they ask for is believed.
     """
 
     app = Klein()
@@ -62,10 +65,12 @@ class ImageAPI:
         max_image_size: int,
         max_chunk_size: int,
         write_origins: Iterable[str] = (),
+        trusted_proxies: Iterable[IPv4Network | IPv6Network] = (),
     ) -> None:
         self._store = store
         self._downloads = Downloads()
         self._cors = CORS(write_origins)
+        self._clients = ClientAddresses(trusted_proxies)
         self._limits = InputLimits(max_image_size, max_chunk_size)
         self._contract = contract_document(self._limits)
 
@@ -92,7 +97,8 @@ class ImageAPI:
             request.setHeader(b"Location", b"/image/" + spec.sha256.encode("ascii"))
             return b""
 
-        return self._store.register(spec).addCallback(registered)
+        client = self._clients.of(request)
+        return self._store.register(spec, client).addCallback(registered)
 
     @app.route("/image/<sha256>/chunks", methods=["POST"])
     def add_chunk(self, request: Request, sha256: str) -> Deferred[bytes]:

@@ -5,6 +5,7 @@ from asciid.store._cache import ByteBoundedCache
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._lmdb import LMDBStore
 from asciid.store._memory import MemoryStore
+from asciid.store._pending import PendingLimits
 
 __all__ = [
     "GONE_FOR",
@@ -16,4 +17,5 @@ __all__ = [
     "LMDBStore",
     "Lifetimes",
     "MemoryStore",
+    "PendingLimits",
 ]

@@ -81,10 +81,16 @@ class Batch:
         if memory.transaction_id != transaction.id() - 1:
             memory.forget()
 
-    def register(self, spec: ImageSpec) -> Completed | None:
+    def register(self, spec: ImageSpec, client: str = "") -> Completed | None:
         """Do what `IImageStore.register` says."""
         check_empty(spec)
         digest = bytes.fromhex(spec.sha256)
+        pending = self._memory.pending
+        if pending.total is None:
+            pending.total = self.transaction.stat(self.databases.uploads)["entries"]
+        refusal = pending.refusal(client, self._is_pending)
+        if refusal is not None and not self._is_registered(digest):
+            raise refusal
         number = self._next_number()
         image = ImageRecord(number, spec.size, spec.chunk_size, spec.chunk_size)
         if not self.put(self.databases.images, digest, image.pack(), overwrite=False):
@@ -95,6 +101,7 @@ class Batch:
             return self.complete(upload, b"")
         self._memory.keep(upload)
         self._touched[number] = upload
+        pending.started(number, client)
         return None
 
     def add_chunk(
@@ -234,10 +241,11 @@ class Batch:
         self._changed = self._changed or stored
         return stored
 
-    def delete(self, database: lmdb._Database, key: bytes) -> None:
-        """Delete a record, if it is there."""
+    def delete(self, database: lmdb._Database, key: bytes) -> bool:
+        """Delete a record; tell whether it was there."""
         deleted = self.transaction.delete(key, db=database)
         self._changed = self._changed or deleted
+        return deleted
 
     def _put_chunk(self, upload: Upload, chunk_id: int, data: bytes) -> None:
         if not upload.missing:
@@ -306,9 +314,20 @@ class Batch:
             self.put(self.databases.discarded, upload_key(upload.number), b"")
 
     def _no_longer_pending(self, upload: Upload) -> None:
+        number = upload.number
         self._memory.drop(upload)
-        self._touched.pop(upload.number, None)
-        self.delete(self.databases.uploads, upload_key(upload.number))
+        begun_here = self._touched.pop(number, None) is not None
+        if self.delete(self.databases.uploads, upload_key(number)) or begun_here:
+            self._memory.pending.ended(number)
+
+    def _is_registered(self, digest: bytes) -> bool:
+        return self.transaction.get(digest, db=self.databases.images) is not None
+
+    def _is_pending(self, number: int) -> bool:
+        return number in self._touched or (
+            self.transaction.get(upload_key(number), db=self.databases.uploads)
+            is not None
+        )
 
     def _delete_chunks(self, number: int, limit: int) -> int:
         """Delete an upload's chunks, at most `limit`; return how many those were."""

@@ -20,6 +20,7 @@ from asciid.store._batch import Batch
 from asciid.store._databases import Databases, Snapshot
 from asciid.store._health import Health
 from asciid.store._lock import StorageLock
+from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
 from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
 from asciid.store._uploads import WriterMemory
 
@@ -55,14 +56,20 @@ class Environment:
     """Whether no other process may have the environment open meanwhile."""
     health: Health = field(factory=partial(Health, "Writing"), kw_only=True)
     """Is told of commits that succeed."""
+    pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
+    """How many uploads may be pending."""
     _lock: StorageLock = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)
     _databases: Databases = field(init=False)
-    _memory: WriterMemory = field(init=False, factory=WriterMemory)
+    _memory: WriterMemory = field(init=False)
 
     @_lock.default
     def _(self) -> StorageLock:
         return StorageLock(self.path, self.exclusive)
+
+    @_memory.default
+    def _(self) -> WriterMemory:
+        return WriterMemory(pending=PendingUploads(self.pending))
 
     def open(self) -> None:
         """

@@ -94,12 +94,16 @@ class IImageStore(Interface):
     def count() -> Deferred[int]:
         """Return how many images are registered, complete or not."""
 
-    def register(spec: ImageSpec) -> Deferred[None]:
+    def register(spec: ImageSpec, client: str = "") -> Deferred[None]:
         """
         Make room for an image; one of size 0 is complete at once.
 
+        `client` names whoever asks, for the bound on what each has pending; the
+        empty string is nobody.
+
         Errors: `ImageExistsError`, also while the image is incomplete;
-        `HashMismatchError` for size 0 with another hash than the empty one.
+        `HashMismatchError` for size 0 with another hash than the empty one;
+        `TooManyUploadsError`, `ClientUploadsError`.
         """
 
     def add_chunk(sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:

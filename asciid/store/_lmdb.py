@@ -25,6 +25,7 @@ from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._last_chunks import LastChunks
+from asciid.store._pending import NO_LIMITS
 from asciid.store._queries import (
     count,
     find_complete,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store._batch import Batch
     from asciid.store._databases import Snapshot
+    from asciid.store._pending import PendingLimits
     from asciid.store._queries import Found
     from asciid.store._uploads import Completed
     from asciid.store._writer import IWriterReactor
@@ -69,8 +71,9 @@ class LMDBStore:
     bytes; it grows as needed.  `cache_size` bounds the bytes of small images
     kept in memory.  `lifetimes` says how long things are kept; `expire` must
     be called for it.  Nothing is added while the file system has less than
-    `reserve` bytes free; 0 fills it up.  `clock` tells the time in seconds since
-    the epoch, `monotonic` seconds since any moment.
+    `reserve` bytes free; 0 fills it up.  `pending` bounds the uploads under way,
+    `max_queue` the bytes that wait to be written.  `clock` tells the time in
+    seconds since the epoch, `monotonic` seconds since any moment.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
@@ -81,6 +84,8 @@ class LMDBStore:
         sync: bool = True,
         lifetimes: Lifetimes = FOR_EVER,
         reserve: int = 0,
+        pending: PendingLimits = NO_LIMITS,
+        max_queue: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         map_size: int = 1024**3,
@@ -92,7 +97,13 @@ class LMDBStore:
         self._health = Health("Writing to the storage")
         self._reading = Health("Reading from the storage")
         self._environment = Environment(
-            path, sync, clock, self._aging.stamp, map_size, health=self._health
+            path,
+            sync,
+            clock,
+            self._aging.stamp,
+            map_size,
+            health=self._health,
+            pending=pending,
         )
         self._reserve = Reserve(path, reserve, monotonic)
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
@@ -103,6 +114,7 @@ class LMDBStore:
             self._recover,
             reactor=reactor,
             pool=writer_pool or ThreadPool(0, 1, name="asciid-writer"),
+            max_bytes=max_queue,
         )
         self._reads = ReadPool(
             reactor=reactor,
@@ -153,11 +165,11 @@ class LMDBStore:
         """See `IImageStore.count`."""
         return self._query(count)
 
-    def register(self, spec: ImageSpec) -> Deferred[None]:
+    def register(self, spec: ImageSpec, client: str = "") -> Deferred[None]:
         """See `IImageStore.register`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._add(lambda batch: batch.register(spec)).addCallback(
+        return self._add(lambda batch: batch.register(spec, client)).addCallback(
             self._registered
         )
 

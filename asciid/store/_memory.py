@@ -22,10 +22,13 @@ from asciid.errors import (
 from asciid.model import ImageSpec, ImageState, UploadStatus
 from asciid.store._aging import FOR_EVER, GONE_FOR, Aging, Lifetimes
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
+from asciid.store._pending import NO_LIMITS, PendingUploads
 from asciid.store._rules import PIECE, check_chunk, check_empty, missing_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from asciid.store._pending import PendingLimits
 
 __all__ = ["MemoryStore"]
 
@@ -97,7 +100,8 @@ class MemoryStore:
     Images in memory, for tests and for ``--storage :memory:``.
 
     Everything is gone when the process ends.  `lifetimes` says how long things
-    are kept before; `expire` must be called for it.  `clock` tells the time in
+    are kept before; `expire` must be called for it.  `pending` bounds the uploads
+    under way.  `clock` tells the time in
     seconds since the epoch, `monotonic` seconds since any moment.
     """
 
@@ -105,12 +109,15 @@ class MemoryStore:
         self,
         *,
         lifetimes: Lifetimes = FOR_EVER,
+        pending: PendingLimits = NO_LIMITS,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._aging = Aging(lifetimes, clock, monotonic)
         self._images: dict[str, _Image] = {}
+        self._pending: PendingUploads[str] = PendingUploads(pending)
+        self._pending.total = 0
         # Hash -> stamp of the removal.
         self._gone: dict[str, float] = {}
         self._stopped = False
@@ -128,9 +135,9 @@ class MemoryStore:
         """See `IImageStore.count`."""
         return self._answer(lambda: len(self._images))
 
-    def register(self, spec: ImageSpec) -> Deferred[None]:
+    def register(self, spec: ImageSpec, client: str = "") -> Deferred[None]:
         """See `IImageStore.register`."""
-        return self._answer(lambda: self._register(spec))
+        return self._answer(lambda: self._register(spec, client))
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""
@@ -171,6 +178,8 @@ class MemoryStore:
             return False
         now = self._clock()
         pending = self._images.get(sha256)
+        if pending is not None:
+            self._pending.ended(sha256)
         chunk_size = PIECE if pending is None else pending.spec.chunk_size
         created = now if pending is None else pending.created
         spec = ImageSpec(sha256, len(content), chunk_size)
@@ -186,10 +195,15 @@ class MemoryStore:
             raise ImageGoneError(sha256) if gone else ImageNotFoundError(sha256)
         return image
 
-    def _register(self, spec: ImageSpec) -> None:
+    def _register(self, spec: ImageSpec, client: str) -> None:
         check_empty(spec)
         if spec.sha256 in self._images:
             raise ImageExistsError(spec.sha256)
+        refusal = self._pending.refusal(client, self._images.__contains__)
+        if refusal is not None:
+            raise refusal
+        if spec.size:
+            self._pending.started(spec.sha256, client)
         now = self._clock()
         self._images[spec.sha256] = _Image(
             spec,
@@ -217,6 +231,7 @@ class MemoryStore:
             return False
         content = b"".join(image.chunks[i] for i in range(spec.chunks))
         actual = sha256_of(content).hexdigest()
+        self._pending.ended(sha256)
         if actual != sha256:
             del self._images[sha256]
             raise HashMismatchError(sha256, actual)
@@ -235,7 +250,9 @@ class MemoryStore:
         now = self._aging.stamp()
         for sha256, image in old.items():
             del self._images[sha256]
-            if image.completed is not None:
+            if image.completed is None:
+                self._pending.ended(sha256)
+            else:
                 self._gone[sha256] = now
         self._gone = {
             sha256: stamp

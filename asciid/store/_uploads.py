@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
+from asciid.store._pending import NO_LIMITS, PendingUploads
+
 if TYPE_CHECKING:
     from asciid.model import ImageSpec
     from asciid.store._records import ImageRecord
@@ -66,6 +68,8 @@ class WriterMemory:
     transaction_id: int = -1
     next_upload: int | None = None
     uploads: dict[str, Upload] = field(factory=dict)
+    pending: PendingUploads[int] = field(factory=lambda: PendingUploads(NO_LIMITS))
+    """How many uploads there are, by their numbers."""
     bytes_kept: int = 0
     """The sizes of the uploads whose chunks are kept, added up."""
 
@@ -87,6 +91,7 @@ class WriterMemory:
         """Forget everything."""
         self.transaction_id = -1
         self.next_upload = None
+        self.pending.total = None
         self.forget_uploads()
 
     def forget_uploads(self) -> None:

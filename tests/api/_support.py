@@ -126,7 +126,11 @@ class BrokenStore(MemoryStore):
         super().__init__()
         self.error = error
 
-    def register(self, spec: ImageSpec) -> Deferred[None]:  # noqa: ARG002 - fails
+    def register(
+        self,
+        spec: ImageSpec,  # noqa: ARG002 - fails
+        client: str = "",  # noqa: ARG002 - fails
+    ) -> Deferred[None]:
         """Fail."""
         return fail(self.error)
 

@@ -68,6 +68,8 @@ def _example(error: type[Exception]) -> Exception:
         errors.ChunkExistsError(sha256, 0, identical=True),
         errors.ChunkOutOfRangeError(5, 1),
         errors.ChunkSizeError(0, expected=1, actual=2),
+        errors.ClientUploadsError(5),
+        errors.TooManyUploadsError(5),
         errors.HashMismatchError(sha256, "1" * 64),
         errors.ImageExistsError(sha256),
         errors.ImageGoneError(sha256),

@@ -22,7 +22,13 @@ from asciid.errors import (
     StoreClosedError,
 )
 from asciid.model import EMPTY_SHA256, ImageSpec
-from asciid.store import IImageReader, IImageStore, Lifetimes, MemoryStore
+from asciid.store import (
+    IImageReader,
+    IImageStore,
+    Lifetimes,
+    MemoryStore,
+    PendingLimits,
+)
 from asciid.tap import make_front
 from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Client
 
@@ -559,6 +565,18 @@ class APIContract(Base):
                 self.assert_problem(answer, status, name)
                 retry_after = "1" if status == 503 else None
                 self.assertEqual(answer.header("Retry-After"), retry_after)
+
+    def test_too_many_uploads(self) -> None:
+        """Past the bounds on pending uploads: 429 for the client, 503 for all."""
+        self.serve(MemoryStore(pending=PendingLimits(total=2, per_client=1)))
+        self.register()
+        answer = self.register(sha256=UNKNOWN)
+        self.assert_problem(answer, 429, "client-uploads")
+        self.assertEqual(answer.header("Retry-After"), "1")
+        self.successResultOf(self.store.register(ImageSpec("1" * 64, 1, 1)))
+        answer = self.register(sha256=UNKNOWN)
+        self.assert_problem(answer, 503, "too-many-uploads")
+        self.assertEqual(answer.header("Retry-After"), "1")
 
     def test_internal_error(self) -> None:
         """A mistake of ours is 500, is logged, and is not shown."""

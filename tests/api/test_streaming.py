@@ -61,6 +61,10 @@ class Request:
         """Have no header fields."""
         return None if key else key
 
+    def getClientIP(self) -> str | None:
+        """Have no address."""
+        return None
+
     def setResponseCode(self, code: int) -> None:
         """Not be called."""
         raise AssertionError(code)

@@ -14,12 +14,14 @@ from asciid.errors import (
     ChunkExistsError,
     ChunkOutOfRangeError,
     ChunkSizeError,
+    ClientUploadsError,
     HashMismatchError,
     ImageExistsError,
     ImageGoneError,
     ImageIncompleteError,
     ImageNotFoundError,
     StoreClosedError,
+    TooManyUploadsError,
 )
 from asciid.model import EMPTY_SHA256, ImageSpec, ImageState, UploadStatus
 from asciid.store import (
@@ -29,6 +31,7 @@ from asciid.store import (
     IImageWriter,
     Lifetimes,
     MemoryStore,
+    PendingLimits,
 )
 from asciid.store._batch import VERIFY_IN_TRANSACTION, VERIFY_IN_TRANSACTION_CHUNKS
 from asciid.store._rules import MAX_MISSING_RANGES
@@ -44,6 +47,15 @@ else:
 ResultT = TypeVar("ResultT")
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 LARGE = bytes(range(256)) * (VERIFY_IN_TRANSACTION // 256 + 1)
+
+
+def happened(case: SynchronousTestCase, awaited: Deferred[ResultT]) -> ResultT:
+    """Return what `awaited` has fired with already, or raise it."""
+    outcome: list[ResultT] = []
+    awaited.addCallback(outcome.append)
+    if not outcome:
+        case.failureResultOf(awaited).raiseException()
+    return outcome[0]
 
 
 class StoreContract(Base):
@@ -617,6 +629,130 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), data)
 
 
+class PendingContract(Base):
+    """The bounds on pending uploads: 3 in all, 2 of a client."""
+
+    limits = PendingLimits(total=3, per_client=2)
+    store: IImageStore
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Make `awaited` fire and return its result."""
+        raise NotImplementedError
+
+    def register(self, data: bytes, client: str) -> ImageSpec:
+        """Register an image of two chunks."""
+        spec = spec_of(data, 2)
+        self.run_(self.store.register(spec, client))
+        return spec
+
+    def finish(self, data: bytes) -> None:
+        """Upload both chunks."""
+        for chunk_id in (0, 1):
+            chunk = data[2 * chunk_id :][:2]
+            sha256 = spec_of(data).sha256
+            self.run_(self.store.add_chunk(sha256, chunk_id, chunk))
+
+    def test_per_client(self) -> None:
+        """A client with two uploads pending gets no third, until one ends."""
+        self.register(b"one1", "a")
+        self.register(b"two2", "a")
+        self.assertRaises(ClientUploadsError, self.register, b"thr3", "a")
+        self.assertRaises(ImageExistsError, self.register, b"one1", "a")
+        self.register(b"thr3", "b")
+        self.finish(b"one1")
+        self.finish(b"thr3")
+        self.register(b"fou4", "a")
+        self.assertRaises(ClientUploadsError, self.register, b"fiv5", "a")
+
+    def test_in_all(self) -> None:
+        """Past the bound for all, nobody begins an upload, until one ends."""
+        for data, client in ((b"one1", "a"), (b"two2", "b"), (b"thr3", "")):
+            self.register(data, client)
+        self.assertRaises(TooManyUploadsError, self.register, b"fou4", "c")
+        self.assertRaises(ImageExistsError, self.register, b"two2", "c")
+        self.finish(b"two2")
+        self.register(b"fou4", "c")
+        self.assertRaises(TooManyUploadsError, self.register, b"fiv5", "d")
+
+    def test_nobody(self) -> None:
+        """The bound of a client is not one of nobody."""
+        for data in (b"one1", b"two2", b"thr3"):
+            self.register(data, "")
+
+    def test_every_end_counts(self) -> None:
+        """Wrong hashes, whole images and empty ones leave nothing pending."""
+        wrong = ImageSpec(spec_of(CAT).sha256, size=2, chunk_size=2)
+        self.run_(self.store.register(wrong, "a"))
+        awaited = self.store.add_chunk(wrong.sha256, 0, b"xx")
+        self.assertRaises(HashMismatchError, self.run_, awaited)
+        self.run_(self.store.register(spec_of(b""), "a"))
+        spec = self.register(b"one1", "a")
+
+        async def create() -> None:
+            writer = await self.store.create(spec.sha256)
+            await writer.write(b"one1")
+            await writer.finish()
+
+        self.run_(Deferred.fromCoroutine(create()))
+        self.register(b"two2", "a")
+        self.register(b"thr3", "a")
+        self.assertRaises(ClientUploadsError, self.register, b"fou4", "a")
+        self.register(b"fou4", "b")
+        self.assertRaises(TooManyUploadsError, self.register, b"fiv5", "b")
+
+
+class MemoryStorePendingTests(PendingContract, SynchronousTestCase):
+    """`MemoryStore` keeps the bounds."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.store = MemoryStore(pending=self.limits)
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Everything has happened already."""
+        return happened(self, awaited)
+
+
+class LMDBStorePendingTests(PendingContract, SynchronousTestCase):
+    """`LMDBStore` keeps the bounds."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.driven = DrivenStore(self.mktemp(), pending=self.limits)
+        self.store = self.driven.store
+        self.driven.start()
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        """Stop whatever store the test left."""
+        self.driven.stop()
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn the reactor and the threads."""
+        return self.driven.run(awaited)
+
+    def test_restart(self) -> None:
+        """What is pending in all outlives the process; whose it is does not."""
+        self.register(b"one1", "a")
+        self.register(b"two2", "a")
+        self.driven.stop()
+        self.driven = DrivenStore(str(self.driven.path), pending=self.limits)
+        self.store = self.driven.store
+        self.driven.start()
+        self.register(b"thr3", "a")
+        self.assertRaises(TooManyUploadsError, self.register, b"fou4", "a")
+
+    def test_ended_elsewhere(self) -> None:
+        """Uploads that another process has finished do not count."""
+        self.register(b"one1", "a")
+        self.register(b"two2", "a")
+        memory = self.driven.store._environment._memory
+        memory.pending.started(10**6, "a")
+        self.finish(b"one1")
+        memory.forget()
+        self.register(b"thr3", "a")
+
+
 class MemoryStoreTests(StoreContract, SynchronousTestCase):
     """`MemoryStore` keeps the promises."""
 
@@ -637,12 +773,7 @@ class MemoryStoreTests(StoreContract, SynchronousTestCase):
 
     def run_(self, awaited: Deferred[ResultT]) -> ResultT:
         """Everything has happened already."""
-        outcome: list[ResultT] = []
-        awaited.addCallback(outcome.append)
-        failure = None if outcome else self.failureResultOf(awaited)
-        if failure is not None:
-            failure.raiseException()
-        return outcome[0]
+        return happened(self, awaited)
 
 
 class LMDBStoreTests(StoreContract, SynchronousTestCase):

@@ -1,0 +1,142 @@
+"""What users write for settings, turned into values."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.internet.endpoints import serverFromString
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "MEMORY",
+    "NONE",
+    "count_of",
+    "duration_of",
+    "endpoint_of",
+    "flag_of",
+    "networks_of",
+    "origins_of",
+    "parse_size",
+    "size_up_to",
+    "storage_of",
+]
+
+MEMORY = ":memory:"
+"""The storage that is no directory: images are kept in memory, then lost."""
+
+NONE = "none"
+"""The list that is empty."""
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
+_LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # what the calendar can still add up
+_LARGEST_PORT = 2**16 - 1
+_LARGEST_COUNT = 10**9
+
+# Scheme, host and port as browsers write them (RFC 6454, section 6.2).
+_is_origin = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+).fullmatch
+
+
+def endpoint_of(text: str) -> str:
+    if text.isdecimal():
+        if int(text) > _LARGEST_PORT:
+            message = f"{text} is not a port: ports end at {_LARGEST_PORT}"
+            raise ValueError(message)
+        return f"tcp:{int(text)}"
+    try:
+        # Only parsed here, so there is nothing to do for a reactor yet.
+        serverFromString(None, text)
+    except Exception as error:  # endpoint plugins raise what they like
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"{text!r} is neither a port number nor a Twisted endpoint ({reason})"
+        raise ValueError(message) from error
+    return text
+
+
+def storage_of(text: str) -> Path | None:
+    return None if text == MEMORY else Path(text)
+
+
+def parse_size(text: str, largest: int, smallest: int = 1) -> int:
+    """
+    Return how many bytes `text` means, such as ``65536``, ``64K`` or ``1M``.
+
+    Errors: `ValueError`, also if it is not from `smallest` to `largest`.
+    """
+    match = re.fullmatch(r"([0-9]+)([KMG]?)(?:(?<=[KMG])iB)?", text, re.IGNORECASE)
+    if match is None:
+        message = f"{text!r} is not a number of bytes such as 65536, 64K or 1M"
+        raise ValueError(message)
+    # Digits past what any limit has are not worth converting.
+    size = int(match[1][:20]) * _UNITS[match[2].upper()]
+    if not smallest <= size <= largest:
+        message = f"{text} is not from {smallest} to {largest} bytes"
+        raise ValueError(message)
+    return size
+
+
+def size_up_to(largest: int, smallest: int = 1) -> Callable[[str], int]:
+    return partial(parse_size, largest=largest, smallest=smallest)
+
+
+def origins_of(text: str) -> frozenset[str]:
+    if text == NONE:
+        return frozenset()
+    origins = frozenset(origin.strip() for origin in text.split(","))
+    for origin in origins:
+        if _is_origin(origin) is None:
+            message = f"{origin!r} is not an origin such as https://art.example"
+            raise ValueError(message)
+    return origins
+
+
+def duration_of(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+)([smhd]?)", text, re.IGNORECASE)
+    if match is None:
+        message = f"{text!r} is not a time such as 90, 90s, 15m, 24h or 7d"
+        raise ValueError(message)
+    seconds = int(match[1][:20]) * _SECONDS[match[2].lower()]
+    if seconds > _LONGEST_TIME:
+        message = f"{text} is more than {_LONGEST_TIME} seconds"
+        raise ValueError(message)
+    return seconds
+
+
+def flag_of(text: str) -> bool:
+    if text.lower() in {"1", "yes", "true", "on"}:
+        return True
+    if text.lower() in {"0", "no", "false", "off"}:
+        return False
+    message = f"{text!r} is neither yes nor no"
+    raise ValueError(message)
+
+
+def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """
+    Return the networks that `text` lists, such as ``127.0.0.1, 10.0.0.0/8``.
+
+    Errors: `ValueError`.
+    """
+    if text == NONE:
+        return ()
+    return tuple(ip_network(network.strip()) for network in text.split(","))
+
+
+def count_of(text: str) -> int:
+    """
+    Return a number from 0.
+
+    Errors: `ValueError`.
+    """
+    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= _LARGEST_COUNT):
+        message = f"{text!r} is not a number from 0 to {_LARGEST_COUNT}"
+        raise ValueError(message)
+    return int(text)

@@ -1,0 +1,91 @@
+"""Who a request comes from, also when it comes through a proxy."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from asciid.api._fields import all_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+    from asciid.api._request import Request
+
+    Address = IPv4Address | IPv6Address
+    Network = IPv4Network | IPv6Network
+
+__all__ = ["ClientAddresses"]
+
+# RFC 7239, section 4: the parameter "for" of each element, quoted or not.
+_find_for = re.compile(rb"(?:^|[;,])\s*for=(\"[^\"]*\"|[^\s;,\"]*)", re.IGNORECASE)
+
+# RFC 7239, section 6: an IPv6 address is in brackets, a port may follow.
+_bare = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+)(?::\d+)?")
+
+
+class ClientAddresses:
+    """
+    Finds the client's address; of proxies outside `trusted` nothing is believed.
+
+    What a trusted proxy says is read from Forwarded (RFC 7239), or from
+    X-Forwarded-For where that is missing.  Of several hops the last one that
+    is not trusted itself is the client: what stands before it, it may have
+    made up.
+    """
+
+    def __init__(self, trusted: Iterable[Network] = ()) -> None:
+        self._trusted = tuple(trusted)
+
+    def of(self, request: Request) -> str:
+        """Return the client's IP address, or ``local`` for a UNIX socket."""
+        peer: str | None = request.getClientIP()
+        if not self._trusted:
+            return peer or "local"
+        client = _address(peer or "")
+        if peer is not None and (client is None or not self._is_trusted(client)):
+            return peer
+        for hop in _hops(request):
+            address = _address(hop)
+            if address is None:
+                break
+            client = address
+            if not self._is_trusted(address):
+                break
+        return str(client or "local")
+
+    def _is_trusted(self, address: Address) -> bool:
+        return any(
+            address in network
+            for network in self._trusted
+            if network.version == address.version
+        )
+
+
+def _hops(request: Request) -> Iterator[str]:
+    """Yield what the proxies say of whom they were asked by, the nearest first."""
+    forwarded = all_lines(request, b"forwarded")
+    if forwarded:
+        values = [value.strip(b'"') for value in _find_for.findall(forwarded)]
+    else:
+        values = all_lines(request, b"x-forwarded-for").split(b",")
+    for value in reversed(values):
+        yield value.decode("latin-1").strip()
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return _canonical(ip_address(text))
+    except ValueError:
+        match = _bare.fullmatch(text)
+    try:
+        return None if match is None else _canonical(ip_address(match[1] or match[2]))
+    except ValueError:
+        return None
+
+
+def _canonical(address: Address) -> Address:
+    # A dual-stack socket shows IPv4 clients as ::ffff:192.0.2.1.
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,0 +1,87 @@
+"""How many uploads may be pending, in all and of one client."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from attrs import frozen
+
+from asciid.errors import ClientUploadsError, TooManyUploadsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asciid.errors import AsciidError
+
+__all__ = ["NO_LIMITS", "PendingLimits", "PendingUploads"]
+
+KeyT = TypeVar("KeyT")
+
+
+@frozen
+class PendingLimits:
+    """Bounds on the number of pending uploads; 0 is no bound."""
+
+    total: int = 0
+    per_client: int = 0
+
+
+NO_LIMITS = PendingLimits()
+
+
+class PendingUploads(Generic[KeyT]):
+    """
+    Counts the pending uploads, and those that each client has begun.
+
+    Those of clients are known from the start of the process; all together are
+    known once `total` is set.
+    """
+
+    def __init__(self, limits: PendingLimits) -> None:
+        self._limits = limits
+        self.total: int | None = None
+        """Pending uploads; None while they are to be counted."""
+        self._clients: dict[KeyT, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def refusal(
+        self, client: str, is_pending: Callable[[KeyT], bool]
+    ) -> AsciidError | None:
+        """Return why `client` may not begin an upload, or None if it may."""
+        total, per_client = self._limits.total, self._limits.per_client
+        if total and (self.total or 0) >= total:
+            return TooManyUploadsError(total)
+        if not per_client or self._counts[client] < per_client:
+            return None
+        # Some may have ended in another process.
+        mine = [key for key, owner in self._clients.items() if owner == client]
+        for key in mine:
+            if not is_pending(key):
+                self._disown(key)
+        if self._counts[client] < per_client:
+            return None
+        return ClientUploadsError(per_client)
+
+    def started(self, key: KeyT, client: str) -> None:
+        """Count an upload; one of nobody counts for nobody."""
+        if self.total is not None:
+            self.total += 1
+        # The number of an upload that was rolled back is given again.
+        self._disown(key)
+        if client and self._limits.per_client:
+            self._clients[key] = client
+            self._counts[client] += 1
+
+    def ended(self, key: KeyT) -> None:
+        """Count an upload no more."""
+        if self.total is not None:
+            self.total -= 1
+        self._disown(key)
+
+    def _disown(self, key: KeyT) -> None:
+        client = self._clients.pop(key, None)
+        if client is not None:
+            self._counts[client] -= 1
+            if not self._counts[client]:
+                del self._counts[client]

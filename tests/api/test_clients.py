@@ -1,0 +1,106 @@
+"""Tests of asciid.api._clients."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
+
+from asciid.api._clients import ClientAddresses
+
+if TYPE_CHECKING:
+    from asciid.api._request import Request
+
+
+class FakeRequest:
+    """A request from a peer, with header fields."""
+
+    def __init__(self, peer: str | None, **fields: str | list[str]) -> None:
+        self.peer = peer
+        self.requestHeaders = Headers()
+        for name, value in fields.items():
+            values = [value] if isinstance(value, str) else value
+            self.requestHeaders.setRawHeaders(name.replace("_", "-"), values)
+
+    def getClientIP(self) -> str | None:
+        """Return the peer."""
+        return self.peer
+
+
+class ClientAddressesTests(SynchronousTestCase):
+    """Who a request comes from."""
+
+    trusting = ClientAddresses([ip_network("10.0.0.0/8"), ip_network("::1/128")])
+
+    def of(
+        self,
+        peer: str | None,
+        clients: ClientAddresses | None = None,
+        **fields: str | list[str],
+    ) -> str:
+        """Return the client of such a request."""
+        request = cast("Request", FakeRequest(peer, **fields))
+        return (clients or self.trusting).of(request)
+
+    def test_nobody_trusted(self) -> None:
+        """Without trusted proxies, the peer is the client, whatever is said."""
+        clients = ClientAddresses()
+        self.assertEqual(
+            self.of("10.0.0.1", clients, X_Forwarded_For="192.0.2.1"), "10.0.0.1"
+        )
+        self.assertEqual(self.of(None, clients), "local")
+
+    def test_untrusted_peer(self) -> None:
+        """What a peer says that is no trusted proxy is not believed."""
+        self.assertEqual(self.of("192.0.2.9", Forwarded="for=192.0.2.1"), "192.0.2.9")
+
+    def test_forwarded(self) -> None:
+        """A trusted proxy is believed (RFC 7239)."""
+        for value, client in (
+            ("for=192.0.2.1", "192.0.2.1"),
+            ("For=192.0.2.1;proto=http;by=10.0.0.1", "192.0.2.1"),
+            ('proto=http; for="192.0.2.1:4711"', "192.0.2.1"),
+            ('for="[2001:db8::1]"', "2001:db8::1"),
+            ('for="[2001:DB8::1]:4711"', "2001:db8::1"),
+            ('for="[::ffff:192.0.2.1]"', "192.0.2.1"),
+        ):
+            self.assertEqual(self.of("10.0.0.1", Forwarded=value), client)
+
+    def test_x_forwarded_for(self) -> None:
+        """Where Forwarded is missing, X-Forwarded-For is read."""
+        for peer in ("10.0.0.1", "::1", "::ffff:10.0.0.1", None):
+            self.assertEqual(self.of(peer, X_Forwarded_For="192.0.2.1"), "192.0.2.1")
+        self.assertEqual(
+            self.of("10.0.0.1", Forwarded="for=192.0.2.1", X_Forwarded_For="192.0.2.2"),
+            "192.0.2.1",
+        )
+
+    def test_last_untrusted_hop(self) -> None:
+        """What stands before the last hop that is not trusted may be made up."""
+        hops = "203.0.113.7, 192.0.2.1, 10.0.0.2"
+        self.assertEqual(self.of("10.0.0.1", X_Forwarded_For=hops), "192.0.2.1")
+        lines = ["for=203.0.113.7", "for=192.0.2.1, for=10.0.0.2"]
+        self.assertEqual(self.of("10.0.0.1", Forwarded=lines), "192.0.2.1")
+
+    def test_all_hops_trusted(self) -> None:
+        """If every hop is trusted, the first one is the client."""
+        self.assertEqual(
+            self.of("10.0.0.1", X_Forwarded_For="10.0.0.3, 10.0.0.2"), "10.0.0.3"
+        )
+        self.assertEqual(self.of("10.0.0.1"), "10.0.0.1")
+        self.assertEqual(self.of(None), "local")
+
+    def test_nonsense(self) -> None:
+        """From what is no address on, nothing is believed."""
+        for value in ("unknown", "_hidden", "", "192.0.2.1.5", "192.0.2.1, unknown"):
+            self.assertEqual(self.of("10.0.0.1", X_Forwarded_For=value), "10.0.0.1")
+
+    @given(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"])))
+    def test_anything(self, text: str) -> None:
+        """Whatever a proxy says, there is a client."""
+        self.assertTrue(self.of("10.0.0.1", Forwarded=text))
+        self.assertTrue(self.of("10.0.0.1", X_Forwarded_For=text))
