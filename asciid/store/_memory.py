@@ -271,7 +271,9 @@ class MemoryStore:
                 created=image.created,
                 completed=image.completed,
             )
-        missing, cut = missing_ranges(sorted(image.chunks), image.spec.chunks)
+        missing, cut = missing_ranges(
+            ((i, i) for i in sorted(image.chunks)), image.spec.chunks
+        )
         return UploadStatus(
             image.spec,
             ImageState.PENDING,

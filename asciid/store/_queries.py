@@ -26,7 +26,7 @@ from asciid.store._records import (
 from asciid.store._rules import missing_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from asciid.store._databases import Snapshot
     from asciid.store._uploads import Unverified
@@ -41,6 +41,9 @@ __all__ = [
     "read_range",
     "read_status",
 ]
+
+_KEYS_AT_ONCE = 100
+"""So many keys are looked at together; with many more, making them is slower."""
 
 
 @frozen
@@ -130,7 +133,7 @@ def read_status(
     upload = UploadRecord.unpack(
         snapshot.transaction.get(upload_key(number), b"", db=snapshot.databases.uploads)
     )
-    missing, cut = missing_ranges(_chunk_ids(snapshot, number), spec.chunks)
+    missing, cut = missing_ranges(_stored_runs(snapshot, number), spec.chunks)
     return UploadStatus(
         spec,
         ImageState.PENDING,
@@ -187,11 +190,29 @@ def _seal(snapshot: Snapshot, number: int) -> Seal | None:
     return None if stored is None else Seal.unpack(stored)
 
 
-def _chunk_ids(snapshot: Snapshot, number: int) -> Iterator[int]:
+def _stored_runs(snapshot: Snapshot, number: int) -> Iterator[tuple[int, int]]:
+    """Yield the chunk ids of an upload as runs, in ascending order."""
     prefix = upload_key(number)
     with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
-        if cursor.set_range(prefix):
-            for key in cursor.iternext(keys=True, values=False):
-                if bytes(key[:8]) != prefix:
-                    return
-                yield chunk_id_of(key)
+        if not cursor.set_range(prefix):
+            return
+        walk = cursor.iternext(keys=True, values=False)
+        while keys := list(islice(walk, _KEYS_AT_ONCE)):
+            own = keys
+            if keys[-1][: len(prefix)] != prefix:
+                own = [key for key in keys if key[: len(prefix)] == prefix]
+            if own:
+                yield from _runs(own)
+            if len(own) < _KEYS_AT_ONCE:
+                return
+
+
+def _runs(keys: Sequence[bytes | memoryview]) -> Iterator[tuple[int, int]]:
+    """Yield the ids in ascending keys of one upload as runs, looking at few keys."""
+    first, last = chunk_id_of(keys[0]), chunk_id_of(keys[-1])
+    if last - first == len(keys) - 1:
+        yield first, last
+        return
+    middle = len(keys) // 2
+    yield from _runs(keys[:middle])
+    yield from _runs(keys[middle:])

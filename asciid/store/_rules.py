@@ -54,22 +54,23 @@ def check_empty(spec: ImageSpec) -> None:
 
 
 def missing_ranges(
-    stored: Iterable[int], chunks: int, limit: int = MAX_MISSING_RANGES
+    stored: Iterable[tuple[int, int]], chunks: int, limit: int = MAX_MISSING_RANGES
 ) -> tuple[tuple[tuple[int, int], ...], bool]:
     """
-    Return the gaps between the ascending ids `stored`, out of `chunks` ids.
+    Return the gaps between the ids that are stored, out of `chunks` ids.
 
+    `stored` are runs of ids, each its first and its last, in ascending order.
     The second member tells whether there are more gaps than `limit`, which are
-    left out.  Ids are walked no further than that takes.
+    left out.  Runs are walked no further than that takes.
     """
     gaps: list[tuple[int, int]] = []
     expected = 0
-    for chunk_id in stored:
-        if chunk_id != expected:
+    for first, last in stored:
+        if first != expected:
             if len(gaps) == limit:
                 return tuple(gaps), True
-            gaps.append((expected, chunk_id - 1))
-        expected = chunk_id + 1
+            gaps.append((expected, first - 1))
+        expected = last + 1
     if expected < chunks:
         if len(gaps) == limit:
             return tuple(gaps), True
