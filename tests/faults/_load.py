@@ -34,7 +34,7 @@ _ATTEMPTS = 500
 """How often a request is sent."""
 
 _PATIENCE = 30
-"""Seconds that a client is given to end."""
+"""Seconds until a client that does not go on, or does not end, has failed."""
 
 _BASE = "".join(random.choices("/\\_|-(). o\n", k=2**20)) * 9
 _numbers = count()
@@ -245,6 +245,16 @@ class Load:
         before = len(self.record.acknowledged)
         self._stopping.wait(seconds)
         return len(self.record.acknowledged) - before
+
+    def goes_on(self, requests: int = 20) -> bool:
+        """Tell whether so much more is acknowledged before patience ends."""
+        wanted = len(self.record.acknowledged) + requests
+        deadline = time.monotonic() + _PATIENCE
+        while len(self.record.acknowledged) < wanted:
+            if time.monotonic() > deadline:
+                return False
+            self._stopping.wait(0.01)
+        return True
 
     def _client(self) -> None:
         with Connection(self.port) as connection:

@@ -50,7 +50,7 @@ class ClockTests(FaultTestCase):
             for offset in _JUMPS:
                 self.set_clock(offset)
                 load.run_for(0.1)
-                self.assertGreater(load.run_for(0.5), 20, offset)
+                self.assertTrue(load.goes_on(100), offset)
         self.assertEqual((load.half, load.record.refused), (0, {}))
         self.assert_kept(self.clocked, load.record)
         self.stop()
@@ -62,7 +62,7 @@ class ClockTests(FaultTestCase):
         """
         self.set_clock("@2030-01-01 00:00:00 i-1.0")
         with Load(self.clocked.port) as load:
-            self.assertGreater(load.run_for(1), 20)
+            self.assertTrue(load.goes_on(100))
         self.assert_kept(self.clocked, load.record)
         self.clocked.stop()
 
@@ -84,10 +84,10 @@ class ClockTests(FaultTestCase):
             time.sleep(1.5)  # the timeouts are looked at once a second
             upload.sendall(new.content[150_000:])
             self.assertIn(upload.recv(1000)[:12], {b"HTTP/1.1 201", b"HTTP/1.1 200"})
-            while len(received) < len(image.content):
+            while not received.endswith(image.content[-10_000:]):
                 self.assertTrue(piece := download.recv(2**18))
                 received += piece
-            self.assertIn(image.content[-10_000:], received[-20_000:])
+            self.assertTrue(received.endswith(image.content))
             upload.close()
             download.close()
         self.assertEqual(self.get(self.clocked, new).body, new.content)
