@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import lmdb
 
 __all__ = ["Databases", "Snapshot"]
@@ -32,3 +34,5 @@ class Snapshot:
     transaction: lmdb.Transaction[Any]
     """Gives values as bytes, or as buffers that are valid as long as it is."""
     databases: Databases
+    relieve: Callable[[], None] = lambda: None
+    """To be called at times by who reads much, as `Residency.check`."""

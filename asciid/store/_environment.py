@@ -22,15 +22,19 @@ from asciid.store._health import Health
 from asciid.store._lock import StorageLock
 from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
 from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
+from asciid.store._residency import Residency
 from asciid.store._uploads import WriterMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["Environment", "EnvironmentClosedError", "sync_directory"]
+__all__ = ["DATA_FILE", "Environment", "EnvironmentClosedError", "sync_directory"]
 
 ResultT = TypeVar("ResultT")
+
+DATA_FILE = "data.mdb"
+"""The name that LMDB gives the file with everything in it."""
 
 _MAX_READERS = 512
 """Reads at the same time, over all processes; a slot takes 64 bytes."""
@@ -59,6 +63,7 @@ class Environment:
     pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
     """How many uploads may be pending."""
     _lock: StorageLock = field(init=False)
+    _residency: Residency = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)
     _databases: Databases = field(init=False)
     _memory: WriterMemory = field(init=False)
@@ -66,6 +71,10 @@ class Environment:
     @_lock.default
     def _(self) -> StorageLock:
         return StorageLock(self.path, self.exclusive)
+
+    @_residency.default
+    def _(self) -> Residency:
+        return Residency(self.path / DATA_FILE)
 
     @_memory.default
     def _(self) -> WriterMemory:
@@ -173,7 +182,10 @@ class Environment:
         Errors: those of `query`, `lmdb.Error`.
         """
         with self._env.begin(buffers=True) as transaction:
-            return query(Snapshot(transaction, self._databases))
+            relieve = self._residency.check
+            answer = query(Snapshot(transaction, self._databases, relieve))
+            relieve()
+            return answer
 
     def remap(self, *, grow: bool) -> None:
         """

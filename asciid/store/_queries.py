@@ -26,7 +26,8 @@ from asciid.store._records import (
 from asciid.store._rules import missing_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from hashlib import _Hash
 
     from asciid.store._databases import Snapshot
     from asciid.store._uploads import Unverified
@@ -41,6 +42,9 @@ __all__ = [
     "read_range",
     "read_status",
 ]
+
+RELIEVE_EVERY = 1024 * 1024
+"""Bytes that are hashed between two looks at the memory that they take."""
 
 _KEYS_AT_ONCE = 100
 """So many keys are looked at together; with many more, making them is slower."""
@@ -158,14 +162,25 @@ def hash_with(
     spec, number = upload.spec, upload.number
     with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
         cursor.set_range(chunk_key(number, 0))
-        for piece in islice(cursor.iternext(keys=False, values=True), chunk_id):
-            digest.update(piece)
+        before = islice(cursor.iternext(keys=False, values=True), chunk_id)
+        _hash_all(snapshot, digest, before)
         digest.update(data)
         cursor.set_range(chunk_key(number, chunk_id))
         after = spec.chunks - chunk_id - 1
-        for piece in islice(cursor.iternext(keys=False, values=True), after):
-            digest.update(piece)
+        _hash_all(
+            snapshot, digest, islice(cursor.iternext(keys=False, values=True), after)
+        )
     return digest.hexdigest()
+
+
+def _hash_all(snapshot: Snapshot, digest: _Hash, pieces: Iterable[bytes]) -> None:
+    size = 0
+    for piece in pieces:
+        digest.update(piece)
+        size += len(piece)
+        if size >= RELIEVE_EVERY:
+            snapshot.relieve()
+            size = 0
 
 
 def _find(snapshot: Snapshot, sha256: str) -> ImageRecord:

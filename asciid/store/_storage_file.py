@@ -9,7 +9,7 @@ import lmdb
 from attrs import define, field
 
 from asciid.errors import AsciidError
-from asciid.store._environment import Environment
+from asciid.store._environment import DATA_FILE, Environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["DATA_FILE", "NoStorageError", "StorageFile"]
 
 ResultT = TypeVar("ResultT")
-
-DATA_FILE = "data.mdb"
-"""The name that LMDB gives the file with everything in it."""
 
 _MAP_SIZE = 2**20
 _COPY_TRIES = 5

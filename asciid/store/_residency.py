@@ -1,0 +1,94 @@
+"""
+Gives pages of the mapped file back to the kernel.
+
+What is read of a mapped file counts as memory of the process until the kernel
+needs the room.  It could be had at any time, but whoever watches the process
+sees it grow with every large image, and a container's limit may count it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Residency", "release", "shared_bytes"]
+
+MAX_GROWTH = 4 * 1024 * 1024
+"""Bytes of the file that may be in the process's memory before they go back."""
+
+
+_STATM = Path("/proc/self/statm")
+_MAPS = Path("/proc/self/maps")
+
+
+def shared_bytes() -> int:
+    """
+    Return how many bytes of files are in this process's memory.
+
+    It is 0 where there is no ``/proc`` to tell.
+    """
+    try:
+        return int(_STATM.read_bytes().split()[2]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
+def release(path: Path) -> None:
+    """
+    Give back the pages of the file `path`, wherever it is mapped for reading.
+
+    What is used again comes back by itself.  No mapping of the file may go away
+    meanwhile.
+    """
+    advise = ctypes.CDLL(None).madvise
+    for start, end in _mappings(os.path.realpath(path)):
+        advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+
+
+def _mappings(path: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each shared mapping of a file."""
+    wanted = os.fsencode(path)
+    for line in _MAPS.read_bytes().split(b"\n"):
+        if not line.endswith(wanted):
+            continue
+        # Addresses, permissions, offset, device, inode, and the path.
+        addresses, permissions, _, _, _, name = line.split(None, 5)
+        # To drop pages of a private mapping would lose what was written.
+        if name == wanted and permissions.endswith(b"s"):
+            start, _, end = addresses.partition(b"-")
+            yield int(start, 16), int(end, 16)
+
+
+@define(eq=False)
+class Residency:
+    """
+    Keeps little of the mapped file `path` in the process's memory.
+
+    It may be used by several threads.
+    """
+
+    path: Path
+    measure: Callable[[], int] = shared_bytes
+    release: Callable[[Path], None] = release
+    _before: int | None = field(init=False, default=None)
+
+    def check(self) -> None:
+        """
+        Give pages back if there are more than `MAX_GROWTH` since the last time.
+
+        A transaction must be open, so that the file stays mapped.
+        """
+        now = self.measure()
+        if self._before is None:
+            self._before = now
+        elif now - self._before > MAX_GROWTH:
+            self.release(self.path)
+            self._before = self.measure()

@@ -1,0 +1,90 @@
+"""Tests of asciid.store._residency."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.store import _residency
+from asciid.store._residency import MAX_GROWTH, Residency, release, shared_bytes
+
+SIZE = 8 * 1024 * 1024
+
+
+class ResidencyTests(SynchronousTestCase):
+    """When pages are given back."""
+
+    def setUp(self) -> None:
+        """Make one that is told what it measures."""
+        self.measured = 50_000
+        self.released: list[Path] = []
+        self.residency = Residency(
+            Path("data.mdb"), measure=lambda: self.measured, release=self.release
+        )
+        self.residency.check()
+
+    def release(self, path: Path) -> None:
+        """Take note, and be left with a little."""
+        self.released.append(path)
+        self.measured = 60_000
+
+    def test_within_bounds(self) -> None:
+        """What has grown little is left alone."""
+        self.measured += MAX_GROWTH
+        self.residency.check()
+        self.assertEqual(self.released, [])
+
+    def test_past_bounds(self) -> None:
+        """What has grown too much goes back; what is left after that is normal."""
+        self.measured += MAX_GROWTH + 1
+        self.residency.check()
+        self.assertEqual(self.released, [Path("data.mdb")])
+        self.measured = 60_000 + MAX_GROWTH
+        self.residency.check()
+        self.assertEqual(len(self.released), 1)
+        self.measured += 1
+        self.residency.check()
+        self.assertEqual(len(self.released), 2)
+
+
+class ReleaseTests(SynchronousTestCase):
+    """A file that is mapped for real."""
+
+    def setUp(self) -> None:
+        """Make a file, in a directory whose name takes some reading."""
+        directory = Path(self.mktemp()) / "with  spaces"
+        directory.mkdir(parents=True)
+        self.path = directory / "data.mdb"
+        self.path.write_bytes(b"0123456789abcdef" * (SIZE // 16))
+
+    def open_map(self, flags: int, protection: int) -> mmap.mmap:
+        """Map the file."""
+        with self.path.open("r+b") as file:
+            mapped = mmap.mmap(file.fileno(), SIZE, flags, protection)
+        self.addCleanup(mapped.close)
+        return mapped
+
+    def test_release(self) -> None:
+        """Pages that were read go back, and can be read again."""
+        mapped = self.open_map(mmap.MAP_SHARED, mmap.PROT_READ)
+        before = shared_bytes()
+        self.assertEqual(mapped[:: mmap.PAGESIZE], b"0" * (SIZE // mmap.PAGESIZE))
+        read = shared_bytes()
+        self.assertGreater(read - before, SIZE // 2)
+        release(self.path)
+        self.assertLess(shared_bytes() - before, SIZE // 2)
+        self.assertEqual(mapped[-16:], b"0123456789abcdef")
+
+    def test_private(self) -> None:
+        """A mapping that may hold what no file has is left alone."""
+        mapped = self.open_map(mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        mapped[:4] = b"mine"
+        release(self.path)
+        self.assertEqual(mapped[:4], b"mine")
+
+    def test_nobody_tells(self) -> None:
+        """Where the system does not tell, nothing ever seems to grow."""
+        self.patch(_residency, "_STATM", Path(self.mktemp()))
+        self.assertEqual(shared_bytes(), 0)
