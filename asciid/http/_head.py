@@ -64,6 +64,9 @@ class Probe:
             if end:
                 _split(line)
                 self._line_seen = True
+            elif b"\n" in line:
+                # To llhttp this could be the whole of a request of HTTP/0.9.
+                raise RefusedError(400, "The request line does not end in CRLF.")
         try:
             self._parser.feed_data(head[self._fed :])
         except HttpParserInvalidMethodError:
@@ -123,7 +126,7 @@ class HeadParser:
             raise RefusedError(501, "CONNECT is not served here.")
         fields = raw[line_end:]
         modern = version == b"HTTP/1.1"
-        usual = target[:1] == b"/" and b"#" not in target
+        usual = target[:1] == b"/"
         if not usual:
             target, fields = _unusual_target(
                 method, target, fields, modern=modern, secure=secure
@@ -172,6 +175,9 @@ def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
     if _TOKEN.fullmatch(parts[0]) is None:
         # llhttp skips a lone CR or LF before it.
         raise RefusedError(400, "The method is malformed.")
+    if _TARGET.fullmatch(parts[1]) is None:
+        # llhttp takes a lone LF in it for the end of a line of HTTP/0.9.
+        raise RefusedError(400, "The request target is malformed.")
     version = parts[2]
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
         if _VERSION.fullmatch(version):
@@ -187,7 +193,7 @@ def _unusual_target(
     if target == b"*" and method == b"OPTIONS":
         return target, fields
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or b"#" in target:
+    if absolute is None:
         raise RefusedError(400, "The request target is malformed.")
     scheme, authority, path = absolute.groups()
     scheme = scheme.lower()

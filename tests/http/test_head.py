@@ -111,6 +111,11 @@ class RequestLineTests(HeadTestCase):
         self.assertEqual(self.parse(b"GET //x HTTP/1.1")[1], b"//x")
         self.assertEqual(self.parse(b'GET /"<>{}|\\^` HTTP/1.1')[1], b'/"<>{}|\\^`')
 
+    def test_line_end_in_target(self) -> None:
+        """A lone LF does not end a request line of HTTP/0.9 either."""
+        self.refused(400, b"GET /\na:b HTTP/1.1")
+        self.refused(400, b"GET /a\nb: c HTTP/1.1")
+
     def test_connect(self) -> None:
         """CONNECT is not served, whatever its target."""
         self.refused(501, b"CONNECT localhost:80 HTTP/1.1")
@@ -391,6 +396,7 @@ class ProbeTests(SynchronousTestCase):
     def test_line_ends(self) -> None:
         """A line that ends in a lone LF or CR is refused at once."""
         self.refused(400, b"GET / HTTP/1.1\nHost: x\n\n")
+        self.refused(400, b"GET", b"GET /\n")
         self.refused(400, b"GET / HTTP/1.1\r\nHost: x\n")
         self.refused(400, b"GET / HTTP/1.1\r\nHost: x\rX: y")
 
