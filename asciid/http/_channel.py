@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from werkzeug.exceptions import HTTPException, default_exceptions
+from werkzeug.exceptions import default_exceptions
 from zope.interface import implementer
 
 from ._body import ChunkedBody, IBody, SizedBody
@@ -103,6 +103,8 @@ class Channel(Connection):
         elif incoming is not None and incoming.streaming:
             if incoming.wanted:
                 self._pump()
+        elif self._output.blocked:
+            pass  # what has come before is served once the client reads on
         elif incoming is not None:
             self._refuse(400, "The body ended early.")
         elif self._request is None and self._turn is None:
@@ -191,7 +193,8 @@ class Channel(Connection):
             self._close(linger=False)
 
     def _drained(self, now: float) -> None:
-        if self._request is None:
+        incoming = self._incoming
+        if self._request is None or (incoming is not None and not incoming.streaming):
             self._continue()
         else:
             self._settle(now)
@@ -252,7 +255,9 @@ class Channel(Connection):
         self._request = request = Request(self, method, target, block)
         try:
             request.route, request.values = route, _ = self.routes.find(request)
-        except HTTPException:
+        except RefusedError:
+            raise
+        except Exception:  # noqa: BLE001  # the error handlers get it
             # Answered when the body is here, like every other request.
             request.failure = Failure()
             request.route = route = self.routes.nowhere
@@ -292,6 +297,7 @@ class Channel(Connection):
         self._incoming = self._probe = None
         body = self.factory.problem(status, detail)
         head = self.heads.error(status, len(body))
+        start = start or self._buffer[:5]
         if start == b"HEAD " or (request is not None and request.method == b"HEAD"):
             body = b""
         self.send(head + body)
@@ -311,9 +317,12 @@ class Channel(Connection):
             body = ChunkedBody(route.body, limits)
         else:
             body = SizedBody(block.length)
-        streaming = route.streams or too_large
+        expects = block.expects and not more
+        # A client that asks first, and to whom the answer is no, need not send.
+        refused = expects and request.failure is not None
+        streaming = route.streams or too_large or refused
         self._incoming = incoming = Incoming(
-            body, limits, streaming=streaming, expects=block.expects and not more
+            body, limits, streaming=streaming, expects=expects
         )
         if streaming:
             request.body = None
@@ -383,8 +392,11 @@ class Channel(Connection):
         # What is waited for now, and for how long.
         if self._output.blocked:
             return  # set when that began
-        if self._incoming is not None:
+        incoming = self._incoming
+        if incoming is not None:
             self.deadline = now
+            if self._eof and not incoming.streaming:
+                self._refuse(400, "The body ended early.")
         elif self._request is not None or self._turn is not None:
             self.deadline = NEVER
         elif self._eof:

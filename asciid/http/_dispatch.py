@@ -84,8 +84,9 @@ class Dispatcher:
         self._default(failure, request)
 
     def _run_nowhere(self, request: Request) -> None:
-        if request.failure is not None:
-            self.fail(request.failure, request)
+        failure, request.failure = request.failure, None
+        if failure is not None:
+            self.fail(failure, request)
         else:  # RFC 9110 9.3.7: OPTIONS for the server as a whole
             request.setResponseCode(204)
             request.setHeader(b"allow", self._methods)

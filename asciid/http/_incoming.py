@@ -82,7 +82,10 @@ class Incoming:
         count = len(self._pieces)
         end = self._decoder.feed(data, start, self._pieces)
         if len(self._pieces) > count:
-            self._received += sum(map(len, self._pieces[count:]))
+            # One piece a read: tiny chunks would cost many times their bytes.
+            piece = b"".join(self._pieces[count:])
+            self._pieces[count:] = [piece]
+            self._received += len(piece)
             self._waited += now - self._since
             self._since = now
         return end

@@ -59,6 +59,8 @@ class Output:
         """Forget what is queued: the connection is gone or about to be."""
         self._closed = True
         self._queue.clear()
+        # No cycle is left: a lost connection is freed at once.
+        self._moved = _ignore
 
     def release(self) -> None:
         """Let go of the transport, so that it can close; nothing is queued."""
@@ -172,3 +174,8 @@ def output_for(transport: IConsumer, moved: Callable[[], None]) -> Output:
     if type(transport) is tcp.Server and not transport.TLS:
         return DirectOutput(transport, moved)
     return QueuedOutput(transport, moved)
+
+
+def _ignore() -> None:
+    # Takes the place of whoever is told no more.
+    pass

@@ -11,6 +11,8 @@ from twisted.web.http_headers import Headers
 from ._response import HTML, VARYING, field_name, varying_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IProducer
     from twisted.python.failure import Failure
 
@@ -259,7 +261,12 @@ class Reply:
         """Ask for more: the client has caught up (called by the channel)."""
         if self._producer is not None and (self._producer_paused or not self._push):
             self._producer_paused = False
-            self._producer.resumeProducing()
+            try:
+                self._producer.resumeProducing()
+            except Exception:  # noqa: BLE001  # logged
+                # It will not go on: half a response must not wait for it.
+                _log.failure("A producer failed")
+                self.loseConnection()
 
     @property
     def pulls(self) -> bool:
@@ -270,13 +277,13 @@ class Reply:
         """Tell whoever wants to know that the client has left."""
         self.gone = True
         producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
         notices, self._notices = self._notices, None
+        if producer is not None:
+            _tell(producer.stopProducing)
         for notice in notices or ():
             notice.errback(reason)
         if self.deferred is not None:
-            self.deferred.cancel()
+            _tell(self.deferred.cancel)
 
     def _start(self, length: int | None, *, typed: bool) -> bytes:
         # The head (RFC 9112 6).  The length is None when it is not known yet; a
@@ -373,3 +380,11 @@ class Reply:
         notices, self._notices = self._notices, None
         for notice in notices or ():
             notice.callback(None)
+
+
+def _tell(call: Callable[[], object]) -> None:
+    # That the app fails to hear of the loss must keep nobody else from hearing it.
+    try:
+        call()
+    except Exception:  # noqa: BLE001  # logged
+        _log.failure("The app failed when a client left")

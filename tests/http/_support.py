@@ -175,7 +175,8 @@ class MemoryTransport(StringTransport):
             producer, self.producer = self.producer, None
             if producer is not None:
                 producer.stopProducing()
-            self.protocol.connectionLost(Failure(reason))
+            protocol, self.protocol = self.protocol, None
+            protocol.connectionLost(Failure(reason))
 
 
 classImplements(MemoryTransport, ITCPTransport)  # type: ignore[misc]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from klein import Klein
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from werkzeug.routing import BaseConverter
 
 from asciid.http import Limits, body_of
 from tests.http._app import App
@@ -400,6 +403,21 @@ class BodyTests(ChannelTestCase):
         nowhere = post(b"/a", b"", b"Expect: 100-continue", method=b"PUT")
         self.assertEqual(self.statuses(self.site.ask(nowhere)), [405])
 
+    def test_no_route(self) -> None:
+        """A client that asks first is told that no route fits, and need not send."""
+        for path, status in ((b"/nowhere", 404), (b"/a", 405)):
+            lines = (b"Content-Length: 5", b"Expect: 100-continue")
+            wire = self.connect().send(get(path, *lines, method=b"PUT"))
+            [answer] = wire.answers()
+            self.assertEqual(answer.status, status)
+            self.assertEqual(answer.fields["connection"], "close")
+            self.assertTrue(wire.over)
+            # One that sends without waiting keeps its connection.
+            wire = self.connect().send(get(path, *lines, method=b"PUT") + b"he", b"llo")
+            [answer] = wire.answers()
+            self.assertEqual(answer.status, status)
+            self.assertFalse(wire.over)
+
     def test_half_close(self) -> None:
         """A body that ends early is 400, never an answer of the app."""
         for request in (
@@ -446,6 +464,45 @@ class HalfCloseTests(ChannelTestCase):
         self.assertEqual(self.statuses(wire.answers()), [200, 400])
         self.assertTrue(wire.transport.closed)
 
+    def test_slow_reader(self) -> None:
+        """Requests that wait for the client to read are answered all the same."""
+        wire = self.blocked().send(get(b"/a")).half_close()
+        self.assertFalse(wire.transport.closed)
+        self.assertEqual(self.read_on(wire), [b"A"])
+        self.assertTrue(wire.transport.closed)
+
+    def test_slow_reader_and_body(self) -> None:
+        """So is one whose body came meanwhile, and half a body is refused."""
+        for end, last in ((b"lo", b"hello"), (b"l", None)):
+            wire = self.blocked(post(b"/echo", b"hello")[:-2]).send(end).half_close()
+            self.assertFalse(wire.transport.closed)
+            [body] = self.read_on(wire)
+            if last is None:
+                self.assertEqual(json.loads(body)["status"], 400)
+            else:
+                self.assertEqual(body, last)
+            self.assertTrue(wire.transport.closed)
+
+    def test_body_for_slow_reader(self) -> None:
+        """A body that came while the client did not read is not waited for again."""
+        wire = self.blocked(post(b"/echo", b"hello")[:-2]).send(b"lo")
+        self.assertEqual(self.read_on(wire), [b"hello"])
+        self.assertFalse(wire.over)
+
+    def blocked(self, behind: bytes = b"") -> Wire:
+        """Return a connection that has not read one answer to the end."""
+        wire = self.connect()
+        wire.transport.stuck = True
+        wire.transport.unread = 65536
+        return wire.send(get(b"/a") + behind)
+
+    def read_on(self, wire: Wire) -> list[bytes]:
+        """Let the client read; return the bodies of the later answers."""
+        self.assertEqual(wire.take().count(b"HTTP/1.1"), 1)
+        wire.transport.stuck = False
+        wire.transport.catch_up()
+        return [answer.body for answer in wire.answers()]
+
     def test_our_side(self) -> None:
         """That our own side is closed changes nothing."""
         wire = self.connect().send(get(b"/a", CLOSE))
@@ -482,6 +539,33 @@ class LossTests(ChannelTestCase):
         app.route("/")(lambda _: never)
         Site(app).connect().send(get(b"/")).leave()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_broken_canceller(self) -> None:
+        """A handler that cannot even be cancelled does not keep the connection."""
+        app = Klein()
+
+        def cancel(_: object) -> None:
+            raise ValueError
+
+        never: Deferred[bytes] = Deferred(cancel)
+        app.route("/")(lambda _: never)
+        site = Site(app)
+        wire = site.connect().send(get(b"/"))
+        drained = site.factory.drain()
+        wire.leave()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertIsNone(self.successResultOf(drained))
+
+    def test_no_cycles(self) -> None:
+        """A connection that is gone is freed at once, without a garbage collector."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for request in (b"", get(b"/a"), get(b"/nowhere"), b"BAD\r\n\r\n", b"GET"):
+            wire = self.connect().send(request)
+            gone = ref(wire.channel)
+            wire.leave()
+            del wire
+            self.assertIsNone(gone(), request)
 
     def test_mid_body(self) -> None:
         """Half a body is forgotten."""
@@ -641,6 +725,22 @@ class HandlerTests(ChannelTestCase):
         [answer] = self.site_of(lambda _: Resource()).ask(get(b"/"))
         self.assertEqual(answer.status, 500)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_failing_converter(self) -> None:
+        """What a URL converter raises goes to the error handlers, as in Klein."""
+
+        class Broken(BaseConverter):
+            def to_python(self, value: str) -> str:
+                raise KeyError(value)
+
+        app = Klein()
+        app.url_map.converters["broken"] = Broken
+        app.route("/<broken:name>")(lambda _, name: name)
+        app.route("/<broken:name>/<path:rest>")(lambda _, name, rest: name + rest)
+        for path in (b"/a", b"/a/b/c"):
+            [answer] = Site(app).ask(get(path))
+            self.assertEqual(answer.status, 500)
+            self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_failure_in_time_of_drain(self) -> None:
         """A client that left cannot be told that the response is complete."""

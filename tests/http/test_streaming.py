@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 from zope.interface import implementer
@@ -350,6 +350,21 @@ class Hose:
         self.stopped = True
 
 
+@implementer(IPullProducer)
+class Once:
+    """Writes once, and fails when it is asked again."""
+
+    def __init__(self, request: Request) -> None:
+        self.requests = [request]
+
+    def resumeProducing(self) -> None:
+        """See ``IPullProducer``."""
+        self.requests.pop().write(b"once")
+
+    def stopProducing(self) -> None:
+        """See ``IProducer``."""
+
+
 class DownloadTests(SynchronousTestCase):
     """Producers, and clients that read slowly."""
 
@@ -398,6 +413,37 @@ class DownloadTests(SynchronousTestCase):
         late = Hose(self.hoses[0].request)
         late.request.registerProducer(late, True)  # noqa: FBT003  # IConsumer
         self.assertTrue(late.stopped)
+
+    def test_failing_producer(self) -> None:
+        """A producer that fails when asked for more ends the connection at once."""
+        for push in (True, False):
+            wire = self.site.connect()
+            wire.transport.stuck = True
+            wire.send(get(b"/"))
+            hose = self.hoses[-1]
+            if not push:
+                hose.request.unregisterProducer()
+                hose.request.registerProducer(Once(hose.request), False)  # noqa: FBT003  # IConsumer
+            hose.request = None  # type: ignore[assignment]  # so that it fails
+            wire.transport.catch_up()
+            wire.transport.catch_up()
+            self.site.advance(1)
+            self.assertTrue(wire.transport.aborted)
+            self.assertEqual(len(self.flushLoggedErrors(AttributeError, IndexError)), 1)
+
+    def test_producer_that_does_not_stop(self) -> None:
+        """A producer that fails when the client leaves does not keep the connection."""
+        wire = self.site.connect()
+        wire.transport.stuck = True
+        wire.send(get(b"/"))
+        [hose] = self.hoses
+        notices: list[object] = []
+        hose.request.notifyFinish().addErrback(notices.append)
+        self.patch(hose, "stopProducing", None)
+        wire.leave()
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertEqual(len(notices), 1)
+        self.assertEqual(self.site.factory._connections, set())
 
     def test_late_producer(self) -> None:
         """A producer that comes when the reader is behind is paused at once."""

@@ -47,6 +47,13 @@ class TimeoutTests(SynchronousTestCase):
             self.assertLess(taken, 21)
             self.assertEqual(wire.answers()[0].status, 408)
 
+    def test_slow_head_of_a_head(self) -> None:
+        """The method shows already that the 408 must have no body."""
+        wire = self.site.connect().send(get(b"/a", method=b"HEAD")[:-5])
+        self.site.advance(12)
+        [answer] = wire.answers(b"HEAD")
+        self.assertEqual(answer.status, 408)
+
     def test_head_in_time(self) -> None:
         """A head that takes nine seconds is served."""
         request = get(b"/a")
