@@ -42,7 +42,8 @@ class DrainTests(FaultTestCase):
         with Load(daemon.port, CLIENTS) as load:
             load.run_for(0.4)
             os.kill(daemon.pid, signal.SIGTERM)
-            daemon.stop()
+            os.kill(daemon.pid, signal.SIGTERM)
             load.join()
+            daemon._running().wait(2 * DRAIN_TIMEOUT)
         daemon.start()
         self.assert_kept(daemon, load.record)
