@@ -44,6 +44,6 @@ class DrainTests(FaultTestCase):
             os.kill(daemon.pid, signal.SIGTERM)
             os.kill(daemon.pid, signal.SIGTERM)
             load.join()
-            daemon._running().wait(2 * DRAIN_TIMEOUT)
+            daemon._running().wait(30)
         daemon.start()
         self.assert_kept(daemon, load.record)
