@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256 as sha256_of
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from asciid.errors import HashMismatchError
+from asciid.errors import AsciidError, HashMismatchError
 from asciid.store import _staging
 from asciid.store._interface import IImageWriter
 from asciid.store._rules import PIECE
@@ -56,6 +57,7 @@ class StagingWriter:
         self._stored = 0
         self._buffer = bytearray()
         self._number: int | None = None
+        self._abandoned = False
 
     def write(self, data: bytes) -> Deferred[None]:
         """See `IImageWriter.write`."""
@@ -79,9 +81,15 @@ class StagingWriter:
             await self._store(len(self._buffer) // PIECE)
 
     async def _finish(self) -> bool:
+        try:
+            return await self._adopted()
+        except AsciidError:
+            await self._abandon()
+            raise
+
+    async def _adopted(self) -> bool:
         actual = self._digest.hexdigest()
         if actual != self._sha256:
-            await self._abandon()
             raise HashMismatchError(self._sha256, actual)
         if self.exists:
             return False
@@ -99,17 +107,29 @@ class StagingWriter:
         return self._finished(outcome)
 
     async def _abandon(self) -> None:
-        number, self._number = self._number, None
+        self._abandoned = True
         self._buffer.clear()
-        if number is not None:
+        number, self._number = self._number, None
+        if number is None:
+            return
+        # What cannot be discarded now is found later, by its age.
+        with suppress(AsciidError):
             await self._submit(lambda batch: _staging.abandon(batch, number))
             self._finished(None)
 
+    async def _begin(self) -> int:
+        number = self._number = await self._add(_staging.begin)
+        if self._abandoned:
+            # The client has left meanwhile, and nobody waits for the number.
+            await self._abandon()
+        return number
+
     async def _store(self, pieces: int) -> None:
         """Hand the next pieces over."""
-        if self._number is None:
-            self._number = await self._add(_staging.begin)
-        number, first = self._number, self._stored
+        number = self._number
+        if number is None:
+            number = await self._in_background(self._begin())
+        first = self._stored
         length = pieces * PIECE
         head, self._buffer = self._buffer[:length], self._buffer[length:]
         cut = [bytes(head[i : i + PIECE]) for i in range(0, len(head), PIECE)]

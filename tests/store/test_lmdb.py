@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lmdb
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import (
@@ -296,6 +296,34 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertRaises(HashMismatchError, self.driven.run, receiving)
         self.driven.settle()
         self.assertEqual(self.entries(), before)
+
+    def staged(self) -> int:
+        """Return how many images are coming, as far as the file knows."""
+        environment = self.driven.store._environment
+        return environment.read(
+            lambda snapshot: snapshot.transaction.stat(snapshot.databases.staged)
+        )["entries"]
+
+    def test_client_leaves_at_the_first_write(self) -> None:
+        """An image whose client leaves before it has a number leaves nothing."""
+        store = self.driven.store
+        writer = self.driven.run(store.create(spec_of(LARGE).sha256))
+        writing = writer.write(LARGE)
+        writing.cancel()
+        self.failureResultOf(writing, CancelledError)
+        self.driven.run(writer.abandon())
+        self.driven.settle()
+        self.assertEqual((self.entries(), self.staged()), (0, 0))
+
+    def test_last_pieces_that_cannot_be_stored(self) -> None:
+        """An image that fails at its very end leaves nothing."""
+        writer = self.driven.run(self.driven.store.create(spec_of(LARGE).sha256))
+        self.driven.run(writer.write(LARGE))
+        finishing = writer.finish()
+        self.fail_transactions(lmdb.Error("Input/output error"))
+        self.assertRaises(StorageFailedError, self.driven.run, finishing)
+        self.driven.settle()
+        self.assertEqual((self.entries(), self.staged()), (0, 0))
 
     def test_image_cut_off_by_a_kill(self) -> None:
         """What a killed process was receiving is deleted at a later start."""
