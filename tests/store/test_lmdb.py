@@ -24,9 +24,9 @@ from asciid.model import ImageSpec
 from asciid.store import STAGED_FOR, LMDBStore, _lmdb
 from asciid.store._batch import (
     DISCARD_STEP,
-    REMEMBERED_UPLOADS,
     VERIFY_IN_TRANSACTION,
 )
+from asciid.store._ledger import REMEMBERED_UPLOADS
 from asciid.store._rules import PIECE
 from asciid.store._uploads import REMEMBERED_BYTES
 from asciid.testing import ManualReactor
