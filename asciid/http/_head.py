@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["HeadParser", "Probe"]
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!-\"$-~]+")  # visible ASCII without "#"
 _USUAL_LINE = re.compile(rb"([A-Z-]+) (/[!-\"$-~]*) HTTP/1\.1")
@@ -74,6 +75,9 @@ class Probe:
             if space or _TOKEN.fullmatch(method) is None:
                 raise _bad_method(method) from None
         except HttpParserError as error:
+            if not self._line_seen:
+                # llhttp does not wait for the end of the line to refuse a version.
+                _refuse_version(head.rpartition(b" ")[2].rstrip(b"\r"))
             raise _malformed(error) from None
         self._fed = len(head)
 
@@ -178,12 +182,15 @@ def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
     if _TARGET.fullmatch(parts[1]) is None:
         # llhttp takes a lone LF in it for the end of a line of HTTP/0.9.
         raise RefusedError(400, "The request target is malformed.")
-    version = parts[2]
-    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
-        if _VERSION.fullmatch(version):
-            raise RefusedError(505, "Only HTTP/1.1 and HTTP/1.0 are served here.")
+    if parts[2] not in _VERSIONS:
+        _refuse_version(parts[2])
         raise RefusedError(400, "The HTTP version is malformed.")
-    return parts[0], parts[1], version
+    return parts[0], parts[1], parts[2]
+
+
+def _refuse_version(version: bytes) -> None:
+    if version not in _VERSIONS and _VERSION.fullmatch(version):
+        raise RefusedError(505, "Only HTTP/1.1 and HTTP/1.0 are served here.")
 
 
 def _unusual_target(
