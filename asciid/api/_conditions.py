@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from asciid.api._request import Request
 
-__all__ = ["is_not_modified", "parse_http_date", "range_applies"]
+__all__ = ["check_write", "is_not_modified", "parse_http_date", "range_applies"]
 
 _MONTHS = (
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun",
@@ -49,23 +49,52 @@ def is_not_modified(request: Request, etag: bytes, modified: int | None = None) 
     """
     header = request.getHeader
     if header(b"if-match") is not None:
-        tags = all_lines(request, b"if-match")
-        # A weak tag keeps its W/ here, so it is equal to no strong one.
-        if tags.strip() != b"*" and etag not in _find_tags(tags):
+        if not _names_strongly(request, etag):
             raise PreconditionFailedError(b"If-Match")
     elif modified is not None:
         unmodified_since = _date(header(b"if-unmodified-since"))
         if unmodified_since is not None and modified > unmodified_since:
             raise PreconditionFailedError(b"If-Unmodified-Since")
     if header(b"if-none-match") is not None:
-        tags = all_lines(request, b"if-none-match")
-        return tags.strip() == b"*" or etag in [
-            tag.removeprefix(b"W/") for tag in _find_tags(tags)
-        ]
+        return _names_weakly(request, etag)
     if modified is None:
         return False
     modified_since = _date(header(b"if-modified-since"))
     return modified_since is not None and modified <= modified_since
+
+
+def check_write(request: Request, etag: bytes | None) -> None:
+    """
+    Evaluate If-Match and If-None-Match of a PUT (sections 13.1.1 and 13.1.2).
+
+    `etag` is the strong entity tag, with its quotes, of what is there; None if
+    there is nothing.
+
+    Errors: `PreconditionFailedError`.
+    """
+    if request.getHeader(b"if-match") is not None and (
+        etag is None or not _names_strongly(request, etag)
+    ):
+        raise PreconditionFailedError(b"If-Match")
+    if (
+        etag is not None
+        and request.getHeader(b"if-none-match") is not None
+        and _names_weakly(request, etag)
+    ):
+        raise PreconditionFailedError(b"If-None-Match")
+
+
+def _names_strongly(request: Request, etag: bytes) -> bool:
+    tags = all_lines(request, b"if-match")
+    # A weak tag keeps its W/ here, so it is equal to no strong one.
+    return tags.strip() == b"*" or etag in _find_tags(tags)
+
+
+def _names_weakly(request: Request, etag: bytes) -> bool:
+    tags = all_lines(request, b"if-none-match")
+    return tags.strip() == b"*" or etag in [
+        tag.removeprefix(b"W/") for tag in _find_tags(tags)
+    ]
 
 
 def range_applies(request: Request, etag: bytes, modified: int) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
+from asciid.api._conditions import check_write
 from asciid.api._digests import ContentDigest
 from asciid.api._refusals import (
     ImageTooLargeError,
     MalformedRequestError,
     NotTextError,
-    PreconditionFailedError,
 )
 from asciid.api._schema import is_utf8_text
 from asciid.http import read_body
@@ -43,8 +43,8 @@ async def receive_image(
     _check_fields(request)
     digest = ContentDigest(request)
     writer = await store.create(sha256)
-    if writer.exists and request.getHeader(b"if-none-match") is not None:
-        raise PreconditionFailedError(b"If-None-Match")
+    etag = b'"%b"' % sha256.encode("ascii")
+    check_write(request, etag if writer.exists else None)
     body = _Body(writer, max_size, digest)
     try:
         await read_body(request, body.receive)
@@ -54,8 +54,9 @@ async def receive_image(
         await writer.abandon()
         raise
     new = await writer.finish()
-    if not new and request.getHeader(b"if-none-match") is not None:
-        raise PreconditionFailedError(b"If-None-Match")
+    if not new and not writer.exists:
+        # Another client was faster.
+        check_write(request, etag)
     return new
 
 

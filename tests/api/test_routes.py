@@ -35,6 +35,8 @@ from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Clien
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
 
+    from asciid.store import IImageWriter
+
     Base = SynchronousTestCase
 else:
     Base = object
@@ -42,6 +44,22 @@ else:
 MAX_IMAGE = 1_000_000
 MAX_CHUNK = 10_000
 UNKNOWN = "0" * 64
+
+
+class OvertakingStore(MemoryStore):
+    """Whoever begins to send the cat is overtaken by another client."""
+
+    def create(self, sha256: str) -> Deferred[IImageWriter]:
+        """See `IImageStore.create`."""
+        beginning = super().create(sha256)
+
+        async def overtake() -> None:
+            faster = await super(OvertakingStore, self).create(sha256)
+            await faster.write(CAT_BYTES)
+            await faster.finish()
+
+        Deferred.fromCoroutine(overtake())
+        return beginning
 
 
 class APIContract(Base):
@@ -412,6 +430,37 @@ class APIContract(Base):
         self.assertEqual(self.put(CAT_BYTES, If_None_Match="*").status, 201)
         answer = self.put(CAT_BYTES, If_None_Match="*")
         self.assert_problem(answer, 412, "precondition-failed")
+
+    def test_put_conditions(self) -> None:
+        """If-Match and If-None-Match look at the image there is, if there is one."""
+        tag = f'"{CAT_SHA256}"'
+        for conditions in ({"If_Match": "*"}, {"If_Match": tag}):
+            answer = self.put(CAT_BYTES, **conditions)
+            self.assert_problem(answer, 412, "precondition-failed")
+        self.assertEqual(self.put(CAT_BYTES, If_None_Match=tag).status, 201)
+        for conditions in (
+            {"If_Match": '"other"'},
+            {"If_Match": f"W/{tag}"},
+            {"If_None_Match": tag},
+            {"If_None_Match": f'"other", W/{tag}'},
+            {"If_Match": tag, "If_None_Match": tag},
+        ):
+            answer = self.put(CAT_BYTES, **conditions)
+            self.assert_problem(answer, 412, "precondition-failed")
+        for conditions in (
+            {"If_Match": "*"},
+            {"If_Match": f'"other", {tag}'},
+            {"If_None_Match": '"other"'},
+        ):
+            self.assertEqual(self.put(CAT_BYTES, **conditions).status, 200)
+
+    def test_put_while_another_does(self) -> None:
+        """If-None-Match holds only if no other client was faster."""
+        self.serve(OvertakingStore())
+        answer = self.put(CAT_BYTES, If_None_Match="*")
+        self.assert_problem(answer, 412, "precondition-failed")
+        self.serve(OvertakingStore())
+        self.assertEqual(self.put(CAT_BYTES).status, 200)
 
     def test_put_content_types(self) -> None:
         """The body is plain text in UTF-8, or of a type that is not stated."""
