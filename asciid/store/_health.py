@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 from attrs import define, field
 from twisted.logger import Logger
 
-__all__ = ["Health"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SETTLED", "Health"]
+
+SETTLED = 10.0
+"""
+Seconds without a failure after which a success counts as the end of the trouble.
+
+On a disk that is nearly full some commits succeed between those that fail.
+"""
 
 _log = Logger()
 
@@ -15,21 +28,27 @@ class Health:
     """
     Whether reading, or writing, succeeds.
 
-    Each change is logged once, however often it fails in between.
+    Each kind of trouble is logged once, however often it comes, until it is
+    over.  `monotonic` is in seconds.
     """
 
     doing: str
     """What it is, in the words of the log: a sentence begins with it."""
-    _trouble: str = field(init=False, default="")
+    monotonic: Callable[[], float] = time.monotonic
+    _told: set[str] = field(init=False, factory=set)
+    """What the log was told of, in the trouble that goes on."""
+    _failed: float = field(init=False, default=0.0)
+    """When it failed last."""
 
     def failed(self, what: str) -> None:
         """Take note of a failure."""
-        if what != self._trouble:
+        if what not in self._told:
+            self._told.add(what)
             _log.error("{doing} fails: {what}", doing=self.doing, what=what)
-        self._trouble = what
+        self._failed = self.monotonic()
 
     def succeeded(self) -> None:
         """Take note of a success, that had to do with the disk."""
-        if self._trouble:
+        if self._told and self.monotonic() - self._failed >= SETTLED:
+            self._told.clear()
             _log.info("{doing} works again", doing=self.doing)
-            self._trouble = ""

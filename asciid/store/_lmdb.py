@@ -94,8 +94,8 @@ class LMDBStore:
         read_pool: ThreadPool | None = None,
     ) -> None:
         self._aging = Aging(lifetimes, clock, monotonic)
-        self._health = Health("Writing to the storage")
-        self._reading = Health("Reading from the storage")
+        self._health = Health("Writing to the storage", monotonic)
+        self._reading = Health("Reading from the storage", monotonic)
         self._environment = Environment(
             path,
             sync,

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import ChunkExistsError, StorageFailedError, StorageFullError
 from asciid.store import Lifetimes, _reserve
+from asciid.store._health import SETTLED
 from asciid.store._reserve import (
     CHECK_EVERY,
     NO_ROOM,
@@ -197,11 +198,11 @@ class HealthTests(SynchronousTestCase):
         self.driven.start()
         self.addCleanup(self.driven.stop)
 
-    def fail_commit(self, error: Exception) -> None:
+    def fail_commit(self, error: Exception, data: bytes = CAT) -> None:
         """Have the next commit fail, and only it."""
         environment = self.store._environment
         environment._open = Failing(environment._open, error)  # type: ignore[assignment]
-        awaited = self.store.register(spec_of(CAT))
+        awaited = self.store.register(spec_of(data))
         self.assertRaises(
             (StorageFullError, StorageFailedError), self.driven.run, awaited
         )
@@ -219,6 +220,7 @@ class HealthTests(SynchronousTestCase):
             environment._open = whole
             for _ in range(3):
                 self.driven.run(self.store.count())
+                self.driven.pass_time(SETTLED)
         self.assertEqual(
             texts(events, LogLevel.error),
             ["Reading from the storage fails: Input/output error"],
@@ -228,7 +230,10 @@ class HealthTests(SynchronousTestCase):
         )
 
     def test_logged_once(self) -> None:
-        """However many commits fail, the log hears when it begins and when it ends."""
+        """However many commits fail, the log hears when it begins and when it ends.
+
+        A success between two failures is not the end.
+        """
         spec = self.driven.upload(b"dog")
         with capturedLogs() as events:
             for _ in range(3):
@@ -237,9 +242,14 @@ class HealthTests(SynchronousTestCase):
                 again = self.store.add_chunk(spec.sha256, 0, b"dog")
                 self.assertRaises(ChunkExistsError, self.driven.run, again)
             self.fail_commit(lmdb.Error("Input/output error"))
-            self.assertEqual(texts(events, LogLevel.info), [])
             self.driven.upload(CAT)
+            self.fail_commit(lmdb.DiskError("No space left on device"), b"fish")
+            self.driven.pass_time(SETTLED - 1)
             self.driven.upload(b"bird")
+            self.assertEqual(texts(events, LogLevel.info), [])
+            self.driven.pass_time(1)
+            self.driven.upload(b"mouse")
+            self.driven.upload(b"snake")
         self.assertEqual(
             texts(events, LogLevel.error),
             [
