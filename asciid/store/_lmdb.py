@@ -58,6 +58,9 @@ ResultT = TypeVar("ResultT")
 HOT_IMAGE = 64 * 1024
 """Images up to so many bytes are kept in the cache."""
 
+HOT_OVERHEAD = 768
+"""Bytes that one takes there besides its content, measured and rounded up."""
+
 _log = Logger()
 
 
@@ -107,7 +110,7 @@ class LMDBStore:
         )
         self._reserve = Reserve(path, reserve, monotonic)
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
-            cache_size, largest=HOT_IMAGE
+            cache_size, largest=HOT_IMAGE + HOT_OVERHEAD
         )
         self._writer: FileWriter[Batch] = FileWriter(
             self._environment.execute,
@@ -231,7 +234,8 @@ class LMDBStore:
         )
 
     def _keep_hot(self, reader: HotReader) -> HotReader:
-        self._cache.put(reader.spec.sha256, reader, len(reader.content))
+        size = HOT_OVERHEAD + len(reader.content)
+        self._cache.put(reader.spec.sha256, reader, size)
         return reader
 
     def _registered(self, completed: Completed | None) -> None:

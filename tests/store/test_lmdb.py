@@ -297,6 +297,25 @@ class LMDBStoreTests(SynchronousTestCase):
         self.driven.settle()
         self.assertEqual(self.entries(), before)
 
+    def test_many_small_images_are_not_all_kept(self) -> None:
+        """What an image takes besides its bytes counts, too."""
+        self.restart(cache_size=10 * _lmdb.HOT_OVERHEAD)
+        specs = [self.driven.upload(b"%d" % number) for number in range(20)]
+        opening = [self.driven.store.open(spec.sha256) for spec in specs]
+        kept = [opened.called for opened in opening]
+        for opened in opening:
+            self.driven.run(opened)
+        self.assertEqual(kept, [False] * 11 + [True] * 9)
+
+    def test_largest_image_that_is_kept(self) -> None:
+        """An image of 64 KiB is kept in memory, a larger one is not."""
+        for size, kept in ((_lmdb.HOT_IMAGE, True), (_lmdb.HOT_IMAGE + 1, False)):
+            spec = self.driven.upload(b"x" * size, chunk_size=size)
+            self.driven.download(spec.sha256)
+            opened = self.driven.store.open(spec.sha256)
+            self.assertIs(opened.called, kept)
+            self.driven.run(opened)
+
     def staged(self) -> int:
         """Return how many images are coming, as far as the file knows."""
         environment = self.driven.store._environment
