@@ -48,7 +48,9 @@ def _text_line(stamp: str, level: str, msg: str, fields: Mapping[str, Field]) ->
 
 def _json_line(stamp: str, level: str, msg: str, fields: Mapping[str, Field]) -> str:
     members = {**fields, "level": level, "msg": msg, "time": stamp}
-    return json.dumps(members, ensure_ascii=False, sort_keys=True)
+    return json.dumps(
+        members, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+    )
 
 
 FORMATS = {"text": _text_line, "json": _json_line}

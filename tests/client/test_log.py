@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,15 +36,10 @@ class LogTests(SynchronousTestCase):
     def test_json(self) -> None:
         """The JSON form is one object a line; numbers stay numbers."""
         self.log("json").error("no\nway", chunk_id=1)
-        self.assertEqual(self.out.getvalue().count("\n"), 1)
         self.assertEqual(
-            json.loads(self.out.getvalue()),
-            {
-                "chunk_id": 1,
-                "level": "error",
-                "msg": "no\nway",
-                "time": "2024-01-02T15:04:05Z",
-            },
+            self.out.getvalue(),
+            '{"chunk_id":1,"level":"error","msg":"no\\nway",'
+            '"time":"2024-01-02T15:04:05Z"}\n',
         )
 
     def test_threshold(self) -> None:
