@@ -86,5 +86,5 @@ class ReleaseTests(SynchronousTestCase):
 
     def test_nobody_tells(self) -> None:
         """Where the system does not tell, nothing ever seems to grow."""
-        self.patch(_residency, "_STATM", Path(self.mktemp()))
+        self.patch(_residency, "_STATM", self.mktemp())
         self.assertEqual(shared_bytes(), 0)
