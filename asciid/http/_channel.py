@@ -36,6 +36,8 @@ __all__ = ["Channel"]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CR = 13
+_MAX_EMPTY_LINES = 64
+"""Those before one request: a client has no use for more than one."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -58,6 +60,7 @@ class Channel(Connection):
         self._probe: Probe | None = None
         # Whether the idle time is running; empty lines do not extend it.
         self._idle = True
+        self._empty_lines = 0
 
     # What the transport calls.
 
@@ -73,6 +76,7 @@ class Channel(Connection):
         """Take bytes from the client."""
         factory = self.factory
         now = factory.clock()
+        factory.bytes_in += len(data)
         if now >= factory.sweep_due:
             factory.sweep_late()
         if self._closing:
@@ -119,6 +123,9 @@ class Channel(Connection):
         request, self._request = self._request, None
         incoming, self._incoming = self._incoming, None
         if request is not None:
+            observer = self.factory.observer
+            if observer is not None:
+                observer.abandoned(request.route.endpoint, request.method)
             request.connection_lost(reason)
         if incoming is not None:
             incoming.fail(reason)
@@ -149,7 +156,15 @@ class Channel(Connection):
 
     def finished(self, *, keep: bool) -> None:
         """Go on to the next request: the answer is complete."""
-        self._request = None
+        request, self._request = self._request, None
+        factory = self.factory
+        if factory.observer is not None and request is not None:
+            factory.observer.answered(
+                request.route.endpoint,
+                request.method,
+                request.code,
+                factory.clock() - request.began,
+            )
         self._drop_turn()
         if self._incoming is not None:
             self._incoming.stop()
@@ -213,7 +228,7 @@ class Channel(Connection):
                 if self._incoming is not None:
                     pos = self._gather(self._incoming, data, pos, now)
                 elif data[pos] == _CR and data.startswith(b"\r\n", pos):
-                    pos += 2  # RFC 9112 2.2
+                    pos = self._skip_line(pos)
                 elif (end := data.find(b"\r\n\r\n", pos)) < 0:
                     self._await_head(data[pos:], now)
                     break
@@ -236,6 +251,13 @@ class Channel(Connection):
             self._later(self._continue)
         self._settle(now)
 
+    def _skip_line(self, pos: int) -> int:
+        # Go past an empty line before a request (RFC 9112 2.2).
+        self._empty_lines += 1
+        if self._empty_lines > _MAX_EMPTY_LINES:
+            raise RefusedError(400, "Too many empty lines were sent.")
+        return pos + 2
+
     @property
     def _ready(self) -> bool:
         # Whether the next bytes can be dealt with now.
@@ -252,7 +274,9 @@ class Channel(Connection):
         )
         self._probe = None
         self._idle = False
+        self._empty_lines = 0
         self._request = request = Request(self, method, target, block)
+        request.began = factory.clock()
         try:
             request.route, request.values = route, _ = self.routes.find(request)
         except RefusedError:
@@ -296,6 +320,9 @@ class Channel(Connection):
         request, self._request = self._request, None
         self._incoming = self._probe = None
         body = self.factory.problem(status, detail)
+        observer = self.factory.observer
+        if observer is not None:
+            observer.refused(b"" if request is None else request.method, status)
         head = self.heads.error(status, len(body))
         start = start or self._buffer[:5]
         if start == b"HEAD " or (request is not None and request.method == b"HEAD"):

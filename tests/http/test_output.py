@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from asciid.http import KleinFactory
@@ -129,6 +129,23 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(self.reactor.writers, set())
         [answer] = parse_answers(self.client.recv(65536))
         self.assertEqual(answer.body, b"y")
+
+    def test_stuck_reader(self) -> None:
+        """What a client does not read does not pile up in the kernel."""
+        if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            message = "the kernel cannot be told"
+            raise SkipTest(message)
+        self.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+        self.size = 1 << 23
+        self.client.sendall(get(b"/large"))
+        self.reactor.turn()
+        option = self.transport.socket.getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT
+        )
+        self.assertEqual(option, 128 * 1024)
+        self.assertTrue(self.protocol._output.blocked)
+        self.size += 1
+        self.assertEqual(len(parse_answers(self.read(b"z"))[0].body), self.size)
 
     def test_partial(self) -> None:
         """What the kernel does not take follows in order, piece by piece."""

@@ -121,6 +121,8 @@ CASES: list[tuple[bytes, list[int]]] = [
     (b"GET /a HTTP/1.1\n" + HOST[:-2] + b"\n\n", [400]),
     (b"\n" + A, [400]),
     (b"\r\n" * 20 + A, [200]),
+    ((b"\r\n" * 40 + A) * 2, [200, 200]),
+    (b"\r\n" * 65 + A, [400]),
     # Fields (RFC 9112 5)
     *[
         (get(b"/a", line) + A, [400])
