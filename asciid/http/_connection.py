@@ -97,7 +97,6 @@ class Connection(Protocol):
 
     def send(self, data: bytes) -> None:
         """Send in order, at once or together with what follows."""
-        self.factory.bytes_out += len(data)
         if not self._corked:
             self._output.send(data)
             return
