@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
 
     from asciid.config import Settings
+    from asciid.control import Control
     from asciid.housekeeping import Housekeeper
     from asciid.store import IImageStore
 
@@ -62,7 +63,8 @@ class ImageService(Service):
     which an open LMDB environment must not go through.  No request comes
     between the two, since the reactor has not had a turn.
 
-    `housekeeper` works while the store is open.
+    `housekeeper` works while the store is open; `control`, if any, takes commands
+    meanwhile.
 
     `drain` has the connections finish what is under way and close; its Deferred
     fires once they have.  `stopping` is called when the stop begins.
@@ -77,6 +79,7 @@ class ImageService(Service):
         store: IImageStore,
         reactor: IReactorCore,
         housekeeper: Housekeeper,
+        control: Control | None = None,
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
         stopping: Callable[[], object] = lambda: None,
     ) -> None:
@@ -86,6 +89,7 @@ class ImageService(Service):
         self._store = store
         self._reactor = reactor
         self._housekeeper = housekeeper
+        self._control = control
         self._drain = drain
         self._stopping = stopping
         self._listening: Deferred[IListeningPort] | None = None
@@ -150,6 +154,8 @@ class ImageService(Service):
             raise StartError(what, error) from error
         self._store_open = True
         self._housekeeper.start()
+        if self._control is not None:
+            self._control.start()
         self._announce(port, await self._store.count())
 
     async def _stop(self) -> None:
@@ -157,6 +163,8 @@ class ImageService(Service):
         if self._store_open:
             self._store_open = False
             self._housekeeper.stop()
+            if self._control is not None:
+                self._control.stop()
             patience = self._settings.drain_timeout
             try:
                 await self._drain().addTimeout(patience, IReactorTime(self._reactor))

@@ -14,6 +14,7 @@ from twisted.python import usage
 from asciid import __version__
 from asciid.api import ImageAPI, problem_for_status
 from asciid.config import SETTINGS, Setting, SettingError, Settings, resolve
+from asciid.control import Control
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.http import KleinFactory, Limits
 from asciid.service import ImageService
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from twisted.application.service import IService
+    from twisted.internet.defer import Deferred
 
     from asciid.store import IImageStore
 
@@ -120,6 +122,18 @@ def _make_store(settings: Settings, reactor: Reactor) -> IImageStore:
     )
 
 
+def _make_control(
+    settings: Settings, store: IImageStore, reactor: Reactor
+) -> Control | None:
+    if settings.storage is None or not isinstance(store, LMDBStore):
+        return None
+
+    def compact() -> Deferred[Mapping[str, object]]:
+        return store.compact().addCallback(lambda copied: copied.report)
+
+    return Control(settings.storage, {"compact": compact}, reactor)
+
+
 def make_front(
     api: ImageAPI, reactor: Reactor, max_connections: int = 20_000
 ) -> KleinFactory:
@@ -201,6 +215,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         factory=front,
         store=store,
         reactor=reactor,
+        control=_make_control(settings, store, reactor),
         drain=front.drain,
         stopping=stopping,
         housekeeper=Housekeeper(

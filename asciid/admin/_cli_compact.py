@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from asciid.admin._daemon import NoDaemonError, ask_daemon
 from asciid.admin._options import (
     EXAMPLES,
     json_option,
@@ -14,7 +15,7 @@ from asciid.admin._options import (
     storage_option,
 )
 from asciid.admin._pace import Pace
-from asciid.store.maintenance import compact
+from asciid.store.maintenance import StorageInUseError, compact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,8 @@ __all__ = ["compact_command"]
 _HELP = f"""
 Shrink the storage file to what is in it.
 
-No daemon may be running: stop it first. A copy is made beside the file, every
+A daemon that uses the storage does it itself: writes wait meanwhile, reads go on.
+Several of them cannot; stop all but one. A copy is made beside the file, every
 image in it is read and checked, and only then it takes the file's place, in one
 step. There must be room for both.
 
@@ -42,17 +44,23 @@ it was then, 2 if the options are wrong.
 def compact_command(*, storage: Path, as_json: bool) -> int:
     """Compact a storage; return the exit code."""
     with readable_errors():
-        copied = compact(storage, Pace(0))
-    report = {
-        "images": copied.images,
-        "bytes_before": copied.before,
-        "bytes_after": copied.after,
-    }
+        report = _compacted(storage)
     if as_json:
         click.echo(json.dumps(report))
     else:
         click.echo(
-            f"{copied.images} images: "
-            f"{copied.before} bytes before, {copied.after} after"
+            f"{report['images']} images: "
+            f"{report['bytes_before']} bytes before, {report['bytes_after']} after"
         )
     return 0
+
+
+def _compacted(storage: Path) -> dict[str, Any]:
+    """Compact, or have the daemon do it; return the report."""
+    try:
+        return compact(storage, Pace(0)).report
+    except StorageInUseError as in_use:
+        try:
+            return ask_daemon(storage, "compact")
+        except NoDaemonError:
+            raise in_use from None

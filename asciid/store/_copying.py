@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
@@ -17,10 +17,20 @@ from asciid.store._storage_file import DATA_FILE, StorageFile
 from asciid.store._verification import Verification
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asciid.store._databases import Snapshot
     from asciid.store._verification import Pace
 
-__all__ = ["Copied", "DamagedError", "backup", "compact"]
+__all__ = [
+    "Copied",
+    "DamagedError",
+    "backup",
+    "compact",
+    "discard_copy",
+    "make_copy",
+    "put_in_place",
+]
 
 _WORK = "compact.tmp"
 _LMDB_LOCK_FILE = "lock.mdb"
@@ -41,6 +51,26 @@ class Copied:
     after: int
     """The length of the copy, in bytes."""
 
+    @property
+    def report(self) -> dict[str, int]:
+        """The same, by the names that commands print."""
+        return {
+            "images": self.images,
+            "bytes_before": self.before,
+            "bytes_after": self.after,
+        }
+
+
+class _Source(Protocol):
+    """What is copied: a storage file, or the environment of a store."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def copy(self, directory: Path, /) -> None: ...
+
+    def read(self, query: Callable[[Snapshot], list[int]], /) -> list[int]: ...
+
 
 def backup(source: Path, destination: Path, pace: Pace) -> Copied:
     """
@@ -59,7 +89,7 @@ def backup(source: Path, destination: Path, pace: Pace) -> Copied:
     with StorageFile(source) as storage:
         work = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=parent))
         try:
-            copied = _copy(storage, work, pace)
+            copied = _copy(storage, work, pace, changing=True)
             work.chmod(0o750)
             work.rename(destination)
         except BaseException:
@@ -80,32 +110,63 @@ def compact(path: Path, pace: Pace) -> Copied:
     `lmdb.Error`; the storage is as it was then.
     """
     with StorageFile(path, exclusive=True) as storage:
-        work = path / _WORK
-        # Left by one that was killed; nobody else can be at work on it.
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(mode=0o700)
-        try:
-            copied = _copy(storage, work, pace)
-            owner = (path / DATA_FILE).stat()
-            os.chown(work / DATA_FILE, owner.st_uid, owner.st_gid)
-            (work / DATA_FILE).chmod(owner.st_mode & 0o777)
-            (work / DATA_FILE).replace(path / DATA_FILE)
-            sync_directory(path)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        copied = make_copy(storage, pace)
+        put_in_place(path)
     return copied
 
 
-def _copy(storage: StorageFile, work: Path, pace: Pace) -> Copied:
+def make_copy(storage: _Source, pace: Pace) -> Copied:
+    """
+    Make a copy without unused room beside a storage's file, for `put_in_place`.
+
+    Nobody may change the storage meanwhile.
+
+    Errors: `DamagedError`, `OSError`, `lmdb.Error`, those of `pace`; nothing is
+    left behind then.
+    """
+    work = storage.path / _WORK
+    # Left by one that was killed; nobody else can be at work on it.
+    discard_copy(storage.path)
+    work.mkdir(mode=0o700)
+    try:
+        copied = _copy(storage, work, pace, changing=False)
+        owner = (storage.path / DATA_FILE).stat()
+        os.chown(work / DATA_FILE, owner.st_uid, owner.st_gid)
+        (work / DATA_FILE).chmod(owner.st_mode & 0o777)
+        _sync_file(work / DATA_FILE)
+    except BaseException:
+        discard_copy(storage.path)
+        raise
+    return copied
+
+
+def put_in_place(path: Path) -> None:
+    """
+    Put the copy that `make_copy` made in the place of the file.
+
+    Errors: `OSError`.
+    """
+    try:
+        (path / _WORK / DATA_FILE).replace(path / DATA_FILE)
+        sync_directory(path)
+    finally:
+        discard_copy(path)
+
+
+def discard_copy(path: Path) -> None:
+    """Delete a copy that was not put in its place, if there is one."""
+    shutil.rmtree(path / _WORK, ignore_errors=True)
+
+
+def _copy(storage: _Source, work: Path, pace: Pace, *, changing: bool) -> Copied:
     """Copy to the empty directory `work`, check the copy, have it on disk."""
-    before = storage.size
+    before = (storage.path / DATA_FILE).stat().st_size
     storage.copy(work)
     (work / DATA_FILE).chmod(0o640)
     with StorageFile(work) as copy:
         verification = Verification(copy, pace, quarantine=False)
         damaged = [image.sha256 for image in verification.run()]
-        # Others may have changed the storage since, unless nobody could.
-        whole = not storage.exclusive or copy.read(_entries) == storage.read(_entries)
+        whole = changing or copy.read(_entries) == storage.read(_entries)
     if damaged or not whole:
         what = (
             f"{len(damaged)} images are damaged" if damaged else "records are missing"

@@ -146,6 +146,28 @@ class Environment:
             self._open = None
             self._lock.release()
 
+    def claim(self) -> None:
+        """
+        Have no other process open the environment, until `reopen`.
+
+        No transaction may be open in this process.
+
+        Errors: `StorageInUseError` if one has, `lmdb.Error`, `OSError`; the
+        environment must be reopened then, too.
+        """
+        self._lock.claim()
+        # What others have added to the file can be read from now on.
+        self.remap(grow=False)
+
+    def reopen(self) -> None:
+        """
+        Close the environment and open the file that has its name now.
+
+        Errors: those of `open`; it is closed then.
+        """
+        self.close()
+        self.open()
+
     @property
     def _env(self) -> lmdb.Environment:
         if self._open is None:

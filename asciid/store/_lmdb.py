@@ -20,6 +20,8 @@ from asciid.errors import (
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._background import Background
 from asciid.store._cache import ByteBoundedCache
+from asciid.store._compaction import Compaction
+from asciid.store._copying import discard_copy
 from asciid.store._environment import Environment, EnvironmentClosedError
 from asciid.store._expiry import Expiry
 from asciid.store._health import Health
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store._batch import Batch
+    from asciid.store._copying import Copied
     from asciid.store._databases import Snapshot
     from asciid.store._pending import PendingLimits
     from asciid.store._queries import Found
@@ -146,6 +149,8 @@ class LMDBStore:
             return fail(OSError(f"cannot open the storage: {error}"))
         except (AsciidError, OSError):
             return fail()
+        # A compaction that was killed has left it: none is under way now.
+        discard_copy(self._environment.path)
         self._writer.start()
         self._reads.start()
         self._background.run(self._delete_discarded())
@@ -202,6 +207,14 @@ class LMDBStore:
         if self._stopping:
             return fail(StoreClosedError())
         return self._background.run(self._expire())
+
+    def compact(self) -> Deferred[Copied]:
+        """Give unused room in the file back; see `Compaction.run`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return Compaction(
+            self._environment, self._writer, self._reads, lambda: self._stopping
+        ).run()
 
     def create(self, sha256: str) -> Deferred[IImageWriter]:
         """See `IImageStore.create`."""

@@ -55,6 +55,22 @@ class StorageLock:
             raise StorageInUseError(message) from error
         self._descriptor = descriptor
 
+    def claim(self) -> None:
+        """
+        Have the directory alone from now on, at once or not at all.
+
+        Errors: `StorageInUseError`, `OSError`; the lock is lost then, for the
+        kernel gives the old one up before it tries for the new one.
+        """
+        if self._descriptor is None:
+            message = f"{self.path} is not locked"
+            raise StorageInUseError(message)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"{self.path} is used by another process"
+            raise StorageInUseError(message) from error
+
     def release(self) -> None:
         """Give the lock back, if it was taken."""
         if self._descriptor is not None:

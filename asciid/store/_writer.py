@@ -8,6 +8,7 @@ the time the thread is free shares one transaction and one sync.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import define
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 from asciid.errors import StoreBusyError, StoreClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.threadpool import ThreadPool
@@ -80,6 +81,7 @@ class FileWriter(Generic[TransactionT]):
         self._max_operations = max_operations
         self._max_bytes = max_bytes
         self._waiting: list[_Entry[TransactionT]] = []
+        self._alone: deque[Callable[[], None]] = deque()
         self._bytes = 0
         self._scheduled = False
         self._busy = False
@@ -121,12 +123,57 @@ class FileWriter(Generic[TransactionT]):
         done: Deferred[ResultT] = Deferred()
         self._waiting.append(_Entry(operation, size, done))
         self._bytes += size
+        self._schedule()
+        return done
+
+    def run_alone(
+        self, work: Callable[[], Coroutine[Deferred[Any], Any, ResultT]]
+    ) -> Deferred[ResultT]:
+        """
+        Do `work` between two batches: the next one begins once it is done.
+
+        What is submitted meanwhile waits.  Cancelling the Deferred does not end
+        the work, which may use `call_in_thread`.
+
+        Errors: those of `work`, `StoreClosedError` after `stop`.
+        """
+        if self._stopped is not None:
+            return fail(StoreClosedError())
+        done: Deferred[ResultT] = Deferred()
+
+        def ended(outcome: ResultT | Failure) -> None:
+            self._next()
+            # A failure, too, is told so.
+            done.callback(outcome)
+
+        def begin() -> None:
+            Deferred.fromCoroutine(work()).addBoth(ended)
+
+        self._alone.append(begin)
+        self._schedule()
+        return done
+
+    def call_in_thread(self, call: Callable[[], ResultT]) -> Deferred[ResultT]:
+        """Make `call` in the writer's thread; for work that runs alone."""
+        done: Deferred[ResultT] = Deferred()
+
+        def run() -> None:
+            try:
+                result = call()
+            except Exception as error:  # noqa: BLE001 - handed to who asked
+                self._reactor.callFromThread(done.errback, error)
+            else:
+                self._reactor.callFromThread(done.callback, result)
+
+        self._pool.callInThread(run)
+        return done
+
+    def _schedule(self) -> None:
         if not self._busy and not self._scheduled:
             # Not at once: what else arrives in this turn of the reactor shares
             # the batch.
             self._scheduled = True
             self._reactor.callLater(0, self._begin)
-        return done
 
     def stop(self) -> Deferred[None]:
         """Accept nothing more; answer once everything accepted was carried out."""
@@ -138,6 +185,10 @@ class FileWriter(Generic[TransactionT]):
 
     def _begin(self) -> None:
         self._scheduled = False
+        if self._alone:
+            self._busy = True
+            self._alone.popleft()()
+            return
         self._hand_over(self._waiting)
         self._waiting = []
         self._bytes = 0
@@ -178,7 +229,7 @@ class FileWriter(Generic[TransactionT]):
 
     def _next(self) -> None:
         self._busy = False
-        if self._waiting:
+        if self._waiting or self._alone:
             self._begin()
         elif self._stopped is not None:
             self._finish_stop(self._stopped)

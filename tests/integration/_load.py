@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.web.client import ResponseFailed
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 
 from tests.integration._case import Art
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Load"]
 
-_GONE = (ConnectError, ConnectionClosed, ResponseFailed)
+_GONE = (ConnectError, ConnectionClosed, RequestTransmissionFailed, ResponseFailed)
 """How a request ends when the daemon has."""
 
 

@@ -11,6 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.integration._case import Art, DaemonTestCase
 from tests.integration._daemon import environment
+from tests.integration._load import Load
 from tests.store._damage import flip
 
 if TYPE_CHECKING:
@@ -90,19 +91,49 @@ class AdminTests(DaemonTestCase):
         restored.stop()
 
     async def test_compact(self) -> None:
-        """A storage is compacted after its daemon has stopped, not before."""
+        """A storage is compacted while no daemon runs, but not while several do."""
         daemon = self.daemon()
         art = Art.random()
         await self.upload_all(daemon, art)
+        second = self.daemon(name="second")
         code, error = await self.run_command("compact")
         self.assertEqual(code, 1)
         self.assertIn("is used by another process", error)
         await self.assert_downloads(daemon, art)
+        await self.assert_downloads(second, art)
+        second.stop()
         daemon.stop()
         code, report = await self.run_command("compact")
         self.assertEqual((code, report["images"]), (0, 1))
         daemon.start()
         await self.assert_downloads(daemon, art)
+        daemon.stop()
+
+    async def test_compact_under_load(self) -> None:
+        """A daemon compacts its storage under load, and nothing is lost by it."""
+        daemon = self.daemon()
+        pieces = Art.random(80_000, 8_000)
+        await self.upload_all(daemon, pieces)
+        for _ in range(2):
+            # Bytes with another hash leave room that nothing uses.
+            answer = await self.request(
+                "PUT", f"{daemon.url}/image/{'0' * 64}", b"#" * 8_000_000, "text/plain"
+            )
+            self.assertEqual(answer.problem["type"], "/problems/hash-mismatch")
+        load = Load(self, daemon)
+        ended = load.start()
+        code, report = await self.run_command("compact")
+        self.assertEqual(code, 0, report)
+        self.assertLess(report["bytes_after"], report["bytes_before"] - 4_000_000)
+        await self.assert_downloads(daemon, pieces)
+        acknowledged = load.acknowledged
+        while load.acknowledged < acknowledged + 50:
+            await self.sleep(0.02)
+        daemon.kill()
+        await ended
+        daemon.start()
+        await load.check(daemon)
+        await self.assert_downloads(daemon, pieces)
         daemon.stop()
 
     async def test_expiry(self) -> None:

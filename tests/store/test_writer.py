@@ -65,6 +65,12 @@ class FileWriterTests(SynchronousTestCase):
         """Turn the reactor once."""
         self.reactor.advance(0)
 
+    def settle(self) -> None:
+        """Turn reactor and thread until nothing is left to do."""
+        self.turn()
+        while self.pool.step() or self.reactor.getDelayedCalls():
+            self.turn()
+
     def test_starts_its_pool(self) -> None:
         """The pool runs once the writer is started."""
         self.assertTrue(self.pool.started)
@@ -256,6 +262,42 @@ class FileWriterTests(SynchronousTestCase):
         self.assertIs(self.writer.stop(), stopped)
         self.turn()
         self.successResultOf(stopped)
+
+    def test_alone(self) -> None:
+        """Work begins after the batch under way, and the next one after it."""
+        release: Deferred[str] = Deferred()
+
+        async def work() -> str:
+            self.log.append("begin")
+            outcome = await release
+            self.log.append("end")
+            return outcome
+
+        self.append("first")
+        self.reactor.advance(0)
+        done = self.writer.run_alone(work)
+        self.append("second")
+        self.assertEqual(self.log, [])
+        self.settle()
+        self.assertEqual(self.log, ["first", "begin"])
+        release.callback("done")
+        self.assertEqual(self.successResultOf(done), "done")
+        self.settle()
+        self.assertEqual(self.log, ["first", "begin", "end", "second"])
+
+    def test_work_that_fails(self) -> None:
+        """What work in the thread fails with is told, and the writer goes on."""
+
+        async def work() -> None:
+            await self.writer.call_in_thread(lambda: 1 / 0)
+
+        done = self.writer.run_alone(work)
+        stopped = self.writer.stop()
+        self.assertNoResult(stopped)
+        self.settle()
+        self.failureResultOf(done, ZeroDivisionError)
+        self.successResultOf(stopped)
+        self.failureResultOf(self.writer.run_alone(work), StoreClosedError)
 
 
 class ReadPoolTests(SynchronousTestCase):

@@ -1,0 +1,203 @@
+"""
+How commands reach the daemon that uses a storage: a Unix socket beside the file.
+
+A command is one line of JSON, ``{"version": 1, "command": NAME}``; so is the
+answer, which has ``"version": 1`` and either what the command answers or
+``"error"``, one line for people.  Then the daemon closes the connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lmdb
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.protocols.policies import TimeoutMixin
+
+from asciid.errors import AsciidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twisted.internet.interfaces import IAddress, IListeningPort
+    from twisted.python.failure import Failure
+
+__all__ = ["MAX_LINE", "SOCKET_FILE", "VERSION", "Control", "socket_name"]
+
+SOCKET_FILE = "asciid.sock"
+VERSION = 1
+MAX_LINE = 1024
+"""Bytes of a command at the most."""
+PATIENCE = 10.0
+"""Seconds for a command to arrive."""
+
+if TYPE_CHECKING:
+    Command = Callable[[], Deferred[Mapping[str, object]]]
+
+_log = Logger()
+
+
+def socket_name(directory: int) -> str:
+    """
+    Return a name of the socket in the directory open as that descriptor.
+
+    The system takes only about 100 bytes for the name of a socket, which that of
+    a storage may exceed.
+    """
+    return f"/proc/self/fd/{directory}/{SOCKET_FILE}"
+
+
+class _Connection(LineOnlyReceiver, TimeoutMixin):
+    """Reads one command and answers it."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = MAX_LINE
+
+    def __init__(self, commands: Mapping[str, Command], clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+        self._commands = commands
+        self._asked = False
+        self.callLater = clock.callLater  # type: ignore[method-assign] # as it is meant
+
+    def connectionMade(self) -> None:
+        self.setTimeout(PATIENCE)  # type: ignore[no-untyped-call] # Twisted's
+
+    def lineReceived(self, line: bytes) -> None:
+        if self._asked:
+            return
+        self._asked = True
+        self.setTimeout(None)  # type: ignore[no-untyped-call] # Twisted's
+        try:
+            command = self._command(line)
+        except ValueError as error:
+            self._answer({"error": str(error)})
+            return
+        maybeDeferred(command).addCallbacks(self._answer, self._failed).addErrback(
+            lambda failure: _log.failure("A command was not answered", failure)
+        )
+
+    def _command(self, line: bytes) -> Command:
+        try:
+            document = json.loads(line)
+        except ValueError as error:
+            message = "the command is not JSON"
+            raise ValueError(message) from error
+        if not isinstance(document, dict) or document.get("version") != VERSION:
+            message = f"only version {VERSION} of the commands is known"
+            raise ValueError(message)
+        name = document.get("command")
+        if not isinstance(name, str) or name not in self._commands:
+            message = f"the commands are {', '.join(self._commands)}"
+            raise ValueError(message)
+        return self._commands[name]
+
+    def lineLengthExceeded(self, _: bytes) -> None:
+        self._answer({"error": f"a command has at most {MAX_LINE} bytes"})
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # always given
+        """Forget the timeout; what was begun goes on."""
+        del reason
+        self.setTimeout(None)  # type: ignore[no-untyped-call] # Twisted's
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(AsciidError, OSError, lmdb.Error):
+            _log.failure("A command failed", failure)
+        self._answer({"error": str(failure.value) or type(failure.value).__name__})
+
+    def _answer(self, document: Mapping[str, object]) -> None:
+        line = json.dumps({"version": VERSION, **document}).encode()
+        self.sendLine(line)  # type: ignore[no-untyped-call] # Twisted's
+        self.transport.loseConnection()  # type: ignore[union-attr] # connected
+
+
+class _ConnectionFactory(Factory):
+    """Makes connections."""
+
+    noisy = False
+
+    def __init__(self, commands: Mapping[str, Command], clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+        self._commands = commands
+        self._clock = clock
+
+    def buildProtocol(self, _: IAddress | None) -> _Connection:
+        return _Connection(self._commands, self._clock)
+
+
+class Control:
+    """
+    The socket in the storage `directory`, for whoever may open it: mode 0600.
+
+    Of several daemons on one storage, the first has it.  `commands` tells what to
+    do by name.  `reactor` provides IReactorUNIX and IReactorTime.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        commands: Mapping[str, Command],
+        reactor: Any,  # noqa: ANN401 - several interfaces at once
+    ) -> None:
+        self._path = directory
+        self._factory = _ConnectionFactory(commands, reactor)
+        self._reactor = reactor
+        self._directory: int | None = None
+        self._port: IListeningPort | None = None
+
+    def start(self) -> None:
+        """
+        Listen, if no other daemon does; the directory must exist.
+
+        The daemon works without, too: where it is impossible the log says why.
+        """
+        try:
+            self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+            # Two daemons that start must not take one another's socket for one
+            # that was left behind.
+            fcntl.flock(self._directory, fcntl.LOCK_EX)
+            try:
+                self._port = self._listen(socket_name(self._directory))
+            finally:
+                fcntl.flock(self._directory, fcntl.LOCK_UN)
+        except (OSError, CannotListenError) as error:
+            _log.warn("Commands cannot reach this daemon: {error}", error=error)
+        if self._port is None:
+            self._close()
+
+    def stop(self) -> None:
+        """Remove the socket, if there is one; answers under way are still sent."""
+        port, self._port = self._port, None
+        if port is not None and self._directory is not None:
+            if os.path.lexists(socket_name(self._directory)):
+                maybeDeferred(port.stopListening).addBoth(lambda _: self._close())
+            else:
+                self._close()
+
+    def _listen(self, name: str) -> IListeningPort | None:
+        if os.path.lexists(name):
+            if _is_served(name):
+                return None
+            Path(name).unlink()
+        port: IListeningPort = self._reactor.listenUNIX(name, self._factory, mode=0o600)
+        return port
+
+    def _close(self) -> None:
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            os.close(directory)
+
+
+def _is_served(name: str) -> bool:
+    """Tell whether anybody listens on the socket of that name."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # noqa: FBT003 - as the method is
+        # A queue that is full (EAGAIN) is somebody's, too.
+        return probe.connect_ex(name) not in (errno.ECONNREFUSED, errno.ENOENT)

@@ -1,0 +1,74 @@
+"""Compaction of the storage of a store that runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import frozen
+
+from asciid.errors import StoreClosedError
+from asciid.store._copying import make_copy, put_in_place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+
+    from asciid.store._copying import Copied
+    from asciid.store._environment import Environment
+    from asciid.store._writer import FileWriter, ReadPool
+
+__all__ = ["Compaction"]
+
+ResultT = TypeVar("ResultT")
+
+
+@frozen(eq=False)
+class Compaction:
+    """
+    Puts a copy without unused room in the place of a store's file.
+
+    Writes wait from begin to end, so that the copy has all of them.  Reads wait
+    only for those before them, while the file is exchanged.  No other process
+    may open the storage meanwhile.
+    """
+
+    environment: Environment
+    writer: FileWriter[Any]
+    reads: ReadPool
+    stopping: Callable[[], bool]
+    """Whether to give up: the store is to be stopped."""
+
+    def run(self) -> Deferred[Copied]:
+        """
+        Compact the file.
+
+        Errors: `StorageInUseError` if another process uses the storage,
+        `DamagedError`, `StoreClosedError`, `OSError`, `lmdb.Error`; the storage
+        has all that it had then.
+        """
+        return self.writer.run_alone(self._compact)
+
+    async def _compact(self) -> Copied:
+        try:
+            await self._without_reads(self.environment.claim)
+            copied = await self.writer.call_in_thread(
+                lambda: make_copy(self.environment, self._pace)
+            )
+            await self._without_reads(lambda: put_in_place(self.environment.path))
+        finally:
+            # Others may use the storage again, too, from here on.
+            await self._without_reads(self.environment.reopen)
+        return copied
+
+    async def _without_reads(self, call: Callable[[], ResultT]) -> ResultT:
+        """Make `call` in the writer's thread while nothing is read."""
+        await self.reads.hold()
+        try:
+            return await self.writer.call_in_thread(call)
+        finally:
+            self.reads.release()
+
+    def _pace(self, _: int) -> None:
+        if self.stopping():
+            raise StoreClosedError

@@ -1,0 +1,254 @@
+"""The socket on which a daemon takes commands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel, capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.admin._daemon import DaemonError, NoDaemonError, ask_daemon
+from asciid.control import (
+    MAX_LINE,
+    PATIENCE,
+    SOCKET_FILE,
+    Control,
+    _ConnectionFactory,
+)
+from asciid.errors import StoreClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMPACT = b'{"version": 1, "command": "compact"}\n'
+
+
+class ConnectionTests(SynchronousTestCase):
+    """One command and its answer."""
+
+    def setUp(self) -> None:
+        """Make a connection to a daemon that knows one command."""
+        self.outcome: Deferred[Mapping[str, object]] = Deferred()
+        self.asked = 0
+        self.clock = Clock()
+        self.protocol = _ConnectionFactory(
+            {"compact": self.compact}, self.clock
+        ).buildProtocol(None)
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+
+    def compact(self) -> Deferred[Mapping[str, object]]:
+        """Answer what the test chose."""
+        self.asked += 1
+        return self.outcome
+
+    def answer(self) -> dict[str, Any]:
+        """Return the one line that was sent before the end."""
+        self.assertTrue(self.transport.disconnecting)
+        (line,) = self.transport.value().splitlines()
+        document: dict[str, Any] = json.loads(line)
+        self.assertEqual(document.pop("version"), 1)
+        return document
+
+    def test_command(self) -> None:
+        """A command is carried out, and its answer sent; then the end."""
+        for byte in COMPACT:
+            self.protocol.dataReceived(bytes([byte]))
+        self.clock.advance(PATIENCE)
+        self.assertEqual(self.transport.value(), b"")
+        self.outcome.callback({"images": 3})
+        self.assertEqual(self.answer(), {"images": 3})
+
+    def test_one_command(self) -> None:
+        """Of several commands the first counts."""
+        self.protocol.dataReceived(COMPACT * 3)
+        self.assertEqual(self.asked, 1)
+
+    def test_failure(self) -> None:
+        """What a command fails with is told."""
+        self.protocol.dataReceived(COMPACT)
+        self.outcome.errback(OSError("No space left on device"))
+        self.assertEqual(self.answer(), {"error": "No space left on device"})
+
+    def test_bug(self) -> None:
+        """What nobody foresaw is told, and is in the log."""
+        self.protocol.dataReceived(COMPACT)
+        self.outcome.errback(ZeroDivisionError())
+        self.assertEqual(self.answer(), {"error": "ZeroDivisionError"})
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_answer_that_is_no_json(self) -> None:
+        """An answer that cannot be sent is in the log."""
+        self.protocol.dataReceived(COMPACT)
+        self.outcome.callback({"images": object()})
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_mistakes(self) -> None:
+        """Anything but a known command is refused."""
+        for line in (
+            b"compact",
+            b"\xff",
+            b"[]",
+            b'{"command": "compact"}',
+            b'{"version": 2, "command": "compact"}',
+            b'{"version": 1}',
+            b'{"version": 1, "command": ["compact"]}',
+            b'{"version": 1, "command": "format"}',
+            b" " * (MAX_LINE + 1),
+        ):
+            self.setUp()
+            self.protocol.dataReceived(line + b"\n")
+            self.assertEqual(list(self.answer()), ["error"], line)
+            self.assertEqual(self.asked, 0)
+
+    def test_endless_line(self) -> None:
+        """A line without an end is refused when it is too long."""
+        self.protocol.dataReceived(b" " * (2 * MAX_LINE))
+        self.assertIn(str(MAX_LINE), self.answer()["error"])
+
+    def test_silence(self) -> None:
+        """Who says nothing is let go."""
+        self.clock.advance(PATIENCE)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_leaving(self) -> None:
+        """Who leaves leaves nothing behind; the command goes on."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ControlTests(SynchronousTestCase):
+    """The socket in the directory."""
+
+    def setUp(self) -> None:
+        """Make a directory with a long name, and a reactor."""
+        self.path = Path(self.mktemp()) / ("long" * 30)
+        self.path.mkdir(parents=True)
+        self.reactor = SelectReactor()
+        self.addCleanup(self.end_reactor)
+
+    def end_reactor(self) -> None:
+        """Close what the reactor has open."""
+        for selectable in self.reactor.removeAll():
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # of a test that deleted the socket
+                selectable.connectionLost(Failure(ConnectionDone()))
+        for selectable in self.reactor._internalReaders:
+            selectable.connectionLost(Failure(ConnectionDone()))
+
+    def control(self, **commands: Any) -> Control:  # noqa: ANN401 - functions
+        """Start listening."""
+        control = Control(self.path, commands, self.reactor)
+        control.start()
+        self.addCleanup(self.reactor.iterate)
+        self.addCleanup(control.stop)
+        return control
+
+    def ask(self) -> Any:  # noqa: ANN401 - what a thread had
+        """Ask for the command "compact" in a thread, and turn the reactor."""
+        outcome: list[Any] = []
+
+        def ask() -> None:
+            try:
+                outcome.append(ask_daemon(self.path, "compact"))
+            except Exception as error:  # noqa: BLE001 - told to the test
+                outcome.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while thread.is_alive():
+            self.reactor.iterate(0.01)
+        return outcome[0]
+
+    def test_command(self) -> None:
+        """What the daemon answers comes back; only its user may ask."""
+        self.control(compact=lambda: succeed({"images": 3}))
+        self.assertEqual((self.path / SOCKET_FILE).stat().st_mode & 0o777, 0o600)
+        self.assertEqual(self.ask(), {"images": 3})
+
+    def test_failure(self) -> None:
+        """What it fails with does, too."""
+        self.control(compact=lambda: fail(StoreClosedError()))
+        error = self.ask()
+        self.assertIsInstance(error, DaemonError)
+        self.assertEqual(str(error), str(StoreClosedError()))
+
+    def test_stop(self) -> None:
+        """After the stop the socket has gone; to stop twice does nothing."""
+        control = self.control()
+        control.stop()
+        control.stop()
+        self.reactor.iterate()
+        self.assertEqual(list(self.path.iterdir()), [])
+        self.assertIsInstance(self.ask(), NoDaemonError)
+
+    def test_left_behind(self) -> None:
+        """The socket of a daemon that was killed is replaced."""
+        left = socket.socket(socket.AF_UNIX)
+        directory = os.open(self.path, os.O_RDONLY)
+        left.bind(f"/proc/self/fd/{directory}/{SOCKET_FILE}")
+        os.close(directory)
+        left.close()
+        self.assertIsInstance(self.ask(), NoDaemonError)
+        self.control(compact=lambda: succeed({"images": 3}))
+        self.assertEqual(self.ask(), {"images": 3})
+
+    def test_second_daemon(self) -> None:
+        """The first daemon keeps the socket, also when the second stops."""
+        self.control(compact=lambda: succeed({"images": 1}))
+        self.control(compact=lambda: succeed({"images": 2})).stop()
+        self.assertEqual(self.ask(), {"images": 1})
+
+    def test_socket_that_has_gone(self) -> None:
+        """To stop goes well when somebody has deleted the socket."""
+        control = self.control()
+        (self.path / SOCKET_FILE).unlink()
+        control.stop()
+        self.reactor.iterate()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_impossible(self) -> None:
+        """Where there can be no socket, the log says so and that is all."""
+        (self.path / SOCKET_FILE).mkdir()
+        with capturedLogs() as logs:
+            self.control().stop()
+        self.assertEqual([event["log_level"] for event in logs], [LogLevel.warn])
+
+    def test_daemon_of_another_kind(self) -> None:
+        """Half an answer, or one of another version, is none."""
+        for answer, what in (
+            (b"", "ended before"),
+            (b'{"version"', "ended before"),
+            (b'{"version": 2}\n', "another release"),
+        ):
+            with socket.socket(socket.AF_UNIX) as server:
+                directory = os.open(self.path, os.O_RDONLY)
+                server.bind(f"/proc/self/fd/{directory}/{SOCKET_FILE}")
+                server.listen()
+                os.close(directory)
+
+                def serve(server: socket.socket = server, sent: bytes = answer) -> None:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(MAX_LINE)
+                        connection.sendall(sent)
+
+                thread = threading.Thread(target=serve)
+                thread.start()
+                self.addCleanup(thread.join)
+                error = self.assertRaises(DaemonError, ask_daemon, self.path, "compact")
+                self.assertIn(what, str(error))
+            (self.path / SOCKET_FILE).unlink()
