@@ -34,6 +34,7 @@ setup(
         "klein>=24.8",
         "lmdb>=1.6",
         "msgspec>=0.19",
+        "prometheus-client>=0.20",
         "treq>=24.9",
         "twisted>=24.11",
         "zope.interface>=7",

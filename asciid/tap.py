@@ -138,12 +138,15 @@ def make_front(
     api: ImageAPI, reactor: Reactor, max_connections: int = 20_000
 ) -> KleinFactory:
     """Return what speaks HTTP for `api`."""
-    return KleinFactory(
+    front = KleinFactory(
         api.app,
         reactor=reactor,
         limits=Limits(endpoint_bodies=api.body_limits, connections=max_connections),
         problem=problem_for_status,
+        observer=api.metrics.requests,
     )
+    api.metrics.front = front
+    return front
 
 
 def count_monotonically(reactor: Reactor) -> None:

@@ -26,6 +26,7 @@ from asciid.api._schema import (
 from asciid.api._status import status_body, status_link
 from asciid.api._upload import receive_image
 from asciid.http import body_of, streams_body
+from asciid.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
 
     from asciid.api._request import Request
+    from asciid.metrics import Page
     from asciid.model import UploadStatus
     from asciid.store import IImageReader, IImageStore
 
@@ -51,7 +53,8 @@ class ImageAPI:
     `max_image_size` and `max_chunk_size` are in bytes; what is larger is
     answered 413.  `write_origins` are the origins, such as
     ``https://art.example``, whose pages may upload; any page may download.
-    What `trusted_proxies` say of whom they ask for is believed.
+    What `trusted_proxies` say of whom they ask for is believed.  `metrics` is what
+    it tells of itself.
     """
 
     app = Klein()
@@ -68,6 +71,7 @@ class ImageAPI:
         trusted_proxies: Iterable[IPv4Network | IPv6Network] = (),
     ) -> None:
         self._store = store
+        self.metrics = Metrics(store)
         self._downloads = Downloads()
         self._cors = CORS(write_origins)
         self._clients = ClientAddresses(trusted_proxies)
@@ -167,6 +171,20 @@ class ImageAPI:
         self._cors.mark(request)
         return page.answer(request)
 
+    @app.route("/metrics", methods=["GET"])
+    def scrape(self, request: Request) -> Deferred[bytes]:
+        """Tell what the process does; it is no business of other sites' pages."""
+
+        def measured(page: Page) -> bytes:
+            request.setHeader(b"Content-Type", page.content_type.encode("ascii"))
+            request.setHeader(b"Content-Length", b"%d" % len(page.content))
+            request.setHeader(b"Cache-Control", b"no-store")
+            request.setHeader(b"Vary", b"Accept")
+            return page.content
+
+        accept = request.getHeader(b"accept") or b""
+        return self.metrics.page(accept.decode("latin-1")).addCallback(measured)
+
     @app.handle_errors(Exception)
     def _refused(self, request: IRequest, failure: Failure) -> bytes:
         """Answer any exception of a handler, or of finding one."""
@@ -177,6 +195,7 @@ class ImageAPI:
             self._cors.answer_options(answered, error.valid_methods or ())
             return b""
         problem = problem_for(error)
+        self.metrics.requests.refusals[problem.name] += 1
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.failure("A request could not be answered", failure)
         body = problem.body

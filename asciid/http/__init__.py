@@ -7,6 +7,7 @@ Handlers stay ordinary Klein functions.
 
 from ._factory import KleinFactory
 from ._limits import Limits
+from ._observer import Observer
 from ._streaming import body_of, read_body, streams_body
 
-__all__ = ["KleinFactory", "Limits", "body_of", "read_body", "streams_body"]
+__all__ = ["KleinFactory", "Limits", "Observer", "body_of", "read_body", "streams_body"]

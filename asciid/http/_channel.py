@@ -76,6 +76,7 @@ class Channel(Connection):
         """Take bytes from the client."""
         factory = self.factory
         now = factory.clock()
+        factory.bytes_in += len(data)
         if now >= factory.sweep_due:
             factory.sweep_late()
         if self._closing:
@@ -122,6 +123,9 @@ class Channel(Connection):
         request, self._request = self._request, None
         incoming, self._incoming = self._incoming, None
         if request is not None:
+            observer = self.factory.observer
+            if observer is not None:
+                observer.abandoned(request.route.endpoint, request.method)
             request.connection_lost(reason)
         if incoming is not None:
             incoming.fail(reason)
@@ -152,7 +156,15 @@ class Channel(Connection):
 
     def finished(self, *, keep: bool) -> None:
         """Go on to the next request: the answer is complete."""
-        self._request = None
+        request, self._request = self._request, None
+        factory = self.factory
+        if factory.observer is not None and request is not None:
+            factory.observer.answered(
+                request.route.endpoint,
+                request.method,
+                request.code,
+                factory.clock() - request.began,
+            )
         self._drop_turn()
         if self._incoming is not None:
             self._incoming.stop()
@@ -264,6 +276,7 @@ class Channel(Connection):
         self._idle = False
         self._empty_lines = 0
         self._request = request = Request(self, method, target, block)
+        request.began = factory.clock()
         try:
             request.route, request.values = route, _ = self.routes.find(request)
         except RefusedError:
@@ -307,6 +320,9 @@ class Channel(Connection):
         request, self._request = self._request, None
         self._incoming = self._probe = None
         body = self.factory.problem(status, detail)
+        observer = self.factory.observer
+        if observer is not None:
+            observer.refused(b"" if request is None else request.method, status)
         head = self.heads.error(status, len(body))
         start = start or self._buffer[:5]
         if start == b"HEAD " or (request is not None and request.method == b"HEAD"):

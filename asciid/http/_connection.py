@@ -97,6 +97,7 @@ class Connection(Protocol):
 
     def send(self, data: bytes) -> None:
         """Send in order, at once or together with what follows."""
+        self.factory.bytes_out += len(data)
         if not self._corked:
             self._output.send(data)
             return

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from klein import Klein
     from twisted.internet.interfaces import IAddress, IReactorTime
 
+    from ._observer import Observer
+
 __all__ = ["KleinFactory"]
 
 _log = Logger()
@@ -36,6 +38,8 @@ class KleinFactory(ServerFactory):
     The app's routes are read once, here; later ones are not seen.
 
     :ivar draining: whether :meth:`drain` was called.
+    :ivar bytes_in: bytes that came on all connections so far, TLS taken off.
+    :ivar bytes_out: bytes that were sent, or queued to be.
     :ivar sweep_due: the monotonic time by which the next sweep should be over.
     """
 
@@ -48,6 +52,7 @@ class KleinFactory(ServerFactory):
         problem: Callable[[int, str], bytes] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        observer: Observer | None = None,
     ) -> None:
         """
         Read the app's routes.
@@ -59,11 +64,14 @@ class KleinFactory(ServerFactory):
             itself, of the status and a sentence of detail.
         :param clock: monotonic seconds, for all timeouts.
         :param wall_clock: seconds since the epoch, for Date.
+        :param observer: is told of every request.
         """
         self.reactor = reactor
         self.limits = limits or Limits()
         self.problem = problem or default_problem
         self.clock = clock
+        self.observer = observer
+        self.bytes_in = self.bytes_out = 0
         self.draining = False
         self.head_parser = HeadParser(self.limits)
         self.heads = ResponseHeads(clock, wall_clock)
@@ -93,6 +101,11 @@ class KleinFactory(ServerFactory):
         return Channel(self)
 
     # What whoever runs the service calls.
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
 
     def drain(self) -> Deferred[None]:
         """

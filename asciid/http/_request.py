@@ -43,6 +43,7 @@ class Request(Reply):
     :ivar method: such as ``b"GET"``.
     :ivar uri: the target in origin-form, with the query.
     :ivar path: the target without the query, still percent-encoded.
+    :ivar began: the monotonic time at which the head was here.
     :ivar body: the whole body, or ``None`` while it is still being received.
     :ivar failure: why no route fits.
     :ivar route: where Klein's routes led to, and ``values`` what they took from
@@ -56,6 +57,7 @@ class Request(Reply):
         "_content",
         "_paths",
         "_request_headers",
+        "began",
         "body",
         "failure",
         "path",
@@ -64,6 +66,7 @@ class Request(Reply):
         "values",
     )
 
+    began: float
     route: Route
     values: Mapping[str, Any]
 

@@ -6,6 +6,7 @@ from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._lmdb import LMDBStore
 from asciid.store._memory import MemoryStore
 from asciid.store._pending import PendingLimits
+from asciid.store._stats import StoreEvents, StoreStats, StoreUsage
 
 __all__ = [
     "GONE_FOR",
@@ -18,4 +19,7 @@ __all__ = [
     "Lifetimes",
     "MemoryStore",
     "PendingLimits",
+    "StoreEvents",
+    "StoreStats",
+    "StoreUsage",
 ]

@@ -67,6 +67,7 @@ class Batch(Ledger):
         if not self.put(self.databases.images, digest, image.pack(), overwrite=False):
             raise ImageExistsError(spec.sha256)
         self.take_number()
+        self.events.registered += 1
         upload = Upload(spec, image, missing=spec.size, created=self.now)
         if spec.size == 0:
             return self.complete(upload, b"")
@@ -135,6 +136,7 @@ class Batch(Ledger):
         key = chunk_key(upload.number, chunk_id)
         if not self.put(self.databases.chunks, key, data, overwrite=False):
             self._refuse_stored(upload, chunk_id, data)
+        self.events.chunks += 1
         upload.missing -= len(data)
         if upload.pieces is not None:
             upload.pieces[chunk_id] = data
@@ -174,10 +176,12 @@ class Batch(Ledger):
         if actual == upload.spec.sha256:
             return self.complete(upload, content)
         self.discard(upload)
+        self.events.rejected += 1
         raise HashMismatchError(upload.spec.sha256, actual)
 
     def complete(self, upload: Upload, content: bytes | None) -> Completed:
         """Seal an upload that was verified; `content` is handed through."""
+        self.events.completed += 1
         seal = Seal(upload.created, self.now, self.stamp)
         key = chunk_key(upload.number, SEAL_ID)
         self.put(self.databases.chunks, key, seal.pack())

@@ -14,13 +14,14 @@ class ByteBoundedCache(Generic[ValueT]):
     Keeps the values used last whose sizes add up to at most `capacity` bytes.
 
     A value of more than `largest` bytes is not kept at all, so that one of
-    them cannot push out many others.
+    them cannot push out many others.  `hits` and `misses` count what `get` found.
     """
 
     def __init__(self, capacity: int, largest: int) -> None:
         self._capacity = capacity
         self._largest = largest
         self._used = 0
+        self.hits = self.misses = 0
         # A dict keeps its order of insertion: the first entry is the one used
         # longest ago.
         self._entries: dict[str, tuple[ValueT, int]] = {}
@@ -34,7 +35,9 @@ class ByteBoundedCache(Generic[ValueT]):
         """Return the value kept for `key`, or None."""
         entry = self._entries.pop(key, None)
         if entry is None:
+            self.misses += 1
             return None
+        self.hits += 1
         self._entries[key] = entry
         return entry[0]
 

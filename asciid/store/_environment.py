@@ -23,6 +23,7 @@ from asciid.store._lock import StorageLock
 from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
 from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
 from asciid.store._residency import Residency
+from asciid.store._stats import StoreEvents
 from asciid.store._uploads import WriterMemory
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Environment:
     """Is told of commits that succeed."""
     pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
     """How many uploads may be pending."""
+    events: StoreEvents = field(init=False, factory=StoreEvents)
+    """What was committed."""
     _lock: StorageLock = field(init=False)
     _residency: Residency = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)
@@ -169,6 +172,11 @@ class Environment:
         self.open()
 
     @property
+    def tracked(self) -> tuple[int, int]:
+        """See `PendingUploads.tracked`."""
+        return self._memory.pending.tracked
+
+    @property
     def _env(self) -> lmdb.Environment:
         if self._open is None:
             message = "the storage is closed"
@@ -262,6 +270,7 @@ class Environment:
             self._memory.forget()
             raise
         if batch.changed:
+            self.events.add(batch.events)
             self.health.succeeded()
         return None
 

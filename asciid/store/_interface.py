@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec, UploadStatus
+    from asciid.store._stats import StoreStats, StoreUsage
 
 __all__ = ["IImageReader", "IImageStore", "IImageWriter"]
 
@@ -72,10 +73,10 @@ class IImageStore(Interface):
     Any method that takes a hash may fail with `ImageGoneError` in the place of
     `ImageNotFoundError`, for a while after the image's lifetime was over.
 
-    Every method answers a Deferred.  One that changes something fires once the
-    change survives a power cut (if the store has a disk and syncs it), and
-    goes through whether or not anybody still waits for that Deferred:
-    cancelling it has no effect on the store.  Besides the errors each method
+    Every method but `stats` answers a Deferred.  One that changes something
+    fires once the change survives a power cut (if the store has a disk and
+    syncs it), and goes through whether or not anybody still waits for that
+    Deferred: cancelling it has no effect on the store.  Besides the errors each method
     names, any may fail with `StorageFailedError` or `StoreClosedError`, and
     one that changes something with `StoreBusyError` or `StorageFullError`;
     nothing was changed then.
@@ -93,6 +94,16 @@ class IImageStore(Interface):
 
     def count() -> Deferred[int]:
         """Return how many images are registered, complete or not."""
+
+    def stats() -> StoreStats:
+        """Tell what has happened and what waits, at once and in any state."""
+
+    def usage() -> Deferred[StoreUsage]:
+        """
+        Measure what is stored, without holding up anything else.
+
+        Errors: `OSError`.
+        """
 
     def register(spec: ImageSpec, client: str = "") -> Deferred[None]:
         """

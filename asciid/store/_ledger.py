@@ -17,6 +17,7 @@ from asciid.store._records import (
     upload_key,
     upload_number_of,
 )
+from asciid.store._stats import StoreEvents
 from asciid.store._uploads import Upload
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Ledger:
     Reads and writes records in `transaction`, with the help of `memory`.
 
     `now` is in milliseconds since the epoch, `stamp` is that of
-    `asciid.store._aging`, in milliseconds too.
+    `asciid.store._aging`, in milliseconds too.  `events` counts what was done.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Ledger:
         self.now = now
         self.stamp = stamp
         self._touched: dict[int, Upload] = {}
+        self.events = StoreEvents()
         self._changed = False
         self._numbered = False
         if memory.transaction_id != transaction.id() - 1:

@@ -22,7 +22,11 @@ from asciid.store._background import Background
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._compaction import Compaction
 from asciid.store._copying import discard_copy
-from asciid.store._environment import Environment, EnvironmentClosedError
+from asciid.store._environment import (
+    DATA_FILE,
+    Environment,
+    EnvironmentClosedError,
+)
 from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
@@ -32,11 +36,13 @@ from asciid.store._queries import (
     count,
     find_complete,
     is_complete,
+    measure,
     read_status,
 )
 from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
-from asciid.store._reserve import Reserve, lacks_room
+from asciid.store._reserve import Reserve, free_bytes, lacks_room
+from asciid.store._stats import StoreEvents, StoreStats
 from asciid.store._sweeping import has_discarded
 from asciid.store._uploads import Unverified
 from asciid.store._writer import FileWriter, ReadPool
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from asciid.store._databases import Snapshot
     from asciid.store._pending import PendingLimits
     from asciid.store._queries import Found
+    from asciid.store._stats import StoreUsage
     from asciid.store._uploads import Completed
     from asciid.store._writer import IWriterReactor
 
@@ -111,6 +118,9 @@ class LMDBStore:
             health=self._health,
             pending=pending,
         )
+        self._pending_limits = pending
+        # Of what never came to the writer.
+        self._own_events = StoreEvents()
         self._reserve = Reserve(path, reserve, monotonic)
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
             cache_size, largest=HOT_IMAGE + HOT_OVERHEAD
@@ -173,6 +183,42 @@ class LMDBStore:
         """See `IImageStore.count`."""
         return self._query(count)
 
+    def stats(self) -> StoreStats:
+        """See `IImageStore.stats`."""
+        events = StoreEvents()
+        events.add(self._environment.events)
+        events.add(self._own_events)
+        operations, size = self._writer.waiting
+        uploads, clients = self._environment.tracked
+        return StoreStats(
+            events=events,
+            batch_sizes=self._writer.batch_sizes,
+            commit_times=self._writer.commit_times,
+            cache_hits=self._cache.hits,
+            cache_misses=self._cache.misses,
+            cache_bytes=self._cache.used,
+            queue_operations=operations,
+            max_queue_operations=self._writer.max_operations,
+            queue_bytes=size,
+            max_queue_bytes=self._writer.max_bytes,
+            reads=self._reads.waiting,
+            max_reads=self._reads.max_waiting,
+            max_uploads=self._pending_limits.total,
+            max_client_uploads=self._pending_limits.per_client,
+            tracked_uploads=uploads,
+            tracked_clients=clients,
+        )
+
+    def usage(self) -> Deferred[StoreUsage]:
+        """See `IImageStore.usage`."""
+        path = self._environment.path
+
+        def measured(snapshot: Snapshot) -> StoreUsage:
+            size = (path / DATA_FILE).stat().st_size
+            return measure(snapshot, size, free_bytes(path))
+
+        return self._query(measured)
+
     def register(self, spec: ImageSpec, client: str = "") -> Deferred[None]:
         """See `IImageStore.register`."""
         if self._stopping:
@@ -225,6 +271,7 @@ class LMDBStore:
                 self._writer.submit,
                 self._received,
                 self._background.run,
+                rejected=self._rejected,
                 exists=exists,
             )
         )
@@ -268,6 +315,9 @@ class LMDBStore:
             )
         else:
             answer.callback(self._completed(outcome))
+
+    def _rejected(self) -> None:
+        self._own_events.rejected += 1
 
     def _completed(self, outcome: Completed | None) -> bool:
         if outcome is not None and outcome.content is not None:

@@ -6,10 +6,11 @@ import time
 from hashlib import sha256 as sha256_of
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from zope.interface import implementer
 
+from asciid._histogram import Histogram
 from asciid.errors import (
     ChunkExistsError,
     HashMismatchError,
@@ -24,6 +25,13 @@ from asciid.store._aging import FOR_EVER, GONE_FOR, Aging, Lifetimes
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._pending import NO_LIMITS, PendingUploads
 from asciid.store._rules import PIECE, check_chunk, check_empty, missing_ranges
+from asciid.store._stats import (
+    BATCH_SIZES,
+    COMMIT_TIMES,
+    StoreEvents,
+    StoreStats,
+    StoreUsage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +98,7 @@ class _Writer:
     def _finish(self) -> bool:
         actual = sha256_of(self._content).hexdigest()
         if actual != self._sha256:
+            self._store.event_counts.rejected += 1
             raise HashMismatchError(self._sha256, actual)
         return self._store.adopt(self._sha256, bytes(self._content))
 
@@ -101,8 +110,8 @@ class MemoryStore:
 
     Everything is gone when the process ends.  `lifetimes` says how long things
     are kept before; `expire` must be called for it.  `pending` bounds the uploads
-    under way.  `clock` tells the time in
-    seconds since the epoch, `monotonic` seconds since any moment.
+    under way.  `clock` tells the time in seconds since the epoch, `monotonic`
+    seconds since any moment.  `event_counts` has what happened.
     """
 
     def __init__(
@@ -113,6 +122,8 @@ class MemoryStore:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.event_counts = StoreEvents()
+        self._limits = pending
         self._clock = clock
         self._aging = Aging(lifetimes, clock, monotonic)
         self._images: dict[str, _Image] = {}
@@ -134,6 +145,23 @@ class MemoryStore:
     def count(self) -> Deferred[int]:
         """See `IImageStore.count`."""
         return self._answer(lambda: len(self._images))
+
+    def stats(self) -> StoreStats:
+        """See `IImageStore.stats`."""
+        uploads, clients = self._pending.tracked
+        return StoreStats(
+            events=evolve(self.event_counts),
+            batch_sizes=Histogram(BATCH_SIZES),
+            commit_times=Histogram(COMMIT_TIMES),
+            max_uploads=self._limits.total,
+            max_client_uploads=self._limits.per_client,
+            tracked_uploads=uploads,
+            tracked_clients=clients,
+        )
+
+    def usage(self) -> Deferred[StoreUsage]:
+        """See `IImageStore.usage`."""
+        return self._answer(self._usage)
 
     def register(self, spec: ImageSpec, client: str = "") -> Deferred[None]:
         """See `IImageStore.register`."""
@@ -186,7 +214,12 @@ class MemoryStore:
         self._images[sha256] = _Image(
             spec, created, self._aging.stamp(), content=content, completed=now
         )
+        self.event_counts.completed += 1
         return True
+
+    def _usage(self) -> StoreUsage:
+        pending = self._pending.total or 0
+        return StoreUsage(images=len(self._images) - pending, pending=pending)
 
     def _find(self, sha256: str) -> _Image:
         image = self._images.get(sha256)
@@ -212,6 +245,8 @@ class MemoryStore:
             missing=spec.size,
             completed=None if spec.size else now,
         )
+        self.event_counts.registered += 1
+        self.event_counts.completed += not spec.size
 
     def _add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> bool:
         image = self._find(sha256)
@@ -225,6 +260,7 @@ class MemoryStore:
         if stored is not None:
             raise ChunkExistsError(sha256, chunk_id, identical=stored == data)
         image.chunks[chunk_id] = data
+        self.event_counts.chunks += 1
         image.missing -= len(data)
         image.stamp = self._aging.stamp()
         if image.missing:
@@ -234,10 +270,12 @@ class MemoryStore:
         self._pending.ended(sha256)
         if actual != sha256:
             del self._images[sha256]
+            self.event_counts.rejected += 1
             raise HashMismatchError(sha256, actual)
         image.chunks.clear()
         image.content = content
         image.completed = self._clock()
+        self.event_counts.completed += 1
         return True
 
     def _expire(self) -> int:
@@ -252,8 +290,10 @@ class MemoryStore:
             del self._images[sha256]
             if image.completed is None:
                 self._pending.ended(sha256)
+                self.event_counts.expired_uploads += 1
             else:
                 self._gone[sha256] = now
+                self.event_counts.expired_images += 1
         self._gone = {
             sha256: stamp
             for sha256, stamp in self._gone.items()

@@ -45,6 +45,16 @@ class PendingUploads(Generic[KeyT]):
         self._clients: dict[KeyT, str] = {}
         self._counts: Counter[str] = Counter()
 
+    @property
+    def limits(self) -> PendingLimits:
+        """The bounds in force."""
+        return self._limits
+
+    @property
+    def tracked(self) -> tuple[int, int]:
+        """The uploads whose client is remembered, and the clients; any thread."""
+        return len(self._clients), len(self._counts)
+
     def refusal(
         self, client: str, is_pending: Callable[[KeyT], bool]
     ) -> AsciidError | None:

@@ -24,6 +24,7 @@ from asciid.store._records import (
     upload_key,
 )
 from asciid.store._rules import missing_ranges
+from asciid.store._stats import StoreUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,6 +39,7 @@ __all__ = [
     "find_complete",
     "hash_with",
     "is_complete",
+    "measure",
     "not_found",
     "read_range",
     "read_status",
@@ -64,6 +66,18 @@ class Found:
 def count(snapshot: Snapshot) -> int:
     """Return how many images are registered."""
     return snapshot.transaction.stat(snapshot.databases.images)["entries"]
+
+
+def measure(snapshot: Snapshot, file_bytes: int, free_bytes: int) -> StoreUsage:
+    """Return how much is stored."""
+    stat, databases = snapshot.transaction.stat, snapshot.databases
+    pending = stat(databases.uploads)["entries"]
+    return StoreUsage(
+        images=stat(databases.images)["entries"] - pending,
+        pending=pending,
+        file_bytes=file_bytes,
+        free_bytes=free_bytes,
+    )
 
 
 def find_complete(snapshot: Snapshot, sha256: str, inline: int) -> Found:

@@ -33,7 +33,8 @@ class StagingWriter:
 
     `add` has operations carried out that add data, `submit` any other; they and
     `in_background` are the store's.  `finished` is told what the last operation
-    answered.  An image that `exists` is only hashed.
+    answered, `rejected` that the bytes do not have the hash.  An image that
+    `exists` is only hashed.
     """
 
     def __init__(  # noqa: PLR0913 - each is the store's, and of its own
@@ -44,6 +45,7 @@ class StagingWriter:
         finished: Callable[[Completed | None], bool],
         in_background: InBackground,
         *,
+        rejected: Callable[[], None],
         exists: bool,
     ) -> None:
         self.exists = exists
@@ -51,6 +53,7 @@ class StagingWriter:
         self._add = add
         self._submit = submit
         self._finished = finished
+        self._rejected = rejected
         self._in_background = in_background
         self._digest = sha256_of()
         self._size = 0
@@ -90,6 +93,7 @@ class StagingWriter:
     async def _adopted(self) -> bool:
         actual = self._digest.hexdigest()
         if actual != self._sha256:
+            self._rejected()
             raise HashMismatchError(self._sha256, actual)
         if self.exists:
             return False

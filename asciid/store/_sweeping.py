@@ -161,6 +161,7 @@ def _remove_upload(batch: Batch, old: Old, before: int) -> bool:
     ):
         return False
     batch.discard(batch.find(old.sha256), chunks=0)
+    batch.events.expired_uploads += 1
     return True
 
 
@@ -173,6 +174,7 @@ def _remove_image(batch: Batch, old: Old, before: int) -> bool:
     ):
         return False
     batch.discard(image, chunks=0)
+    batch.events.expired_images += 1
     batch.put(batch.databases.gone, bytes.fromhex(old.sha256), upload_key(batch.stamp))
     return True
 

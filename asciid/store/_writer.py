@@ -9,13 +9,16 @@ the time the thread is free shares one transaction and one sync.
 from __future__ import annotations
 
 from collections import deque
+import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import define
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+from asciid._histogram import Histogram
 from asciid.errors import StoreBusyError, StoreClosedError
+from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -61,7 +64,8 @@ class FileWriter(Generic[TransactionT]):
 
     At most `max_operations` operations holding `max_bytes` bytes wait at a
     time.  A batch costs one hand-over to the thread and one wake-up of the
-    reactor, however many operations are in it.
+    reactor, however many operations are in it.  `batch_sizes` and
+    `commit_times` tell of those that were committed; `monotonic` is in seconds.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator or a bound of its own
@@ -73,19 +77,28 @@ class FileWriter(Generic[TransactionT]):
         pool: ThreadPool,
         max_operations: int = 16_384,
         max_bytes: int = 64 * 1024 * 1024,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._execute = execute
         self._recover = recover
         self._reactor = reactor
         self._pool = pool
-        self._max_operations = max_operations
-        self._max_bytes = max_bytes
+        self.max_operations = max_operations
+        self.max_bytes = max_bytes
+        self._monotonic = monotonic
+        self.batch_sizes = Histogram(BATCH_SIZES)
+        self.commit_times = Histogram(COMMIT_TIMES)
         self._waiting: list[_Entry[TransactionT]] = []
         self._alone: deque[Callable[[], None]] = deque()
         self._bytes = 0
         self._scheduled = False
         self._busy = False
         self._stopped: Deferred[None] | None = None
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The operations that wait for the next batch, and the bytes they hold."""
+        return len(self._waiting), self._bytes
 
     def start(self) -> None:
         """Start the thread pool."""
@@ -107,8 +120,8 @@ class FileWriter(Generic[TransactionT]):
         if self._stopped is not None:
             return fail(StoreClosedError())
         if (
-            len(self._waiting) >= self._max_operations
-            or self._bytes + size > self._max_bytes
+            len(self._waiting) >= self.max_operations
+            or self._bytes + size > self.max_bytes
         ):
             return fail(StoreBusyError())
         return self._accept(operation, size)
@@ -199,11 +212,14 @@ class FileWriter(Generic[TransactionT]):
 
     def _run(self, batch: list[_Entry[TransactionT]]) -> None:
         """Carry out a batch, in the thread."""
+        began = self._monotonic()
         try:
             outcomes = self._execute([entry.operation for entry in batch])
         except Exception as error:  # noqa: BLE001 - the reactor must always hear
             self._reactor.callFromThread(self._failed, batch, error)
         else:
+            self.commit_times.add(self._monotonic() - began)
+            self.batch_sizes.add(len(batch))
             self._reactor.callFromThread(self._committed, batch, outcomes)
 
     def _committed(
@@ -252,7 +268,7 @@ class ReadPool:
     ) -> None:
         self._reactor = reactor
         self._pool = pool
-        self._max_waiting = max_waiting
+        self.max_waiting = max_waiting
         self._active = 0
         self._held: list[Callable[[], None]] | None = None
         self._quiet: list[Deferred[None]] = []
@@ -262,6 +278,11 @@ class ReadPool:
         """Start the thread pool."""
         self._pool.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many reads are under way or wait."""
+        return self._active + len(self._held or ())
+
     def run(self, read: Callable[[], ResultT]) -> Deferred[ResultT]:
         """
         Call `read` in a thread and answer what it returns or raises.
@@ -270,7 +291,7 @@ class ReadPool:
         """
         if self._closed:
             return fail(StoreClosedError())
-        if self._active + len(self._held or ()) >= self._max_waiting:
+        if self.waiting >= self.max_waiting:
             return fail(StoreBusyError())
         done: Deferred[ResultT] = Deferred()
 

@@ -346,6 +346,15 @@ class KeptContract(RawCase):
         self.meet(404, "GET", "/problems/cat")
         self.meet(404, "HEAD", "/problems/cat")
 
+    def test_metrics(self) -> None:
+        """The figures, in both formats."""
+        types = ("text/plain", "application/openmetrics-text")
+        for kind in types:
+            accept = f"Accept: {kind}; version=1.0.0"
+            answer = self.meet(200, "GET", "/metrics", accept)
+            self.assertEqual(answer.fields["content-type"].partition(";")[0], kind)
+            self.meet(200, "HEAD", "/metrics", accept)
+
     def test_served_document(self) -> None:
         """What is served is the contract with the limits in force."""
         answer = self.ask("GET", "/openapi.json")
@@ -359,6 +368,7 @@ class KeptContract(RawCase):
             IMAGE,
             CHUNKS,
             "/openapi.json",
+            "/metrics",
             "/problems/chunk-exists",
         ):
             answer = self.meet(204, "OPTIONS", path)

@@ -1,0 +1,117 @@
+"""One registry, and its text for whoever scrapes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+from prometheus_client import (
+    CollectorRegistry,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred
+
+from asciid.errors import AsciidError
+from asciid.metrics._families import (
+    bound_families,
+    build_families,
+    front_families,
+    request_families,
+    store_families,
+    usage_families,
+)
+from asciid.metrics._requests import RequestCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from asciid.http import KleinFactory
+    from asciid.store import IImageStore, StoreUsage
+
+__all__ = ["Metrics", "Page"]
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of Prometheus' own text format."""
+
+_OPENMETRICS = "application/openmetrics-text"
+
+
+@frozen
+class Page:
+    """A text for a scraper; `content_type` is its media type."""
+
+    content: bytes
+    content_type: str
+
+
+class Metrics(Collector):
+    """
+    What one process tells of itself and of `store`.
+
+    `requests` is to be told of every request: it is an `asciid.http.Observer`.
+    Of connections there is something to tell once `front` is set.  Nothing is
+    computed before somebody asks.
+    """
+
+    def __init__(self, store: IImageStore) -> None:
+        self.requests = RequestCounts()
+        self.front: KleinFactory | None = None
+        self._store = store
+        self._usage: StoreUsage | None = None
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def page(self, accept: str) -> Deferred[Page]:
+        """
+        Return all metrics, as OpenMetrics if the Accept field `accept` has it.
+
+        What cannot be measured is left out, and the rest told.
+        """
+        return Deferred.fromCoroutine(self._page(accept))
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of ours, as `prometheus_client` asks for it."""
+        stats = self._store.stats()
+        yield from build_families()
+        yield from request_families(self.requests)
+        yield from front_families(self.front)
+        yield from store_families(stats)
+        yield from usage_families(self._usage)
+        yield from bound_families(self.front, stats, self._usage)
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield nothing: the names are known once they are collected."""
+        yield from ()
+
+    async def _page(self, accept: str) -> Page:
+        try:
+            usage = await self._store.usage()
+        except (AsciidError, OSError):
+            usage = None
+        # Nobody comes between this and its use.
+        self._usage = usage
+        registry = self._registry
+        if not _takes_openmetrics(accept):
+            return Page(generate_latest(registry), TEXT)
+        content = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call] # theirs
+        return Page(content, openmetrics.CONTENT_TYPE_LATEST)
+
+
+def _takes_openmetrics(accept: str) -> bool:
+    for accepted in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in accepted.split(";"))
+        if kind == _OPENMETRICS:
+            # RFC 9110, section 12.4.2: a weight of 0 is "not acceptable".
+            return not any(
+                part.startswith("q=") and not part[2:].strip("0.")
+                for part in parameters
+            )
+    return False

@@ -1,0 +1,176 @@
+"""Plain counts -> the samples of `prometheus_client`."""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+
+from asciid import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client.core import Metric
+
+    from asciid._histogram import Histogram
+    from asciid.http import KleinFactory
+    from asciid.metrics._requests import RequestCounts
+    from asciid.store import StoreStats, StoreUsage
+
+__all__ = [
+    "bound_families",
+    "build_families",
+    "front_families",
+    "request_families",
+    "store_families",
+    "usage_families",
+]
+
+
+def build_families() -> Iterator[Metric]:
+    """Tell what is running."""
+    build = InfoMetricFamily("asciid_build", "The release that runs.")
+    build.add_metric([], {"version": __version__})
+    yield build
+
+
+def request_families(counts: RequestCounts) -> Iterator[Metric]:
+    """Tell of requests and refusals."""
+    requests = CounterMetricFamily(
+        "asciid_requests",
+        "Requests that were answered.",
+        labels=["route", "method", "status"],
+    )
+    for (route, method, status), count in counts.by_status().items():
+        requests.add_metric([route, method, str(status)], count)
+    yield requests
+    abandoned = CounterMetricFamily(
+        "asciid_requests_abandoned",
+        "Requests whose client left before the end of the answer.",
+        labels=["route", "method"],
+    )
+    for labels, count in counts.departures.items():
+        abandoned.add_metric(labels, count)
+    yield abandoned
+    seconds = HistogramMetricFamily(
+        "asciid_request_seconds",
+        "From the end of a request's header block to the end of the answer.",
+        labels=["route"],
+    )
+    for route, times in counts.by_route().items():
+        _add(seconds, [route], times)
+    yield seconds
+    refusals = CounterMetricFamily(
+        "asciid_refusals",
+        "Errors that were answered, by the name of the problem.",
+        labels=["reason"],
+    )
+    for reason, count in counts.refusals.items():
+        refusals.add_metric([reason], count)
+    yield refusals
+
+
+def front_families(front: KleinFactory | None) -> Iterator[Metric]:
+    """Tell of connections and what passes through them."""
+    received = CounterMetricFamily("asciid_received_bytes", "Bytes of requests.")
+    sent = CounterMetricFamily("asciid_sent_bytes", "Bytes of answers.")
+    connections = GaugeMetricFamily("asciid_connections", "Open connections.")
+    if front is not None:
+        received.add_metric([], front.bytes_in)
+        sent.add_metric([], front.bytes_out)
+        connections.add_metric([], front.connections)
+    yield from (received, sent, connections)
+
+
+def store_families(stats: StoreStats) -> Iterator[Metric]:
+    """Tell what the store has done since the start."""
+    events = stats.events
+    counters: Iterable[tuple[str, str, int]] = (
+        ("images_registered", "Images that were registered.", events.registered),
+        ("images_completed", "Images that became complete.", events.completed),
+        ("images_rejected", "Images without the hash they claim.", events.rejected),
+        ("images_expired", "Images past their lifetime.", events.expired_images),
+        ("uploads_expired", "Uploads without activity.", events.expired_uploads),
+        ("chunks_stored", "Chunks that were stored.", events.chunks),
+        ("cache_hits", "Images found in memory.", stats.cache_hits),
+        ("cache_misses", "Images not found in memory.", stats.cache_misses),
+    )
+    for name, text, value in counters:
+        yield CounterMetricFamily(f"asciid_{name}", text, value=value)
+    gauges = (
+        ("cache_bytes", "Images kept in memory.", stats.cache_bytes),
+        ("tracked_uploads", "Pending uploads by client.", stats.tracked_uploads),
+        ("tracked_clients", "Clients with pending uploads.", stats.tracked_clients),
+    )
+    for name, text, value in gauges:
+        yield GaugeMetricFamily(f"asciid_{name}", text, value=value)
+    sizes = HistogramMetricFamily("asciid_batch_operations", "Writes in a batch.")
+    _add(sizes, [], stats.batch_sizes)
+    yield sizes
+    times = HistogramMetricFamily("asciid_commit_seconds", "What a batch took.")
+    _add(times, [], stats.commit_times)
+    yield times
+
+
+def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
+    """Tell how much is stored, as far as that could be measured."""
+    yield GaugeMetricFamily(
+        "asciid_storage_readable",
+        "Whether the storage could be measured.",
+        value=usage is not None,
+    )
+    gauges = (
+        ("images", "images", "Complete images."),
+        ("uploads_pending", "pending", "Images that miss chunks."),
+        ("storage_file_bytes", "file_bytes", "Size of the storage file."),
+        ("storage_free_bytes", "free_bytes", "Free space of its file system."),
+    )
+    for name, attribute, text in gauges:
+        value = None if usage is None else getattr(usage, attribute)
+        yield GaugeMetricFamily(f"asciid_{name}", text, value=value)
+
+
+def bound_families(
+    front: KleinFactory | None, stats: StoreStats, usage: StoreUsage | None
+) -> Iterator[Metric]:
+    """Tell of every bound how much of it is taken, and where it is."""
+    pending = None if usage is None else usage.pending
+    bounds: list[tuple[str, int | None, int | None]] = [
+        ("queue_operations", stats.queue_operations, stats.max_queue_operations),
+        ("queue_bytes", stats.queue_bytes, stats.max_queue_bytes),
+        ("reads", stats.reads, stats.max_reads),
+        ("uploads", pending, stats.max_uploads),
+        ("client_uploads", None, stats.max_client_uploads),
+    ]
+    if front is not None:
+        bounds.append(("connections", front.connections, front.limits.connections))
+    used = GaugeMetricFamily(
+        "asciid_bound_used", "How much of a bound is taken.", labels=["bound"]
+    )
+    limits = GaugeMetricFamily(
+        "asciid_bound_limit", "Where the service refuses more.", labels=["bound"]
+    )
+    for name, taken, limit in bounds:
+        if taken is not None:
+            used.add_metric([name], taken)
+        limits.add_metric([name], limit or math.inf)
+    yield used
+    yield limits
+
+
+def _add(
+    family: HistogramMetricFamily, labels: list[str], histogram: Histogram
+) -> None:
+    # A count of its own could be ahead of the buckets: a thread may be adding.
+    names = [*map(str, map(float, histogram.bounds)), "+Inf"]
+    counts = list(accumulate(histogram.buckets))
+    buckets = list(zip(names, map(float, counts), strict=True))
+    family.add_metric(labels, buckets, histogram.total)

@@ -1,0 +1,85 @@
+"""What a store tells of its work, for whoever watches it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field, fields, frozen
+
+if TYPE_CHECKING:
+    from asciid._histogram import Histogram
+
+__all__ = ["BATCH_SIZES", "COMMIT_TIMES", "StoreEvents", "StoreStats", "StoreUsage"]
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+"""Bounds of the numbers of operations in a batch."""
+
+COMMIT_TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""Bounds of the seconds that a batch took, its sync included."""
+
+
+@define
+class StoreEvents:
+    """What has happened, counted from the start; each once it was committed."""
+
+    registered: int = 0
+    """Images that were registered."""
+    completed: int = 0
+    """Images that became complete, in whatever way."""
+    rejected: int = 0
+    """Images that were thrown away because they do not have their hash."""
+    expired_images: int = 0
+    expired_uploads: int = 0
+    chunks: int = 0
+    """Chunks that were stored."""
+
+    def add(self, other: StoreEvents) -> None:
+        """Count what `other` has."""
+        for attribute in fields(StoreEvents):
+            name = attribute.name
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@frozen(kw_only=True)
+class StoreStats:
+    """
+    What a store can tell at once.
+
+    A limit of None, or of 0 where the store was given that, is no limit.
+    """
+
+    events: StoreEvents
+    batch_sizes: Histogram
+    commit_times: Histogram
+    cache_hits: int = 0
+    """Images that were opened without asking the disk."""
+    cache_misses: int = 0
+    cache_bytes: int = 0
+    queue_operations: int = 0
+    """Operations that wait for the next batch."""
+    max_queue_operations: int | None = None
+    queue_bytes: int = 0
+    max_queue_bytes: int | None = None
+    reads: int = 0
+    """Reads under way or waiting."""
+    max_reads: int | None = None
+    max_uploads: int | None = None
+    """Uploads that may be pending; how many are is in `StoreUsage`."""
+    max_client_uploads: int | None = None
+    tracked_uploads: int = 0
+    """Pending uploads whose client is remembered."""
+    tracked_clients: int = 0
+
+
+@frozen(kw_only=True)
+class StoreUsage:
+    """What is stored, all processes together; sizes are None without a disk."""
+
+    images: int
+    """Complete images."""
+    pending: int
+    """Images that are registered and miss chunks."""
+    file_bytes: int | None = field(default=None)
+    """The length of the storage file."""
+    free_bytes: int | None = field(default=None)
+    """What the file system has left for us."""

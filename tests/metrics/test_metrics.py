@@ -1,0 +1,272 @@
+"""`GET /metrics`: what is there, what it says, and that it moves."""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from asciid import __version__
+from asciid.api import ImageAPI
+from asciid.errors import StorageFailedError
+from asciid.metrics import Metrics
+from asciid.store import IImageStore, MemoryStore, PendingLimits
+from asciid.tap import make_front
+from asciid.testing import ManualReactor
+from tests.api._raw import OnFront, RawAnswer, RawCase
+from tests.api._support import CAT, CAT_BYTES, CAT_SHA256
+from tests.integration._daemon import ROOT
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from asciid.store import IImageReader, StoreUsage
+
+IMAGE = f"/image/{CAT_SHA256}"
+TEXT = "Content-Type: text/plain"
+JSON = "Content-Type: application/json"
+OPENMETRICS = "application/openmetrics-text"
+
+Samples = dict[str, float]
+
+
+def samples_of(families: list[Metric]) -> Samples:
+    """Return the values by name and labels, the latter in order."""
+    values = {}
+    for family in families:
+        for sample in family.samples:
+            labels = ",".join(
+                f'{key}="{sample.labels[key]}"' for key in sorted(sample.labels)
+            )
+            name = f"{sample.name}{{{labels}}}" if labels else sample.name
+            values[name] = sample.value
+    return values
+
+
+def exported(families: list[Metric]) -> set[str]:
+    """Return the names of our own metrics, as the documentation has them."""
+    endings = {"counter": "_total", "info": "_info"}
+    return {
+        family.name + endings.get(family.type, "")
+        for family in families
+        if family.name.startswith("asciid_")
+    }
+
+
+@implementer(IImageStore)
+class UnreadableStore(MemoryStore):
+    """A store that cannot be measured."""
+
+    def usage(self) -> Deferred[StoreUsage]:
+        """Fail."""
+        return fail(StorageFailedError())
+
+
+class MetricsTests(OnFront, RawCase, SynchronousTestCase):
+    """The metrics of a daemon in memory."""
+
+    def setUp(self) -> None:
+        """Serve an empty store."""
+        self.serve(MemoryStore(pending=PendingLimits(total=2, per_client=1)))
+
+    def scrape(self, accept: str = f"{OPENMETRICS};version=1.0.0") -> list[Metric]:
+        """Return what Prometheus' own parser makes of the metrics."""
+        answer = self.ask("GET", "/metrics", f"Accept: {accept}")
+        self.assertEqual(answer.status, 200)
+        text = answer.body.decode()
+        if answer.fields["content-type"].startswith(OPENMETRICS):
+            return list(openmetrics.text_string_to_metric_families(text))
+        return list(text_string_to_metric_families(text))
+
+    def moved(self, before: Samples) -> Samples:
+        """Return by how much each value has changed."""
+        after = samples_of(self.scrape())
+        return {
+            name: value - before.get(name, 0)
+            for name, value in after.items()
+            if value != before.get(name, 0)
+        }
+
+    def register(self, text: str = CAT) -> RawAnswer:
+        """Register an image that is to come in one chunk."""
+        name = sha256(text.encode()).hexdigest()
+        size = len(text.encode())
+        body = {"sha256": name, "size": size, "chunk_size": size}
+        return self.ask("POST", "/image", JSON, body=json.dumps(body))
+
+    def test_documented(self) -> None:
+        """Every metric is documented, and every documented one is there."""
+        text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+        section = text.partition("## Metrics\n")[2].partition("\n## ")[0]
+        documented = re.findall(
+            r"^\| `(asciid_\w+)` \| (\w+) \|", section, re.MULTILINE
+        )
+        families = self.scrape()
+        self.assertEqual({name for name, _ in documented}, exported(families))
+        self.assertEqual(len(documented), len(exported(families)))
+        kinds = {family.name: family.type for family in families}
+        for name, kind in documented:
+            short = name.removesuffix("_total").removesuffix("_info")
+            self.assertEqual(kinds[short].replace("info", "gauge"), kind, name)
+        bounds = re.findall(r"^\| `(\w+)` \| (?:`--|none)", section, re.MULTILINE)
+        limits = next(f for f in families if f.name == "asciid_bound_limit")
+        self.assertEqual(
+            sorted(bounds), sorted(sample.labels["bound"] for sample in limits.samples)
+        )
+
+    def test_formats(self) -> None:
+        """OpenMetrics is for whoever accepts it, the older text for all others."""
+        for accept, kind in (
+            (
+                "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+                OPENMETRICS,
+            ),
+            ("text/plain, Application/OpenMetrics-Text ; q=0.3", OPENMETRICS),
+            ("application/openmetrics-text;q=0", "text/plain"),
+            ("application/openmetrics-text; q=0.000", "text/plain"),
+            ("*/*", "text/plain"),
+            ("", "text/plain"),
+        ):
+            answer = self.ask("GET", "/metrics", f"Accept: {accept}")
+            self.assertEqual(answer.fields["content-type"].partition(";")[0], kind)
+            self.assertEqual(answer.fields["cache-control"], "no-store")
+        one, other = (self.scrape(accept) for accept in ("text/plain", OPENMETRICS))
+        self.assertEqual(set(samples_of(one)) - set(samples_of(other)), set())
+
+    def test_process(self) -> None:
+        """The process, its Python and the release are told."""
+        values = samples_of(self.scrape())
+        self.assertGreater(values["process_resident_memory_bytes"], 1_000_000)
+        self.assertEqual(values[f'asciid_build_info{{version="{__version__}"}}'], 1)
+        self.assertIn("python_info", {name.partition("{")[0] for name in values})
+
+    def test_upload(self) -> None:
+        """An upload in chunks moves what belongs to it."""
+        before = samples_of(self.scrape())
+        self.register()
+        body = json.dumps({"id": 0, "size": len(CAT_BYTES), "data": CAT})
+        answer = self.ask("POST", f"{IMAGE}/chunks", JSON, body=body)
+        self.assertEqual(answer.status, 201)
+        moved = self.moved(before)
+        for name in (
+            "asciid_images_registered_total",
+            "asciid_images_completed_total",
+            "asciid_chunks_stored_total",
+            "asciid_images",
+            'asciid_requests_total{method="POST",route="register",status="201"}',
+            'asciid_requests_total{method="POST",route="add_chunk",status="201"}',
+            'asciid_request_seconds_count{route="add_chunk"}',
+            'asciid_request_seconds_bucket{le="+Inf",route="add_chunk"}',
+        ):
+            self.assertEqual(moved[name], 1, name)
+        self.assertGreater(moved["asciid_received_bytes_total"], len(body))
+        self.assertGreater(moved["asciid_sent_bytes_total"], 100)
+
+    def test_whole_image(self) -> None:
+        """An image in one request is completed, or rejected for its hash."""
+        before = samples_of(self.scrape())
+        self.ask("PUT", IMAGE, TEXT, body="dog")
+        self.ask("PUT", IMAGE, TEXT, body=CAT)
+        moved = self.moved(before)
+        self.assertEqual(moved["asciid_images_completed_total"], 1)
+        self.assertEqual(moved["asciid_images_rejected_total"], 1)
+        self.assertEqual(moved['asciid_refusals_total{reason="hash-mismatch"}'], 1)
+        self.assertNotIn("asciid_images_registered_total", moved)
+
+    def test_refusals(self) -> None:
+        """What is refused, by a route or before, is counted by its reason."""
+        before = samples_of(self.scrape())
+        self.ask("GET", IMAGE)
+        self.ask("GET", "/nowhere")
+        self.ask("BREW", "/image")
+        moved = self.moved(before)
+        for name in (
+            'asciid_refusals_total{reason="image-not-found"}',
+            'asciid_refusals_total{reason="not-found"}',
+            'asciid_refusals_total{reason="http-501"}',
+            'asciid_requests_total{method="GET",route="download",status="404"}',
+            'asciid_requests_total{method="GET",route="none",status="404"}',
+            'asciid_requests_total{method="other",route="none",status="501"}',
+        ):
+            self.assertEqual(moved[name], 1, name)
+
+    def test_bounds(self) -> None:
+        """Of each bound the use and the limit are told."""
+        self.register()
+        self.assertEqual(self.register("dog").status, 429)
+        values = samples_of(self.scrape())
+        self.assertEqual(values['asciid_bound_used{bound="uploads"}'], 1)
+        self.assertEqual(values['asciid_bound_limit{bound="uploads"}'], 2)
+        self.assertEqual(values['asciid_bound_limit{bound="client_uploads"}'], 1)
+        self.assertEqual(values['asciid_refusals_total{reason="client-uploads"}'], 1)
+        self.assertEqual(values["asciid_tracked_uploads"], 1)
+        self.assertEqual(values["asciid_tracked_clients"], 1)
+        self.assertEqual(values["asciid_uploads_pending"], 1)
+        connections = values['asciid_bound_used{bound="connections"}']
+        self.assertEqual(connections, values["asciid_connections"])
+        self.assertGreaterEqual(connections, 1)
+        self.assertEqual(values['asciid_bound_limit{bound="connections"}'], 20_000)
+
+    def test_no_bound(self) -> None:
+        """A bound that is not set has an infinite limit."""
+        self.serve(MemoryStore())
+        values = samples_of(self.scrape())
+        self.assertEqual(values['asciid_bound_limit{bound="uploads"}'], float("inf"))
+
+    def test_unreadable_store(self) -> None:
+        """A store that cannot be measured leaves out only what is in it."""
+        self.serve(UnreadableStore())
+        values = samples_of(self.scrape())
+        self.assertEqual(values["asciid_storage_readable"], 0)
+        self.assertNotIn("asciid_images", values)
+        self.assertNotIn('asciid_bound_used{bound="uploads"}', values)
+        self.assertEqual(values["asciid_images_completed_total"], 0)
+
+    def test_without_a_front(self) -> None:
+        """Under another HTTP server there is nothing to tell of connections."""
+        page = self.successResultOf(Metrics(MemoryStore()).page(OPENMETRICS))
+        text = page.content.decode()
+        families = list(openmetrics.text_string_to_metric_families(text))
+        values = samples_of(families)
+        self.assertNotIn("asciid_connections", values)
+        self.assertEqual(values["asciid_storage_readable"], 1)
+        self.assertEqual(exported(families), exported(self.scrape()))
+
+
+@implementer(IImageStore)
+class SilentStore(MemoryStore):
+    """A store that never answers a download."""
+
+    def open(self, sha256: str) -> Deferred[IImageReader]:  # noqa: ARG002 - silent
+        """Keep silent."""
+        return Deferred()
+
+
+class AbandonedTests(SynchronousTestCase):
+    """Clients that leave."""
+
+    def test_abandoned(self) -> None:
+        """A request whose client has left is counted, and has no status."""
+        api = ImageAPI(SilentStore(), max_image_size=100, max_chunk_size=100)
+        front = make_front(api, ManualReactor())
+        channel = front.buildProtocol(None)
+        transport = StringTransportWithDisconnection()
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        channel.dataReceived(f"GET {IMAGE} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        self.assertEqual(front.connections, 1)
+        transport.loseConnection()
+        page = self.successResultOf(api.metrics.page(""))
+        values = samples_of(list(text_string_to_metric_families(page.content.decode())))
+        labels = 'method="GET",route="download"'
+        self.assertEqual(values[f"asciid_requests_abandoned_total{{{labels}}}"], 1)
+        self.assertNotIn(f'asciid_requests_total{{{labels},status="200"}}', values)
+        self.assertEqual(values["asciid_connections"], 0)
