@@ -8,8 +8,8 @@ the time the thread is free shares one transaction and one sync.
 
 from __future__ import annotations
 
-from collections import deque
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import define
