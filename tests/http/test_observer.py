@@ -1,0 +1,146 @@
+"""What the front tells its observer, and its own counts."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.http import KleinFactory, Limits
+from tests.http._app import App
+from tests.http._support import Site, get, post
+
+
+class Recorder:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def answered(
+        self, endpoint: str | None, method: bytes, status: int, seconds: float
+    ) -> None:
+        """Keep an answer."""
+        self.told.append((endpoint, method, status, seconds))
+
+    def refused(self, method: bytes, status: int) -> None:
+        """Keep a refusal."""
+        self.told.append(("refused", method, status))
+
+    def abandoned(self, endpoint: str | None, method: bytes) -> None:
+        """Keep that a client has left."""
+        self.told.append(("abandoned", endpoint, method))
+
+
+class ObserverTests(SynchronousTestCase):
+    """Every request is told of once."""
+
+    def setUp(self) -> None:
+        """Serve the app, observed."""
+        self.site = Site(App().app, Limits(connections=3))
+        self.recorder = Recorder()
+        self.site.factory.observer = self.recorder
+
+    def told(self) -> list[tuple[object, ...]]:
+        """Return what was told since the last time."""
+        told, self.recorder.told = self.recorder.told, []
+        return told
+
+    def test_given(self) -> None:
+        """An observer is given to the factory, which needs none."""
+        observed = KleinFactory(App().app, reactor=Clock(), observer=self.recorder)
+        self.assertIs(observed.observer, self.recorder)
+        self.assertIs(KleinFactory(App().app, reactor=Clock()).observer, None)
+
+    def test_answered(self) -> None:
+        """Endpoint, method and status of each of several requests in one read."""
+        wire = self.site.connect()
+        wire.send(get(b"/a") + post(b"/echo", b"cat") + get(b"/status/418"))
+        wire.send(b"HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(
+            self.told(),
+            [
+                ("a", b"GET", 200, 0.0),
+                ("echo", b"POST", 200, 0.0),
+                ("status", b"GET", 418, 0.0),
+                ("a", b"HEAD", 200, 0.0),
+            ],
+        )
+
+    def test_no_route(self) -> None:
+        """Without a route there is no endpoint."""
+        self.site.ask(get(b"/nowhere"))
+        self.assertEqual(self.told(), [(None, b"GET", 404, 0.0)])
+
+    def test_seconds(self) -> None:
+        """The time is from the head to the end of the answer, body included."""
+        wire = self.site.connect()
+        wire.send(b"POST /echo HTTP/1.1\r\nHost: a\r\n")
+        self.site.advance(2)
+        wire.send(b"Content-Length: 3\r\n\r\nca")
+        self.site.advance(3)
+        self.assertEqual(self.told(), [])
+        wire.send(b"t")
+        self.assertEqual(self.told(), [("echo", b"POST", 200, 3.0)])
+
+    def test_written(self) -> None:
+        """An answer in pieces is told of once."""
+        self.site.ask(get(b"/chunks"))
+        self.assertEqual(
+            [entry[:3] for entry in self.told()], [("chunks", b"GET", 200)]
+        )
+
+    def test_refused(self) -> None:
+        """What the front answers itself is a refusal, and nothing else."""
+        self.site.ask(b"nonsense\r\n\r\n")
+        self.site.ask(get(b"/user/%ff"))
+        wire = self.site.connect().send(b"GET")
+        self.site.advance(12)
+        wire.leave()
+        self.assertEqual(
+            self.told(),
+            [("refused", b"", 400), ("refused", b"GET", 400), ("refused", b"", 408)],
+        )
+
+    def test_too_many_connections(self) -> None:
+        """One connection too many is a refusal."""
+        wires = [self.site.connect() for _ in range(4)]
+        self.assertTrue(wires[-1].over)
+        self.assertEqual(self.told(), [("refused", b"", 503)])
+
+    def test_abandoned(self) -> None:
+        """A client that leaves before its answer is told of once, as that."""
+        wire = self.site.connect().send(get(b"/wait"))
+        wire.leave()
+        self.assertEqual(self.told(), [("abandoned", "wait", b"GET")])
+
+    def test_left_after(self) -> None:
+        """One that leaves after its answer is nothing to tell of."""
+        wire = self.site.connect().send(get(b"/a"))
+        self.told()
+        wire.leave()
+        self.assertEqual(self.told(), [])
+
+
+class CountTests(SynchronousTestCase):
+    """Bytes and connections."""
+
+    def test_bytes(self) -> None:
+        """All bytes of requests and answers are counted, whoever answers."""
+        site = Site(App().app)
+        sent = received = 0
+        for request in (get(b"/a"), post(b"/echo", b"cat"), b"nonsense\r\n\r\n"):
+            wire = site.connect().send(request)
+            sent += len(request)
+            received += len(wire.take())
+        self.assertEqual(
+            (site.factory.bytes_in, site.factory.bytes_out), (sent, received)
+        )
+
+    def test_connections(self) -> None:
+        """Connections are counted until they are gone."""
+        site = Site(App().app)
+        wires = [site.connect(), site.connect()]
+        self.assertEqual(site.factory.connections, 2)
+        for wire in wires:
+            wire.leave()
+        self.assertEqual(site.factory.connections, 0)
