@@ -152,6 +152,9 @@ def bound_families(
     ]
     if front is not None:
         bounds.append(("connections", front.connections, front.limits.connections))
+        # A front that does not bound the bodies in flight does not count them.
+        taken, limit = (getattr(x, "body_bytes", 0) for x in (front, front.limits))
+        bounds.append(("body_bytes", taken, limit))
     used = GaugeMetricFamily(
         "asciid_bound_used", "How much of a bound is taken.", labels=["bound"]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -214,6 +214,16 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(connections, values["asciid_connections"])
         self.assertGreaterEqual(connections, 1)
         self.assertEqual(values['asciid_bound_limit{bound="connections"}'], 20_000)
+
+    def test_bodies(self) -> None:
+        """The bytes of bodies in flight are what the front says they are."""
+        api = ImageAPI(MemoryStore(), max_image_size=100, max_chunk_size=100)
+        front: Any = make_front(api, ManualReactor())  # not every front counts them
+        page = self.successResultOf(api.metrics.page(""))
+        self.assertIn(b'asciid_bound_used{bound="body_bytes"} 0.0', page.content)
+        front.body_bytes = 7
+        page = self.successResultOf(api.metrics.page(""))
+        self.assertIn(b'asciid_bound_used{bound="body_bytes"} 7.0', page.content)
 
     def test_no_bound(self) -> None:
         """A bound that is not set has an infinite limit."""
