@@ -76,6 +76,8 @@ class Settings:
     """Bytes of the file system that are left free."""
     max_connections: int = 20_000
     """Connections open at a time."""
+    max_bodies: int = 256 * 1024 * 1024
+    """Bytes of request bodies that are being received."""
     max_queue: int = 64 * 1024 * 1024
     """Bytes that wait to be written."""
     max_uploads: int = 100_000
@@ -195,6 +197,12 @@ SETTINGS = (
         "20000",
         count_of,
         "Connections open at a time; the next is answered 503.",
+    ),
+    Setting(
+        "max-bodies",
+        "256M",
+        size_up_to(_LARGEST_QUEUE),
+        "Bytes of request bodies that are being received; more is answered 503.",
     ),
     Setting(
         "max-queue",

@@ -8,6 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from attrs import evolve
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
@@ -135,13 +136,13 @@ def _make_control(
 
 
 def make_front(
-    api: ImageAPI, reactor: Reactor, max_connections: int = 20_000
+    api: ImageAPI, reactor: Reactor, limits: Limits | None = None
 ) -> KleinFactory:
-    """Return what speaks HTTP for `api`."""
+    """Return what speaks HTTP for `api`; its routes say how large bodies may be."""
     front = KleinFactory(
         api.app,
         reactor=reactor,
-        limits=Limits(endpoint_bodies=api.body_limits, connections=max_connections),
+        limits=evolve(limits or Limits(), endpoint_bodies=api.body_limits),
         problem=problem_for_status,
         observer=api.metrics.requests,
     )
@@ -211,7 +212,8 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         write_origins=settings.write_origins,
         trusted_proxies=settings.trusted_proxies,
     )
-    front = make_front(api, reactor, settings.max_connections)
+    limits = Limits(connections=settings.max_connections, bodies=settings.max_bodies)
+    front = make_front(api, reactor, limits)
     return ImageService(
         settings,
         endpoint=serverFromString(reactor, settings.port),

@@ -28,6 +28,7 @@ class PrecedenceTests(SynchronousTestCase):
                 image_ttl=0,
                 reserve=64 * 2**20,
                 max_connections=20_000,
+                max_bodies=256 * 2**20,
                 max_queue=64 * 2**20,
                 max_uploads=100_000,
                 max_client_uploads=10_000,

@@ -318,6 +318,8 @@ class Channel(Connection):
         # Answer in place of the app, and close.  The start of the request shows
         # whether it may have a body.
         request, self._request = self._request, None
+        if self._incoming is not None:
+            self._incoming.stop()
         self._incoming = self._probe = None
         body = self.factory.problem(status, detail)
         observer = self.factory.observer
@@ -349,7 +351,11 @@ class Channel(Connection):
         refused = expects and request.failure is not None
         streaming = route.streams or too_large or refused
         self._incoming = incoming = Incoming(
-            body, limits, streaming=streaming, expects=expects
+            body,
+            limits,
+            self.factory.budget,
+            streaming=streaming,
+            expects=expects,
         )
         if streaming:
             request.body = None
@@ -369,6 +375,7 @@ class Channel(Connection):
         if incoming.done and request is not None:
             self._incoming = None
             request.body = incoming.body
+            incoming.stop()
             self.factory.dispatcher.run(request)
         return end
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from ._channel import Channel
 from ._dispatch import Dispatcher
 from ._head import HeadParser
+from ._incoming import BodyBudget
 from ._limits import Limits
 from ._problem import default_problem
 from ._response import ResponseHeads
@@ -73,6 +74,7 @@ class KleinFactory(ServerFactory):
         self.observer = observer
         self.bytes_in = self.bytes_out = 0
         self.draining = False
+        self.budget = BodyBudget(self.limits.bodies)
         self.head_parser = HeadParser(self.limits)
         self.heads = ResponseHeads(clock, wall_clock)
         self.routes = RouteTable(app, self.limits)
@@ -82,6 +84,11 @@ class KleinFactory(ServerFactory):
         self._sweep = LoopingCall(self._look)
         self._sweep.clock = reactor
         self.sweep_due = clock()
+
+    @property
+    def body_bytes(self) -> int:
+        """The bytes of bodies that are being gathered now."""
+        return self.budget.used
 
     # What Twisted calls.
 

@@ -7,13 +7,44 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from ._problem import RefusedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._body import IBody
     from ._limits import Limits
 
-__all__ = ["Incoming"]
+__all__ = ["BodyBudget", "Incoming"]
+
+
+class BodyBudget:
+    """
+    The bytes that all bodies being gathered may hold together.
+
+    :ivar used: what they hold now.
+    """
+
+    __slots__ = ("_limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """
+        Hold more.
+
+        :raises RefusedError: 503 when that would be too much.
+        """
+        if self.used + size > self._limit:
+            message = "Too many request bodies are under way; try again soon."
+            raise RefusedError(503, message)
+        self.used += size
+
+    def give_back(self, size: int) -> None:
+        """Hold less."""
+        self.used -= size
 
 
 class Incoming:
@@ -25,8 +56,10 @@ class Incoming:
     """
 
     __slots__ = (
+        "_budget",
         "_decoder",
         "_deferred",
+        "_held",
         "_limits",
         "_pieces",
         "_receive",
@@ -40,10 +73,18 @@ class Incoming:
     )
 
     def __init__(
-        self, decoder: IBody, limits: Limits, *, streaming: bool, expects: bool
+        self,
+        decoder: IBody,
+        limits: Limits,
+        budget: BodyBudget,
+        *,
+        streaming: bool,
+        expects: bool,
     ) -> None:
         """:param expects: whether the client waits for ``100 Continue``."""
         self._decoder = decoder
+        self._budget = budget
+        self._held = 0
         self._limits = limits
         self._pieces: list[bytes] = []
         self._received = 0
@@ -77,7 +118,8 @@ class Incoming:
         """
         Decode, and return the place where decoding stopped.
 
-        :raises RefusedError: as :meth:`IBody.feed` does.
+        :raises RefusedError: as :meth:`IBody.feed` does, or as
+            :meth:`BodyBudget.take`.
         """
         count = len(self._pieces)
         end = self._decoder.feed(data, start, self._pieces)
@@ -86,6 +128,9 @@ class Incoming:
             piece = b"".join(self._pieces[count:])
             self._pieces[count:] = [piece]
             self._received += len(piece)
+            if not self.streaming:
+                self._budget.take(len(piece))
+                self._held += len(piece)
             self._waited += now - self._since
             self._since = now
         return end
@@ -156,7 +201,9 @@ class Incoming:
             deferred.errback(failure)
 
     def stop(self) -> None:
-        """Forget the reader."""
+        """Forget the reader, and count what is held no more."""
+        self._budget.give_back(self._held)
+        self._held = 0
         self.wanted = False
         self._deferred = self._resume = None
 

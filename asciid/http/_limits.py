@@ -52,6 +52,12 @@ class Limits:
     body: int = field(default=MIB, validator=_positive)
     """Bytes of a body, for endpoints not named in ``endpoint_bodies``; more is 413."""
 
+    bodies: int = field(default=256 * MIB, validator=_positive)
+    """
+    Bytes of all bodies together that are being gathered for handlers that do not
+    stream them; more is 503.  What comes with its head in one read is not counted.
+    """
+
     endpoint_bodies: Mapping[str, int] = field(factory=dict, converter=_frozen)
     """Bytes of a body by the name of the Klein endpoint that takes it."""
 

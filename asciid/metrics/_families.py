@@ -152,9 +152,7 @@ def bound_families(
     ]
     if front is not None:
         bounds.append(("connections", front.connections, front.limits.connections))
-        # A front that does not bound the bodies in flight does not count them.
-        taken, limit = (getattr(x, "body_bytes", 0) for x in (front, front.limits))
-        bounds.append(("body_bytes", taken, limit))
+        bounds.append(("body_bytes", front.body_bytes, front.limits.bodies))
     used = GaugeMetricFamily(
         "asciid_bound_used", "How much of a bound is taken.", labels=["bound"]
     )

@@ -432,6 +432,45 @@ class BodyTests(ChannelTestCase):
             self.assertTrue(wire.transport.closed)
 
 
+class BudgetTests(ChannelTestCase):
+    """What all bodies that are being gathered may hold together."""
+
+    limits = Limits(body=2000, bodies=1000)
+
+    def begin(self, sent: int, *lines: bytes) -> Wire:
+        """Send the beginning of a body of 1,000 bytes, in two reads."""
+        head, end, body = post(b"/echo", bytes(1000), *lines).partition(b"\r\n\r\n")
+        return self.connect().send(head + end, body[:sent])
+
+    def test_bounded(self) -> None:
+        """What is too much is refused with 503 and when to try again."""
+        first = self.begin(600)
+        self.assertEqual(self.site.factory.body_bytes, 600)
+        (answer,) = self.begin(500).answers()
+        self.assert_problem(answer, 503)
+        self.assertEqual(answer.fields["retry-after"], "1")
+        self.assertEqual(self.site.factory.body_bytes, 600)
+        first.send(bytes(400))
+        self.assertEqual(self.statuses(first.answers()), [200])
+        self.assertEqual(self.site.factory.body_bytes, 0)
+        self.assertEqual(self.statuses(self.begin(1000).answers()), [200])
+
+    def test_given_back(self) -> None:
+        """A client that leaves, or is too slow, holds nothing any more."""
+        left = self.begin(600)
+        left.leave()
+        self.assertEqual(self.site.factory.body_bytes, 0)
+        self.begin(600)
+        self.site.advance(self.limits.body_timeout + 2)
+        self.assertEqual(self.site.factory.body_bytes, 0)
+
+    def test_in_one_read(self) -> None:
+        """A body that comes with its head is not counted."""
+        self.begin(900)
+        answers = self.site.ask(post(b"/echo", bytes(1000)))
+        self.assertEqual(self.statuses(answers), [200])
+
+
 class HalfCloseTests(ChannelTestCase):
     """Clients that have said all they will say (RFC 9112 9.6)."""
 

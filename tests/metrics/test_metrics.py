@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +17,7 @@ from zope.interface import implementer
 from asciid import __version__
 from asciid.api import ImageAPI
 from asciid.errors import StorageFailedError
+from asciid.http import Limits
 from asciid.metrics import Metrics
 from asciid.store import IImageStore, MemoryStore, PendingLimits
 from asciid.tap import make_front
@@ -218,10 +219,11 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
     def test_bodies(self) -> None:
         """The bytes of bodies in flight are what the front says they are."""
         api = ImageAPI(MemoryStore(), max_image_size=100, max_chunk_size=100)
-        front: Any = make_front(api, ManualReactor())  # not every front counts them
+        front = make_front(api, ManualReactor(), Limits(bodies=9))
         page = self.successResultOf(api.metrics.page(""))
         self.assertIn(b'asciid_bound_used{bound="body_bytes"} 0.0', page.content)
-        front.body_bytes = 7
+        self.assertIn(b'asciid_bound_limit{bound="body_bytes"} 9.0', page.content)
+        front.budget.take(7)
         page = self.successResultOf(api.metrics.page(""))
         self.assertIn(b'asciid_bound_used{bound="body_bytes"} 7.0', page.content)
 
