@@ -104,15 +104,22 @@ class FileWriterTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.batches, [1, 3])
 
-    def test_next_batch_starts_before_the_answers(self) -> None:
-        """The thread works again before those who waited are told."""
-        busy: list[int] = []
-        self.append("a").addCallback(lambda _: busy.append(len(self.pool.work)))
+    def test_answers_before_the_next_batch(self) -> None:
+        """What those ask who were just answered shares the next batch."""
+
+        def ask_again(_: None) -> None:
+            self.assertEqual(len(self.pool.work), 0)
+            self.append("c")
+
+        self.append("a").addCallback(ask_again)
         self.turn()
         self.append("b")
         self.pool.step()
         self.turn()
-        self.assertEqual(busy, [1])
+        self.pool.step()
+        self.turn()
+        self.assertEqual(self.log, ["a", "b", "c"])
+        self.assertEqual(self.batches, [1, 2])
 
     def test_outcomes(self) -> None:
         """Each operation gets its own result or its own failure."""
