@@ -25,16 +25,17 @@ from asciid.metrics._families import (
     usage_families,
 )
 from asciid.metrics._requests import RequestCounts
+from asciid.metrics._snapshot import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from prometheus_client.core import Metric
 
     from asciid.http import KleinFactory
     from asciid.store import IImageStore, StoreUsage
 
-__all__ = ["Metrics", "Page"]
+__all__ = ["Metrics", "Page", "render"]
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of Prometheus' own text format."""
@@ -75,7 +76,16 @@ class Metrics(Collector):
 
         What cannot be measured is left out, and the rest told.
         """
-        return Deferred.fromCoroutine(self._page(accept))
+        families = Deferred.fromCoroutine(self._families())
+        return families.addCallback(render, accept)
+
+    def snapshot(self) -> Deferred[bytes]:
+        """
+        Return the same as bytes, for whoever adds several processes up.
+
+        `asciid.metrics.merge` does that.
+        """
+        return Deferred.fromCoroutine(self._families()).addCallback(snapshot)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of ours, as `prometheus_client` asks for it."""
@@ -91,18 +101,34 @@ class Metrics(Collector):
         """Yield nothing: the names are known once they are collected."""
         yield from ()
 
-    async def _page(self, accept: str) -> Page:
+    async def _families(self) -> list[Metric]:
         try:
             usage = await self._store.usage()
         except (AsciidError, OSError):
             usage = None
         # Nobody comes between this and its use.
         self._usage = usage
-        registry = self._registry
-        if not _takes_openmetrics(accept):
-            return Page(generate_latest(registry), TEXT)
-        content = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call] # theirs
-        return Page(content, openmetrics.CONTENT_TYPE_LATEST)
+        return list(self._registry.collect())
+
+
+class _Families(Collector):
+    """Families that were collected already, as the writers of text want them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._families
+
+
+def render(families: Iterable[Metric], accept: str) -> Page:
+    """Return `families` as text, in OpenMetrics if the Accept field has it."""
+    collected = _Families(families)
+    if not _takes_openmetrics(accept):
+        return Page(generate_latest(collected), TEXT)
+    content = openmetrics.generate_latest(collected)  # type: ignore[no-untyped-call] # theirs
+    return Page(content, openmetrics.CONTENT_TYPE_LATEST)
 
 
 def _takes_openmetrics(accept: str) -> bool:

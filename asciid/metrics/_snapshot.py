@@ -1,0 +1,100 @@
+"""
+What one process tells, as bytes; and what several tell, as one.
+
+Counters and histograms of several processes are added up, and so are gauges, save
+those that every process reads off the same thing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from prometheus_client.core import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["merge", "snapshot"]
+
+_SHARED_FAMILIES = frozenset(
+    {
+        "asciid_build",
+        "asciid_images",
+        "asciid_storage_file_bytes",
+        "asciid_storage_free_bytes",
+        "asciid_storage_readable",
+        "asciid_uploads_pending",
+        "process_start_time_seconds",
+        "python_info",
+    }
+)
+"""Metrics that are the same whoever is asked: one storage, one release."""
+
+_SHARED_BOUNDS = frozenset({"uploads", "client_uploads"})
+"""Bounds on what is in the storage, not in a process."""
+
+_Labels = tuple[tuple[str, str], ...]
+
+
+class _Family(msgspec.Struct, array_like=True, frozen=True):
+    """One metric, with the name, the labels and the value of each sample."""
+
+    name: str
+    kind: str
+    text: str
+    samples: list[tuple[str, _Labels, float]]
+
+
+_decoder = msgspec.msgpack.Decoder(list[_Family])
+
+
+def snapshot(families: Iterable[Metric]) -> bytes:
+    """Return `families` as bytes that `merge` takes, in another process, too."""
+    return msgspec.msgpack.encode(
+        [
+            _Family(
+                family.name,
+                family.type,
+                family.documentation,
+                [
+                    (sample.name, tuple(sample.labels.items()), float(sample.value))
+                    for sample in family.samples
+                ],
+            )
+            for family in families
+        ]
+    )
+
+
+def merge(snapshots: Iterable[bytes]) -> list[Metric]:
+    """
+    Return the metrics of several processes as those of one.
+
+    Of what they share, the first process that tells it is believed.
+
+    Errors: `msgspec.DecodeError`, for what is no snapshot of this release.
+    """
+    metrics: dict[str, Metric] = {}
+    values: dict[str, dict[tuple[str, _Labels], float]] = {}
+    for data in snapshots:
+        for family in _decoder.decode(data):
+            name = family.name
+            metrics.setdefault(name, Metric(name, family.text, family.kind))
+            known = values.setdefault(name, {})
+            for sample, labels, value in family.samples:
+                key = sample, labels
+                if key not in known:
+                    known[key] = value
+                elif not _is_shared(name, labels):
+                    known[key] += value
+    for name, metric in metrics.items():
+        for (sample, labels), value in values[name].items():
+            metric.add_sample(sample, dict(labels), value)
+    return list(metrics.values())
+
+
+def _is_shared(name: str, labels: _Labels) -> bool:
+    if name in _SHARED_FAMILIES:
+        return True
+    return any(label == "bound" and bound in _SHARED_BOUNDS for label, bound in labels)

@@ -1,0 +1,153 @@
+"""Several processes' metrics as those of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.openmetrics import parser as openmetrics
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid import __version__
+from asciid.metrics import Metrics, merge, render, snapshot
+from asciid.model import ImageSpec
+from asciid.store import MemoryStore, PendingLimits
+from tests.api._support import CAT_BYTES, CAT_SHA256
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+OPENMETRICS = "application/openmetrics-text"
+
+
+def values_of(families: list[Metric]) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Return the values by name and the values of the labels, sorted by label."""
+    return {
+        (sample.name, tuple(dict(sorted(sample.labels.items())).values())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def routes(counts: dict[str, int]) -> bytes:
+    """Return the snapshot of a counter with one label."""
+    family = CounterMetricFamily("asciid_requests", "Requests.", labels=["route"])
+    for route, count in counts.items():
+        family.add_metric([route], count)
+    return snapshot([family])
+
+
+class MergeTests(SynchronousTestCase):
+    """Adding up."""
+
+    def process(self, **requests: int) -> Metrics:
+        """Return the metrics of a process that answered so many requests."""
+        store = MemoryStore(pending=PendingLimits(total=5, per_client=3))
+        spec = ImageSpec(CAT_SHA256, len(CAT_BYTES), len(CAT_BYTES))
+        self.successResultOf(store.register(spec, "client"))
+        metrics = Metrics(store)
+        for route, count in requests.items():
+            for _ in range(count):
+                metrics.requests.answered(route, b"GET", 200, 0.002)
+        return metrics
+
+    def snapshot_of(self, metrics: Metrics) -> bytes:
+        """Return what the process tells."""
+        return self.successResultOf(metrics.snapshot())
+
+    def test_one(self) -> None:
+        """What one process tells, merged with nothing, is its own page."""
+        metrics = self.process(download=2)
+        merged = merge([self.snapshot_of(metrics)])
+        page = self.successResultOf(metrics.page(OPENMETRICS))
+        own = list(openmetrics.text_string_to_metric_families(page.content.decode()))
+        self.assertEqual(
+            [(f.name, f.type, f.documentation) for f in merged],
+            [(f.name, f.type, f.documentation) for f in own],
+        )
+        self.assertEqual(set(values_of(merged)), set(values_of(own)))
+
+    def test_several(self) -> None:
+        """Work is added up; what is in the storage is told once."""
+        processes = self.process(download=2), self.process(download=3, status=1)
+        merged = merge(map(self.snapshot_of, processes))
+        values = values_of(merged)
+        for name, labels, value in (
+            ("asciid_requests_total", ("GET", "download", "200"), 5),
+            ("asciid_requests_total", ("GET", "status", "200"), 1),
+            ("asciid_request_seconds_count", ("download",), 5),
+            ("asciid_request_seconds_bucket", ("0.001", "download"), 0),
+            ("asciid_request_seconds_bucket", ("0.0025", "download"), 5),
+            ("asciid_images_registered_total", (), 2),
+            ("asciid_tracked_uploads", (), 2),
+            ("asciid_uploads_pending", (), 1),
+            ("asciid_storage_readable", (), 1),
+            ("asciid_build_info", (__version__,), 1),
+            ("asciid_bound_used", ("uploads",), 1),
+            ("asciid_bound_limit", ("uploads",), 5),
+            ("asciid_bound_limit", ("client_uploads",), 3),
+        ):
+            self.assertEqual(values[name, labels], value, (name, labels))
+        seconds = values["asciid_request_seconds_sum", ("download",)]
+        self.assertAlmostEqual(seconds, 0.01)
+
+    def test_page(self) -> None:
+        """What was merged is a page that Prometheus' own parser takes."""
+        processes = self.process(download=2), self.process(status=1)
+        page = render(merge(map(self.snapshot_of, processes)), OPENMETRICS)
+        text = page.content.decode()
+        families = list(openmetrics.text_string_to_metric_families(text))
+        values = values_of(families)
+        self.assertEqual(values["asciid_request_seconds_count", ("status",)], 1)
+
+    def test_one_cannot_measure(self) -> None:
+        """What the first process cannot measure is taken from the next."""
+        images = GaugeMetricFamily("asciid_images", "Images.")
+        known = GaugeMetricFamily("asciid_images", "Images.", value=7)
+        merged = merge([snapshot([images]), snapshot([known])])
+        self.assertEqual(values_of(merged), {("asciid_images", ()): 7})
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        st.lists(
+            st.dictionaries(st.sampled_from("abc"), st.integers(0, 10**9)), max_size=4
+        )
+    )
+    def test_any(self, processes: list[dict[str, int]]) -> None:
+        """Each label has the sum of what the processes say of it."""
+        merged = merge(map(routes, processes))
+        expected: dict[tuple[str, tuple[str, ...]], float] = {}
+        for counts in processes:
+            for route, count in counts.items():
+                key = "asciid_requests_total", (route,)
+                expected[key] = expected.get(key, 0) + count
+        self.assertEqual(values_of(merged), expected)
+
+    def test_histogram(self) -> None:
+        """Buckets are added up one by one, the infinite one too."""
+        data = []
+        for low, high, total in ((1, 3, 4.5), (2, 2, 0.5)):
+            family = HistogramMetricFamily("asciid_commit_seconds", "Time.")
+            family.add_metric([], [("0.5", low), ("+Inf", high)], total)
+            data.append(snapshot([family]))
+        self.assertEqual(
+            values_of(merge(data)),
+            {
+                ("asciid_commit_seconds_bucket", ("0.5",)): 3,
+                ("asciid_commit_seconds_bucket", ("+Inf",)): 5,
+                ("asciid_commit_seconds_count", ()): 5,
+                ("asciid_commit_seconds_sum", ()): 5,
+            },
+        )
+
+    def test_no_snapshot(self) -> None:
+        """Bytes that are no snapshot are refused."""
+        self.assertRaises(msgspec.DecodeError, merge, [b"\xc1"])
+        self.assertRaises(msgspec.DecodeError, merge, [b"\x91\x01"])
