@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from asciid.errors import HashMismatchError
+from asciid.store._operations import AddChunk, Finish
 from asciid.store._queries import hash_with
 from asciid.store._uploads import Unverified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from asciid.store._submit import Query, Submit
+    from asciid.store._submit import Change, Query
     from asciid.store._uploads import Completed
 
 __all__ = ["LastChunks"]
@@ -23,15 +24,15 @@ class LastChunks:
     """
     Hashes such an image in a thread of the read pool, then stores its last chunk.
 
-    Each image is hashed by one at a time.  `add` has operations carried out
-    that add data; `discarded` is called when an upload was thrown away.
+    Each image is hashed by one at a time.  `change` is the
+    store's; `discarded` is called when an upload was thrown away.
     """
 
     def __init__(
-        self, query: Query, add: Submit, discarded: Callable[[], object]
+        self, query: Query, change: Change, discarded: Callable[[], object]
     ) -> None:
         self._query = query
-        self._add = add
+        self._change = change
         self._discarded = discarded
         # Hash -> who waits for the verification of that image to end.
         self._verifying: dict[str, list[Deferred[None]]] = {}
@@ -54,9 +55,8 @@ class LastChunks:
                 ended: Deferred[None] = Deferred()
                 waiting.append(ended)
                 await ended
-                outcome = await self._add(
-                    lambda batch: batch.add_chunk(upload.spec.sha256, chunk_id, data),
-                    len(data),
+                outcome = await self._change(
+                    AddChunk(upload.spec.sha256, chunk_id, data)
                 )
         return outcome
 
@@ -68,12 +68,14 @@ class LastChunks:
             actual = await self._query(
                 lambda snapshot: hash_with(snapshot, upload, chunk_id, data)
             )
-            return await self._add(
-                lambda batch: batch.finish(upload, chunk_id, data, actual), len(data)
+            outcome: Completed | Unverified | None = await self._change(
+                Finish(upload, chunk_id, data, actual)
             )
         except HashMismatchError:
             self._discarded()
             raise
+        else:
+            return outcome
         finally:
             del self._verifying[upload.spec.sha256]
             for ended in waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 from twisted.internet.defer import Deferred, fail, succeed
@@ -31,6 +31,7 @@ from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._last_chunks import LastChunks
+from asciid.store._operations import AddChunk, DeleteDiscarded, Register
 from asciid.store._pending import NO_LIMITS
 from asciid.store._queries import (
     count,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from asciid.store._batch import Batch
     from asciid.store._copying import Copied
     from asciid.store._databases import Snapshot
+    from asciid.store._operations import Operation
     from asciid.store._pending import PendingLimits
     from asciid.store._queries import Found
     from asciid.store._stats import StoreUsage
@@ -140,7 +142,7 @@ class LMDBStore:
         self._background = Background()
         self._last_chunks = LastChunks(
             self._query,
-            self._add,
+            self._change,
             discarded=lambda: self._background.run(self._delete_discarded()),
         )
         self._expiry = Expiry(
@@ -223,9 +225,7 @@ class LMDBStore:
         """See `IImageStore.register`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._add(lambda batch: batch.register(spec, client)).addCallback(
-            self._registered
-        )
+        return self._change(Register(spec, client)).addCallback(self._registered)
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""
@@ -234,9 +234,7 @@ class LMDBStore:
         # The caller gets a Deferred of its own: what is left to do after the
         # commit must not depend on whether the caller cancels.
         answer: Deferred[bool] = Deferred()
-        self._add(
-            lambda batch: batch.add_chunk(sha256, chunk_id, data), len(data)
-        ).addCallbacks(
+        self._change(AddChunk(sha256, chunk_id, data)).addCallbacks(
             self._chunk_stored,
             answer.errback,
             callbackArgs=(chunk_id, data, answer),
@@ -267,8 +265,7 @@ class LMDBStore:
         return self._query(lambda snapshot: is_complete(snapshot, sha256)).addCallback(
             lambda exists: StagingWriter(
                 sha256,
-                self._add,
-                self._writer.submit,
+                self._change,
                 self._received,
                 self._background.run,
                 rejected=self._rejected,
@@ -340,23 +337,23 @@ class LMDBStore:
     async def _delete_discarded(self) -> None:
         """Delete the chunks of discarded uploads, some in each batch."""
         try:
-            while await self._writer.submit(lambda batch: batch.delete_discarded()):
+            while await self._change(DeleteDiscarded()):
                 if self._stopping:
                     break
         except AsciidError as error:
             # They take room until the next try, and nothing else.
             _log.warn("Discarded chunks are not deleted yet: {error}", error=error)
 
-    def _add(
-        self, operation: Callable[[Batch], ResultT], size: int = 0
-    ) -> Deferred[ResultT]:
-        """Have an operation that adds data carried out, if there is room."""
+    def _change(self, operation: Operation) -> Deferred[Any]:
+        """Have an operation carried out, if there is room for what it adds."""
 
-        def with_room(batch: Batch) -> ResultT:
+        def with_room(batch: Batch) -> Any:  # noqa: ANN401 - the operation's
             self._reserve.check()
             return operation(batch)
 
-        return self._writer.submit(with_room, size)
+        if operation.adds:
+            return self._writer.submit(with_room, operation.size)
+        return self._writer.submit(operation)
 
     def _query(self, query: Callable[[Snapshot], ResultT]) -> Deferred[ResultT]:
         """Ask the storage file in a thread."""

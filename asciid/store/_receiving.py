@@ -10,14 +10,14 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from asciid.errors import AsciidError, HashMismatchError
-from asciid.store import _staging
 from asciid.store._interface import IImageWriter
+from asciid.store._operations import Abandon, AddPieces, Adopt, Begin, Put
 from asciid.store._rules import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.store._submit import InBackground, Submit
+    from asciid.store._submit import Change, InBackground
     from asciid.store._uploads import Completed
 
 __all__ = ["StagingWriter"]
@@ -31,17 +31,15 @@ class StagingWriter:
     """
     Takes an image's bytes and stores them under no name until they are verified.
 
-    `add` has operations carried out that add data, `submit` any other; they and
-    `in_background` are the store's.  `finished` is told what the last operation
-    answered, `rejected` that the bytes do not have the hash.  An image that
-    `exists` is only hashed.
+    `change` and `in_background` are the store's.  `finished` is told what the
+    last operation answered, `rejected` that the bytes do not have the hash.  An
+    image that `exists` is only hashed.
     """
 
     def __init__(  # noqa: PLR0913 - each is the store's, and of its own
         self,
         sha256: str,
-        add: Submit,
-        submit: Submit,
+        change: Change,
         finished: Callable[[Completed | None], bool],
         in_background: InBackground,
         *,
@@ -50,8 +48,7 @@ class StagingWriter:
     ) -> None:
         self.exists = exists
         self._sha256 = sha256
-        self._add = add
-        self._submit = submit
+        self._change = change
         self._finished = finished
         self._rejected = rejected
         self._in_background = in_background
@@ -100,14 +97,10 @@ class StagingWriter:
         number = self._number
         if number is None:
             content = bytes(self._buffer)
-            outcome = await self._add(
-                lambda batch: _staging.put(batch, self._sha256, content), len(content)
-            )
+            outcome = await self._change(Put(self._sha256, content))
         else:
             await self._store(-(-len(self._buffer) // PIECE))
-            outcome = await self._submit(
-                lambda batch: _staging.adopt(batch, number, self._sha256, self._size)
-            )
+            outcome = await self._change(Adopt(number, self._sha256, self._size))
         return self._finished(outcome)
 
     async def _abandon(self) -> None:
@@ -118,11 +111,12 @@ class StagingWriter:
             return
         # What cannot be discarded now is found later, by its age.
         with suppress(AsciidError):
-            await self._submit(lambda batch: _staging.abandon(batch, number))
+            await self._change(Abandon(number))
             self._finished(None)
 
     async def _begin(self) -> int:
-        number = self._number = await self._add(_staging.begin)
+        number: int = await self._change(Begin())
+        self._number = number
         if self._abandoned:
             # The client has left meanwhile, and nobody waits for the number.
             await self._abandon()
@@ -138,6 +132,4 @@ class StagingWriter:
         head, self._buffer = self._buffer[:length], self._buffer[length:]
         cut = [bytes(head[i : i + PIECE]) for i in range(0, len(head), PIECE)]
         self._stored += len(cut)
-        await self._add(
-            lambda batch: _staging.add(batch, number, first, cut), len(head)
-        )
+        await self._change(AddPieces(number, first, cut))

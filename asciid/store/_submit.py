@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
     from asciid.store._batch import Batch
     from asciid.store._databases import Snapshot
+    from asciid.store._operations import Operation
 
-__all__ = ["InBackground", "Query", "Submit"]
+__all__ = ["Change", "InBackground", "Query", "Submit"]
 
 ResultT = TypeVar("ResultT")
 
@@ -31,6 +32,13 @@ class Submit(Protocol):
         self, operation: Callable[[Batch], ResultT], size: int = 0
     ) -> Deferred[ResultT]:
         """Queue `operation`, which holds `size` bytes."""
+
+
+class Change(Protocol):
+    """Has an operation carried out, perhaps by another process."""
+
+    def __call__(self, operation: Operation) -> Deferred[Any]:
+        """Queue `operation`; answer its outcome once that is committed."""
 
 
 class InBackground(Protocol):

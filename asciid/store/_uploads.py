@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, field
+from msgspec import Struct
 
+from asciid.model import ImageSpec
 from asciid.store._pending import NO_LIMITS, PendingUploads
 
 if TYPE_CHECKING:
-    from asciid.model import ImageSpec
     from asciid.store._records import ImageRecord
 
 __all__ = ["Completed", "Unverified", "Upload", "WriterMemory"]
@@ -38,8 +39,7 @@ class Upload:
         return self.image.number
 
 
-@frozen
-class Completed:
+class Completed(Struct, frozen=True, array_like=True, tag=True):
     """The chunk was the last one, and the image is complete."""
 
     spec: ImageSpec
@@ -48,8 +48,7 @@ class Completed:
     """All bytes of the image, where they were at hand."""
 
 
-@frozen
-class Unverified:
+class Unverified(Struct, frozen=True, array_like=True, tag=True):
     """The chunk is the last one of an image too large to be hashed here."""
 
     spec: ImageSpec

@@ -44,11 +44,11 @@ class IWriterReactor(Protocol):
 
 @define(eq=False)
 class _Entry(Generic[TransactionT]):
-    """An accepted operation and who waits for it."""
+    """Accepted operations and who is told of their outcomes."""
 
-    operation: Callable[[TransactionT], object]
+    operations: Sequence[Callable[[TransactionT], object]]
     size: int
-    done: Deferred[Any]
+    tell: Callable[[Sequence[Any]], None]
 
 
 class FileWriter(Generic[TransactionT]):
@@ -90,6 +90,7 @@ class FileWriter(Generic[TransactionT]):
         self.commit_times = Histogram(COMMIT_TIMES)
         self._waiting: list[_Entry[TransactionT]] = []
         self._alone: deque[Callable[[], None]] = deque()
+        self._operations = 0
         self._bytes = 0
         self._scheduled = False
         self._busy = False
@@ -98,7 +99,7 @@ class FileWriter(Generic[TransactionT]):
     @property
     def waiting(self) -> tuple[int, int]:
         """The operations that wait for the next batch, and the bytes they hold."""
-        return len(self._waiting), self._bytes
+        return self._operations, self._bytes
 
     def start(self) -> None:
         """Start the thread pool."""
@@ -117,14 +118,25 @@ class FileWriter(Generic[TransactionT]):
 
         Errors: `StoreBusyError` past a bound, `StoreClosedError` after `stop`.
         """
-        if self._stopped is not None:
-            return fail(StoreClosedError())
-        if (
-            len(self._waiting) >= self.max_operations
-            or self._bytes + size > self.max_bytes
-        ):
-            return fail(StoreBusyError())
-        return self._accept(operation, size)
+        refusal = self._refusal(1, size)
+        return self._accept(operation, size) if refusal is None else fail(refusal)
+
+    def submit_all(
+        self, operations: Sequence[Callable[[TransactionT], object]], size: int = 0
+    ) -> Deferred[Sequence[Any]]:
+        """
+        Queue operations that came together, as `submit` does one.
+
+        The Deferred fires with as many outcomes, as `execute` returns them.
+
+        Errors: those of `submit`; none of them was accepted then.
+        """
+        refusal = self._refusal(len(operations), size)
+        if refusal is not None:
+            return fail(refusal)
+        done: Deferred[Sequence[Any]] = Deferred()
+        self._enter(_Entry(operations, size, done.callback))
+        return done
 
     def flush(self) -> Deferred[None]:
         """Answer once everything accepted so far was carried out, or failed."""
@@ -134,10 +146,32 @@ class FileWriter(Generic[TransactionT]):
         self, operation: Callable[[TransactionT], ResultT], size: int
     ) -> Deferred[ResultT]:
         done: Deferred[ResultT] = Deferred()
-        self._waiting.append(_Entry(operation, size, done))
-        self._bytes += size
-        self._schedule()
+
+        def tell(outcomes: Sequence[Any]) -> None:
+            (outcome,) = outcomes
+            if isinstance(outcome, Exception):
+                done.errback(Failure(outcome))
+            else:
+                done.callback(outcome)
+
+        self._enter(_Entry((operation,), size, tell))
         return done
+
+    def _refusal(self, operations: int, size: int) -> Exception | None:
+        if self._stopped is not None:
+            return StoreClosedError()
+        if (
+            self._operations + operations > self.max_operations
+            or self._bytes + size > self.max_bytes
+        ):
+            return StoreBusyError()
+        return None
+
+    def _enter(self, entry: _Entry[TransactionT]) -> None:
+        self._waiting.append(entry)
+        self._operations += len(entry.operations)
+        self._bytes += entry.size
+        self._schedule()
 
     def run_alone(
         self, work: Callable[[], Coroutine[Deferred[Any], Any, ResultT]]
@@ -204,6 +238,7 @@ class FileWriter(Generic[TransactionT]):
             return
         self._hand_over(self._waiting)
         self._waiting = []
+        self._operations = 0
         self._bytes = 0
 
     def _hand_over(self, batch: list[_Entry[TransactionT]]) -> None:
@@ -213,23 +248,24 @@ class FileWriter(Generic[TransactionT]):
     def _run(self, batch: list[_Entry[TransactionT]]) -> None:
         """Carry out a batch, in the thread."""
         began = self._monotonic()
+        operations = [one for entry in batch for one in entry.operations]
         try:
-            outcomes = self._execute([entry.operation for entry in batch])
+            outcomes = self._execute(operations)
         except Exception as error:  # noqa: BLE001 - the reactor must always hear
             self._reactor.callFromThread(self._failed, batch, error)
         else:
             self.commit_times.add(self._monotonic() - began)
-            self.batch_sizes.add(len(batch))
+            self.batch_sizes.add(len(operations))
             self._reactor.callFromThread(self._committed, batch, outcomes)
 
     def _committed(
         self, batch: list[_Entry[TransactionT]], outcomes: Sequence[Any]
     ) -> None:
-        for entry, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                entry.done.errback(Failure(outcome))
-            else:
-                entry.done.callback(outcome)
+        first = 0
+        for entry in batch:
+            after = first + len(entry.operations)
+            entry.tell(outcomes[first:after])
+            first = after
         # Not before the reactor has looked for what is new, which it does between
         # the two calls: those just answered ask for the next thing at once, and
         # with them the next batch is about twice as large.
@@ -240,7 +276,9 @@ class FileWriter(Generic[TransactionT]):
             if failure is None:
                 self._hand_over(batch)
             else:
-                self._committed(batch, [failure] * len(batch))
+                self._committed(
+                    batch, [failure] * sum(len(entry.operations) for entry in batch)
+                )
 
         self._recover(error).addCallback(decided)
 

@@ -137,6 +137,41 @@ class FileWriterTests(SynchronousTestCase):
         self.failureResultOf(second, ValueError)
         self.assertEqual(self.successResultOf(third), 3)
 
+    def test_together(self) -> None:
+        """Operations that came together are told of together, each outcome its own."""
+
+        def refuse(_: list[str]) -> None:
+            raise ValueError
+
+        before = self.append("a")
+        together = self.writer.submit_all([lambda _: 1, refuse])
+        after = self.writer.submit(lambda _: 4)
+        self.turn()
+        self.pool.step()
+        self.turn()
+        first, second = self.successResultOf(together)
+        self.assertEqual(first, 1)
+        self.assertIsInstance(second, ValueError)
+        self.assertIsNone(self.successResultOf(before))
+        self.assertEqual(self.successResultOf(after), 4)
+        self.assertEqual(self.batches, [4])
+
+    def test_together_or_not_at_all(self) -> None:
+        """Operations that came together are refused together, past a bound."""
+        self.append("a")
+        refused = self.writer.submit_all([lambda log: log.append("b")] * 4)
+        self.failureResultOf(refused, StoreBusyError)
+        self.settle()
+        self.assertEqual(self.log, ["a"])
+
+    def test_together_in_a_batch_that_fails(self) -> None:
+        """Each of them has the failure of the batch for its outcome."""
+        failure = StorageFullError()
+        self.broken, self.verdict = OSError(), succeed(failure)
+        together = self.writer.submit_all([lambda _: 1, lambda _: 2])
+        self.settle()
+        self.assertEqual(self.successResultOf(together), [failure, failure])
+
     def test_cancelled(self) -> None:
         """An operation is carried out though nobody waits for it any more."""
         awaited = self.append("a")

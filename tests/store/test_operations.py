@@ -1,0 +1,54 @@
+"""Tests of asciid.store._operations."""
+
+from __future__ import annotations
+
+import msgspec
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.model import ImageSpec
+from asciid.store._operations import (
+    Abandon,
+    AddChunk,
+    AddPieces,
+    Adopt,
+    AnyOperation,
+    Begin,
+    DeleteDiscarded,
+    Finish,
+    Operation,
+    Put,
+    Register,
+)
+from asciid.store._uploads import Unverified
+
+SPEC = ImageSpec("ab" * 32, 700, 256)
+
+
+class OperationTests(SynchronousTestCase):
+    """Operations are values."""
+
+    def test_sent(self) -> None:
+        """Each arrives in another process as what it was."""
+        operations: list[Operation] = [
+            Register(SPEC, "192.0.2.1"),
+            AddChunk(SPEC.sha256, 2, b"\xff\x00"),
+            Finish(Unverified(SPEC, 7), 2, b"x", SPEC.sha256),
+            DeleteDiscarded(),
+            Begin(),
+            AddPieces(7, 1, [b"a", b"bc"]),
+            Adopt(7, SPEC.sha256, 3),
+            Put(SPEC.sha256, b"abc"),
+            Abandon(7),
+        ]
+        sent = msgspec.msgpack.encode(operations)
+        received = msgspec.msgpack.decode(sent, type=list[AnyOperation])
+        self.assertEqual(received, operations)
+        self.assertEqual({type(one) for one in operations}, set(AnyOperation.__args__))
+
+    def test_sizes(self) -> None:
+        """The size of an operation is that of the bytes of images in it."""
+        self.assertEqual(AddChunk(SPEC.sha256, 0, b"abc").size, 3)
+        self.assertEqual(Finish(Unverified(SPEC, 7), 0, b"ab", "").size, 2)
+        self.assertEqual(AddPieces(7, 1, [b"a", b"bc"]).size, 3)
+        self.assertEqual(Put(SPEC.sha256, b"abcd").size, 4)
+        self.assertEqual(Begin().size, 0)
