@@ -21,6 +21,7 @@ __all__ = [
     "endpoint_of",
     "flag_of",
     "networks_of",
+    "optional_endpoint_of",
     "origins_of",
     "parse_size",
     "size_up_to",
@@ -59,6 +60,15 @@ def endpoint_of(text: str) -> str:
         message = f"{text!r} is neither a port number nor a Twisted endpoint ({reason})"
         raise ValueError(message) from error
     return text
+
+
+def optional_endpoint_of(text: str) -> str | None:
+    """
+    Return what `endpoint_of` does, or None for ``none``.
+
+    Errors: `ValueError`.
+    """
+    return None if text == NONE else endpoint_of(text)
 
 
 def storage_of(text: str) -> Path | None:

@@ -21,6 +21,7 @@ from asciid._values import (
     endpoint_of,
     flag_of,
     networks_of,
+    optional_endpoint_of,
     origins_of,
     parse_size,
     size_up_to,
@@ -86,6 +87,8 @@ class Settings:
     """Uploads that one client has pending; 0 is any number."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks of proxies that are believed whom they ask for."""
+    metrics_port: str | None = None
+    """Endpoint that alone has the metrics; None has them on `port`."""
     drain_timeout: int = 10
     """Seconds that requests under way are given when the daemon stops."""
 
@@ -229,6 +232,12 @@ SETTINGS = (
         networks_of,
         "Proxies whose Forwarded or X-Forwarded-For is believed: addresses or "
         "networks, with commas between them.",
+    ),
+    Setting(
+        "metrics-port",
+        NONE,
+        optional_endpoint_of,
+        "Port number or Twisted endpoint for /metrics, which then is not on --port.",
     ),
     Setting(
         "drain-timeout",

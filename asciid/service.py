@@ -7,57 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet import defer
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from asciid import __version__
+from asciid._listener import Listener, StartError
 from asciid.config import MEMORY
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import (
-        IAddress,
-        IListeningPort,
-        IProtocolFactory,
-        IReactorCore,
-        IStreamServerEndpoint,
-    )
+    from twisted.internet.interfaces import IReactorCore
 
     from asciid.config import Settings
     from asciid.control import Control
     from asciid.housekeeping import Housekeeper
     from asciid.store import IImageStore
 
-__all__ = ["ImageService", "StartError"]
+__all__ = ["ImageService"]
 
 _log = Logger()
 
 
-class StartError(SystemExit, Exception):
-    """
-    The daemon cannot start; the text is one line that says why.
-
-    It is a `SystemExit` so that ``twistd --nodaemon`` exits with code 1 and
-    without a traceback, and an `Exception` because only those are told to the
-    parent of a ``twistd`` that went to the background.
-    """
-
-    def __init__(self, what: str, why: BaseException) -> None:
-        reason = " ".join(str(why).split()) or type(why).__name__
-        super().__init__(f"asciid: {what}: {reason}")
-        self.code = 1
-
-
 class ImageService(Service):
     """
-    Serves a store's images on an endpoint.
+    Serves a store's images at `listener`, and its metrics at `metrics`, if any.
 
-    The endpoint is bound in `privilegedStartService`, while ``twistd`` may
+    Both are bound in `privilegedStartService`, while ``twistd`` may
     still be root.  The store is opened in `startService`: by then privileges
     are shed, so its files belong to the right user, and the process has forked,
     which an open LMDB environment must not go through.  No request comes
@@ -74,31 +53,30 @@ class ImageService(Service):
         self,
         settings: Settings,
         *,
-        endpoint: IStreamServerEndpoint,
-        factory: IProtocolFactory,
+        listener: Listener,
         store: IImageStore,
         reactor: IReactorCore,
         housekeeper: Housekeeper,
+        metrics: Listener | None = None,
         control: Control | None = None,
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
         stopping: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
-        self._endpoint = endpoint
-        self._factory = factory
+        self._listener = listener
+        self._metrics = metrics
         self._store = store
         self._reactor = reactor
         self._housekeeper = housekeeper
         self._control = control
         self._drain = drain
         self._stopping = stopping
-        self._listening: Deferred[IListeningPort] | None = None
-        self._port: IListeningPort | None = None
+        self._listening: Deferred[None] | None = None
         self._store_open = False
 
     def privilegedStartService(self) -> None:
         """
-        Bind the endpoint.
+        Listen.
 
         Errors: `StartError`.
         """
@@ -106,7 +84,7 @@ class ImageService(Service):
 
     def startService(self) -> None:
         """
-        Open the store, having bound the endpoint if that was not done before.
+        Open the store, and listen if that was not done before.
 
         Errors: `StartError`.  A failure that comes only after this returned
         stops the reactor.
@@ -131,22 +109,23 @@ class ImageService(Service):
         self._stopping()
         return Deferred.fromCoroutine(self._stop())
 
-    def _bind(self) -> Deferred[IListeningPort]:
+    def _bind(self) -> Deferred[None]:
         listening = Deferred.fromCoroutine(self._listen())
         _raise_if_failed(listening)
         self._listening = listening
         return listening
 
-    async def _listen(self) -> IListeningPort:
-        try:
-            return await self._endpoint.listen(self._factory)
-        except Exception as error:
-            # Endpoints raise what they like; the setting is what is wrong.
-            what = f"cannot listen on {self._settings.port}"
-            raise StartError(what, error) from error
+    async def _listen(self) -> None:
+        await self._listener.bind()
+        if self._metrics is not None:
+            try:
+                await self._metrics.bind()
+            except StartError:
+                await self._listener.stop()
+                raise
 
-    async def _open(self, listening: Deferred[IListeningPort]) -> None:
-        self._port = port = await listening
+    async def _open(self, listening: Deferred[None]) -> None:
+        await listening
         try:
             await self._store.start()
         except (AsciidError, OSError) as error:
@@ -156,7 +135,7 @@ class ImageService(Service):
         self._housekeeper.start()
         if self._control is not None:
             self._control.start()
-        self._announce(port, await self._store.count())
+        self._announce(await self._store.count())
 
     async def _stop(self) -> None:
         await self._stop_listening()
@@ -174,24 +153,26 @@ class ImageService(Service):
 
     async def _stop_listening(self) -> None:
         listening, self._listening = self._listening, None
-        port, self._port = self._port, None
-        if port is not None:
-            await maybeDeferred(port.stopListening)
-        elif listening is not None:
+        if listening is not None:
             listening.cancel()
+        await self._listener.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
 
-    def _announce(self, port: IListeningPort, images: int) -> None:
+    def _announce(self, images: int) -> None:
         settings = self._settings
         storage = settings.storage
         _log.info(
             "asciid {version} listens on {address}, "
             "storage {storage}, images {images}, sync {sync}",
             version=__version__,
-            address=_address_text(port.getHost()),
+            address=self._listener.address,
             storage=MEMORY if storage is None else storage.resolve(),
             images=images,
             sync="on" if settings.sync and storage is not None else "off",
         )
+        if self._metrics is not None:
+            _log.info("Metrics are told on {address}", address=self._metrics.address)
         if storage is None:
             risk = "images are kept in memory and are lost at exit"
         elif not settings.sync:
@@ -215,13 +196,3 @@ def _raise_if_failed(deferred: Deferred[Any]) -> None:
         # twistd has put its log in the place of sys.stderr by now.
         print(result.value, file=sys.__stderr__)
         result.raiseException()
-
-
-def _address_text(address: IAddress) -> str:
-    match address:
-        case IPv6Address(host=host, port=port):
-            return f"[{host}]:{port}"
-        case IPv4Address(host=host, port=port):
-            return f"{host}:{port}"
-        case _:
-            return str(address)

@@ -13,7 +13,8 @@ from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
 from asciid import __version__
-from asciid.api import ImageAPI, problem_for_status
+from asciid._listener import Listener
+from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.config import SETTINGS, Setting, SettingError, Settings, resolve
 from asciid.control import Control
 from asciid.housekeeping import Housekeeper, housekeeping_interval
@@ -150,6 +151,24 @@ def make_front(
     return front
 
 
+def _listener(port: str, factory: KleinFactory, reactor: Reactor) -> Listener:
+    return Listener(port, serverFromString(reactor, port), factory)
+
+
+def _make_metrics_listener(
+    settings: Settings, api: ImageAPI, reactor: Reactor
+) -> Listener | None:
+    if settings.metrics_port is None:
+        return None
+    front = KleinFactory(
+        MetricsAPI(api.metrics).app,
+        reactor=reactor,
+        problem=problem_for_status,
+        observer=api.metrics.requests,
+    )
+    return _listener(settings.metrics_port, front, reactor)
+
+
 def count_monotonically(reactor: Reactor) -> None:
     """
     Have the timers of `reactor` follow the monotonic clock.
@@ -211,13 +230,14 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         max_chunk_size=settings.max_chunk_size,
         write_origins=settings.write_origins,
         trusted_proxies=settings.trusted_proxies,
+        metrics_apart=settings.metrics_port is not None,
     )
     limits = Limits(connections=settings.max_connections, bodies=settings.max_bodies)
     front = make_front(api, reactor, limits)
     return ImageService(
         settings,
-        endpoint=serverFromString(reactor, settings.port),
-        factory=front,
+        listener=_listener(settings.port, front, reactor),
+        metrics=_make_metrics_listener(settings, api, reactor),
         store=store,
         reactor=reactor,
         control=_make_control(settings, store, reactor),

@@ -125,6 +125,12 @@ class ValueTests(SynchronousTestCase):
         self.assert_refused("port", "-1", "endpoint")
         self.assert_refused("port", "tcp", "endpoint")
 
+    def test_no_endpoint(self) -> None:
+        """The metrics may have an endpoint of their own, or none."""
+        for text, port in [("none", None), ("9090", "tcp:9090")]:
+            self.assertEqual(resolve({"metrics-port": text}, {}).metrics_port, port)
+        self.assert_refused("metrics-port", "nowhere", "endpoint")
+
     def test_sizes(self) -> None:
         """A size is in bytes, or in binary multiples of them."""
         for text, size in [

@@ -19,10 +19,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid import __version__
+from asciid._listener import Listener, StartError
 from asciid.config import Settings
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.housekeeping import Housekeeper
-from asciid.service import ImageService, StartError
+from asciid.service import ImageService
 from asciid.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ class FakePort:
     events: list[str]
     address: IAddress
     stopped: Deferred[None] | None = None
+    name: str = ""
 
     def startListening(self) -> None:
         """Unused: the endpoint has done it."""
 
     def stopListening(self) -> Deferred[None] | None:
         """Note the stop."""
-        self.events.append("unbind")
+        self.events.append(f"unbind {self.name}".strip())
         return self.stopped
 
     def getHost(self) -> IAddress:
@@ -60,10 +62,11 @@ class FakeEndpoint:
 
     events: list[str]
     answer: Callable[[], Deferred[Any]]
+    name: str = ""
 
     def listen(self, _: IProtocolFactory) -> Deferred[Any]:
         """Note the call and answer."""
-        self.events.append("bind")
+        self.events.append(f"bind {self.name}".strip())
         return self.answer()
 
 
@@ -103,6 +106,7 @@ class ServiceTestCase(SynchronousTestCase):
         self.store = FakeStore(self.events)
         self.reactor = MemoryReactorClock()
         self.drained: Deferred[None] = succeed(None)
+        self.metrics: Listener | None = None
 
     def service(
         self, storage: Path | None = Path("/images"), *, sync: bool = True
@@ -110,8 +114,8 @@ class ServiceTestCase(SynchronousTestCase):
         """Return the service under test."""
         return ImageService(
             Settings("tcp:4444", storage, 1, 1, sync=sync),
-            endpoint=self.endpoint,
-            factory=Factory(),
+            listener=Listener("tcp:4444", self.endpoint, Factory()),
+            metrics=self.metrics,
             store=self.store,
             reactor=self.reactor,
             housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
@@ -149,6 +153,41 @@ class StartTests(ServiceTestCase):
         self.assertEqual(self.events, ["bind"])
         bound.callback(self.port)
         self.assertEqual(self.events, ["bind", "open"])
+
+
+class MetricsPortTests(ServiceTestCase):
+    """Metrics on a port of their own."""
+
+    def setUp(self) -> None:
+        """Have such a port."""
+        super().setUp()
+        self.metrics_port = FakePort(
+            self.events, IPv4Address("TCP", "127.0.0.1", 9090), name="metrics"
+        )
+        self.metrics_endpoint = FakeEndpoint(
+            self.events, lambda: succeed(self.metrics_port), name="metrics"
+        )
+        self.metrics = Listener("tcp:9090", self.metrics_endpoint, Factory())
+
+    def test_order(self) -> None:
+        """Both ports are bound before the store is opened, and freed before drain."""
+        service = self.service()
+        with capturedLogs() as logs:
+            service.startService()
+        self.assertEqual(self.events, ["bind", "bind metrics", "open"])
+        self.assertEqual(formatEvent(logs[-1]), "Metrics are told on 127.0.0.1:9090")
+        del self.events[:]
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events, ["unbind", "unbind metrics", "drain", "close"])
+
+    def test_cannot_bind(self) -> None:
+        """If the second port is taken the first is freed, and the start has failed."""
+        error = CannotListenError("", 9090, OSError(98, "Address already in use"))
+        self.metrics_endpoint.answer = lambda: fail(error)
+        self.patch(sys, "__stderr__", io.StringIO())
+        refused = self.assertRaises(StartError, self.service().startService)
+        self.assertIn("cannot listen on tcp:9090", str(refused))
+        self.assertEqual(self.events, ["bind", "bind metrics", "unbind"])
 
 
 class FailureTests(ServiceTestCase):

@@ -10,7 +10,7 @@ import signal
 import time
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from twisted.application.service import IServiceMaker
@@ -185,6 +185,39 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertIn(allowed, transport.value())
         protocol.connectionLost(Failure(ConnectionDone()))
         self.successResultOf(service.stopService())
+
+    def test_metrics_port(self) -> None:
+        """The metrics are on a port of their own, if asked for, and only there."""
+        reactor = MemoryReactorClock()
+        options = parsed(["--port=80", "--storage=:memory:", "--metrics-port=9090"])
+        service = makeService(options, reactor=reactor)
+        service.startService()
+        servers = {server[0]: server[1] for server in reactor.tcpServers}
+        self.assertEqual(set(servers), {80, 9090})
+        statuses = {
+            (port, path): self.status_of(servers[port], path)
+            for port in servers
+            for path in ("/metrics", "/openapi.json")
+        }
+        self.assertEqual(
+            statuses,
+            {
+                (80, "/metrics"): 404,
+                (80, "/openapi.json"): 200,
+                (9090, "/metrics"): 200,
+                (9090, "/openapi.json"): 404,
+            },
+        )
+        self.successResultOf(service.stopService())
+
+    def status_of(self, factory: Any, path: str) -> int:  # noqa: ANN401 - any factory
+        """Return the status of what is answered to a GET."""
+        transport = TCPTransport()
+        protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1024))
+        protocol.makeConnection(transport)
+        protocol.dataReceived(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        protocol.connectionLost(Failure(ConnectionDone()))
+        return int(transport.value().split()[1])
 
     def test_disk(self) -> None:
         """A storage directory is opened as the settings say."""

@@ -2,5 +2,6 @@
 
 from asciid.api._problems import problem_for_status
 from asciid.api._routes import ImageAPI
+from asciid.api._scrape import MetricsAPI
 
-__all__ = ["ImageAPI", "problem_for_status"]
+__all__ = ["ImageAPI", "MetricsAPI", "problem_for_status"]

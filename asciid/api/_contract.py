@@ -50,9 +50,12 @@ def load_contract(limits: InputLimits) -> dict[str, Any]:
     return contract
 
 
-def contract_document(limits: InputLimits) -> Document:
-    """Return the document that is served, as JSON."""
-    return Document(msgspec.json.encode(load_contract(limits)), b"application/json")
+def contract_document(limits: InputLimits, *, metrics: bool) -> Document:
+    """Return the document that is served, as JSON; with ``/metrics`` or without."""
+    contract = load_contract(limits)
+    if not metrics:
+        del contract["paths"]["/metrics"]
+    return Document(msgspec.json.encode(contract), b"application/json")
 
 
 def _operations(contract: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from attrs import field, frozen
+from twisted.logger import Logger
 from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
@@ -39,14 +40,21 @@ from asciid.api._status import status_link
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from twisted.python.failure import Failure
+
+    from asciid.api._request import Request
+
 __all__ = [
     "PROBLEM_JSON",
     "PROBLEM_TYPES",
     "Problem",
+    "answer_problem",
     "problem_for",
     "problem_for_status",
     "status_text",
 ]
+
+_log = Logger()
 
 PROBLEM_JSON = b"application/problem+json"
 """The media type of a problem document (RFC 9457, section 3)."""
@@ -160,6 +168,25 @@ def problem_for(error: BaseException | None) -> Problem:
         # What went wrong is for the log, not for the client.
         detail = "The service failed to answer; the failure was logged."
     return Problem(name, status, title, detail, headers, members)
+
+
+def answer_problem(request: Request, problem: Problem, failure: Failure) -> bytes:
+    """
+    Set the status and the header fields of a problem; return the body.
+
+    `failure` is what it comes from; it is logged where nobody foresaw it.
+    """
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.failure("A request could not be answered", failure)
+    body = problem.body
+    request.setResponseCode(problem.status)
+    request.setHeader(b"Content-Type", PROBLEM_JSON)
+    # What is missing now may be there the next moment.
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    for name, value in problem.headers.items():
+        request.setHeader(name, value)
+    return body
 
 
 def problem_for_status(status: int, detail: str) -> bytes:

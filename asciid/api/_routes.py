@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from klein import Klein
-from twisted.logger import Logger
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from asciid.api._clients import ClientAddresses
@@ -15,7 +13,7 @@ from asciid.api._cors import CORS
 from asciid.api._digests import check_content_digest
 from asciid.api._download import Downloads
 from asciid.api._problem_pages import PROBLEM_PAGES
-from asciid.api._problems import PROBLEM_JSON, problem_for
+from asciid.api._problems import answer_problem, problem_for
 from asciid.api._schema import (
     InputLimits,
     parse_chunk,
@@ -23,6 +21,7 @@ from asciid.api._schema import (
     parse_registration,
     require_json,
 )
+from asciid.api._scrape import answer_scrape
 from asciid.api._status import status_body, status_link
 from asciid.api._upload import receive_image
 from asciid.http import body_of, streams_body
@@ -37,13 +36,10 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
 
     from asciid.api._request import Request
-    from asciid.metrics import Page
     from asciid.model import UploadStatus
     from asciid.store import IImageReader, IImageStore
 
 __all__ = ["ImageAPI"]
-
-_log = Logger()
 
 
 class ImageAPI:
@@ -54,14 +50,14 @@ class ImageAPI:
     answered 413.  `write_origins` are the origins, such as
     ``https://art.example``, whose pages may upload; any page may download.
     What `trusted_proxies` say of whom they ask for is believed.  `metrics` is what
-    it tells of itself.
+    it tells of itself; with `metrics_apart` no route here leads to that.
     """
 
     app = Klein()
     # A path with a doubled slash is another path, and gets 404 like any other.
     app.url_map.merge_slashes = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but three have a default
         self,
         store: IImageStore,
         *,
@@ -69,14 +65,16 @@ class ImageAPI:
         max_chunk_size: int,
         write_origins: Iterable[str] = (),
         trusted_proxies: Iterable[IPv4Network | IPv6Network] = (),
+        metrics_apart: bool = False,
     ) -> None:
         self._store = store
         self.metrics = Metrics(store)
+        self._metrics_apart = metrics_apart
         self._downloads = Downloads()
         self._cors = CORS(write_origins)
         self._clients = ClientAddresses(trusted_proxies)
         self._limits = InputLimits(max_image_size, max_chunk_size)
-        self._contract = contract_document(self._limits)
+        self._contract = contract_document(self._limits, metrics=not metrics_apart)
 
     @property
     def body_limits(self) -> dict[str, int]:
@@ -174,16 +172,9 @@ class ImageAPI:
     @app.route("/metrics", methods=["GET"])
     def scrape(self, request: Request) -> Deferred[bytes]:
         """Tell what the process does; it is no business of other sites' pages."""
-
-        def measured(page: Page) -> bytes:
-            request.setHeader(b"Content-Type", page.content_type.encode("ascii"))
-            request.setHeader(b"Content-Length", b"%d" % len(page.content))
-            request.setHeader(b"Cache-Control", b"no-store")
-            request.setHeader(b"Vary", b"Accept")
-            return page.content
-
-        accept = request.getHeader(b"accept") or b""
-        return self.metrics.page(accept.decode("latin-1")).addCallback(measured)
+        if self._metrics_apart:
+            raise NotFound
+        return answer_scrape(request, self.metrics)
 
     @app.handle_errors(Exception)
     def _refused(self, request: IRequest, failure: Failure) -> bytes:
@@ -196,15 +187,5 @@ class ImageAPI:
             return b""
         problem = problem_for(error)
         self.metrics.requests.refusals[problem.name] += 1
-        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.failure("A request could not be answered", failure)
-        body = problem.body
         self._cors.mark(answered)
-        request.setResponseCode(problem.status)
-        request.setHeader(b"Content-Type", PROBLEM_JSON)
-        # What is missing now may be there the next moment.
-        request.setHeader(b"Cache-Control", b"no-store")
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        for name, value in problem.headers.items():
-            request.setHeader(name, value)
-        return body
+        return answer_problem(answered, problem, failure)

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.internet.testing import (
+    MemoryReactorClock,
+    StringTransportWithDisconnection,
+)
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid import __version__
-from asciid.api import ImageAPI
+from asciid.api import ImageAPI, MetricsAPI
 from asciid.errors import StorageFailedError
-from asciid.http import Limits
+from asciid.http import KleinFactory, Limits
 from asciid.metrics import Metrics
 from asciid.store import IImageStore, MemoryStore, PendingLimits
 from asciid.tap import make_front
 from asciid.testing import ManualReactor
-from tests.api._raw import OnFront, RawAnswer, RawCase
-from tests.api._support import CAT, CAT_BYTES, CAT_SHA256
+from tests.api._raw import OnFront, RawAnswer, RawCase, parse_response
+from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, Client
 from tests.integration._daemon import ROOT
 
 if TYPE_CHECKING:
@@ -251,6 +254,52 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertNotIn("asciid_connections", values)
         self.assertEqual(values["asciid_storage_readable"], 1)
         self.assertEqual(exported(families), exported(self.scrape()))
+
+
+class ApartTests(SynchronousTestCase):
+    """Metrics on a port of their own."""
+
+    def setUp(self) -> None:
+        """Make both services."""
+        limits = {"max_image_size": 100, "max_chunk_size": 100}
+        self.api = ImageAPI(MemoryStore(), **limits, metrics_apart=True)
+        self.main = Client(make_front(self.api, MemoryReactorClock()))
+        front = KleinFactory(
+            MetricsAPI(self.api.metrics).app, reactor=MemoryReactorClock()
+        )
+        self.apart = Client(front)
+
+    def ask(self, client: Client, head: str, *lines: str) -> RawAnswer:
+        """Send a request without a body."""
+        request = "\r\n".join([f"{head} HTTP/1.1", "Host: a", *lines, "", ""])
+        return parse_response(client.raw(request))
+
+    def test_there(self) -> None:
+        """They are there, in both formats, and tell of the service."""
+        self.ask(self.main, "GET /nowhere")
+        answer = self.ask(self.apart, "GET /metrics", f"Accept: {OPENMETRICS}")
+        self.assertEqual(answer.status, 200)
+        families = list(
+            openmetrics.text_string_to_metric_families(answer.body.decode())
+        )
+        values = samples_of(families)
+        refusals = values['asciid_refusals_total{reason="not-found"}']
+        self.assertEqual(refusals, 1)
+        head = self.ask(self.apart, "HEAD /metrics")
+        self.assertEqual((head.status, head.body), (200, b""))
+
+    def test_nothing_else(self) -> None:
+        """Nothing else is there; errors are problem documents."""
+        for request, status in (("GET /image", 404), ("POST /metrics", 405)):
+            answer = self.ask(self.apart, request)
+            self.assertEqual(answer.status, status)
+            self.assertEqual(answer.fields["content-type"], "application/problem+json")
+
+    def test_not_on_the_main_port(self) -> None:
+        """The main port has neither them nor a word of them in its contract."""
+        self.assertEqual(self.ask(self.main, "GET /metrics").status, 404)
+        contract = json.loads(self.ask(self.main, "GET /openapi.json").body)
+        self.assertNotIn("/metrics", contract["paths"])
 
 
 @implementer(IImageStore)
