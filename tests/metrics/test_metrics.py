@@ -261,8 +261,9 @@ class ApartTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make both services."""
-        limits = {"max_image_size": 100, "max_chunk_size": 100}
-        self.api = ImageAPI(MemoryStore(), **limits, metrics_apart=True)
+        self.api = ImageAPI(
+            MemoryStore(), max_image_size=100, max_chunk_size=100, metrics_apart=True
+        )
         self.main = Client(make_front(self.api, MemoryReactorClock()))
         front = KleinFactory(
             MetricsAPI(self.api.metrics).app, reactor=MemoryReactorClock()
