@@ -19,6 +19,7 @@ __all__ = [
     "count_of",
     "duration_of",
     "endpoint_of",
+    "file_of",
     "flag_of",
     "networks_of",
     "optional_endpoint_of",
@@ -72,7 +73,23 @@ def optional_endpoint_of(text: str) -> str | None:
 
 
 def storage_of(text: str) -> Path | None:
-    return None if text == MEMORY else Path(text)
+    return None if text == MEMORY else _path_of(text)
+
+
+def file_of(text: str) -> Path | None:
+    """
+    Return the path of a file, or None for ``none``.
+
+    Errors: `ValueError`.
+    """
+    return None if text == NONE else _path_of(text)
+
+
+def _path_of(text: str) -> Path:
+    if not text or "\0" in text:
+        message = f"{text!r} is no path"
+        raise ValueError(message)
+    return Path(text)
 
 
 def parse_size(text: str, largest: int, smallest: int = 1) -> int:

@@ -1,24 +1,29 @@
 """
-Typed settings, from options and the environment.
+Typed settings, from options, the environment and a file.
 
 Each setting is one row of :data:`SETTINGS`.  The option ``--max-chunk-size``
-has the environment variable ``ASCIID_MAX_CHUNK_SIZE``; what the option says
-beats what the variable says, which beats the default.  A variable that is set
-to the empty string counts as not set.
+has the environment variable ``ASCIID_MAX_CHUNK_SIZE`` and, in the file, the key
+``max-chunk-size``; what the option says beats what the variable says, which beats
+the file, which beats the default.  A variable that is set to the empty string
+counts as not set.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import frozen
 
+from asciid._config_file import read_config_file
+from asciid._setting import InForce, Setting, SettingError, Source
 from asciid._values import (
     MEMORY,
     NONE,
     count_of,
     duration_of,
     endpoint_of,
+    file_of,
     flag_of,
     networks_of,
     optional_endpoint_of,
@@ -29,28 +34,29 @@ from asciid._values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
     from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
 __all__ = [
     "MEMORY",
     "SETTINGS",
+    "InForce",
     "Setting",
     "SettingError",
     "Settings",
+    "Source",
+    "environment_of",
+    "find_in_force",
     "parse_size",
     "resolve",
+    "settings_of",
 ]
 
 _LARGEST_RESERVE = 2**50
 _LARGEST_QUEUE = 2**34
 _LARGEST_IMAGE = 2**40
 _LARGEST_CHUNK = 2**28  # a chunk is held in memory, and LMDB ends at 4 GiB
-
-
-class SettingError(ValueError):
-    """A setting has a value that cannot be used; the text is one line."""
 
 
 @frozen
@@ -93,52 +99,15 @@ class Settings:
     """Seconds that requests under way are given when the daemon stops."""
 
 
-@frozen
-class Setting:
-    """One row of :data:`SETTINGS`."""
-
-    option: str
-    """The long option, without the dashes."""
-    default: str
-    """The default, as a user would write it; a flag's is ``no``."""
-    parse: Callable[[str], Any]
-    """Turn what the user wrote into the value, or raise `ValueError`."""
-    help: str
-    """What it is for, for ``--help``."""
-    flag: bool = field(default=False, kw_only=True)
-    """Whether the option takes no value."""
-
-    @property
-    def name(self) -> str:
-        """The name as an identifier."""
-        return self.option.replace("-", "_")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return f"ASCIID_{self.name.upper()}"
-
-    def value(self, given: str | None, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - each row has its own type
-        """
-        Return the value in force.
-
-        `given` is the option's text, or None where the option was not used.
-
-        Errors: `SettingError`, which names the option or the variable.
-        """
-        if given is not None:
-            source, text = f"--{self.option}", given
-        else:
-            source = self.variable
-            text = environ.get(self.variable) or self.default
-        try:
-            return self.parse(text)
-        except ValueError as error:
-            message = f"{source}: {error}"
-            raise SettingError(message) from error
-
+_CONFIG = Setting(
+    "config",
+    NONE,
+    file_of,
+    "TOML file with more settings, by the names of the options.",
+)
 
 SETTINGS = (
+    _CONFIG,
     Setting(
         "port",
         "tcp:4444",
@@ -175,6 +144,7 @@ SETTINGS = (
         NONE,
         origins_of,
         "Origins whose web pages may upload, with commas between them.",
+        many=True,
     ),
     Setting(
         "upload-ttl",
@@ -232,6 +202,7 @@ SETTINGS = (
         networks_of,
         "Proxies whose Forwarded or X-Forwarded-For is believed: addresses or "
         "networks, with commas between them.",
+        many=True,
     ),
     Setting(
         "metrics-port",
@@ -249,17 +220,64 @@ SETTINGS = (
 """Every setting, in the order of the help."""
 
 
+def find_in_force(
+    given: Mapping[str, str | None], environ: Mapping[str, str]
+) -> tuple[InForce, ...]:
+    """
+    Return what is in force for each row of `SETTINGS`, and where it is from.
+
+    `given` has the text of each option that was used; a flag's is ``yes``.  The
+    configuration file, if one is named, is read.
+
+    Errors: `SettingError`.
+    """
+    named = _find(_CONFIG, given, environ)
+    settings = {row.option: row for row in SETTINGS if row is not _CONFIG}
+    try:
+        in_file = read_config_file(named.value, settings) if named.value else {}
+    except OSError as error:
+        message = f"{named.place}: cannot read {named.text}: {error.strerror}"
+        raise SettingError(message) from error
+    return tuple(_find(row, given, environ, in_file, named.text) for row in SETTINGS)
+
+
+def settings_of(in_force: Iterable[InForce]) -> Settings:
+    """Return the settings as the daemon takes them."""
+    values = {row.setting.name: row.value for row in in_force}
+    del values["config"]  # what it says is in the others
+    sync = not values.pop("no_sync")
+    return Settings(sync=sync, **values)
+
+
+def environment_of(in_force: Iterable[InForce]) -> dict[str, str]:
+    """
+    Return the variables that have another process take over what is in force.
+
+    It will not look for a configuration file: what that says is in the others.
+    """
+    variables = {row.setting.variable: row.text for row in in_force}
+    return {**variables, _CONFIG.variable: _CONFIG.default}
+
+
 def resolve(given: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
     """
     Return the settings in force.
 
-    `given` has the text of each option that was used; a flag's is ``yes``.
-
-    Errors: `SettingError`.
+    `given` and the errors are those of `find_in_force`.
     """
-    values = {
-        setting.name: setting.value(given.get(setting.option), environ)
-        for setting in SETTINGS
+    return settings_of(find_in_force(given, environ))
+
+
+def _find(
+    row: Setting,
+    given: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    in_file: Mapping[str, str] = MappingProxyType({}),
+    file: str = "",
+) -> InForce:
+    texts = {
+        Source.OPTION: given.get(row.option),
+        Source.ENVIRONMENT: environ.get(row.variable) or None,
+        Source.FILE: in_file.get(row.option),
     }
-    sync = not values.pop("no_sync")
-    return Settings(sync=sync, **values)
+    return row.in_force(texts, file)

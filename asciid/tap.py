@@ -15,7 +15,7 @@ from twisted.python import usage
 from asciid import __version__
 from asciid._listener import Listener
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
-from asciid.config import SETTINGS, Setting, SettingError, Settings, resolve
+from asciid.config import SETTINGS, SettingError, find_in_force, settings_of
 from asciid.control import Control
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.http import KleinFactory, Limits
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.internet.defer import Deferred
 
+    from asciid.config import InForce, Setting, Settings
     from asciid.store import IImageStore
 
 __all__ = [
@@ -57,8 +58,10 @@ class Options(usage.Options):
     synopsis = "[asciid options]"  # twistd puts its own before it
     longdesc = (
         "Host ASCII art over HTTP: register an image, upload it in chunks, "
-        "download it. Each option can be given in the environment variable named "
-        "beside it; the option wins. twistd --help lists twistd's own options."
+        "download it. Each option but --config can also be given in the TOML file "
+        "that --config names, and each in the environment variable named beside it; "
+        "the option beats the variable, and that the file. twistd --help lists "
+        "twistd's own options."
     )
     optParameters: ClassVar = [
         [setting.option, None, None, _help(setting)]
@@ -71,6 +74,8 @@ class Options(usage.Options):
 
     settings: Settings
     """What is in force, once the options are parsed."""
+    in_force: tuple[InForce, ...]
+    """The same, with where each setting is from."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Twisted's
@@ -103,9 +108,10 @@ class Options(usage.Options):
             for setting in SETTINGS
         }
         try:
-            self.settings = resolve(given, self._environ)
+            self.in_force = find_in_force(given, self._environ)
         except SettingError as error:
             raise usage.UsageError(str(error)) from error
+        self.settings = settings_of(self.in_force)
 
 
 def _make_store(settings: Settings, reactor: Reactor) -> IImageStore:
