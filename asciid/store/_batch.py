@@ -116,6 +116,13 @@ class Batch(Ledger):
         self._put_chunk(upload, chunk_id, data)
         return self._verified(upload, actual, None)
 
+    def remove(self, sha256: str) -> None:
+        """Do what `IImageStore.delete` says; chunks are left to `delete_discarded`."""
+        self.discard(self.find(sha256), chunks=0)
+        # It may have been gone before it came again.
+        self.delete(self.databases.gone, bytes.fromhex(sha256))
+        self.events.deleted += 1
+
     def delete_discarded(self) -> bool:
         """Delete some chunks of discarded uploads; tell whether any are left."""
         room = DISCARD_STEP

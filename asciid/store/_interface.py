@@ -138,6 +138,16 @@ class IImageStore(Interface):
         are only removed if the store was made with a lifetime for them.
         """
 
+    def delete(sha256: str) -> Deferred[None]:
+        """
+        Remove an image or a pending upload, as if it had never been there.
+
+        The hash can be registered again at once, and the room is used again.  A
+        reader that is under way fails with `ImageNotFoundError`, sooner or later.
+
+        Errors: `ImageNotFoundError`.
+        """
+
     def status(sha256: str) -> Deferred[UploadStatus]:
         """
         Tell what is stored of an image, naming at most 1,000 missing ranges.

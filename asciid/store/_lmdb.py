@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -22,6 +21,7 @@ from asciid.store._background import Background
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._compaction import Compaction
 from asciid.store._copying import discard_copy
+from asciid.store._discarding import Discarding
 from asciid.store._environment import (
     DATA_FILE,
     Environment,
@@ -31,7 +31,7 @@ from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._last_chunks import LastChunks
-from asciid.store._operations import AddChunk, DeleteDiscarded, Register
+from asciid.store._operations import AddChunk, Register, Remove
 from asciid.store._pending import NO_LIMITS
 from asciid.store._queries import (
     count,
@@ -72,8 +72,6 @@ HOT_IMAGE = 64 * 1024
 
 HOT_OVERHEAD = 768
 """Bytes that one takes there besides its content, measured and rounded up."""
-
-_log = Logger()
 
 
 @implementer(IImageStore)
@@ -127,6 +125,8 @@ class LMDBStore:
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
             cache_size, largest=HOT_IMAGE + HOT_OVERHEAD
         )
+        # How many images this process has removed.
+        self._removals = 0
         self._writer: FileWriter[Batch] = FileWriter(
             self._environment.execute,
             self._recover,
@@ -140,17 +140,18 @@ class LMDBStore:
         )
         self._stopping = False
         self._background = Background()
+        self._discarding = Discarding(
+            self._change, self._background.run, lambda: self._stopping
+        )
         self._last_chunks = LastChunks(
-            self._query,
-            self._change,
-            discarded=lambda: self._background.run(self._delete_discarded()),
+            self._query, self._change, discarded=self._discarding.begin
         )
         self._expiry = Expiry(
             self._aging,
             self._query,
             self._writer.submit,
             busy=self._last_chunks.busy,
-            removed=self._cache.discard,
+            removed=self._forget,
         )
 
     def start(self) -> Deferred[None]:
@@ -165,7 +166,7 @@ class LMDBStore:
         discard_copy(self._environment.path)
         self._writer.start()
         self._reads.start()
-        self._background.run(self._delete_discarded())
+        self._discarding.begin()
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -246,6 +247,12 @@ class LMDBStore:
         expires = self._aging.upload_expires
         return self._query(lambda snapshot: read_status(snapshot, sha256, expires))
 
+    def delete(self, sha256: str) -> Deferred[None]:
+        """See `IImageStore.delete`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._background.run(self._delete(sha256))
+
     def expire(self) -> Deferred[int]:
         """See `IImageStore.expire`."""
         if self._stopping:
@@ -281,19 +288,20 @@ class LMDBStore:
             return succeed(hot)
         return self._query(
             lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE)
-        ).addCallback(self._reader)
+        ).addCallback(self._reader, self._removals)
 
-    def _reader(self, found: Found) -> IImageReader:
+    def _reader(self, found: Found, removals: int) -> IImageReader:
         if found.content is None:
             return ColdReader(found.spec, found.completed, found.image, self._query)
-        return self._keep_hot(
-            HotReader(found.spec, found.completed, found.content, found.stamp)
-        )
+        reader = HotReader(found.spec, found.completed, found.content, found.stamp)
+        # What was looked for before a removal may be what was removed.
+        if removals == self._removals:
+            self._keep_hot(reader)
+        return reader
 
-    def _keep_hot(self, reader: HotReader) -> HotReader:
+    def _keep_hot(self, reader: HotReader) -> None:
         size = HOT_OVERHEAD + len(reader.content)
         self._cache.put(reader.spec.sha256, reader, size)
-        return reader
 
     def _registered(self, completed: Completed | None) -> None:
         """Drop what the batch answers: the caller is told nothing."""
@@ -325,24 +333,24 @@ class LMDBStore:
     def _received(self, outcome: Completed | None) -> bool:
         """Take note of an image that came in one go."""
         # A pending upload may have had to go, or what was received.
-        self._background.run(self._delete_discarded())
+        self._discarding.begin()
         return self._completed(outcome)
 
     async def _expire(self) -> int:
         removed = await self._expiry.sweep()
         if await self._query(has_discarded):
-            await self._delete_discarded()
+            await self._discarding.begin()
         return removed
 
-    async def _delete_discarded(self) -> None:
-        """Delete the chunks of discarded uploads, some in each batch."""
-        try:
-            while await self._change(DeleteDiscarded()):
-                if self._stopping:
-                    break
-        except AsciidError as error:
-            # They take room until the next try, and nothing else.
-            _log.warn("Discarded chunks are not deleted yet: {error}", error=error)
+    async def _delete(self, sha256: str) -> None:
+        await self._change(Remove(sha256))
+        self._forget(sha256)
+        self._discarding.begin()
+
+    def _forget(self, sha256: str) -> None:
+        """Serve an image no longer from memory: it was removed."""
+        self._removals += 1
+        self._cache.discard(sha256)
 
     def _change(self, operation: Operation) -> Deferred[Any]:
         """Have an operation carried out, if there is room for what it adds."""

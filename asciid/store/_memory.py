@@ -171,6 +171,10 @@ class MemoryStore:
         """See `IImageStore.add_chunk`."""
         return self._answer(lambda: self._add_chunk(sha256, chunk_id, data))
 
+    def delete(self, sha256: str) -> Deferred[None]:
+        """See `IImageStore.delete`."""
+        return self._answer(lambda: self._delete(sha256))
+
     def expire(self) -> Deferred[int]:
         """See `IImageStore.expire`."""
         return self._answer(self._expire)
@@ -277,6 +281,15 @@ class MemoryStore:
         image.completed = self._clock()
         self.event_counts.completed += 1
         return True
+
+    def _delete(self, sha256: str) -> None:
+        image = self._find(sha256)
+        del self._images[sha256]
+        # It may have been gone before it came again.
+        self._gone.pop(sha256, None)
+        if image.completed is None:
+            self._pending.ended(sha256)
+        self.event_counts.deleted += 1
 
     def _expire(self) -> int:
         uploads, images = self._aging.uploads_before(), self._aging.images_before()

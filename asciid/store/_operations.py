@@ -31,6 +31,7 @@ __all__ = [
     "Outcome",
     "Put",
     "Register",
+    "Remove",
 ]
 
 
@@ -89,6 +90,17 @@ class Finish(Operation, frozen=True):
 
     def __call__(self, batch: Batch) -> Completed | Unverified | None:
         return batch.finish(self.verified, self.chunk_id, self.data, self.actual)
+
+
+class Remove(Operation, frozen=True):
+    """See `Batch.remove`."""
+
+    sha256: str
+
+    adds = False
+
+    def __call__(self, batch: Batch) -> None:
+        batch.remove(self.sha256)
 
 
 class DeleteDiscarded(Operation, frozen=True):
@@ -164,6 +176,7 @@ AnyOperation = (
     Register
     | AddChunk
     | Finish
+    | Remove
     | DeleteDiscarded
     | Begin
     | AddPieces

@@ -28,6 +28,8 @@ class StoreEvents:
     """Images that became complete, in whatever way."""
     rejected: int = 0
     """Images that were thrown away because they do not have their hash."""
+    deleted: int = 0
+    """Images and uploads that somebody had deleted."""
     expired_images: int = 0
     expired_uploads: int = 0
     chunks: int = 0

@@ -172,6 +172,7 @@ class StoreContract(Base):
             self.store.add_chunk(sha256, 0, b"/\\_/"),
             self.store.status(sha256),
             self.store.open(sha256),
+            self.store.delete(sha256),
         ):
             self.assertRaises(ImageNotFoundError, self.run_, awaited)
 
@@ -569,6 +570,7 @@ class StoreContract(Base):
                 self.store.open(sha256),
                 self.store.status(sha256),
                 self.store.add_chunk(sha256, 0, b"/\\_/"),
+                self.store.delete(sha256),
             ):
                 self.assertRaises(ImageGoneError, self.run_, awaited)
         self.assertEqual(self.pass_time(GONE_FOR), 0)
@@ -589,6 +591,61 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), CAT)
         self.assertEqual(self.pass_time(99), 0)
 
+    def delete(self, spec: ImageSpec) -> None:
+        """Delete an image, and check that nothing finds it any more."""
+        self.run_(self.store.delete(spec.sha256))
+        for awaited in (
+            self.store.open(spec.sha256),
+            self.store.status(spec.sha256),
+            self.store.add_chunk(spec.sha256, 0, b"/\\_/"),
+            self.store.delete(spec.sha256),
+        ):
+            self.assertRaises(ImageNotFoundError, self.run_, awaited)
+        self.assertEqual(self.run_(self.store.count()), 0)
+
+    def test_delete(self) -> None:
+        """A deleted image is not known, and can be uploaded again at once."""
+        for data in (b"", CAT, LARGE):
+            spec = self.upload(data, 100_000)
+            self.assertEqual(self.download(spec.sha256), data)
+            self.delete(spec)
+            spec = self.upload(data, 90_000)
+            self.assertEqual(self.download(spec.sha256), data)
+            self.assertEqual(self.status(spec).spec, spec)
+            self.delete(spec)
+            self.assertTrue(self.create(data))
+            self.assertEqual(self.download(spec.sha256), data)
+            self.delete(spec)
+
+    def test_delete_a_pending_upload(self) -> None:
+        """Of a deleted upload no chunk is left for the next one."""
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        self.add(CAT, spec, 1)
+        self.delete(spec)
+        self.run_(self.store.register(spec))
+        self.assertEqual(self.status(spec).received, 0)
+        for chunk_id in range(spec.chunks):
+            self.add(CAT, spec, chunk_id)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_delete_while_a_whole_image_comes(self) -> None:
+        """A whole image whose registration was deleted meanwhile is stored."""
+        spec = spec_of(LARGE, 100_000)
+        self.run_(self.store.register(spec))
+        writer = self.run_(self.store.create(spec.sha256))
+        self.run_(writer.write(LARGE))
+        self.delete(spec)
+        self.assertTrue(self.run_(writer.finish()))
+        self.assertEqual(self.download(spec.sha256), LARGE)
+
+    def test_delete_what_was_gone_before(self) -> None:
+        """An image that came again and was deleted is not said to be expired."""
+        self.keep(Lifetimes(image=100))
+        self.upload(CAT)
+        self.assertEqual(self.pass_time(101), 1)
+        self.delete(self.upload(CAT))
+
     def test_stopped(self) -> None:
         """A store that was stopped takes nothing more."""
         spec = self.upload(CAT)
@@ -598,6 +655,7 @@ class StoreContract(Base):
             self.store.add_chunk(spec.sha256, 0, b"/\\_/"),
             self.store.status(spec.sha256),
             self.store.create(spec.sha256),
+            self.store.delete(spec.sha256),
             self.store.expire(),
             self.store.count(),
         ):
@@ -695,6 +753,7 @@ class PendingContract(Base):
             await writer.finish()
 
         self.run_(Deferred.fromCoroutine(create()))
+        self.run_(self.store.delete(self.register(b"zer0", "a").sha256))
         self.register(b"two2", "a")
         self.register(b"thr3", "a")
         self.assertRaises(ClientUploadsError, self.register, b"fou4", "a")

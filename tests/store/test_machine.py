@@ -196,6 +196,17 @@ class MemoryMachine(RuleBasedStateMachine):
             self.expected[sha256] = Expected(spec, data, self.stamp(), chunks)
             assert self.outcome(sending) is True
 
+    @rule(data=st.sampled_from(IMAGES))
+    def delete(self, data: bytes) -> None:
+        """Delete an image, complete or not."""
+        sha256 = spec_of(data).sha256
+        deleting = self.store.delete(sha256)
+        if self.expected.pop(sha256, None) is None:
+            self.check(deleting, self.absent(sha256))
+        else:
+            self.gone.pop(sha256, None)
+            assert self.outcome(deleting) is None
+
     def absent(self, sha256: str) -> str:
         """Return the error for an image that is not registered."""
         return "ImageGone" if sha256 in self.gone else "ImageNotFound"

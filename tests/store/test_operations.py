@@ -18,6 +18,7 @@ from asciid.store._operations import (
     Operation,
     Put,
     Register,
+    Remove,
 )
 from asciid.store._uploads import Unverified
 
@@ -33,6 +34,7 @@ class OperationTests(SynchronousTestCase):
             Register(SPEC, "192.0.2.1"),
             AddChunk(SPEC.sha256, 2, b"\xff\x00"),
             Finish(Unverified(SPEC, 7), 2, b"x", SPEC.sha256),
+            Remove(SPEC.sha256),
             DeleteDiscarded(),
             Begin(),
             AddPieces(7, 1, [b"a", b"bc"]),

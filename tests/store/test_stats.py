@@ -134,6 +134,20 @@ class CountedStore(Base):
         self.assertEqual(self.store.stats().events.expired_images, 1)
         self.assertEqual(self.usage(), (0, 0))
 
+    def test_deleted(self) -> None:
+        """Whatever is deleted is counted once; what was not there is not."""
+        spec = spec_of(CAT)
+        self.run_store(self.store.register(spec))
+        self.run_store(self.store.delete(spec.sha256))
+        self.run_store(self.receive(CAT, spec.sha256))
+        self.run_store(self.store.delete(spec.sha256))
+        self.refuse(self.store.delete(spec.sha256))
+        self.assertEqual(
+            self.store.stats().events,
+            StoreEvents(registered=1, completed=1, deleted=2),
+        )
+        self.assertEqual(self.usage(), (0, 0))
+
     def test_bounds(self) -> None:
         """The bounds on uploads are told, and who is remembered for them."""
         self.run_store(self.store.register(spec_of(CAT), "192.0.2.1"))

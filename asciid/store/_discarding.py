@@ -1,0 +1,64 @@
+"""Deletes the chunks of discarded uploads from the storage file, bit by bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from asciid.errors import AsciidError
+from asciid.store._operations import DeleteDiscarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asciid.store._submit import Change, InBackground
+
+__all__ = ["Discarding"]
+
+_log = Logger()
+
+
+class Discarding:
+    """
+    Runs `Batch.delete_discarded`, once a batch, until nothing is left.
+
+    However many uploads are discarded, one walk is under way, so that no
+    transaction deletes more than that one operation does.  It ends early once
+    `stopping`: the next start begins another.
+    """
+
+    def __init__(
+        self,
+        change: Change,
+        in_background: InBackground,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._change = change
+        self._in_background = in_background
+        self._stopping = stopping
+        self._walking = False
+
+    def begin(self) -> Deferred[None]:
+        """
+        Delete what is discarded by now; fires after the last of it.
+
+        If a walk is under way, that one meets it, and this fires at once: the
+        batch that discards is answered before any that comes after.
+        """
+        if self._walking:
+            return succeed(None)
+        self._walking = True
+        return self._in_background(self._walk())
+
+    async def _walk(self) -> None:
+        try:
+            while await self._change(DeleteDiscarded()):
+                if self._stopping():
+                    break
+        except AsciidError as error:
+            # They take room until the next try, and nothing else.
+            _log.warn("Discarded chunks are not deleted yet: {error}", error=error)
+        finally:
+            self._walking = False
