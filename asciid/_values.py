@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MEMORY",
     "NONE",
+    "choice_of",
     "count_of",
     "duration_of",
     "endpoint_of",
@@ -25,6 +26,7 @@ __all__ = [
     "optional_endpoint_of",
     "origins_of",
     "parse_size",
+    "share_of",
     "size_up_to",
     "storage_of",
 ]
@@ -167,3 +169,34 @@ def count_of(text: str) -> int:
         message = f"{text!r} is not a number from 0 to {_LARGEST_COUNT}"
         raise ValueError(message)
     return int(text)
+
+
+def choice_of(*choices: str) -> Callable[[str], str]:
+    """Return what takes one of `choices` alone, and else raises `ValueError`."""
+
+    def chosen(text: str) -> str:
+        if text not in choices:
+            message = f"{text!r} is none of {', '.join(choices)}"
+            raise ValueError(message)
+        return text
+
+    return chosen
+
+
+def file_of(text: str) -> str | None:
+    """Return the path of a file, ``-`` as it is, or None for ``none``."""
+    return None if text == NONE else text
+
+
+def share_of(text: str) -> float:
+    """
+    Return a share, more than 0 and up to 1.
+
+    Errors: `ValueError`.
+    """
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}", text) is None or not (
+        0 < float(text) <= 1
+    ):
+        message = f"{text!r} is not a share such as 1, 0.1 or 0.001"
+        raise ValueError(message)
+    return float(text)

@@ -20,6 +20,7 @@ from asciid._setting import InForce, Setting, SettingError, Source
 from asciid._values import (
     MEMORY,
     NONE,
+    choice_of,
     count_of,
     duration_of,
     endpoint_of,
@@ -29,6 +30,7 @@ from asciid._values import (
     optional_endpoint_of,
     origins_of,
     parse_size,
+    share_of,
     size_up_to,
     storage_of,
 )
@@ -97,6 +99,14 @@ class Settings:
     """Endpoint that alone has the metrics; None has them on `port`."""
     drain_timeout: int = 10
     """Seconds that requests under way are given when the daemon stops."""
+    log_format: str = "text"
+    """How the log is written: ``text`` or ``json``."""
+    log_level: str = "info"
+    """The least level that is logged."""
+    access_log: str | None = None
+    """File that requests are logged in, ``-`` for the log, None for nowhere."""
+    access_log_sample: float = 1.0
+    """The share of the requests that is logged there."""
 
 
 _CONFIG = Setting(
@@ -215,6 +225,30 @@ SETTINGS = (
         "10s",
         duration_of,
         "Time that requests under way are given when the daemon stops.",
+    ),
+    Setting(
+        "log-format",
+        "text",
+        choice_of("text", "json"),
+        "How the log is written: text, or json, an object in each line.",
+    ),
+    Setting(
+        "log-level",
+        "info",
+        choice_of("debug", "info", "warn", "error", "critical"),
+        "The least level that is logged: debug, info, warn, error or critical.",
+    ),
+    Setting(
+        "access-log",
+        NONE,
+        file_of,
+        "File to log every request in; - is the log itself.",
+    ),
+    Setting(
+        "access-log-sample",
+        "1",
+        share_of,
+        "The share of the requests that is logged there, such as 0.01.",
     ),
 )
 """Every setting, in the order of the help."""

@@ -19,6 +19,7 @@ from asciid.config import SETTINGS, SettingError, find_in_force, settings_of
 from asciid.control import Control
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.http import KleinFactory, Limits
+from asciid.logs import restyle_twistd
 from asciid.service import ImageService
 from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
 
@@ -221,14 +222,15 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
 
     `reactor` is the one to run on; the process's own if None.
     """
+    settings = options.settings
     stopping: Callable[[], None] = _do_nothing
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 
         count_monotonically(reactor)
         rest_collector()
+        restyle_twistd(settings)
         stopping = heed_next_signal
-    settings = options.settings
     store = _make_store(settings, reactor)
     api = ImageAPI(
         store,

@@ -44,6 +44,8 @@ class KleinFactory(ServerFactory):
     :ivar sweep_due: the monotonic time by which the next sweep should be over.
     """
 
+    noisy = False  # the service says where it listens
+
     def __init__(  # noqa: PLR0913  # all but two have a default
         self,
         app: Klein,

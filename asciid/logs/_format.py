@@ -1,0 +1,148 @@
+"""How an event of twisted.logger looks in the log: as text, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import LogLevel, formatEvent
+
+from asciid.logs._repeats import Repeats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.logger import LogEvent
+
+__all__ = ["FORMATS", "LEVELS", "LineFormatter", "json_line", "printable", "utc_time"]
+
+LEVELS = tuple(level.name for level in LogLevel.iterconstants())
+"""The names of the levels, the least first."""
+
+# What moves the cursor, ends a line for some reader, or cannot be encoded.  Tabs
+# and line feeds are dealt with where they matter.
+_unprintable = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").sub
+
+# What twisted.python.log adds to events on their way to old observers, and what
+# every line has.
+_NOT_FIELDS = frozenset(
+    {"failure", "format", "isError", "printed", "system", "why"}
+    | {"time", "level", "logger", "message", "traceback"}
+)
+
+
+class LineFormatter:
+    """
+    Turns events into lines of the log; what is not to be logged into None.
+
+    `style` is one of `FORMATS`, `level` one of `LEVELS`: what is below it is left
+    out, and so is what repeats itself (see `Repeats`).
+    """
+
+    def __init__(self, style: str, level: str) -> None:
+        self._format = FORMATS[style]
+        self._levels = {
+            LogLevel.levelWithName(name) for name in LEVELS[LEVELS.index(level) :]
+        }
+        self._repeats = Repeats()
+
+    def __call__(self, event: LogEvent) -> str | None:
+        """Return the line, with its end; what was left out before comes first."""
+        if event.get("log_level", LogLevel.info) not in self._levels:
+            return None
+        now = event.get("log_time", 0.0)
+        lines = [self._format(summary) for summary in self._repeats.over(now)]
+        if self._repeats.admit(event):
+            lines.append(self._format(event))
+        return "".join(lines) or None
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped, tabs and line feeds apart."""
+    return _unprintable(_escaped, text)
+
+
+def utc_time(seconds: float) -> str:
+    """Return seconds since the epoch as RFC 3339 has them, to the millisecond."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def json_line(members: dict[str, Any]) -> str:
+    """
+    Return a line with a JSON object of printable ASCII.
+
+    Values that JSON does not have are written as text, bytes as Latin-1.
+    """
+    return json.dumps(members, default=_text) + "\n"
+
+
+def _text_line(event: LogEvent) -> str:
+    # Further lines of one event are indented, so that none can be forged.
+    text = printable(_message(event) + _traceback(event, "\n")).rstrip("\n")
+    if not text:
+        return ""
+    name = event.get("log_system")
+    if name is None:
+        level = event.get("log_level", LogLevel.info)
+        name = f"{event.get('log_namespace', '-')}#{level.name}"
+    indented = text.replace("\n", "\n\t")
+    return f"{_local_time(event)} [{printable(str(name))}] {indented}\n"
+
+
+def _event_json_line(event: LogEvent) -> str:
+    message = _message(event)
+    traceback = _traceback(event)
+    if not (message or traceback):
+        return ""
+    members: dict[str, Any] = {
+        "time": utc_time(event.get("log_time", 0.0)),
+        "level": event.get("log_level", LogLevel.info).name,
+        "logger": event.get("log_namespace", "-"),
+        "message": message,
+    }
+    if traceback:
+        members["traceback"] = traceback
+    members |= {
+        name: value
+        for name, value in event.items()
+        if not name.startswith("log_") and name not in _NOT_FIELDS
+    }
+    return json_line(members)
+
+
+FORMATS: dict[str, Callable[[LogEvent], str]] = {
+    "text": _text_line,
+    "json": _event_json_line,
+}
+"""How events can be written."""
+
+
+def _message(event: LogEvent) -> str:
+    # What formatEvent does to most events, at a quarter of the price.
+    try:
+        message: str = event["log_format"].format_map(event)
+    except Exception:  # noqa: BLE001 - that never fails
+        return formatEvent(event)
+    return message
+
+
+def _traceback(event: LogEvent, before: str = "") -> str:
+    failure = event.get("log_failure")
+    return "" if failure is None else f"{before}{failure.getTraceback()}"
+
+
+def _local_time(event: LogEvent) -> str:
+    moment = time.localtime(event.get("log_time", 0.0))
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", moment)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
+
+
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
