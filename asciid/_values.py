@@ -183,11 +183,6 @@ def choice_of(*choices: str) -> Callable[[str], str]:
     return chosen
 
 
-def file_of(text: str) -> str | None:
-    """Return the path of a file, ``-`` as it is, or None for ``none``."""
-    return None if text == NONE else text
-
-
 def share_of(text: str) -> float:
     """
     Return a share, more than 0 and up to 1.

@@ -103,7 +103,7 @@ class Settings:
     """How the log is written: ``text`` or ``json``."""
     log_level: str = "info"
     """The least level that is logged."""
-    access_log: str | None = None
+    access_log: Path | None = None
     """File that requests are logged in, ``-`` for the log, None for nowhere."""
     access_log_sample: float = 1.0
     """The share of the requests that is logged there."""

@@ -120,7 +120,7 @@ class ValueTests(SynchronousTestCase):
         """The log has a format and a level; requests go to a file, or into it."""
         settings = resolve({"log-format": "json", "log-level": "debug"}, {})
         self.assertEqual((settings.log_format, settings.log_level), ("json", "debug"))
-        for text, file in [("none", None), ("-", "-"), ("a.log", "a.log")]:
+        for text, file in [("none", None), ("-", Path("-")), ("a.log", Path("a.log"))]:
             self.assertEqual(resolve({"access-log": text}, {}).access_log, file)
         self.assert_refused("log-level", "loud", "debug, info, warn")
 
