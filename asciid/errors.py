@@ -26,6 +26,7 @@ __all__ = [
     "StoreClosedError",
     "StoreVersionError",
     "TooManyUploadsError",
+    "WriterGoneError",
 ]
 
 
@@ -123,6 +124,7 @@ class TooManyUploadsError(AsciidError):
     """As many uploads are pending as there may be; nothing was done."""
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         super().__init__(f"{limit} uploads are pending, and more may not be.")
 
 
@@ -130,6 +132,7 @@ class ClientUploadsError(AsciidError):
     """The client has as many uploads pending as it may; nothing was done."""
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         super().__init__(
             f"You have {limit} uploads pending: finish some of them before the next."
         )
@@ -147,6 +150,16 @@ class StoreClosedError(AsciidError):
 
     def __init__(self) -> None:
         super().__init__("The service is stopping; try again soon.")
+
+
+class WriterGoneError(AsciidError):
+    """The process that writes has ended; whether it had done this is not known."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The writing process is being replaced, and whether this was stored is "
+            "not known; send it again soon."
+        )
 
 
 class StorageFullError(AsciidError):

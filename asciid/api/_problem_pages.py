@@ -206,6 +206,13 @@ _PAGES = {
         "Wait; then send the same request, on a new connection.",
         _SOON,
     ),
+    "writer-gone": _Page(
+        "The process that writes ended before it answered. A new one takes its "
+        "place; whether this request was carried out is not known.",
+        "Wait; then send the same request. A 409 can mean that it was carried out: "
+        "for a chunk, the member identical tells.",
+        _SOON,
+    ),
     "storage-failed": _Page(
         "The disk reported an error. Nothing was stored.",
         "Wait; then send the same request. If it goes on, tell whoever runs the "

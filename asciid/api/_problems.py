@@ -116,6 +116,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     errors.TooManyUploadsError: (503, "too-many-uploads", "Too many uploads"),
     errors.StoreBusyError: (503, "store-busy", "Too many writes"),
     errors.StoreClosedError: (503, "stopping", "Service stopping"),
+    errors.WriterGoneError: (503, "writer-gone", "Writing process gone"),
     errors.StorageFailedError: (503, "storage-failed", "Storage failed"),
     errors.StorageFullError: (507, "storage-full", "Storage full"),
 }

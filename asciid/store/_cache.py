@@ -56,3 +56,8 @@ class ByteBoundedCache(Generic[ValueT]):
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._used -= entry[1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._used = 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from asciid.store._copying import Copied
     from asciid.store._environment import Environment
+    from asciid.store._peers import IPeers
     from asciid.store._writer import FileWriter, ReadPool
 
 __all__ = ["Compaction"]
@@ -29,13 +30,14 @@ class Compaction:
     Puts a copy without unused room in the place of a store's file.
 
     Writes wait from begin to end, so that the copy has all of them.  Reads wait
-    only for those before them, while the file is exchanged.  No other process
-    may open the storage meanwhile.
+    only for those before them, while the file is exchanged; so do those of
+    `peers`.  No other process may open the storage meanwhile.
     """
 
     environment: Environment
     writer: FileWriter[Any]
     reads: ReadPool
+    peers: IPeers
     stopping: Callable[[], bool]
     """Whether to give up: the store is to be stopped."""
 
@@ -51,14 +53,17 @@ class Compaction:
 
     async def _compact(self) -> Copied:
         try:
+            await self.peers.use("yielded")
             await self._without_reads(self.environment.claim)
             copied = await self.writer.call_in_thread(
                 lambda: make_copy(self.environment, self._pace)
             )
+            await self.peers.use("closed")
             await self._without_reads(lambda: put_in_place(self.environment.path))
         finally:
             # Others may use the storage again, too, from here on.
             await self._without_reads(self.environment.reopen)
+            await self.peers.use("shared")
         return copied
 
     async def _without_reads(self, call: Callable[[], ResultT]) -> ResultT:

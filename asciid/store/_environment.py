@@ -59,6 +59,8 @@ class Environment:
     """Bytes of address space to begin with; what is on disk may need more."""
     exclusive: bool = field(default=False, kw_only=True)
     """Whether no other process may have the environment open meanwhile."""
+    readonly: bool = field(default=False, kw_only=True)
+    """Whether another process writes; it must have created the file."""
     health: Health = field(factory=partial(Health, "Writing"), kw_only=True)
     """Is told of commits that succeed."""
     pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
@@ -89,7 +91,7 @@ class Environment:
 
         Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
         """
-        created = not self.path.exists()
+        created = not self.readonly and not self.path.exists()
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
         except FileExistsError as error:
@@ -112,6 +114,7 @@ class Environment:
                 mode=0o640,
                 sync=self.sync,
                 metasync=self.sync,
+                readonly=self.readonly,
             )
         except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
             message = (
@@ -131,7 +134,7 @@ class Environment:
                 gone=env.open_db(b"gone"),
                 quarantined=env.open_db(b"quarantined"),
             )
-            if self.sync:
+            if self.sync and not self.readonly:
                 # A new file survives a power cut once its directory is synced.
                 sync_directory(self.path)
                 if created:
@@ -148,6 +151,10 @@ class Environment:
             self._open.close()
             self._open = None
             self._lock.release()
+
+    def yield_lock(self) -> None:
+        """Leave the directory to another process; the environment stays open."""
+        self._lock.release()
 
     def claim(self) -> None:
         """
@@ -275,9 +282,10 @@ class Environment:
         return None
 
     def _check_version(self, env: lmdb.Environment) -> None:
-        with env.begin(write=True) as transaction:
+        with env.begin(write=not self.readonly) as transaction:
             found = transaction.get(FORMAT_KEY)
-            if found is None and transaction.stat()["entries"] == 0:
+            empty = found is None and transaction.stat()["entries"] == 0
+            if empty and not self.readonly:
                 transaction.put(FORMAT_KEY, FORMAT_VERSION)
             elif found != FORMAT_VERSION:
                 known = "none" if found is None else found.decode("ascii", "replace")

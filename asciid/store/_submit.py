@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from asciid.store._batch import Batch
     from asciid.store._databases import Snapshot
-    from asciid.store._operations import Operation
+    from asciid.store._operations import AnyOperation
 
 __all__ = ["Change", "InBackground", "Query", "Submit"]
 
@@ -37,7 +37,7 @@ class Submit(Protocol):
 class Change(Protocol):
     """Has an operation carried out, perhaps by another process."""
 
-    def __call__(self, operation: Operation) -> Deferred[Any]:
+    def __call__(self, operation: AnyOperation) -> Deferred[Any]:
         """Queue `operation`; answer its outcome once that is committed."""
 
 

@@ -21,7 +21,7 @@ from asciid.errors import (
     StoreVersionError,
 )
 from asciid.model import ImageSpec
-from asciid.store import STAGED_FOR, LMDBStore, _lmdb
+from asciid.store import STAGED_FOR, LMDBStore, _disk, _lmdb
 from asciid.store._batch import (
     DISCARD_STEP,
     VERIFY_IN_TRANSACTION,
@@ -299,7 +299,7 @@ class LMDBStoreTests(SynchronousTestCase):
 
     def test_many_small_images_are_not_all_kept(self) -> None:
         """What an image takes besides its bytes counts, too."""
-        self.restart(cache_size=10 * _lmdb.HOT_OVERHEAD)
+        self.restart(cache_size=10 * _disk.HOT_OVERHEAD)
         specs = [self.driven.upload(b"%d" % number) for number in range(20)]
         opening = [self.driven.store.open(spec.sha256) for spec in specs]
         kept = [opened.called for opened in opening]
@@ -309,7 +309,7 @@ class LMDBStoreTests(SynchronousTestCase):
 
     def test_largest_image_that_is_kept(self) -> None:
         """An image of 64 KiB is kept in memory, a larger one is not."""
-        for size, kept in ((_lmdb.HOT_IMAGE, True), (_lmdb.HOT_IMAGE + 1, False)):
+        for size, kept in ((_disk.HOT_IMAGE, True), (_disk.HOT_IMAGE + 1, False)):
             spec = self.driven.upload(b"x" * size, chunk_size=size)
             self.driven.download(spec.sha256)
             opened = self.driven.store.open(spec.sha256)

@@ -1,0 +1,242 @@
+"""What a store on a disk does, whichever process commits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import lmdb
+from twisted.internet.defer import Deferred, fail, succeed
+
+from asciid.errors import StorageFailedError, StoreClosedError
+from asciid.store._background import Background
+from asciid.store._cache import ByteBoundedCache
+from asciid.store._discarding import Discarding
+from asciid.store._environment import DATA_FILE
+from asciid.store._health import Health
+from asciid.store._last_chunks import LastChunks
+from asciid.store._operations import AddChunk, Register, Remove
+from asciid.store._queries import (
+    count,
+    find_complete,
+    is_complete,
+    measure,
+    read_status,
+)
+from asciid.store._readers import ColdReader, HotReader
+from asciid.store._receiving import StagingWriter
+from asciid.store._reserve import free_bytes
+from asciid.store._stats import StoreEvents
+from asciid.store._uploads import Unverified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asciid.model import ImageSpec, UploadStatus
+    from asciid.store._aging import Aging
+    from asciid.store._databases import Snapshot
+    from asciid.store._environment import Environment
+    from asciid.store._interface import IImageReader, IImageWriter
+    from asciid.store._operations import AnyOperation
+    from asciid.store._queries import Found
+    from asciid.store._stats import StoreUsage
+    from asciid.store._uploads import Completed
+    from asciid.store._writer import ReadPool
+
+__all__ = ["DiskStore"]
+
+ResultT = TypeVar("ResultT")
+
+HOT_IMAGE = 64 * 1024
+"""Images up to so many bytes are kept in the cache."""
+
+HOT_OVERHEAD = 768
+"""Bytes that one takes there besides its content, measured and rounded up."""
+
+
+class DiskStore(ABC):
+    """
+    Most of an `IImageStore`: what is read, and what changes are asked for.
+
+    What is read comes from `environment`, in threads of `reads`.  `cache_size`
+    bounds the bytes of small images kept in memory, `monotonic` is in seconds.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        reads: ReadPool,
+        aging: Aging,
+        *,
+        cache_size: int,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._environment = environment
+        self._reads = reads
+        self._aging = aging
+        self._reading = Health("Reading from the storage", monotonic)
+        # Of what never came to the writer.
+        self._own_events = StoreEvents()
+        self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
+            cache_size, largest=HOT_IMAGE + HOT_OVERHEAD
+        )
+        # How many images this process knows to be removed.
+        self._removals = 0
+        self._stopping = False
+        self._background = Background()
+        self._discarding = Discarding(
+            self._change, self._background.run, lambda: self._stopping
+        )
+        self._last_chunks = LastChunks(
+            self._query, self._change, discarded=self._discarding.begin
+        )
+
+    @abstractmethod
+    def _change(self, operation: AnyOperation) -> Deferred[Any]:
+        """Have an operation carried out; answer once that is committed."""
+
+    @abstractmethod
+    def _follow_growth(self) -> Deferred[None]:
+        """Map all of the file, which another process has grown."""
+
+    def count(self) -> Deferred[int]:
+        """See `IImageStore.count`."""
+        return self._query(count)
+
+    def usage(self) -> Deferred[StoreUsage]:
+        """See `IImageStore.usage`."""
+        path = self._environment.path
+
+        def measured(snapshot: Snapshot) -> StoreUsage:
+            size = (path / DATA_FILE).stat().st_size
+            return measure(snapshot, size, free_bytes(path))
+
+        return self._query(measured)
+
+    def register(self, spec: ImageSpec, client: str = "") -> Deferred[None]:
+        """See `IImageStore.register`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._change(Register(spec, client)).addCallback(_nothing)
+
+    def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+        """See `IImageStore.add_chunk`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        # The caller gets a Deferred of its own: what is left to do after the
+        # commit must not depend on whether the caller cancels.
+        answer: Deferred[bool] = Deferred()
+        self._change(AddChunk(sha256, chunk_id, data)).addCallbacks(
+            self._chunk_stored,
+            answer.errback,
+            callbackArgs=(chunk_id, data, answer),
+        )
+        return answer
+
+    def status(self, sha256: str) -> Deferred[UploadStatus]:
+        """See `IImageStore.status`."""
+        expires = self._aging.upload_expires
+        return self._query(lambda snapshot: read_status(snapshot, sha256, expires))
+
+    def delete(self, sha256: str) -> Deferred[None]:
+        """See `IImageStore.delete`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._background.run(self._delete(sha256))
+
+    def create(self, sha256: str) -> Deferred[IImageWriter]:
+        """See `IImageStore.create`."""
+        return self._query(lambda snapshot: is_complete(snapshot, sha256)).addCallback(
+            lambda exists: StagingWriter(
+                sha256,
+                self._change,
+                self._received,
+                self._background.run,
+                rejected=self._rejected,
+                exists=exists,
+            )
+        )
+
+    def open(self, sha256: str) -> Deferred[IImageReader]:
+        """See `IImageStore.open`."""
+        hot = self._cache.get(sha256)
+        # One past its time may have been removed, by another process too.
+        if hot is not None and hot.stamp >= self._aging.images_before():
+            return succeed(hot)
+        return self._query(
+            lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE)
+        ).addCallback(self._reader, self._removals)
+
+    def _reader(self, found: Found, removals: int) -> IImageReader:
+        if found.content is None:
+            return ColdReader(found.spec, found.completed, found.image, self._query)
+        reader = HotReader(found.spec, found.completed, found.content, found.stamp)
+        # What was looked for before a removal may be what was removed.
+        if removals == self._removals:
+            self._keep_hot(reader)
+        return reader
+
+    def _keep_hot(self, reader: HotReader) -> None:
+        size = HOT_OVERHEAD + len(reader.content)
+        self._cache.put(reader.spec.sha256, reader, size)
+
+    def _chunk_stored(
+        self,
+        outcome: Completed | Unverified | None,
+        chunk_id: int,
+        data: bytes,
+        answer: Deferred[bool],
+    ) -> None:
+        if isinstance(outcome, Unverified):
+            finishing = self._last_chunks.finish(outcome, chunk_id, data)
+            self._background.run(finishing).addCallback(self._completed).addCallbacks(
+                answer.callback, answer.errback
+            )
+        else:
+            answer.callback(self._completed(outcome))
+
+    def _rejected(self) -> None:
+        self._own_events.rejected += 1
+
+    def _completed(self, outcome: Completed | None) -> bool:
+        if outcome is not None and outcome.content is not None:
+            completed, stamp = outcome.completed / 1000, self._aging.stamp()
+            self._keep_hot(HotReader(outcome.spec, completed, outcome.content, stamp))
+        return outcome is not None
+
+    def _received(self, outcome: Completed | None) -> bool:
+        """Take note of an image that came in one go."""
+        # A pending upload may have had to go, or what was received.
+        self._discarding.begin()
+        return self._completed(outcome)
+
+    async def _delete(self, sha256: str) -> None:
+        await self._change(Remove(sha256))
+        self._forget(sha256)
+        self._discarding.begin()
+
+    def _forget(self, sha256: str) -> None:
+        """Serve an image no longer from memory: it was removed."""
+        self._removals += 1
+        self._cache.discard(sha256)
+
+    def _query(self, query: Callable[[Snapshot], ResultT]) -> Deferred[ResultT]:
+        """Ask the storage file in a thread."""
+        return Deferred.fromCoroutine(self._asked(query))
+
+    async def _asked(self, query: Callable[[Snapshot], ResultT]) -> ResultT:
+        while True:
+            try:
+                answer = await self._reads.run(lambda: self._environment.read(query))
+            except lmdb.MapResizedError:
+                await self._follow_growth()
+            except lmdb.Error as error:
+                self._reading.failed(str(error))
+                raise StorageFailedError from error
+            else:
+                self._reading.succeeded()
+                return answer
+
+
+def _nothing(_: object) -> None:
+    """Drop what an operation answers: the caller is told nothing."""

@@ -1,0 +1,48 @@
+"""Other processes that read the storage of a store that commits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["ALONE", "IPeers", "Use"]
+
+Use = Literal["shared", "yielded", "closed"]
+"""
+How to use the storage file.
+
+``shared`` is to have it open, as always; ``yielded`` is to have it open and to
+leave the lock on the directory to another; ``closed`` is not to have it open.
+"""
+
+
+class IPeers(Protocol):
+    """The processes that read what a store commits, and do as it says."""
+
+    def forget(self, hashes: Sequence[str]) -> Deferred[None]:
+        """Have all of them serve images no longer from memory; answer once they do."""
+
+    def use(self, how: Use) -> Deferred[None]:
+        """
+        Have all of them use the storage file like that; answer once they do.
+
+        Errors: `StorageInUseError` if one does not.
+        """
+
+
+class _Alone:
+    """There are none."""
+
+    def forget(self, _: Sequence[str]) -> Deferred[None]:
+        return succeed(None)
+
+    def use(self, _: Use) -> Deferred[None]:
+        return succeed(None)
+
+
+ALONE: IPeers = _Alone()
+"""For a store whose storage no other process reads."""

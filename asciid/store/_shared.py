@@ -1,0 +1,181 @@
+"""The store of a process that reads the storage itself and has another write it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from asciid._histogram import Histogram
+from asciid.errors import StoreClosedError
+from asciid.store._aging import FOR_EVER, Aging, Lifetimes
+from asciid.store._disk import DiskStore
+from asciid.store._environment import Environment
+from asciid.store._interface import IImageStore
+from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES, StoreEvents, StoreStats
+from asciid.store._writer import ReadPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from asciid.store._operations import AnyOperation
+    from asciid.store._peers import Use
+    from asciid.store._writer import IWriterReactor
+
+__all__ = ["IOperations", "SharedStore"]
+
+
+class IOperations(Protocol):
+    """The way to the process that writes."""
+
+    max_operations: int
+    max_bytes: int
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The operations that are under way, and the bytes they hold."""
+
+    def submit(self, operation: AnyOperation) -> Deferred[Any]:
+        """
+        Have an operation carried out; answer its outcome once that is committed.
+
+        Cancelling the Deferred does not take the operation back.
+
+        Errors: those of the operation, `StoreBusyError`, `WriterGoneError`,
+        `StoreClosedError`.
+        """
+
+    def stop(self) -> Deferred[None]:
+        """Take nothing more; answer once all that was taken is answered."""
+
+
+@implementer(IImageStore)
+class SharedStore(DiskStore):
+    """
+    The images in the directory `path`, which another process writes.
+
+    That process has an `LMDBStore` there, removes what is past its time, and says
+    what this one must know: whoever hears it calls `forget` and `use`.  The file
+    is not opened before the first ``use("shared")``.  The other parameters are
+    those of `LMDBStore`.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
+        self,
+        path: Path,
+        operations: IOperations,
+        *,
+        reactor: IWriterReactor,
+        lifetimes: Lifetimes = FOR_EVER,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        cache_size: int = 32 * 1024 * 1024,
+        read_pool: ThreadPool | None = None,
+    ) -> None:
+        aging = Aging(lifetimes, clock, monotonic)
+        reads = ReadPool(
+            reactor=reactor,
+            pool=read_pool or ThreadPool(0, 3, name="asciid-reader"),
+        )
+        # The map follows the file, whatever its size.
+        environment = Environment(
+            path, sync=False, clock=clock, stamp=aging.stamp, map_size=0, readonly=True
+        )
+        super().__init__(
+            environment, reads, aging, cache_size=cache_size, monotonic=monotonic
+        )
+        self._operations = operations
+        reads.start()
+        # Until the file is open.
+        reads.hold()
+
+    def start(self) -> Deferred[None]:
+        """See `IImageStore.start`."""
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """See `IImageStore.stop`."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        # What is under way may have more to ask for.
+        await self._background.wait()
+        await self._operations.stop()
+        await self._reads.stop()
+        self._environment.close()
+
+    def use(self, how: Use) -> Deferred[None]:
+        """
+        Use the storage file like that; reads wait while it is closed.
+
+        The file may be another afterwards: nothing is remembered of it.
+
+        Errors: `OSError`, `lmdb.Error`, `StoreVersionError`; it is closed then.
+        """
+        return Deferred.fromCoroutine(self._used(how))
+
+    async def _used(self, how: Use) -> None:
+        await self._reads.hold()
+        if how == "yielded":
+            self._environment.yield_lock()
+        else:
+            self._environment.close()
+        if how == "shared":
+            self.forget_all()
+            self._environment.open()
+        if how != "closed":
+            self._reads.release()
+
+    def forget(self, hashes: Sequence[str]) -> None:
+        """Serve images no longer from memory: they were removed."""
+        for sha256 in hashes:
+            self._forget(sha256)
+
+    def forget_all(self) -> None:
+        """Serve nothing from memory that is there now."""
+        self._removals += 1
+        self._cache.clear()
+
+    def stats(self) -> StoreStats:
+        """See `IImageStore.stats`; what is committed is counted by whoever does it."""
+        events = StoreEvents()
+        events.add(self._own_events)
+        operations, size = self._operations.waiting
+        return StoreStats(
+            events=events,
+            batch_sizes=Histogram(BATCH_SIZES),
+            commit_times=Histogram(COMMIT_TIMES),
+            cache_hits=self._cache.hits,
+            cache_misses=self._cache.misses,
+            cache_bytes=self._cache.used,
+            queue_operations=operations,
+            max_queue_operations=self._operations.max_operations,
+            queue_bytes=size,
+            max_queue_bytes=self._operations.max_bytes,
+            reads=self._reads.waiting,
+            max_reads=self._reads.max_waiting,
+        )
+
+    def expire(self) -> Deferred[int]:
+        """Remove nothing: see `IImageStore.expire` of the process that writes."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return succeed(0)
+
+    def _change(self, operation: AnyOperation) -> Deferred[Any]:
+        return self._operations.submit(operation)
+
+    def _follow_growth(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._follow())
+
+    async def _follow(self) -> None:
+        await self._reads.hold()
+        try:
+            self._environment.remap(grow=False)
+        finally:
+            self._reads.release()

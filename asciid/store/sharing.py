@@ -1,0 +1,17 @@
+"""Stores for several processes that share one storage; one of them writes."""
+
+from asciid.store._lock import StorageInUseError
+from asciid.store._operations import AnyOperation, Outcome, Remove
+from asciid.store._peers import IPeers, Use
+from asciid.store._shared import IOperations, SharedStore
+
+__all__ = [
+    "AnyOperation",
+    "IOperations",
+    "IPeers",
+    "Outcome",
+    "Remove",
+    "SharedStore",
+    "StorageInUseError",
+    "Use",
+]
