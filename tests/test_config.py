@@ -99,7 +99,7 @@ class ValueTests(SynchronousTestCase):
     def test_error_names_the_variable(self) -> None:
         """A bad value from the environment is blamed on its variable."""
         for setting in SETTINGS:
-            if setting.option == "storage":
+            if setting.option in {"storage", "access-log"}:
                 continue  # any text is a path
             error = self.assertRaises(
                 SettingError, resolve, {}, {setting.variable: "bogus:-1"}
@@ -115,6 +115,22 @@ class ValueTests(SynchronousTestCase):
             ("unix:/run/asciid.sock", "unix:/run/asciid.sock"),
         ]:
             self.assertEqual(resolve({"port": text}, {}).port, port)
+
+    def test_log(self) -> None:
+        """The log has a format and a level; requests go to a file, or into it."""
+        settings = resolve({"log-format": "json", "log-level": "debug"}, {})
+        self.assertEqual((settings.log_format, settings.log_level), ("json", "debug"))
+        for text, file in [("none", None), ("-", Path("-")), ("a.log", Path("a.log"))]:
+            self.assertEqual(resolve({"access-log": text}, {}).access_log, file)
+        self.assert_refused("log-level", "loud", "debug, info, warn")
+
+    def test_shares(self) -> None:
+        """A share is more than nothing and no more than all."""
+        for text, share in [("1", 1), ("0.25", 0.25), (".5", 0.5), ("1.", 1)]:
+            settings = resolve({"access-log-sample": text}, {})
+            self.assertEqual(settings.access_log_sample, share)
+        for text in ("0", "1.01", "2", "-1", "1e-3", "nan", "10%", "."):
+            self.assert_refused("access-log-sample", text, "such as 1, 0.1")
 
     def test_bad_endpoints(self) -> None:
         """Anything else is refused, with what is wrong with it."""

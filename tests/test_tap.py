@@ -39,6 +39,8 @@ from asciid.tap import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asciid.config import Settings
+
 
 class TCPTransport(StringTransport):
     """A transport in memory that takes what else one of TCP does."""
@@ -263,8 +265,12 @@ class MakeServiceTests(SynchronousTestCase):
         from twisted.internet import reactor  # noqa: PLC0415 - what is tested
 
         self.patch(tap, "ImageService", Service)
-        makeService(parsed(["--storage=:memory:"]))
+        restyled: list[Settings] = []
+        self.patch(tap, "restyle_twistd", restyled.append)
+        options = parsed(["--storage=:memory:"])
+        makeService(options)
         self.assertEqual(made, [reactor])
+        self.assertEqual(restyled, [options.settings])
 
     def test_clock_set_back(self) -> None:
         """Set the wall clock back, and what is due at once is still done at once."""
