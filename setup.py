@@ -15,7 +15,7 @@ if VERSION is None:
     message = "asciid/__init__.py does not state __version__"
     raise SystemExit(message)
 
-SIMULATE = ["pyfiglet>=1.0.2"]
+SIMULATE = ["pyfiglet>=1.0.2", "rich>=13.7"]
 
 setup(
     name="asciid",

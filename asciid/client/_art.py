@@ -21,6 +21,7 @@ _ATTEMPTS = 1000
 _CONSONANTS = "bcdfghjklmnprstvwz"
 _VOWELS = "aeiou"
 _CODAS = ("", "l", "m", "n", "r", "s", "t")
+_LETTERS = {*_CONSONANTS, *_VOWELS, *_CODAS} - {""}
 # (18 * 5 * 7) ** 3 words: two random runs against one storage do not meet.
 _SYLLABLES = 3
 
@@ -96,10 +97,19 @@ class Gallery:
         """Return the art, or nothing if the font makes none that is wanted."""
         try:
             if font not in self._loaded:
-                self._loaded[font] = self._pyfiglet.Figlet(font=font)
+                self._loaded[font] = self._load(font)
+            if self._loaded[font] is None:
+                return b""
             text = str(self._loaded[font].renderText(word))
             data = text.encode("ascii")
         # A broken font shows in many ways, UnicodeError (a ValueError) among them.
         except (self._pyfiglet.FigletError, LookupError, OSError, ValueError):
             return b""
         return data if text.strip() and len(data) <= MAX_ART_SIZE else b""
+
+    def _load(self, font: str) -> Any:  # noqa: ANN401 - of an untyped package
+        """Return what draws in `font`, or None if it draws two letters alike."""
+        figlet = self._pyfiglet.Figlet(font=font)
+        glyphs = {tuple(figlet.Font.chars.get(ord(each), ())) for each in _LETTERS}
+        # Otherwise words are drawn alike, and two runs meet after all.
+        return figlet if len(glyphs) == len(_LETTERS) else None

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import frozen
 
+from asciid._values import duration_of
+
+from ._agent import MAX_CONNECTIONS, make_agent, server_url
 from ._art import Gallery, NoFigletError
 from ._log import FORMATS, Level, Log
-from ._requests import Requests, make_agent, server_url
+from ._plan import ONE_FAULT_IN, Plan
+from ._report import Report
+from ._requests import Requests
 from ._run import INTERRUPTED, run
-from ._simulate import CHUNKS_IN_FLIGHT, Plan, Simulation
+from ._simulate import CHUNKS_IN_FLIGHT, Simulation
 
 if TYPE_CHECKING:
-    from hyperlink import EncodedURL
     from twisted.web.iweb import IAgent
 
 __all__ = ["Surroundings", "simulate"]
 
 _GO_FLAG = re.compile(r"-[a-z][a-z-]+(=.*)?", re.DOTALL)
 _SEEDS = 2**31
+_FILES = 300
 
 
 @frozen
@@ -44,9 +48,46 @@ class _GoCommand(click.Command):
         return super().parse_args(ctx, long)
 
 
-@click.command(cls=_GoCommand)
+_HELP = """
+Upload many pieces of ASCII art to a server and check all it does.
+
+Each image is registered, registered again (which must be refused), uploaded in
+chunks out of order, downloaded and compared. The last line of the log is
+SUCCESS! and the exit code 0 when all went well; otherwise the exit code is 1,
+and 130 after an interrupt.
+
+It is a load tool as well: --parallel, --rate, --duration and --downloads say how
+much load, --faults makes the network a bad one. On a terminal a table shows
+meanwhile, and at the end, how often each operation went well or wrong and how
+long the server took to answer; --table and --json tell so anywhere.
+
+Options may start with one dash, too: -files 300 or -files=300. The same seed
+makes the same images and the same faults, so it needs a storage that does not
+have them.
+
+\b
+Examples:
+  asciid simulate --files 300
+  asciid simulate --files 3000 --parallel 256 --log-level error --table
+  asciid simulate --duration 1m --rate 50 --downloads 10
+  asciid simulate --faults --seed 7
+  asciid simulate --duration 10s --log-level error --json
+"""
+
+
+def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
+    try:
+        return duration_of(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command(cls=_GoCommand, help=_HELP)
 @click.option(
-    "--files", type=click.IntRange(1), default=300, help="Number of images to upload."
+    "--files",
+    type=click.IntRange(1),
+    show_default="300; with --duration, no end",
+    help="Number of images to upload.",
 )
 @click.option(
     "--chunksize",
@@ -62,7 +103,38 @@ class _GoCommand(click.Command):
     "--parallel",
     type=click.IntRange(1, 1024),
     default=8,
-    help=f"Images on their way at a time, up to {CHUNKS_IN_FLIGHT} chunks of each.",
+    help=(
+        f"Images on their way at a time, up to {CHUNKS_IN_FLIGHT} chunks of each and "
+        f"{MAX_CONNECTIONS} connections for all."
+    ),
+)
+@click.option(
+    "--downloads",
+    type=click.IntRange(1),
+    default=1,
+    help="How often each image is downloaded, and compared.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="IMAGES",
+    help="Images that begin in a second at the most; 0 is any number.",
+)
+@click.option(
+    "--duration",
+    callback=_duration,
+    metavar="TIME",
+    default="0",
+    help="Begin no image after so long: seconds, or with m, h or d; 0 is no end.",
+)
+@click.option(
+    "--faults",
+    is_flag=True,
+    help=(
+        f"Cut one chunk in {ONE_FAULT_IN} off, by dropping the connection in the "
+        f"middle of it, and repeat one in {ONE_FAULT_IN}, anywhere among the others."
+    ),
 )
 @click.option(
     "--seed",
@@ -82,70 +154,53 @@ class _GoCommand(click.Command):
     default="info",
     help="The least important lines to show.",
 )
+@click.option(
+    "--table",
+    is_flag=True,
+    help="Print the table on standard error at the end, terminal or not.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the table as one JSON object, and the log on standard error.",
+)
 @click.pass_obj
 def simulate(  # noqa: PLR0913 - one argument an option
     surroundings: Surroundings,
     *,
-    files: int,
+    files: int | None,
     chunksize: int,
     host: str,
     port: int,
     parallel: int,
+    downloads: int,
+    rate: float,
+    duration: int,
+    faults: bool,
     seed: int,
     log_format: str,
     log_level: str,
+    table: bool,
+    as_json: bool,
 ) -> int:
-    """
-    Upload many pieces of ASCII art to a server and check all it does.
-
-    Each image is registered, registered again (which must be refused),
-    uploaded in chunks out of order, downloaded and compared.  The last line is
-    SUCCESS! and the exit code 0 when all went well; otherwise the exit code is
-    1, and 130 after an interrupt.
-
-    Options may start with one dash, too: -files 300 or -files=300.  The same
-    seed makes the same images, so it needs a storage that does not have them.
-    """
+    """Play a simulation; return the exit code."""
     try:
         url = server_url(host, port)
     except ValueError as error:
         message = f"Invalid value for '--host': {error}"
         raise click.UsageError(message) from error
+    if files is None and not duration:
+        files = _FILES
+    plan = Plan(files, chunksize, parallel, downloads, rate, duration)
     if seed < 0:
         seed = random.SystemRandom().randrange(_SEEDS)
-    rng = random.Random(seed)  # noqa: S311 - reproducible, and nothing is secret
+    rng = _random(seed)
     try:
         gallery = Gallery(rng)
     except NoFigletError as error:
         message = f"simulate {error}"
         raise click.ClickException(message) from error
-    log = Log(sys.stdout, form=log_format, threshold=Level[log_level.upper()])
-    plan = Plan(files, chunksize, parallel)
-    log.info("simulation: start", seed=seed, server=url.to_text(), **_fields(plan))
-    code = _play(surroundings, url, plan, gallery, rng, log)
-    if code == INTERRUPTED:
-        log.warning("interrupted")
-    sys.stdout.flush()
-    return code
-
-
-def _fields(plan: Plan) -> dict[str, int]:
-    return {
-        "files": plan.files,
-        "chunk_size": plan.chunk_size,
-        "parallel": plan.parallel,
-    }
-
-
-def _play(  # noqa: PLR0913, PLR0917 - what simulate() has gathered
-    surroundings: Surroundings,
-    url: EncodedURL,
-    plan: Plan,
-    gallery: Gallery,
-    rng: random.Random,
-    log: Log,
-) -> int:
-    """Run the simulation in a reactor; return the exit code."""
     reactor = surroundings.reactor
     if reactor is None:
         # Importing it installs it, so not before a command needs it.
@@ -153,16 +208,34 @@ def _play(  # noqa: PLR0913, PLR0917 - what simulate() has gathered
     agent = surroundings.agent
     if agent is None:
         agent = make_agent(reactor, url, plan.parallel * CHUNKS_IN_FLIGHT)
+    report = Report(reactor, table=table, as_json=as_json)
+    log = Log(report.sink, form=log_format, threshold=Level[log_level.upper()])
     simulation = Simulation(
         plan,
         requests=Requests(reactor, agent, url),
         gallery=gallery,
         rng=rng,
+        faults=_random(seed) if faults else None,
         log=log,
         clock=reactor,
     )
+    log.info("simulation: start", seed=seed, server=url.to_text(), **_fields(plan))
 
     async def main() -> int:
-        return 0 if await simulation.run() else 1
+        with report.showing(simulation):
+            return 0 if await simulation.run() else 1
 
-    return run(reactor, main)
+    code = run(reactor, main)
+    if code == INTERRUPTED:
+        log.warning("interrupted")
+    report.finish(simulation, success=code == 0, seed=seed)
+    return code
+
+
+def _random(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - reproducible, and nothing is secret
+
+
+def _fields(plan: Plan) -> dict[str, int]:
+    files = {} if plan.files is None else {"files": plan.files}
+    return {**files, "chunk_size": plan.chunk_size, "parallel": plan.parallel}

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import TextIO
+    from typing import Protocol
+
+    class Sink(Protocol):
+        """What takes the lines: a text stream, or less."""
+
+        def write(self, text: str, /) -> object:
+            """Take whole lines."""
+
 
 __all__ = ["FORMATS", "Level", "Log"]
 
@@ -70,7 +77,7 @@ class Log:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: Sink,
         *,
         form: str = "text",
         threshold: Level = Level.INFO,
@@ -80,6 +87,8 @@ class Log:
         self._line = FORMATS[form]
         self._threshold = threshold
         self._now = now
+        self._second = -1
+        self._stamp = ""
 
     def debug(self, msg: str, **fields: Field) -> None:
         """Write what only a developer wants to know."""
@@ -104,6 +113,10 @@ class Log:
     def _emit(self, level: Level, msg: str, fields: Mapping[str, Field]) -> None:
         if level < self._threshold:
             return
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._now()))
-        line = self._line(stamp, level.name.lower(), msg, fields)
+        second = int(self._now())
+        if second != self._second:
+            # Formatting it costs as much as all the rest, and many lines share it.
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+            self._second = second
+        line = self._line(self._stamp, level.name.lower(), msg, fields)
         self._stream.write(f"{line}\n")

@@ -3,55 +3,56 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import msgspec
 import treq
 from attrs import frozen
-from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint
+from treq.cookies import IndexableCookieJar
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, succeed
 from twisted.internet.error import (
     ConnectError,
     ConnectionClosed,
     DNSLookupError,
 )
 from twisted.web.client import (
-    URI,
-    Agent,
-    HTTPConnectionPool,
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseFailed,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
+
+from ._agent import MAX_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from http.client import HTTPResponse
+    from urllib.request import Request
 
+    from hyperlink import EncodedURL
     from twisted.internet.interfaces import (
         IConsumer,
+        IDelayedCall,
         IReactorTime,
-        IStreamClientEndpoint,
     )
+    from twisted.web.iweb import IAgent
 
 __all__ = [
     "LostError",
     "Reply",
     "Requests",
     "UnavailableError",
-    "make_agent",
-    "server_url",
 ]
 
 REQUEST_TIMEOUT = 30.0
 """Seconds a request may take, from its start to the last byte of the answer."""
 
-_CONNECT_TIMEOUT = 10.0  # seconds
-_ATTEMPT_DELAY = 0.05  # seconds; "localhost" often means ::1 first, without a server
-_IDLE_TIMEOUT = 10  # seconds; below what servers allow an idle connection
+_CUT_AFTER = 0.02  # seconds for what was written to leave before the connection does
+_URLS = 4096  # those kept: above the number of images on their way at a time
 
 _LOST = (
     ConnectionClosed,
@@ -78,6 +79,8 @@ class Reply:
     status: int
     headers: Headers
     body: bytes
+    seconds: float
+    """From the request, or the connection it has to wait for, to the end of `body`."""
 
     def header(self, name: str) -> str:
         """Return the last value of the field `name`, or an empty string."""
@@ -115,59 +118,47 @@ class _BytesProducer:
         """Nothing is left to stop."""
 
 
-@implementer(IAgentEndpointFactory)
-@frozen
-class _OneEndpoint:
-    """The same endpoint for every request, so that none is made per request."""
+@implementer(IBodyProducer)
+class _CutProducer:
+    """A body of which half is written; then it fails, and the connection with it."""
 
-    endpoint: IStreamClientEndpoint
+    def __init__(self, body: bytes, clock: IReactorTime) -> None:
+        self._half = body[: len(body) // 2]
+        self._clock = clock
+        self._cut: IDelayedCall | None = None
+        self.length = len(body)
 
-    def endpointForURI(
-        self,
-        uri: URI,  # noqa: ARG002 - all are of the one server
-    ) -> IStreamClientEndpoint:
-        return self.endpoint
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        def cut() -> None:
+            self._cut = None
+            produced.errback(LostError("cut off"))
 
+        produced: Deferred[None] = Deferred(lambda _: self.stopProducing())
+        consumer.write(self._half)
+        self._cut = self._clock.callLater(_CUT_AFTER, cut)
+        return produced
 
-class _Encoded(EncodedURL):
-    """
-    A URL that is a URI already.
+    def pauseProducing(self) -> None:
+        """Nothing is left to pause."""
 
-    treq has every URL encoded again before each request, and the encoder takes
-    an IPv6 address for a name and refuses it.
-    """
+    def resumeProducing(self) -> None:
+        """Nothing was paused."""
 
-    def to_uri(self) -> _Encoded:
-        return self
-
-
-def server_url(host: str, port: int) -> EncodedURL:
-    """
-    Return the URL of the server at `host` (a name or an address) and `port`.
-
-    Raises :exc:`ValueError` when `host` cannot be part of a URL.
-    """
-    host = host.removeprefix("[").removesuffix("]")
-    if ":" in host:
-        return _Encoded.from_text(f"http://[{host}]:{port}")
-    url = EncodedURL.from_text(f"http://{host}:{port}")
-    if not host or url.host != host:
-        message = f"{host!r} is not the name of a host"
-        raise ValueError(message)
-    return _Encoded.from_text(url.to_uri().to_text())
+    def stopProducing(self) -> None:
+        """Leave the connection alone."""
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
 
 
-def make_agent(reactor: Any, url: EncodedURL, connections: int) -> IAgent:  # noqa: ANN401 - several reactor interfaces at once
-    """Return an agent for `url` that keeps up to `connections` connections open."""
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = connections
-    pool.cachedConnectionTimeout = _IDLE_TIMEOUT
-    pool.retryAutomatically = False  # a dropped connection is a finding
-    endpoint = HostnameEndpoint(
-        reactor, url.host, url.port or 80, _CONNECT_TIMEOUT, attemptDelay=_ATTEMPT_DELAY
-    )
-    agent: IAgent = Agent.usingEndpointFactory(reactor, _OneEndpoint(endpoint), pool)
-    return agent
+class _NoCookies(IndexableCookieJar):
+    """A jar that stays empty, and so costs nothing to look into."""
+
+    def add_cookie_header(self, _request: Request) -> None:
+        """Add nothing."""
+
+    def extract_cookies(self, _response: HTTPResponse, _request: Request) -> None:
+        """Keep nothing."""
 
 
 class Requests:
@@ -175,7 +166,8 @@ class Requests:
     Sends requests to the server at `url` through `agent`.
 
     `clock` measures the time a request takes (`REQUEST_TIMEOUT`).  `sent` is
-    the number of requests so far.
+    the number of requests so far.  No more than `MAX_CONNECTIONS` are under way
+    at a time; the others wait for one of them to end.
 
     The methods raise :exc:`UnavailableError`, :exc:`LostError`, or, when they
     were cancelled, :exc:`~twisted.internet.defer.CancelledError`.
@@ -185,44 +177,71 @@ class Requests:
         self.sent = 0
         # treq asks for more than a clock, but uses it for nothing else.
         self._clock: Any = clock
-        self._client = HTTPClient(agent, data_to_body_producer=_BytesProducer)
-        self._url = url
+        self._client = HTTPClient(agent, _NoCookies(), data_to_body_producer=_as_it_is)
+        self._server = url.to_text()
+        self._url_of = lru_cache(_URLS)(url.child)
+        self._connections = DeferredSemaphore(MAX_CONNECTIONS)
 
     async def post(self, path: tuple[str, ...], document: Mapping[str, Any]) -> Reply:
         """Send `document` as JSON to the path of these segments."""
-        body = json.dumps(document, separators=(",", ":")).encode()
-        return await self._within_time("POST", path, _JSON_HEADERS, body)
+        body = _BytesProducer(msgspec.json.encode(document))
+        return await self._in_turn("POST", path, _JSON_HEADERS, body)
+
+    async def post_half(
+        self, path: tuple[str, ...], document: Mapping[str, Any]
+    ) -> Reply | None:
+        """
+        Send the first half of what `post` sends, then drop the connection.
+
+        Returns the answer that came although the request was never whole, if
+        there was one.  Does not raise :exc:`LostError`.
+        """
+        body = _CutProducer(msgspec.json.encode(document), self._clock)
+        try:
+            return await self._in_turn("POST", path, _JSON_HEADERS, body)
+        except LostError:
+            return None
+        finally:
+            body.stopProducing()
 
     async def get(self, path: tuple[str, ...]) -> Reply:
         """Ask for what is at the path of these segments."""
-        return await self._within_time("GET", path, None, None)
+        return await self._in_turn("GET", path, None, None)
 
-    async def _within_time(
+    async def _in_turn(
         self,
         method: str,
         path: tuple[str, ...],
         headers: Headers | None,
-        body: bytes | None,
+        body: IBodyProducer | None,
     ) -> Reply:
         def out_of_time(_result: object, timeout: float) -> NoReturn:
             message = f"{self._server} did not answer within {timeout:g} s"
             raise UnavailableError(message)
 
-        self.sent += 1
-        exchange = Deferred.fromCoroutine(self._exchange(method, path, headers, body))
-        return await exchange.addTimeout(REQUEST_TIMEOUT, self._clock, out_of_time)
+        connections = self._connections
+        await connections.acquire()
+        try:
+            self.sent += 1
+            exchange = Deferred.fromCoroutine(
+                self._exchange(method, path, headers, body)
+            )
+            return await exchange.addTimeout(REQUEST_TIMEOUT, self._clock, out_of_time)
+        finally:
+            connections.release()
 
     async def _exchange(
         self,
         method: str,
         path: tuple[str, ...],
         headers: Headers | None,
-        body: bytes | None,
+        body: IBodyProducer | None,
     ) -> Reply:
+        started = self._clock.seconds()
         try:
             response = await self._client.request(
                 method,
-                self._url.child(*path),
+                self._url_of(*path),
                 headers=headers,
                 data=body,
                 allow_redirects=False,
@@ -239,8 +258,9 @@ class Requests:
                 raise CancelledError from error
             message = "the connection was lost before the whole answer was there"
             raise LostError(message) from error
-        return Reply(response.code, response.headers, content)
+        seconds = self._clock.seconds() - started
+        return Reply(response.code, response.headers, content, seconds)
 
-    @property
-    def _server(self) -> str:
-        return self._url.to_text()
+
+def _as_it_is(body: IBodyProducer) -> IBodyProducer:
+    return body

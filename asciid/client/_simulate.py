@@ -1,65 +1,43 @@
-"""
-A simulation: many uploads and downloads at once, each step of each checked.
-
-It needs nothing but what the base protocol promises, so it can be played
-against any implementation of it.
-"""
+"""A simulation: many uploads and downloads at once, each step of each checked."""
 
 from __future__ import annotations
 
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from ._art import ArtError
-from ._requests import LostError, UnavailableError
+from ._pace import Pace
+from ._plan import pieces
+from ._requests import UnavailableError
+from ._steps import StepError, Steps
+from ._tally import Tally
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Sequence
 
     from twisted.internet.interfaces import IReactorTime
 
-    from ._art import Art, Gallery
-    from ._log import Field, Log
-    from ._requests import Reply, Requests
+    from ._art import Gallery
+    from ._log import Log
+    from ._plan import Piece, Plan, Send
+    from ._requests import Requests
 
-__all__ = ["CHUNKS_IN_FLIGHT", "Plan", "Simulation"]
+__all__ = ["CHUNKS_IN_FLIGHT", "Simulation"]
 
 CHUNKS_IN_FLIGHT = 8
-"""The most chunks of one image that are being uploaded at a time."""
+"""The most chunks, or downloads, of one image that are on their way at a time."""
 
-_CREATED = 201
-_CONFLICT = 409
-_OK = 200
-
-
-@frozen
-class Plan:
-    """What a simulation is to do."""
-
-    files: int
-    """The number of images, from 1."""
-    chunk_size: int
-    """Bytes in every chunk but an image's last, from 1."""
-    parallel: int
-    """The most images that are on their way at a time, from 1."""
-
-
-class _StepError(Exception):
-    """The server did something else than what the step expects."""
-
-    def __init__(self, step: str, reason: str, fields: dict[str, Field]) -> None:
-        super().__init__(f"{step}: {reason}")
-        self.fields = fields
+_T = TypeVar("_T")
 
 
 async def _in_parallel(
-    coroutines: Iterable[Coroutine[Deferred[Any], Any, None]],
+    coroutines: Sequence[Coroutine[Deferred[Any], Any, None]],
 ) -> None:
     """Run all; when one raises, cancel the others and raise the same."""
+    if len(coroutines) == 1:
+        return await coroutines[0]
     running = [Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
     try:
         await gatherResults(running, consumeErrors=True)
@@ -69,12 +47,29 @@ async def _in_parallel(
         first.subFailure.raiseException()
 
 
+async def _each(
+    items: Sequence[_T], do: Callable[[_T], Coroutine[Deferred[Any], Any, None]]
+) -> None:
+    """Do all `items`, up to `CHUNKS_IN_FLIGHT` at a time."""
+    left = iter(items)
+
+    async def some() -> None:
+        for item in left:
+            await do(item)
+
+    await _in_parallel([some() for _ in range(min(CHUNKS_IN_FLIGHT, len(items)))])
+
+
 class Simulation:
     """
     Uploads art from `gallery` as `plan` says and checks what the server does.
 
-    Chunks go out in an order that `rng` decides.  `clock` is for the duration
-    in the last lines of `log`.
+    Chunks go out in an order that `rng` decides, and what goes wrong on the way
+    is what `faults` decides; None is nothing.  `clock` is for the pace, and for
+    the duration in the last lines of `log`.
+
+    `tally` counts what happened so far; `begun` and `passed` are numbers of
+    images; `seconds` is how long the run has taken.
     """
 
     def __init__(  # noqa: PLR0913 - each is a part that tests replace
@@ -86,14 +81,29 @@ class Simulation:
         rng: random.Random,
         log: Log,
         clock: IReactorTime,
+        faults: random.Random | None = None,
     ) -> None:
+        self.tally = Tally()
+        self.begun = 0
+        self.passed = 0
         self._plan = plan
         self._requests = requests
-        self._gallery = gallery
-        self._rng = rng
+        self._steps = Steps(requests, log, self.tally, plan.chunk_size)
+        self._work = pieces(plan, gallery, rng, faults)
         self._log = log
         self._clock = clock
-        self._passed = 0
+        self._started = clock.seconds()
+        self._stopped: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        stopped = self._stopped
+        return (self._clock.seconds() if stopped is None else stopped) - self._started
+
+    @property
+    def requests(self) -> int:
+        """The number of requests so far."""
+        return self._requests.sent
 
     async def run(self) -> bool:
         """
@@ -103,40 +113,42 @@ class Simulation:
         reached or does not answer stops everything.
         """
         plan = self._plan
-        started = self._clock.seconds()
-        work = self._work()
-        players = min(plan.parallel, plan.files)
+        self._started = self._clock.seconds()
+        pace = Pace(self._clock, plan.rate, plan.seconds)
+        players = plan.parallel
+        if plan.files is not None:
+            players = min(players, plan.files)
+        whole = True
         try:
-            await _in_parallel([self._play(work) for _ in range(players)])
+            await _in_parallel([self._play(pace) for _ in range(players)])
         except (ArtError, UnavailableError) as error:
             self._log.error(str(error))
-        seconds = self._clock.seconds() - started
-        sent = self._requests.sent
+            whole = False
+        finally:
+            self._stopped = self._clock.seconds()
+        seconds = self.seconds
         self._log.info(
             "simulation: done",
-            files=self._passed,
-            requests=sent,
+            files=self.passed,
+            requests=self.requests,
             seconds=round(seconds, 3),
-            requests_per_second=round(sent / seconds) if seconds else 0,
+            requests_per_second=round(self.requests / seconds) if seconds else 0,
         )
-        if self._passed == plan.files:
+        # Where time is the limit, the images are those for which there was time.
+        files = self.begun if plan.seconds or plan.files is None else plan.files
+        if whole and self.passed == files:
             self._log.info("SUCCESS!")
             return True
-        self._log.fatal(
-            "FAILED!", files=plan.files, files_not_ok=plan.files - self._passed
-        )
+        self._log.fatal("FAILED!", files=files, files_not_ok=files - self.passed)
         return False
 
-    def _work(self) -> Iterator[tuple[Art, list[int]]]:
-        """Yield each image with its chunk ids in the order to send them."""
-        for _ in range(self._plan.files):
-            art = self._gallery.draw()
-            ids = list(range(-(-len(art.data) // self._plan.chunk_size)))
-            self._rng.shuffle(ids)
-            yield art, ids
-
-    async def _play(self, work: Iterator[tuple[Art, list[int]]]) -> None:
-        for art, ids in work:
+    async def _play(self, pace: Pace) -> None:
+        while await pace.turn():
+            piece = next(self._work, None)
+            if piece is None:
+                return
+            self.begun += 1
+            art = piece.art
             self._log.debug(
                 "image drawn",
                 font=art.font,
@@ -145,104 +157,19 @@ class Simulation:
                 word=art.word,
             )
             try:
-                await self._register(art)
-                left = iter(ids)
-                uploaders = min(CHUNKS_IN_FLIGHT, len(ids))
-                await _in_parallel([self._upload(art, left) for _ in range(uploaders)])
-                await self._download(art)
-            except _StepError as error:
+                await self._steps.register(art)
+                await self._upload(piece)
+                await _each([art] * self._plan.downloads, self._steps.download)
+            except StepError as error:
                 self._log.error(str(error), **error.fields)
             else:
-                self._passed += 1
+                self.passed += 1
 
-    async def _register(self, art: Art) -> None:
-        """Register twice: the first time is fine, the second is a conflict."""
-        document = {
-            "sha256": art.sha256,
-            "size": len(art.data),
-            "chunk_size": self._plan.chunk_size,
-        }
-        fields: dict[str, Field] = {
-            "image_sha256": art.sha256,
-            "image_size": len(art.data),
-            "chunk_size": self._plan.chunk_size,
-        }
-        request = self._requests.post(("image",), document)
-        step = "image registration"
-        reply = await self._reply(step, request, fields)
-        if reply.status == _CONFLICT:
-            reason = (
-                "the server has this image already: "
-                "use another seed, or a fresh storage"
-            )
-            raise _StepError(step, reason, fields)
-        self._expect(step, reply, _CREATED, fields)
-        if not reply.header("location"):
-            raise _StepError(step, "the response has no Location", fields)
-        self._log.info(f"{step}: OK", **fields)
+    async def _upload(self, piece: Piece) -> None:
+        stored: set[int] = set()
 
-        request = self._requests.post(("image",), document)
-        step = "image duplicate registration"
-        reply = await self._reply(step, request, fields)
-        self._expect(step, reply, _CONFLICT, fields)
-        self._log.info(f"{step}: OK", **fields)
+        async def upload(send: Send) -> None:
+            await self._steps.upload(piece, send, stored)
 
-    async def _upload(self, art: Art, ids: Iterator[int]) -> None:
-        size = self._plan.chunk_size
-        path = ("image", art.sha256, "chunks")
-        step = "chunk upload"
-        for chunk_id in ids:
-            data = art.data[chunk_id * size : (chunk_id + 1) * size]
-            document = {
-                "id": chunk_id,
-                "size": len(data),
-                "data": data.decode("ascii"),
-            }
-            fields: dict[str, Field] = {
-                "chunk_id": chunk_id,
-                "chunk_size": len(data),
-                "image_sha256": art.sha256,
-            }
-            reply = await self._reply(step, self._requests.post(path, document), fields)
-            self._expect(step, reply, _CREATED, fields)
-            self._log.info(f"{step}: OK", **fields)
-
-    async def _download(self, art: Art) -> None:
-        step = "image download"
-        fields: dict[str, Field] = {
-            "image_sha256": art.sha256,
-            "image_size": len(art.data),
-        }
-        request = self._requests.get(("image", art.sha256))
-        reply = await self._reply(step, request, fields)
-        self._expect(step, reply, _OK, fields)
-        media_type = reply.header("content-type").partition(";")[0].strip().lower()
-        if media_type != "text/plain":
-            reason = f"expected text/plain, got {media_type or 'no content type'}"
-            raise _StepError(step, reason, fields)
-        digest = sha256(reply.body).hexdigest()
-        if digest != art.sha256:
-            reason = f"the SHA-256 of what was downloaded is {digest}"
-            raise _StepError(step, reason, fields)
-        self._log.info(f"{step}: OK", **fields)
-
-    async def _reply(
-        self,
-        step: str,
-        request: Coroutine[Deferred[Any], Any, Reply],
-        fields: dict[str, Field],
-    ) -> Reply:
-        try:
-            return await request
-        except LostError as error:
-            raise _StepError(step, str(error), fields) from error
-
-    def _expect(
-        self, step: str, reply: Reply, status: int, fields: dict[str, Field]
-    ) -> None:
-        if reply.status != status:
-            reason = f"expected status {status}, got {reply.status}"
-            detail = reply.detail()
-            if detail:
-                reason = f"{reason}: {detail}"
-            raise _StepError(step, reason, fields)
+        await _each(piece.sends, upload)
+        self._steps.check_repeated(piece, stored)

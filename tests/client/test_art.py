@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import sys
 from hashlib import sha256
+from string import ascii_lowercase
+from types import SimpleNamespace
 
 import pyfiglet
 from twisted.trial.unittest import SynchronousTestCase
@@ -43,6 +45,12 @@ class GalleryTests(SynchronousTestCase):
         self.assertIn("pip install 'asciid[simulate]'", str(error))
 
 
+def _glyphs(**some: list[str]) -> dict[int, list[str]]:
+    """Return the rows of a font's letters: themselves, but for `some`."""
+    letters = {letter: [letter] for letter in ascii_lowercase} | some
+    return {ord(letter): rows for letter, rows in letters.items()}
+
+
 class BadFontTests(SynchronousTestCase):
     """Fonts that are of no use are passed over."""
 
@@ -51,6 +59,8 @@ class BadFontTests(SynchronousTestCase):
         rest = list(renderings)
 
         class Figlet:
+            Font = SimpleNamespace(chars=_glyphs())
+
             def __init__(self, font: str) -> None:
                 self.font = font
 
@@ -85,3 +95,12 @@ class BadFontTests(SynchronousTestCase):
             "x" * MAX_ART_SIZE,
         )
         self.assertEqual(drawn, [b"one\n", b"x" * MAX_ART_SIZE])
+
+    def test_letters_alike(self) -> None:
+        """A font that draws two letters alike, or one not at all, is not used."""
+        alike: list[dict[str, list[str]]] = [{"a": ["b"]}, {"a": [], "b": []}]
+        for chars in alike:
+            fake = SimpleNamespace(Font=SimpleNamespace(chars=_glyphs(**chars)))
+            fake.renderText = lambda word: word
+            self.patch(pyfiglet, "Figlet", lambda fake=fake, **_: fake)
+            self.assertRaises(ArtError, Gallery(random.Random(1)).draw)

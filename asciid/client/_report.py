@@ -1,0 +1,75 @@
+"""Where a simulation tells what it does: its log, and the table of its figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._summary import summary
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from ._log import Sink
+    from ._screen import Screen
+    from ._simulate import Simulation
+
+__all__ = ["Report"]
+
+
+class Report:
+    """
+    Shows the log on standard output, and the table live if that is a terminal.
+
+    At the end the table follows, on the terminal; with `table` it does so, on
+    standard error, also where there is none.  With `as_json` it is one JSON
+    object on standard output, and the log is on standard error.
+
+    Raises :exc:`click.ClickException` when there is a table to show and rich
+    is not installed.
+    """
+
+    def __init__(self, clock: IReactorTime, *, table: bool, as_json: bool) -> None:
+        self._as_json = as_json
+        self._stream = sys.stderr if as_json else sys.stdout
+        self._screen: Screen | None = None
+        on_terminal = self._stream.isatty()
+        self._table = table or (on_terminal and not as_json)
+        if on_terminal or table:
+            self._rich = _with_rich()
+        if on_terminal:
+            self._screen = self._rich.Screen(self._stream, clock)
+
+    @property
+    def sink(self) -> Sink:
+        """What takes the lines of the log."""
+        return self._screen or self._stream
+
+    def showing(self, simulation: Simulation) -> AbstractContextManager[None]:
+        """Show how far `simulation` is, for as long as the context lasts."""
+        return self._screen.showing(simulation) if self._screen else nullcontext()
+
+    def finish(self, simulation: Simulation, **more: object) -> None:
+        """Show the figures of `simulation`, and in JSON `more` members."""
+        (self._screen or self._stream).flush()
+        if self._table:
+            stream = self._stream if self._screen else sys.stderr
+            self._rich.print_table(simulation, stream)
+        if self._as_json:
+            click.echo(json.dumps({**more, **summary(simulation)}))
+
+
+def _with_rich() -> Any:  # noqa: ANN401 - a module
+    """Return the module that needs rich, which takes its time to import."""
+    try:
+        from . import _screen  # noqa: PLC0415 - only where a table is shown
+    except ImportError:
+        message = "simulate needs rich for a table: pip install 'asciid[simulate]'"
+        raise click.ClickException(message) from None
+    return _screen
