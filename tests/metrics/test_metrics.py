@@ -27,42 +27,23 @@ from asciid.tap import make_front
 from asciid.testing import ManualReactor
 from tests.api._raw import OnFront, RawAnswer, RawCase, parse_response
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, Client
-from tests.integration._daemon import ROOT
+from tests.metrics._support import (
+    documented_metrics,
+    exported,
+    metrics_section,
+    samples_of,
+)
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from asciid.store import IImageReader, StoreUsage
+    from tests.metrics._support import Samples
 
 IMAGE = f"/image/{CAT_SHA256}"
 TEXT = "Content-Type: text/plain"
 JSON = "Content-Type: application/json"
 OPENMETRICS = "application/openmetrics-text"
-
-Samples = dict[str, float]
-
-
-def samples_of(families: list[Metric]) -> Samples:
-    """Return the values by name and labels, the latter in order."""
-    values = {}
-    for family in families:
-        for sample in family.samples:
-            labels = ",".join(
-                f'{key}="{sample.labels[key]}"' for key in sorted(sample.labels)
-            )
-            name = f"{sample.name}{{{labels}}}" if labels else sample.name
-            values[name] = sample.value
-    return values
-
-
-def exported(families: list[Metric]) -> set[str]:
-    """Return the names of our own metrics, as the documentation has them."""
-    endings = {"counter": "_total", "info": "_info"}
-    return {
-        family.name + endings.get(family.type, "")
-        for family in families
-        if family.name.startswith("asciid_")
-    }
 
 
 @implementer(IImageStore)
@@ -108,11 +89,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
 
     def test_documented(self) -> None:
         """Every metric is documented, and every documented one is there."""
-        text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-        section = text.partition("## Metrics\n")[2].partition("\n## ")[0]
-        documented = re.findall(
-            r"^\| `(asciid_\w+)` \| (\w+) \|", section, re.MULTILINE
-        )
+        documented = documented_metrics()
         families = self.scrape()
         self.assertEqual({name for name, _ in documented}, exported(families))
         self.assertEqual(len(documented), len(exported(families)))
@@ -120,7 +97,9 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         for name, kind in documented:
             short = name.removesuffix("_total").removesuffix("_info")
             self.assertEqual(kinds[short].replace("info", "gauge"), kind, name)
-        bounds = re.findall(r"^\| `(\w+)` \| (?:`--|none)", section, re.MULTILINE)
+        bounds = re.findall(
+            r"^\| `(\w+)` \| (?:`--|none)", metrics_section(), re.MULTILINE
+        )
         limits = next(f for f in families if f.name == "asciid_bound_limit")
         self.assertEqual(
             sorted(bounds), sorted(sample.labels["bound"] for sample in limits.samples)

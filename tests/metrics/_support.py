@@ -1,0 +1,58 @@
+"""What is told of metrics, and what is written of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.integration._daemon import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.core import Metric
+
+__all__ = [
+    "Samples",
+    "documented_metrics",
+    "exported",
+    "metrics_section",
+    "samples_of",
+]
+
+Samples = dict[str, float]
+
+
+def samples_of(families: Iterable[Metric]) -> Samples:
+    """Return the values by name and labels, the latter in order."""
+    values = {}
+    for family in families:
+        for sample in family.samples:
+            labels = ",".join(
+                f'{key}="{sample.labels[key]}"' for key in sorted(sample.labels)
+            )
+            name = f"{sample.name}{{{labels}}}" if labels else sample.name
+            values[name] = sample.value
+    return values
+
+
+def exported(families: Iterable[Metric]) -> set[str]:
+    """Return the names of our own metrics, as the documentation has them."""
+    endings = {"counter": "_total", "info": "_info"}
+    return {
+        family.name + endings.get(family.type, "")
+        for family in families
+        if family.name.startswith("asciid_")
+    }
+
+
+def metrics_section() -> str:
+    """Return what the documentation says of metrics."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    return text.partition("## Metrics\n")[2].partition("\n## ")[0]
+
+
+def documented_metrics() -> list[tuple[str, str]]:
+    """Return name and type of each of our own metrics, as documented."""
+    pattern = r"^\| `(asciid_\w+)` \| (\w+) \|"
+    return re.findall(pattern, metrics_section(), re.MULTILINE)

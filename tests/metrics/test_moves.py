@@ -1,0 +1,119 @@
+"""Every metric moves when what it tells of happens, on a store on the disk."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.api import ImageAPI
+from asciid.store import Lifetimes, PendingLimits, _lmdb
+from asciid.tap import make_front
+from tests.metrics._support import Samples, documented_metrics, samples_of
+from tests.store._support import DrivenStore
+
+CONSTANT = {"asciid_build_info", "asciid_bound_limit"}
+"""What tells of the release and of its settings."""
+
+
+class MovesTests(SynchronousTestCase):
+    """The documentation's list, against a daemon to which everything happens."""
+
+    def setUp(self) -> None:
+        """Serve an empty store."""
+        lifetimes = Lifetimes(upload=10, image=100)
+        pending = PendingLimits(total=9, per_client=9)
+        self.driven = DrivenStore(self.mktemp(), lifetimes=lifetimes, pending=pending)
+        self.driven.run(self.driven.store.start())
+        self.api = ImageAPI(
+            self.driven.store, max_image_size=10_000, max_chunk_size=1_000
+        )
+        self.front = make_front(self.api, self.driven.reactor)
+        self.moving: set[str] = set()
+        self.last = self.scrape()
+
+    def scrape(self) -> Samples:
+        """Return what is told now, by name and labels."""
+        page = self.driven.run(self.api.metrics.page(""))
+        return samples_of(text_string_to_metric_families(page.content.decode()))
+
+    def look(self) -> None:
+        """Note whatever differs from the last time."""
+        now = self.scrape()
+        for sample in self.last.keys() | now.keys():
+            if self.last.get(sample, 0) != now.get(sample, 0):
+                name = sample.partition("{")[0]
+                for ending in ("_bucket", "_sum", "_count"):
+                    name = name.removesuffix(ending)
+                self.moving.add(name)
+        self.last = now
+
+    def connect(self) -> tuple[Any, Any]:
+        """Return both ends of a new connection."""
+        channel = self.front.buildProtocol(None)
+        transport = StringTransportWithDisconnection()
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        return channel, transport
+
+    def ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> int:
+        """Send a request on a connection of its own; return the status."""
+        channel, transport = self.connect()
+        head = f"{method} {path} HTTP/1.1\r\nHost: a\r\n"
+        if kind:
+            head += f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        channel.dataReceived(head.encode() + b"\r\n" + body)
+        answered: Deferred[None] = Deferred()
+        transport.write_ = transport.write
+
+        def write(data: bytes) -> None:
+            transport.write_(data)
+            if not answered.called:
+                answered.callback(None)
+
+        transport.write = write
+        if not transport.value():
+            self.driven.run(answered)
+        self.look()
+        transport.loseConnection()
+        return int(transport.value().split()[1])
+
+    def register(self, image: bytes) -> str:
+        """Register an image of one chunk; return its path."""
+        name = sha256(image).hexdigest()
+        spec = {"sha256": name, "size": len(image), "chunk_size": len(image)}
+        self.ask("POST", "/image", json.dumps(spec).encode(), "application/json")
+        return f"/image/{name}"
+
+    def test_every_one(self) -> None:
+        """Each documented metric moves, save those that say what is set."""
+        path = self.register(b"cat")
+        chunk = json.dumps({"id": 0, "size": 3, "data": "cat"}).encode()
+        self.ask("POST", f"{path}/chunks", chunk, "application/json")
+        whole = f"/image/{sha256(b'dog').hexdigest()}"
+        self.ask("PUT", whole, b"dog", "text/plain")
+        for _ in range(2):
+            self.assertEqual(self.ask("GET", whole), 200)
+        self.assertEqual(self.ask("PUT", path[:-1] + "0", b"cow", "text/plain"), 422)
+        self.register(b"cow")
+        channel, transport = self.connect()
+        path = f"/image/{64 * '1'}"
+        channel.dataReceived(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        transport.loseConnection()
+        self.look()
+        self.driven.pass_time(50)
+        self.driven.run(self.driven.store.expire())
+        self.driven.pass_time(100)
+        self.driven.run(self.driven.store.expire())
+        self.patch(_lmdb, "free_bytes", lambda _: 4711)
+        self.look()
+        self.driven.run(self.driven.store.stop())
+        self.look()
+        self.assertEqual(self.moving & CONSTANT, set())
+        documented = {name for name, _ in documented_metrics()}
+        self.assertEqual(documented - self.moving, CONSTANT)
