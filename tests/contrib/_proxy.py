@@ -1,0 +1,131 @@
+"""nginx and HAProxy as processes, with the configuration that contrib/ has."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from tests._programs import program
+from tests.integration._daemon import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Proxy", "haproxy", "nginx"]
+
+_PATIENCE = 30
+"""Seconds until a proxy that does not listen has failed the test."""
+
+_NGINX = """\
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr;
+worker_processes 1;
+events {{
+    worker_connections 512;
+}}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/asciid.conf;
+}}
+"""
+"""What Debian's own nginx.conf is to a file in conf.d."""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _configuration(name: str, changes: Mapping[str, str]) -> str:
+    """Return a file of contrib/ that listens and asks where the test wants it."""
+    text = (ROOT / "contrib" / name).read_text(encoding="utf-8")
+    for old, new in changes.items():
+        if text.count(old) != 1:
+            message = f"{name} does not have one {old!r}"
+            raise AssertionError(message)
+        text = text.replace(old, new)
+    return text
+
+
+@define
+class Proxy:
+    """A process in front of what listens on port `upstream`."""
+
+    command: list[str]
+    port: int
+    directory: Path
+    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What it has written."""
+        return (self.directory / "proxy.log").read_text(errors="replace")
+
+    def start(self) -> Proxy:
+        """Start it and wait until it listens."""
+        with (self.directory / "proxy.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                self.command, cwd=self.directory, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + _PATIENCE
+        while not self._listens():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                message = f"the proxy does not listen:\n{self.log}"
+                raise RuntimeError(message)
+            time.sleep(0.02)
+        return self
+
+    def stop(self) -> None:
+        """Stop it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(_PATIENCE)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def nginx(directory: Path, upstream: int) -> Proxy:
+    """Return nginx in front of port `upstream`; it is not started yet."""
+    found, port = program("nginx"), _free_port()
+    directory.mkdir(parents=True)
+    site = {
+        "    listen 80;": f"    listen 127.0.0.1:{port};",
+        "server 127.0.0.1:4444;": f"server 127.0.0.1:{upstream};",
+    }
+    (directory / "asciid.conf").write_text(_configuration("nginx.conf", site))
+    main = directory / "main.conf"
+    main.write_text(_NGINX.format(directory=directory))
+    return Proxy([found, "-p", str(directory), "-c", str(main)], port, directory)
+
+
+def haproxy(directory: Path, upstream: int) -> Proxy:
+    """Return HAProxy in front of port `upstream`; it is not started yet."""
+    found, port = program("haproxy"), _free_port()
+    directory.mkdir(parents=True)
+    file = directory / "haproxy.cfg"
+    service = {
+        "    bind :80\n": f"    bind 127.0.0.1:{port}\n",
+        "server asciid 127.0.0.1:4444\n": f"server asciid 127.0.0.1:{upstream}\n",
+    }
+    file.write_text(_configuration("haproxy.cfg", service))
+    return Proxy([found, "-db", "-f", str(file)], port, directory)

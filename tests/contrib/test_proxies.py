@@ -1,0 +1,212 @@
+"""Daemons behind nginx and HAProxy, as contrib/ configures them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.contrib._proxy import Proxy, haproxy, nginx
+from tests.integration._daemon import ROOT, Daemon, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Base = SynchronousTestCase
+else:
+    Base = object
+
+JSON = {"Content-Type": "application/json"}
+TEXT = {"Content-Type": "text/plain"}
+
+
+_MENDED = frozenset(
+    {"chunk-data-lf", "chunk-ext-nul", "chunk-size-lf", "chunk-trailer-lf"}
+)
+"""Bodies with sloppy framing: what is passed on is framed anew."""
+
+
+class Behind(Base):
+    """What holds behind either proxy."""
+
+    make: Callable[[Path, int], Proxy]
+    lenient: frozenset[str]
+    """HTTP cases that the proxy answers in its own way; asciid never sees them."""
+
+    def put_before(self, port: int) -> Proxy:
+        """Start the proxy in front of what listens on `port`."""
+        proxy = self.make(Path(self.mktemp()).resolve(), port)
+        self.addCleanup(proxy.stop)
+        return proxy.start()
+
+    def daemon(self) -> Daemon:
+        """Start a daemon that believes the proxy."""
+        daemon = Daemon(
+            Path(self.mktemp()).resolve(),
+            ["--trusted-proxies=127.0.0.1", "--max-client-uploads=1"],
+        )
+        self.addCleanup(daemon.kill)
+        return daemon.start()
+
+    def ask(  # noqa: PLR0913 - all but three have a default
+        self,
+        proxy: Proxy,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        fields: Mapping[str, str] | None = None,
+        *,
+        source: str = "127.0.0.2",
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Send a request from the address `source`; return the answer."""
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", proxy.port, timeout=60, source_address=(source, 0)
+        )
+        self.addCleanup(connection.close)
+        connection.request(method, path, body=body, headers=dict(fields or {}))
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+
+    def register(
+        self, proxy: Proxy, image: str, source: str, **fields: str
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Register an image of one chunk."""
+        name = sha256(image.encode()).hexdigest()
+        spec = {"sha256": name, "size": len(image), "chunk_size": len(image)}
+        body = json.dumps(spec).encode()
+        return self.ask(
+            proxy, "POST", "/image", body, {**JSON, **fields}, source=source
+        )
+
+    def test_images(self) -> None:
+        """Images go in and out, large ones too, and so do the daemon's problems."""
+        daemon = self.daemon()
+        proxy = self.put_before(daemon.port)
+        image = b"0123456789abcdef" * (1 << 18)
+        path = f"/image/{sha256(image).hexdigest()}"
+        self.assertEqual(self.ask(proxy, "PUT", path, image, TEXT)[0], 201)
+        status, _, body = self.ask(proxy, "GET", path)
+        self.assertEqual((status, body == image), (200, True))
+        status, _, body = self.ask(
+            proxy, "GET", path, fields={"Range": "bytes=1048570-1048580"}
+        )
+        self.assertEqual((status, body), (206, image[1048570:1048581]))
+        # The answer comes before a body that will never be sent.
+        length = {"Content-Length": str(65 << 20)}
+        status, fields, body = self.ask(proxy, "PUT", path, None, {**TEXT, **length})
+        self.assertEqual(status, 413, proxy.log)
+        self.assertEqual(fields["Content-Type"], "application/problem+json")
+        status, _, body = self.ask(proxy, "GET", "/metrics")
+        self.assertEqual((status, json.loads(body)["status"]), (404, 404))
+        daemon.stop()
+
+    def test_simulator(self) -> None:
+        """The simulator plays its images through."""
+        daemon = Daemon(Path(self.mktemp()).resolve())
+        self.addCleanup(daemon.kill)
+        proxy = self.put_before(daemon.start().port)
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", "from asciid.client.cli import main; main()"),
+                *("simulate", "-files", "20"),
+                *("-host", "127.0.0.1", "-port", str(proxy.port)),
+            ],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertIn("SUCCESS!", done.stdout)
+        daemon.stop()
+
+    def test_http_cases(self) -> None:
+        """
+        The HTTP cases pass, save malformed requests that the proxy itself mends or
+        answers.  None of those reaches asciid as it was.
+        """
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.http.cases.server"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as server:
+            assert server.stdout is not None
+            assert server.stdin is not None
+            try:
+                proxy = self.put_before(int(server.stdout.readline()))
+                report = Path(self.mktemp())
+                runner = str(ROOT / "tests" / "http" / "cases" / "run_cases.py")
+                done = subprocess.run(
+                    [
+                        *(sys.executable, runner, "127.0.0.1", str(proxy.port)),
+                        *("-q", "-j", "16", "--json", str(report)),
+                    ],
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                    check=False,
+                )
+            finally:
+                server.stdin.close()
+        rows = json.loads(report.read_text())
+        failed = {row["name"] for row in rows if not row["ok"]}
+        self.assertEqual(failed - self.lenient, set(), done.stdout)
+        self.assertGreater(len(rows), 80)
+
+    def test_clients(self) -> None:
+        """Clients are told apart by their address, whatever they say of themselves."""
+        daemon = self.daemon()
+        proxy = self.put_before(daemon.port)
+        one, other = "127.0.0.2", "127.0.0.3"
+        self.assertEqual(self.register(proxy, "a", one)[0], 201)
+        self.assertEqual(self.register(proxy, "b", one)[0], 429)
+        for field, value in (
+            ("Forwarded", "for=192.0.2.1"),
+            ("X-Forwarded-For", "192.0.2.1"),
+        ):
+            claim = {field: value}
+            self.assertEqual(self.register(proxy, "b", one, **claim)[0], 429, field)
+        self.assertEqual(self.register(proxy, "b", other)[0], 201)
+
+    def test_down(self) -> None:
+        """While the daemon is away the answer is a problem that passes."""
+        daemon = self.daemon()
+        proxy = self.put_before(daemon.port)
+        daemon.stop()
+        status, fields, body = self.ask(proxy, "GET", f"/image/{64 * '0'}")
+        self.assertEqual((status, json.loads(body)["status"]), (503, 503))
+        self.assertEqual(fields["Content-Type"], "application/problem+json")
+        self.assertEqual(fields["Retry-After"], "1")
+
+
+class NginxTests(Behind, SynchronousTestCase):
+    """Behind nginx."""
+
+    make = staticmethod(nginx)
+    lenient = _MENDED | {
+        "chunk-trailer-bad",
+        "hdr-name-8bit",  # the field is left out
+        "hdr-no-colon",  # likewise
+        "rl-no-version",  # answered as HTTP/0.9
+        "rl-options-star",  # refused
+    }
+
+
+class HAProxyTests(Behind, SynchronousTestCase):
+    """Behind HAProxy."""
+
+    make = staticmethod(haproxy)
+    lenient = _MENDED | {
+        "rl-http2-version",  # taken for HTTP/1.1
+        "te-gzip-chunked",  # refused with 422
+    }
