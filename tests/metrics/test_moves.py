@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from hashlib import sha256
 from typing import Any
 
@@ -12,7 +13,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
-from asciid.store import Lifetimes, PendingLimits, _lmdb
+from asciid.store import Lifetimes, PendingLimits
 from asciid.tap import make_front
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
@@ -110,7 +111,8 @@ class MovesTests(SynchronousTestCase):
         self.driven.run(self.driven.store.expire())
         self.driven.pass_time(100)
         self.driven.run(self.driven.store.expire())
-        self.patch(_lmdb, "free_bytes", lambda _: 4711)
+        nearly_full = os.statvfs_result((512, 512, 99, 9, 9, 0, 0, 0, 0, 255))
+        self.patch(os, "statvfs", lambda _: nearly_full)
         self.look()
         self.driven.run(self.driven.store.stop())
         self.look()
