@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 from asciid.errors import AsciidError
-from asciid.store._environment import sync_directory
+from asciid.store._directories import sync_directory
 from asciid.store._lock import LOCK_FILE
 from asciid.store._storage_file import DATA_FILE, StorageFile
 from asciid.store._verification import Verification

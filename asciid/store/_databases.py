@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import lmdb
 
-__all__ = ["Databases", "Snapshot"]
+__all__ = ["Databases", "Snapshot", "open_databases"]
 
 
 @frozen
@@ -25,6 +25,23 @@ class Databases:
     discarded: lmdb._Database
     gone: lmdb._Database
     quarantined: lmdb._Database
+
+
+def open_databases(env: lmdb.Environment) -> Databases:
+    """
+    Return the handles, creating what is not there.
+
+    Errors: `lmdb.Error`.
+    """
+    return Databases(
+        images=env.open_db(b"images"),
+        uploads=env.open_db(b"uploads"),
+        chunks=env.open_db(b"chunks"),
+        staged=env.open_db(b"staged"),
+        discarded=env.open_db(b"discarded"),
+        gone=env.open_db(b"gone"),
+        quarantined=env.open_db(b"quarantined"),
+    )
 
 
 @frozen

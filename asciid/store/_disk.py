@@ -12,7 +12,7 @@ from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._background import Background
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._discarding import Discarding
-from asciid.store._environment import DATA_FILE
+from asciid.store._environment import DATA_FILE, EnvironmentClosedError
 from asciid.store._health import Health
 from asciid.store._last_chunks import LastChunks
 from asciid.store._operations import AddChunk, Register, Remove
@@ -96,8 +96,12 @@ class DiskStore(ABC):
         """Have an operation carried out; answer once that is committed."""
 
     @abstractmethod
-    def _follow_growth(self) -> Deferred[None]:
-        """Map all of the file, which another process has grown."""
+    def _make_readable(self) -> Deferred[None]:
+        """
+        Map all of the file, which another process has grown, or open it again.
+
+        Errors: `StorageFailedError`.
+        """
 
     def count(self) -> Deferred[int]:
         """See `IImageStore.count`."""
@@ -228,8 +232,8 @@ class DiskStore(ABC):
         while True:
             try:
                 answer = await self._reads.run(lambda: self._environment.read(query))
-            except lmdb.MapResizedError:
-                await self._follow_growth()
+            except (lmdb.MapResizedError, EnvironmentClosedError):
+                await self._make_readable()
             except lmdb.Error as error:
                 self._reading.failed(str(error))
                 raise StorageFailedError from error

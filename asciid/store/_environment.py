@@ -17,8 +17,10 @@ from attrs import define, field
 
 from asciid.errors import AsciidError, StoreVersionError
 from asciid.store._batch import Batch
-from asciid.store._databases import Databases, Snapshot
+from asciid.store._databases import Databases, Snapshot, open_databases
+from asciid.store._directories import make_directory, sync_directory
 from asciid.store._health import Health
+from asciid.store._length import check_length
 from asciid.store._lock import StorageLock
 from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
 from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["DATA_FILE", "Environment", "EnvironmentClosedError", "sync_directory"]
+__all__ = ["DATA_FILE", "Environment", "EnvironmentClosedError"]
 
 ResultT = TypeVar("ResultT")
 
@@ -65,6 +67,8 @@ class Environment:
     """Is told of commits that succeed."""
     pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
     """How many uploads may be pending."""
+    began: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    """Is called when a transaction has begun that may write."""
     events: StoreEvents = field(init=False, factory=StoreEvents)
     """What was committed."""
     _lock: StorageLock = field(init=False)
@@ -72,6 +76,8 @@ class Environment:
     _open: lmdb.Environment | None = field(init=False, default=None)
     _databases: Databases = field(init=False)
     _memory: WriterMemory = field(init=False)
+    _unsynced: set[Path] = field(init=False, factory=set)
+    """Directories to be synced, with the file, before anything is committed."""
 
     @_lock.default
     def _(self) -> StorageLock:
@@ -89,22 +95,19 @@ class Environment:
         """
         Open the environment, creating the directory and the file if need be.
 
-        Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
+        Errors: `StoreVersionError`, `CutShortError`, `OSError`, `lmdb.Error`.
         """
-        created = not self.readonly and not self.path.exists()
-        try:
-            self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
-        except FileExistsError as error:
-            message = f"{self.path} is not a directory"
-            raise NotADirectoryError(message) from error
+        changed = make_directory(self.path)
         self._lock.acquire()
         try:
-            self._open = self._opened(created=created)
+            self._open = self._opened()
         except BaseException:
             self._lock.release()
             raise
+        if self.sync:
+            self._unsynced.update((self.path, *changed))
 
-    def _opened(self, *, created: bool) -> lmdb.Environment:
+    def _opened(self) -> lmdb.Environment:
         try:
             env = lmdb.open(
                 os.fspath(self.path),
@@ -124,21 +127,10 @@ class Environment:
             raise StoreVersionError(message) from error
         try:
             env.reader_check()
+            if not self.readonly:
+                check_length(env, self.path / DATA_FILE)
             self._check_version(env)
-            self._databases = Databases(
-                images=env.open_db(b"images"),
-                uploads=env.open_db(b"uploads"),
-                chunks=env.open_db(b"chunks"),
-                staged=env.open_db(b"staged"),
-                discarded=env.open_db(b"discarded"),
-                gone=env.open_db(b"gone"),
-                quarantined=env.open_db(b"quarantined"),
-            )
-            if self.sync and not self.readonly:
-                # A new file survives a power cut once its directory is synced.
-                sync_directory(self.path)
-                if created:
-                    sync_directory(self.path.parent)
+            self._databases = open_databases(env)
         except BaseException:
             env.close()
             raise
@@ -200,8 +192,10 @@ class Environment:
         operation that raises anything but a domain error or an LMDB one is
         taken out, and the others are run again without it.
 
-        Errors: `lmdb.Error`; nothing was committed then.
+        Errors: `OSError`, `lmdb.Error`; nothing was committed then.
         """
+        if self._unsynced:
+            self._sync_found()
         outcomes: list[object] = [None] * len(operations)
         todo = list(enumerate(operations))
         while True:
@@ -245,6 +239,19 @@ class Environment:
         """
         self._env.copy(os.fspath(path), compact=True)
 
+    def _sync_found(self) -> None:
+        """
+        Have on the disk what was found when the environment was opened.
+
+        Whoever used it before may have ended, or met an error, between a write
+        and its sync, and what is committed from now on promises what is below.
+        A new file survives a power cut once its directory is synced.
+        """
+        self._env.sync(force=True)
+        for directory in self._unsynced:
+            sync_directory(directory)
+        self._unsynced.clear()
+
     def _attempt(
         self,
         todo: Sequence[tuple[int, Callable[[Batch], object]]],
@@ -253,6 +260,7 @@ class Environment:
         """Run and commit; return the index of an operation that broke, if any."""
         try:
             with self._env.begin(write=True) as transaction:
+                self.began()
                 batch = Batch(
                     transaction,
                     self._databases,
@@ -295,12 +303,3 @@ class Environment:
                     "release that wrote it, or name another storage directory"
                 )
                 raise StoreVersionError(message)
-
-
-def sync_directory(path: Path) -> None:
-    """Have the names in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from asciid.errors import (
     StorageFullError,
     StoreClosedError,
 )
+from asciid.store._abandoned import Abandoned
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._compaction import Compaction
 from asciid.store._copying import discard_copy
@@ -27,6 +28,7 @@ from asciid.store._environment import (
 from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageStore
+from asciid.store._operations import Abandon
 from asciid.store._peers import ALONE
 from asciid.store._pending import NO_LIMITS
 from asciid.store._reserve import Reserve, lacks_room
@@ -86,6 +88,7 @@ class LMDBStore(DiskStore):
     ) -> None:
         aging = Aging(lifetimes, clock, monotonic)
         self._health = Health("Writing to the storage", monotonic)
+        self._reserve = Reserve(path, reserve, monotonic)
         environment = Environment(
             path,
             sync,
@@ -94,6 +97,7 @@ class LMDBStore(DiskStore):
             map_size,
             health=self._health,
             pending=pending,
+            began=self._reserve.begin,
         )
         reads = ReadPool(
             reactor=reactor,
@@ -104,7 +108,6 @@ class LMDBStore(DiskStore):
         )
         self._peers = peers
         self._pending_limits = pending
-        self._reserve = Reserve(path, reserve, monotonic)
         self._writer: FileWriter[Batch] = FileWriter(
             environment.execute,
             self._recover,
@@ -112,6 +115,7 @@ class LMDBStore(DiskStore):
             pool=writer_pool or ThreadPool(0, 1, name="asciid-writer"),
             max_bytes=max_queue,
         )
+        self._abandoned = Abandoned(self._writer.submit)
         self._expiry = Expiry(
             aging,
             self._query,
@@ -198,6 +202,7 @@ class LMDBStore(DiskStore):
 
     async def _expire(self) -> int:
         removed = await self._expiry.sweep()
+        await self._abandoned.retry()
         if await self._query(has_discarded):
             await self._discarding.begin()
         return removed
@@ -222,17 +227,19 @@ class LMDBStore(DiskStore):
     def _with_room(self, operation: AnyOperation) -> Callable[[Batch], Any]:
         """Return what refuses to add anything where there is no room for it."""
         if not operation.adds:
+            if isinstance(operation, Abandon):
+                self._abandoned.note(operation.number)
             return operation
 
         def with_room(batch: Batch) -> Any:  # noqa: ANN401 - the operation's
-            self._reserve.check()
+            self._reserve.take(operation.size)
             return operation(batch)
 
         return with_room
 
-    def _follow_growth(self) -> Deferred[None]:
-        # An empty batch meets the same error, and the writer knows when the map
-        # can be changed.
+    def _make_readable(self) -> Deferred[None]:
+        # An empty batch meets the same error, and the writer knows when something
+        # can be done about it.
         return self._writer.submit(lambda _: None)
 
     def _recover(self, error: Exception) -> Deferred[Exception | None]:
@@ -242,6 +249,17 @@ class LMDBStore(DiskStore):
         """Make the environment usable after a batch failed with `error`."""
         await self._reads.hold()
         try:
+            return await self._writer.call_in_thread(lambda: self._repair(error))
+        finally:
+            self._reads.release()
+
+    def _repair(self, error: Exception) -> Exception | None:
+        """
+        Repair the environment, in the writer's thread while nothing is read.
+
+        Return what the batch fails with; None if it is to run again.
+        """
+        try:
             if isinstance(error, lmdb.MapFullError | lmdb.MapResizedError):
                 self._environment.remap(grow=isinstance(error, lmdb.MapFullError))
                 return None
@@ -249,13 +267,10 @@ class LMDBStore(DiskStore):
             full = isinstance(error, lmdb.DiskError) or lacks_room(
                 self._environment.path
             )
-            self._environment.close()
-            self._environment.open()
+            self._environment.reopen()
         except (lmdb.Error, AsciidError, OSError) as unusable:
             self._health.failed(f"it cannot be used: {unusable}")
             return StorageFailedError()
-        finally:
-            self._reads.release()
         if isinstance(error, EnvironmentClosedError):
             return None
         return StorageFullError() if full else StorageFailedError()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from attrs import define, field
 from twisted.logger import Logger
 
 from asciid.errors import StorageFullError
+from asciid.store._health import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,13 @@ __all__ = ["Reserve", "free_bytes", "lacks_room"]
 _log = Logger()
 
 CHECK_EVERY = 1.0
-"""Seconds for which what the file system said is believed."""
+"""Seconds for which what the file system said is believed ..."""
+
+PLENTY = 16 * 1024 * 1024
+"""... as long as there is so much more room than the reserve, in bytes."""
+
+PAGE = 4096
+"""Bytes that an operation may take besides those it adds."""
 
 NO_ROOM = 64 * 1024
 """Bytes free below which a write that failed is put down to lack of room."""
@@ -49,45 +56,76 @@ def lacks_room(path: Path) -> bool:
 @define
 class Reserve:
     """
-    Refuses to add data while less than `size` bytes are free around `path`.
+    Refuses what would leave less than `size` bytes free around `path`.
+
+    What is added after the file system was asked is counted, at a page more
+    than its bytes, so that no more than was free above the reserve is accepted
+    until it is asked again.  Nothing is refused where it does not answer:
+    whatever is wrong, a commit will meet it, and say so.  0 bytes refuse
+    nothing.
 
     All of it is used by the writer's thread alone.  `monotonic` is in seconds.
-    The log is told once when it begins to refuse, and once when it ends.
+    The log is told once when it begins to refuse, and once when nothing was
+    refused for a while.
     """
 
     path: Path
     size: int
     monotonic: Callable[[], float]
     free: Callable[[Path], int] = free_bytes
-    _full: bool = field(init=False, default=False)
-    _checked: float = field(init=False, default=float("-inf"))
+    _left: float = field(init=False, default=0)
+    """Bytes that may still be added."""
+    _asked: float = field(init=False, default=float("-inf"))
+    _refused: float | None = field(init=False, default=None)
+    """When something was refused last, in the trouble that goes on."""
 
-    def check(self) -> None:
+    def begin(self) -> None:
         """
-        Do nothing if data may be added.
+        Take note that a transaction begins.
+
+        What those before it added is in the file, or never will be: only now
+        does what the file system says hold for all that was accepted.
+        """
+        if not self.size:
+            return
+        now = self.monotonic()
+        if self._left < PLENTY or now - self._asked >= CHECK_EVERY:
+            self._asked = now
+            self._ask()
+            self._tell_end(now)
+
+    def take(self, size: int) -> None:
+        """
+        Take room for an operation that adds `size` bytes.
 
         Errors: `StorageFullError`.
         """
-        now = self.monotonic()
-        if now - self._checked >= CHECK_EVERY:
-            self._checked = now
-            self._ask()
-        if self._full:
-            raise StorageFullError
+        if not self.size:
+            return
+        if size + PAGE > self._left:
+            self._refuse()
+        self._left -= size + PAGE
 
     def _ask(self) -> None:
         try:
-            free = self.free(self.path)
+            self._left = self.free(self.path) - self.size
         except OSError:
-            # Whatever is wrong, a commit will meet it, and say so.
-            return
-        full = free < self.size
-        if full and not self._full:
+            self._left = float("inf")
+
+    def _refuse(self) -> NoReturn:
+        if self._refused is None:
             _log.error(
                 "Nothing more is stored: {free} bytes are free, the reserve is {size}",
-                free=free,
+                free=int(self._left) + self.size,
                 size=self.size,
             )
-        elif self._full and not full:
+        self._refused = self.monotonic()
+        raise StorageFullError
+
+    def _tell_end(self, now: float) -> None:
+        if self._refused is None or now - self._refused < SETTLED:
+            return
+        if PAGE < self._left < float("inf"):
+            self._refused = None
+            free = int(self._left) + self.size
             _log.info("There is room again: {free} bytes are free", free=free)
-        self._full = full

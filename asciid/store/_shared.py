@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+import lmdb
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from asciid._histogram import Histogram
-from asciid.errors import StoreClosedError
+from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._disk import DiskStore
 from asciid.store._environment import Environment
@@ -170,12 +171,14 @@ class SharedStore(DiskStore):
     def _change(self, operation: AnyOperation) -> Deferred[Any]:
         return self._operations.submit(operation)
 
-    def _follow_growth(self) -> Deferred[None]:
+    def _make_readable(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._follow())
 
     async def _follow(self) -> None:
         await self._reads.hold()
         try:
             self._environment.remap(grow=False)
+        except lmdb.Error as error:
+            raise StorageFailedError from error
         finally:
             self._reads.release()

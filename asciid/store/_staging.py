@@ -74,9 +74,9 @@ def put(batch: Batch, sha256: str, content: bytes) -> Completed | None:
 
 
 def abandon(batch: Batch, number: int) -> None:
-    """Discard a begun image."""
-    batch.delete(batch.databases.staged, upload_key(number))
-    batch.put(batch.databases.discarded, upload_key(number), b"")
+    """Discard a begun image, unless it was adopted or discarded already."""
+    if batch.delete(batch.databases.staged, upload_key(number)):
+        batch.put(batch.databases.discarded, upload_key(number), b"")
 
 
 def _store(batch: Batch, number: int, first: int, pieces: Sequence[bytes]) -> None:

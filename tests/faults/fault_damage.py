@@ -39,10 +39,6 @@ class DamageTests(FaultTestCase):
             self.serve(self.good[: kept * _PAGE])
         self.serve(self.good[: len(self.good) // 2 + 100])
 
-    test_truncated.todo = (  # type: ignore[attr-defined] # what trial reads
-        "LMDB maps pages that are not there, and the kernel ends the process by SIGBUS"
-    )
-
     def test_header(self) -> None:
         """A file whose first pages are not LMDB's is refused with one line."""
         for start in (b"\0" * 2 * _PAGE, random.randbytes(2 * _PAGE)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -21,13 +22,14 @@ from asciid.errors import (
     StoreVersionError,
 )
 from asciid.model import ImageSpec
-from asciid.store import STAGED_FOR, LMDBStore, _disk, _lmdb
+from asciid.store import STAGED_FOR, LMDBStore, _disk, _environment, _lmdb
 from asciid.store._batch import (
     DISCARD_STEP,
     VERIFY_IN_TRANSACTION,
 )
 from asciid.store._ledger import REMEMBERED_UPLOADS
 from asciid.store._rules import PIECE
+from asciid.store._staging import abandon
 from asciid.store._uploads import REMEMBERED_BYTES
 from asciid.testing import ManualReactor
 from tests.store._support import DrivenStore, chunk_of, spec_of
@@ -45,16 +47,25 @@ LARGE = bytes(range(256)) * (VERIFY_IN_TRANSACTION // 256 + 1)
 class Failing:
     """Stands before an environment's transactions and makes some fail."""
 
-    def __init__(self, env: Any, error: Exception) -> None:  # noqa: ANN401 - C type
+    def __init__(
+        self,
+        env: Any,  # noqa: ANN401 - a C object
+        error: Exception,
+        *,
+        writes: bool = False,
+    ) -> None:
         self._env = env
         self._error = error
+        self._only_writes = writes
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a C object's
         """Be the environment in everything else."""
         return getattr(self._env, name)
 
-    def begin(self, **_: object) -> Any:  # noqa: ANN401 - never returns
-        """Fail."""
+    def begin(self, **options: Any) -> Any:  # noqa: ANN401 - a C object's
+        """Fail, unless only writes do."""
+        if self._only_writes and "write" not in options:
+            return self._env.begin(**options)
         raise self._error
 
 
@@ -117,6 +128,43 @@ class LMDBStoreTests(SynchronousTestCase):
         driven.stop()
         self.assertEqual(path.stat().st_mode & 0o007, 0)
         self.assertEqual((path / "data.mdb").stat().st_mode & 0o007, 0)
+
+    def test_new_directories_are_synced(self) -> None:
+        """Before the first commit each directory with a new name in it is synced."""
+        synced: list[Path] = []
+        self.patch(_environment, "sync_directory", synced.append)
+        top = Path(self.mktemp())
+        top.mkdir()
+        path = top / "a" / "b"
+        for new in ([path, path.parent, top], [path]):
+            driven = DrivenStore(str(path), sync=True)
+            driven.run(driven.store.start())
+            self.assertEqual(synced, [])
+            driven.settle()
+            self.assertEqual(sorted(synced), sorted(new))
+            synced.clear()
+            driven.upload(CAT + bytes([len(new)]))
+            self.assertEqual(synced, [])
+            driven.stop()
+
+    def test_sync_before_the_first_commit(self) -> None:
+        """Nothing is built on what could not be synced since it was opened."""
+        self.restart(sync=True)
+        spec = self.driven.upload(LARGE, 100_000)
+        failures = [OSError(errno.EIO, "Input/output error")] * 2
+
+        def sync(_: Path) -> None:
+            if failures:
+                raise failures.pop()
+
+        self.patch(_environment, "sync_directory", sync)
+        self.fail_transactions(lmdb.Error("mdb_txn_commit: Input/output error"))
+        for _ in range(3):
+            awaited = self.driven.store.register(spec_of(CAT))
+            self.assertRaises(StorageFailedError, self.driven.run, awaited)
+            self.assertEqual(self.driven.download(spec.sha256), LARGE)
+        self.assertEqual(failures, [])
+        self.assertEqual(self.driven.upload(CAT).size, len(CAT))
 
     def test_map_grows(self) -> None:
         """A map that is full grows, and who wrote does not notice."""
@@ -239,6 +287,8 @@ class LMDBStoreTests(SynchronousTestCase):
         )
         self.driven.path.unlink()
         away.rename(self.driven.path)
+        # Whoever only reads has it opened again, too.
+        self.assertEqual(self.driven.run(self.driven.store.count()), 1)
         self.assertEqual(self.driven.upload(CAT).size, len(CAT))
         self.assertEqual(self.driven.download(spec.sha256), LARGE)
 
@@ -296,6 +346,23 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertRaises(HashMismatchError, self.driven.run, receiving)
         self.driven.settle()
         self.assertEqual(self.entries(), before)
+
+    def test_adopted_image_that_is_abandoned(self) -> None:
+        """To abandon an image whose adoption was not noticed does no harm."""
+
+        async def receive() -> int:
+            writer = await self.driven.store.create(spec_of(LARGE).sha256)
+            await writer.write(LARGE)
+            number: int = writer._number  # type: ignore[attr-defined]
+            await writer.finish()
+            return number
+
+        number = self.driven.run(Deferred.fromCoroutine(receive()))
+        self.driven.run(
+            self.driven.store._writer.submit(lambda batch: abandon(batch, number))
+        )
+        self.restart()
+        self.assertEqual(self.driven.download(spec_of(LARGE).sha256), LARGE)
 
     def test_many_small_images_are_not_all_kept(self) -> None:
         """What an image takes besides its bytes counts, too."""

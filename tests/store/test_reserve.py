@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import lmdb
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import ChunkExistsError, StorageFailedError, StorageFullError
-from asciid.store import Lifetimes, _reserve
+from asciid.store import Lifetimes, _abandoned, _reserve
 from asciid.store._health import SETTLED
 from asciid.store._reserve import (
     CHECK_EVERY,
     NO_ROOM,
+    PAGE,
+    PLENTY,
     Reserve,
     free_bytes,
     lacks_room,
@@ -48,7 +51,7 @@ class Disk:
     """A file system that is as full as the test says."""
 
     def __init__(self) -> None:
-        self.left = RESERVE
+        self.left = RESERVE + 100 * PAGE
         self.asked = 0
         self.error: OSError | None = None
 
@@ -71,53 +74,127 @@ class ReserveTests(SynchronousTestCase):
             Path("/images"), RESERVE, lambda: self.now, free=self.disk.free
         )
 
+    def accepted(self, size: int, most: int) -> int:
+        """Return how many operations of a size are accepted, in one transaction."""
+        self.reserve.begin()
+        for number in range(most):
+            try:
+                self.reserve.take(size)
+            except StorageFullError:
+                return number
+        return most
+
     def test_asks_now_and_then(self) -> None:
-        """The file system is asked at most once a second."""
+        """With plenty of room the file system is asked at most once a second."""
+        self.disk.left = RESERVE + 2 * PLENTY
         for _ in range(5):
-            self.reserve.check()
+            self.assertEqual(self.accepted(PAGE, 5), 5)
         self.assertEqual(self.disk.asked, 1)
         self.now += CHECK_EVERY
-        self.reserve.check()
+        self.assertEqual(self.accepted(PAGE, 5), 5)
         self.assertEqual(self.disk.asked, 2)
+
+    def test_asks_more_often(self) -> None:
+        """With little room it is asked for each transaction, and not within one."""
+        for asked in range(1, 5):
+            self.assertEqual(self.accepted(PAGE, 5), 5)
+            self.assertEqual(self.disk.asked, asked)
+
+    def test_counts(self) -> None:
+        """No more is accepted at once than is free, however fast it comes."""
+        self.disk.left = RESERVE + 10 * PAGE
+        self.assertEqual(self.accepted(PAGE, 100), 5)
+        self.assertEqual(self.accepted(PAGE + 1, 100), 4)
+        self.assertEqual(self.accepted(10 * PAGE, 1), 0)
+        self.assertEqual(self.accepted(9 * PAGE, 1), 1)
+
+    def test_counts_on(self) -> None:
+        """What several transactions add in a second is counted together."""
+        self.disk.left = RESERVE + 3 * PLENTY
+        sizes = [self.accepted(PLENTY - PAGE, 100) for _ in range(3)]
+        self.assertEqual((sizes, self.disk.asked), ([3, 3, 3], 3))
+        self.now += CHECK_EVERY
+        sizes = [self.accepted(PLENTY - PAGE, 1) for _ in range(2)]
+        self.assertEqual((sizes, self.disk.asked), ([1, 1], 4))
+        # Two thirds are taken, and what is left is no longer believed in.
+        self.disk.left = RESERVE
+        self.assertEqual(self.accepted(PLENTY - PAGE, 1), 1)
+        self.assertEqual(self.accepted(PLENTY - PAGE, 1), 0)
+
+    def test_small_things_still_fit(self) -> None:
+        """What is too large for the room left does not keep out what is not."""
+        self.disk.left = RESERVE + 10 * PAGE
+        self.reserve.begin()
+        self.assertRaises(StorageFullError, self.reserve.take, 10 * PAGE)
+        self.reserve.take(PAGE)
 
     def test_refuses_and_resumes(self) -> None:
         """Below the reserve all is refused, above it no more; the log hears twice."""
         with capturedLogs() as events:
-            for left, refused in (
-                (RESERVE, False),
-                (RESERVE - 1, True),
-                (0, True),
-                (RESERVE, False),
-                (RESERVE + 1, False),
+            for left, accepted in (
+                (RESERVE + PAGE, 3),
+                (RESERVE + PAGE - 1, 0),
+                (0, 0),
+                (RESERVE + 4 * PAGE, 3),
+                (RESERVE, 0),
+                (RESERVE + PLENTY, 3),
             ):
                 self.disk.left = left
                 self.now += CHECK_EVERY
-                for _ in range(3):
-                    if refused:
-                        self.assertRaises(StorageFullError, self.reserve.check)
-                    else:
-                        self.reserve.check()
+                self.assertEqual(self.accepted(0, 3), min(accepted, left // PAGE))
+            self.assertEqual(texts(events, LogLevel.info), [])
+            self.now += SETTLED
+            for _ in range(3):
+                self.assertEqual(self.accepted(0, 3), 3)
         self.assertEqual(
             texts(events, LogLevel.error),
-            ["Nothing more is stored: 999 bytes are free, the reserve is 1000"],
+            ["Nothing more is stored: 1000 bytes are free, the reserve is 1000"],
         )
         self.assertEqual(
-            texts(events, LogLevel.info), ["There is room again: 1000 bytes are free"]
+            texts(events, LogLevel.info),
+            [f"There is room again: {RESERVE + PLENTY} bytes are free"],
         )
 
+    def test_stays_full(self) -> None:
+        """However long nothing is added, there is no room before there is some."""
+        self.disk.left = 0
+        with capturedLogs() as events:
+            for _ in range(3):
+                self.assertEqual(self.accepted(0, 1), 0)
+                self.now += 2 * SETTLED
+                self.reserve.begin()
+        self.assertEqual(len(texts(events, LogLevel.error)), 1)
+        self.assertEqual(texts(events, LogLevel.info), [])
+
+    def test_no_reserve(self) -> None:
+        """Where nothing is to be kept free, nobody asks and nothing is refused."""
+        self.disk.left = 0
+        self.reserve.size = 0
+        self.assertEqual(self.accepted(PLENTY, 3), 3)
+        self.assertEqual(self.disk.asked, 0)
+
     def test_file_system_that_does_not_answer(self) -> None:
-        """What cannot be known refuses nothing."""
-        self.disk.error = OSError(errno.EIO, "Input/output error")
-        self.reserve.check()
+        """What cannot be known refuses nothing, and is no end of the trouble."""
+        self.disk.left = 0
+        with capturedLogs() as events:
+            self.assertEqual(self.accepted(0, 1), 0)
+            self.disk.error = OSError(errno.EIO, "Input/output error")
+            self.now += SETTLED
+            self.assertEqual(self.accepted(PLENTY, 3), 3)
+        self.assertEqual(texts(events, LogLevel.info), [])
 
     def test_real_file_system(self) -> None:
         """There is some room where the tests run."""
         path = Path(self.mktemp())
         path.mkdir()
         self.assertGreater(free_bytes(path), 0)
-        Reserve(path, 1, lambda: 0.0).check()
-        full = Reserve(path, 2**62, lambda: 0.0)
-        self.assertRaises(StorageFullError, full.check)
+        for size, refused in ((1, False), (2**62, True)):
+            reserve = Reserve(path, size, lambda: 0.0)
+            reserve.begin()
+            if refused:
+                self.assertRaises(StorageFullError, reserve.take, 1)
+            else:
+                reserve.take(1)
 
 
 class StoreTests(SynchronousTestCase):
@@ -163,7 +240,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.driven.download(done.sha256), CAT)
         self.driven.pass_time(101)
         self.assertEqual(self.driven.run(self.store.expire()), 1)
-        self.fill(RESERVE)
+        self.fill(RESERVE + 2**20)
         self.driven.upload(b"dog")
         self.assertTrue(self.driven.run(Deferred.fromCoroutine(receive(LARGE))))
 
@@ -182,10 +259,70 @@ class StoreTests(SynchronousTestCase):
         beginning = Deferred.fromCoroutine(begin())
         self.assertRaises(StorageFullError, self.driven.run, beginning)
         self.driven.settle()
-        left = self.store._environment.read(
-            lambda snapshot: snapshot.transaction.stat(snapshot.databases.chunks)
+        self.assertEqual(self.entries(), (0, 0))
+
+    def test_fast_uploads(self) -> None:
+        """What comes all at once takes no more than there is above the reserve."""
+        self.fill(RESERVE + 10 * PAGE)
+        outcomes: list[object] = []
+        for number in range(40):
+            registering = self.store.register(spec_of(bytes([number])))
+            registering.addBoth(outcomes.append)
+        self.driven.settle()
+        self.assertEqual(outcomes[:10], [None] * 10)
+        for failure in outcomes[10:]:
+            self.assertIsInstance(failure, Failure)
+            self.assertIsInstance(failure.value, StorageFullError)  # type: ignore[attr-defined]
+        self.assertEqual(len(outcomes), 40)
+
+    def test_image_that_cannot_be_discarded(self) -> None:
+        """On a full disk an abandoned image stays, until there is room again."""
+
+        async def receive(number: int) -> None:
+            data = LARGE + bytes([number])
+            writer = await self.store.create(spec_of(data).sha256)
+            await writer.write(data)
+            environment = self.store._environment
+            full = lmdb.DiskError("No space left on device")
+            environment._open = Failing(environment._open, full)  # type: ignore[assignment]
+            await writer.abandon()
+
+        self.fill(RESERVE + 10 * len(LARGE))
+        for number in range(2):
+            self.driven.run(Deferred.fromCoroutine(receive(number)))
+        self.driven.settle()
+        self.assertEqual(self.entries()[1], 2)
+        environment = self.store._environment
+        full = lmdb.DiskError("No space left on device")
+        environment._open = Failing(environment._open, full, writes=True)  # type: ignore[assignment]
+        self.assertRaises(StorageFullError, self.driven.run, self.store.expire())
+        self.assertEqual(self.entries()[1], 2)
+        self.driven.run(self.store.expire())
+        self.assertEqual(self.entries(), (0, 0))
+        transaction = self.last_transaction()
+        self.driven.run(self.store.expire())
+        self.assertEqual(self.last_transaction(), transaction)
+
+    def test_bounded_number_to_be_discarded(self) -> None:
+        """Of what cannot be discarded only so much is kept in mind."""
+        abandoned = self.store._abandoned
+        self.patch(_abandoned, "MOST", 2)
+        for number in range(3):
+            abandoned.note(number)
+        self.assertEqual(abandoned._numbers, {0, 1})
+
+    def entries(self) -> tuple[int, int]:
+        """Return how many chunks there are, and how many images are coming."""
+        return self.store._environment.read(
+            lambda snapshot: (
+                snapshot.transaction.stat(snapshot.databases.chunks)["entries"],
+                snapshot.transaction.stat(snapshot.databases.staged)["entries"],
+            )
         )
-        self.assertEqual(left["entries"], 0)
+
+    def last_transaction(self) -> int:
+        """Return the number of the last transaction that changed anything."""
+        return self.store._environment._env.info()["last_txnid"]
 
 
 class HealthTests(SynchronousTestCase):
