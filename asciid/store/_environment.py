@@ -281,6 +281,8 @@ class Environment:
                         self._memory.forget()
                         return index
                 batch.flush()
+                # To find the place of what is new, pages were read.
+                self._residency.check()
         except BaseException:
             self._memory.forget()
             raise

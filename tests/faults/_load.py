@@ -36,7 +36,7 @@ _ATTEMPTS = 500
 _PATIENCE = 30
 """Seconds until a client that does not go on, or does not end, has failed."""
 
-_BASE = "".join(random.choices("/\\_|-(). o\n", k=2**20)) * 9
+_BASE = "".join(random.choices("/\\_|-(). o\n", k=2**20)) * 17
 _numbers = count()
 
 
