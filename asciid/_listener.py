@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -16,7 +18,31 @@ if TYPE_CHECKING:
         IStreamServerEndpoint,
     )
 
-__all__ = ["Listener", "StartError"]
+__all__ = ["BACKLOG", "Listener", "StartError", "endpoint_from"]
+
+BACKLOG = 1024
+"""
+Connections that may wait to be accepted; Linux takes up to net.core.somaxconn.
+
+To one that finds the queue full the client says hello again after a second.
+Twisted's 50 come in two milliseconds when many clients begin together.
+"""
+
+_leaves_backlog_open = re.compile(
+    r"(?:tcp6?|ssl|unix):[^:=]*(?::(?!backlog=)\w+=(?:\\.|[^:\\])*)*"
+).fullmatch
+
+
+def endpoint_from(description: str, reactor: Any) -> IStreamServerEndpoint:  # noqa: ANN401 - reactors have no common interface
+    """
+    Return the endpoint that `description` is, as Twisted reads it.
+
+    Of the endpoints that Twisted brings, one that does not say how many
+    connections may wait to be accepted lets `BACKLOG` wait.
+    """
+    if _leaves_backlog_open(description):
+        description += f":backlog={BACKLOG}"
+    return serverFromString(reactor, description)
 
 
 class StartError(SystemExit, Exception):

@@ -9,11 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve
-from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
 from asciid import __version__
-from asciid._listener import Listener
+from asciid._listener import Listener, endpoint_from
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.config import SETTINGS, SettingError, find_in_force, settings_of
 from asciid.control import Control
@@ -159,7 +158,7 @@ def make_front(
 
 
 def _listener(port: str, factory: KleinFactory, reactor: Reactor) -> Listener:
-    return Listener(port, serverFromString(reactor, port), factory)
+    return Listener(port, endpoint_from(port, reactor), factory)
 
 
 def _make_metrics_listener(

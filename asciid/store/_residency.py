@@ -51,10 +51,15 @@ def release(path: Path) -> None:
     Give back the pages of the file `path`, wherever it is mapped for reading.
 
     What is used again comes back by itself.  No mapping of the file may go away
-    meanwhile.
+    meanwhile.  Where the system does not tell the mappings, they stay.
     """
     advise = ctypes.CDLL(None).madvise
-    for start, end in _mappings(os.path.realpath(path)):
+    try:
+        mappings = list(_mappings(os.path.realpath(path)))
+    except OSError:
+        # No descriptor is left, perhaps: a commit must not fail for that.
+        return
+    for start, end in mappings:
         advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from asciid.store._batch import (
     VERIFY_IN_TRANSACTION,
 )
 from asciid.store._ledger import REMEMBERED_UPLOADS
+from asciid.store._residency import MAX_GROWTH, Residency
 from asciid.store._rules import PIECE
 from asciid.store._staging import abandon
 from asciid.store._uploads import REMEMBERED_BYTES
@@ -551,6 +553,23 @@ class LMDBStoreTests(SynchronousTestCase):
         reader = self.driven.run(self.driven.store.open(spec.sha256))
         self.driven.run(self.driven.store._writer.submit(discard(spec)))
         self.assertRaises(ImageNotFoundError, self.driven.run, reader.read(0, 5))
+
+    def test_commits_give_pages_back(self) -> None:
+        """Writing, too, gives back the pages that it has read."""
+        released: list[Path] = []
+        measured = count(step=MAX_GROWTH + 1)
+        self.patch(
+            _environment,
+            "Residency",
+            lambda path: Residency(path, lambda: next(measured), released.append),
+        )
+        driven = DrivenStore(self.mktemp())
+        driven.start()
+        driven.run(driven.store.register(spec_of(b"first")))
+        before = len(released)
+        driven.run(driven.store.register(spec_of(b"second")))
+        self.assertEqual(released[before:], [driven.path / "data.mdb"])
+        driven.stop()
 
     def test_works_on_a_real_reactors_terms(self) -> None:
         """Without pools of a test, the store makes its own, and ends them."""

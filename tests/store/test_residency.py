@@ -88,3 +88,10 @@ class ReleaseTests(SynchronousTestCase):
         """Where the system does not tell, nothing ever seems to grow."""
         self.patch(_residency, "_STATM", self.mktemp())
         self.assertEqual(shared_bytes(), 0)
+
+    def test_no_mappings(self) -> None:
+        """Where the mappings cannot be read, whoever commits is not told."""
+        mapped = self.open_map(mmap.MAP_SHARED, mmap.PROT_READ)
+        self.patch(_residency, "_MAPS", Path(self.mktemp()))
+        release(self.path)
+        self.assertEqual(mapped[:4], b"0123")
