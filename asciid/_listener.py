@@ -42,7 +42,8 @@ def endpoint_from(description: str, reactor: Any) -> IStreamServerEndpoint:  # n
     """
     if _leaves_backlog_open(description):
         description += f":backlog={BACKLOG}"
-    return serverFromString(reactor, description)
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+    return endpoint
 
 
 class StartError(SystemExit, Exception):

@@ -14,9 +14,9 @@ from asciid._listener import BACKLOG, endpoint_from
 class BacklogTests(SynchronousTestCase):
     """How many connections may wait to be accepted."""
 
-    def listen(self, description: str) -> MemoryReactor:
+    def listen(self, description: str) -> Any:  # noqa: ANN401 - MemoryReactor is not typed
         """Listen on an endpoint; return the reactor that was asked."""
-        reactor: Any = MemoryReactor()
+        reactor = MemoryReactor()
         endpoint = endpoint_from(description, reactor)
         self.successResultOf(endpoint.listen(ServerFactory()))
         return reactor
