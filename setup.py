@@ -52,6 +52,7 @@ setup(
             "mypy>=1.13",
             "mypy-zope>=1.0.9",
             "openapi-spec-validator>=0.7.1",
+            "PyYAML>=6.0.2",
             "ruff>=0.8",
             "schemathesis>=4.1",
             "towncrier>=24.8",

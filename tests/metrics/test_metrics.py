@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from asciid.metrics import Metrics
 from asciid.store import IImageStore, MemoryStore, PendingLimits
 from asciid.tap import make_front
 from asciid.testing import ManualReactor
+from tests._programs import program
 from tests.api._raw import OnFront, RawAnswer, RawCase, parse_response
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, Client
 from tests.metrics._support import (
@@ -123,6 +125,20 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
             self.assertEqual(answer.fields["cache-control"], "no-store")
         one, other = (self.scrape(accept) for accept in ("text/plain", OPENMETRICS))
         self.assertEqual(set(samples_of(one)) - set(samples_of(other)), set())
+
+    def test_promtool(self) -> None:
+        """Prometheus' own tool finds no fault with names, types and texts."""
+        promtool = program("promtool")
+        self.register()
+        answer = self.ask("GET", "/metrics")
+        done = subprocess.run(
+            [promtool, "check", "metrics"],
+            input=answer.body,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
 
     def test_process(self) -> None:
         """The process, its Python and the release are told."""
