@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -41,10 +41,17 @@ class Report:
         self._screen: Screen | None = None
         on_terminal = self._stream.isatty()
         self._table = table or (on_terminal and not as_json)
-        if on_terminal or table:
-            self._rich = _with_rich()
+        if not (on_terminal or table):
+            return
+        try:
+            # It takes its time, so not before a table is to be shown.
+            from ._screen import Screen, print_table  # noqa: PLC0415
+        except ImportError:
+            message = "simulate needs rich for a table: pip install 'asciid[simulate]'"
+            raise click.ClickException(message) from None
+        self._print_table = print_table
         if on_terminal:
-            self._screen = self._rich.Screen(self._stream, clock)
+            self._screen = Screen(self._stream, clock)
 
     @property
     def sink(self) -> Sink:
@@ -60,16 +67,6 @@ class Report:
         (self._screen or self._stream).flush()
         if self._table:
             stream = self._stream if self._screen else sys.stderr
-            self._rich.print_table(simulation, stream)
+            self._print_table(simulation, stream)
         if self._as_json:
             click.echo(json.dumps({**more, **summary(simulation)}))
-
-
-def _with_rich() -> Any:  # noqa: ANN401 - a module
-    """Return the module that needs rich, which takes its time to import."""
-    try:
-        from . import _screen  # noqa: PLC0415 - only where a table is shown
-    except ImportError:
-        message = "simulate needs rich for a table: pip install 'asciid[simulate]'"
-        raise click.ClickException(message) from None
-    return _screen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import MemoryReactorClock
@@ -10,7 +10,10 @@ from twisted.web.client import ResponseNeverReceived
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-__all__ = ["FailingAgent", "FakeReactor", "StuckAgent"]
+if TYPE_CHECKING:
+    from treq.testing import RequestTraversalAgent
+
+__all__ = ["FailingAgent", "FakeReactor", "StuckAgent", "TickingReactor"]
 
 
 class FakeReactor(MemoryReactorClock):
@@ -23,6 +26,24 @@ class FakeReactor(MemoryReactorClock):
         self.stops += 1
         for trigger, args, kwargs in self.triggers["before"]["shutdown"]:
             trigger(*args, **kwargs)
+
+
+class TickingReactor(FakeReactor):
+    """A reactor whose time passes until it is stopped, or has nothing to wait for."""
+
+    def __init__(self, agent: RequestTraversalAgent) -> None:
+        super().__init__()
+        self.agent = agent
+
+    def run(self) -> None:
+        """Let time pass, and what it made `agent` write arrive."""
+        for function, args, kwargs in self.whenRunningHooks:
+            function(*args, **kwargs)
+        while not self.stops and self.getDelayedCalls():
+            self.advance(0.01)
+            self.agent.flush()
+        if not self.stops:
+            self.stop()
 
 
 @implementer(IAgent)

@@ -29,6 +29,7 @@ class Server:
         self.registered: list[Any] = []
         self.duplicate = 409
         self.chunk_status = 201
+        self.repetition = 409
         self.location = True
         self.media_type = "text/plain; charset=utf-8"
         self.tail = ""
@@ -58,6 +59,9 @@ class Server:
             return self.lose(request)
         document = json.load(request.content)
         self.order.append(document["id"])
+        if document["id"] in self.images[sha256]:
+            request.setResponseCode(self.repetition)
+            return self.problem
         right = len(document["data"].encode()) == document["size"]
         request.setResponseCode(self.chunk_status if right else 400)
         self.images[sha256][document["id"]] = document["data"]
