@@ -38,7 +38,8 @@ class DiskFullTests(FaultTestCase):
         On a full disk writes are answered 507 and reads go on; once it has grown,
         service resumes by itself, nothing is lost and no file is left over.
         """
-        daemon = self.daemon(*self.options)
+        # With it, what could not be deleted is looked for every three seconds.
+        daemon = self.daemon(*self.options, "--upload-ttl", "60")
         first = Upload.sized(700)
         before = self.upload(daemon, [first])
         with Load(daemon.port) as load:
@@ -56,19 +57,19 @@ class DiskFullTests(FaultTestCase):
         self.assertEqual(set(load.record.refused), {507})
         self.assertEqual(load.record.violations(daemon), [])
         self.assert_kept(daemon, before)
+        broken = self.entries(b"staged")
+        # What could not be deleted on a full disk is now.
+        deadline = time.monotonic() + 30
+        while self.entries(b"staged") or self.entries(b"discarded"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
         self.assert_calm(daemon)
         daemon.stop()
         self.assertEqual(self.leftovers(), [])
-        daemon.start()  # what could not be deleted on a full disk is now
-        deadline = time.monotonic() + 10
-        while self.entries(b"discarded"):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
-        daemon.stop()
         self.report(
             f"full with {free} bytes free, {load.record.refused[507]} refused, "
             f"{len(load.record.acknowledged)} acknowledged, 0 lost, "
-            f"{self.entries(b'staged')} broken PUTs wait for their expiry"
+            f"{broken} broken PUTs had to be deleted later"
         )
 
     def test_reserve(self) -> None:
@@ -78,7 +79,8 @@ class DiskFullTests(FaultTestCase):
         with Load(daemon.port, 2, _small) as load:
             while not load.record.refused[507] and load.run_for(0.1):
                 pass
-            self.assertGreater(self.disk.free, 4 * _MIB)
+            # Not to the byte: pages that LMDB copies come on top.
+            self.assertGreater(self.disk.free, 23 * _MIB)
             self.disk.resize(64 * _MIB)
             # What the file system said is believed for a second.
             load.run_for(1.2)
