@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.faults._client import Answer, Connection
@@ -56,6 +58,21 @@ class FaultTestCase(SynchronousTestCase):
         """Download an image."""
         with Connection(daemon.port) as connection:
             return connection.request("GET", upload.target)
+
+    def metrics(self, daemon: Daemon) -> Counter[tuple[str, str]]:
+        """
+        Return what ``GET /metrics`` tells, by the name of each sample and what
+        tells it from the others: a status, a reason, or nothing.
+        """
+        with Connection(daemon.port) as connection:
+            text = connection.request("GET", "/metrics").body.decode()
+        values: Counter[tuple[str, str]] = Counter()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = sample.labels
+                which = labels.get("status") or labels.get("reason") or ""
+                values[sample.name, which] += sample.value  # type: ignore[assignment]
+        return values
 
     def assert_kept(self, daemon: Daemon, record: Record) -> None:
         """Check that all that was acknowledged is there and right."""
