@@ -17,8 +17,8 @@ from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.config import SETTINGS, SettingError, find_in_force, settings_of
 from asciid.control import Control
 from asciid.housekeeping import Housekeeper, housekeeping_interval
-from asciid.http import KleinFactory, Limits
-from asciid.logs import restyle_twistd
+from asciid.http import KleinFactory, Limits, Observers, unique_ids
+from asciid.logs import AccessLog, RefusalLog, access_writer, restyle_twistd
 from asciid.service import ImageService
 from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.config import InForce, Setting, Settings
+    from asciid.http import Observer
     from asciid.store import IImageStore
 
 __all__ = [
@@ -142,16 +143,37 @@ def _make_control(
     return Control(settings.storage, {"compact": compact}, reactor)
 
 
+def make_observer(settings: Settings, api: ImageAPI) -> Observer:
+    """Return what is told of every request: the metrics, and the access log if any."""
+    if settings.access_log is None:
+        return api.metrics.requests
+    access_log = AccessLog(
+        access_writer(settings.access_log, settings.log_format),
+        api.clients.of,
+        settings.access_log_sample,
+    )
+    return Observers(api.metrics.requests, access_log)
+
+
 def make_front(
-    api: ImageAPI, reactor: Reactor, limits: Limits | None = None
+    api: ImageAPI,
+    reactor: Reactor,
+    limits: Limits | None = None,
+    observer: Observer | None = None,
 ) -> KleinFactory:
-    """Return what speaks HTTP for `api`; its routes say how large bodies may be."""
+    """
+    Return what speaks HTTP for `api`; its routes say how large bodies may be.
+
+    Its metrics are told of every request, if `observer` is None.
+    """
+    api.metrics.requests.told = RefusalLog(reactor).note
     front = KleinFactory(
         api.app,
         reactor=reactor,
         limits=evolve(limits or Limits(), endpoint_bodies=api.body_limits),
         problem=problem_for_status,
-        observer=api.metrics.requests,
+        observer=observer or api.metrics.requests,
+        request_ids=unique_ids(),
     )
     api.metrics.front = front
     return front
@@ -162,7 +184,7 @@ def _listener(port: str, factory: KleinFactory, reactor: Reactor) -> Listener:
 
 
 def _make_metrics_listener(
-    settings: Settings, api: ImageAPI, reactor: Reactor
+    settings: Settings, api: ImageAPI, reactor: Reactor, observer: Observer
 ) -> Listener | None:
     if settings.metrics_port is None:
         return None
@@ -170,7 +192,8 @@ def _make_metrics_listener(
         MetricsAPI(api.metrics).app,
         reactor=reactor,
         problem=problem_for_status,
-        observer=api.metrics.requests,
+        observer=observer,
+        request_ids=unique_ids(),
     )
     return _listener(settings.metrics_port, front, reactor)
 
@@ -240,11 +263,12 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         metrics_apart=settings.metrics_port is not None,
     )
     limits = Limits(connections=settings.max_connections, bodies=settings.max_bodies)
-    front = make_front(api, reactor, limits)
+    observer = make_observer(settings, api)
+    front = make_front(api, reactor, limits, observer)
     return ImageService(
         settings,
         listener=_listener(settings.port, front, reactor),
-        metrics=_make_metrics_listener(settings, api, reactor),
+        metrics=_make_metrics_listener(settings, api, reactor, observer),
         store=store,
         reactor=reactor,
         control=_make_control(settings, store, reactor),

@@ -20,7 +20,7 @@ _EXPOSED = (
     b"Access-Control-Expose-Headers",
     (
         b"Accept-Ranges, Allow, Content-Disposition, Content-Encoding, Content-Range, "
-        b"ETag, Link, Location, Repr-Digest, Retry-After"
+        b"ETag, Link, Location, Repr-Digest, Retry-After, X-Request-Id"
     ),
 )
 

@@ -36,6 +36,7 @@ from asciid.api._refusals import (
     RangeNotSatisfiableError,
 )
 from asciid.api._status import status_link
+from asciid.http import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -178,7 +179,11 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
     `failure` is what it comes from; it is logged where nobody foresaw it.
     """
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.failure("A request could not be answered", failure)
+        _log.failure(
+            "A request could not be answered: {request_id}",
+            failure,
+            request_id=request_id(request),
+        )
     body = problem.body
     request.setResponseCode(problem.status)
     request.setHeader(b"Content-Type", PROBLEM_JSON)

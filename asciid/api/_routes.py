@@ -49,7 +49,8 @@ class ImageAPI:
     `max_image_size` and `max_chunk_size` are in bytes; what is larger is
     answered 413.  `write_origins` are the origins, such as
     ``https://art.example``, whose pages may upload; any page may download.
-    What `trusted_proxies` say of whom they ask for is believed.  `metrics` is what
+    What `trusted_proxies` say of whom they ask for is believed; `clients` knows
+    whom a request comes from.  `metrics` is what
     it tells of itself; with `metrics_apart` no route here leads to that.
     """
 
@@ -72,7 +73,7 @@ class ImageAPI:
         self._metrics_apart = metrics_apart
         self._downloads = Downloads()
         self._cors = CORS(write_origins)
-        self._clients = ClientAddresses(trusted_proxies)
+        self.clients = ClientAddresses(trusted_proxies)
         self._limits = InputLimits(max_image_size, max_chunk_size)
         self._contract = contract_document(self._limits, metrics=not metrics_apart)
 
@@ -99,7 +100,7 @@ class ImageAPI:
             request.setHeader(b"Location", b"/image/" + spec.sha256.encode("ascii"))
             return b""
 
-        client = self._clients.of(request)
+        client = self.clients.of(request)
         return self._store.register(spec, client).addCallback(registered)
 
     @app.route("/image/<sha256>/chunks", methods=["POST"])
@@ -186,6 +187,6 @@ class ImageAPI:
             self._cors.answer_options(answered, error.valid_methods or ())
             return b""
         problem = problem_for(error)
-        self.metrics.requests.refusals[problem.name] += 1
+        self.metrics.requests.refuse(problem.name)
         self._cors.mark(answered)
         return answer_problem(answered, problem, failure)

@@ -49,5 +49,5 @@ class MetricsAPI:
     @app.handle_errors(Exception)
     def _refused(self, request: IRequest, failure: Failure) -> bytes:
         problem = problem_for(failure.value)
-        self.metrics.requests.refusals[problem.name] += 1
+        self.metrics.requests.refuse(problem.name)
         return answer_problem(cast("Request", request), problem, failure)

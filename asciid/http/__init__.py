@@ -6,8 +6,22 @@ Handlers stay ordinary Klein functions.
 """
 
 from ._factory import KleinFactory
+from ._ids import request_id, unique_ids
 from ._limits import Limits
-from ._observer import Observer
+from ._observer import Observer, Observers, Refusal
+from ._request import Request
 from ._streaming import body_of, read_body, streams_body
 
-__all__ = ["KleinFactory", "Limits", "Observer", "body_of", "read_body", "streams_body"]
+__all__ = [
+    "KleinFactory",
+    "Limits",
+    "Observer",
+    "Observers",
+    "Refusal",
+    "Request",
+    "body_of",
+    "read_body",
+    "request_id",
+    "streams_body",
+    "unique_ids",
+]

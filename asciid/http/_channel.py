@@ -20,6 +20,7 @@ from ._connection import NEVER, Connection
 from ._fields import CHUNKED
 from ._head import Probe
 from ._incoming import Incoming
+from ._observer import Refusal
 from ._problem import RefusedError
 from ._request import Request
 
@@ -125,7 +126,7 @@ class Channel(Connection):
         if request is not None:
             observer = self.factory.observer
             if observer is not None:
-                observer.abandoned(request.route.endpoint, request.method)
+                observer.abandoned(request)
             request.connection_lost(reason)
         if incoming is not None:
             incoming.fail(reason)
@@ -159,12 +160,7 @@ class Channel(Connection):
         request, self._request = self._request, None
         factory = self.factory
         if factory.observer is not None and request is not None:
-            factory.observer.answered(
-                request.route.endpoint,
-                request.method,
-                request.code,
-                factory.clock() - request.began,
-            )
+            factory.observer.answered(request, factory.clock() - request.began)
         self._drop_turn()
         if self._incoming is not None:
             self._incoming.stop()
@@ -321,14 +317,19 @@ class Channel(Connection):
         if self._incoming is not None:
             self._incoming.stop()
         self._incoming = self._probe = None
-        body = self.factory.problem(status, detail)
-        observer = self.factory.observer
-        if observer is not None:
-            observer.refused(b"" if request is None else request.method, status)
-        head = self.heads.error(status, len(body))
+        factory = self.factory
+        body = factory.problem(status, detail)
+        if request is not None:
+            name = request.id
+        else:
+            name = None if factory.request_ids is None else next(factory.request_ids)
+        head = self.heads.error(status, len(body), name)
         start = start or self._buffer[:5]
         if start == b"HEAD " or (request is not None and request.method == b"HEAD"):
             body = b""
+        if factory.observer is not None:
+            refusal = Refusal(status, len(body), self.peer, name, request)
+            factory.observer.refused(refusal)
         self.send(head + body)
         self._close(linger=True)
 

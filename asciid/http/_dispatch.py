@@ -17,6 +17,8 @@ from twisted.web.resource import IResource
 from twisted.web.template import renderElement
 from werkzeug.exceptions import HTTPException
 
+from ._ids import request_id
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -142,7 +144,11 @@ class Dispatcher:
         # No handler has dealt with it.
         if request.finished or request.gone:
             if not failure.check(CancelledError):
-                _log.failure("A handler failed after its response", failure=failure)
+                _log.failure(
+                    "A handler failed after its response: {request_id}",
+                    failure=failure,
+                    request_id=request_id(request),
+                )
             return
         error = failure.value
         if isinstance(error, HTTPException):
@@ -152,7 +158,11 @@ class Dispatcher:
                 request.setHeader(name, value)
             request.respond(response.get_data())
             return
-        _log.failure("A handler failed", failure=failure)
+        _log.failure(
+            "A handler failed: {request_id}",
+            failure=failure,
+            request_id=request_id(request),
+        )
         if request.started:
             # An end now would make half an answer look like a whole one.
             request.loseConnection()
@@ -177,6 +187,10 @@ def _render(result: object, request: Request) -> object:
 
 
 def _write_failed(failure: Failure, request: Request) -> None:
-    _log.failure("A response could not be written", failure=failure)
+    _log.failure(
+        "A response could not be written: {request_id}",
+        failure=failure,
+        request_id=request_id(request),
+    )
     if not (request.finished or request.gone):
         request.loseConnection()

@@ -20,7 +20,7 @@ from ._response import ResponseHeads
 from ._routes import RouteTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from klein import Klein
     from twisted.internet.interfaces import IAddress, IReactorTime
@@ -56,6 +56,7 @@ class KleinFactory(ServerFactory):
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
+        request_ids: Iterator[bytes] | None = None,
     ) -> None:
         """
         Read the app's routes.
@@ -68,12 +69,15 @@ class KleinFactory(ServerFactory):
         :param clock: monotonic seconds, for all timeouts.
         :param wall_clock: seconds since the epoch, for Date.
         :param observer: is told of every request.
+        :param request_ids: names for the requests that their clients give none;
+            then every response tells it, in X-Request-Id.
         """
         self.reactor = reactor
         self.limits = limits or Limits()
         self.problem = problem or default_problem
         self.clock = clock
         self.observer = observer
+        self.request_ids = request_ids
         self.bytes_in = self.bytes_out = 0
         self.draining = False
         self.budget = BodyBudget(self.limits.bodies)

@@ -8,6 +8,7 @@ so one that nobody asks for costs nothing.  llhttp has checked the grammar.
 from __future__ import annotations
 
 from ._authority import is_valid_authority
+from ._ids import given_id
 from ._problem import RefusedError
 
 __all__ = ["CHUNKED", "FieldBlock", "check_host"]
@@ -32,9 +33,19 @@ class FieldBlock:
     :ivar length: bytes of body, or :data:`CHUNKED`.
     :ivar expects: whether the client waits for ``100 Continue``.
     :ivar usual: whether a response need say nothing of the connection.
+    :ivar request_id: what the client calls the request, ``None`` if nothing.
     """
 
-    __slots__ = ("expects", "folded", "keep_alive", "length", "modern", "raw", "usual")
+    __slots__ = (
+        "expects",
+        "folded",
+        "keep_alive",
+        "length",
+        "modern",
+        "raw",
+        "request_id",
+        "usual",
+    )
 
     def __init__(self, raw: bytes, *, modern: bool) -> None:
         """
@@ -50,6 +61,9 @@ class FieldBlock:
         self.keep_alive = _keeps_alive(folded, modern=modern)
         self.expects = modern and _expects_continue(folded)
         self.usual = modern and self.keep_alive
+        self.request_id = given_id(
+            self.last(b"x-request-id"), self.last(b"traceparent")
+        )
 
     def last(self, name: bytes) -> bytes | None:
         """

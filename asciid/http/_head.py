@@ -137,7 +137,13 @@ class HeadParser:
             )
         block = FieldBlock(fields, modern=modern)
         self._methods.add(method)
-        if usual and modern and len(fields) <= _MAX_KEPT_SIZE:
+        if (
+            usual
+            and modern
+            and len(fields) <= _MAX_KEPT_SIZE
+            # The name of a request does not come again.
+            and block.request_id is None
+        ):
             if len(self._blocks) >= _MAX_KEPT:
                 self._blocks.clear()
             self._blocks[fields] = block

@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
-from ._response import HTML, VARYING, field_name, varying_lines
+from ._ids import request_id
+from ._response import HTML, VARYING, field_name, id_line, varying_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ class Reply:
     :ivar started: whether the head is on its way.
     :ivar finished: whether the response is complete.
     :ivar gone: whether the client has left.
+    :ivar size: bytes of body that were sent so far.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class Reply:
         "_chunked",
         "_fields",
         "_headers",
+        "_id",
         "_keep",
         "_left",
         "_length",
@@ -63,6 +66,7 @@ class Reply:
         "finished",
         "gone",
         "method",
+        "size",
         "started",
     )
 
@@ -74,6 +78,8 @@ class Reply:
         self.code_message: bytes | None = None
         self.deferred: Deferred[Any] | None = None
         self.started = self.finished = self.gone = False
+        self.size = 0
+        self._id: bytes | None = None
         self._fields: dict[bytes, bytes] = {}
         # Those that differ from one resource to the next; see VARYING.
         self._varying: dict[bytes, bytes] = {}
@@ -88,6 +94,15 @@ class Reply:
         self._keep = False
         # Bytes of body that the head has promised and that are not sent yet.
         self._left: int | None = None
+
+    @property
+    def id(self) -> bytes | None:
+        """The name of the request, ``None`` where the factory gives none."""
+        if self._id is None:
+            ids = self._channel.factory.request_ids
+            if ids is not None:
+                self._id = self._block.request_id or next(ids)
+        return self._id
 
     @property
     def startedWriting(self) -> bool:
@@ -162,8 +177,10 @@ class Reply:
                 self.code, tuple(self._fields.items()), typed=length > 0
             )
             varying = varying_lines(self._varying) if self._varying else b""
+            self.size = length
             channel.send(
-                b"%b%bContent-Length: %d\r\n\r\n%b" % (start, varying, length, body)
+                b"%b%b%bContent-Length: %d\r\n\r\n%b"
+                % (start, varying, self._id_line(), length, body)
             )
         else:
             start = self._start(length, typed=not body)
@@ -265,7 +282,9 @@ class Reply:
                 self._producer.resumeProducing()
             except Exception:  # noqa: BLE001  # logged
                 # It will not go on: half a response must not wait for it.
-                _log.failure("A producer failed")
+                _log.failure(
+                    "A producer failed: {request_id}", request_id=request_id(self)
+                )
                 self.loseConnection()
 
     @property
@@ -325,7 +344,11 @@ class Reply:
         elif not self._block.modern:
             framing += b"Connection: keep-alive\r\n"
         start = channel.heads.start(code, self.code_message, fields)
-        return b"%b%b%b\r\n" % (start, date, framing)
+        return b"%b%b%b%b\r\n" % (start, date, self._id_line(), framing)
+
+    def _id_line(self) -> bytes:
+        name = self.id
+        return b"" if name is None else id_line(name)
 
     def _hear(
         self, length: int | None, date: bytes, *, keep: bool
@@ -355,19 +378,22 @@ class Reply:
         # Never more than was promised: the rest would be read as an answer.
         left = self._left
         if left is None:
+            self.size += len(data)
             return data
         if len(data) > left:
             if self.method != b"HEAD" and self.code not in _NO_BODY:
                 self._break_promise()
             data = data[:left]
         self._left = left - len(data)
+        self.size += len(data)
         return data
 
     def _break_promise(self) -> None:
         _log.error(
             "{method} was answered with a body that is not as long as its "
-            "Content-Length",
-            method=self.method,
+            "Content-Length: {request_id}",
+            method=self.method.decode("ascii"),
+            request_id=request_id(self),
         )
         self._keep = False
 

@@ -18,7 +18,15 @@ from ._problem import reason_phrase
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["HTML", "VARYING", "Fields", "ResponseHeads", "field_name", "varying_lines"]
+__all__ = [
+    "HTML",
+    "VARYING",
+    "Fields",
+    "ResponseHeads",
+    "field_name",
+    "id_line",
+    "varying_lines",
+]
 
 Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields in order: names in lower case, and values."""
@@ -129,18 +137,20 @@ class ResponseHeads:
             self._kept[key] = kept
         return kept
 
-    def error(self, status: int, length: int) -> bytes:
+    def error(self, status: int, length: int, name: bytes | None) -> bytes:
         """
         Return the whole head of an error that ends the connection.
 
         :param length: bytes of the problem document that follows.
+        :param name: the name of the request, if it has one.
         """
         fields: Fields = ((b"content-type", b"application/problem+json"),)
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             fields += ((b"retry-after", b"1"),)
-        return b"%b%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (
+        return b"%b%b%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (
             self.start(status, None, fields),
             self.date_line(),
+            b"" if name is None else id_line(name),
             length,
         )
 
@@ -154,6 +164,11 @@ def _format(status: int, phrase: bytes | None, fields: Fields) -> bytes:
         phrase = _clean(phrase)
         fields = tuple((name, _clean(value)) for name, value in fields)
     return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, _lines(fields))
+
+
+def id_line(name: bytes) -> bytes:
+    """Return the line that tells the client the name of its request."""
+    return b"X-Request-Id: %b\r\n" % name
 
 
 def varying_lines(fields: Mapping[bytes, bytes]) -> bytes:

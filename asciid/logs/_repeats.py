@@ -20,7 +20,7 @@ WINDOW = 60.0
 ALLOWED = 5
 """Events of one kind that are logged in that time."""
 
-_LIMITED = frozenset({LogLevel.warn, LogLevel.error})
+_LIMITED = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
 
 
 @define

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from asciid._histogram import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from asciid.http import Refusal, Request
 
 __all__ = ["LATENCIES", "RequestCounts"]
 
@@ -42,24 +44,31 @@ class RequestCounts:
         """Errors that were answered, by their reason."""
         self.departures: Counter[tuple[str, str]] = Counter()
         """Requests whose client has left, by route and method."""
+        self.told: Callable[[str], object] = _ignore
+        """Is told the reason of every refusal."""
 
-    def answered(
-        self, endpoint: str | None, method: bytes, status: int, seconds: float
-    ) -> None:
+    def answered(self, request: Request, seconds: float) -> None:
         """See `asciid.http.Observer.answered`."""
-        times = self._answered.get((endpoint, method, status))
+        key = request.route.endpoint, request.method, request.code
+        times = self._answered.get(key)
         if times is None:
-            times = self._new(endpoint, method, status)
+            times = self._new(*key)
         times.add(seconds)
 
-    def refused(self, method: bytes, status: int) -> None:
+    def refused(self, refusal: Refusal) -> None:
         """See `asciid.http.Observer.refused`."""
-        self.refusals[f"http-{status}"] += 1
-        self.answered(None, method, status, 0.0)
+        self.refuse(f"http-{refusal.status}")
+        self._new(None, refusal.method, refusal.status).add(0.0)
 
-    def abandoned(self, endpoint: str | None, method: bytes) -> None:
+    def refuse(self, reason: str) -> None:
+        """Take note of an error that was answered."""
+        self.refusals[reason] += 1
+        self.told(reason)
+
+    def abandoned(self, request: Request) -> None:
         """See `asciid.http.Observer.abandoned`."""
-        self.departures[endpoint or NO_ROUTE, _method_name(method)] += 1
+        route = request.route.endpoint or NO_ROUTE
+        self.departures[route, _method_name(request.method)] += 1
 
     def by_status(self) -> Mapping[tuple[str, str, int], int]:
         """Return how many answers there were, by route, method and status."""
@@ -80,6 +89,10 @@ class RequestCounts:
         # What clients make up must not take a place each.
         key = endpoint, _method_name(method).encode("ascii"), status
         return self._answered.setdefault(key, Histogram(LATENCIES))
+
+
+def _ignore(_: str) -> None:
+    """Tell nobody."""
 
 
 def _method_name(method: bytes) -> str:

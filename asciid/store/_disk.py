@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._background import Background
 from asciid.store._cache import ByteBoundedCache
+from asciid.store._completion import log_complete
 from asciid.store._discarding import Discarding
 from asciid.store._environment import DATA_FILE, EnvironmentClosedError
 from asciid.store._health import Health
@@ -121,7 +122,7 @@ class DiskStore(ABC):
         """See `IImageStore.register`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._change(Register(spec, client)).addCallback(_nothing)
+        return self._change(Register(spec, client)).addCallback(_registered)
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""
@@ -203,10 +204,13 @@ class DiskStore(ABC):
         self._own_events.rejected += 1
 
     def _completed(self, outcome: Completed | None) -> bool:
-        if outcome is not None and outcome.content is not None:
+        if outcome is None:
+            return False
+        log_complete(outcome.spec)
+        if outcome.content is not None:
             completed, stamp = outcome.completed / 1000, self._aging.stamp()
             self._keep_hot(HotReader(outcome.spec, completed, outcome.content, stamp))
-        return outcome is not None
+        return True
 
     def _received(self, outcome: Completed | None) -> bool:
         """Take note of an image that came in one go."""
@@ -242,5 +246,7 @@ class DiskStore(ABC):
                 return answer
 
 
-def _nothing(_: object) -> None:
-    """Drop what an operation answers: the caller is told nothing."""
+def _registered(outcome: Completed | None) -> None:
+    # The caller is told nothing.
+    if outcome is not None:
+        log_complete(outcome.spec)

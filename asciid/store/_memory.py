@@ -22,6 +22,7 @@ from asciid.errors import (
 )
 from asciid.model import ImageSpec, ImageState, UploadStatus
 from asciid.store._aging import FOR_EVER, GONE_FOR, Aging, Lifetimes
+from asciid.store._completion import log_complete
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._pending import NO_LIMITS, PendingUploads
 from asciid.store._rules import PIECE, check_chunk, check_empty, missing_ranges
@@ -218,7 +219,7 @@ class MemoryStore:
         self._images[sha256] = _Image(
             spec, created, self._aging.stamp(), content=content, completed=now
         )
-        self.event_counts.completed += 1
+        self._tell_complete(spec)
         return True
 
     def _usage(self) -> StoreUsage:
@@ -250,7 +251,8 @@ class MemoryStore:
             completed=None if spec.size else now,
         )
         self.event_counts.registered += 1
-        self.event_counts.completed += not spec.size
+        if not spec.size:
+            self._tell_complete(spec)
 
     def _add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> bool:
         image = self._find(sha256)
@@ -279,8 +281,12 @@ class MemoryStore:
         image.chunks.clear()
         image.content = content
         image.completed = self._clock()
-        self.event_counts.completed += 1
+        self._tell_complete(spec)
         return True
+
+    def _tell_complete(self, spec: ImageSpec) -> None:
+        self.event_counts.completed += 1
+        log_complete(spec)
 
     def _delete(self, sha256: str) -> None:
         image = self._find(sha256)

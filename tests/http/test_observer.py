@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.http import KleinFactory, Limits
+from asciid.http import KleinFactory, Limits, Observers
 from tests.http._app import App
 from tests.http._support import Site, get, post
+
+if TYPE_CHECKING:
+    from asciid.http import Refusal, Request
 
 
 class Recorder:
@@ -15,20 +20,23 @@ class Recorder:
 
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
+        self.sizes: list[int] = []
 
-    def answered(
-        self, endpoint: str | None, method: bytes, status: int, seconds: float
-    ) -> None:
+    def answered(self, request: Request, seconds: float) -> None:
         """Keep an answer."""
-        self.told.append((endpoint, method, status, seconds))
+        entry = request.route.endpoint, request.method, request.code, seconds
+        self.told.append(entry)
+        self.sizes.append(request.size)
 
-    def refused(self, method: bytes, status: int) -> None:
+    def refused(self, refusal: Refusal) -> None:
         """Keep a refusal."""
-        self.told.append(("refused", method, status))
+        self.told.append(("refused", refusal.method, refusal.status))
+        self.sizes.append(refusal.size)
 
-    def abandoned(self, endpoint: str | None, method: bytes) -> None:
+    def abandoned(self, request: Request) -> None:
         """Keep that a client has left."""
-        self.told.append(("abandoned", endpoint, method))
+        self.told.append(("abandoned", request.route.endpoint, request.method))
+        self.sizes.append(request.size)
 
 
 class ObserverTests(SynchronousTestCase):
@@ -119,6 +127,44 @@ class ObserverTests(SynchronousTestCase):
         self.told()
         wire.leave()
         self.assertEqual(self.told(), [])
+
+    def test_sizes(self) -> None:
+        """The bytes of the body that were sent, however it was sent."""
+        wires = [
+            self.site.connect().send(request)
+            for request in (
+                *(get(b"/a"), post(b"/echo", b"cats"), get(b"/a", method=b"HEAD")),
+                *(
+                    get(b"/chunks"),
+                    get(b"/a", b"Connection: close"),
+                    b"nonsense\r\n\r\n",
+                ),
+            )
+        ]
+        methods = [b"GET", b"POST", b"HEAD", b"GET", b"GET", b"GET"]
+        sent = [
+            len(wire.answers(method)[0].body)
+            for wire, method in zip(wires, methods, strict=True)
+        ]
+        self.assertEqual(self.recorder.sizes, sent)
+        self.assertEqual(sent[1:3], [4, 0])
+
+    def test_several(self) -> None:
+        """Several observers are told the same."""
+        recorders = [Recorder(), Recorder()]
+        self.site.factory.observer = Observers(*recorders)
+        self.site.ask(get(b"/a"))
+        self.site.ask(b"nonsense\r\n\r\n")
+        self.site.connect().send(get(b"/wait")).leave()
+        for recorder in recorders:
+            self.assertEqual(
+                recorder.told,
+                [
+                    ("a", b"GET", 200, 0.0),
+                    ("refused", b"", 400),
+                    ("abandoned", "wait", b"GET"),
+                ],
+            )
 
 
 class CountTests(SynchronousTestCase):

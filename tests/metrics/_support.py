@@ -1,9 +1,10 @@
-"""What is told of metrics, and what is written of them."""
+"""What is told of metrics, to metrics, and what is written of them."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from tests.integration._daemon import ROOT
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Samples",
+    "a_request",
     "documented_metrics",
     "exported",
     "metrics_section",
@@ -56,3 +58,9 @@ def documented_metrics() -> list[tuple[str, str]]:
     """Return name and type of each of our own metrics, as documented."""
     pattern = r"^\| `(asciid_\w+)` \| (\w+) \|"
     return re.findall(pattern, metrics_section(), re.MULTILINE)
+
+
+def a_request(endpoint: str | None, method: bytes, status: int) -> Any:  # noqa: ANN401 - has what is counted, and no more
+    """Return what stands for a request."""
+    route = SimpleNamespace(endpoint=endpoint)
+    return SimpleNamespace(route=route, method=method, code=status)

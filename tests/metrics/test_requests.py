@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid._histogram import Histogram
+from asciid.http import Refusal
 from asciid.metrics._requests import RequestCounts
+from tests.metrics._support import a_request
 
 if TYPE_CHECKING:
     from asciid.http import Observer
@@ -51,12 +54,18 @@ class RequestCountsTests(SynchronousTestCase):
         self.counts = RequestCounts()
         self.observer: Observer = self.counts
 
+    def answer(
+        self, endpoint: str | None, method: bytes, status: int, seconds: float
+    ) -> None:
+        """Tell of an answer."""
+        self.observer.answered(a_request(endpoint, method, status), seconds)
+
     def test_by_status_and_route(self) -> None:
         """Answers are counted by status, and their times added up by route."""
-        self.observer.answered("status", b"GET", 200, 0.001)
-        self.observer.answered("status", b"GET", 200, 0.002)
-        self.observer.answered("status", b"HEAD", 404, 0.003)
-        self.observer.answered(None, b"GET", 404, 0.004)
+        self.answer("status", b"GET", 200, 0.001)
+        self.answer("status", b"GET", 200, 0.002)
+        self.answer("status", b"HEAD", 404, 0.003)
+        self.answer(None, b"GET", 404, 0.004)
         self.assertEqual(
             self.counts.by_status(),
             {
@@ -72,8 +81,13 @@ class RequestCountsTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """What the front refuses is a refusal by its status, and an answer."""
-        self.observer.refused(b"POST", 413)
-        self.observer.refused(b"", 503)
+        told: list[str] = []
+        self.counts.told = told.append
+        peer = IPv4Address("TCP", "192.0.2.1", 1)
+        request = a_request("register", b"POST", 200)
+        self.observer.refused(Refusal(413, 0, peer, None, request))
+        self.observer.refused(Refusal(503, 0, peer, None, None))
+        self.assertEqual(told, ["http-413", "http-503"])
         self.assertEqual(self.counts.refusals, {"http-413": 1, "http-503": 1})
         self.assertEqual(
             self.counts.by_status(),
@@ -83,7 +97,7 @@ class RequestCountsTests(SynchronousTestCase):
     def test_methods_made_up(self) -> None:
         """Clients cannot have a place kept for each method that they make up."""
         for number in range(100):
-            self.observer.answered(None, b"X%d" % number, 405, 0.0)
-            self.observer.abandoned(None, b"\xff%d" % number)
+            self.answer(None, b"X%d" % number, 405, 0.0)
+            self.observer.abandoned(a_request(None, b"\xff%d" % number, 200))
         self.assertEqual(self.counts.by_status(), {("none", "other", 405): 100})
         self.assertEqual(self.counts.departures, {("none", "other"): 100})

@@ -20,6 +20,7 @@ from asciid.metrics import Metrics, merge, render, snapshot
 from asciid.model import ImageSpec
 from asciid.store import MemoryStore, PendingLimits
 from tests.api._support import CAT_BYTES, CAT_SHA256
+from tests.metrics._support import a_request
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -55,7 +56,8 @@ class MergeTests(SynchronousTestCase):
         metrics = Metrics(store)
         for route, count in requests.items():
             for _ in range(count):
-                metrics.requests.answered(route, b"GET", 200, 0.002)
+                request = a_request(route, b"GET", 200)
+                metrics.requests.answered(request, 0.002)
         return metrics
 
     def snapshot_of(self, metrics: Metrics) -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -137,6 +138,22 @@ class StoreContract(Base):
         self.upload(CAT)
         self.run_(self.store.register(spec_of(b"dog")))
         self.assertEqual(self.run_(self.store.count()), 2)
+
+    def test_logged(self) -> None:
+        """Each image that becomes complete is logged once, whichever way it came."""
+        with capturedLogs() as events:
+            specs = [self.upload(CAT), self.upload(LARGE, 4096), self.upload(b"")]
+            writer = self.run_(self.store.create(spec_of(b"dog").sha256))
+            self.run_(writer.write(b"dog"))
+            self.run_(writer.finish())
+            self.run_(self.store.register(spec_of(b"pending")))
+        self.assertEqual(
+            [formatEvent(event) for event in events if "sha256" in event],
+            [
+                f"Image {spec.sha256} is complete, {spec.size} bytes"
+                for spec in (*specs, spec_of(b"dog"))
+            ],
+        )
 
     def test_register_twice(self) -> None:
         """A hash is registered once, whether its image is complete or not."""

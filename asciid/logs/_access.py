@@ -1,0 +1,190 @@
+"""The access log: a line for each request, for those who ask for it."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict, frozen
+from twisted.logger import Logger
+from twisted.web.http import datetimeToLogString
+
+from asciid.http import request_id
+from asciid.logs._append import AppendedFile
+from asciid.logs._format import json_line, utc_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from asciid.http import Refusal, Request
+
+__all__ = ["LEFT", "Access", "AccessLog", "access_writer"]
+
+LEFT = 499
+"""The status of a request whose client has left before any answer."""
+
+THE_LOG = "-"
+"""The file that stands for the log itself."""
+
+_NOTHING = "-"
+
+_log = Logger("asciid.access")
+
+# What cannot be between quotes, in the Combined Log Format.
+_unquotable = re.compile(r'["\\]|[^ -~]').sub
+
+
+@frozen
+class Access:
+    """What is logged of one request."""
+
+    request_id: str
+    client: str
+    """The IP address, with what trusted proxies say."""
+    method: str
+    """``-`` where there was no whole request; so are the next two."""
+    target: str
+    protocol: str
+    route: str | None
+    """The endpoint, None where no route fits."""
+    status: int
+    bytes: int
+    """Bytes of the answer's body."""
+    seconds: float
+    """From the end of the request's head to that of the answer."""
+    referer: str | None = None
+    user_agent: str | None = None
+
+    def combined(self, now: float) -> str:
+        """
+        Return it in the Combined Log Format of Apache, without the line's end.
+
+        `now` is in seconds since the epoch; the time in the line is UTC.
+        """
+        line = f"{self.method} {self.target} {self.protocol}"
+        return (
+            f"{self.client} - - {datetimeToLogString(now)} "
+            f'"{_quotable(line if self.method != _NOTHING else _NOTHING)}" '
+            f"{self.status} {self.bytes or _NOTHING} "
+            f'"{_quotable(self.referer or _NOTHING)}" '
+            f'"{_quotable(self.user_agent or _NOTHING)}"'
+        )
+
+    def members(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return asdict(self, recurse=False)
+
+
+def access_writer(
+    path: Path, style: str, clock: Callable[[], float] = time.time
+) -> Callable[[Access], object]:
+    """
+    Return what writes to the file `path`, or to the log for ``-``.
+
+    `style` is ``text``, for the Combined Log Format, or ``json``.  `clock` tells
+    seconds since the epoch.
+    """
+
+    def log_text(access: Access) -> None:
+        _log.info("{line}", line=access.combined(clock()))
+
+    def log_json(access: Access) -> None:
+        _log.info("{method} {target} {status}", **access.members())
+
+    if str(path) == THE_LOG:
+        return log_json if style == "json" else log_text
+    file = AppendedFile(path)
+
+    def write_text(access: Access) -> None:
+        file.write(access.combined(clock()) + "\n")
+
+    def write_json(access: Access) -> None:
+        file.write(json_line({"time": utc_time(clock()), **access.members()}))
+
+    return write_json if style == "json" else write_text
+
+
+class AccessLog:
+    """
+    Writes what the front tells: it is an `asciid.http.Observer`.
+
+    `write` takes each request; `client_of` finds whom one comes from.  `sample`
+    is the share of the requests that is taken, chosen by `draw`, which returns
+    numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Access], object],
+        client_of: Callable[[Any], str],
+        sample: float = 1.0,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._write = write
+        self._client_of = client_of
+        self._sample = sample
+        self._draw = draw
+
+    def answered(self, request: Request, seconds: float) -> None:
+        """See `asciid.http.Observer.answered`."""
+        if self._is_taken():
+            self._take(request, request.code, request.size, seconds)
+
+    def refused(self, refusal: Refusal) -> None:
+        """See `asciid.http.Observer.refused`."""
+        if not self._is_taken():
+            return
+        if refusal.request is not None:
+            self._take(refusal.request, refusal.status, refusal.size, 0.0)
+            return
+        self._write(
+            Access(
+                request_id=request_id(refusal),
+                client=str(getattr(refusal.peer, "host", "local")),
+                method=_NOTHING,
+                target=_NOTHING,
+                protocol=_NOTHING,
+                route=None,
+                status=refusal.status,
+                bytes=refusal.size,
+                seconds=0.0,
+            )
+        )
+
+    def abandoned(self, request: Request) -> None:
+        """See `asciid.http.Observer.abandoned`."""
+        if self._is_taken():
+            status = request.code if request.started else LEFT
+            self._take(request, status, request.size, 0.0)
+
+    def _is_taken(self) -> bool:
+        return self._sample >= 1 or self._draw() < self._sample
+
+    def _take(self, request: Request, status: int, size: int, seconds: float) -> None:
+        self._write(
+            Access(
+                request_id=request_id(request),
+                client=self._client_of(request),
+                method=request.method.decode("latin-1"),
+                target=request.uri.decode("latin-1"),
+                protocol=request.clientproto.decode("latin-1"),
+                route=request.route.endpoint,
+                status=status,
+                bytes=size,
+                seconds=round(seconds, 6),
+                referer=_field(request, b"referer"),
+                user_agent=_field(request, b"user-agent"),
+            )
+        )
+
+
+def _field(request: Request, name: bytes) -> str | None:
+    value = request.getHeader(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _quotable(text: str) -> str:
+    return _unquotable(lambda match: f"\\x{ord(match[0]):02x}", text)
