@@ -1,0 +1,109 @@
+"""The systemd unit and the Compose file: they start what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asciid.config import SETTINGS, resolve
+from asciid.tap import Options
+from tests._commands import CommandTestCase
+from tests._programs import program
+from tests.integration._daemon import ROOT
+
+CONTRIB = ROOT / "contrib"
+UNIT = CONTRIB / "asciid.service"
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+class UnitTests(CommandTestCase):
+    """`contrib/asciid.service`."""
+
+    def setUp(self) -> None:
+        """Load it."""
+        lines = re.findall(r"^(\w+)=(.*)$", UNIT.read_text("utf-8"), re.MULTILINE)
+        self.values: dict[str, str] = dict(lines)
+
+    def test_command(self) -> None:
+        """It runs twistd in the foreground, with options that asciid has."""
+        path, *arguments = shlex.split(self.values["ExecStart"])
+        self.assertEqual(Path(path).name, "twistd")
+        split = arguments.index("asciid")
+        self.assertEqual(arguments[:split], ["--nodaemon", "--pidfile="])
+        Options({}).parseOptions(arguments[split + 1 :])
+
+    def test_storage(self) -> None:
+        """The storage is the state directory, which alone can be written to."""
+        name, value = self.values["Environment"].split("=")
+        self.assertEqual(name, "ASCIID_STORAGE")
+        self.assertEqual(value, f"/var/lib/{self.values['StateDirectory']}")
+        self.assertEqual(self.values["ProtectSystem"], "strict")
+
+    def test_time_to_stop(self) -> None:
+        """It is given more time to stop than it takes to drain."""
+        timeout = int(self.values["TimeoutStopSec"])
+        self.assertGreater(timeout, resolve({}, {}).drain_timeout)
+
+    def test_descriptors(self) -> None:
+        """There are descriptors for all connections."""
+        limit = int(self.values["LimitNOFILE"])
+        self.assertGreater(limit, resolve({}, {}).max_connections)
+
+    def test_verify(self) -> None:
+        """Systemd finds no fault with it, and little that it could do harm with."""
+        analyze = program("systemd-analyze")
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        there = UNIT.read_text("utf-8").replace("/opt/asciid/bin/twistd", "/bin/true")
+        (directory / UNIT.name).write_text(there)
+        output = self.run_command(analyze, "verify", UNIT.name, cwd=directory)
+        self.assertNotIn(UNIT.name, output)
+        output = self.run_command(
+            *(analyze, "security", "--offline=true", "--threshold=15", UNIT.name),
+            cwd=directory,
+        )
+        self.assertIn("Overall exposure level", output)
+
+
+class ComposeTests(CommandTestCase):
+    """`contrib/docker-compose.yml`."""
+
+    def setUp(self) -> None:
+        """Load it."""
+        text = (CONTRIB / "docker-compose.yml").read_text(encoding="utf-8")
+        self.document: dict[str, Any] = yaml.safe_load(text)
+        self.service = self.document["services"]["asciid"]
+
+    def instruction(self, name: str) -> str:
+        """Return the arguments of an instruction of the Dockerfile."""
+        (found,) = re.findall(rf"^{name} (.*)$", DOCKERFILE, re.MULTILINE)
+        return str(found)
+
+    def test_image(self) -> None:
+        """The port, the volume and the build are those of the Dockerfile."""
+        self.assertTrue((CONTRIB / self.service["build"] / "Dockerfile").is_file())
+        (port,) = self.service["ports"]
+        self.assertEqual(port.rpartition(":")[2], self.instruction("EXPOSE"))
+        (volume,) = self.service["volumes"]
+        name, path = volume.split(":")
+        self.assertIn(name, self.document["volumes"])
+        self.assertEqual([path], json.loads(self.instruction("VOLUME")))
+
+    def test_settings(self) -> None:
+        """Each variable is a setting, and its value is taken."""
+        environment = self.service["environment"]
+        known = {setting.variable for setting in SETTINGS}
+        self.assertLessEqual(set(environment), known)
+        resolve({}, environment)
+
+    def test_health(self) -> None:
+        """The check itself is the image's; the time to stop is enough to drain."""
+        self.assertIn("\nHEALTHCHECK ", DOCKERFILE)
+        self.assertNotIn("test", self.service["healthcheck"])
+        grace = int(self.service["stop_grace_period"].removesuffix("s"))
+        self.assertGreater(grace, resolve({}, {}).drain_timeout)
