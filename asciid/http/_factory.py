@@ -6,9 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from ._channel import Channel
 from ._dispatch import Dispatcher
@@ -32,6 +34,7 @@ __all__ = ["KleinFactory"]
 _log = Logger()
 
 
+@implementer(IProtocolNegotiationFactory)
 class KleinFactory(ServerFactory):
     """
     Serves a Klein app over HTTP/1.1 on any stream endpoint, TLS included.
@@ -106,6 +109,14 @@ class KleinFactory(ServerFactory):
         """Stop to watch the timeouts, once no connection needs it."""
         if not self._connections and self._sweep.running:
             self._sweep.stop()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        Name the protocols to choose from in a TLS handshake (RFC 7301).
+
+        Of a client that offers some the handshake fails if none of them is here.
+        """
+        return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]  # noqa: ARG002  # channels look like no Protocol of Factory's
         """Make the protocol of one connection."""

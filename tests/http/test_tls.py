@@ -88,11 +88,15 @@ class TLSTests(SynchronousTestCase):
         )
         self.factory.doStart()
         self.addCleanup(self.factory.doStop)
+        self.connect(CertificateOptions())
+
+    def connect(self, client_options: CertificateOptions) -> None:
+        """Make both ends of a connection."""
         client_factory: Any = Factory.forProtocol(Client)
         self.ends = []
         for options, wrapped, is_client in (
             (certificate().options(), self.factory, False),
-            (CertificateOptions(), client_factory, True),
+            (client_options, client_factory, True),
         ):
             tls: Any = TLSMemoryBIOFactory(options, is_client, wrapped, self.clock)
             tls.noisy = wrapped.noisy = False
@@ -132,6 +136,13 @@ class TLSTests(SynchronousTestCase):
         answers = parse_answers(self.client.data)
         self.assertEqual([a.body for a in answers], [b"True", b"True"])
         self.assertIsInstance(self.server.wrappedProtocol._output, QueuedOutput)
+
+    def test_negotiation(self) -> None:
+        """Of the protocols that a client offers, as most do, HTTP/1.1 is chosen."""
+        self.connect(CertificateOptions(acceptableProtocols=[b"h2", b"http/1.1"]))
+        self.ask(get(b"/secure"))
+        self.assertEqual(self.tls_client.negotiatedProtocol, b"http/1.1")
+        self.assertEqual(parse_answers(self.client.data)[0].body, b"True")
 
     def test_large(self) -> None:
         """Large bodies go in and come out."""

@@ -1,0 +1,87 @@
+"""A daemon with TLS, and a client of Python's own that checks its certificate."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration._certificate import write_certificate
+from tests.integration._daemon import Daemon
+
+ENDPOINT = "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"
+IMAGE = b"0123456789abcdef" * (1 << 18)
+PATH = f"/image/{sha256(IMAGE).hexdigest()}"
+
+
+class TLSTests(SynchronousTestCase):
+    """HTTP over TLS, by an endpoint."""
+
+    def setUp(self) -> None:
+        """Start a daemon."""
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir()
+        write_certificate(directory)
+        self.daemon = Daemon(directory, ["--port", ENDPOINT])
+        self.addCleanup(self.daemon.kill)
+        self.daemon.start()
+        self.context = ssl.create_default_context(cafile=str(directory / "cert.pem"))
+        # What browsers and curl offer.
+        self.context.set_alpn_protocols(["h2", "http/1.1"])
+
+    def connect(self) -> http.client.HTTPSConnection:
+        """Return a connection; the handshake was made."""
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.daemon.port, timeout=60, context=self.context
+        )
+        self.addCleanup(connection.close)
+        connection.connect()
+        return connection
+
+    def test_large(self) -> None:
+        """A large image goes in and comes out, on a connection that is kept."""
+        connection = self.connect()
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        self.assertEqual(connection.sock.selected_alpn_protocol(), "http/1.1")
+        headers = {"Content-Type": "text/plain"}
+        connection.request("PUT", PATH, IMAGE, headers)
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, answer.read()), (201, b""))
+        connection.request("GET", PATH)
+        answer = connection.getresponse()
+        self.assertEqual(answer.status, 200)
+        self.assertTrue(answer.read() == IMAGE)
+        self.daemon.stop()
+
+    def test_drain(self) -> None:
+        """An upload under way is finished when the daemon is told to stop."""
+        connection = self.connect()
+        connection.putrequest("PUT", PATH)
+        connection.putheader("Content-Type", "text/plain")
+        connection.putheader("Content-Length", str(len(IMAGE)))
+        connection.endheaders(IMAGE[:1_000_000])
+        os.kill(self.daemon.pid, signal.SIGTERM)
+        self.wait_until_nobody_listens()
+        connection.send(IMAGE[1_000_000:])
+        answer = connection.getresponse()
+        self.assertEqual(answer.status, 201)
+        self.assertEqual(answer.headers["Connection"], "close")
+        self.daemon.stop()
+        self.assertEqual(self.daemon.start().images, 1)
+
+    def wait_until_nobody_listens(self) -> None:
+        """Wait until the daemon has begun to stop."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.daemon.port)):
+                    return
+            time.sleep(0.02)
+        self.fail("the daemon still listens")
