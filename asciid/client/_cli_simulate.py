@@ -11,13 +11,13 @@ from attrs import frozen
 
 from asciid._values import duration_of
 
-from ._agent import MAX_CONNECTIONS, make_agent, server_url
 from ._art import Gallery, NoFigletError
 from ._log import FORMATS, Level, Log
 from ._plan import ONE_FAULT_IN, Plan
 from ._report import Report
 from ._requests import Requests
 from ._run import INTERRUPTED, run
+from ._server import MAX_CONNECTIONS, make_agent, server_url
 from ._simulate import CHUNKS_IN_FLIGHT, Simulation
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from ._agent import MAX_CONNECTIONS
+from ._server import MAX_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

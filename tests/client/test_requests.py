@@ -12,11 +12,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from asciid.client._agent import MAX_CONNECTIONS, make_agent, server_url
 from asciid.client._art import Gallery
 from asciid.client._log import Log
 from asciid.client._plan import Piece, Send
 from asciid.client._requests import Requests
+from asciid.client._server import MAX_CONNECTIONS, make_agent, server_url
 from asciid.client._steps import StepError, Steps
 from asciid.client._tally import Tally
 from tests.client.fakes import StuckAgent

@@ -19,12 +19,12 @@ from twisted.web.client import ResponseNeverReceived
 
 from asciid import __version__
 from asciid.client import cli
-from asciid.client._agent import server_url
 from asciid.client._art import Gallery
 from asciid.client._cli_simulate import Surroundings, simulate
 from asciid.client._log import Log
 from asciid.client._plan import Plan
 from asciid.client._requests import REQUEST_TIMEOUT, Requests
+from asciid.client._server import server_url
 from asciid.client._simulate import CHUNKS_IN_FLIGHT, Simulation
 
 from .fakes import FailingAgent, FakeReactor, StuckAgent
