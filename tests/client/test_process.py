@@ -49,8 +49,14 @@ class ProcessTests(TestCase):
 
     timeout = 60
 
-    def simulate(self, factory: Factory[Any], *args: str) -> tuple[Outcome, Any]:
-        """Serve `factory` on a free port and start a simulation against it."""
+    def simulate(
+        self, factory: Factory[Any], *args: str, terminal: bool = False
+    ) -> tuple[Outcome, Any]:
+        """
+        Serve `factory` on a free port and start a simulation against it.
+
+        It gets a `terminal`, or pipes.
+        """
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         outcome = Outcome()
@@ -59,7 +65,12 @@ class ProcessTests(TestCase):
             outcome,
             sys.executable,
             [sys.executable, "-c", MAIN, "simulate", *where, *args],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "TERM": "xterm",
+            },
+            usePTY=terminal,
         )
         return outcome, process
 
@@ -80,6 +91,15 @@ class ProcessTests(TestCase):
         self.assertIn(b"SUCCESS!", outcome.out.splitlines()[-1])
         self.assertEqual(len(server.images), 12)
         self.assertLessEqual(len(connections), 16)
+
+    async def test_terminal(self) -> None:
+        """On a terminal a table follows, after it has stood below the log."""
+        site = Site(Server().app.resource())
+        outcome, _ = self.simulate(site, "-files=9", "-rate=9", terminal=True)
+        self.assertEqual(await outcome.ended, 0, outcome.out)
+        log, _, table = outcome.out.partition(b"SUCCESS!")
+        self.assertRegex(log, rb"[1-8] of [1-8] images")
+        self.assertIn(b"9 of 9 images", table)
 
     async def test_interrupt(self) -> None:
         """SIGINT ends it with exit code 130 although a request is under way."""
