@@ -42,7 +42,7 @@ def _table(simulation: Simulation) -> Table:
         pad_edge=False,
         caption_justify="left",
         caption=(
-            f"{figures['images']:,} of {simulation.begun:,} images"
+            f"{figures['images_ok']:,} of {figures['images']:,} images"
             f" and {figures['requests']:,} requests in {figures['seconds']:.1f} s"
         ),
     )

@@ -133,8 +133,12 @@ class Steps:
 
     def check_repeated(self, piece: Piece, stored: set[int]) -> None:
         """Check, after all uploads, that each repeated chunk was accepted once."""
-        for chunk_id in sorted(piece.repeated - stored):
-            fields: Fields = {"chunk_id": chunk_id, "image_sha256": piece.art.sha256}
+        refused = piece.repeated - stored
+        if refused:
+            fields: Fields = {
+                "chunk_id": min(refused),
+                "image_sha256": piece.art.sha256,
+            }
             raise self._error(_CHUNK, "the chunk was refused every time", fields)
 
     async def download(self, art: Art) -> None:

@@ -14,8 +14,8 @@ def summary(simulation: Simulation) -> dict[str, Any]:
     """Return the figures of `simulation` so far, ready for JSON."""
     seconds = simulation.seconds
     return {
-        "images": simulation.passed,
-        "images_not_ok": simulation.begun - simulation.passed,
+        "images": simulation.begun,
+        "images_ok": simulation.passed,
         "requests": simulation.requests,
         "seconds": round(seconds, 3),
         "operations": [
