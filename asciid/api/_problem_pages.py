@@ -201,6 +201,13 @@ _PAGES = {
         "Wait; then send the same request. Use fewer connections.",
         _SOON,
     ),
+    "not-ready": _Page(
+        "The service runs, but cannot do all of its work now: its member checks "
+        "says which check failed, and why. Images may be downloaded all the same.",
+        "Send requests to another instance, if there is one. Whoever runs the "
+        "service finds the cause in its log.",
+        "Yes, every few seconds: it is answered 200 once all works again.",
+    ),
     "stopping": _Page(
         "The service is stopping or starting anew. Nothing was stored.",
         "Wait; then send the same request, on a new connection.",

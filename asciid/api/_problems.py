@@ -31,6 +31,7 @@ from asciid.api._refusals import (
     MalformedRequestError,
     NotAcceptableError,
     NotJSONError,
+    NotReadyError,
     NotTextError,
     PreconditionFailedError,
     RangeNotSatisfiableError,
@@ -114,6 +115,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     RangeNotSatisfiableError: (416, "range-not-satisfiable", "No such range"),
     errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
     errors.ClientUploadsError: (429, "client-uploads", "Too many of your uploads"),
+    NotReadyError: (503, "not-ready", "Not ready"),
     errors.TooManyUploadsError: (503, "too-many-uploads", "Too many uploads"),
     errors.StoreBusyError: (503, "store-busy", "Too many writes"),
     errors.StoreClosedError: (503, "stopping", "Service stopping"),
@@ -154,6 +156,8 @@ def problem_for(error: BaseException | None) -> Problem:
     headers = {}
     members: dict[str, Any] = {}
     detail = str(error)
+    if isinstance(error, NotReadyError):
+        members["checks"] = error.checks
     if isinstance(error, errors.ImageExistsError):
         headers[b"Link"] = status_link(error.sha256)
     elif isinstance(error, errors.ChunkExistsError):

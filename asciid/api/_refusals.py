@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from asciid.errors import AsciidError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "ChunkTooLargeError",
@@ -11,6 +16,7 @@ __all__ = [
     "MalformedRequestError",
     "NotAcceptableError",
     "NotJSONError",
+    "NotReadyError",
     "NotTextError",
     "PreconditionFailedError",
     "RangeNotSatisfiableError",
@@ -77,6 +83,15 @@ class NotAcceptableError(AsciidError):
             "Accept or Accept-Encoding leaves no form of this image to send: it is "
             "text/plain; charset=utf-8."
         )
+
+
+class NotReadyError(AsciidError):
+    """The service cannot do its work now; `checks` says why."""
+
+    def __init__(self, checks: Mapping[str, Mapping[str, object]]) -> None:
+        reasons = [check["reason"] for check in checks.values() if "reason" in check]
+        super().__init__(" ".join(map(str, reasons)))
+        self.checks = checks
 
 
 class RangeNotSatisfiableError(AsciidError):

@@ -12,6 +12,7 @@ from asciid.api._contract import contract_document
 from asciid.api._cors import CORS
 from asciid.api._digests import check_content_digest
 from asciid.api._download import Downloads
+from asciid.api._health import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import answer_problem, problem_for
 from asciid.api._schema import (
@@ -169,6 +170,18 @@ class ImageAPI:
             raise NotFound
         self._cors.mark(request)
         return page.answer(request)
+
+    @app.route("/livez", methods=["GET"])
+    def live(self, request: Request) -> bytes:
+        """Tell that the process answers."""
+        return answer_live(request)
+
+    @app.route("/readyz", methods=["GET"])
+    def ready(self, request: Request) -> bytes:
+        """Tell whether all of the service works."""
+        front = self.metrics.front
+        draining = front is not None and front.draining
+        return answer_ready(request, self._store.health(), draining=draining)
 
     @app.route("/metrics", methods=["GET"])
     def scrape(self, request: Request) -> Deferred[bytes]:

@@ -2,6 +2,7 @@
 
 from asciid.store._aging import GONE_FOR, STAGED_FOR, Lifetimes
 from asciid.store._cache import ByteBoundedCache
+from asciid.store._checkup import StoreHealth
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._lmdb import LMDBStore
 from asciid.store._memory import MemoryStore
@@ -20,6 +21,7 @@ __all__ = [
     "MemoryStore",
     "PendingLimits",
     "StoreEvents",
+    "StoreHealth",
     "StoreStats",
     "StoreUsage",
 ]

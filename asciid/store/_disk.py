@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._background import Background
 from asciid.store._cache import ByteBoundedCache
+from asciid.store._checkup import Checkup
 from asciid.store._completion import log_complete
 from asciid.store._discarding import Discarding
 from asciid.store._environment import DATA_FILE, EnvironmentClosedError
@@ -85,6 +86,7 @@ class DiskStore(ABC):
         self._removals = 0
         self._stopping = False
         self._background = Background()
+        self._checkup = Checkup(self._change, self._background.run, monotonic)
         self._discarding = Discarding(
             self._change, self._background.run, lambda: self._stopping
         )

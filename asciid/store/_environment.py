@@ -267,6 +267,7 @@ class Environment:
                     self._memory,
                     now=int(self.clock() * 1000),
                     stamp=int(self.stamp() * 1000),
+                    failing=self.health.failing,
                 )
                 for index, operation in todo:
                     try:

@@ -35,6 +35,8 @@ class Health:
     doing: str
     """What it is, in the words of the log: a sentence begins with it."""
     monotonic: Callable[[], float] = time.monotonic
+    failing: bool = field(init=False, default=False)
+    """Whether it failed the last time."""
     _told: set[str] = field(init=False, factory=set)
     """What the log was told of, in the trouble that goes on."""
     _failed: float = field(init=False, default=0.0)
@@ -42,6 +44,7 @@ class Health:
 
     def failed(self, what: str) -> None:
         """Take note of a failure."""
+        self.failing = True
         if what not in self._told:
             self._told.add(what)
             _log.error("{doing} fails: {what}", doing=self.doing, what=what)
@@ -49,6 +52,7 @@ class Health:
 
     def succeeded(self) -> None:
         """Take note of a success, that had to do with the disk."""
+        self.failing = False
         if self._told and self.monotonic() - self._failed >= SETTLED:
             self._told.clear()
             _log.info("{doing} works again", doing=self.doing)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec, UploadStatus
+    from asciid.store._checkup import StoreHealth
     from asciid.store._stats import StoreStats, StoreUsage
 
 __all__ = ["IImageReader", "IImageStore", "IImageWriter"]
@@ -73,8 +74,8 @@ class IImageStore(Interface):
     Any method that takes a hash may fail with `ImageGoneError` in the place of
     `ImageNotFoundError`, for a while after the image's lifetime was over.
 
-    Every method but `stats` answers a Deferred.  One that changes something
-    fires once the change survives a power cut (if the store has a disk and
+    Every method but `stats` and `health` answers a Deferred.  One that changes
+    something fires once the change survives a power cut (if the store has a disk and
     syncs it), and goes through whether or not anybody still waits for that
     Deferred: cancelling it has no effect on the store.  Besides the errors each method
     names, any may fail with `StorageFailedError` or `StoreClosedError`, and
@@ -97,6 +98,15 @@ class IImageStore(Interface):
 
     def stats() -> StoreStats:
         """Tell what has happened and what waits, at once and in any state."""
+
+    def health() -> StoreHealth:
+        """
+        Tell whether the store can do its work, at once and in any state.
+
+        What is told of the disk is what the last write met.  Asking has it tried
+        again, at most once a second, for those who ask later: so it is true again
+        when the disk works again, whether or not anybody writes.
+        """
 
     def usage() -> Deferred[StoreUsage]:
         """

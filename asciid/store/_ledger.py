@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from asciid.store._databases import Snapshot
 from asciid.store._queries import not_found
 from asciid.store._records import (
+    FORMAT_KEY,
+    FORMAT_VERSION,
     NEXT_UPLOAD_KEY,
     ImageRecord,
     UploadRecord,
@@ -37,10 +39,11 @@ class Ledger:
     Reads and writes records in `transaction`, with the help of `memory`.
 
     `now` is in milliseconds since the epoch, `stamp` is that of
-    `asciid.store._aging`, in milliseconds too.  `events` counts what was done.
+    `asciid.store._aging`, in milliseconds too.  `failing` tells whether the last
+    commit failed.  `events` counts what was done.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a fact about the batch
         self,
         transaction: lmdb.Transaction[bytes],
         databases: Databases,
@@ -48,12 +51,14 @@ class Ledger:
         *,
         now: int,
         stamp: int,
+        failing: bool = False,
     ) -> None:
         self.transaction = transaction
         self.databases = databases
         self._memory = memory
         self.now = now
         self.stamp = stamp
+        self._failing = failing
         self._touched: dict[int, Upload] = {}
         self.events = StoreEvents()
         self._changed = False
@@ -88,6 +93,11 @@ class Ledger:
         self._memory.transaction_id = transaction_id - (not self._changed)
         if len(self._memory.uploads) > REMEMBERED_UPLOADS:
             self._memory.forget_uploads()
+
+    def probe(self) -> None:
+        """After a failure, have something to commit, and change nothing by it."""
+        if self._failing:
+            self.put(None, FORMAT_KEY, FORMAT_VERSION)
 
     def take_number(self) -> int:
         """Take the next upload number, which is never given again."""

@@ -18,6 +18,7 @@ from asciid.errors import (
 )
 from asciid.store._abandoned import Abandoned
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
+from asciid.store._checkup import StoreHealth
 from asciid.store._compaction import Compaction
 from asciid.store._copying import discard_copy
 from asciid.store._disk import DiskStore
@@ -116,6 +117,7 @@ class LMDBStore(DiskStore):
             max_bytes=max_queue,
         )
         self._abandoned = Abandoned(self._writer.submit)
+        self._started = False
         self._expiry = Expiry(
             aging,
             self._query,
@@ -136,6 +138,7 @@ class LMDBStore(DiskStore):
         discard_copy(self._environment.path)
         self._writer.start()
         self._reads.start()
+        self._started = True
         self._discarding.begin()
         return succeed(None)
 
@@ -176,6 +179,17 @@ class LMDBStore(DiskStore):
             max_client_uploads=self._pending_limits.per_client,
             tracked_uploads=uploads,
             tracked_clients=clients,
+        )
+
+    def health(self) -> StoreHealth:
+        """See `IImageStore.health`."""
+        is_open = self._started and not self._stopping
+        if is_open:
+            self._checkup.begin()
+        return StoreHealth(
+            is_open,
+            writes=not (self._health.failing or self._checkup.hangs),
+            has_room=self._reserve.has_room,
         )
 
     def expire(self) -> Deferred[int]:

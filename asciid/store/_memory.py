@@ -22,6 +22,7 @@ from asciid.errors import (
 )
 from asciid.model import ImageSpec, ImageState, UploadStatus
 from asciid.store._aging import FOR_EVER, GONE_FOR, Aging, Lifetimes
+from asciid.store._checkup import StoreHealth
 from asciid.store._completion import log_complete
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._pending import NO_LIMITS, PendingUploads
@@ -159,6 +160,10 @@ class MemoryStore:
             tracked_uploads=uploads,
             tracked_clients=clients,
         )
+
+    def health(self) -> StoreHealth:
+        """See `IImageStore.health`; what is in memory cannot fail."""
+        return StoreHealth(not self._stopped, writes=True, has_room=True)
 
     def usage(self) -> Deferred[StoreUsage]:
         """See `IImageStore.usage`."""

@@ -29,6 +29,7 @@ __all__ = [
     "Finish",
     "Operation",
     "Outcome",
+    "Probe",
     "Put",
     "Register",
     "Remove",
@@ -172,6 +173,13 @@ class Abandon(Operation, frozen=True):
         _staging.abandon(batch, self.number)
 
 
+class Probe(Operation, frozen=True):
+    """See `Ledger.probe`."""
+
+    def __call__(self, batch: Batch) -> None:
+        batch.probe()
+
+
 AnyOperation = (
     Register
     | AddChunk
@@ -183,6 +191,7 @@ AnyOperation = (
     | Adopt
     | Put
     | Abandon
+    | Probe
 )
 """What another process may ask for."""
 

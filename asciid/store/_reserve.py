@@ -79,6 +79,11 @@ class Reserve:
     _refused: float | None = field(init=False, default=None)
     """When something was refused last, in the trouble that goes on."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether there was room for anything when that was counted last."""
+        return not self.size or self._left > PAGE or self._asked == float("-inf")
+
     def begin(self) -> None:
         """
         Take note that a transaction begins.

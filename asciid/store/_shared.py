@@ -13,6 +13,7 @@ from zope.interface import implementer
 from asciid._histogram import Histogram
 from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
+from asciid.store._checkup import StoreHealth
 from asciid.store._disk import DiskStore
 from asciid.store._environment import Environment
 from asciid.store._interface import IImageStore
@@ -160,6 +161,17 @@ class SharedStore(DiskStore):
             max_queue_bytes=self._operations.max_bytes,
             reads=self._reads.waiting,
             max_reads=self._reads.max_waiting,
+        )
+
+    def health(self) -> StoreHealth:
+        """See `IImageStore.health`; of the disk it is what the last probe met."""
+        checkup = self._checkup
+        if not self._stopping:
+            checkup.begin()
+        return StoreHealth(
+            not self._stopping,
+            writes=checkup.writes and not checkup.hangs,
+            has_room=checkup.has_room,
         )
 
     def expire(self) -> Deferred[int]:

@@ -355,6 +355,18 @@ class KeptContract(RawCase):
             self.assertEqual(answer.fields["content-type"].partition(";")[0], kind)
             self.meet(200, "HEAD", "/metrics", accept)
 
+    def test_health(self) -> None:
+        """A service that works, and one that does not."""
+        store = MemoryStore()
+        self.serve(store)
+        for method in ("GET", "HEAD"):
+            self.meet(200, method, "/livez")
+            self.meet(200, method, "/readyz")
+        store.stop()
+        for method in ("GET", "HEAD"):
+            self.meet(200, method, "/livez")
+            self.meet(503, method, "/readyz")
+
     def test_served_document(self) -> None:
         """What is served is the contract with the limits in force."""
         answer = self.ask("GET", "/openapi.json")
@@ -368,6 +380,8 @@ class KeptContract(RawCase):
             IMAGE,
             CHUNKS,
             "/openapi.json",
+            "/livez",
+            "/readyz",
             "/metrics",
             "/problems/chunk-exists",
         ):

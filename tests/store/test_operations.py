@@ -16,6 +16,7 @@ from asciid.store._operations import (
     DeleteDiscarded,
     Finish,
     Operation,
+    Probe,
     Put,
     Register,
     Remove,
@@ -41,6 +42,7 @@ class OperationTests(SynchronousTestCase):
             Adopt(7, SPEC.sha256, 3),
             Put(SPEC.sha256, b"abc"),
             Abandon(7),
+            Probe(),
         ]
         sent = msgspec.msgpack.encode(operations)
         received = msgspec.msgpack.decode(sent, type=list[AnyOperation])

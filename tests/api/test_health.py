@@ -1,0 +1,127 @@
+"""Health: /livez and /readyz."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from attrs import define, evolve
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from asciid.api import ImageAPI
+from asciid.store import IImageStore, MemoryStore, StoreHealth
+from asciid.tap import make_front
+from tests.api._support import Client
+
+if TYPE_CHECKING:
+    from asciid.http import KleinFactory
+
+READY = StoreHealth(open=True, writes=True, has_room=True)
+CHECKS = {name: {"ok": True} for name in ("storage", "writes", "room", "serving")}
+
+
+@implementer(IImageStore)
+class AilingStore(MemoryStore):
+    """A store whose health the test decides on."""
+
+    known = READY
+
+    def health(self) -> StoreHealth:
+        """Tell what the test says."""
+        return self.known
+
+
+@define
+class Health:
+    """An answer with a JSON body."""
+
+    status: int
+    media_type: str
+    retry_after: str | None
+    document: dict[str, object]
+
+
+class HealthTests(SynchronousTestCase):
+    """What the service tells of its health."""
+
+    def setUp(self) -> None:
+        """Serve a store."""
+        self.store = AilingStore()
+        api = ImageAPI(self.store, max_image_size=1_000, max_chunk_size=100)
+        self.api = api
+        self.front: KleinFactory = make_front(api, Clock())
+        self.client = Client(self.front)
+
+    def get(self, path: str) -> Health:
+        """Ask, and check what all answers have in common."""
+        answer = self.successResultOf(self.client.begin("GET", path))
+        self.assertEqual(answer.header("Cache-Control"), "no-store")
+        head = self.successResultOf(self.client.begin("HEAD", path))
+        self.assertEqual(
+            (head.status, head.body, head.header("Content-Length")),
+            (answer.status, b"", str(len(answer.body))),
+        )
+        return Health(
+            answer.status,
+            answer.header("Content-Type") or "",
+            answer.header("Retry-After"),
+            json.loads(answer.body),
+        )
+
+    def assert_not_ready(self, name: str, reason: str) -> None:
+        """Check that the service is not ready for that one reason."""
+        answer = self.get("/readyz")
+        self.assertEqual(answer.status, 503)
+        self.assertEqual(answer.media_type, "application/problem+json")
+        self.assertEqual(answer.retry_after, "1")
+        self.assertEqual(answer.document["type"], "/problems/not-ready")
+        self.assertEqual(answer.document["detail"], reason)
+        self.assertEqual(
+            answer.document["checks"],
+            {**CHECKS, name: {"ok": False, "reason": reason}},
+        )
+
+    def test_ready(self) -> None:
+        """All well is 200, and each check is named."""
+        self.assertEqual(
+            self.get("/readyz"),
+            Health(200, "application/json", None, {"ready": True, "checks": CHECKS}),
+        )
+
+    def test_not_ready(self) -> None:
+        """Each thing that does not work is 503, with the check that failed."""
+        for attribute, name, reason in (
+            ("open", "storage", "The storage is not open."),
+            ("writes", "writes", "The last write to the disk failed."),
+            ("has_room", "room", "The disk has no room but the reserve."),
+        ):
+            self.store.known = evolve(READY, **{attribute: False})
+            self.assert_not_ready(name, reason)
+        self.store.known = READY
+        self.assertEqual(self.get("/readyz").status, 200)
+
+    def test_all_reasons(self) -> None:
+        """What fails at the same time is told at the same time."""
+        self.store.known = StoreHealth(open=False, writes=False, has_room=False)
+        detail = str(self.get("/readyz").document["detail"])
+        self.assertEqual(detail.count("."), 3)
+
+    def test_draining(self) -> None:
+        """While connections end, those that are open still are told so."""
+        self.front.draining = True
+        self.assert_not_ready("serving", "The service is stopping.")
+
+    def test_another_http(self) -> None:
+        """Behind an HTTP front that is not asciid's, nothing is known of draining."""
+        self.api.metrics.front = None
+        self.assertEqual(self.get("/readyz").status, 200)
+
+    def test_live(self) -> None:
+        """The process lives whatever becomes of its disk."""
+        self.store.known = StoreHealth(open=False, writes=False, has_room=False)
+        live = Health(200, "application/json", None, {"live": True})
+        self.assertEqual(self.get("/livez"), live)
+        self.front.draining = True
+        self.assertEqual(self.get("/livez"), live)

@@ -1,0 +1,193 @@
+"""What a store tells of its health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import lmdb
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.errors import (
+    StorageFailedError,
+    StorageFullError,
+    StoreBusyError,
+    WriterGoneError,
+)
+from asciid.store import StoreHealth, _reserve
+from asciid.store._background import Background
+from asciid.store._checkup import PATIENCE, PROBE_EVERY, Checkup
+from asciid.store._environment import Environment
+from asciid.store._operations import Probe
+from tests.store._support import DrivenStore, spec_of
+from tests.store.test_lmdb import Failing
+
+if TYPE_CHECKING:
+    from asciid.store._operations import AnyOperation
+
+READY = StoreHealth(open=True, writes=True, has_room=True)
+CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+
+
+class CheckupTests(SynchronousTestCase):
+    """Probes, and what is learned from them."""
+
+    def setUp(self) -> None:
+        """Make a checkup of a writer that answers when the test says."""
+        self.now = 7.0
+        self.probes: list[Deferred[Any]] = []
+        self.checkup = Checkup(self.change, Background().run, lambda: self.now)
+
+    def change(self, operation: AnyOperation) -> Deferred[Any]:
+        """Take an operation."""
+        self.assertEqual(operation, Probe())
+        self.probes.append(Deferred())
+        return self.probes[-1]
+
+    def probe(self) -> Deferred[Any]:
+        """Begin a probe; return where its outcome goes."""
+        self.now += PROBE_EVERY
+        self.checkup.begin()
+        return self.probes[-1]
+
+    def known(self) -> tuple[bool, bool]:
+        """Return what is known of writing and of room."""
+        return self.checkup.writes, self.checkup.has_room
+
+    def test_outcomes(self) -> None:
+        """What a probe meets is remembered until the next one."""
+        self.assertEqual(self.known(), (True, True))
+        for error, known in (
+            (StorageFailedError(), (False, True)),
+            (StoreBusyError(), (False, True)),
+            (None, (True, True)),
+            (StorageFullError(), (True, False)),
+            (StoreBusyError(), (True, False)),
+            (None, (True, True)),
+            (WriterGoneError(), (False, True)),
+        ):
+            outcome = self.probe()
+            if error is None:
+                outcome.callback(None)
+            else:
+                outcome.errback(error)
+            self.assertEqual(self.known(), known, error)
+
+    def test_one_at_a_time(self) -> None:
+        """However often somebody asks, one probe is under way, and one a second."""
+        first = self.probe()
+        self.probe()
+        self.assertEqual(len(self.probes), 1)
+        first.callback(None)
+        self.probe().callback(None)
+        self.now += PROBE_EVERY / 2
+        self.checkup.begin()
+        self.assertEqual(len(self.probes), 2)
+
+    def test_hangs(self) -> None:
+        """A probe that is not answered for long is bad news, until it is."""
+        outcome = self.probe()
+        self.assertFalse(self.checkup.hangs)
+        self.now += PATIENCE
+        self.assertTrue(self.checkup.hangs)
+        outcome.callback(None)
+        self.assertFalse(self.checkup.hangs)
+
+
+class LMDBStoreTests(SynchronousTestCase):
+    """The health of a store on a disk."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.driven = DrivenStore(self.mktemp(), reserve=1)
+        self.store = self.driven.store
+
+    def start(self) -> None:
+        """Start it."""
+        self.driven.start()
+        self.addCleanup(self.driven.stop)
+
+    def health_after(self, seconds: float) -> StoreHealth:
+        """Ask, and return what is told to who asks `seconds` later."""
+        self.store.health()
+        self.driven.settle()
+        self.driven.pass_time(seconds)
+        return self.store.health()
+
+    def fail_writing(self) -> None:
+        """Have a write fail."""
+        environment: Any = self.store._environment
+        environment._open = Failing(environment._env, lmdb.Error("made up"))
+        registering = self.store.register(spec_of(CAT))
+        self.assertRaises(StorageFailedError, self.driven.run, registering)
+
+    def test_open(self) -> None:
+        """A store is open from its start to its stop; nothing is tried outside."""
+        closed = StoreHealth(open=False, writes=True, has_room=True)
+        self.assertEqual(self.store.health(), closed)
+        self.driven.start()
+        self.assertEqual(self.store.health(), READY)
+        self.driven.settle()
+        self.driven.stop()
+        self.assertEqual(self.health_after(PROBE_EVERY), closed)
+
+    def test_nothing_is_written(self) -> None:
+        """While all is well, asking writes nothing."""
+        self.start()
+        before = self.store._environment._env.info()["last_txnid"]
+        for _ in range(3):
+            self.assertEqual(self.health_after(PROBE_EVERY), READY)
+        self.assertEqual(self.store._environment._env.info()["last_txnid"], before)
+
+    def test_write_failed(self) -> None:
+        """After a write that failed the health is bad until one succeeds."""
+        self.start()
+        self.fail_writing()
+        self.assertFalse(self.store.health().writes)
+        self.driven.settle()
+        # The probe has written.
+        self.assertEqual(self.store.health(), READY)
+
+    def test_next_write_succeeds(self) -> None:
+        """A client's write is as good as a probe."""
+        self.start()
+        self.fail_writing()
+        self.driven.upload(CAT)
+        self.assertEqual(self.store.health(), READY)
+
+    def test_file_cannot_be_opened(self) -> None:
+        """While the file cannot be opened again, the health is bad."""
+        self.start()
+
+        def refuse(_: Environment) -> None:
+            raise OSError
+
+        opening = self.patch(Environment, "open", refuse)
+        self.fail_writing()
+        for _ in range(3):
+            self.assertFalse(self.health_after(PROBE_EVERY).writes)
+        opening.restore()
+        self.assertEqual(self.health_after(PROBE_EVERY), READY)
+
+    def test_no_room(self) -> None:
+        """The disk that another fills is noticed, and that there is room again."""
+        left = 10**9
+        self.patch(self.store._reserve, "free", lambda _: left)
+        self.start()
+        self.assertEqual(self.health_after(_reserve.CHECK_EVERY), READY)
+        left = 0
+        lacking = StoreHealth(open=True, writes=True, has_room=False)
+        self.assertEqual(self.health_after(_reserve.CHECK_EVERY), lacking)
+        left = 10**9
+        self.driven.settle()
+        self.assertEqual(self.health_after(_reserve.CHECK_EVERY), READY)
+
+    def test_disk_hangs(self) -> None:
+        """A disk that does not answer is noticed, once it has not for long."""
+        self.start()
+        self.driven.pass_time(PROBE_EVERY)
+        self.assertEqual(self.store.health(), READY)
+        self.driven.pass_time(PATIENCE)
+        self.assertFalse(self.store.health().writes)
+        self.driven.settle()
+        self.assertEqual(self.store.health(), READY)
