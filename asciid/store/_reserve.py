@@ -64,7 +64,7 @@ class Reserve:
     whatever is wrong, a commit will meet it, and say so.  0 bytes refuse
     nothing.
 
-    All of it is used by the writer's thread alone.  `monotonic` is in seconds.
+    All but `has_room` is used by the writer's thread alone.  `monotonic` is in seconds.
     The log is told once when it begins to refuse, and once when nothing was
     refused for a while.
     """
@@ -73,7 +73,7 @@ class Reserve:
     size: int
     monotonic: Callable[[], float]
     free: Callable[[Path], int] = free_bytes
-    _left: float = field(init=False, default=0)
+    _left: float = field(init=False, default=float("inf"))
     """Bytes that may still be added."""
     _asked: float = field(init=False, default=float("-inf"))
     _refused: float | None = field(init=False, default=None)
@@ -81,8 +81,8 @@ class Reserve:
 
     @property
     def has_room(self) -> bool:
-        """Whether there was room for anything when that was counted last."""
-        return not self.size or self._left > PAGE or self._asked == float("-inf")
+        """Whether there is room, and nothing was refused for a while."""
+        return not self.size or (self._refused is None and self._left > PAGE)
 
     def begin(self) -> None:
         """

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FaultTestCase"]
 
+_PATIENCE = 30
+"""Seconds after which a daemon that is not ready has failed the test."""
+
 
 class FaultTestCase(SynchronousTestCase):
     """Starts daemons that do not outlive the test, and says what it has measured."""
@@ -45,6 +48,22 @@ class FaultTestCase(SynchronousTestCase):
         began = time.monotonic()
         daemon.start()
         return time.monotonic() - began
+
+    def failed_checks(self, daemon: Daemon) -> list[str]:
+        """Ask whether the daemon is ready; return the checks that do not hold."""
+        with Connection(daemon.port) as connection:
+            answer = connection.request("GET", "/readyz")
+        checks = answer.document["checks"]
+        failed = [name for name, check in checks.items() if not check["ok"]]
+        self.assertEqual(answer.status, 503 if failed else 200)
+        return failed
+
+    def wait_until_ready(self, daemon: Daemon) -> None:
+        """Ask until the daemon is ready; it finds out by being asked."""
+        deadline = time.monotonic() + _PATIENCE
+        while failed := self.failed_checks(daemon):
+            self.assertLess(time.monotonic(), deadline, failed)
+            time.sleep(0.1)
 
     def upload(self, daemon: Daemon, uploads: Iterable[Upload]) -> Record:
         """Upload images, one after the other."""

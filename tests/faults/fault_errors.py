@@ -84,8 +84,8 @@ class CommitErrorTests(FaultTestCase):
 
     def test_lasting_failure(self) -> None:
         """
-        While no sync succeeds, writes are answered 503 and reads 200; service
-        resumes by itself once they do.
+        While no sync succeeds, writes are answered 503 and reads 200, and the
+        daemon is not ready; service resumes by itself once they do.
         """
         daemon = self.daemon()
         small, large = Upload.sized(500), Upload.sized(200_000, whole=True)
@@ -102,7 +102,10 @@ class CommitErrorTests(FaultTestCase):
                 self.assertEqual((answer.status, answer.is_problem), (503, True))
                 self.assertEqual(self.get(daemon, small).body, small.content)
                 self.assertEqual(self.get(daemon, large).body, large.content)
+                self.assertEqual(self.failed_checks(daemon), ["writes"])
             self._check_reopened(failing.calls)
+        # Nobody writes: the daemon has to find out by itself.
+        self.wait_until_ready(daemon)
         later = self.upload(daemon, [new])
         self.assertEqual((len(later.acknowledged), later.refused), (2, {}))
         self.restart_checking(daemon, [record, later])

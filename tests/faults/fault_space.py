@@ -81,12 +81,14 @@ class DiskFullTests(FaultTestCase):
                 pass
             # Not to the byte: pages that LMDB copies come on top.
             self.assertGreater(self.disk.free, 23 * _MIB)
+            self.assertEqual(self.failed_checks(daemon), ["room"])
             self.disk.resize(64 * _MIB)
             # What the file system said is believed for a second.
             load.run_for(1.2)
             self.assertTrue(load.goes_on())
         self.assertEqual(set(load.record.refused), {507})
         self.assert_kept(daemon, load.record)
+        self.wait_until_ready(daemon)
         daemon.stop()
 
     def test_killed_while_full(self) -> None:
