@@ -38,12 +38,12 @@ RESERVE = 1_000
 
 
 def texts(events: Sequence[LogEvent], level: LogLevel) -> list[str]:
-    """Return what the store logged at a level."""
+    """Return what was logged at a level of the disk's state."""
     return [
         formatEvent(event)
         for event in events
         if event["log_level"] is level
-        and event["log_namespace"].startswith("asciid.store.")
+        and event["log_namespace"].endswith(("._health", "._reserve"))
     ]
 
 
