@@ -1,0 +1,49 @@
+"""The documents' tables of contents and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration._daemon import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+def anchors(path: Path) -> list[str]:
+    """Return what the headings of a document are linked by, in order."""
+    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles]
+
+
+class DocumentsTests(SynchronousTestCase):
+    """All documents."""
+
+    def test_links(self) -> None:
+        """Each link to a file, or to a heading, finds it."""
+        count = 0
+        for document in DOCUMENTS:
+            text = document.read_text(encoding="utf-8")
+            for target in re.findall(r"\]\(([^)\s]+)\)", text):
+                if "://" in target:
+                    continue
+                name, _, anchor = target.partition("#")
+                path = document.parent / name if name else document
+                self.assertTrue(path.exists(), f"{document.name}: {target}")
+                if anchor:
+                    self.assertIn(anchor, anchors(path), f"{document.name}: {target}")
+                count += 1
+        self.assertGreater(count, 20)
+
+    def test_contents(self) -> None:
+        """The operator's manual begins with all its sections, in order."""
+        path = ROOT / "docs" / "operations.md"
+        contents = path.read_text(encoding="utf-8").partition("\n## ")[0]
+        listed = re.findall(r"^- \[.*?\]\(#(.*?)\)$", contents, re.MULTILINE)
+        self.assertEqual(listed, anchors(path)[1:])
