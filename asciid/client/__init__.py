@@ -1,5 +1,18 @@
 """
-The client side of asciid: the ``asciid`` command line.
+The client side of asciid: a library on treq, and the ``asciid`` command line.
+
+The library is `Client`, with what it returns and raises:
+
+``_client``     what there is to call
+``_upload``     an upload, whole or in chunks, that goes on where it was
+``_download``   a download that does, and ``_part``, the file it grows in
+``_source``     what is uploaded: bytes and files
+``_calls``      the requests of the protocol
+``_transport``  requests that are tried again, with ``_exchange``, ``_patience``,
+                ``_agent`` and ``_errors``
+``_progress``   what is told of it all
+
+The command line:
 
 ``cli``            the command group and the console entry point
 ``_cli_simulate``  ``asciid simulate``: its options
@@ -17,3 +30,37 @@ The client side of asciid: the ``asciid`` command line.
 ``_log``           log lines in logrus's formats
 ``_run``           a reactor run that ends with an exit code
 """
+
+from ._client import Client
+from ._errors import (
+    ChangedError,
+    ClientError,
+    DamagedError,
+    DownloadBusyError,
+    LostError,
+    NotFoundError,
+    NotTextError,
+    ProblemError,
+    RefusedError,
+    ServerFailedError,
+    SplitCharacterError,
+)
+from ._progress import Progress
+from ._upload import Uploaded
+
+__all__ = [
+    "ChangedError",
+    "Client",
+    "ClientError",
+    "DamagedError",
+    "DownloadBusyError",
+    "LostError",
+    "NotFoundError",
+    "NotTextError",
+    "ProblemError",
+    "Progress",
+    "RefusedError",
+    "ServerFailedError",
+    "SplitCharacterError",
+    "Uploaded",
+]

@@ -1,0 +1,156 @@
+"""The requests of the protocol, one method each; docs/protocol.md describes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from asciid.model import ImageSpec, ImageState, UploadStatus
+
+from ._errors import ClientError, LostError, RefusedError
+from ._patience import nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._exchange import Sink
+    from ._patience import Patience
+    from ._source import Whole
+    from ._transport import Transport
+
+__all__ = ["Calls", "chunk_body"]
+
+_JSON = {"Content-Type": "application/json"}
+_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+class _Status(msgspec.Struct):
+    """A status as it is sent; what it says more is not read."""
+
+    sha256: str
+    size: int
+    chunk_size: int
+    state: ImageState
+    received: int
+    created: datetime
+    missing: tuple[tuple[int, int], ...]
+    missing_cut: bool
+    expires: datetime | None
+
+
+_decode_status = msgspec.json.Decoder(_Status).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def chunk_body(chunk_id: int, data: bytes) -> bytes:
+    """
+    Return the body of the request that uploads a chunk.
+
+    Raises :exc:`UnicodeDecodeError` if `data` is not UTF-8 by itself.
+    """
+    document = {"id": chunk_id, "size": len(data), "data": data.decode("utf-8")}
+    return _encode(document)
+
+
+class Calls:
+    """
+    Makes requests through `transport`, and understands the answers.
+
+    Every method raises what :meth:`Transport.request` does.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def url(self, sha256: str) -> str:
+        """Return the URL of an image."""
+        return self.transport.url.child("image", sha256).to_text()
+
+    def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
+        """Return a new count of failures."""
+        return self.transport.patience(on_retry)
+
+    async def register(
+        self, spec: ImageSpec, *, on_retry: Callable[[], None] = nothing
+    ) -> None:
+        """Register an image; one that is registered already is refused."""
+        document = {
+            "sha256": spec.sha256,
+            "size": spec.size,
+            "chunk_size": spec.chunk_size,
+        }
+        await self.transport.request(
+            "POST", ("image",), _JSON, _encode(document), on_retry=on_retry
+        )
+
+    async def add_chunk(self, sha256: str, body: bytes) -> None:
+        """
+        Upload a chunk; `body` is from `chunk_body`.
+
+        One that is stored already, with the same bytes, is a success.
+        """
+        patience = self.patience()
+        while True:
+            try:
+                return await self.send_chunk(sha256, body)
+            except ClientError as error:
+                await patience.after(error)
+
+    async def send_chunk(self, sha256: str, body: bytes) -> None:
+        """Do the same with one request and no other."""
+        path = ("image", sha256, "chunks")
+        try:
+            await self.transport.once("POST", path, _JSON, body)
+        except RefusedError as error:
+            identical = error.document.get("identical") is True
+            if error.name != "chunk-exists" or not identical:
+                raise
+
+    async def status(
+        self, sha256: str, *, on_retry: Callable[[], None] = nothing
+    ) -> UploadStatus:
+        """Ask what is stored of an image."""
+        path = ("image", sha256, "chunks")
+        reply = await self.transport.request("GET", path, on_retry=on_retry)
+        try:
+            status = _decode_status(reply.body)
+        except msgspec.DecodeError as error:
+            message = f"the status of the upload makes no sense: {error}"
+            raise LostError(message) from error
+        spec = ImageSpec(status.sha256, status.size, status.chunk_size)
+        return UploadStatus(
+            spec,
+            status.state,
+            status.received,
+            status.created.timestamp(),
+            missing=status.missing,
+            missing_cut=status.missing_cut,
+            expires=None if status.expires is None else status.expires.timestamp(),
+        )
+
+    async def put(
+        self,
+        sha256: str,
+        body: bytes | Whole,
+        *,
+        on_retry: Callable[[], None] = nothing,
+    ) -> bool:
+        """Upload an image whole; tell whether the server did not have it before."""
+        reply = await self.transport.request(
+            "PUT", ("image", sha256), _TEXT, body, on_retry=on_retry
+        )
+        return reply.status == HTTPStatus.CREATED
+
+    async def get(self, sha256: str, begin: int, sink: Sink) -> None:
+        """Ask, once, for an image from the byte `begin` on; `sink` gets it."""
+        headers = {}
+        if begin:
+            headers = {"Range": f"bytes={begin}-", "If-Range": f'"{sha256}"'}
+        await self.transport.once("GET", ("image", sha256), headers, sink=sink)
+
+    async def delete(self, sha256: str) -> None:
+        """Remove an image."""
+        await self.transport.request("DELETE", ("image", sha256))

@@ -1,0 +1,272 @@
+"""The library: a client of one server."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThreadPool
+
+from asciid.model import ImageSpec
+
+from ._agent import make_agent, make_pool, parse_base_url
+from ._calls import Calls, chunk_body
+from ._download import Download
+from ._progress import Meter
+from ._source import open_source
+from ._transport import Transport
+from ._upload import Upload
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Coroutine
+    from types import TracebackType
+
+    from twisted.python.threadpool import ThreadPool
+    from twisted.web.iweb import IAgent
+
+    from asciid.model import UploadStatus
+
+    from ._progress import OnProgress
+    from ._source import Uploadable
+    from ._upload import Uploaded
+
+__all__ = ["CONCURRENCY", "RETRIES", "Client"]
+
+RETRIES = 10
+"""Failures in a row that a request survives, unless said otherwise."""
+
+CONCURRENCY = 8
+"""Chunks of one image that are on their way at a time, unless said otherwise."""
+
+_CONNECTIONS = 64
+"""Idle connections kept open at a time."""
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+ResultT = TypeVar("ResultT")
+
+
+class Client:
+    """
+    A client of the server at `base_url`, such as ``http://localhost:4444``.
+
+    Requests go through `agent`; without one, connections are kept open and
+    used again until `close`.  `token` goes with what writes (RFC 6750).
+    What fails for a reason that may pass (no connection, 429, 502 to 504, 408)
+    is tried again up to `retries` times in a row, after pauses that grow, or
+    that the server asks for by Retry-After (RFC 9110, section 10.2.3).
+
+    Files are read and hashed in `threads`, by default the pool of `reactor`;
+    that is the global one, unless given.
+
+    Every method returns a Deferred.  Cancelling it stops the work at once, with
+    its timers and its connections.  It fails with a :exc:`ClientError`:
+    :exc:`NotFoundError`, :exc:`RefusedError` or :exc:`ServerFailedError` with
+    the problem document, or :exc:`LostError`; or with :exc:`OSError` from a file.
+
+    Raises :exc:`ValueError` if `base_url` is not the URL of a server.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has its default
+        self,
+        base_url: str,
+        *,
+        agent: IAgent | None = None,
+        token: str | None = None,
+        retries: int = RETRIES,
+        reactor: Any = None,  # noqa: ANN401 - several interfaces at once
+        threads: ThreadPool | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        url = parse_base_url(base_url)
+        if reactor is None:
+            # Importing it installs it, so not before there is a client.
+            from twisted.internet import reactor  # noqa: PLC0415
+        self._reactor = reactor
+        self._threads = threads
+        self._pool = None
+        if agent is None:
+            self._pool = make_pool(reactor, _CONNECTIONS)
+            agent = make_agent(reactor, url, self._pool)
+        self._calls = Calls(
+            Transport(
+                reactor,
+                agent,
+                url,
+                token=token,
+                retries=retries,
+                rng=rng or random.SystemRandom(),
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    def close(self) -> Deferred[None]:
+        """Close the connections that are idle; fire when they are closed."""
+        if self._pool is None:
+            return succeed(None)
+        closed: Deferred[None] = self._pool.closeCachedConnections()
+        return closed
+
+    def url(self, sha256: str) -> str:
+        """Return where an image can be downloaded."""
+        return self._calls.url(_hash(sha256))
+
+    def register(self, sha256: str, size: int, chunk_size: int) -> Deferred[None]:
+        """Register an image of `size` bytes; one that is known is refused."""
+        spec = ImageSpec(_hash(sha256), size, chunk_size)
+        return Deferred.fromCoroutine(self._calls.register(spec))
+
+    def upload_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[None]:
+        """
+        Upload a chunk; one that is stored already, with the same bytes, is fine.
+
+        Raises :exc:`ValueError` if `data` is not UTF-8.
+        """
+        body = chunk_body(chunk_id, data)
+        return Deferred.fromCoroutine(self._calls.add_chunk(_hash(sha256), body))
+
+    def status(self, sha256: str) -> Deferred[UploadStatus]:
+        """Ask what is stored of an image, and what is missing."""
+        return Deferred.fromCoroutine(self._calls.status(_hash(sha256)))
+
+    def delete(self, sha256: str) -> Deferred[None]:
+        """Remove an image; that takes a token."""
+        return Deferred.fromCoroutine(self._calls.delete(_hash(sha256)))
+
+    def put(
+        self, source: Uploadable, *, on_progress: OnProgress | None = None
+    ) -> Deferred[Uploaded]:
+        """
+        Upload an image in one request, whatever its size.
+
+        For the rest it is like `upload`.
+        """
+
+        async def put(upload: Upload) -> Uploaded:
+            return await upload.whole()
+
+        return Deferred.fromCoroutine(self._with(source, put, 1, on_progress))
+
+    def upload(
+        self,
+        source: Uploadable,
+        chunk_size: int | None = None,
+        concurrency: int = CONCURRENCY,
+        on_progress: OnProgress | None = None,
+    ) -> Deferred[Uploaded]:
+        """
+        Upload an image, or what is missing of it.
+
+        `source` is its bytes, the path of its file, or a file open for reading.
+        Up to `concurrency` chunks of `chunk_size` bytes are sent at a time.
+        Without a chunk size the image is sent whole if it is small, or if its
+        characters would be cut in two.  `on_progress` is called with each step.
+
+        It also fails with :exc:`NotTextError` if the image is not UTF-8,
+        :exc:`SplitCharacterError` if it cannot be cut so, and
+        :exc:`ChangedError` if it changes meanwhile.
+        """
+        if concurrency < 1 or (chunk_size is not None and chunk_size < 1):
+            message = "a chunk has one byte at least, and so many are sent at a time"
+            raise ValueError(message)
+
+        async def send(upload: Upload) -> Uploaded:
+            return await upload.run(chunk_size)
+
+        uploaded = self._with(source, send, concurrency, on_progress)
+        return Deferred.fromCoroutine(uploaded)
+
+    async def _with(
+        self,
+        what: Uploadable,
+        send: Callable[[Upload], Coroutine[Deferred[Any], Any, Uploaded]],
+        concurrency: int,
+        on_progress: OnProgress | None,
+    ) -> Uploaded:
+        source = await self._in_thread(open_source, what)
+        try:
+            # Closing the source also ends this, should it be cancelled.
+            content = await self._in_thread(source.examine)
+            upload = Upload(
+                self._calls,
+                source,
+                content,
+                Meter(on_progress),
+                in_thread=self._in_thread,
+                concurrency=concurrency,
+            )
+            return await send(upload)
+        finally:
+            source.close()
+
+    @overload
+    def download(
+        self, sha256: str, to: None = None, *, on_progress: OnProgress | None = None
+    ) -> Deferred[bytes]: ...
+
+    @overload
+    def download(
+        self,
+        sha256: str,
+        to: str | os.PathLike[str],
+        *,
+        resume: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> Deferred[None]: ...
+
+    def download(
+        self,
+        sha256: str,
+        to: str | os.PathLike[str] | None = None,
+        *,
+        resume: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> Deferred[bytes] | Deferred[None]:
+        """
+        Download an image and check its hash; a part of it is asked for once.
+
+        It is written to the path `to` when all of it is there and right; without
+        one, the Deferred fires with its bytes.  Until then it grows in a hidden
+        file beside, which stays if the download fails, and spares a later one
+        with `resume` that part.
+
+        It also fails with :exc:`DamagedError` if the bytes are wrong, and
+        :exc:`DownloadBusyError` while another download to the same path runs.
+        """
+        meter = Meter(on_progress)
+        download = Download(self._calls, _hash(sha256), meter, self._in_thread)
+        if to is None:
+            return Deferred.fromCoroutine(download.to_memory())
+        return Deferred.fromCoroutine(download.to_file(Path(to), resume=resume))
+
+    def _in_thread(
+        self,
+        call: Callable[..., ResultT],
+        *args: Any,  # noqa: ANN401 - those of `call`
+        **kwargs: Any,  # noqa: ANN401 - likewise
+    ) -> Deferred[ResultT]:
+        threads = self._threads or self._reactor.getThreadPool()
+        return deferToThreadPool(self._reactor, threads, call, *args, **kwargs)
+
+
+def _hash(text: str) -> str:
+    if _SHA256.fullmatch(text) is None:
+        message = f"{text!r} is not a SHA-256 in 64 hex digits"
+        raise ValueError(message)
+    return text.lower()

@@ -1,0 +1,138 @@
+"""A download that goes on where it was cut off, and is checked at its end."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from http import HTTPStatus
+from typing import IO, TYPE_CHECKING, Any
+
+from ._errors import ClientError, DamagedError, LostError, RefusedError
+from ._part import PartFile, hash_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from twisted.internet.defer import Deferred
+
+    from ._calls import Calls
+    from ._exchange import Reply
+    from ._progress import Meter
+
+__all__ = ["Download"]
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")  # RFC 9110, section 14.4
+
+
+class Download:
+    """
+    Downloads the image `sha256` by `calls`; `meter` follows.
+
+    `in_thread` calls a function in a thread.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        sha256: str,
+        meter: Meter,
+        in_thread: Callable[..., Deferred[Any]],
+    ) -> None:
+        self._calls = calls
+        self._sha256 = sha256
+        self._meter = meter
+        self._in_thread = in_thread
+
+    async def to_memory(self) -> bytes:
+        """
+        Return the image.
+
+        Raises :exc:`DamagedError` and what requests raise.
+        """
+        file = io.BytesIO()
+        await self._fill(file)
+        return file.getvalue()
+
+    async def to_file(self, target: Path, *, resume: bool) -> None:
+        """
+        Write the image to `target`, which never holds a part of it.
+
+        With `resume`, what an earlier download left beside it is not asked for
+        again, and what this one may have to leave is kept.
+
+        Raises what `to_memory` and :class:`PartFile` do.
+        """
+        part: PartFile = await self._in_thread(
+            PartFile, target, self._sha256, resume=resume
+        )
+        try:
+            await self._fill(part.file)
+            await self._in_thread(part.finish)
+        except BaseException:
+            part.leave()
+            raise
+
+    async def _fill(self, file: IO[bytes]) -> None:
+        """Get what `file` lacks, and check all of it."""
+        while True:
+            began_at = file.seek(0, os.SEEK_END)
+            await self._get_rest(file)
+            if await self._in_thread(hash_of, file) == self._sha256:
+                return
+            file.truncate(0)
+            if not began_at:
+                message = "what was received does not have the hash asked for"
+                raise DamagedError(message)
+
+    async def _get_rest(self, file: IO[bytes]) -> None:
+        patience = self._calls.patience(self._meter.retry)
+        while True:
+            begin = file.seek(0, os.SEEK_END)
+            try:
+                await self._get_once(file, begin)
+            except RefusedError as error:
+                if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    return  # nothing is left; the hash will show
+                await patience.after(error)
+            except ClientError as error:
+                if file.tell() > begin:
+                    patience.reset()
+                await patience.after(error)
+            else:
+                return
+
+    async def _get_once(self, file: IO[bytes], begin: int) -> None:
+        total = 0
+
+        def sink(head: Reply) -> Callable[[bytes], object]:
+            nonlocal total
+            start, total = _extent(head)
+            if start not in {0, begin}:
+                message = "the server sent another range than it was asked for"
+                raise LostError(message)
+            file.truncate(start)
+            file.seek(start)
+            return take
+
+        def take(data: bytes) -> None:
+            file.write(data)
+            self._meter.reached(file.tell(), total)
+
+        await self._calls.get(self._sha256, begin, sink)
+        if file.tell() < total:
+            message = "the answer ended too early"
+            raise LostError(message)
+
+
+def _extent(head: Reply) -> tuple[int, int]:
+    """Return where the body begins within the image, and how long the image is."""
+    if head.status == HTTPStatus.PARTIAL_CONTENT:
+        match = _CONTENT_RANGE.fullmatch(head.header("Content-Range"))
+        if match is None:
+            message = "the server sent a part and did not say which"
+            raise LostError(message)
+        return int(match[1]), int(match[2])
+    length = head.header("Content-Length")
+    return 0, int(length) if length.isdigit() else 0

@@ -1,0 +1,88 @@
+"""
+The file that a download grows in, beside the one it will be.
+
+All of it blocks, and is meant for threads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from hashlib import sha256
+from typing import IO, TYPE_CHECKING
+
+from ._errors import DownloadBusyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["PartFile", "hash_of"]
+
+
+_PIECE = 1024 * 1024
+
+
+def hash_of(file: IO[bytes]) -> str:
+    """Return the SHA-256 of all that is in a file, in lower-case hex digits."""
+    digest = sha256()
+    file.seek(0)
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+class PartFile:
+    """
+    A part of the image `sha256`, which is to be at `target`.
+
+    Only one process at a time has it; with `resume` it holds what an earlier one
+    has left.  Raises :exc:`DownloadBusyError` while another has it, and
+    :exc:`OSError`.
+    """
+
+    def __init__(self, target: Path, sha256: str, *, resume: bool) -> None:
+        self._target = target
+        self._path = target.with_name(f".{target.name}.{sha256[:16]}.part")
+        self._resume = resume
+        self.file = self._open()
+        if not resume:
+            self.file.truncate(0)
+
+    def _open(self) -> IO[bytes]:
+        while True:
+            file = self._path.open("a+b")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is(file):
+                    return file
+            except BlockingIOError as error:
+                file.close()
+                message = f"another download to {self._target} is under way"
+                raise DownloadBusyError(message) from error
+            # Whoever had it has finished in between, and it has its last name.
+            file.close()
+
+    def _is(self, file: IO[bytes]) -> bool:
+        """Tell whether the open file still has the name of a part."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def finish(self) -> None:
+        """Put the file where it is to be, on disk; the name is the last step."""
+        with self.file as file:
+            file.flush()
+            os.fsync(file.fileno())
+            self._path.replace(self._target)
+        directory = os.open(self._target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def leave(self) -> None:
+        """Close it for now; what is of no use to a later download is removed."""
+        with self.file as file:
+            if not self._resume or file.seek(0, os.SEEK_END) == 0:
+                self._path.unlink(missing_ok=True)

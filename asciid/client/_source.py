@@ -1,0 +1,172 @@
+"""
+What is to be uploaded: bytes, a file by its path, or a file that is open.
+
+All of it blocks, and is meant for threads; several may use a source at once.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import shutil
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import IO, TYPE_CHECKING
+
+from attrs import frozen
+
+from ._errors import NotTextError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Content", "Reader", "Source", "Uploadable", "Whole", "open_source"]
+
+Uploadable = bytes | str | os.PathLike[str] | IO[bytes]
+"""An image: its bytes, the path of its file, or a file open for reading."""
+
+_PIECE = 1024 * 1024
+# A byte 10xxxxxx continues a character (RFC 3629, section 3).
+_FIRST_INSIDE = 0b1000_0000
+_LAST_INSIDE = 0b1011_1111
+
+_CANDIDATES = 256
+"""Chunk sizes that are tried before an image counts as one that cannot be cut."""
+
+
+@frozen
+class Content:
+    """What a source holds."""
+
+    sha256: str
+    size: int
+    ascii: bool
+    """Whether every character is one byte, so that any cut falls between two."""
+
+
+class Source:
+    """Bytes that are read at any place, until it is closed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._lock = Lock()  # one place in the file, several threads
+
+    def read(self, offset: int, length: int) -> bytes:
+        """
+        Return up to `length` bytes from `offset` on; fewer only at the end.
+
+        Raises :exc:`OSError`, and :exc:`ValueError` once it is closed.
+        """
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(length)
+
+    def close(self) -> None:
+        """Release the file; whoever reads at this moment comes to an end first."""
+        with self._lock:
+            self._file.close()
+
+    def examine(self) -> Content:
+        """
+        Read all of it.
+
+        Raises :exc:`NotTextError` if it is not UTF-8, and what `read` does.
+        """
+        digest = sha256()
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        size = characters = 0
+        try:
+            while piece := self.read(size, _PIECE):
+                digest.update(piece)
+                size += len(piece)
+                characters += len(decoder.decode(piece))
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            message = "an image is text in UTF-8, and this is not"
+            raise NotTextError(message) from error
+        return Content(digest.hexdigest(), size, ascii=characters == size)
+
+    def splits(self, content: Content, chunk_size: int) -> bool:
+        """Tell whether chunks of so many bytes would cut a character in two."""
+        if content.ascii:
+            return False
+        return any(
+            _FIRST_INSIDE <= byte[0] <= _LAST_INSIDE
+            for offset in range(chunk_size, content.size, chunk_size)
+            if (byte := self.read(offset, 1))
+        )
+
+    def chunk_size(self, content: Content, wanted: int) -> int | None:
+        """
+        Return a chunk size of `wanted` bytes or a little less that splits nothing.
+
+        None is none: characters are everywhere where it would cut.
+        """
+        for size in range(wanted, max(0, wanted - _CANDIDATES), -1):
+            if not self.splits(content, size):
+                return size
+        return None
+
+
+@frozen
+class Whole:
+    """A whole source, as the body of a request."""
+
+    source: Source
+    size: int
+    on_read: Callable[[int], None]
+    """Is told how many bytes of it were read, each time."""
+
+
+class Reader(io.RawIOBase):
+    """A whole source as a file; `on_read` is called after each read of it."""
+
+    def __init__(self, whole: Whole, on_read: Callable[[], None]) -> None:
+        self._whole = whole
+        self._offset = 0
+        self._on_read = on_read
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._whole.source.read(self._offset, size)
+        self._offset += len(data)
+        self._whole.on_read(self._offset)
+        self._on_read()
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._offset = offset + (self._whole.size if whence == os.SEEK_END else 0)
+        return self._offset
+
+    def tell(self) -> int:
+        return self._offset
+
+
+def open_source(what: Uploadable) -> Source:
+    """
+    Open what is to be uploaded; a file that is open is copied from where it is.
+
+    Raises :exc:`OSError`.
+    """
+    if isinstance(what, bytes):
+        return Source(io.BytesIO(what))
+    if isinstance(what, str | os.PathLike):
+        file: IO[bytes] = Path(what).open("rb")  # noqa: SIM115 - the source closes it
+        if file.seekable():
+            return Source(file)
+        with file:
+            return Source(_copied(file))
+    return Source(_copied(what))
+
+
+def _copied(file: IO[bytes]) -> IO[bytes]:
+    """Return a temporary file with what `file` still has to give."""
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - the source closes it
+    try:
+        shutil.copyfileobj(file, copy)
+    except BaseException:
+        copy.close()
+        raise
+    return copy

@@ -1,0 +1,236 @@
+"""Requests to one server on treq: sent, watched over, and sent again."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionClosed,
+    DNSLookupError,
+)
+from twisted.internet.task import Cooperator
+from twisted.web.client import (
+    FileBodyProducer,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
+from twisted.web.http_headers import Headers
+
+from ._agent import IdentityAgent
+from ._errors import (
+    ChangedError,
+    ClientError,
+    LostError,
+    problem_error,
+    retry_after,
+)
+from ._exchange import BytesProducer, Reply, Watch, collector, read_body
+from ._patience import Patience, nothing
+from ._source import Reader, Whole
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hyperlink import EncodedURL
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+    from twisted.web.iweb import IAgent, IBodyProducer
+
+    from ._errors import ProblemError
+    from ._exchange import Sink
+
+__all__ = ["Transport"]
+
+_LONGEST_ANSWER = 1024 * 1024  # bytes of a status, a problem, or nothing
+_READING = ("GET", "HEAD")
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+_CANCELLED = (CancelledError, ConnectingCancelledError)
+_LOST = (
+    ConnectionClosed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
+
+
+class Transport:
+    """
+    Sends requests to the server at `url` through `agent`.
+
+    `clock` is for timeouts and for the pauses between tries, of which there may
+    be `retries` after the first; `rng` makes the pauses differ.  `token` goes
+    with every request that writes (RFC 6750, section 2.1).
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a part that tests replace
+        self,
+        clock: IReactorTime,
+        agent: IAgent,
+        url: EncodedURL,
+        *,
+        token: str | None,
+        retries: int,
+        rng: random.Random,
+    ) -> None:
+        self.url = url
+        # treq asks for more than a clock, but uses it for nothing else.
+        self._clock: Any = clock
+        self._client = HTTPClient(IdentityAgent(agent), data_to_body_producer=_as_it_is)
+        self._cooperator = Cooperator(scheduler=lambda step: clock.callLater(0, step))
+        self._retries = retries
+        self._rng = rng
+        self._writing = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
+        """Return a new count of failures."""
+        return Patience(self._clock, self._retries, self._rng, on_retry)
+
+    async def request(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        headers: Mapping[str, str] = _NO_HEADERS,
+        body: bytes | Whole | None = None,
+        *,
+        on_retry: Callable[[], None] = nothing,
+    ) -> Reply:
+        """
+        Send a request, again and again while that is of use; return the answer.
+
+        Raises the same as `once`, after the last try.
+        """
+        patience = self.patience(on_retry)
+        while True:
+            try:
+                return await self.once(method, path, headers, body)
+            except ClientError as error:
+                await patience.after(error)
+
+    async def once(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        headers: Mapping[str, str] = _NO_HEADERS,
+        body: bytes | Whole | None = None,
+        *,
+        sink: Sink | None = None,
+    ) -> Reply:
+        """
+        Send a request; return the answer once it has come whole.
+
+        `path` is a path's segments, below the server's URL.  The body of a
+        successful answer goes to what `sink` returns for its head, or
+        into the reply.
+
+        Raises :exc:`LostError`, the :exc:`ProblemError` for the status,
+        :exc:`ChangedError` if the body is longer or shorter than it was, and
+        what `sink` and what it returns do.  When this is cancelled the
+        connection is closed.
+        """
+        watch = Watch(self._clock)
+        try:
+            return await self._exchange(watch, method, path, headers, body, sink)
+        except _CANCELLED as error:
+            if watch.stalled:
+                message = f"{self._server} has stopped to answer"
+                raise LostError(message) from error
+            raise CancelledError from error
+        except (ConnectError, DNSLookupError) as error:
+            message = f"cannot connect to {self._server}: {error}"
+            raise LostError(message) from error
+        except RequestGenerationFailed as error:
+            raise ChangedError from error
+        except _LOST as error:
+            if any(reason.check(*_CANCELLED) for reason in _reasons(error)):
+                if watch.stalled:
+                    message = f"{self._server} does not answer"
+                    raise LostError(message) from error
+                raise CancelledError from error
+            message = f"the connection to {self._server} was lost"
+            raise LostError(message) from error
+        finally:
+            watch.end()
+
+    async def _exchange(  # noqa: PLR0913, PLR0917 - what once() was asked for
+        self,
+        watch: Watch,
+        method: str,
+        path: tuple[str, ...],
+        headers: Mapping[str, str],
+        body: bytes | Whole | None,
+        sink: Sink | None,
+    ) -> Reply:
+        if method not in _READING:
+            headers = {**headers, **self._writing}
+        response = await watch.over(
+            self._client.request(
+                method,
+                self.url.child(*path),
+                headers=Headers({name: [value] for name, value in headers.items()}),
+                data=self._producer(body, watch),
+                allow_redirects=False,
+                unbuffered=True,
+                reactor=self._clock,
+            )
+        )
+        watch.moved()
+        reply = Reply(response.code, response.headers)
+        pieces, take = collector(_LONGEST_ANSWER)
+        if reply.successful and sink is not None:
+            take = sink(reply)
+
+        def taken(data: bytes) -> None:
+            watch.moved()
+            take(data)
+
+        if response.length != 0:
+            await watch.over(read_body(response, taken))
+        reply = evolve(reply, body=b"".join(pieces))
+        if not reply.successful:
+            raise _problem(reply)
+        return reply
+
+    def _producer(
+        self, body: bytes | Whole | None, watch: Watch
+    ) -> IBodyProducer | None:
+        if not isinstance(body, Whole):
+            return BytesProducer(body) if body else None
+        producer: IBodyProducer = FileBodyProducer(
+            Reader(body, watch.moved), cooperator=self._cooperator
+        )
+        return producer
+
+    @property
+    def _server(self) -> str:
+        return self.url.to_text()
+
+
+def _reasons(error: Exception) -> Iterable[Failure]:
+    """Return why the request failed, as far as twisted.web knows."""
+    reasons: Iterable[Failure] = getattr(error, "reasons", ())
+    return reasons
+
+
+def _as_it_is(producer: IBodyProducer) -> IBodyProducer:
+    """Return what treq is given for a body, which is one already."""
+    return producer
+
+
+def _problem(reply: Reply) -> ProblemError:
+    try:
+        document = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        document = None
+    delay = retry_after(reply.header("Retry-After"), reply.header("Date"))
+    known = document if isinstance(document, dict) else {}
+    return problem_error(reply.status, known, delay)

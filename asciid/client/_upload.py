@@ -1,0 +1,248 @@
+"""An upload: whole or in chunks, from wherever an earlier one has come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from asciid.model import ImageSpec, ImageState
+
+from ._calls import chunk_body
+from ._errors import (
+    ChangedError,
+    LostError,
+    NotFoundError,
+    RefusedError,
+    ServerFailedError,
+    SplitCharacterError,
+)
+from ._parallel import in_parallel
+from ._source import Whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twisted.internet.defer import Deferred
+
+    from asciid.model import UploadStatus
+
+    from ._calls import Calls
+    from ._patience import Patience
+    from ._progress import Meter
+    from ._source import Content, Source
+
+__all__ = ["CHUNK_SIZE", "WHOLE_SIZE", "Upload", "Uploaded"]
+
+WHOLE_SIZE = 1024 * 1024
+"""Bytes up to which an image is sent whole, unless a chunk size is asked for."""
+
+CHUNK_SIZE = 256 * 1024
+"""Bytes in a chunk, unless another size is asked for."""
+
+_BEGINNINGS = 3
+"""How often an upload that the server throws away is begun."""
+
+
+@frozen
+class Uploaded:
+    """An image that the server has."""
+
+    sha256: str
+    """64 lower-case hex digits."""
+    size: int
+    """Bytes."""
+    url: str
+    """Where it can be downloaded."""
+    new: bool
+    """Whether it was this upload that made it complete."""
+
+
+class _StartAgainError(Exception):
+    """The upload is gone from the server."""
+
+
+class _UncutError(Exception):
+    """The image cannot be finished in chunks, but it can be whole."""
+
+
+class Upload:
+    """
+    Uploads `source`, which holds `content`, by `calls`; `meter` follows.
+
+    `in_thread` calls a function in a thread.  Up to `concurrency` chunks are
+    on their way at a time.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a part that tests replace
+        self,
+        calls: Calls,
+        source: Source,
+        content: Content,
+        meter: Meter,
+        *,
+        in_thread: Callable[..., Deferred[Any]],
+        concurrency: int,
+    ) -> None:
+        self._calls = calls
+        self._source = source
+        self._content = content
+        self._meter = meter
+        self._in_thread = in_thread
+        self._concurrency = concurrency
+
+    async def run(self, chunk_size: int | None) -> Uploaded:
+        """
+        Upload it in chunks of `chunk_size` bytes, or as is best if that is None.
+
+        Raises :exc:`SplitCharacterError` if `chunk_size` would split one, and
+        what requests raise.
+        """
+        content = self._content
+        if chunk_size is None:
+            if content.size > WHOLE_SIZE:
+                chunk_size = await self._in_thread(
+                    self._source.chunk_size, content, CHUNK_SIZE
+                )
+        elif await self._in_thread(self._source.splits, content, chunk_size):
+            message = f"chunks of {chunk_size} bytes would cut a character in two"
+            raise SplitCharacterError(message)
+        if chunk_size is None:
+            return await self.whole()
+        try:
+            return await self._chunked(chunk_size)
+        except _UncutError:
+            return await self.whole()
+
+    async def whole(self) -> Uploaded:
+        """Upload it in one request."""
+        size = self._content.size
+
+        def on_read(done: int) -> None:
+            self._meter.reached(done, size)
+
+        new = await self._calls.put(
+            self._content.sha256,
+            Whole(self._source, size, on_read) if size else b"",
+            on_retry=self._meter.retry,
+        )
+        return self._uploaded(new=new)
+
+    def _uploaded(self, *, new: bool) -> Uploaded:
+        content = self._content
+        self._meter.reached(content.size, content.size)
+        url = self._calls.url(content.sha256)
+        return Uploaded(content.sha256, content.size, url, new)
+
+    async def _chunked(self, chunk_size: int) -> Uploaded:
+        content = self._content
+        wanted = ImageSpec(content.sha256, content.size, chunk_size)
+        self._meter.reached(0, content.size)
+        for _ in range(_BEGINNINGS):
+            registered = await self._register(wanted)
+            try:
+                return await self._send_missing(wanted if registered else None)
+            except _StartAgainError:
+                continue
+        # Somebody else's wrong bytes are among the chunks, time and again.
+        raise _UncutError
+
+    async def _register(self, spec: ImageSpec) -> bool:
+        """Register the image; tell whether it was not before."""
+        try:
+            await self._calls.register(spec, on_retry=self._meter.retry)
+        except RefusedError as error:
+            if error.name != "image-exists":
+                raise
+            return False
+        return True
+
+    async def _send_missing(self, registered: ImageSpec | None) -> Uploaded:
+        """Send what is missing until nothing is; all of it if it was just begun."""
+        patience = self._calls.patience(self._meter.retry)
+        sent = False
+        if registered is not None:
+            await self._send(registered, iter(range(registered.chunks)))
+            sent = True
+        received = -1
+        while True:
+            status = await self._status()
+            if status.state is ImageState.COMPLETE:
+                return self._uploaded(new=sent)
+            self._meter.reached(status.received, status.spec.size)
+            if received < status.received:
+                patience.reset()
+            else:
+                message = "the chunks that were sent did not arrive"
+                await patience.after(LostError(message))
+            received = status.received
+            await self._check_cut(status.spec)
+            await self._send(status.spec, _ids(status))
+            sent = True
+
+    async def _status(self) -> UploadStatus:
+        try:
+            return await self._calls.status(
+                self._content.sha256, on_retry=self._meter.retry
+            )
+        except NotFoundError as error:
+            raise _StartAgainError from error
+
+    async def _check_cut(self, spec: ImageSpec) -> None:
+        """Check that the image can be cut as whoever registered it has chosen."""
+        content = self._content
+        if spec.size != content.size or await self._in_thread(
+            self._source.splits, content, spec.chunk_size
+        ):
+            raise _UncutError
+
+    async def _send(self, spec: ImageSpec, ids: Iterator[int]) -> None:
+        """Send the chunks `ids`; those whose fate is unknown are not sent again."""
+        workers = min(self._concurrency, spec.chunks)
+        await in_parallel([self._work(spec, ids) for _ in range(workers)])
+
+    async def _work(self, spec: ImageSpec, ids: Iterator[int]) -> None:
+        patience = self._calls.patience(self._meter.retry)
+        for chunk_id in ids:
+            body = await self._in_thread(self._chunk_body, spec, chunk_id)
+            if await self._send_chunk(spec.sha256, body, patience):
+                patience.reset()
+                self._meter.add(spec.chunk_length(chunk_id))
+
+    async def _send_chunk(self, sha256: str, body: bytes, patience: Patience) -> bool:
+        """Send a chunk; tell whether it is known to be stored."""
+        while True:
+            try:
+                await self._calls.send_chunk(sha256, body)
+            except LostError as error:
+                # It may be stored for all that.  The status will tell.
+                await patience.after(error)
+                return False
+            except NotFoundError as error:
+                raise _StartAgainError from error
+            except RefusedError as error:
+                if error.name == "chunk-exists":
+                    raise _UncutError from error
+                if error.name == "hash-mismatch":
+                    raise _StartAgainError from error
+                await patience.after(error)
+            except ServerFailedError as error:
+                await patience.after(error)
+            else:
+                return True
+
+    def _chunk_body(self, spec: ImageSpec, chunk_id: int) -> bytes:
+        length = spec.chunk_length(chunk_id)
+        data = self._source.read(chunk_id * spec.chunk_size, length)
+        if len(data) != length:
+            raise ChangedError
+        try:
+            return chunk_body(chunk_id, data)
+        except UnicodeDecodeError as error:
+            raise ChangedError from error
+
+
+def _ids(status: UploadStatus) -> Iterator[int]:
+    """Yield the ids of the chunks that the status says are missing."""
+    for first, last in status.missing:
+        yield from range(first, last + 1)
