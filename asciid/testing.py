@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 if TYPE_CHECKING:
@@ -55,6 +56,25 @@ class ManualThreadPool(ThreadPool):
     ) -> None:
         """Queue a call for `step`."""
         self.work.append(lambda: func(*args, **kw))
+
+    def callInThreadWithCallback(
+        self,
+        onResult: Callable[[bool, Any], object] | None,
+        func: Callable[..., object],
+        *args: object,
+        **kw: object,
+    ) -> None:
+        """Queue a call for `step`; tell `onResult` whether it went well, and how."""
+
+        def call() -> None:
+            try:
+                went_well, result = True, func(*args, **kw)
+            except Exception:  # noqa: BLE001 - a pool hands on whatever it is
+                went_well, result = False, Failure()
+            if onResult is not None:
+                onResult(went_well, result)
+
+        self.work.append(call)
 
     def step(self) -> bool:
         """Do the oldest piece of work, if any; tell whether there was one."""

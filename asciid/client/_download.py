@@ -104,7 +104,7 @@ class Download:
                 return
 
     async def _get_once(self, file: IO[bytes], begin: int) -> None:
-        total = 0
+        total: int | None = None
 
         def sink(head: Reply) -> Callable[[bytes], object]:
             nonlocal total
@@ -118,21 +118,21 @@ class Download:
 
         def take(data: bytes) -> None:
             file.write(data)
-            self._meter.reached(file.tell(), total)
+            done = file.tell()
+            self._meter.reached(done, done if total is None else total)
 
         await self._calls.get(self._sha256, begin, sink)
-        if file.tell() < total:
+        if total is not None and file.tell() < total:
             message = "the answer ended too early"
             raise LostError(message)
 
 
-def _extent(head: Reply) -> tuple[int, int]:
-    """Return where the body begins within the image, and how long the image is."""
+def _extent(head: Reply) -> tuple[int, int | None]:
+    """Return where the body begins within the image, and the image's length."""
     if head.status == HTTPStatus.PARTIAL_CONTENT:
         match = _CONTENT_RANGE.fullmatch(head.header("Content-Range"))
         if match is None:
             message = "the server sent a part and did not say which"
             raise LostError(message)
         return int(match[1]), int(match[2])
-    length = head.header("Content-Length")
-    return 0, int(length) if length.isdigit() else 0
+    return 0, head.length

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.web.client import ResponseDone
+from twisted.web.client import FileBodyProducer, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
@@ -18,9 +18,12 @@ from ._errors import LostError
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IReactorTime
+    from twisted.internet.task import Cooperator
     from twisted.python.failure import Failure
     from twisted.web.http_headers import Headers
     from twisted.web.iweb import IResponse
+
+    from ._source import Reader
 
 __all__ = [
     "STALL_TIMEOUT",
@@ -28,6 +31,7 @@ __all__ = [
     "Reply",
     "Sink",
     "Watch",
+    "WholeProducer",
     "collector",
     "read_body",
 ]
@@ -44,6 +48,8 @@ class Reply:
 
     status: int
     headers: Headers
+    length: int | None
+    """Bytes of the body by its Content-Length; None if the server did not say."""
     body: bytes = b""
 
     @property
@@ -80,6 +86,24 @@ class BytesProducer:
 
     def stopProducing(self) -> None:
         """Nothing is left to stop."""
+
+
+@implementer(IBodyProducer)
+class WholeProducer(FileBodyProducer):
+    """A body that is read from a file, piece by piece."""
+
+    def __init__(self, file: Reader, cooperator: Cooperator) -> None:
+        super().__init__(file, cooperator=cooperator)  # type: ignore[no-untyped-call]
+        self._started = False
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        self._started = True
+        return super().startProducing(consumer)  # type: ignore[no-untyped-call, no-any-return]
+
+    def end(self) -> None:
+        """Read no more."""
+        if self._started:
+            self.stopProducing()  # type: ignore[no-untyped-call]
 
 
 class Watch:

@@ -17,12 +17,12 @@ from twisted.internet.error import (
 )
 from twisted.internet.task import Cooperator
 from twisted.web.client import (
-    FileBodyProducer,
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseFailed,
 )
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ._agent import IdentityAgent
 from ._errors import (
@@ -32,7 +32,7 @@ from ._errors import (
     problem_error,
     retry_after,
 )
-from ._exchange import BytesProducer, Reply, Watch, collector, read_body
+from ._exchange import BytesProducer, Reply, Watch, WholeProducer, collector, read_body
 from ._patience import Patience, nothing
 from ._source import Reader, Whole
 
@@ -56,8 +56,12 @@ _READING = ("GET", "HEAD")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _CANCELLED = (CancelledError, ConnectingCancelledError)
-_LOST = (
+_FAILED = (
+    *_CANCELLED,
+    ConnectError,
     ConnectionClosed,
+    DNSLookupError,
+    RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseFailed,
 )
@@ -138,28 +142,16 @@ class Transport:
         connection is closed.
         """
         watch = Watch(self._clock)
+        producer = self._producer(body, watch)
         try:
-            return await self._exchange(watch, method, path, headers, body, sink)
-        except _CANCELLED as error:
-            if watch.stalled:
-                message = f"{self._server} has stopped to answer"
-                raise LostError(message) from error
-            raise CancelledError from error
-        except (ConnectError, DNSLookupError) as error:
-            message = f"cannot connect to {self._server}: {error}"
-            raise LostError(message) from error
-        except RequestGenerationFailed as error:
-            raise ChangedError from error
-        except _LOST as error:
-            if any(reason.check(*_CANCELLED) for reason in _reasons(error)):
-                if watch.stalled:
-                    message = f"{self._server} does not answer"
-                    raise LostError(message) from error
-                raise CancelledError from error
-            message = f"the connection to {self._server} was lost"
-            raise LostError(message) from error
+            return await self._exchange(watch, method, path, headers, producer, sink)
+        except _FAILED as error:
+            raise self._error(error, watch) from error
         finally:
             watch.end()
+            if isinstance(producer, WholeProducer):
+                # The answer may have come before its end.
+                producer.end()
 
     async def _exchange(  # noqa: PLR0913, PLR0917 - what once() was asked for
         self,
@@ -167,7 +159,7 @@ class Transport:
         method: str,
         path: tuple[str, ...],
         headers: Mapping[str, str],
-        body: bytes | Whole | None,
+        producer: BytesProducer | WholeProducer | None,
         sink: Sink | None,
     ) -> Reply:
         if method not in _READING:
@@ -177,14 +169,15 @@ class Transport:
                 method,
                 self.url.child(*path),
                 headers=Headers({name: [value] for name, value in headers.items()}),
-                data=self._producer(body, watch),
+                data=producer,
                 allow_redirects=False,
                 unbuffered=True,
                 reactor=self._clock,
             )
         )
         watch.moved()
-        reply = Reply(response.code, response.headers)
+        length = None if response.length is UNKNOWN_LENGTH else response.length
+        reply = Reply(response.code, response.headers, length)
         pieces, take = collector(_LONGEST_ANSWER)
         if reply.successful and sink is not None:
             take = sink(reply)
@@ -193,7 +186,7 @@ class Transport:
             watch.moved()
             take(data)
 
-        if response.length != 0:
+        if length != 0:
             await watch.over(read_body(response, taken))
         reply = evolve(reply, body=b"".join(pieces))
         if not reply.successful:
@@ -202,13 +195,24 @@ class Transport:
 
     def _producer(
         self, body: bytes | Whole | None, watch: Watch
-    ) -> IBodyProducer | None:
+    ) -> BytesProducer | WholeProducer | None:
         if not isinstance(body, Whole):
             return BytesProducer(body) if body else None
-        producer: IBodyProducer = FileBodyProducer(
-            Reader(body, watch.moved), cooperator=self._cooperator
-        )
-        return producer
+        return WholeProducer(Reader(body, watch.moved), self._cooperator)
+
+    def _error(self, error: Exception, watch: Watch) -> Exception:
+        """Return what an exception of the agent means."""
+        if watch.stalled:
+            return LostError(f"{self._server} does not answer")
+        if isinstance(error, ConnectError | DNSLookupError):
+            return LostError(f"cannot connect to {self._server}: {error}")
+        if isinstance(error, _CANCELLED) or any(
+            reason.check(*_CANCELLED) for reason in _reasons(error)
+        ):
+            return CancelledError()
+        if isinstance(error, RequestGenerationFailed):
+            return ChangedError()
+        return LostError(f"the connection to {self._server} was lost")
 
     @property
     def _server(self) -> str:

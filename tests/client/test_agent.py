@@ -1,0 +1,181 @@
+"""The library on a reactor: addresses, connections, and what stalls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hyperlink import EncodedURL
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.web.client import RequestGenerationFailed
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from asciid.client import ChangedError, Client, LostError
+from asciid.client._agent import make_agent, make_pool, parse_base_url
+from asciid.client._exchange import STALL_TIMEOUT
+from asciid.testing import ManualThreadPool
+
+from .fakes import FailingAgent, StuckAgent
+
+HASH = "0" * 64
+
+
+class AddressTests(SynchronousTestCase):
+    """`parse_base_url`."""
+
+    def test_urls(self) -> None:
+        """Hosts, addresses and paths are taken, and paths go on from there."""
+        for text, expected in (
+            ("http://localhost:4444", "http://localhost:4444/image"),
+            ("https://art.example/a/", "https://art.example/a/image"),
+            ("http://[::1]:4444/", "http://[::1]:4444/image"),
+            ("http://bücher.example", "http://xn--bcher-kva.example/image"),
+        ):
+            url: Any = parse_base_url(text).child("image").to_uri()
+            self.assertEqual(url.to_text(), expected)
+
+    def test_not_urls(self) -> None:
+        """What is not the URL of a server is refused."""
+        for text in (
+            "localhost",
+            "localhost:4444",
+            "ftp://localhost",
+            "http://",
+            "http://localhost/?a",
+            "http://localhost/#a",
+            "http://user@localhost",
+        ):
+            with self.assertRaises(ValueError):
+                Client(text, agent=StuckAgent(), reactor=MemoryReactorClock())
+
+
+class ReactorTests(SynchronousTestCase):
+    """A client with connections of its own."""
+
+    def setUp(self) -> None:
+        """Make a reactor that connects to nothing."""
+        self.reactor = MemoryReactorClock()
+
+    def client(self, **options: Any) -> Client:  # noqa: ANN401 - Client's
+        """Make a client."""
+        return Client(
+            "http://127.0.0.1:4444",
+            reactor=self.reactor,
+            threads=ManualThreadPool(),
+            retries=0,
+            **options,
+        )
+
+    def test_connects(self) -> None:
+        """It connects where it is told to; cancelled, it leaves nothing behind."""
+
+        async def scenario() -> None:
+            async with self.client() as client:
+                await client.status(HASH)
+
+        running = Deferred.fromCoroutine(scenario())
+        self.reactor.advance(0)
+        ((host, port, *_),) = self.reactor.tcpClients
+        self.assertEqual((host, port), ("127.0.0.1", 4444))
+        running.cancel()
+        self.failureResultOf(running, CancelledError)
+        self.assertEqual(
+            [call for call in self.reactor.getDelayedCalls() if call.active()], []
+        )
+
+    def test_tls(self) -> None:
+        """For https there is an agent, too, on port 443."""
+        try:
+            import OpenSSL  # noqa: F401, PLC0415 - an extra
+        except ImportError:
+            message = "needs asciid[tls]"
+            raise SkipTest(message) from None
+        url = parse_base_url("https://127.0.0.1")
+        self.assertIsInstance(url, EncodedURL)
+        agent = make_agent(self.reactor, url, make_pool(self.reactor, 1))
+        request = agent.request(b"GET", b"https://127.0.0.1/")
+        self.reactor.advance(0)
+        ((host, port, *_),) = self.reactor.tcpClients
+        self.assertEqual((host, port), ("127.0.0.1", 443))
+        request.cancel()
+        self.failureResultOf(request)
+
+    def test_given_agent(self) -> None:
+        """An agent that is given is its owner's to close."""
+        client = self.client(agent=StuckAgent())
+        self.assertIsNone(self.successResultOf(client.close()))
+        self.assertEqual(client.url(HASH), f"http://127.0.0.1:4444/image/{HASH}")
+
+    def test_default_reactor(self) -> None:
+        """Without a reactor it is the global one, and so are the threads."""
+        from twisted.internet import reactor  # noqa: PLC0415 - what is tested
+
+        client = Client("http://localhost", agent=StuckAgent())
+        self.assertIs(client._reactor, reactor)
+
+    def test_stalls(self) -> None:
+        """A request in which nothing moves is given up after a minute."""
+        agent = StuckAgent()
+        asking = self.client(agent=agent).status(HASH)
+        self.reactor.advance(STALL_TIMEOUT - 1)
+        self.assertNoResult(asking)
+        self.reactor.advance(1)
+        self.failureResultOf(asking, LostError)
+        self.assertEqual(agent.cancelled, 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_cancel(self) -> None:
+        """A cancelled request is cancelled for the agent as well."""
+        agent = StuckAgent()
+        asking = self.client(agent=agent).status(HASH)
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        self.assertEqual(agent.cancelled, 1)
+
+    def test_failures(self) -> None:
+        """What an agent fails with has a plain name, and says which server."""
+        for error, expected in (
+            (ConnectError("no"), LostError),
+            (DNSLookupError("no"), LostError),
+            (RequestGenerationFailed([]), ChangedError),
+        ):
+            asking = self.client(agent=FailingAgent(error)).status(HASH)
+            self.failureResultOf(asking, expected)
+
+    def test_silent_body(self) -> None:
+        """An answer whose body never ends is given up, and its connection closed."""
+
+        class Transport:
+            lost = 0
+
+            def loseConnection(self) -> None:
+                self.lost += 1
+
+        transport = Transport()
+
+        @implementer(IAgent)
+        class Half(FailingAgent):
+            def request(self, *_: object) -> Deferred[Any]:
+                answered: Deferred[Any] = Deferred()
+                answered.callback(self)
+                return answered
+
+            code = 200
+            length = 10
+
+            def __init__(self) -> None:
+                from twisted.web.http_headers import Headers  # noqa: PLC0415
+
+                self.headers = Headers()
+
+            def deliverBody(self, protocol: Any) -> None:  # noqa: ANN401
+                protocol.makeConnection(transport)
+                protocol.dataReceived(b"half")
+
+        asking = self.client(agent=Half()).status(HASH)
+        self.reactor.advance(STALL_TIMEOUT)
+        self.failureResultOf(asking, LostError)
+        self.assertEqual(transport.lost, 1)

@@ -1,0 +1,257 @@
+"""Downloads by the library: what is asked for, and what ends up in files."""
+
+from __future__ import annotations
+
+import os
+import random
+from hashlib import sha256
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from asciid.client import (
+    DamagedError,
+    DownloadBusyError,
+    LostError,
+    NotFoundError,
+    Progress,
+    ServerFailedError,
+    _download,
+)
+from asciid.client._part import PartFile
+
+from .worlds import Answered, Cut, Lost, World
+
+ART = bytes(random.Random(8).choices(b"/\\_|-(). o\n", k=40_000))
+SHA256 = sha256(ART).hexdigest()
+
+
+class DownloadTests(SynchronousTestCase):
+    """`Client.download`."""
+
+    def setUp(self) -> None:
+        """Make a world with an image, and a directory."""
+        self.world = World()
+        self.world.finish(self.world.client.put(ART))
+        self.world.network.asked.clear()
+        self.world.network.fields.clear()
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.path = self.directory / "art.txt"
+        self.progress: list[Progress] = []
+
+    def download(self, sha256: str = SHA256, *, resume: bool = True) -> None:
+        """Download an image to the path."""
+        downloading = self.world.client.download(
+            sha256, self.path, resume=resume, on_progress=self.progress.append
+        )
+        self.world.finish(downloading)
+
+    def ranges(self) -> list[str | None]:
+        """Return the Range of each request."""
+        return [
+            fields.getRawHeaders("Range", [None])[0]
+            for fields in self.world.network.fields
+        ]
+
+    def assert_files(self, **files: bytes) -> None:
+        """Check what is in the directory, by the beginnings of the names."""
+        found = {
+            path.name[:4].strip(".").replace(".", ""): path.read_bytes()
+            for path in self.directory.iterdir()
+        }
+        self.assertEqual(found, files)
+        self.assertEqual(self.world.reactor.getDelayedCalls(), [])
+
+    def leave_part(self, data: bytes) -> None:
+        """Put there what an earlier download has left."""
+        part = PartFile(self.path, SHA256, resume=True)
+        part.file.truncate(0)
+        part.file.write(data)
+        part.leave()
+
+    def test_whole(self) -> None:
+        """An image arrives, by one request that wants no content coding."""
+        self.download(SHA256.upper())
+        self.assert_files(art=ART)
+        (fields,) = self.world.network.fields
+        self.assertEqual(fields.getRawHeaders("Accept-Encoding"), ["identity"])
+        self.assertEqual(self.ranges(), [None])
+        self.assertEqual(self.progress[-1], Progress(len(ART), len(ART), 0))
+
+    def test_memory(self) -> None:
+        """Without a path the Deferred fires with the bytes."""
+        downloading = self.world.client.download(SHA256)
+        self.assertEqual(self.world.finish(downloading), ART)
+
+    def test_resumes(self) -> None:
+        """Of what is there already nothing is asked for, if it is still the same."""
+        self.leave_part(ART[:30_000])
+        self.download()
+        self.assert_files(art=ART)
+        (fields,) = self.world.network.fields
+        self.assertEqual(fields.getRawHeaders("Range"), ["bytes=30000-"])
+        self.assertEqual(fields.getRawHeaders("If-Range"), [f'"{SHA256}"'])
+
+    def test_resumes_complete(self) -> None:
+        """All that was left to do may have been to give it its name."""
+        self.leave_part(ART)
+        self.download()
+        self.assert_files(art=ART)
+
+    def test_resumes_damaged(self) -> None:
+        """What was left may be wrong, or too much: it is all asked for again."""
+        for wrong in (b"x" * 100, ART + b"x"):
+            self.world.network.fields.clear()
+            self.leave_part(wrong)
+            self.download()
+            self.assert_files(art=ART)
+            self.assertEqual(self.ranges(), [f"bytes={len(wrong)}-", None])
+
+    def test_not_resumed(self) -> None:
+        """It may also be asked not to use what is there."""
+        self.leave_part(b"x" * 100)
+        self.download(resume=False)
+        self.assert_files(art=ART)
+        self.assertEqual(self.ranges(), [None])
+
+    @settings(max_examples=15, deadline=None)
+    @given(st.integers())
+    def test_cut(self, seed: int) -> None:
+        """However often it is cut, it goes on, and never backwards."""
+        rng = random.Random(seed)
+        self.path.unlink(missing_ok=True)
+        self.progress.clear()
+
+        def faults(_method: str, _path: str) -> Cut | Answered | Lost | None:
+            fates = (Cut(rng.randrange(12_000)), Cut(1), Lost(), Answered(503), None)
+            return rng.choice(fates)
+
+        self.world.network.faults = faults
+        self.download()
+        self.assert_files(art=ART)
+        done = [step.done for step in self.progress]
+        self.assertEqual(done, sorted(done))
+
+    def test_patience(self) -> None:
+        """Cuts count against patience only if nothing was received before."""
+        self.world = World(retries=2)
+        self.world.finish(self.world.client.put(ART))
+        self.world.network.always(Cut(6_000))
+        self.download()
+        self.assert_files(art=ART)
+        self.world.network.always(Cut(0))
+        self.assertRaises(LostError, self.download)
+        self.assert_files(art=ART)
+
+    def test_failure_keeps_part(self) -> None:
+        """What a failed download has is kept for the next, unless not wanted."""
+        for resume in (True, False):
+            self.world.network.first(Cut(6_000), Answered(500))
+            with self.assertRaises(ServerFailedError):
+                self.download(resume=resume)
+            self.assert_files(**({"art": ART[:6_000]} if resume else {}))
+
+    def test_not_found(self) -> None:
+        """Of an image that is not there, no trace is left."""
+        with self.assertRaises(NotFoundError) as raised:
+            self.download("0" * 64)
+        self.assertEqual(raised.exception.name, "image-not-found")
+        self.assert_files()
+
+    def test_damaged(self) -> None:
+        """Bytes with another hash never get the name."""
+        answer = Answered(200, b"cat")
+        self.world.network.always(answer)
+        self.assertRaises(DamagedError, self.download)
+        self.assert_files()
+
+    def test_wrong_range(self) -> None:
+        """A server that sends another range than asked for is not believed."""
+        self.world = World(retries=1)
+        for content_range in ("bytes 5-9/20", "lines 1-2/3", ""):
+            fields = {"Content-Range": content_range}
+            answer = Answered(206, b"12345", fields)
+            self.world.network.always(answer)
+            self.leave_part(ART[:100])
+            self.assertRaises(LostError, self.download)
+            self.assert_files(art=ART[:100])
+
+    def test_ranges_unknown(self) -> None:
+        """A server that knows no ranges, or no lengths, sends all of it again."""
+        answer = Answered(200, ART)
+        self.world.network.always(answer)
+        for length in (len(ART), UNKNOWN_LENGTH):
+            answer.length = length
+            self.leave_part(ART[:100])
+            self.download()
+            self.assert_files(art=ART)
+            self.assertEqual(self.progress[-1].done, len(ART))
+
+    def test_busy(self) -> None:
+        """Two downloads to one path do not mix."""
+        part = PartFile(self.path, SHA256, resume=True)
+        self.assertRaises(DownloadBusyError, self.download)
+        part.finish()
+        self.download()
+        self.assert_files(art=ART)
+
+    def test_finished_meanwhile(self) -> None:
+        """One that ends as the next begins does not lend it its file."""
+        first = PartFile(self.path, SHA256, resume=True)
+        stat = os.fstat
+
+        def fstat(fd: int) -> os.stat_result:
+            first.finish()
+            return stat(fd)
+
+        self.patch(os, "fstat", fstat)
+        opened = first._path.open("a+b")
+        self.addCleanup(opened.close)
+        self.assertFalse(first._is(opened))
+
+    def test_no_directory(self) -> None:
+        """A path that cannot be written fails as such."""
+        self.path = self.directory / "no" / "art.txt"
+        with self.assertRaises(OSError):
+            self.download()
+
+    def test_disk_full(self) -> None:
+        """A file that takes no more ends the download."""
+        self.path = Path("/dev/full")
+        part = self.directory / "art"
+
+        class Full(PartFile):
+            def __init__(self, *_: object, **__: object) -> None:
+                self.file = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115 - leave() closes it
+                self._resume = False
+                self._path = part
+
+        self.patch(_download, "PartFile", Full)
+        with self.assertRaises(OSError):
+            self.download()
+        self.assertEqual(self.world.reactor.getDelayedCalls(), [])
+
+    def test_cancel(self) -> None:
+        """Cancelled at any moment, it leaves no timer, and what it has."""
+        for steps in range(9):
+            downloading = self.world.client.download(SHA256, self.path)
+            for _ in range(steps):
+                self.world.threads.step()
+                self.world.network.flush()
+                self.world.reactor.advance(0)
+            if downloading.called:
+                break
+            downloading.cancel()
+            self.failureResultOf(downloading, CancelledError)
+            self.world.settle()
+            self.assertEqual(self.world.reactor.getDelayedCalls(), [])
+        else:
+            self.fail("it never ended")
+        self.assertGreater(steps, 2)
+        self.download()
+        self.assert_files(art=ART)

@@ -1,0 +1,434 @@
+"""Uploads by the library: what is sent, and what comes of failures."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from hashlib import sha256
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.client import (
+    ChangedError,
+    LostError,
+    NotTextError,
+    Progress,
+    RefusedError,
+    ServerFailedError,
+    SplitCharacterError,
+    Uploaded,
+    _upload,
+)
+
+from .worlds import Answered, Lost, LostAfter, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ART = bytes(random.Random(7).choices(b"/\\_|-(). o\n", k=1_000))
+SHA256 = sha256(ART).hexdigest()
+CHUNKS = f"/image/{SHA256}/chunks"
+
+
+class UploadTests(SynchronousTestCase):
+    """`Client.upload` and `Client.put`."""
+
+    def setUp(self) -> None:
+        """Make a world."""
+        self.world = World()
+        self.progress: list[Progress] = []
+
+    def upload(self, art: bytes = ART, chunk_size: int | None = 100) -> Uploaded:
+        """Upload an image."""
+        uploading = self.world.client.upload(
+            art, chunk_size, on_progress=self.progress.append
+        )
+        return self.world.finish(uploading)
+
+    def assert_stored(self, art: bytes = ART) -> None:
+        """Check that the image comes back, and that nothing is left behind."""
+        downloading = self.world.client.download(sha256(art).hexdigest())
+        self.assertEqual(self.world.finish(downloading), art)
+        self.assertEqual(self.world.reactor.getDelayedCalls(), [])
+
+    def test_small(self) -> None:
+        """A small image is sent whole, in one request."""
+        uploaded = self.upload(chunk_size=None)
+        url = f"http://asciid.test/image/{SHA256}"
+        self.assertEqual(uploaded, Uploaded(SHA256, len(ART), url, new=True))
+        self.assertEqual(self.world.network.asked, [("PUT", f"/image/{SHA256}")])
+        self.assertFalse(self.upload(chunk_size=None).new)
+        self.assertEqual(self.progress[-1], Progress(1_000, 1_000, 0))
+        self.assert_stored()
+
+    def test_empty(self) -> None:
+        """The image of no bytes can be uploaded, either way."""
+        self.assertTrue(self.upload(b"", None).new)
+        self.assertFalse(self.upload(b"", 10).new)
+        self.assert_stored(b"")
+
+    def test_chunks(self) -> None:
+        """Each chunk is sent once, and the status asked for at the end."""
+        self.assertTrue(self.upload().new)
+        self.assertEqual(sorted(self.world.store.sent), list(range(10)))
+        self.assertEqual(self.world.network.asked[0], ("POST", "/image"))
+        self.assertEqual(self.world.network.asked[-1], ("GET", CHUNKS))
+        self.assertEqual(len(self.world.network.asked), 12)
+        self.assertEqual([step.done for step in self.progress][-1], 1_000)
+        self.assert_stored()
+
+    def test_concurrency(self) -> None:
+        """No more chunks are on their way at a time than asked for."""
+        sent: list[Deferred[None]] = []
+        calls = self.world.client._calls
+        most = 0
+
+        async def send_chunk(sha256: str, body: bytes) -> None:
+            nonlocal most
+            sent.append(Deferred())
+            most = max(most, len(sent))
+            await sent[-1]
+            await send(sha256, body)
+
+        send = calls.send_chunk
+        self.patch(calls, "send_chunk", send_chunk)
+        uploading = self.world.client.upload(ART, 100, concurrency=3)
+        self.world.settle()
+        while sent:
+            sent.pop().callback(None)
+            self.world.settle()
+        self.assertTrue(self.world.finish(uploading).new)
+        self.assertEqual(most, 3)
+        for chunk_size, concurrency in ((100, 0), (0, 1)):
+            with self.assertRaises(ValueError):
+                self.world.client.upload(ART, chunk_size, concurrency)
+
+    def test_resumes(self) -> None:
+        """What another upload has left is finished, cut as it was, and no more."""
+        client, finish = self.world.client, self.world.finish
+        finish(client.register(SHA256.upper(), 1_000, 300))
+        finish(client.upload_chunk(SHA256, 2, ART[600:900]))
+        status = finish(client.status(SHA256))
+        self.assertEqual((status.received, status.missing), (300, ((0, 1), (3, 3))))
+        self.assertIsNot(status.expires, 0)
+        self.assertTrue(self.upload().new)
+        self.assertEqual(sorted(self.world.store.sent), [0, 1, 2, 3])
+        self.assertEqual(self.progress[1].done, 300)
+        self.assert_stored()
+
+    def test_known(self) -> None:
+        """Of an image that the server has, nothing is sent."""
+        self.upload()
+        self.world.store.sent.clear()
+        self.assertFalse(self.upload().new)
+        self.assertEqual(self.world.store.sent, [])
+
+    def test_many_gaps(self) -> None:
+        """A status that names not all gaps is asked for again."""
+        client, finish = self.world.client, self.world.finish
+        art = ART * 5
+        digest = sha256(art).hexdigest()
+        finish(client.register(digest, 5_000, 2))
+        for chunk_id in range(1, 2_500, 2):
+            data = art[2 * chunk_id : 2 * chunk_id + 2]
+            finish(self.world.store.add_chunk(digest, chunk_id, data))
+        self.assertTrue(finish(client.status(digest)).missing_cut)
+        self.upload(art)
+        self.assertEqual(sorted(self.world.store.sent), list(range(2_500)))
+        self.assert_stored(art)
+
+    def test_not_text(self) -> None:
+        """What is not UTF-8, or ends within a character, is not even sent."""
+        for wrong in (b"\xff", "ö".encode()[:1]):
+            self.assertRaises(NotTextError, self.upload, wrong)
+        self.assertEqual(self.world.network.asked, [])
+
+    def test_split(self) -> None:
+        """A chunk size that cuts a character in two is refused."""
+        self.assertRaises(SplitCharacterError, self.upload, "öö".encode(), 1)
+        self.upload("öö".encode(), 2)
+        self.assert_stored("öö".encode())
+
+    def test_chosen_size(self) -> None:
+        """Without a chunk size, one is found that cuts between characters."""
+        self.patch(_upload, "WHOLE_SIZE", 10)
+        self.patch(_upload, "CHUNK_SIZE", 100)
+        art = "█".encode() * 100
+        self.upload(art, None)
+        self.assertEqual(sorted(self.world.store.sent), [0, 1, 2, 3])
+        self.assert_stored(art)
+
+    def test_no_size(self) -> None:
+        """If there is none, the image is sent whole, from the disk in pieces."""
+        self.patch(_upload, "WHOLE_SIZE", 10)
+        self.patch(_upload, "CHUNK_SIZE", 4)
+        art = ("ö█" * 60_000).encode()
+        self.upload(art, None)
+        self.assertEqual(self.world.store.sent, [])
+        self.assertGreater(len(self.progress), 3)
+        self.assert_stored(art)
+
+    def test_registered_otherwise(self) -> None:
+        """A pending upload that cannot be finished in chunks is sent whole."""
+        art = ("ö" * 500).encode()
+        digest = sha256(art).hexdigest()
+        self.world.finish(self.world.client.register(digest, 1_000, 333))
+        self.upload(art)
+        self.assert_stored(art)
+        self.world.finish(self.world.client.register(SHA256, 77, 10))
+        self.upload()
+        self.assert_stored()
+
+    def test_wrong_chunk(self) -> None:
+        """Somebody else's wrong bytes do not keep the right ones out."""
+        client, finish = self.world.client, self.world.finish
+        finish(client.register(SHA256, 1_000, 100))
+        finish(client.upload_chunk(SHA256, 3, b"x" * 100))
+        self.upload()
+        self.assert_stored()
+        with self.assertRaises(RefusedError) as raised:
+            finish(client.upload_chunk(SHA256, 3, b"x" * 100))
+        self.assertEqual(raised.exception.name, "chunk-exists")
+        finish(client.upload_chunk(SHA256, 3, ART[300:400]))
+
+    def test_thrown_away(self) -> None:
+        """An upload that vanishes is begun anew; too often, and it is sent whole."""
+        vanish = {5, 9, 20}
+        known = Answered(404, b'{"type": "/problems/image-not-found"}')
+
+        def faults(_method: str, path: str) -> Answered | None:
+            asked = len(self.world.network.asked)
+            gone = asked in vanish and path == CHUNKS
+            return known if gone else None
+
+        self.world.network.faults = faults
+        self.upload()
+        self.assert_stored()
+
+    def test_file(self) -> None:
+        """A path, an open file and a pipe are as good as bytes."""
+        path = Path(self.mktemp())
+        path.write_bytes(ART)
+        reader, writer = os.pipe()
+        feeder = Thread(target=lambda: os.fdopen(writer, "wb").write(ART))
+        feeder.start()
+        self.addCleanup(feeder.join)
+        for source in (path, str(path), io.BytesIO(ART), os.fdopen(reader, "rb")):
+            self.world = World()
+            uploading = self.world.client.upload(source, 100)
+            self.assertTrue(self.world.finish(uploading).new)
+            self.assert_stored()
+        fifo = Path(self.mktemp())
+        os.mkfifo(fifo)
+        feeder = Thread(target=lambda: fifo.write_bytes(ART))
+        feeder.start()
+        self.addCleanup(feeder.join)
+        self.assertFalse(self.world.finish(self.world.client.put(fifo)).new)
+
+    def test_no_file(self) -> None:
+        """A file that cannot be read fails as such."""
+        for path in (Path(self.mktemp()), "/"):
+            with self.assertRaises(OSError):
+                self.world.finish(self.world.client.upload(path))
+
+    def test_changing_file(self) -> None:
+        """A file that changes meanwhile is not taken for what it was."""
+        for change in (b"", b"\xff" * 1_000):
+            path = Path(self.mktemp())
+            path.write_bytes(ART)
+
+            def faults(method: str, asked: str) -> None:
+                if (method, asked) == ("POST", "/image"):
+                    path.write_bytes(change)  # noqa: B023 - it runs in this turn
+
+            world = World()
+            world.network.faults = faults
+            with self.assertRaises(ChangedError):
+                world.finish(world.client.upload(path, 100))
+        path.write_bytes(ART)
+
+        def shorter(_method: str, _path: str) -> None:
+            path.write_bytes(ART[:-1])
+
+        self.world.network.faults = shorter
+        with self.assertRaises(ChangedError):
+            self.world.finish(self.world.client.put(path))
+
+    def test_refused(self) -> None:
+        """What the server refuses is not tried again, and tells why."""
+        world = World(max_image_size=999)
+        for chunk_size in (None, 100):
+            with self.assertRaises(RefusedError) as raised:
+                world.finish(world.client.upload(ART, chunk_size))
+            self.assertEqual(raised.exception.status, 413)
+            self.assertEqual(str(raised.exception), raised.exception.detail)
+        self.assertEqual(raised.exception.name, "image-too-large")
+        self.assertEqual(len(world.network.asked), 2)
+
+    def test_cancel(self) -> None:
+        """Cancelled at any moment, it leaves no timer and asks no more."""
+        for steps in range(9):
+            world = World()
+            uploading = world.client.upload(ART, 100)
+            for _ in range(steps):
+                world.threads.step()
+                world.network.flush()
+                world.reactor.advance(0)
+            uploading.cancel()
+            asked = len(world.network.asked)
+            self.failureResultOf(uploading, CancelledError)
+            world.settle()
+            self.assertEqual(world.reactor.getDelayedCalls(), [])
+            self.assertEqual(len(world.network.asked), asked)
+
+    def test_token(self) -> None:
+        """A token goes with what writes, and with nothing else."""
+        self.world = World(token="secret")
+        self.upload()
+        sent = {
+            (method, fields.getRawHeaders("Authorization", [None])[0])
+            for (method, _), fields in zip(
+                self.world.network.asked, self.world.network.fields, strict=True
+            )
+        }
+        self.assertEqual(sent, {("POST", "Bearer secret"), ("GET", None)})
+
+
+class FailureTests(SynchronousTestCase):
+    """What is tried again, when, and for how long."""
+
+    def setUp(self) -> None:
+        """Make a world."""
+        self.world = World()
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers())
+    def test_bad_network(self, seed: int) -> None:
+        """Whatever requests are lost, the image arrives, and no chunk for nothing."""
+        rng = random.Random(seed)
+        world = World(retries=50)
+
+        def faults(_method: str, _path: str) -> Lost | LostAfter | Answered | None:
+            fate = rng.randrange(6)
+            if fate == 0:
+                return Lost()
+            if fate == 1:
+                return LostAfter()
+            return Answered(503) if fate == 2 else None
+
+        world.network.faults = faults
+        progress: list[Progress] = []
+        world.finish(world.client.upload(ART, 100, on_progress=progress.append))
+        done = [step.done for step in progress]
+        self.assertEqual(done, sorted(done))
+        self.assertEqual(done[-1], len(ART))
+        retries = [step.retries for step in progress]
+        self.assertEqual(retries, sorted(retries))
+        self.assertEqual(sorted(world.store.sent), list(range(10)))
+        self.assertEqual(world.reactor.getDelayedCalls(), [])
+
+    def test_gives_up(self) -> None:
+        """Without a connection it ends after as many tries as it may make."""
+        world = World(retries=3)
+        world.network.always(Lost())
+        client = world.client
+        begin: list[Callable[[], Deferred[Any]]] = [
+            lambda: client.upload(ART, 100),
+            lambda: client.put(ART),
+            lambda: client.upload_chunk(SHA256, 0, b"x"),
+        ]
+        for asking in begin:
+            world.network.asked.clear()
+            with self.assertRaises(LostError):
+                world.finish(asking())
+            self.assertEqual(len(world.network.asked), 4)
+        self.assertEqual(world.reactor.getDelayedCalls(), [])
+
+    def test_chunks_give_up(self) -> None:
+        """The same if it is the chunks that do not come through."""
+        world = World(retries=3)
+        world.network.always(Lost(), ("POST", CHUNKS))
+        with self.assertRaises(LostError):
+            world.finish(world.client.upload(ART, 100))
+
+    def test_no_progress(self) -> None:
+        """A server that says yes and stores nothing is found out."""
+        world = World(retries=3)
+        world.network.always(Answered(201), ("POST", CHUNKS))
+        with self.assertRaises(LostError):
+            world.finish(world.client.upload(ART, 100))
+
+    def wait_after(self, answer: Answered) -> float:
+        """Return how long the client waits after such an answer."""
+        world = World()
+        world.network.first(answer)
+        world.finish(world.client.put(ART))
+        return world.reactor.seconds()
+
+    def test_retry_after(self) -> None:
+        """It waits as long as it is asked to, in seconds or until a date."""
+        for status in (408, 429, 502, 503, 504):
+            waited = self.wait_after(Answered(status, b"", {"Retry-After": "7"}))
+            self.assertTrue(7 < waited < 8, waited)
+        dates = {
+            "Date": "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Retry-After": "Sun, 06 Nov 1994 08:50:07 GMT",
+        }
+        waited = self.wait_after(Answered(503, b"", dates))
+        self.assertTrue(30 < waited < 31, waited)
+        # Of old, and by the clock here, since the answer has no Date.
+        del dates["Date"]
+        for value in (dates["Retry-After"], "soon", "Sun, 06 Nov 1994 08:50:07 -0000"):
+            waited = self.wait_after(Answered(503, b"", {"Retry-After": value}))
+            self.assertTrue(0 < waited < 1, waited)
+
+    def test_too_long(self) -> None:
+        """It does not wait for hours."""
+        answer = Answered(503, b'{"title": "Out"}', {"Retry-After": "3600"})
+        self.world.network.always(answer)
+        with self.assertRaises(ServerFailedError) as raised:
+            self.world.finish(self.world.client.put(ART))
+        self.assertEqual(raised.exception.retry_after, 3_600)
+        self.assertEqual(str(raised.exception), "Out")
+        self.assertEqual(len(self.world.network.asked), 1)
+
+    def test_no_problem_document(self) -> None:
+        """Errors of others than asciid, and redirections, are errors."""
+        for status, body in ((500, b"<html>"), (507, b"[" * 10_000), (301, b"[]")):
+            answer = Answered(status, body)
+            self.world.network.always(answer)
+            with self.assertRaises((ServerFailedError, RefusedError)) as raised:
+                self.world.finish(self.world.client.upload(ART, 100))
+            self.assertIn(str(status), str(raised.exception))
+            self.assertEqual(raised.exception.name, "")
+
+    def test_nonsense(self) -> None:
+        """An answer that is no status, or never ends, is not understood."""
+        world = World(retries=0)
+        for answer in (Answered(200, b"{}"), Answered(200, b"x" * 2_000_000)):
+            world.network.always(answer)
+            with self.assertRaises(LostError):
+                world.finish(world.client.status(SHA256))
+
+    def test_failing_chunk(self) -> None:
+        """A chunk that cannot be stored ends the upload; one that may be does not."""
+        answers = [Answered(429), Answered(503), Answered(507)]
+        self.world.network.first(*answers, request=("POST", CHUNKS))
+        with self.assertRaises(ServerFailedError):
+            self.world.finish(self.world.client.upload(ART, 100, concurrency=1))
+        self.assertEqual(len(self.world.network.asked), 1 + len(answers))
+
+    def test_delete(self) -> None:
+        """An image is removed by one request."""
+        self.world.network.always(Answered(204))
+        self.world.finish(self.world.client.delete(SHA256.upper()))
+        self.assertEqual(self.world.network.asked, [("DELETE", f"/image/{SHA256}")])
+        with self.assertRaises(ValueError):
+            self.world.client.delete("cat")
