@@ -95,6 +95,8 @@ class Settings:
     """Uploads that one client has pending; 0 is any number."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks of proxies that are believed whom they ask for."""
+    write_token_file: Path | None = None
+    """File of the tokens that writes need; None lets everybody write."""
     metrics_port: str | None = None
     """Endpoint that alone has the metrics; None has them on `port`."""
     drain_timeout: int = 10
@@ -213,6 +215,12 @@ SETTINGS = (
         "Proxies whose Forwarded or X-Forwarded-For is believed: addresses or "
         "networks, with commas between them.",
         many=True,
+    ),
+    Setting(
+        "write-token-file",
+        NONE,
+        file_of,
+        "File of tokens, one a line: uploading and deleting then need one of them.",
     ),
     Setting(
         "metrics-port",

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from asciid import __version__
 from asciid._listener import Listener, StartError
+from asciid._tokens import TokenFileError
 from asciid.config import MEMORY
 from asciid.errors import AsciidError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorCore
 
+    from asciid._tokens import TokenFile
     from asciid.config import Settings
     from asciid.control import Control
     from asciid.housekeeping import Housekeeper
@@ -42,6 +44,8 @@ class ImageService(Service):
     which an open LMDB environment must not go through.  No request comes
     between the two, since the reactor has not had a turn.
 
+    `tokens` are read then, too, by the user that will read them again.
+
     `housekeeper` works while the store is open; `control`, if any, takes commands
     meanwhile.
 
@@ -58,6 +62,7 @@ class ImageService(Service):
         reactor: IReactorCore,
         housekeeper: Housekeeper,
         metrics: Listener | None = None,
+        tokens: TokenFile | None = None,
         control: Control | None = None,
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
         stopping: Callable[[], object] = lambda: None,
@@ -65,6 +70,7 @@ class ImageService(Service):
         self._settings = settings
         self._listener = listener
         self._metrics = metrics
+        self._tokens = tokens
         self._store = store
         self._reactor = reactor
         self._housekeeper = housekeeper
@@ -126,6 +132,12 @@ class ImageService(Service):
 
     async def _open(self, listening: Deferred[None]) -> None:
         await listening
+        if self._tokens is not None:
+            try:
+                self._tokens.load()
+            except TokenFileError as error:
+                what = f"cannot use the write tokens in {self._tokens.path}"
+                raise StartError(what, error) from error
         try:
             await self._store.start()
         except (AsciidError, OSError) as error:

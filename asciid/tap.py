@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from asciid import __version__
 from asciid._listener import Listener, endpoint_from
+from asciid._tokens import TokenFile
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.config import SETTINGS, SettingError, find_in_force, settings_of
 from asciid.control import Control
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Options",
     "count_monotonically",
+    "heed_hangups",
     "heed_next_signal",
     "makeService",
     "make_front",
@@ -174,6 +176,7 @@ def make_front(
         problem=problem_for_status,
         observer=observer or api.metrics.requests,
         request_ids=unique_ids(),
+        refuses_unread=api.refuses_unread,
     )
     api.metrics.front = front
     return front
@@ -238,6 +241,11 @@ def heed_next_signal() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def heed_hangups(reactor: Reactor, reread: Callable[[], None]) -> None:
+    """Have `reread` called in the reactor whenever SIGHUP comes."""
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reread))
+
+
 def makeService(options: Options, reactor: Reactor = None) -> IService:
     """
     Return the service that `options` describe; nothing is opened yet.
@@ -245,6 +253,8 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     `reactor` is the one to run on; the process's own if None.
     """
     settings = options.settings
+    token_file = settings.write_token_file
+    tokens = None if token_file is None else TokenFile(token_file)
     stopping: Callable[[], None] = _do_nothing
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
@@ -253,6 +263,8 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         rest_collector()
         restyle_twistd(settings)
         stopping = heed_next_signal
+        if tokens is not None:
+            heed_hangups(reactor, tokens.reload)
     store = _make_store(settings, reactor)
     api = ImageAPI(
         store,
@@ -261,6 +273,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         write_origins=settings.write_origins,
         trusted_proxies=settings.trusted_proxies,
         metrics_apart=settings.metrics_port is not None,
+        tokens=tokens,
     )
     limits = Limits(connections=settings.max_connections, bodies=settings.max_bodies)
     observer = make_observer(settings, api)
@@ -270,6 +283,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         listener=_listener(settings.port, front, reactor),
         metrics=_make_metrics_listener(settings, api, reactor, observer),
         store=store,
+        tokens=tokens,
         reactor=reactor,
         control=_make_control(settings, store, reactor),
         drain=front.drain,

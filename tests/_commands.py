@@ -49,8 +49,8 @@ class CommandTestCase(SynchronousTestCase):
         quiet = 'curl() { command curl -sS "$@"; }\n'
         return self.run_command("sh", "-euc", quiet + session, cwd=daemon.directory)
 
-    def start_daemon(self) -> Daemon:
+    def start_daemon(self, *options: str) -> Daemon:
         """Start a daemon that does not outlive the test."""
-        daemon = Daemon(Path(self.mktemp()).resolve())
+        daemon = Daemon(Path(self.mktemp()).resolve(), options)
         self.addCleanup(daemon.kill)
         return daemon.start()

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asciid.api._problems import PROBLEM_TYPES
 from tests._commands import CommandTestCase, code_blocks
 from tests.integration._daemon import ROOT
 
+if TYPE_CHECKING:
+    from tests.integration._daemon import Daemon
+
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 INTERIM = "HTTP/1.1 100 Continue\n\n"
+TOKENS = "\n## Tokens\n"
 END = "-- end of an answer --"
 
 
@@ -31,9 +37,27 @@ class ProtocolTests(CommandTestCase):
 
     def test_commands(self) -> None:
         """Each block of commands answers what the block after it shows."""
+        before, _, rest = PROTOCOL.partition(TOKENS)
+        daemon = self.start_daemon()
+        self.assertGreater(self.run_blocks(before, daemon), 15)
+        self.assertEqual(code_blocks(rest.partition("\n## ")[2]), [])
+        daemon.stop()
+
+    def test_tokens(self) -> None:
+        """So do those of the section on tokens, where tokens are needed."""
+        section = PROTOCOL.partition(TOKENS)[2].partition("\n## ")[0]
+        tokens = Path(self.mktemp()).resolve()
+        tokens.write_text("example-token\n", encoding="utf-8")
+        daemon = self.start_daemon(f"--write-token-file={tokens}")
+        self.assertGreater(self.run_blocks(section, daemon), 3)
+        self.assertNotIn("example-token", daemon.log)
+        daemon.stop()
+
+    def run_blocks(self, text: str, daemon: Daemon) -> int:
+        """Run the blocks of commands in `text`; return how many there are."""
         commands: list[str] = []
         answers: list[str] = []
-        for language, content in code_blocks(PROTOCOL):
+        for language, content in code_blocks(text):
             if language == "sh":
                 commands.append(content)
                 # Some say nothing.
@@ -41,8 +65,6 @@ class ProtocolTests(CommandTestCase):
             else:
                 self.assertEqual(answers[-1], "", content)
                 answers[-1] = content
-        self.assertGreater(len(commands), 15)
-        daemon = self.start_daemon()
         between = f"printf '%s' '{END}'\n"
         output = self.run_session(between.join(commands), daemon)
         # Some versions of curl ask before they send a file.
@@ -51,7 +73,7 @@ class ProtocolTests(CommandTestCase):
         for command, shown, answer in zip(commands, answers, real, strict=True):
             if pattern(shown).fullmatch(answer.strip()) is None:
                 self.fail(f"{command}\nis to answer\n\n{shown}\nand not\n\n{answer}")
-        daemon.stop()
+        return len(commands)
 
     def test_statuses(self) -> None:
         """What to do is said for each status that a problem type has."""

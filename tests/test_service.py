@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from asciid import __version__
 from asciid._listener import Listener, StartError
+from asciid._tokens import TokenFile
 from asciid.config import Settings
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.housekeeping import Housekeeper
@@ -107,6 +108,7 @@ class ServiceTestCase(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.drained: Deferred[None] = succeed(None)
         self.metrics: Listener | None = None
+        self.tokens: TokenFile | None = None
 
     def service(
         self, storage: Path | None = Path("/images"), *, sync: bool = True
@@ -116,6 +118,7 @@ class ServiceTestCase(SynchronousTestCase):
             Settings("tcp:4444", storage, 1, 1, sync=sync),
             listener=Listener("tcp:4444", self.endpoint, Factory()),
             metrics=self.metrics,
+            tokens=self.tokens,
             store=self.store,
             reactor=self.reactor,
             housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
@@ -251,6 +254,18 @@ class FailureTests(ServiceTestCase):
             self.service().startService,
             "asciid: cannot use the storage /images: format 9: upgrade",
         )
+
+    def test_unusable_tokens(self) -> None:
+        """A token file that cannot be used ends the start before the store opens."""
+        path = Path(self.mktemp())
+        path.write_text("good\nno good\n")
+        self.tokens = TokenFile(path)
+        self.assert_refused(
+            self.service().startService,
+            f"asciid: cannot use the write tokens in {path}: "
+            "line 2 is no token (RFC 6750, section 2.1)",
+        )
+        self.assertEqual(self.events, ["bind", "unbind"])
 
     def test_start_error_is_told_both_ways(self) -> None:
         """

@@ -31,10 +31,12 @@ from asciid.store import Lifetimes, PendingLimits
 from asciid.tap import (
     Options,
     count_monotonically,
+    heed_hangups,
     heed_next_signal,
     makeService,
     rest_collector,
 )
+from asciid.testing import ManualReactor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -286,6 +288,61 @@ class MakeServiceTests(SynchronousTestCase):
         count_monotonically(reactor)
         reactor.advance(2)
         self.assertEqual((reactor.seconds(), reactor.getDelayedCalls()), (2, []))
+
+
+class TokenTests(SynchronousTestCase):
+    """The tokens that writes need."""
+
+    def test_service(self) -> None:
+        """They are read when the service starts, and asked for from then on."""
+        path = Path(self.mktemp())
+        reactor = MemoryReactorClock()
+        options = [f"--write-token-file={path}", "--port=80", "--storage=:memory:"]
+        service = makeService(parsed(options), reactor=reactor)
+        path.write_text("good\n")
+        service.startService()
+        statuses = [
+            self.status_of(reactor.tcpServers[0][1], line)
+            for line in ("X-None: none", "Authorization: Bearer good")
+        ]
+        self.assertEqual(statuses, [401, 404])
+        self.successResultOf(service.stopService())
+
+    def status_of(self, factory: Any, line: str) -> int:  # noqa: ANN401 - any factory
+        """Return the status of what is answered to a DELETE."""
+        transport = TCPTransport()
+        protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1024))
+        protocol.makeConnection(transport)
+        path = f"/image/{'0' * 64}"
+        request = f"DELETE {path} HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"
+        protocol.dataReceived(request.encode())
+        protocol.connectionLost(Failure(ConnectionDone()))
+        return int(transport.value().split()[1])
+
+    def test_hangups(self) -> None:
+        """SIGHUP has them read again, in the reactor."""
+        handler = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, handler)
+        calls: list[object] = []
+        reactor = ManualReactor()
+        heed_hangups(reactor, lambda: calls.append(None))
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(calls, [])
+        reactor.advance(0)
+        self.assertEqual(calls, [None])
+
+    def test_who_heeds_hangups(self) -> None:
+        """Only a daemon with tokens does, not a service that tests play with."""
+        heeded: list[object] = []
+        self.patch(tap, "heed_hangups", lambda _, reread: heeded.append(reread))
+        self.patch(tap, "restyle_twistd", lambda _: None)
+        plain = ["--storage=:memory:"]
+        tokens = [*plain, "--write-token-file=tokens"]
+        makeService(parsed(plain))
+        makeService(parsed(tokens), reactor=MemoryReactorClock())
+        self.assertEqual(heeded, [])
+        makeService(parsed(tokens))
+        self.assertEqual(len(heeded), 1)
 
 
 class PluginTests(SynchronousTestCase):

@@ -65,7 +65,7 @@ def is_not_modified(request: Request, etag: bytes, modified: int | None = None) 
 
 def check_write(request: Request, etag: bytes | None) -> None:
     """
-    Evaluate If-Match and If-None-Match of a PUT (sections 13.1.1 and 13.1.2).
+    Evaluate If-Match and If-None-Match of a PUT or DELETE (sections 13.1.1 and 13.1.2).
 
     `etag` is the strong entity tag, with its quotes, of what is there; None if
     there is nothing.

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
     from asciid.api._schema import InputLimits
 
-__all__ = ["METHODS", "contract_document", "load_contract"]
+__all__ = ["METHODS", "contract_document", "load_contract", "served_contract"]
 
-METHODS = ("get", "head", "post", "put", "options")
+METHODS = ("get", "head", "post", "put", "delete", "options")
 """The members of an OpenAPI path that are operations, as far as there are any."""
+
+_UNAUTHORIZED = "401"
 
 
 def load_contract(limits: InputLimits) -> dict[str, Any]:
@@ -50,11 +52,30 @@ def load_contract(limits: InputLimits) -> dict[str, Any]:
     return contract
 
 
-def contract_document(limits: InputLimits, *, metrics: bool) -> Document:
-    """Return the document that is served, as JSON; with ``/metrics`` or without."""
+def served_contract(
+    limits: InputLimits, *, metrics: bool, tokens: bool
+) -> dict[str, Any]:
+    """
+    Return what of `load_contract` holds for one service.
+
+    `metrics` says whether it has ``/metrics``, `tokens` whether it asks for them.
+    """
     contract = load_contract(limits)
     if not metrics:
         del contract["paths"]["/metrics"]
+    if not tokens:
+        del contract["paths"]["/image/{sha256}"]["delete"]
+        for operation in _operations(contract):
+            operation.pop("security", None)
+            operation["responses"].pop(_UNAUTHORIZED, None)
+        del contract["components"]["securitySchemes"]
+        del contract["components"]["responses"]["Unauthorized"]
+    return contract
+
+
+def contract_document(limits: InputLimits, *, metrics: bool, tokens: bool) -> Document:
+    """Return `served_contract` as JSON."""
+    contract = served_contract(limits, metrics=metrics, tokens=tokens)
     return Document(msgspec.json.encode(contract), b"application/json")
 
 

@@ -23,6 +23,7 @@ _EXPOSED = (
         b"ETag, Link, Location, Repr-Digest, Retry-After, X-Request-Id"
     ),
 )
+_EXPOSED_BY_WRITES = (_EXPOSED[0], _EXPOSED[1] + b", WWW-Authenticate")
 
 READ_FIELDS = ((b"Access-Control-Allow-Origin", b"*"), _EXPOSED)
 """What every response to GET and HEAD has."""
@@ -42,11 +43,16 @@ class CORS:
     The fields that open responses to other sites.
 
     `write_origins` are those whose pages may write, as browsers spell them:
-    ``https://art.example``.
+    ``https://art.example``.  With `tokens`, writes need Authorization.
     """
 
-    def __init__(self, write_origins: Iterable[str] = ()) -> None:
+    def __init__(
+        self, write_origins: Iterable[str] = (), *, tokens: bool = False
+    ) -> None:
         self._write_origins = {origin.encode("ascii") for origin in write_origins}
+        self._exposed = _EXPOSED_BY_WRITES if tokens else _EXPOSED
+        # No "*" stands for this one: it must be named (Fetch, section 3.2.3).
+        self._write_fields = _ALLOWED_FIELDS + b", Authorization" * tokens
 
     def mark(self, request: Request) -> None:
         """Set the fields of a response, whatever its status."""
@@ -58,7 +64,7 @@ class CORS:
             origin = request.getHeader(b"origin")
             if origin in self._write_origins:
                 request.setHeader(b"Access-Control-Allow-Origin", origin)
-                request.setHeader(*_EXPOSED)
+                request.setHeader(*self._exposed)
 
     def answer_options(self, request: Request, methods: Iterable[str]) -> None:
         """
@@ -75,15 +81,17 @@ class CORS:
         wanted = request.getHeader(b"access-control-request-method")
         if origin is None or wanted not in allowed:
             return
+        fields = _ALLOWED_FIELDS
         if wanted in _READS:
             request.setHeader(b"Access-Control-Allow-Origin", b"*")
             allowed &= _READS
         elif origin in self._write_origins:
             request.setHeader(b"Access-Control-Allow-Origin", origin)
+            fields = self._write_fields
         else:
             return
         request.setHeader(b"Access-Control-Allow-Methods", _names(allowed))
-        request.setHeader(b"Access-Control-Allow-Headers", _ALLOWED_FIELDS)
+        request.setHeader(b"Access-Control-Allow-Headers", fields)
         request.setHeader(b"Access-Control-Max-Age", _MAX_AGE)
 
 

@@ -66,6 +66,27 @@ _PAGES = {
         "somebody else may have registered it with another chunk_size.",
         _NEVER,
     ),
+    "authorization-malformed": _Page(
+        "The field Authorization is there twice, or what follows Bearer is no "
+        "token: letters, digits and - . _ ~ + /, and perhaps = at the end.",
+        "Send it once, as Authorization: Bearer, a space and the token, and nothing "
+        "else.",
+        _NEVER,
+    ),
+    "token-missing": _Page(
+        "Who uploads or deletes here must bear a token, and the request has none. "
+        "Downloads need no token. Nothing was stored.",
+        "Ask whoever runs the service for a token, and send it in the field "
+        "Authorization: Bearer, a space and the token.",
+        _NEVER,
+    ),
+    "token-invalid": _Page(
+        "The token in Authorization is not, or no longer, one of those that may "
+        "upload and delete. Nothing was stored.",
+        "See that the whole token is sent, and nothing else. If it is, ask whoever "
+        "runs the service for a new one.",
+        _NEVER,
+    ),
     "not-found": _Page(
         "There is nothing at this path.",
         "Compare the path with those in /openapi.json; it matters where slashes "

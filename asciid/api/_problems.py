@@ -25,6 +25,7 @@ from werkzeug.exceptions import (
 
 from asciid import errors
 from asciid.api._refusals import (
+    AuthorizationMalformedError,
     ChunkTooLargeError,
     DigestMismatchError,
     ImageTooLargeError,
@@ -35,6 +36,8 @@ from asciid.api._refusals import (
     NotTextError,
     PreconditionFailedError,
     RangeNotSatisfiableError,
+    TokenInvalidError,
+    TokenMissingError,
 )
 from asciid.api._status import status_link
 from asciid.http import request_id
@@ -98,6 +101,13 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     DigestMismatchError: (400, "digest-mismatch", "Wrong digest"),
     errors.ChunkOutOfRangeError: (400, "chunk-out-of-range", "No such chunk"),
     errors.ChunkSizeError: (400, "chunk-size-mismatch", "Wrong chunk size"),
+    AuthorizationMalformedError: (
+        400,
+        "authorization-malformed",
+        "Malformed Authorization",
+    ),
+    TokenMissingError: (401, "token-missing", "Token missing"),
+    TokenInvalidError: (401, "token-invalid", "Token invalid"),
     NotFound: (404, "not-found", "Not found"),
     errors.ImageNotFoundError: (404, "image-not-found", "Image not found"),
     errors.ImageIncompleteError: (404, "image-incomplete", "Image incomplete"),
@@ -124,6 +134,13 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     errors.StorageFullError: (507, "storage-full", "Storage full"),
 }
 """Error -> status, name of the problem type, title."""
+
+_CHALLENGES: dict[type[BaseException | None], bytes] = {
+    TokenMissingError: b'Bearer realm="asciid"',
+    TokenInvalidError: b'Bearer realm="asciid", error="invalid_token"',
+    AuthorizationMalformedError: b'Bearer realm="asciid", error="invalid_request"',
+}
+"""Error -> WWW-Authenticate (RFC 6750, section 3)."""
 
 _INTERNAL_ERROR = (500, "internal-error", "Internal error")
 _METHOD_NOT_ALLOWED = (405, "method-not-allowed", "Method not allowed")
@@ -164,6 +181,8 @@ def problem_for(error: BaseException | None) -> Problem:
         members["identical"] = error.identical
     elif isinstance(error, RangeNotSatisfiableError):
         headers[b"Content-Range"] = b"bytes */%d" % error.size
+    elif type(error) in _CHALLENGES:
+        headers[b"WWW-Authenticate"] = _CHALLENGES[type(error)]
     elif isinstance(error, NotFound):
         detail = "There is nothing at this path."
     elif isinstance(error, HTTPException):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "AuthorizationMalformedError",
     "ChunkTooLargeError",
     "DigestMismatchError",
     "ImageTooLargeError",
@@ -20,6 +21,8 @@ __all__ = [
     "NotTextError",
     "PreconditionFailedError",
     "RangeNotSatisfiableError",
+    "TokenInvalidError",
+    "TokenMissingError",
 ]
 
 
@@ -100,3 +103,26 @@ class RangeNotSatisfiableError(AsciidError):
     def __init__(self, size: int) -> None:
         super().__init__(f"The image has {size} bytes, and none of those asked for.")
         self.size = size
+
+
+class TokenMissingError(AsciidError):
+    """The request bears no token (RFC 9110, section 15.5.2)."""
+
+    def __init__(self) -> None:
+        super().__init__("This needs a token, in the field Authorization: Bearer.")
+
+
+class TokenInvalidError(AsciidError):
+    """The request bears a token that is none of ours (RFC 6750, section 3.1)."""
+
+    def __init__(self) -> None:
+        super().__init__("The token in Authorization is not one that may write.")
+
+
+class AuthorizationMalformedError(AsciidError):
+    """Authorization is there twice, or holds no token (RFC 6750, section 2.1)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Authorization must be there once, as Bearer, a space and the token."
+        )

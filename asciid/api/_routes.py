@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 from klein import Klein
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from asciid.api._access import Access
 from asciid.api._clients import ClientAddresses
 from asciid.api._contract import contract_document
 from asciid.api._cors import CORS
+from asciid.api._deleting import delete_image
 from asciid.api._digests import check_content_digest
 from asciid.api._download import Downloads
 from asciid.api._health import answer_live, answer_ready
@@ -29,18 +31,22 @@ from asciid.http import body_of, streams_body
 from asciid.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from ipaddress import IPv4Network, IPv6Network
 
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
+    from asciid.api._access import Tokens
     from asciid.api._request import Request
     from asciid.model import UploadStatus
     from asciid.store import IImageReader, IImageStore
 
 __all__ = ["ImageAPI"]
+
+_IMAGE_METHODS = ("GET", "HEAD", "PUT")
+"""Those of an image's path where nobody can delete."""
 
 
 class ImageAPI:
@@ -51,8 +57,9 @@ class ImageAPI:
     answered 413.  `write_origins` are the origins, such as
     ``https://art.example``, whose pages may upload; any page may download.
     What `trusted_proxies` say of whom they ask for is believed; `clients` knows
-    whom a request comes from.  `metrics` is what
-    it tells of itself; with `metrics_apart` no route here leads to that.
+    whom a request comes from.  `metrics` is what it tells of itself; with
+    `metrics_apart` no route here leads to that.  With `tokens`, whoever bears one
+    of them may write, and delete; without, everybody may write and nobody delete.
     """
 
     app = Klein()
@@ -68,15 +75,20 @@ class ImageAPI:
         write_origins: Iterable[str] = (),
         trusted_proxies: Iterable[IPv4Network | IPv6Network] = (),
         metrics_apart: bool = False,
+        tokens: Tokens | None = None,
     ) -> None:
         self._store = store
         self.metrics = Metrics(store)
         self._metrics_apart = metrics_apart
         self._downloads = Downloads()
-        self._cors = CORS(write_origins)
+        self._access = None if tokens is None else Access(tokens)
+        self._cors = CORS(write_origins, tokens=tokens is not None)
+        self._begin_write = self._cors.mark if tokens is None else self._admit
         self.clients = ClientAddresses(trusted_proxies)
         self._limits = InputLimits(max_image_size, max_chunk_size)
-        self._contract = contract_document(self._limits, metrics=not metrics_apart)
+        self._contract = contract_document(
+            self._limits, metrics=not metrics_apart, tokens=tokens is not None
+        )
 
     @property
     def body_limits(self) -> dict[str, int]:
@@ -87,10 +99,21 @@ class ImageAPI:
             "upload": self._limits.max_image_size,
         }
 
+    @property
+    def refuses_unread(self) -> Callable[[Request], bool] | None:
+        """Tells of a request whether it is refused whatever its body is."""
+        return None if self._access is None else self._access.refuses
+
+    def _admit(self, request: Request) -> None:
+        """Begin a write, of whoever may."""
+        self._cors.mark(request)
+        if self._access is not None:
+            self._access.check(request)
+
     @app.route("/image", methods=["POST"])
     def register(self, request: Request) -> Deferred[bytes]:
         """Register an image."""
-        self._cors.mark(request)
+        self._begin_write(request)
         require_json(request)
         body = body_of(request)
         check_content_digest(request, body)
@@ -107,7 +130,7 @@ class ImageAPI:
     @app.route("/image/<sha256>/chunks", methods=["POST"])
     def add_chunk(self, request: Request, sha256: str) -> Deferred[bytes]:
         """Store a chunk."""
-        self._cors.mark(request)
+        self._begin_write(request)
         sha256 = parse_hash(sha256)
         require_json(request)
         body = body_of(request)
@@ -137,7 +160,7 @@ class ImageAPI:
     @streams_body
     async def upload(self, request: Request, sha256: str) -> bytes:
         """Take a whole image."""
-        self._cors.mark(request)
+        self._begin_write(request)
         sha256 = parse_hash(sha256)
         max_size = self._limits.max_image_size
         new = await receive_image(request, self._store, sha256, max_size)
@@ -145,6 +168,16 @@ class ImageAPI:
             # Of a 200 a Location would say nothing (RFC 9110, section 10.2.2).
             request.setResponseCode(201)
             request.setHeader(b"Location", b"/image/" + sha256.encode("ascii"))
+        return b""
+
+    @app.route("/image/<sha256>", methods=["DELETE"])
+    async def delete(self, request: Request, sha256: str) -> bytes:
+        """Remove an image or an upload, where there are tokens to allow that."""
+        if self._access is None:
+            raise MethodNotAllowed(_IMAGE_METHODS)
+        self._begin_write(request)
+        await delete_image(request, self._store, parse_hash(sha256))
+        request.setResponseCode(204)
         return b""
 
     @app.route("/image/<sha256>", methods=["GET"])
@@ -195,6 +228,9 @@ class ImageAPI:
         """Answer any exception of a handler, or of finding one."""
         error = failure.value
         answered = cast("Request", request)
+        if isinstance(error, MethodNotAllowed) and self._access is None:
+            allowed = [name for name in error.valid_methods or () if name != "DELETE"]
+            error = MethodNotAllowed(allowed)
         if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
             # No route has it, and so every path can.
             self._cors.answer_options(answered, error.valid_methods or ())

@@ -340,7 +340,9 @@ class Channel(Connection):
         route: Route = request.route
         limits = self.factory.limits
         too_large = block.length > route.body
-        if too_large and request.failure is None:
+        refuses = self.factory.refuses_unread
+        unread = refuses is not None and request.failure is None and refuses(request)
+        if too_large and request.failure is None and not unread:
             raise RefusedError(413, "The body is too large.")
         body: IBody
         if block.length == CHUNKED:
@@ -350,7 +352,7 @@ class Channel(Connection):
         expects = block.expects and not more
         # A client that asks first, and to whom the answer is no, need not send.
         refused = expects and request.failure is not None
-        streaming = route.streams or too_large or refused
+        streaming = route.streams or too_large or refused or unread
         self._incoming = incoming = Incoming(
             body,
             limits,

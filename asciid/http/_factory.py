@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
 
     from ._observer import Observer
+    from ._streaming import AnyRequest
 
 __all__ = ["KleinFactory"]
 
@@ -60,6 +61,7 @@ class KleinFactory(ServerFactory):
         wall_clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
         request_ids: Iterator[bytes] | None = None,
+        refuses_unread: Callable[[AnyRequest], bool] | None = None,
     ) -> None:
         """
         Read the app's routes.
@@ -74,6 +76,9 @@ class KleinFactory(ServerFactory):
         :param observer: is told of every request.
         :param request_ids: names for the requests that their clients give none;
             then every response tells it, in X-Request-Id.
+        :param refuses_unread: tells of a request, whose body is not here yet,
+            whether its handler refuses it whatever that is: then the handler is
+            called at once, and must not ask for the body.
         """
         self.reactor = reactor
         self.limits = limits or Limits()
@@ -81,6 +86,7 @@ class KleinFactory(ServerFactory):
         self.clock = clock
         self.observer = observer
         self.request_ids = request_ids
+        self.refuses_unread = refuses_unread
         self.bytes_in = self.bytes_out = 0
         self.draining = False
         self.budget = BodyBudget(self.limits.bodies)

@@ -98,6 +98,7 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
         ("images_completed", "Images that became complete.", events.completed),
         ("images_rejected", "Images without the hash they claim.", events.rejected),
         ("images_expired", "Images past their lifetime.", events.expired_images),
+        ("images_deleted", "Images and uploads deleted.", events.deleted),
         ("uploads_expired", "Uploads without activity.", events.expired_uploads),
         ("chunks_stored", "Chunks that were stored.", events.chunks),
         ("cache_hits", "Images found in memory.", stats.cache_hits),

@@ -69,6 +69,17 @@ class Answer:
         return document
 
 
+@frozen
+class OneToken:
+    """The only token that is good."""
+
+    token: bytes
+
+    def accepts(self, token: bytes) -> bool:
+        """Tell whether `token` is it."""
+        return token == self.token
+
+
 class Client:
     """A treq client of a server in memory."""
 

@@ -14,7 +14,7 @@ from twisted.web.http import fromChunk
 
 from asciid import __version__, errors
 from asciid.api import ImageAPI
-from asciid.api._contract import METHODS, load_contract
+from asciid.api._contract import METHODS, load_contract, served_contract
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES
 from asciid.api._schema import InputLimits
@@ -22,7 +22,7 @@ from asciid.config import resolve
 from asciid.store import MemoryStore
 from tests.api._contract import Contract
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
-from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore
+from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore, OneToken
 from tests.integration._daemon import ROOT
 
 if TYPE_CHECKING:
@@ -210,6 +210,12 @@ class DocumentTests(SynchronousTestCase):
     def test_nothing_is_left_over(self) -> None:
         """Each component is used."""
         used = {node["$ref"] for _, node in nodes(self.document) if "$ref" in node}
+        used |= {
+            f"#/components/securitySchemes/{name}"
+            for _, _, operation in self.operations().values()
+            for scheme in operation.get("security", ())
+            for name in scheme
+        }
         for kind, components in self.document["components"].items():
             for name in components:
                 self.assertIn(f"#/components/{kind}/{name}", used)
@@ -220,8 +226,13 @@ class KeptContract(RawCase):
 
     def setUp(self) -> None:
         """Serve an empty store."""
-        self.contract = Contract(load_contract(LIMITS))
+        self.follow(tokens=False)
         self.serve(MemoryStore())
+
+    def follow(self, *, tokens: bool) -> None:
+        """Hold responses to the contract of a service with or without tokens."""
+        served = served_contract(LIMITS, metrics=True, tokens=tokens)
+        self.contract = Contract(served)
 
     def meet(
         self, status: int, method: str, path: str, *lines: str, body: object = ""
@@ -372,9 +383,48 @@ class KeptContract(RawCase):
         answer = self.ask("GET", "/openapi.json")
         self.assertEqual(answer.fields["content-type"], "application/json")
         self.assertEqual(json.loads(answer.body), self.contract.document)
+        self.serve_with_tokens()
+        answer = self.ask("GET", "/openapi.json")
+        self.assertEqual(json.loads(answer.body), load_contract(LIMITS))
+
+    def serve_with_tokens(self) -> None:
+        """Serve an empty store that only the bearer of a token may change."""
+        self.follow(tokens=True)
+        self.api_options = {"tokens": OneToken(b"good")}
+        self.serve(MemoryStore())
+
+    def test_tokens(self) -> None:
+        """Writes of whoever may make them, and of others."""
+        self.serve_with_tokens()
+        self.check_methods()
+        good = "Authorization: Bearer good"
+        body = {"sha256": CAT_SHA256, "size": len(CAT_BYTES), "chunk_size": 30}
+        writes: tuple[tuple[int, str, str, str, object], ...] = (
+            (201, "POST", "/image", JSON, body),
+            (201, "POST", CHUNKS, JSON, {"id": 0, "size": 21, "data": CAT}),
+            (204, "DELETE", IMAGE, TEXT, ""),
+            (201, "PUT", IMAGE, TEXT, CAT),
+        )
+        for status, method, path, kind, sent in writes:
+            for refusal, line in (
+                (401, "X-None: none"),
+                (401, "Authorization: Bearer bad"),
+                (400, "Authorization: Bearer"),
+            ):
+                self.meet(refusal, method, path, kind, line, body=sent)
+            self.meet(status, method, path, kind, good, body=sent)
+        self.meet(412, "DELETE", IMAGE, good, 'If-Match: "other"')
+        self.meet(204, "DELETE", IMAGE, good)
+        self.meet(404, "DELETE", IMAGE, good)
+        self.meet(400, "DELETE", "/image/cat", good)
+        self.meet(404, "GET", IMAGE)
 
     def test_options_and_other_methods(self) -> None:
         """Each path tells its methods, and refuses all others."""
+        self.check_methods()
+
+    def check_methods(self) -> None:
+        """Check Allow of every path, in two ways."""
         for path in (
             "/image",
             IMAGE,
@@ -386,7 +436,7 @@ class KeptContract(RawCase):
             "/problems/chunk-exists",
         ):
             answer = self.meet(204, "OPTIONS", path)
-            refused = self.meet(405, "DELETE", path)
+            refused = self.meet(405, "PATCH", path)
             self.assertEqual(answer.fields["allow"], refused.fields["allow"])
             operations = self.contract.operation("OPTIONS", path).rpartition("/")[0]
             listed = set(self.contract.node(operations)) & set(METHODS)

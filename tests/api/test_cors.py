@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.api import ImageAPI
 from asciid.store import MemoryStore
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
-from tests.api._support import CAT_BYTES, CAT_SHA256
+from tests.api._support import CAT_BYTES, CAT_SHA256, OneToken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +107,8 @@ class CORSContract(RawCase):
             self.assertEqual((answer.status, answer.body), (204, b""))
             self.assert_fields(answer, {"allow", "vary"})
             allowed = set(answer.fields["allow"].split(", "))
-            self.assertEqual(allowed, methods | {"OPTIONS"})
+            # Nobody can delete where nobody bears a token.
+            self.assertEqual(allowed, (methods - {"DELETE"}) | {"OPTIONS"})
         self.assertEqual(self.ask("OPTIONS", "/nowhere").status, 404)
 
     def preflight(self, origin: str, method: str, path: str = IMAGE) -> RawAnswer:
@@ -141,6 +142,32 @@ class CORSContract(RawCase):
             self.assertIn("Content-Type", allowed)
             self.assert_fields(self.preflight(THEIRS, method, path), {"allow", "vary"})
         self.assert_fields(self.preflight(OURS, "PATCH"), {"allow", "vary"})
+
+    def test_tokens(self) -> None:
+        """Pages that may write may send a token, delete, and see why they may not."""
+        self.api_options = {"write_origins": [OURS], "tokens": OneToken(b"good")}
+        self.serve(MemoryStore())
+        for method in ("PUT", "DELETE"):
+            fields = self.preflight(OURS, method).fields
+            self.assertEqual(fields["access-control-allow-origin"], OURS)
+            self.assertIn("DELETE", fields["access-control-allow-methods"].split(", "))
+            allowed = fields["access-control-allow-headers"].split(", ")
+            self.assertIn("Authorization", allowed)
+            self.assert_fields(self.preflight(THEIRS, method), {"allow", "vary"})
+        fields = self.preflight(OURS, "GET").fields
+        self.assertNotIn("Authorization", fields["access-control-allow-headers"])
+        answer = self.post(f"Origin: {OURS}")
+        self.assertEqual(answer.status, 401)
+        self.assert_readable(answer, OURS)
+        exposed = answer.fields["access-control-expose-headers"].split(", ")
+        self.assertIn("WWW-Authenticate", exposed)
+
+    def test_no_tokens(self) -> None:
+        """Where nobody can delete, and no token is needed, no page is told of them."""
+        fields = self.preflight(OURS, "PUT").fields
+        self.assertNotIn("Authorization", fields["access-control-allow-headers"])
+        self.assertNotIn("DELETE", fields["access-control-allow-methods"])
+        self.assert_fields(self.preflight(OURS, "DELETE"), {"allow", "vary"})
 
 
 class SiteTests(OnSite, CORSContract, SynchronousTestCase):

@@ -28,7 +28,7 @@ from asciid.tap import make_front
 from asciid.testing import ManualReactor
 from tests._programs import program
 from tests.api._raw import OnFront, RawAnswer, RawCase, parse_response
-from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, Client
+from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, Client, OneToken
 from tests.metrics._support import (
     documented_metrics,
     exported,
@@ -179,6 +179,25 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(moved["asciid_images_rejected_total"], 1)
         self.assertEqual(moved['asciid_refusals_total{reason="hash-mismatch"}'], 1)
         self.assertNotIn("asciid_images_registered_total", moved)
+
+    def test_deletion(self) -> None:
+        """What somebody deletes is counted, and who may not, is."""
+        self.api_options = {"tokens": OneToken(b"good")}
+        self.serve(MemoryStore())
+        token = "Authorization: Bearer good"
+        self.ask("PUT", IMAGE, TEXT, token, body=CAT)
+        before = samples_of(self.scrape())
+        self.assertEqual(self.ask("DELETE", IMAGE).status, 401)
+        self.assertEqual(self.ask("DELETE", IMAGE, token).status, 204)
+        moved = self.moved(before)
+        for name in (
+            "asciid_images_deleted_total",
+            'asciid_refusals_total{reason="token-missing"}',
+            'asciid_requests_total{method="DELETE",route="delete",status="204"}',
+            'asciid_requests_total{method="DELETE",route="delete",status="401"}',
+        ):
+            self.assertEqual(moved[name], 1, name)
+        self.assertEqual(moved["asciid_images"], -1)
 
     def test_refusals(self) -> None:
         """What is refused, by a route or before, is counted by its reason."""

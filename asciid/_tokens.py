@@ -1,0 +1,119 @@
+"""The tokens that let their bearers write, from a file."""
+
+from __future__ import annotations
+
+import re
+import stat
+from hashlib import sha256
+from hmac import compare_digest
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from asciid.errors import AsciidError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["TokenFile", "TokenFileError"]
+
+MAX_FILE = 64 * 1024
+"""Bytes that the file may have."""
+
+MAX_TOKENS = 1_000
+"""Tokens that may be in it: each request is compared with all of them."""
+
+_is_token = re.compile(rb"[A-Za-z0-9._~+/-]+=*").fullmatch
+
+_log = Logger()
+
+
+class TokenFileError(AsciidError):
+    """The file cannot be used; the text says why, and holds nothing of it."""
+
+
+@define(eq=False)
+class TokenFile:
+    """
+    The file at `path`: a token a line, in the form token68 of RFC 9110, section 11.2.
+
+    Blank lines and those that begin with ``#`` are left out.  Until `load`
+    succeeds, no token is accepted.  What is kept of tokens are their digests.
+    """
+
+    path: Path
+    _digests: tuple[bytes, ...] = field(init=False, default=(), repr=False)
+
+    def load(self) -> None:
+        """
+        Read the file; warn if everybody on the machine can.
+
+        Errors: `TokenFileError` if it cannot be read, has no token, or has a line
+        that is none; the tokens are those of before then.
+        """
+        self._digests = tuple({sha256(token).digest() for token in self._read()})
+
+    def reload(self) -> None:
+        """Read the file again; if it cannot be used, log that and change nothing."""
+        try:
+            self.load()
+        except TokenFileError as error:
+            _log.error(
+                "The write tokens stay as they are: {path}: {error}",
+                path=str(self.path),
+                error=str(error),
+            )
+        else:
+            _log.info(
+                "Read {tokens} write tokens from {path}",
+                tokens=len(self._digests),
+                path=str(self.path),
+            )
+
+    def accepts(self, token: bytes) -> bool:
+        """Tell whether `token` is in the file, in a time that tells nothing else."""
+        digest = sha256(token).digest()
+        accepted = False
+        for known in self._digests:
+            accepted |= compare_digest(digest, known)
+        return accepted
+
+    def _read(self) -> list[bytes]:
+        try:
+            mode = self.path.stat().st_mode
+            if not stat.S_ISREG(mode):
+                message = "it is not a regular file"
+                raise TokenFileError(message)
+            with self.path.open("rb") as file:
+                content = file.read(MAX_FILE + 1)
+        except OSError as error:
+            message = error.strerror or type(error).__name__
+            raise TokenFileError(message) from error
+        tokens = _parse(content)
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            _log.warn(
+                "The write tokens in {path} are open to every user of this machine: "
+                "chmod o-rwx",
+                path=str(self.path),
+            )
+        return tokens
+
+
+def _parse(content: bytes) -> list[bytes]:
+    if len(content) > MAX_FILE:
+        message = f"it is longer than {MAX_FILE} bytes"
+        raise TokenFileError(message)
+    tokens = []
+    for number, line in enumerate(content.splitlines(), 1):
+        token = line.strip()
+        if not token or token.startswith(b"#"):
+            continue
+        if _is_token(token) is None:
+            message = f"line {number} is no token (RFC 6750, section 2.1)"
+            raise TokenFileError(message)
+        tokens.append(token)
+    if not 0 < len(tokens) <= MAX_TOKENS:
+        message = f"it has {len(tokens)} tokens, not from 1 to {MAX_TOKENS}"
+        raise TokenFileError(message)
+    return tokens
