@@ -100,6 +100,8 @@ class MovesTests(SynchronousTestCase):
         self.ask("PUT", whole, b"dog", "text/plain")
         for _ in range(2):
             self.assertEqual(self.ask("GET", whole), 200)
+        self.driven.run(self.driven.store.delete(sha256(b"dog").hexdigest()))
+        self.look()
         self.assertEqual(self.ask("PUT", path[:-1] + "0", b"cow", "text/plain"), 422)
         self.register(b"cow")
         channel, transport = self.connect()
