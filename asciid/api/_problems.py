@@ -135,12 +135,16 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
 }
 """Error -> status, name of the problem type, title."""
 
-_CHALLENGES: dict[type[BaseException | None], bytes] = {
-    TokenMissingError: b'Bearer realm="asciid"',
-    TokenInvalidError: b'Bearer realm="asciid", error="invalid_token"',
-    AuthorizationMalformedError: b'Bearer realm="asciid", error="invalid_request"',
+_CHALLENGE = b"WWW-Authenticate"
+_HEADERS: dict[type[BaseException | None], dict[bytes, bytes]] = {
+    # RFC 6750, section 3
+    TokenMissingError: {_CHALLENGE: b'Bearer realm="asciid"'},
+    TokenInvalidError: {_CHALLENGE: b'Bearer realm="asciid", error="invalid_token"'},
+    AuthorizationMalformedError: {
+        _CHALLENGE: b'Bearer realm="asciid", error="invalid_request"'
+    },
 }
-"""Error -> WWW-Authenticate (RFC 6750, section 3)."""
+"""Error -> header fields that are always the same."""
 
 _INTERNAL_ERROR = (500, "internal-error", "Internal error")
 _METHOD_NOT_ALLOWED = (405, "method-not-allowed", "Method not allowed")
@@ -170,7 +174,7 @@ def problem_for(error: BaseException | None) -> Problem:
         status, name, title = _METHOD_NOT_ALLOWED
         return Problem(name, status, title, detail, headers)
     status, name, title = _TABLE.get(type(error), _INTERNAL_ERROR)
-    headers = {}
+    headers = dict(_HEADERS.get(type(error), ()))
     members: dict[str, Any] = {}
     detail = str(error)
     if isinstance(error, NotReadyError):
@@ -181,8 +185,6 @@ def problem_for(error: BaseException | None) -> Problem:
         members["identical"] = error.identical
     elif isinstance(error, RangeNotSatisfiableError):
         headers[b"Content-Range"] = b"bytes */%d" % error.size
-    elif type(error) in _CHALLENGES:
-        headers[b"WWW-Authenticate"] = _CHALLENGES[type(error)]
     elif isinstance(error, NotFound):
         detail = "There is nothing at this path."
     elif isinstance(error, HTTPException):
