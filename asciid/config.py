@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MEMORY",
+    "NONE",
     "SETTINGS",
     "InForce",
     "Setting",

@@ -144,11 +144,10 @@ class ContainerTests(CommandTestCase):
         program, *arguments = json.loads(check[check.index("CMD") + len("CMD") :])
         self.assertEqual(program, "python")
         daemon = self.start_daemon()
-        command = [sys.executable]
-        command += [
-            argument.replace("4444", str(daemon.port)) for argument in arguments
-        ]
-        self.run_command(*command)
+        command = [sys.executable, *arguments, f"http://127.0.0.1:{daemon.port}"]
+        self.assertIn('"ready":true', self.run_command(*command))
         daemon.stop()
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, timeout=60, check=False
+        )
         self.assertEqual(done.returncode, 1)

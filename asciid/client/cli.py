@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from asciid import __version__
-from asciid.admin import backup_command, compact_command, verify_command
+from asciid.admin import (
+    backup_command,
+    compact_command,
+    config_command,
+    verify_command,
+)
 
 from ._cli_simulate import Surroundings, simulate
 from ._run import INTERRUPTED
@@ -25,7 +30,13 @@ def asciid() -> None:
     """Share ASCII art through an asciid server, and look after its storage."""
 
 
-for _command in (backup_command, compact_command, simulate, verify_command):
+for _command in (
+    backup_command,
+    compact_command,
+    config_command,
+    simulate,
+    verify_command,
+):
     asciid.add_command(_command)
 
 

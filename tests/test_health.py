@@ -1,0 +1,94 @@
+"""``python -m asciid.health``, which health checks run."""
+
+from __future__ import annotations
+
+import io
+import socket
+from contextlib import redirect_stdout
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.health import main
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as its path says: /503 is 503."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        status = 204 if self.path == "/readyz" else int(self.path[1:])
+        self.send_response(status)
+        self.end_headers()
+        if status != 204:
+            self.wfile.write(b"because")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is called there
+        """Log nothing."""
+
+
+class HealthTests(SynchronousTestCase):
+    """What is asked, and what is told of the answer."""
+
+    def serve(self) -> int:
+        """Answer requests; return the port."""
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        serving = Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(serving.join)
+        self.addCleanup(server.shutdown)
+        return server.server_port
+
+    def check(self, arguments: Sequence[str], **environ: str) -> tuple[int, str]:
+        """Return the exit code and what was printed."""
+        with redirect_stdout(io.StringIO()) as output:
+            code = main(arguments, environ)
+        return code, output.getvalue()
+
+    def test_answers(self) -> None:
+        """A 2xx is 0, and anything else 1; the line has what was answered."""
+        url = f"http://127.0.0.1:{self.serve()}"
+        self.assertEqual(self.check([f"{url}/200"]), (0, "200 because\n"))
+        self.assertEqual(self.check([f"{url}/503"]), (1, "503 because\n"))
+        self.assertEqual(self.check([f"{url}/302"]), (1, "302 because\n"))
+        # Readiness is what is asked for where no path is given.
+        self.assertEqual(self.check([url]), (0, "204 \n"))
+
+    def test_port_of_the_daemon(self) -> None:
+        """Without a URL, this machine is asked, on the port that the daemon has."""
+        port = self.serve()
+        for listening in (
+            f"{port}",
+            f"tcp:{port}",
+            f"tcp:port={port}",
+            f"tcp6:{port}:interface=\\:\\:",
+        ):
+            answer = self.check([], ASCIID_PORT=listening)
+            self.assertEqual(answer, (0, "204 \n"), listening)
+
+    def test_no_answer(self) -> None:
+        """Where nothing listens, or no HTTP is spoken, it is 1."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        code, line = self.check([f"http://127.0.0.1:{port}"])
+        self.assertEqual(code, 1)
+        self.assertTrue(line.startswith("no answer: "), line)
+
+    def test_mistakes(self) -> None:
+        """What cannot be asked is 2."""
+        for arguments in (
+            ["readyz"],
+            ["https://art.example/readyz"],
+            ["http://a:1", "http://b:2"],
+            ["http://a:port"],
+        ):
+            self.assertEqual(self.check(arguments)[0], 2, arguments)
+        code, line = self.check([], ASCIID_PORT="unix:/run/asciid")
+        self.assertEqual(code, 2)
+        self.assertIn("'unix:/run/asciid'", line)
