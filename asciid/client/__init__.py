@@ -25,7 +25,6 @@ The command line:
 ``_screen``        that as a table, and live on a terminal (rich)
 ``_report``        where the log and the table go
 ``_requests``      requests to one server, on treq
-``_server``        the connections to that server
 ``_art``           figlet art
 ``_log``           log lines in logrus's formats
 ``_run``           a reactor run that ends with an exit code

@@ -11,16 +11,17 @@ from attrs import frozen
 
 from asciid._values import duration_of
 
+from ._agent import make_agent, make_pool, parse_base_url
 from ._art import Gallery, NoFigletError
 from ._log import FORMATS, Level, Log
 from ._plan import ONE_FAULT_IN, Plan
 from ._report import Report
-from ._requests import Requests
+from ._requests import MAX_CONNECTIONS, Requests
 from ._run import INTERRUPTED, run
-from ._server import MAX_CONNECTIONS, make_agent, server_url
 from ._simulate import CHUNKS_IN_FLIGHT, Simulation
 
 if TYPE_CHECKING:
+    from hyperlink import EncodedURL
     from twisted.web.iweb import IAgent
 
 __all__ = ["Surroundings", "simulate"]
@@ -186,7 +187,7 @@ def simulate(  # noqa: PLR0913 - one argument an option
 ) -> int:
     """Play a simulation; return the exit code."""
     try:
-        url = server_url(host, port)
+        url = _server_url(host, port)
     except ValueError as error:
         message = f"Invalid value for '--host': {error}"
         raise click.UsageError(message) from error
@@ -207,7 +208,8 @@ def simulate(  # noqa: PLR0913 - one argument an option
         from twisted.internet import reactor  # noqa: PLC0415
     agent = surroundings.agent
     if agent is None:
-        agent = make_agent(reactor, url, plan.parallel * CHUNKS_IN_FLIGHT)
+        connections = min(plan.parallel * CHUNKS_IN_FLIGHT, MAX_CONNECTIONS)
+        agent = make_agent(reactor, url, make_pool(reactor, connections))
     report = Report(reactor, table=table, as_json=as_json)
     log = Log(report.sink, form=log_format, threshold=Level[log_level.upper()])
     simulation = Simulation(
@@ -230,6 +232,17 @@ def simulate(  # noqa: PLR0913 - one argument an option
         log.warning("interrupted")
     report.finish(simulation, success=code == 0, seed=seed)
     return code
+
+
+def _server_url(host: str, port: int) -> EncodedURL:
+    """Return the URL of the server at `host`, a name or an address, and `port`."""
+    host = host.removeprefix("[").removesuffix("]")
+    authority = f"[{host}]" if ":" in host else host
+    url = parse_base_url(f"http://{authority}:{port}")
+    if url.path:
+        message = f"{host!r} is not the name of a host"
+        raise ValueError(message)
+    return url
 
 
 def _random(seed: int) -> random.Random:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import treq
-from attrs import frozen
+from attrs import field, frozen
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.error import (
     ConnectError,
     ConnectionClosed,
@@ -26,7 +26,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from ._server import MAX_CONNECTIONS
+from ._errors import LostError
+from ._exchange import BytesProducer, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,14 +43,17 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IAgent
 
 __all__ = [
-    "LostError",
-    "Reply",
+    "MAX_CONNECTIONS",
     "Requests",
+    "Timed",
     "UnavailableError",
 ]
 
 REQUEST_TIMEOUT = 30.0
 """Seconds a request may take, from its start to the last byte of the answer."""
+
+MAX_CONNECTIONS = 512
+"""The most connections at a time: a process may often open no more than 1,024."""
 
 _CUT_AFTER = 0.02  # seconds for what was written to leave before the connection does
 _URLS = 4096  # those kept: above the number of images on their way at a time
@@ -68,23 +72,12 @@ class UnavailableError(Exception):
     """There is no server to talk to, or it does not answer in time."""
 
 
-class LostError(Exception):
-    """The answer did not arrive whole, or was not HTTP."""
-
-
 @frozen
-class Reply:
+class Timed(Reply):
     """A response that was received whole."""
 
-    status: int
-    headers: Headers
-    body: bytes
-    seconds: float
+    seconds: float = field(kw_only=True)
     """From the request, or the connection it has to wait for, to the end of `body`."""
-
-    def header(self, name: str) -> str:
-        """Return the last value of the field `name`, or an empty string."""
-        return (self.headers.getRawHeaders(name) or [""])[-1]
 
     def detail(self) -> str:
         """Return what a problem document (RFC 9457) says, or an empty string."""
@@ -94,28 +87,6 @@ class Reply:
             return ""
         detail = document.get("detail") if isinstance(document, dict) else None
         return detail if isinstance(detail, str) else ""
-
-
-@implementer(IBodyProducer)
-class _BytesProducer:
-    """A body that is in memory already, written at once."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.length = len(body)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Nothing is left to pause."""
-
-    def resumeProducing(self) -> None:
-        """Nothing was paused."""
-
-    def stopProducing(self) -> None:
-        """Nothing is left to stop."""
 
 
 @implementer(IBodyProducer)
@@ -182,14 +153,14 @@ class Requests:
         self._url_of = lru_cache(_URLS)(url.child)
         self._connections = DeferredSemaphore(MAX_CONNECTIONS)
 
-    async def post(self, path: tuple[str, ...], document: Mapping[str, Any]) -> Reply:
+    async def post(self, path: tuple[str, ...], document: Mapping[str, Any]) -> Timed:
         """Send `document` as JSON to the path of these segments."""
-        body = _BytesProducer(msgspec.json.encode(document))
+        body = BytesProducer(msgspec.json.encode(document))
         return await self._in_turn("POST", path, _JSON_HEADERS, body)
 
     async def post_half(
         self, path: tuple[str, ...], document: Mapping[str, Any]
-    ) -> Reply | None:
+    ) -> Timed | None:
         """
         Send the first half of what `post` sends, then drop the connection.
 
@@ -204,7 +175,7 @@ class Requests:
         finally:
             body.stopProducing()
 
-    async def get(self, path: tuple[str, ...]) -> Reply:
+    async def get(self, path: tuple[str, ...]) -> Timed:
         """Ask for what is at the path of these segments."""
         return await self._in_turn("GET", path, None, None)
 
@@ -214,7 +185,7 @@ class Requests:
         path: tuple[str, ...],
         headers: Headers | None,
         body: IBodyProducer | None,
-    ) -> Reply:
+    ) -> Timed:
         def out_of_time(_result: object, timeout: float) -> NoReturn:
             message = f"{self._server} did not answer within {timeout:g} s"
             raise UnavailableError(message)
@@ -236,7 +207,7 @@ class Requests:
         path: tuple[str, ...],
         headers: Headers | None,
         body: IBodyProducer | None,
-    ) -> Reply:
+    ) -> Timed:
         started = self._clock.seconds()
         try:
             response = await self._client.request(
@@ -259,7 +230,9 @@ class Requests:
             message = "the connection was lost before the whole answer was there"
             raise LostError(message) from error
         seconds = self._clock.seconds() - started
-        return Reply(response.code, response.headers, content, seconds)
+        return Timed(
+            response.code, response.headers, len(content), content, seconds=seconds
+        )
 
 
 def _as_it_is(body: IBodyProducer) -> IBodyProducer:

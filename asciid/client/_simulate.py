@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
-
 from ._art import ArtError
 from ._pace import Pace
+from ._parallel import in_parallel
 from ._plan import pieces
 from ._requests import UnavailableError
 from ._steps import StepError, Steps
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Coroutine, Sequence
 
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from ._art import Gallery
@@ -32,32 +32,20 @@ CHUNKS_IN_FLIGHT = 8
 _T = TypeVar("_T")
 
 
-async def _in_parallel(
-    coroutines: Sequence[Coroutine[Deferred[Any], Any, None]],
-) -> None:
-    """Run all; when one raises, cancel the others and raise the same."""
-    if len(coroutines) == 1:
-        return await coroutines[0]
-    running = [Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
-    try:
-        await gatherResults(running, consumeErrors=True)
-    except FirstError as first:
-        for one in running:
-            one.cancel()
-        first.subFailure.raiseException()
-
-
 async def _each(
     items: Sequence[_T], do: Callable[[_T], Coroutine[Deferred[Any], Any, None]]
 ) -> None:
     """Do all `items`, up to `CHUNKS_IN_FLIGHT` at a time."""
+    if len(items) == 1:
+        await do(items[0])
+        return
     left = iter(items)
 
     async def some() -> None:
         for item in left:
             await do(item)
 
-    await _in_parallel([some() for _ in range(min(CHUNKS_IN_FLIGHT, len(items)))])
+    await in_parallel([some() for _ in range(min(CHUNKS_IN_FLIGHT, len(items)))])
 
 
 class Simulation:
@@ -120,7 +108,7 @@ class Simulation:
             players = min(players, plan.files)
         whole = True
         try:
-            await _in_parallel([self._play(pace) for _ in range(players)])
+            await in_parallel([self._play(pace) for _ in range(players)])
         except (ArtError, UnavailableError) as error:
             self._log.error(str(error))
             whole = False

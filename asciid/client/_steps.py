@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
-from ._requests import LostError, UnavailableError
+from ._errors import LostError
+from ._requests import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ._art import Art
     from ._log import Field, Log
     from ._plan import Piece, Send
-    from ._requests import Reply, Requests
+    from ._requests import Requests, Timed
     from ._tally import Tally
 
 __all__ = ["StepError", "Steps"]
@@ -56,7 +57,7 @@ class Steps:
     The steps, each a method; they tell `log` and `tally` what came of them.
 
     The methods raise :exc:`StepError`, and what `requests` raises but for
-    :exc:`~asciid.client._requests.LostError`.
+    :exc:`~asciid.client.LostError`.
     """
 
     requests: Requests
@@ -171,7 +172,7 @@ class Steps:
             self.tally.failed(step)
             raise
 
-    def _expect(self, step: str, reply: Reply, status: int, fields: Fields) -> None:
+    def _expect(self, step: str, reply: Timed, status: int, fields: Fields) -> None:
         if reply.status != status:
             reason = f"expected status {status}, got {reply.status}"
             detail = reply.detail()

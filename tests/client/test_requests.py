@@ -12,11 +12,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from asciid.client._agent import make_agent, make_pool, parse_base_url
 from asciid.client._art import Gallery
 from asciid.client._log import Log
 from asciid.client._plan import Piece, Send
-from asciid.client._requests import Requests
-from asciid.client._server import MAX_CONNECTIONS, make_agent, server_url
+from asciid.client._requests import MAX_CONNECTIONS, Requests
 from asciid.client._steps import StepError, Steps
 from asciid.client._tally import Tally
 from tests.client.fakes import StuckAgent
@@ -62,8 +62,9 @@ class HalfTests(TestCase):
         factory: Any = Factory.forProtocol(make)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        url = server_url("127.0.0.1", port.getHost().port)
-        return Requests(reactor, make_agent(reactor, url, 1), url), made
+        url = parse_base_url(f"http://127.0.0.1:{port.getHost().port}")
+        agent = make_agent(reactor, url, make_pool(reactor, 1))
+        return Requests(reactor, agent, url), made
 
     async def test_cut(self) -> None:
         """The server gets the half and loses the connection."""
@@ -115,7 +116,7 @@ class BoundTests(SynchronousTestCase):
     def test_connections(self) -> None:
         """Requests beyond the bound wait for the end of another one."""
         agent = StuckAgent()
-        requests = Requests(Clock(), agent, server_url("localhost", 1))
+        requests = Requests(Clock(), agent, parse_base_url("http://localhost"))
         running = [
             Deferred.fromCoroutine(requests.get(("image",)))
             for _ in range(MAX_CONNECTIONS + 2)

@@ -19,12 +19,12 @@ from twisted.web.client import ResponseNeverReceived
 
 from asciid import __version__
 from asciid.client import cli
+from asciid.client._agent import parse_base_url
 from asciid.client._art import Gallery
 from asciid.client._cli_simulate import Surroundings, simulate
 from asciid.client._log import Log
 from asciid.client._plan import Plan
 from asciid.client._requests import REQUEST_TIMEOUT, Requests
-from asciid.client._server import server_url
 from asciid.client._simulate import CHUNKS_IN_FLIGHT, Simulation
 
 from .fakes import FailingAgent, FakeReactor, StuckAgent
@@ -285,7 +285,7 @@ class BoundTests(SynchronousTestCase):
         rng = random.Random(1)
         simulation = Simulation(
             plan,
-            requests=Requests(reactor, agent, server_url("localhost", 4444)),
+            requests=Requests(reactor, agent, parse_base_url("http://localhost:4444")),
             gallery=Gallery(rng),
             rng=rng,
             log=Log(self.out),
