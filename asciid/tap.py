@@ -241,8 +241,16 @@ def heed_next_signal() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def _reread_nothing() -> None:
+    """Go on: no file was named that could have changed."""
+
+
 def heed_hangups(reactor: Reactor, reread: Callable[[], None]) -> None:
-    """Have `reread` called in the reactor whenever SIGHUP comes."""
+    """
+    Have `reread` called in the reactor whenever SIGHUP comes.
+
+    By itself SIGHUP would end the process, and who manages it sends one to all.
+    """
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reread))
 
 
@@ -263,8 +271,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         rest_collector()
         restyle_twistd(settings)
         stopping = heed_next_signal
-        if tokens is not None:
-            heed_hangups(reactor, tokens.reload)
+        heed_hangups(reactor, _reread_nothing if tokens is None else tokens.reload)
     store = _make_store(settings, reactor)
     api = ImageAPI(
         store,

@@ -18,6 +18,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 from twisted.scripts.twistd import (  # type: ignore[attr-defined] # chosen by platform
@@ -267,6 +268,7 @@ class MakeServiceTests(SynchronousTestCase):
         from twisted.internet import reactor  # noqa: PLC0415 - what is tested
 
         self.patch(tap, "ImageService", Service)
+        self.patch(tap, "heed_hangups", lambda *_: None)
         restyled: list[Settings] = []
         self.patch(tap, "restyle_twistd", restyled.append)
         options = parsed(["--storage=:memory:"])
@@ -332,17 +334,23 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(calls, [None])
 
     def test_who_heeds_hangups(self) -> None:
-        """Only a daemon with tokens does, not a service that tests play with."""
-        heeded: list[object] = []
+        """Every daemon does, not a service that tests play with."""
+        heeded: list[Any] = []
         self.patch(tap, "heed_hangups", lambda _, reread: heeded.append(reread))
         self.patch(tap, "restyle_twistd", lambda _: None)
         plain = ["--storage=:memory:"]
-        tokens = [*plain, "--write-token-file=tokens"]
-        makeService(parsed(plain))
+        path = Path(self.mktemp())
+        tokens = [*plain, f"--write-token-file={path}"]
         makeService(parsed(tokens), reactor=MemoryReactorClock())
         self.assertEqual(heeded, [])
+        makeService(parsed(plain))
         makeService(parsed(tokens))
-        self.assertEqual(len(heeded), 1)
+        path.write_text("good\n")
+        with capturedLogs() as events:
+            for reread in heeded:
+                reread()
+        (event,) = events
+        self.assertIn("Read 1 write tokens", str(formatEvent(event)))
 
 
 class PluginTests(SynchronousTestCase):
