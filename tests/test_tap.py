@@ -345,6 +345,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(heeded, [])
         makeService(parsed(plain))
         makeService(parsed(tokens))
+        path.touch(0o600)
         path.write_text("good\n")
         with capturedLogs() as events:
             for reread in heeded:

@@ -80,5 +80,6 @@ def _example(error: type[Exception]) -> Exception:
         _refusals.ChunkTooLargeError(limit=1, actual=2),
         _refusals.DigestMismatchError(b"sha-256"),
         _refusals.RangeNotSatisfiableError(5),
+        _refusals.NotReadyError({}),
     )
     return next((e for e in examples if type(e) is error), None) or error()
