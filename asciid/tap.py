@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve
+from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 
 from asciid import __version__
@@ -19,7 +20,13 @@ from asciid.config import SETTINGS, SettingError, find_in_force, settings_of
 from asciid.control import Control
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.http import KleinFactory, Limits, Observers, unique_ids
-from asciid.logs import AccessLog, RefusalLog, access_writer, restyle_twistd
+from asciid.logs import (
+    AccessLog,
+    CompletionLog,
+    RefusalLog,
+    access_writer,
+    restyle_twistd,
+)
 from asciid.service import ImageService
 from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
 
@@ -166,9 +173,16 @@ def make_front(
     """
     Return what speaks HTTP for `api`; its routes say how large bodies may be.
 
-    Its metrics are told of every request, if `observer` is None.
+    Its metrics are told of every request, if `observer` is None.  The log is told
+    what is refused, and which images become complete.
     """
-    api.metrics.requests.told = RefusalLog(reactor).note
+    refusals, completions = RefusalLog(reactor), CompletionLog(reactor)
+    api.metrics.requests.told = refusals.note
+    api.store.on_complete = completions.note
+    if IReactorCore.providedBy(reactor):
+        # What waits for its moment is told before the end.
+        for log in (refusals, completions):
+            reactor.addSystemEventTrigger("after", "shutdown", log.tell)
     front = KleinFactory(
         api.app,
         reactor=reactor,

@@ -91,6 +91,11 @@ class ImageAPI:
         )
 
     @property
+    def store(self) -> IImageStore:
+        """Where the images are."""
+        return self._store
+
+    @property
     def body_limits(self) -> dict[str, int]:
         """The largest useful request body in bytes, by the name of the endpoint."""
         return {

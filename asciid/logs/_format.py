@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import LogLevel, formatEvent
@@ -34,12 +34,17 @@ _NOT_FIELDS = frozenset(
 )
 
 
+# What the parts of an event with ``log_each`` have from the whole.
+_SHARED = ("log_level", "log_namespace")
+
+
 class LineFormatter:
     """
     Turns events into lines of the log; what is not to be logged into None.
 
     `style` is one of `FORMATS`, `level` one of `LEVELS`: what is below it is left
-    out, and so is what repeats itself (see `Repeats`).
+    out, and so is what repeats itself (see `Repeats`).  An event with ``log_each``
+    has a line for each of the events in that.
     """
 
     def __init__(self, style: str, level: str) -> None:
@@ -56,7 +61,12 @@ class LineFormatter:
         now = event.get("log_time", 0.0)
         lines = [self._format(summary) for summary in self._repeats.over(now)]
         if self._repeats.admit(event):
-            lines.append(self._format(event))
+            each = event.get("log_each")
+            if each is None:
+                lines.append(self._format(event))
+            else:
+                shared = {name: event[name] for name in _SHARED}
+                lines += [self._format({**shared, **one}) for one in each]
         return "".join(lines) or None
 
 
@@ -67,8 +77,8 @@ def printable(text: str) -> str:
 
 def utc_time(seconds: float) -> str:
     """Return seconds since the epoch as RFC 3339 has them, to the millisecond."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, millisecond = divmod(round(seconds * 1000), 1000)
+    return f"{_utc_second(second)}.{millisecond:03}Z"
 
 
 def json_line(members: dict[str, Any]) -> str:
@@ -90,7 +100,8 @@ def _text_line(event: LogEvent) -> str:
         level = event.get("log_level", LogLevel.info)
         name = f"{event.get('log_namespace', '-')}#{level.name}"
     indented = text.replace("\n", "\n\t")
-    return f"{_local_time(event)} [{printable(str(name))}] {indented}\n"
+    moment = _local_time(int(event.get("log_time", 0)))
+    return f"{moment} [{printable(str(name))}] {indented}\n"
 
 
 def _event_json_line(event: LogEvent) -> str:
@@ -135,9 +146,14 @@ def _traceback(event: LogEvent, before: str = "") -> str:
     return "" if failure is None else f"{before}{failure.getTraceback()}"
 
 
-def _local_time(event: LogEvent) -> str:
-    moment = time.localtime(event.get("log_time", 0.0))
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z", moment)
+@lru_cache(maxsize=2)
+def _utc_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+@lru_cache(maxsize=2)
+def _local_time(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
 
 
 def _escaped(match: re.Match[str]) -> str:

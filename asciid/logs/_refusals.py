@@ -37,18 +37,22 @@ class RefusalLog:
             self._counts[reason] = count + 1
             return
         if not self._counts:
-            self._clock.callLater(INTERVAL, self._tell)
+            self._clock.callLater(INTERVAL, self._next_minute)
         self._counts[reason] = 0
         _log.info("A request was refused: {reason}", reason=reason)
 
-    def _tell(self) -> None:
+    def _next_minute(self) -> None:
+        self.tell()
+        if self._counts:
+            self._clock.callLater(INTERVAL, self._next_minute)
+
+    def tell(self) -> None:
+        """Log what was not told yet."""
         counts = {reason: count for reason, count in self._counts.items() if count}
         for reason, count in counts.items():
             _log.info(
-                "{count} more requests were refused in the last minute: {reason}",
+                "{count} more requests were refused within a minute: {reason}",
                 count=count,
                 reason=reason,
             )
         self._counts = dict.fromkeys(counts, 0)
-        if counts:
-            self._clock.callLater(INTERVAL, self._tell)

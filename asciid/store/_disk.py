@@ -12,7 +12,6 @@ from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._background import Background
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._checkup import Checkup
-from asciid.store._completion import log_complete
 from asciid.store._discarding import Discarding
 from asciid.store._environment import DATA_FILE, EnvironmentClosedError
 from asciid.store._health import Health
@@ -28,6 +27,7 @@ from asciid.store._queries import (
 from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
 from asciid.store._reserve import free_bytes
+from asciid.store._rules import tell_nobody
 from asciid.store._stats import StoreEvents
 from asciid.store._uploads import Unverified
 
@@ -77,6 +77,7 @@ class DiskStore(ABC):
         self._reads = reads
         self._aging = aging
         self._reading = Health("Reading from the storage", monotonic)
+        self.on_complete: Callable[[ImageSpec], object] = tell_nobody
         # Of what never came to the writer.
         self._own_events = StoreEvents()
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
@@ -124,7 +125,7 @@ class DiskStore(ABC):
         """See `IImageStore.register`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._change(Register(spec, client)).addCallback(_registered)
+        return self._change(Register(spec, client)).addCallback(self._registered)
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""
@@ -202,13 +203,18 @@ class DiskStore(ABC):
         else:
             answer.callback(self._completed(outcome))
 
+    def _registered(self, outcome: Completed | None) -> None:
+        # The caller is told nothing.
+        if outcome is not None:
+            self.on_complete(outcome.spec)
+
     def _rejected(self) -> None:
         self._own_events.rejected += 1
 
     def _completed(self, outcome: Completed | None) -> bool:
         if outcome is None:
             return False
-        log_complete(outcome.spec)
+        self.on_complete(outcome.spec)
         if outcome.content is not None:
             completed, stamp = outcome.completed / 1000, self._aging.stamp()
             self._keep_hot(HotReader(outcome.spec, completed, outcome.content, stamp))
@@ -246,9 +252,3 @@ class DiskStore(ABC):
             else:
                 self._reading.succeeded()
                 return answer
-
-
-def _registered(outcome: Completed | None) -> None:
-    # The caller is told nothing.
-    if outcome is not None:
-        log_complete(outcome.spec)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec, UploadStatus
@@ -82,6 +84,11 @@ class IImageStore(Interface):
     one that changes something with `StoreBusyError` or `StorageFullError`;
     nothing was changed then.
     """
+
+    on_complete: Callable[[ImageSpec], object] = Attribute(
+        "Called with the `asciid.model.ImageSpec` of each image that became complete "
+        "through this store; to be set before the start."
+    )
 
     def start() -> Deferred[None]:
         """

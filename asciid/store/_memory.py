@@ -23,10 +23,15 @@ from asciid.errors import (
 from asciid.model import ImageSpec, ImageState, UploadStatus
 from asciid.store._aging import FOR_EVER, GONE_FOR, Aging, Lifetimes
 from asciid.store._checkup import StoreHealth
-from asciid.store._completion import log_complete
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._pending import NO_LIMITS, PendingUploads
-from asciid.store._rules import PIECE, check_chunk, check_empty, missing_ranges
+from asciid.store._rules import (
+    PIECE,
+    check_chunk,
+    check_empty,
+    missing_ranges,
+    tell_nobody,
+)
 from asciid.store._stats import (
     BATCH_SIZES,
     COMMIT_TIMES,
@@ -125,6 +130,7 @@ class MemoryStore:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.event_counts = StoreEvents()
+        self.on_complete: Callable[[ImageSpec], object] = tell_nobody
         self._limits = pending
         self._clock = clock
         self._aging = Aging(lifetimes, clock, monotonic)
@@ -291,7 +297,7 @@ class MemoryStore:
 
     def _tell_complete(self, spec: ImageSpec) -> None:
         self.event_counts.completed += 1
-        log_complete(spec)
+        self.on_complete(spec)
 
     def _delete(self, sha256: str) -> None:
         image = self._find(sha256)

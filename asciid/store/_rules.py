@@ -18,6 +18,7 @@ __all__ = [
     "check_chunk",
     "check_empty",
     "missing_ranges",
+    "tell_nobody",
 ]
 
 PIECE = 64 * 1024
@@ -76,3 +77,7 @@ def missing_ranges(
             return tuple(gaps), True
         gaps.append((expected, chunks - 1))
     return tuple(gaps), False
+
+
+def tell_nobody(_: ImageSpec) -> None:
+    """Take note of nothing: what a store's `on_complete` is to begin with."""

@@ -44,11 +44,11 @@ class RefusalLogTests(SynchronousTestCase):
         """Those that follow are counted, and told of after a minute."""
         self.note("a", "b", *("a",) * 10)
         self.assertEqual(
-            self.minute(), ["10 more requests were refused in the last minute: a"]
+            self.minute(), ["10 more requests were refused within a minute: a"]
         )
         self.assertEqual(self.note("a", "b"), ["A request was refused: b"])
         self.assertEqual(
-            self.minute(), ["1 more requests were refused in the last minute: a"]
+            self.minute(), ["1 more requests were refused within a minute: a"]
         )
 
     def test_over(self) -> None:
@@ -58,3 +58,13 @@ class RefusalLogTests(SynchronousTestCase):
         self.assertEqual(self.minute(), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.note("a"), ["A request was refused: a"])
+
+    def test_end(self) -> None:
+        """What was not told yet is told at the end."""
+        self.note("a", "a", "a")
+        with capturedLogs() as events:
+            self.log.tell()
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["2 more requests were refused within a minute: a"],
+        )
