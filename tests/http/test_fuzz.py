@@ -119,7 +119,8 @@ class FuzzTests(SynchronousTestCase):
         elif end == "half close":
             wire.half_close()
         app = site.factory
-        for _ in range(5):
+        # As many requests may wait, one after the other, and then the connection.
+        for _ in range(len(pieces) + 3):
             site.advance(70)
             request = wire.channel._request
             if request is not None and request.deferred is not None:
