@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import time
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve
@@ -15,6 +16,7 @@ from twisted.python import usage
 from asciid import __version__
 from asciid._listener import Listener, endpoint_from
 from asciid._tokens import TokenFile
+from asciid._usage import usage_text
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.config import SETTINGS, SettingError, find_in_force, settings_of
 from asciid.control import Control
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.internet.defer import Deferred
 
-    from asciid.config import InForce, Setting, Settings
+    from asciid.config import InForce, Settings
     from asciid.http import Observer
     from asciid.store import IImageStore
 
@@ -52,10 +54,6 @@ __all__ = [
 
 Reactor = Any
 """Provides several interfaces at once, which no one type says."""
-
-
-def _help(setting: Setting) -> str:
-    return f"{setting.help} [{setting.variable}; default {setting.default}]"
 
 
 class Options(usage.Options):
@@ -74,12 +72,10 @@ class Options(usage.Options):
         "twistd's own options."
     )
     optParameters: ClassVar = [
-        [setting.option, None, None, _help(setting)]
-        for setting in SETTINGS
-        if not setting.flag
+        [setting.option, None, None] for setting in SETTINGS if not setting.flag
     ]
     optFlags: ClassVar = [
-        [setting.option, None, _help(setting)] for setting in SETTINGS if setting.flag
+        [setting.option, None] for setting in SETTINGS if setting.flag
     ]
 
     settings: Settings
@@ -90,6 +86,10 @@ class Options(usage.Options):
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Twisted's
         self._environ = os.environ if environ is None else environ
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help, `width` columns wide or as wide as the terminal."""
+        return usage_text(width or get_terminal_size().columns, self.longdesc)
 
     def opt_version(self) -> None:
         """Print the version and exit."""

@@ -134,17 +134,28 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(output.getvalue(), f"asciid {__version__}\n")
 
     def test_help(self) -> None:
-        """--help names each option, its variable and its default."""
+        """--help names each option once, its variable and its default, in groups."""
         with redirect_stdout(io.StringIO()) as output:
             end = self.assertRaises(
                 SystemExit, ServerOptions().parseOptions, ["asciid", "--help"]
             )
         self.assertEqual(end.code, 0)
         text = re.sub(r"\s+", " ", output.getvalue())
-        self.assertIn("Usage: twistd [options] asciid [asciid options] Options:", text)
+        self.assertIn("Usage: twistd [options] asciid [asciid options] Host", text)
+        listed = re.findall(r"^  --([a-z-]+)", output.getvalue(), re.MULTILINE)
+        self.assertEqual(
+            sorted(listed),
+            sorted([*(setting.option for setting in SETTINGS), "help", "version"]),
+        )
         for setting in SETTINGS:
-            self.assertIn(f"--{setting.option}", text)
             self.assertIn(f"[{setting.variable}; default {setting.default}]", text)
+        headings = re.findall(r"^([A-Z][a-z ]+):$", output.getvalue(), re.MULTILINE)
+        self.assertEqual(
+            headings, ["Serving", "Storage", "Load", "Logs and metrics", "Other"]
+        )
+        # Each within the width of a terminal.
+        narrow = Options({}).getUsage(60)
+        self.assertLessEqual(max(map(len, narrow.splitlines())), 60)
 
 
 class MakeServiceTests(SynchronousTestCase):
