@@ -87,6 +87,17 @@ class Listener:
             what = f"cannot listen on {self.description}"
             raise StartError(what, error) from error
 
+    def hand_down(self) -> int:
+        """
+        Accept nothing here; return the descriptor for processes that are to.
+
+        It must have been bound, and stays open until `stop`.
+        """
+        port = self._bound()
+        port.stopReading()  # type: ignore[attr-defined] # of every port on a stream
+        descriptor: int = port.fileno()  # type: ignore[attr-defined] # likewise
+        return descriptor
+
     async def stop(self) -> None:
         """Listen no more, if that was begun; connections stay as they are."""
         port, self._port = self._port, None
@@ -96,9 +107,13 @@ class Listener:
     @property
     def address(self) -> str:
         """Where it listens, as text; it must have been bound."""
+        return _address_text(self._bound().getHost())
+
+    def _bound(self) -> IListeningPort:
         if self._port is None:
-            raise RuntimeError
-        return _address_text(self._port.getHost())
+            message = "it is not bound"
+            raise RuntimeError(message)
+        return self._port
 
 
 def _address_text(address: IAddress) -> str:

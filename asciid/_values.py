@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -29,6 +30,7 @@ __all__ = [
     "share_of",
     "size_up_to",
     "storage_of",
+    "workers_of",
 ]
 
 MEMORY = ":memory:"
@@ -42,6 +44,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 _LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # what the calendar can still add up
 _LARGEST_PORT = 2**16 - 1
 _LARGEST_COUNT = 10**9
+_MOST_WORKERS = 256
 
 # Scheme, host and port as browsers write them (RFC 6454, section 6.2).
 _is_origin = re.compile(
@@ -169,6 +172,21 @@ def count_of(text: str) -> int:
         message = f"{text!r} is not a number from 0 to {_LARGEST_COUNT}"
         raise ValueError(message)
     return int(text)
+
+
+def workers_of(text: str) -> int:
+    """
+    Return a number of processes; ``auto`` is one for each core there is for us.
+
+    Errors: `ValueError`.
+    """
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    count = count_of(text)
+    if not 1 <= count <= _MOST_WORKERS:
+        message = f"{text!r} is not a number from 1 to {_MOST_WORKERS}, nor auto"
+        raise ValueError(message)
+    return count
 
 
 def choice_of(*choices: str) -> Callable[[str], str]:

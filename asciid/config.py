@@ -33,6 +33,7 @@ from asciid._values import (
     share_of,
     size_up_to,
     storage_of,
+    workers_of,
 )
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class Settings:
     """File of the tokens that writes need; None lets everybody write."""
     metrics_port: str | None = None
     """Endpoint that alone has the metrics; None has them on `port`."""
+    workers: int = 1
+    """Processes that speak HTTP; with more than one, another one writes."""
     drain_timeout: int = 10
     """Seconds that requests under way are given when the daemon stops."""
     log_format: str = "text"
@@ -228,6 +231,13 @@ SETTINGS = (
         NONE,
         optional_endpoint_of,
         "Port number or Twisted endpoint for /metrics, which then is not on --port.",
+    ),
+    Setting(
+        "workers",
+        "1",
+        workers_of,
+        "Processes that speak HTTP, or auto for one on each core; with more than "
+        "one, another one writes.",
     ),
     Setting(
         "drain-timeout",

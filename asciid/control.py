@@ -8,12 +8,7 @@ answer, which has ``"version": 1`` and either what the command answers or
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
-import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lmdb
@@ -24,15 +19,17 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.protocols.policies import TimeoutMixin
 
+from asciid._storage_socket import StorageSocket
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from twisted.internet.interfaces import IAddress, IListeningPort
+    from twisted.internet.interfaces import IAddress
     from twisted.python.failure import Failure
 
-__all__ = ["MAX_LINE", "SOCKET_FILE", "VERSION", "Control", "socket_name"]
+__all__ = ["MAX_LINE", "SOCKET_FILE", "VERSION", "Control"]
 
 SOCKET_FILE = "asciid.sock"
 VERSION = 1
@@ -45,16 +42,6 @@ if TYPE_CHECKING:
     Command = Callable[[], Deferred[Mapping[str, object]]]
 
 _log = Logger()
-
-
-def socket_name(directory: int) -> str:
-    """
-    Return a name of the socket in the directory open as that descriptor.
-
-    The system takes only about 100 bytes for the name of a socket, which that of
-    a storage may exceed.
-    """
-    return f"/proc/self/fd/{directory}/{SOCKET_FILE}"
 
 
 class _Connection(LineOnlyReceiver, TimeoutMixin):
@@ -146,11 +133,8 @@ class Control:
         commands: Mapping[str, Command],
         reactor: Any,  # noqa: ANN401 - several interfaces at once
     ) -> None:
-        self._path = directory
+        self._socket = StorageSocket(directory, SOCKET_FILE, reactor)
         self._factory = _ConnectionFactory(commands, reactor)
-        self._reactor = reactor
-        self._directory: int | None = None
-        self._port: IListeningPort | None = None
 
     def start(self) -> None:
         """
@@ -159,45 +143,10 @@ class Control:
         The daemon works without, too: where it is impossible the log says why.
         """
         try:
-            self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-            # Two daemons that start must not take one another's socket for one
-            # that was left behind.
-            fcntl.flock(self._directory, fcntl.LOCK_EX)
-            try:
-                self._port = self._listen(socket_name(self._directory))
-            finally:
-                fcntl.flock(self._directory, fcntl.LOCK_UN)
+            self._socket.listen(self._factory)
         except (OSError, CannotListenError) as error:
             _log.warn("Commands cannot reach this daemon: {error}", error=error)
-        if self._port is None:
-            self._close()
 
     def stop(self) -> None:
         """Remove the socket, if there is one; answers under way are still sent."""
-        port, self._port = self._port, None
-        if port is not None and self._directory is not None:
-            if os.path.lexists(socket_name(self._directory)):
-                maybeDeferred(port.stopListening).addBoth(lambda _: self._close())
-            else:
-                self._close()
-
-    def _listen(self, name: str) -> IListeningPort | None:
-        if os.path.lexists(name):
-            if _is_served(name):
-                return None
-            Path(name).unlink()
-        port: IListeningPort = self._reactor.listenUNIX(name, self._factory, mode=0o600)
-        return port
-
-    def _close(self) -> None:
-        directory, self._directory = self._directory, None
-        if directory is not None:
-            os.close(directory)
-
-
-def _is_served(name: str) -> bool:
-    """Tell whether anybody listens on the socket of that name."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # noqa: FBT003 - as the method is
-        # A queue that is full (EAGAIN) is somebody's, too.
-        return probe.connect_ex(name) not in (errno.ECONNREFUSED, errno.ENOENT)
+        self._socket.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -46,11 +47,13 @@ class ImageService(Service):
 
     `tokens` are read then, too, by the user that will read them again.
 
-    `housekeeper` works while the store is open; `control`, if any, takes commands
-    meanwhile.
+    `housekeeper`, if any, works while the store is open; `control`, if any, takes
+    commands meanwhile.
 
     `drain` has the connections finish what is under way and close; its Deferred
-    fires once they have.  `stopping` is called when the stop begins.
+    fires once they have.  `retire` has each end with its next request instead.
+    `stopping` is called when the stop begins.  One of several processes announces
+    nothing.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -60,12 +63,14 @@ class ImageService(Service):
         listener: Listener,
         store: IImageStore,
         reactor: IReactorCore,
-        housekeeper: Housekeeper,
+        housekeeper: Housekeeper | None = None,
         metrics: Listener | None = None,
         tokens: TokenFile | None = None,
         control: Control | None = None,
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
+        retire: Callable[[], Deferred[None]] = lambda: succeed(None),
         stopping: Callable[[], object] = lambda: None,
+        announces: bool = True,
     ) -> None:
         self._settings = settings
         self._listener = listener
@@ -76,7 +81,9 @@ class ImageService(Service):
         self._housekeeper = housekeeper
         self._control = control
         self._drain = drain
+        self._retire = retire
         self._stopping = stopping
+        self._announces = announces
         self._listening: Deferred[None] | None = None
         self._store_open = False
 
@@ -115,6 +122,14 @@ class ImageService(Service):
         self._stopping()
         return Deferred.fromCoroutine(self._stop())
 
+    def retire(self) -> Deferred[None]:
+        """
+        Leave what comes to the process that takes this one's place.
+
+        Answers once no client is left, or the time to drain is over.
+        """
+        return Deferred.fromCoroutine(self._retired())
+
     def _bind(self) -> Deferred[None]:
         listening = Deferred.fromCoroutine(self._listen())
         _raise_if_failed(listening)
@@ -144,16 +159,27 @@ class ImageService(Service):
             what = f"cannot use the storage {self._settings.storage}"
             raise StartError(what, error) from error
         self._store_open = True
-        self._housekeeper.start()
+        if self._housekeeper is not None:
+            self._housekeeper.start()
         if self._control is not None:
             self._control.start()
-        self._announce(await self._store.count())
+        if self._announces:
+            self._announce(await self._store.count())
+
+    async def _retired(self) -> None:
+        await self._stop_listening()
+        # Whoever is left then is cut off, or told, by the stop that follows.
+        with suppress(defer.TimeoutError):
+            await self._retire().addTimeout(
+                self._settings.drain_timeout, IReactorTime(self._reactor)
+            )
 
     async def _stop(self) -> None:
         await self._stop_listening()
         if self._store_open:
             self._store_open = False
-            self._housekeeper.stop()
+            if self._housekeeper is not None:
+                self._housekeeper.stop()
             if self._control is not None:
                 self._control.stop()
             patience = self._settings.drain_timeout
@@ -179,7 +205,7 @@ class ImageService(Service):
             "storage {storage}, images {images}, sync {sync}",
             version=__version__,
             address=self._listener.address,
-            storage=MEMORY if storage is None else storage.resolve(),
+            storage=MEMORY if storage is None else str(storage.resolve()),
             images=images,
             sync="on" if settings.sync and storage is not None else "off",
         )

@@ -6,41 +6,36 @@ import gc
 import os
 import signal
 import time
+from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attrs import evolve
-from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 
 from asciid import __version__
-from asciid._listener import Listener, endpoint_from
-from asciid._tokens import TokenFile
-from asciid._usage import usage_text
-from asciid.api import ImageAPI, MetricsAPI, problem_for_status
-from asciid.config import SETTINGS, SettingError, find_in_force, settings_of
-from asciid.control import Control
-from asciid.housekeeping import Housekeeper, housekeeping_interval
-from asciid.http import KleinFactory, Limits, Observers, unique_ids
-from asciid.logs import (
-    AccessLog,
-    CompletionLog,
-    RefusalLog,
-    access_writer,
-    restyle_twistd,
+from asciid._assembly import (
+    make_control,
+    make_image_service,
+    make_store,
+    tokens_of,
 )
-from asciid.service import ImageService
-from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
+from asciid._usage import usage_text
+from asciid.config import (
+    SETTINGS,
+    SettingError,
+    environment_of,
+    find_in_force,
+    settings_of,
+)
+from asciid.housekeeping import Housekeeper, housekeeping_interval
+from asciid.logs import restyle_twistd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from twisted.application.service import IService
-    from twisted.internet.defer import Deferred
 
     from asciid.config import InForce, Settings
-    from asciid.http import Observer
-    from asciid.store import IImageStore
 
 __all__ = [
     "Options",
@@ -48,7 +43,6 @@ __all__ = [
     "heed_hangups",
     "heed_next_signal",
     "makeService",
-    "make_front",
     "rest_collector",
 ]
 
@@ -124,97 +118,6 @@ class Options(usage.Options):
         self.settings = settings_of(self.in_force)
 
 
-def _make_store(settings: Settings, reactor: Reactor) -> IImageStore:
-    lifetimes = Lifetimes(settings.upload_ttl, settings.image_ttl)
-    pending = PendingLimits(settings.max_uploads, settings.max_client_uploads)
-    if settings.storage is None:
-        return MemoryStore(lifetimes=lifetimes, pending=pending)
-    return LMDBStore(
-        settings.storage,
-        reactor=reactor,
-        sync=settings.sync,
-        lifetimes=lifetimes,
-        reserve=settings.reserve,
-        pending=pending,
-        max_queue=settings.max_queue,
-    )
-
-
-def _make_control(
-    settings: Settings, store: IImageStore, reactor: Reactor
-) -> Control | None:
-    if settings.storage is None or not isinstance(store, LMDBStore):
-        return None
-
-    def compact() -> Deferred[Mapping[str, object]]:
-        return store.compact().addCallback(lambda copied: copied.report)
-
-    return Control(settings.storage, {"compact": compact}, reactor)
-
-
-def make_observer(settings: Settings, api: ImageAPI) -> Observer:
-    """Return what is told of every request: the metrics, and the access log if any."""
-    if settings.access_log is None:
-        return api.metrics.requests
-    access_log = AccessLog(
-        access_writer(settings.access_log, settings.log_format),
-        api.clients.of,
-        settings.access_log_sample,
-    )
-    return Observers(api.metrics.requests, access_log)
-
-
-def make_front(
-    api: ImageAPI,
-    reactor: Reactor,
-    limits: Limits | None = None,
-    observer: Observer | None = None,
-) -> KleinFactory:
-    """
-    Return what speaks HTTP for `api`; its routes say how large bodies may be.
-
-    Its metrics are told of every request, if `observer` is None.  The log is told
-    what is refused, and which images become complete.
-    """
-    refusals, completions = RefusalLog(reactor), CompletionLog(reactor)
-    api.metrics.requests.told = refusals.note
-    api.store.on_complete = completions.note
-    if IReactorCore.providedBy(reactor):
-        # What waits for its moment is told before the end.
-        for log in (refusals, completions):
-            reactor.addSystemEventTrigger("after", "shutdown", log.tell)
-    front = KleinFactory(
-        api.app,
-        reactor=reactor,
-        limits=evolve(limits or Limits(), endpoint_bodies=api.body_limits),
-        problem=problem_for_status,
-        observer=observer or api.metrics.requests,
-        request_ids=unique_ids(),
-        refuses_unread=api.refuses_unread,
-    )
-    api.metrics.front = front
-    return front
-
-
-def _listener(port: str, factory: KleinFactory, reactor: Reactor) -> Listener:
-    return Listener(port, endpoint_from(port, reactor), factory)
-
-
-def _make_metrics_listener(
-    settings: Settings, api: ImageAPI, reactor: Reactor, observer: Observer
-) -> Listener | None:
-    if settings.metrics_port is None:
-        return None
-    front = KleinFactory(
-        MetricsAPI(api.metrics).app,
-        reactor=reactor,
-        problem=problem_for_status,
-        observer=observer,
-        request_ids=unique_ids(),
-    )
-    return _listener(settings.metrics_port, front, reactor)
-
-
 def count_monotonically(reactor: Reactor) -> None:
     """
     Have the timers of `reactor` follow the monotonic clock.
@@ -242,6 +145,10 @@ def rest_collector() -> None:
 
 def _do_nothing() -> None:
     """Leave the process as it is: it belongs to whoever gave the reactor."""
+
+
+def _ignore(_: Callable[[], None]) -> None:
+    """Leave signals as they are, likewise."""
 
 
 def heed_next_signal() -> None:
@@ -275,9 +182,8 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     `reactor` is the one to run on; the process's own if None.
     """
     settings = options.settings
-    token_file = settings.write_token_file
-    tokens = None if token_file is None else TokenFile(token_file)
     stopping: Callable[[], None] = _do_nothing
+    on_hangup: Callable[[Callable[[], None]], None] = _ignore
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 
@@ -285,31 +191,30 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         rest_collector()
         restyle_twistd(settings)
         stopping = heed_next_signal
-        heed_hangups(reactor, _reread_nothing if tokens is None else tokens.reload)
-    store = _make_store(settings, reactor)
-    api = ImageAPI(
-        store,
-        max_image_size=settings.max_image_size,
-        max_chunk_size=settings.max_chunk_size,
-        write_origins=settings.write_origins,
-        trusted_proxies=settings.trusted_proxies,
-        metrics_apart=settings.metrics_port is not None,
-        tokens=tokens,
-    )
-    limits = Limits(connections=settings.max_connections, bodies=settings.max_bodies)
-    observer = make_observer(settings, api)
-    front = make_front(api, reactor, limits, observer)
-    return ImageService(
+        on_hangup = partial(heed_hangups, reactor)
+    if settings.workers > 1:
+        # What one process does needs nothing of it.
+        from asciid.workers import Parent  # noqa: PLC0415
+
+        parent = Parent(
+            settings,
+            environment={**os.environ, **environment_of(options.in_force)},
+            reactor=reactor,
+            stopping=stopping,
+        )
+        on_hangup(parent.restart)
+        return parent
+    tokens = tokens_of(settings)
+    on_hangup(_reread_nothing if tokens is None else tokens.reload)
+    store = make_store(settings, reactor)
+    return make_image_service(
         settings,
-        listener=_listener(settings.port, front, reactor),
-        metrics=_make_metrics_listener(settings, api, reactor, observer),
-        store=store,
+        store,
+        reactor,
         tokens=tokens,
-        reactor=reactor,
-        control=_make_control(settings, store, reactor),
-        drain=front.drain,
+        control=make_control(settings, store, reactor),
         stopping=stopping,
         housekeeper=Housekeeper(
             store, clock=reactor, interval=housekeeping_interval(settings)
         ),
-    )
+    ).service

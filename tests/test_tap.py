@@ -26,9 +26,10 @@ from twisted.scripts.twistd import (  # type: ignore[attr-defined] # chosen by p
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid import __version__, tap
+from asciid import __version__, _assembly, tap
 from asciid.config import SETTINGS
 from asciid.store import Lifetimes, PendingLimits
+from asciid.store.sharing import ALONE
 from asciid.tap import (
     Options,
     count_monotonically,
@@ -244,7 +245,7 @@ class MakeServiceTests(SynchronousTestCase):
                 made.append((path, options))
 
         reactor = MemoryReactorClock()
-        self.patch(tap, "LMDBStore", Store)
+        self.patch(_assembly, "LMDBStore", Store)
         makeService(parsed(["--storage=/images"]), reactor=reactor)
         options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]
         options += ["--max-uploads=8", "--max-client-uploads=9", "--max-queue=10"]
@@ -256,6 +257,7 @@ class MakeServiceTests(SynchronousTestCase):
             "reserve": 64 * 2**20,
             "pending": PendingLimits(total=100_000, per_client=10_000),
             "max_queue": 64 * 2**20,
+            "peers": ALONE,
         }
         chosen = {
             "reactor": reactor,
@@ -264,6 +266,7 @@ class MakeServiceTests(SynchronousTestCase):
             "reserve": 7,
             "pending": PendingLimits(total=8, per_client=9),
             "max_queue": 10,
+            "peers": ALONE,
         }
         path = Path("/images")
         self.assertEqual(made, [(path, default), (path, chosen)])
@@ -278,7 +281,7 @@ class MakeServiceTests(SynchronousTestCase):
 
         from twisted.internet import reactor  # noqa: PLC0415 - what is tested
 
-        self.patch(tap, "ImageService", Service)
+        self.patch(_assembly, "ImageService", Service)
         self.patch(tap, "heed_hangups", lambda *_: None)
         restyled: list[Settings] = []
         self.patch(tap, "restyle_twistd", restyled.append)

@@ -7,7 +7,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from asciid.control import VERSION, socket_name
+from asciid._storage_socket import socket_name
+from asciid.control import SOCKET_FILE, VERSION
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def ask_daemon(storage: Path, command: str) -> dict[str, Any]:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             try:
-                connection.connect(socket_name(directory))
+                connection.connect(socket_name(directory, SOCKET_FILE))
             except (ConnectionRefusedError, FileNotFoundError) as error:
                 message = f"no daemon takes commands in {storage}"
                 raise NoDaemonError(message) from error

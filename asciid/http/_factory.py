@@ -42,7 +42,7 @@ class KleinFactory(ServerFactory):
 
     The app's routes are read once, here; later ones are not seen.
 
-    :ivar draining: whether :meth:`drain` was called.
+    :ivar draining: whether :meth:`drain` or :meth:`retire` was called.
     :ivar bytes_in: bytes that came on all connections so far, TLS taken off.
     :ivar bytes_out: bytes that were sent, or queued to be.
     :ivar sweep_due: the monotonic time by which the next sweep should be over.
@@ -149,6 +149,18 @@ class KleinFactory(ServerFactory):
         self.draining = True
         for channel in list(self._connections):
             channel.drain()
+        return self.retire()
+
+    def retire(self) -> Deferred[None]:
+        """
+        Let each connection end with the answer to its next request.
+
+        An idle one is not closed before: its client may be about to send one,
+        which would be lost (RFC 9112, section 9.6).
+
+        :return: fires when no connection is left.
+        """
+        self.draining = True
         if not self._connections:
             return succeed(None)
         drained: Deferred[None] = Deferred()

@@ -25,10 +25,10 @@ from asciid.metrics._families import (
     usage_families,
 )
 from asciid.metrics._requests import RequestCounts
-from asciid.metrics._snapshot import snapshot
+from asciid.metrics._snapshot import merge, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.core import Metric
 
@@ -57,12 +57,14 @@ class Metrics(Collector):
 
     `requests` is to be told of every request: it is an `asciid.http.Observer`.
     Of connections there is something to tell once `front` is set.  Nothing is
-    computed before somebody asks.
+    computed before somebody asks.  `gather`, if set, returns the snapshots of other
+    processes that are to be told of together with this one.
     """
 
     def __init__(self, store: IImageStore) -> None:
         self.requests = RequestCounts()
         self.front: KleinFactory | None = None
+        self.gather: Callable[[], Deferred[list[bytes]]] | None = None
         self._store = store
         self._usage: StoreUsage | None = None
         self._registry = CollectorRegistry()
@@ -76,8 +78,7 @@ class Metrics(Collector):
 
         What cannot be measured is left out, and the rest told.
         """
-        families = Deferred.fromCoroutine(self._families())
-        return families.addCallback(render, accept)
+        return Deferred.fromCoroutine(self._all()).addCallback(render, accept)
 
     def snapshot(self) -> Deferred[bytes]:
         """
@@ -100,6 +101,12 @@ class Metrics(Collector):
     def describe(self) -> Iterator[Metric]:
         """Yield nothing: the names are known once they are collected."""
         yield from ()
+
+    async def _all(self) -> list[Metric]:
+        own = await self._families()
+        if self.gather is None:
+            return own
+        return merge([snapshot(own), *await self.gather()])
 
     async def _families(self) -> list[Metric]:
         try:

@@ -17,6 +17,7 @@ from asciid.store._checkup import StoreHealth
 from asciid.store._disk import DiskStore
 from asciid.store._environment import Environment
 from asciid.store._interface import IImageStore
+from asciid.store._queries import count
 from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES, StoreEvents, StoreStats
 from asciid.store._writer import ReadPool
 
@@ -28,7 +29,23 @@ if TYPE_CHECKING:
     from asciid.store._peers import Use
     from asciid.store._writer import IWriterReactor
 
-__all__ = ["IOperations", "SharedStore"]
+__all__ = ["IOperations", "SharedStore", "prepare_storage"]
+
+_SMALLEST_MAP = 2**20
+
+
+def prepare_storage(path: Path, *, sync: bool) -> int:
+    """
+    Create the storage in `path` unless it is there; return how many images it has.
+
+    Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
+    """
+    environment = Environment(path, sync, time.time, time.time, _SMALLEST_MAP)
+    environment.open()
+    try:
+        return environment.read(count)
+    finally:
+        environment.close()
 
 
 class IOperations(Protocol):

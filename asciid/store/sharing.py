@@ -2,10 +2,11 @@
 
 from asciid.store._lock import StorageInUseError
 from asciid.store._operations import AnyOperation, Outcome, Remove
-from asciid.store._peers import IPeers, Use
-from asciid.store._shared import IOperations, SharedStore
+from asciid.store._peers import ALONE, IPeers, Use
+from asciid.store._shared import IOperations, SharedStore, prepare_storage
 
 __all__ = [
+    "ALONE",
     "AnyOperation",
     "IOperations",
     "IPeers",
@@ -14,4 +15,5 @@ __all__ = [
     "SharedStore",
     "StorageInUseError",
     "Use",
+    "prepare_storage",
 ]

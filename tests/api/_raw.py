@@ -12,10 +12,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.model import ImageSpec
 from asciid.store import IImageReader, MemoryStore
-from asciid.tap import make_front
 from tests.api._support import Client
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from twisted.internet.testing import (
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
+from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.api._access import READS, Access
 from asciid.api._refusals import AuthorizationMalformedError
 from asciid.errors import ImageGoneError
 from asciid.store import MemoryStore
-from asciid.tap import make_front
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase, parse_response
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore, OneToken
 

@@ -10,9 +10,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.store import IImageStore, MemoryStore, StoreHealth
-from asciid.tap import make_front
 from tests.api._support import Client
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.api._streaming import PIECE
 from asciid.errors import (
@@ -29,7 +30,6 @@ from asciid.store import (
     MemoryStore,
     PendingLimits,
 )
-from asciid.tap import make_front
 from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Client
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid._assembly import make_front, make_observer
 from asciid.api import ImageAPI
 from asciid.config import resolve
 from asciid.http import Refusal
 from asciid.logs._access import LEFT, Access, AccessLog, access_writer
 from asciid.store import MemoryStore
-from asciid.tap import make_front, make_observer
 from tests.api._support import CAT_SHA256, Client
 from tests.http._support import MemoryTransport, get, post
 

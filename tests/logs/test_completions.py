@@ -14,13 +14,13 @@ from twisted.logger import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.logs import CompletionLog
 from asciid.logs._completions import DELAY
 from asciid.logs._format import LineFormatter
 from asciid.model import ImageSpec
 from asciid.store import MemoryStore
-from asciid.tap import make_front
 from tests.api._support import CAT_BYTES, CAT_SHA256, Client
 
 ONE = ImageSpec("1" * 64, 10, 5)

@@ -19,12 +19,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid import __version__
+from asciid._assembly import make_front
 from asciid.api import ImageAPI, MetricsAPI
 from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
 from asciid.metrics import Metrics
 from asciid.store import IImageStore, MemoryStore, PendingLimits
-from asciid.tap import make_front
 from asciid.testing import ManualReactor
 from tests._programs import program
 from tests.api._raw import OnFront, RawAnswer, RawCase, parse_response

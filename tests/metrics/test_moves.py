@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.store import Lifetimes, PendingLimits
-from asciid.tap import make_front
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
 

@@ -1,0 +1,220 @@
+"""Puts the parts of a process together, as its settings say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+from twisted.internet.interfaces import IReactorCore
+
+from asciid._listener import Listener, endpoint_from
+from asciid._tokens import TokenFile
+from asciid.api import ImageAPI, MetricsAPI, problem_for_status
+from asciid.control import Control
+from asciid.http import KleinFactory, Limits, Observers, unique_ids
+from asciid.logs import AccessLog, CompletionLog, RefusalLog, access_writer
+from asciid.service import ImageService
+from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
+from asciid.store.sharing import ALONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IStreamServerEndpoint
+
+    from asciid.config import Settings
+    from asciid.housekeeping import Housekeeper
+    from asciid.http import Observer
+    from asciid.metrics import Metrics
+    from asciid.store import IImageStore
+    from asciid.store.sharing import IPeers
+
+__all__ = [
+    "Assembled",
+    "lifetimes_of",
+    "make_control",
+    "make_disk_store",
+    "make_front",
+    "make_image_service",
+    "make_observer",
+    "make_store",
+    "tokens_of",
+]
+
+Reactor = Any
+"""Provides several interfaces at once, which no one type says."""
+
+
+@frozen
+class Assembled:
+    """A service, and what it tells of itself."""
+
+    service: ImageService
+    metrics: Metrics
+
+
+def lifetimes_of(settings: Settings) -> Lifetimes:
+    """Return how long things are kept."""
+    return Lifetimes(settings.upload_ttl, settings.image_ttl)
+
+
+def tokens_of(settings: Settings) -> TokenFile | None:
+    """Return the tokens that let their bearers write, not read yet; None is all."""
+    path = settings.write_token_file
+    return None if path is None else TokenFile(path)
+
+
+def make_store(settings: Settings, reactor: Reactor) -> IImageStore:
+    """Return the store of a process that is alone."""
+    if settings.storage is None:
+        return MemoryStore(
+            lifetimes=lifetimes_of(settings), pending=_pending_limits(settings)
+        )
+    return make_disk_store(settings, settings.storage, reactor)
+
+
+def make_disk_store(
+    settings: Settings, storage: Path, reactor: Reactor, peers: IPeers = ALONE
+) -> LMDBStore:
+    """Return the store of the process that writes to `storage`."""
+    return LMDBStore(
+        storage,
+        reactor=reactor,
+        sync=settings.sync,
+        lifetimes=lifetimes_of(settings),
+        reserve=settings.reserve,
+        pending=_pending_limits(settings),
+        max_queue=settings.max_queue,
+        peers=peers,
+    )
+
+
+def _pending_limits(settings: Settings) -> PendingLimits:
+    return PendingLimits(settings.max_uploads, settings.max_client_uploads)
+
+
+def make_control(
+    settings: Settings, store: IImageStore, reactor: Reactor
+) -> Control | None:
+    if settings.storage is None or not isinstance(store, LMDBStore):
+        return None
+
+    def compact() -> Deferred[Mapping[str, object]]:
+        return store.compact().addCallback(lambda copied: copied.report)
+
+    return Control(settings.storage, {"compact": compact}, reactor)
+
+
+def make_observer(settings: Settings, api: ImageAPI) -> Observer:
+    """Return what is told of every request: the metrics, and the access log if any."""
+    if settings.access_log is None:
+        return api.metrics.requests
+    access_log = AccessLog(
+        access_writer(settings.access_log, settings.log_format),
+        api.clients.of,
+        settings.access_log_sample,
+    )
+    return Observers(api.metrics.requests, access_log)
+
+
+def make_front(
+    api: ImageAPI,
+    reactor: Reactor,
+    limits: Limits | None = None,
+    observer: Observer | None = None,
+) -> KleinFactory:
+    """
+    Return what speaks HTTP for `api`; its routes say how large bodies may be.
+
+    Its metrics are told of every request, if `observer` is None.  The log is told
+    what is refused, and which images become complete.
+    """
+    refusals, completions = RefusalLog(reactor), CompletionLog(reactor)
+    api.metrics.requests.told = refusals.note
+    api.store.on_complete = completions.note
+    if IReactorCore.providedBy(reactor):
+        # What waits for its moment is told before the end.
+        for log in (refusals, completions):
+            reactor.addSystemEventTrigger("after", "shutdown", log.tell)
+    front = KleinFactory(
+        api.app,
+        reactor=reactor,
+        limits=evolve(limits or Limits(), endpoint_bodies=api.body_limits),
+        problem=problem_for_status,
+        observer=observer or api.metrics.requests,
+        request_ids=unique_ids(),
+        refuses_unread=api.refuses_unread,
+    )
+    api.metrics.front = front
+    return front
+
+
+def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
+    settings: Settings,
+    store: IImageStore,
+    reactor: Reactor,
+    *,
+    tokens: TokenFile | None = None,
+    endpoint_of: Callable[[str], IStreamServerEndpoint] | None = None,
+    control: Control | None = None,
+    housekeeper: Housekeeper | None = None,
+    stopping: Callable[[], object] = lambda: None,
+) -> Assembled:
+    """
+    Return what serves `store`.
+
+    `endpoint_of` returns the endpoint that a description stands for.
+    """
+    open_endpoint = endpoint_of or (lambda port: endpoint_from(port, reactor))
+    api = ImageAPI(
+        store,
+        max_image_size=settings.max_image_size,
+        max_chunk_size=settings.max_chunk_size,
+        write_origins=settings.write_origins,
+        trusted_proxies=settings.trusted_proxies,
+        metrics_apart=settings.metrics_port is not None,
+        tokens=tokens,
+    )
+    # Each of several workers has its share.
+    limits = Limits(
+        connections=-(-settings.max_connections // settings.workers),
+        bodies=-(-settings.max_bodies // settings.workers),
+    )
+    observer = make_observer(settings, api)
+    front = make_front(api, reactor, limits, observer)
+    metrics = None
+    if settings.metrics_port is not None:
+        metrics = Listener(
+            settings.metrics_port,
+            open_endpoint(settings.metrics_port),
+            _metrics_front(api.metrics, reactor, observer),
+        )
+    service = ImageService(
+        settings,
+        listener=Listener(settings.port, open_endpoint(settings.port), front),
+        metrics=metrics,
+        store=store,
+        tokens=tokens,
+        reactor=reactor,
+        control=control,
+        drain=front.drain,
+        retire=front.retire,
+        stopping=stopping,
+        housekeeper=housekeeper,
+        announces=settings.workers == 1,
+    )
+    return Assembled(service, api.metrics)
+
+
+def _metrics_front(
+    metrics: Metrics, reactor: Reactor, observer: Observer
+) -> KleinFactory:
+    return KleinFactory(
+        MetricsAPI(metrics).app,
+        reactor=reactor,
+        problem=problem_for_status,
+        observer=observer,
+        request_ids=unique_ids(),
+    )

@@ -1,0 +1,114 @@
+"""Messages behind their lengths, on a stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+from twisted.internet import protocol
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.interfaces import ITransport
+    from twisted.python.failure import Failure
+
+__all__ = ["MAX_MESSAGE", "IEnd", "MessageProtocol"]
+
+MAX_MESSAGE = 320 * 1024 * 1024
+"""
+Bytes of a message at the most: a chunk of the largest size that can be set, and
+what else may have come in the same turn of the reactor.
+"""
+
+_PREFIX = 4
+_encode = msgspec.msgpack.Encoder().encode
+_log = Logger()
+
+
+class IEnd(Protocol):
+    """Whoever a connection belongs to."""
+
+    def made(self, connection: MessageProtocol, /) -> None:
+        """Take note that the connection is there."""
+
+    def received(self, connection: MessageProtocol, message: Any, /) -> None:  # noqa: ANN401 - of the ends, each its own
+        """Take a message."""
+
+    def lost(self, connection: MessageProtocol, /) -> None:
+        """Take note that the connection has ended."""
+
+
+class MessageProtocol(protocol.Protocol):
+    """
+    One end of a connection; `decoder` knows the messages that the other end sends.
+
+    A message that is too long, or is none, ends the connection, and the log says so.
+    """
+
+    transport: ITransport
+
+    def __init__(
+        self,
+        decoder: msgspec.msgpack.Decoder[Any],
+        end: IEnd,
+    ) -> None:
+        self._decode = decoder.decode
+        self._end = end
+        # What has come of the next message, and how much must have.
+        self._pieces: list[bytes] = []
+        self._length = 0
+        self._needed = _PREFIX
+
+    def send(self, message: Any) -> None:  # noqa: ANN401 - any that the other end knows
+        """Send a message."""
+        body = _encode(message)
+        self.transport.write(len(body).to_bytes(_PREFIX, "big") + body)
+
+    def connectionMade(self) -> None:
+        """Tell whom it belongs to."""
+        self._end.made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what has come, and the messages in it."""
+        self._pieces.append(data)
+        self._length += len(data)
+        if self._length < self._needed:
+            return
+        try:
+            for body in self._bodies():
+                self._end.received(self, self._decode(body))
+        except (ValueError, msgspec.MsgspecError) as error:
+            _log.error("A message cannot be read: {error}", error=error)
+            self.abort()
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """Tell whom it belongs to."""
+        del reason
+        self._end.lost(self)
+
+    def close(self) -> None:
+        """End the connection once everything is sent."""
+        self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abortConnection()  # type: ignore[attr-defined] # every stream has it
+
+    def _bodies(self) -> Iterator[memoryview]:
+        buffer = memoryview(b"".join(self._pieces))
+        start, needed = 0, _PREFIX
+        while len(buffer) - start >= _PREFIX:
+            length = int.from_bytes(buffer[start : start + _PREFIX], "big")
+            if length > MAX_MESSAGE:
+                message = f"it has {length} bytes, and {MAX_MESSAGE} are allowed"
+                raise ValueError(message)
+            needed = _PREFIX + length
+            if len(buffer) - start < needed:
+                break
+            yield buffer[start + _PREFIX : start + needed]
+            start, needed = start + needed, _PREFIX
+        self._pieces = [bytes(buffer[start:])]
+        self._length = len(buffer) - start
+        self._needed = needed

@@ -1,0 +1,287 @@
+"""The workers, as the process that writes sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from asciid.store.sharing import Remove, StorageInUseError
+from asciid.workers._framing import MessageProtocol
+from asciid.workers._messages import (
+    VERSION,
+    Ack,
+    Collect,
+    Collected,
+    Forget,
+    FromWorker,
+    Gather,
+    Gathered,
+    Hello,
+    Leave,
+    Outcomes,
+    Submit,
+    Use,
+    Welcome,
+    refused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.interfaces import IAddress, IDelayedCall
+    from twisted.python.failure import Failure
+
+    from asciid.store.sharing import AnyOperation
+    from asciid.workers._messages import FromWriter
+
+__all__ = ["Hub", "IWritingStore"]
+
+PATIENCE = 10.0
+"""Seconds for a worker to answer; then its connection is cut."""
+
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWorker)
+_log = Logger()
+
+_Connection = MessageProtocol
+
+
+class IWritingStore(Protocol):
+    """The store that carries operations out."""
+
+    def change_all(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """See `LMDBStore.change_all`."""
+
+
+@define(eq=False)
+class _Question:
+    """Something that all workers were asked, and who has not answered yet."""
+
+    open: set[_Connection]
+    done: Deferred[_Question]
+    answers: list[bytes] = field(factory=list)
+    watch: IDelayedCall | None = None
+    unanswered: bool = False
+
+
+class Hub(Factory):
+    """
+    Carries out what workers ask for, and tells them what they must know.
+
+    Set `store` and `snapshot`, which returns what this process has counted, before
+    anybody connects.  `clock` provides IReactorTime.
+    """
+
+    noisy = False
+    store: IWritingStore
+    snapshot: Callable[[], Deferred[bytes]]
+
+    def __init__(self, clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+        self._clock = clock
+        self._workers: set[_Connection] = set()
+        # Those that come while the file may not be used.
+        self._kept_waiting: list[_Connection] = []
+        self._use = "shared"
+        self._questions: dict[int, _Question] = {}
+        self._last_number = 0
+        self._empty: list[Deferred[None]] = []
+
+    def buildProtocol(self, _: IAddress | None) -> _Connection:
+        """Return the protocol of a new connection."""
+        return MessageProtocol(_decoder, self)
+
+    @property
+    def workers(self) -> int:
+        """How many workers are connected."""
+        return len(self._workers)
+
+    def made(self, connection: _Connection) -> None:
+        """See `IEnd.made`: the worker speaks first."""
+
+    def received(self, connection: _Connection, message: FromWorker) -> None:
+        """See `IEnd.received`."""
+        match message:
+            case Submit():
+                self._submit(connection, message)
+            case Ack(number=number):
+                self._answered(connection, number, None)
+            case Collected(number=number, snapshot=snapshot):
+                self._answered(connection, number, snapshot)
+            case Gather(number=number):
+                self._gather(connection, number)
+            case Hello(version=version):
+                self._greet(connection, version)
+
+    def lost(self, connection: _Connection) -> None:
+        """See `IEnd.lost`."""
+        self._workers.discard(connection)
+        if connection in self._kept_waiting:
+            self._kept_waiting.remove(connection)
+        for question in list(self._questions.values()):
+            if connection in question.open:
+                question.unanswered = True
+                self._closed(question, connection)
+        if not self._workers:
+            empty, self._empty = self._empty, []
+            for waiting in empty:
+                waiting.callback(None)
+
+    def forget(self, hashes: Sequence[str]) -> Deferred[None]:
+        """
+        Have all workers forget images; answer once they have.
+
+        One that does not answer is cut off, and forgets everything before it
+        connects again.
+        """
+        return self._ask(lambda number: Forget(number, list(hashes))).addCallback(
+            lambda _: None
+        )
+
+    def use(self, how: Literal["shared", "yielded", "closed"]) -> Deferred[None]:
+        """
+        Have all workers use the storage file like that; see `Use`.
+
+        Errors: `StorageInUseError` if one does not answer.
+        """
+        self._use = how
+
+        def used(question: _Question) -> None:
+            if how == "shared":
+                kept_waiting, self._kept_waiting = self._kept_waiting, []
+                for connection in kept_waiting:
+                    self._welcome(connection)
+            elif question.unanswered:
+                message = "a worker does not let go of the storage"
+                raise StorageInUseError(message)
+
+        return self._ask(lambda number: Use(number, how)).addCallback(used)
+
+    def dismiss(self) -> Deferred[None]:
+        """Have all workers send nothing more; answer once they have stopped."""
+        return self._ask(Leave).addCallback(lambda _: None)
+
+    def disconnect(self) -> None:
+        """Close all connections, once what was written to them is sent."""
+        for connection in [*self._workers, *self._kept_waiting]:
+            connection.close()
+
+    def wait_until_empty(self) -> Deferred[None]:
+        """Answer once no worker is connected."""
+        if not self._workers:
+            return succeed(None)
+        empty: Deferred[None] = Deferred(self._empty.remove)
+        self._empty.append(empty)
+        return empty
+
+    def _greet(self, connection: _Connection, version: int) -> None:
+        if version != VERSION:
+            _log.error(
+                "A worker speaks version {theirs}, and this process {ours}",
+                theirs=version,
+                ours=VERSION,
+            )
+            # It is told which version is spoken here, and ends the connection.
+            connection.send(Welcome(VERSION))
+        elif self._use == "shared":
+            self._welcome(connection)
+        else:
+            self._kept_waiting.append(connection)
+
+    def _welcome(self, connection: _Connection) -> None:
+        self._workers.add(connection)
+        connection.send(Welcome(VERSION))
+
+    def _submit(self, connection: _Connection, message: Submit) -> None:
+        operations = message.operations
+
+        def answer(outcomes: Sequence[Any]) -> None:
+            connection.send(
+                Outcomes(
+                    message.number,
+                    [
+                        refused(outcome) if isinstance(outcome, Exception) else outcome
+                        for outcome in outcomes
+                    ],
+                )
+            )
+
+        def committed(outcomes: Sequence[Any]) -> None:
+            removed = [
+                operation.sha256
+                for operation, outcome in zip(operations, outcomes, strict=True)
+                if type(operation) is Remove and not isinstance(outcome, Exception)
+            ]
+            if removed:
+                # Who is told that an image is gone finds it nowhere.
+                self.forget(removed).addCallback(lambda _: answer(outcomes))
+            else:
+                answer(outcomes)
+
+        def failed(failure: Failure) -> None:
+            answer([failure.value] * len(operations))
+
+        self.store.change_all(operations).addCallbacks(committed, failed)
+
+    def _gather(self, asking: _Connection, number: int) -> None:
+        """Ask all but one what they have counted, and tell it."""
+
+        async def gathered() -> list[bytes]:
+            question = await self._ask(Collect, self._workers - {asking})
+            return [await self.snapshot(), *question.answers]
+
+        Deferred.fromCoroutine(gathered()).addCallbacks(
+            lambda snapshots: asking.send(Gathered(number, snapshots)),
+            lambda failure: _log.failure("Nothing was gathered", failure),
+        )
+
+    def _ask(
+        self,
+        message: Callable[[int], FromWriter],
+        whom: set[_Connection] | None = None,
+    ) -> Deferred[_Question]:
+        """Send a message to workers, all if None; answer once they have answered."""
+        whom = set(self._workers if whom is None else whom)
+        done: Deferred[_Question] = Deferred()
+        question = _Question(whom, done)
+        if not whom:
+            done.callback(question)
+            return done
+        self._last_number += 1
+        number = self._last_number
+        self._questions[number] = question
+        question.watch = self._clock.callLater(PATIENCE, self._cut_off, question)
+        done.addBoth(self._settled, number, question)
+        asked = message(number)
+        for connection in whom:
+            connection.send(asked)
+        return done
+
+    def _settled(self, outcome: Any, number: int, question: _Question) -> Any:  # noqa: ANN401 - handed through
+        del self._questions[number]
+        if question.watch is not None and question.watch.active():
+            question.watch.cancel()
+        return outcome
+
+    def _answered(
+        self, connection: _Connection, number: int, snapshot: bytes | None
+    ) -> None:
+        question = self._questions.get(number)
+        if question is None:
+            return
+        if snapshot is not None:
+            question.answers.append(snapshot)
+        self._closed(question, connection)
+
+    def _closed(self, question: _Question, connection: _Connection) -> None:
+        question.open.discard(connection)
+        if not question.open and not question.done.called:
+            question.done.callback(question)
+
+    def _cut_off(self, question: _Question) -> None:
+        for connection in list(question.open):
+            _log.error("A worker does not answer and is cut off")
+            connection.abort()

@@ -1,0 +1,136 @@
+"""What a process that the parent has started does, from its start to its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger, globalLogBeginner, jsonFileLogObserver
+
+from asciid.tap import count_monotonically, rest_collector
+from asciid.workers._spawning import LIFELINE, LOG, READY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    from asciid.config import Settings
+
+__all__ = ["IRole", "run"]
+
+_log = Logger()
+
+
+class IRole(Protocol):
+    """What a process does."""
+
+    def start(self) -> Deferred[None]:
+        """Begin; answer once the work is done as it should be."""
+
+    def retire(self) -> Deferred[None]:
+        """Leave the work to the process that comes next; answer once that is so."""
+
+    def stop(self) -> Deferred[None]:
+        """Finish what is under way, then end."""
+
+
+def run(make: Callable[[Settings, Any], IRole], settings: Settings) -> None:
+    """Be the process that `make` makes until told to end; exit."""
+    # The parent puts this into its own log.
+    log = os.fdopen(os.dup(LOG), "w", buffering=1, encoding="utf-8")
+    globalLogBeginner.beginLoggingTo(
+        [jsonFileLogObserver(log, recordSeparator="")], redirectStandardIO=False
+    )
+    from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
+
+    count_monotonically(reactor)
+    rest_collector()
+    life = _Life(make(settings, reactor), reactor)
+    reactor.callWhenRunning(life.begin)
+    reactor.addSystemEventTrigger("before", "shutdown", life.end)
+    reactor.run()
+    sys.exit(life.code)
+
+
+class _Life:
+    """A process from its start to its end, and the signals in between."""
+
+    def __init__(self, role: IRole, reactor: Any) -> None:  # noqa: ANN401 - several interfaces
+        self._role = role
+        self._reactor = reactor
+        self._ending = False
+        self.code = 0
+
+    def begin(self) -> None:
+        """Begin to work, once the reactor has its own signal handlers."""
+        # Who types Ctrl-C means the parent, which ends the others in order.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(
+            signal.SIGHUP,
+            lambda *_: self._reactor.callFromThread(self._retire),
+        )
+        _Lifeline(self._orphaned, self._reactor).startReading()  # type: ignore[no-untyped-call] # Twisted's
+        self._role.start().addCallbacks(self._announce, self._give_up)
+
+    def end(self) -> Deferred[None]:
+        """End the work; the reactor stops when that is done."""
+        self._ending = True
+        # The parent may want the end at once.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return self._role.stop()
+
+    def _announce(self, _: None) -> None:
+        os.write(READY, b"\n")
+        os.close(READY)
+
+    def _give_up(self, failure: Failure) -> None:
+        _log.critical("{reason}", reason=failure.getErrorMessage())
+        self.code = 1
+        self._stop()
+
+    def _retire(self) -> None:
+        if not self._ending:
+            self._role.retire().addBoth(lambda _: self._stop())
+
+    def _orphaned(self) -> None:
+        if self._ending:
+            # The parent was told to end at once, and so is this.
+            signal.raise_signal(signal.SIGTERM)
+        self._stop()
+
+    def _stop(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._reactor.stop()
+
+
+class _Lifeline(FileDescriptor):
+    """A pipe that ends when the parent does, however that happens."""
+
+    connected = 1
+
+    def __init__(self, ended: Callable[[], None], reactor: Any) -> None:  # noqa: ANN401 - several interfaces
+        super().__init__(reactor)
+        self._ended = ended
+        os.set_blocking(LIFELINE, False)
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return LIFELINE
+
+    def doRead(self) -> Exception | None:
+        """Look whether this is the end: nothing is ever written."""
+        if os.read(LIFELINE, 1):
+            return None
+        return CONNECTION_DONE
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell of the end."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call] # Twisted's
+        self._ended()

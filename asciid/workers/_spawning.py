@@ -1,0 +1,201 @@
+"""Starts processes as twisted.runner.procmon asks, and hears what they log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger, eventFromJSON, globalLogPublisher
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.interfaces import IDelayedCall, IProcessTransport
+    from twisted.python.failure import Failure
+    from twisted.runner.procmon import LoggingProtocol
+
+__all__ = ["FIRST_INHERITED", "LIFELINE", "LOG", "READY", "Spawner"]
+
+LIFELINE = 0
+"""The descriptor at whose end a process knows that its parent has ended."""
+
+LOG = 1
+"""The descriptor to which a process writes events, each a line of JSON."""
+
+_PRINTED = 2
+
+READY = 3
+"""The descriptor to which a process writes once it does its work."""
+
+FIRST_INHERITED = 4
+"""The first of the descriptors that are handed down."""
+
+_LONGEST_LINE = 256 * 1024
+_log = Logger()
+
+
+@implementer(IReactorProcess, IReactorTime)
+class Spawner:
+    """
+    The reactor, as a ProcessMonitor sees it.
+
+    It hands descriptors down, which the monitor itself cannot: set `inherited` for
+    the name of a process before the monitor starts it.  `on_end` is told the name
+    of a process that ended, and how.
+    """
+
+    def __init__(self, reactor: Any, on_end: Callable[[str, str], None]) -> None:  # noqa: ANN401 - several interfaces
+        self._reactor = reactor
+        self._on_end = on_end
+        self.inherited: dict[str, Sequence[int]] = {}
+        self._children: dict[str, _Child] = {}
+        self._awaited: dict[str, list[Deferred[None]]] = {}
+
+    def spawnProcess(  # type: ignore[override] # what the monitor calls
+        self,
+        processProtocol: LoggingProtocol,
+        *arguments: Any,  # noqa: ANN401 - those of the reactor
+        **options: Any,  # noqa: ANN401 - likewise
+    ) -> IProcessTransport:
+        """Start a process; see `IReactorProcess`."""
+        name = processProtocol.name
+        child = self._children[name] = _Child(name, processProtocol, self)
+        handed_down = dict(enumerate(self.inherited[name], FIRST_INHERITED))
+        pipes = {LIFELINE: "w", LOG: "r", _PRINTED: "r", READY: "r"}
+        started: IProcessTransport = self._reactor.spawnProcess(
+            child, *arguments, **options, childFDs={**pipes, **handed_down}
+        )
+        return started
+
+    def seconds(self) -> float:
+        """See `IReactorTime`."""
+        now: float = self._reactor.seconds()
+        return now
+
+    def callLater(
+        self,
+        delay: float,
+        callable: Callable[..., object],  # noqa: A002 - as the interface has it
+        *args: object,
+        **kwargs: object,
+    ) -> IDelayedCall:
+        """See `IReactorTime`."""
+        later: IDelayedCall = self._reactor.callLater(delay, callable, *args, **kwargs)
+        return later
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """See `IReactorTime`."""
+        calls: Sequence[IDelayedCall] = self._reactor.getDelayedCalls()
+        return calls
+
+    def ready(self, name: str) -> Deferred[None]:
+        """Answer once the process of that name does its work."""
+        child = self._children.get(name)
+        if child is not None and child.is_ready:
+            return succeed(None)
+        ready: Deferred[None] = Deferred()
+        self._awaited.setdefault(name, []).append(ready)
+        return ready
+
+    def ended(self, name: str) -> Deferred[None]:
+        """Answer once the process of that name that runs now, if any, has ended."""
+        child = self._children.get(name)
+        if child is None:
+            return succeed(None)
+        ended: Deferred[None] = Deferred()
+        child.awaited.append(ended)
+        return ended
+
+    def hang_up(self, name: str) -> None:
+        """Send SIGHUP to the process of that name, if one runs."""
+        child = self._children.get(name)
+        if child is not None and child.transport is not None:
+            try:
+                child.transport.signalProcess("HUP")
+            except ProcessExitedAlready:
+                return
+
+    def child_is_ready(self, name: str) -> None:
+        """Tell who waits for it."""
+        for ready in self._awaited.pop(name, ()):
+            if not ready.called:
+                ready.callback(None)
+
+    def child_ended(self, child: _Child, reason: str) -> None:
+        """Tell who waits for it."""
+        if self._children.get(child.name) is child:
+            del self._children[child.name]
+        self._on_end(child.name, reason)
+        for ended in child.awaited:
+            if not ended.called:
+                ended.callback(None)
+
+
+class _Child(ProcessProtocol):
+    """One process; `monitored` is the monitor's own protocol for it."""
+
+    transport: IProcessTransport | None = None
+
+    def __init__(self, name: str, monitored: LoggingProtocol, spawner: Spawner) -> None:
+        self.name = name
+        self.is_ready = False
+        self.awaited: list[Deferred[None]] = []
+        self._monitored = monitored
+        self._spawner = spawner
+        self._lines = {LOG: _Lines(self._logged), _PRINTED: _Lines(self._printed)}
+
+    def connectionMade(self) -> None:
+        """Have the monitor know whom to end."""
+        self._monitored.makeConnection(self.transport)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Take what the process wrote."""
+        if childFD == READY:
+            self.is_ready = True
+            self._spawner.child_is_ready(self.name)
+        else:
+            self._lines[childFD].received(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell the monitor, which starts another one."""
+        for lines in self._lines.values():
+            lines.ended()
+        self._spawner.child_ended(self, reason.getErrorMessage())
+        self._monitored.processEnded(reason)
+
+    def _logged(self, line: str) -> None:
+        try:
+            event = eventFromJSON(line)
+        except Exception:  # noqa: BLE001 - whatever it is, it is told
+            self._printed(line)
+            return
+        event.setdefault("process", self.name)
+        globalLogPublisher(event)
+
+    def _printed(self, line: str) -> None:
+        _log.error("{process}: {line}", process=self.name, line=line)
+
+
+class _Lines:
+    """Cuts what a process writes into lines."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
+        self._rest = b""
+
+    def received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(line.decode("utf-8", "replace"))
+        if len(self._rest) > _LONGEST_LINE:
+            self.ended()
+
+    def ended(self) -> None:
+        """Take what has no end."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._take(rest.decode("utf-8", "replace"))

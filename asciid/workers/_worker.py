@@ -1,0 +1,93 @@
+"""A process that speaks HTTP."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from asciid._assembly import lifetimes_of, make_image_service, tokens_of
+from asciid._storage_socket import socket_name
+from asciid.store.sharing import SharedStore
+from asciid.workers._funnel import Funnel
+from asciid.workers._inherited import inherited_endpoint
+from asciid.workers._spawning import FIRST_INHERITED
+from asciid.workers._writer import WRITER_SOCKET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IStreamServerEndpoint
+
+    from asciid.config import Settings
+    from asciid.metrics import Metrics
+    from asciid.store.sharing import Use
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """Serves images on the sockets that the parent has bound."""
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:  # noqa: ANN401 - several interfaces
+        # The parent has seen to it.
+        storage: Path = settings.storage  # type: ignore[assignment]
+        # Held open for as long as the process lives: it is part of the name.
+        directory = os.open(storage, os.O_RDONLY | os.O_DIRECTORY)
+        self._funnel = Funnel(socket_name(directory, WRITER_SOCKET), reactor)
+        store = SharedStore(
+            storage, self._funnel, reactor=reactor, lifetimes=lifetimes_of(settings)
+        )
+        ports = [settings.port, settings.metrics_port]
+
+        def endpoint_of(port: str) -> IStreamServerEndpoint:
+            return inherited_endpoint(
+                reactor, port, FIRST_INHERITED + ports.index(port)
+            )
+
+        assembled = make_image_service(
+            settings,
+            store,
+            reactor,
+            tokens=tokens_of(settings),
+            endpoint_of=endpoint_of,
+        )
+        self._service = assembled.service
+        assembled.metrics.gather = self._funnel.gather
+        self._funnel.follower = _Follower(store, assembled.metrics)
+
+    def start(self) -> Deferred[None]:
+        """
+        Find the process that writes; then serve.
+
+        Errors: `asciid.service.StartError`.
+        """
+        return self._funnel.start().addCallback(lambda _: self._service.startService())
+
+    def retire(self) -> Deferred[None]:
+        """Take no new connection, and end each with its next request."""
+        return self._service.retire()
+
+    def stop(self) -> Deferred[None]:
+        """Finish the requests under way."""
+        return self._service.stopService()
+
+
+@frozen
+class _Follower:
+    """What the process that writes can have this one do."""
+
+    store: SharedStore
+    metrics: Metrics
+
+    def forget(self, hashes: Sequence[str]) -> None:
+        self.store.forget(hashes)
+
+    def use(self, how: Use) -> Deferred[None]:
+        return self.store.use(how)
+
+    def snapshot(self) -> Deferred[bytes]:
+        return self.metrics.snapshot()

@@ -1,0 +1,111 @@
+"""The process that writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from asciid._assembly import make_control, make_disk_store
+from asciid._storage_socket import StorageSocket
+from asciid.housekeeping import Housekeeper, housekeeping_interval
+from asciid.metrics import Metrics
+from asciid.store.sharing import StorageInUseError
+from asciid.workers._hub import Hub
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asciid.config import Settings
+
+__all__ = ["WRITER_SOCKET", "Writer"]
+
+WRITER_SOCKET = "writer.sock"
+"""The name of the socket in the storage directory that workers connect to."""
+
+_GOODBYE = 1.0
+"""Seconds for the last answers to be read."""
+
+_LONGER = 2.0
+"""Seconds for which this process waits longer than workers do for their clients."""
+
+_log = Logger()
+
+
+class Writer:
+    """Commits what the workers ask for, removes what is past its time, compacts."""
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:  # noqa: ANN401 - several interfaces
+        # The parent has seen to it.
+        storage: Path = settings.storage  # type: ignore[assignment]
+        self._reactor = reactor
+        self._patience = settings.drain_timeout + _LONGER
+        self._hub = Hub(reactor)
+        self._store = make_disk_store(settings, storage, reactor, peers=self._hub)
+        self._hub.store = self._store
+        self._hub.snapshot = Metrics(self._store).snapshot
+        self._socket = StorageSocket(storage, WRITER_SOCKET, reactor)
+        self._control = make_control(settings, self._store, reactor)
+        self._housekeeper = Housekeeper(
+            self._store, clock=reactor, interval=housekeeping_interval(settings)
+        )
+        self._closed = False
+        self._open = False
+
+    def start(self) -> Deferred[None]:
+        """
+        Open the store and take operations.
+
+        Errors: those of `IImageStore.start`, `StorageInUseError`.
+        """
+        return Deferred.fromCoroutine(self._start())
+
+    def retire(self) -> Deferred[None]:
+        """Finish what was sent; workers keep the rest for the next process."""
+        return Deferred.fromCoroutine(self._retire())
+
+    def stop(self) -> Deferred[None]:
+        """Wait for the workers to end; then finish what they sent."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        await self._store.start()
+        self._open = True
+        if not self._socket.listen(self._hub):
+            message = "another process writes already"
+            raise StorageInUseError(message)
+        self._housekeeper.start()
+        if self._control is not None:
+            self._control.start()
+
+    async def _retire(self) -> None:
+        self._socket.stop()
+        await self._hub.dismiss()
+        await self._close()
+
+    async def _stop(self) -> None:
+        if not self._open:
+            return
+        try:
+            await self._hub.wait_until_empty().addTimeout(self._patience, self._reactor)
+        except defer.TimeoutError:
+            _log.warn("{n} workers are cut off", n=self._hub.workers)
+        self._socket.stop()
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._housekeeper.stop()
+        if self._control is not None:
+            self._control.stop()
+        # Everything that was sent is answered by then.
+        await self._store.stop()
+        self._hub.disconnect()
+        try:
+            await self._hub.wait_until_empty().addTimeout(_GOODBYE, self._reactor)
+        except defer.TimeoutError:
+            _log.warn("{n} workers have not read every answer", n=self._hub.workers)
