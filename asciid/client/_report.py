@@ -31,8 +31,8 @@ class Report:
     standard error, also where there is none.  With `as_json` it is one JSON
     object on standard output, and the log is on standard error.
 
-    Raises :exc:`click.ClickException` when there is a table to show and rich
-    is not installed.
+    Without rich a terminal has the log alone, and `table` raises
+    :exc:`click.ClickException`.
     """
 
     def __init__(self, clock: IReactorTime, *, table: bool, as_json: bool) -> None:
@@ -47,8 +47,11 @@ class Report:
             # It takes its time, so not before a table is to be shown.
             from ._screen import Screen, print_table  # noqa: PLC0415
         except ImportError:
-            message = "simulate needs rich for a table: pip install 'asciid[simulate]'"
-            raise click.ClickException(message) from None
+            if table:
+                message = "a table needs rich: pip install 'asciid[simulate]'"
+                raise click.ClickException(message) from None
+            self._table = False
+            return
         self._print_table = print_table
         if on_terminal:
             self._screen = Screen(self._stream, clock)

@@ -219,11 +219,13 @@ class ReportTests(LoadTestCase):
         self.assertIn("0 of 8 images and 8 requests", table)
 
     def test_no_rich(self) -> None:
-        """Without rich, one line says what to install for a table."""
+        """Without rich a terminal has the log, and --table says what to install."""
         with patch.dict(sys.modules, {"asciid.client._screen": None}):
+            log = self.simulate(Server(), "-files=1", out=_Terminal).out
             outcome = self.simulate(Server(), "-files=1", "--table")
+        self.assertTrue(log.endswith('msg="SUCCESS!"\n'))
         self.assertEqual((outcome.code, outcome.out), (1, ""))
         self.assertEqual(
             outcome.err,
-            "asciid: simulate needs rich for a table: pip install 'asciid[simulate]'\n",
+            "asciid: a table needs rich: pip install 'asciid[simulate]'\n",
         )
