@@ -117,5 +117,10 @@ class PowerCutTests(FaultTestCase):
         record = machine.run(0.3)
         machine.start()
         self.assertTrue(record.acknowledged)
-        self.assertNotEqual(record.violations(machine.daemon), [])
+        violations = record.violations(machine.daemon)
+        self.assertNotEqual(violations, [])
+        self.report(
+            f"{len(record.acknowledged)} acknowledged, and then {len(violations)} "
+            f"of {len(record.uploads)} images not as they were"
+        )
         self.assertIn("sync is off", machine.daemon.log)

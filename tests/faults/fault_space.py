@@ -51,10 +51,13 @@ class DiskFullTests(FaultTestCase):
                 self.assertEqual(self.get(daemon, first).body, first.content)
             self.assertTrue(load.record.refused[507])
             free = self.disk.free
+            self.assertEqual(set(load.record.refused), {507})
             self.disk.resize(64 * _MIB)
             # Each client has been refused, and must come through now.
             self.assertTrue(load.goes_on(100))
-        self.assertEqual(set(load.record.refused), {507})
+        # LMDB calls a write that was cut short an IO error: one that the full disk
+        # cut short just before may find room when it is asked for the reason.
+        self.assertLessEqual(set(load.record.refused), {507, 503})
         self.assertEqual(load.record.violations(daemon), [])
         self.assert_kept(daemon, before)
         broken = self.entries(b"staged")
