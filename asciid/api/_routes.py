@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from klein import Klein
@@ -49,6 +50,12 @@ _IMAGE_METHODS = ("GET", "HEAD", "PUT")
 """Those of an image's path where nobody can delete."""
 
 
+def _admit(cors: CORS, access: Access, request: Request) -> None:
+    """Begin a write of whoever may; who may not is told so, pages as well."""
+    cors.mark(request)
+    access.check(request)
+
+
 class ImageAPI:
     """
     The HTTP service in front of `store`; `app` is the Klein application.
@@ -83,7 +90,9 @@ class ImageAPI:
         self._downloads = Downloads()
         self._access = None if tokens is None else Access(tokens)
         self._cors = CORS(write_origins, tokens=tokens is not None)
-        self._begin_write = self._cors.mark if tokens is None else self._admit
+        self._begin_write = self._cors.mark
+        if self._access is not None:
+            self._begin_write = partial(_admit, self._cors, self._access)
         self.clients = ClientAddresses(trusted_proxies)
         self._limits = InputLimits(max_image_size, max_chunk_size)
         self._contract = contract_document(
@@ -108,12 +117,6 @@ class ImageAPI:
     def refuses_unread(self) -> Callable[[Request], bool] | None:
         """Tells of a request whether it is refused whatever its body is."""
         return None if self._access is None else self._access.refuses
-
-    def _admit(self, request: Request) -> None:
-        """Begin a write, of whoever may."""
-        self._cors.mark(request)
-        if self._access is not None:
-            self._access.check(request)
 
     @app.route("/image", methods=["POST"])
     def register(self, request: Request) -> Deferred[bytes]:

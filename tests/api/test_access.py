@@ -237,6 +237,13 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
         transport = self.begin("POST", "/nowhere", JSON, "Content-Length: 20", line)
         self.assertEqual(parse_response(transport.value()).status, 404)
 
+    def test_body_of_a_read(self) -> None:
+        """Who reads needs no token, not for a body without a meaning either."""
+        transport = self.begin("GET", IMAGE, "Content-Length: 3")
+        self.assertEqual(transport.value(), b"")
+        transport.protocol.dataReceived(b"cat")
+        self.assertEqual(parse_response(transport.value()).status, 404)
+
     def test_connection_goes_on(self) -> None:
         """A refused request whose body came along does not end the connection."""
         request = f"PUT {IMAGE} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\ncat"

@@ -12,6 +12,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
+from werkzeug.exceptions import Forbidden
 from zope.interface import implementer
 
 from asciid.http import Limits, body_of, read_body, streams_body
@@ -318,6 +319,64 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(len(b"".join(self.upload.pieces)), 100_000)
         request.content.seek(0)
         self.assertEqual(len(body_of(request)), 100_000)
+
+
+class Gate:
+    """An app that refuses a request, whatever its body is."""
+
+    app = Klein()
+
+    @app.route("/", methods=["POST"])
+    def post(self, request: Request) -> bytes:
+        """Refuse."""
+        raise Forbidden
+
+
+class RefusedUnreadTests(SynchronousTestCase):
+    """Requests that are refused before their body is here."""
+
+    def setUp(self) -> None:
+        """Serve."""
+        self.site = Site(Gate().app)
+        self.refused: list[bytes] = []
+
+    def begin(self, *lines: bytes, refuse: bool = True, path: bytes = b"/") -> Wire:
+        """Send a head."""
+
+        def refuses(request: Request) -> bool:
+            self.refused.append(request.path)
+            return refuse
+
+        self.site.factory.refuses_unread = refuses
+        return self.site.connect().send(get(path, *lines, method=b"POST"))
+
+    def test_at_once(self) -> None:
+        """The answer comes at once; what comes of the body is not taken for more."""
+        for framing in (b"Content-Length: 99", LONG, CHUNKED):
+            for lines in ([framing], [framing, b"Expect: 100-continue"]):
+                wire = self.begin(*lines)
+                (answer,) = wire.answers()
+                self.assertEqual(answer.status, 403)
+                self.assertEqual(answer.fields["connection"], "close")
+                wire.send(b"x" * 50 + get(b"/"))
+                self.assertEqual(wire.answers(), [])
+                self.assertTrue(wire.over)
+
+    def test_not_refused(self) -> None:
+        """What is not refused is answered once its body is here, as ever."""
+        wire = self.begin(b"Content-Length: 3", refuse=False)
+        self.assertEqual(wire.answers(), [])
+        self.assertEqual(wire.send(b"cat").answers()[0].status, 403)
+        self.assertFalse(wire.over)
+        self.assertEqual(self.begin(LONG, refuse=False).answers()[0].status, 413)
+
+    def test_nobody_is_asked(self) -> None:
+        """With the body at hand, or without a route, there is nothing to spare."""
+        wire = self.begin(b"Content-Length: 0").send(post(b"/", b"cat"))
+        self.assertEqual([answer.status for answer in wire.answers()], [403, 403])
+        wire = self.begin(b"Content-Length: 3", path=b"/nowhere").send(b"cat")
+        self.assertEqual(wire.answers()[0].status, 404)
+        self.assertEqual(self.refused, [])
 
 
 @implementer(IPushProducer)
