@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import runpy
 import socket
+import sys
 from contextlib import redirect_stdout
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid import health
 from asciid.health import main
 
 if TYPE_CHECKING:
@@ -79,6 +83,18 @@ class HealthTests(SynchronousTestCase):
         code, line = self.check([f"http://127.0.0.1:{port}"])
         self.assertEqual(code, 1)
         self.assertTrue(line.startswith("no answer: "), line)
+
+    def test_program(self) -> None:
+        """The program takes its own arguments, and ends with that code."""
+        with (
+            patch.object(sys, "argv", ["asciid.health", "readyz"]),
+            redirect_stdout(io.StringIO()) as output,
+        ):
+            end = self.assertRaises(
+                SystemExit, runpy.run_path, str(health.__file__), run_name="__main__"
+            )
+        self.assertEqual(end.code, 2)
+        self.assertIn("a URL such as", output.getvalue())
 
     def test_mistakes(self) -> None:
         """What cannot be asked is 2."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -109,9 +110,24 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(detail.count("."), 3)
 
     def test_draining(self) -> None:
-        """While connections end, those that are open still are told so."""
+        """Who asks while the service stops is told so."""
         self.front.draining = True
         self.assert_not_ready("serving", "The service is stopping.")
+
+    def test_asked_before_the_drain(self) -> None:
+        """So is who had begun to ask before, on a connection that then ends."""
+        transport = StringTransportWithDisconnection()
+        connection: Any = self.front.buildProtocol(None)
+        transport.protocol = connection
+        connection.makeConnection(transport)
+        connection.dataReceived(b"GET /readyz HTTP/1.1\r\nHost: a")
+        drained = self.front.drain()
+        self.assertNoResult(drained)
+        connection.dataReceived(b"\r\n\r\n")
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        self.assertTrue(head.startswith("HTTP/1.1 503 "), head)
+        self.assertIn("\r\nConnection: close", head)
+        self.assertFalse(json.loads(body)["checks"]["serving"]["ok"])
 
     def test_another_http(self) -> None:
         """Behind an HTTP front that is not asciid's, nothing is known of draining."""

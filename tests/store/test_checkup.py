@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lmdb
-from twisted.internet.defer import Deferred
+from attrs import evolve
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import (
@@ -20,6 +22,8 @@ from asciid.store._checkup import PATIENCE, PROBE_EVERY, Checkup
 from asciid.store._environment import Environment
 from asciid.store._health import SETTLED
 from asciid.store._operations import Probe
+from asciid.store._shared import SharedStore
+from asciid.testing import ManualReactor, ManualThreadPool
 from tests.store._support import DrivenStore, spec_of
 from tests.store.test_lmdb import Failing
 
@@ -93,6 +97,69 @@ class CheckupTests(SynchronousTestCase):
         self.assertTrue(self.checkup.hangs)
         outcome.callback(None)
         self.assertFalse(self.checkup.hangs)
+
+
+class SharedStoreTests(SynchronousTestCase):
+    """The health of a store that another process writes."""
+
+    max_operations = max_bytes = 1
+
+    def setUp(self) -> None:
+        """Make one, and be the way to its writer."""
+        self.now = 7.0
+        self.outcome: Deferred[Any] = succeed(None)
+        self.store = SharedStore(
+            Path(self.mktemp()),
+            self,
+            reactor=ManualReactor(),
+            monotonic=lambda: self.now,
+            read_pool=ManualThreadPool(),
+        )
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Nothing waits."""
+        return 0, 0
+
+    def submit(self, operation: AnyOperation) -> Deferred[Any]:
+        """Answer what the test says."""
+        self.assertEqual(operation, Probe())
+        return self.outcome
+
+    def stop(self) -> Deferred[None]:
+        """Have nothing to stop."""
+        return succeed(None)
+
+    def health(self) -> StoreHealth:
+        """Ask, a while after the last time."""
+        self.now += PROBE_EVERY
+        return self.store.health()
+
+    def test_learns_from_probes(self) -> None:
+        """What the writer answers is what is known."""
+        self.assertEqual(self.health(), READY)
+        for error, health in (
+            (StorageFullError(), evolve(READY, has_room=False)),
+            (None, READY),
+            (WriterGoneError(), evolve(READY, writes=False)),
+            (None, READY),
+        ):
+            self.outcome = fail(error) if error else succeed(None)
+            self.assertEqual(self.health(), health)
+
+    def test_writer_that_hangs(self) -> None:
+        """A writer that does not answer is noticed."""
+        self.outcome = Deferred()
+        self.assertEqual(self.health(), READY)
+        self.now += PATIENCE
+        self.assertEqual(self.store.health(), evolve(READY, writes=False))
+
+    def test_stopped(self) -> None:
+        """A store that stops is not open, and asks its writer nothing."""
+        self.store.stop()
+        self.outcome = fail(StorageFailedError())
+        self.assertEqual(self.health(), evolve(READY, open=False))
+        self.failureResultOf(self.outcome, StorageFailedError)
 
 
 class LMDBStoreTests(SynchronousTestCase):
