@@ -17,7 +17,7 @@ from asciid.api._digests import check_content_digest
 from asciid.api._download import Downloads
 from asciid.api._health import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
-from asciid.api._problems import answer_problem, problem_for
+from asciid.api._problems import PROBLEM_TYPES, answer_problem, problem_for
 from asciid.api._schema import (
     InputLimits,
     parse_chunk,
@@ -86,6 +86,7 @@ class ImageAPI:
     ) -> None:
         self._store = store
         self.metrics = Metrics(store)
+        self.metrics.requests.expect(PROBLEM_TYPES)
         self._metrics_apart = metrics_apart
         self._downloads = Downloads()
         self._access = None if tokens is None else Access(tokens)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asciid._histogram import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from asciid.http import Refusal, Request
 
@@ -46,6 +46,14 @@ class RequestCounts:
         """Requests whose client has left, by route and method."""
         self.told: Callable[[str], object] = _ignore
         """Is told the reason of every refusal."""
+
+    def expect(self, reasons: Iterable[str]) -> None:
+        """
+        Tell of refusals for these reasons from now on, though there are none.
+
+        Where a counter begins with the first refusal, nobody sees it increase.
+        """
+        self.refusals.update(dict.fromkeys(reasons, 0))
 
     def answered(self, request: Request, seconds: float) -> None:
         """See `asciid.http.Observer.answered`."""

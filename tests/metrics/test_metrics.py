@@ -21,6 +21,7 @@ from zope.interface import implementer
 from asciid import __version__
 from asciid._assembly import make_front
 from asciid.api import ImageAPI, MetricsAPI
+from asciid.api._problems import PROBLEM_TYPES
 from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
 from asciid.metrics import Metrics
@@ -198,6 +199,12 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         ):
             self.assertEqual(moved[name], 1, name)
         self.assertEqual(moved["asciid_images"], -1)
+
+    def test_no_refusals(self) -> None:
+        """Each problem has its counter before there is one, so that the first shows."""
+        values = samples_of(self.scrape())
+        for name in PROBLEM_TYPES:
+            self.assertEqual(values[f'asciid_refusals_total{{reason="{name}"}}'], 0)
 
     def test_refusals(self) -> None:
         """What is refused, by a route or before, is counted by its reason."""
