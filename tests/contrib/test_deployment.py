@@ -18,6 +18,7 @@ from tests.integration._daemon import ROOT
 
 CONTRIB = ROOT / "contrib"
 UNIT = CONTRIB / "asciid.service"
+COMPOSE = CONTRIB / "docker-compose.yml"
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -75,7 +76,7 @@ class ComposeTests(CommandTestCase):
 
     def setUp(self) -> None:
         """Load it."""
-        text = (CONTRIB / "docker-compose.yml").read_text(encoding="utf-8")
+        text = COMPOSE.read_text(encoding="utf-8")
         self.document: dict[str, Any] = yaml.safe_load(text)
         self.service = self.document["services"]["asciid"]
 
@@ -93,6 +94,11 @@ class ComposeTests(CommandTestCase):
         name, path = volume.split(":")
         self.assertIn(name, self.document["volumes"])
         self.assertEqual([path], json.loads(self.instruction("VOLUME")))
+
+    def test_read(self) -> None:
+        """Compose itself takes it."""
+        compose = program("docker-compose")
+        self.run_command(compose, "-f", str(COMPOSE), "config", "--quiet")
 
     def test_settings(self) -> None:
         """Each variable is a setting, and its value is taken."""

@@ -149,7 +149,7 @@ class Behind(Base):
                 done = subprocess.run(
                     [
                         *(sys.executable, runner, "127.0.0.1", str(proxy.port)),
-                        *("-q", "-j", "16", "--json", str(report)),
+                        *("-q", "-j", "32", "--json", str(report)),
                     ],
                     capture_output=True,
                     text=True,
