@@ -17,6 +17,7 @@ _GROUPS = {
     "Serving": (
         "config",
         "port",
+        "workers",
         "max-image-size",
         "max-chunk-size",
         "write-origins",

@@ -139,6 +139,8 @@ class LMDBStore(DiskStore):
         self._writer.start()
         self._reads.start()
         self._started = True
+        # So that the first to ask is told of a disk that is full.
+        self._checkup.begin()
         self._discarding.begin()
         return succeed(None)
 

@@ -147,6 +147,8 @@ class SharedStore(DiskStore):
         if how == "shared":
             self.forget_all()
             self._environment.open()
+            # So that the first to ask is told what the writer knows.
+            self._checkup.begin()
         if how != "closed":
             self._reads.release()
 

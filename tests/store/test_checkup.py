@@ -211,6 +211,7 @@ class LMDBStoreTests(SynchronousTestCase):
         """After a write that failed the health is bad until one succeeds."""
         self.start()
         self.fail_writing()
+        self.driven.pass_time(PROBE_EVERY)
         self.assertFalse(self.store.health().writes)
         self.driven.settle()
         # The probe has written.
@@ -238,6 +239,15 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertEqual(self.health_after(PROBE_EVERY), READY)
 
     def test_no_room(self) -> None:
+        """A disk that is full at the start is noticed at once."""
+        left = 0
+        lacking = StoreHealth(open=True, writes=True, has_room=False)
+        self.patch(self.store._reserve, "free", lambda _: left)
+        self.start()
+        # The start has looked, so that the first to ask is told.
+        self.assertEqual(self.store.health(), lacking)
+
+    def test_room_comes_and_goes(self) -> None:
         """The disk that another fills is noticed, and that there is room again."""
         left = 10**9
         self.patch(self.store._reserve, "free", lambda _: left)
