@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asciid.config import SETTINGS
+from asciid.config import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,36 +12,6 @@ if TYPE_CHECKING:
     from asciid.config import Setting
 
 __all__ = ["usage_text"]
-
-_GROUPS = {
-    "Serving": (
-        "config",
-        "port",
-        "workers",
-        "max-image-size",
-        "max-chunk-size",
-        "write-origins",
-        "write-token-file",
-        "trusted-proxies",
-        "drain-timeout",
-    ),
-    "Storage": ("storage", "no-sync", "reserve", "upload-ttl", "image-ttl"),
-    "Load": (
-        "max-connections",
-        "max-bodies",
-        "max-queue",
-        "max-uploads",
-        "max-client-uploads",
-    ),
-    "Logs and metrics": (
-        "log-format",
-        "log-level",
-        "access-log",
-        "access-log-sample",
-        "metrics-port",
-    ),
-}
-"""Heading -> options.  What is in none of them comes under the last heading."""
 
 
 def usage_text(width: int, intro: str) -> str:
@@ -58,15 +28,15 @@ def usage_text(width: int, intro: str) -> str:
 
 
 def _sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    left = {setting.option: setting for setting in SETTINGS}
-    for heading, options in _GROUPS.items():
-        yield heading, [_row(left.pop(option)) for option in options]
-    rest = [_row(setting) for setting in left.values()]
-    own = [
-        ("--help", "Print this help and exit."),
-        ("--version", "Print the version and exit."),
-    ]
-    yield "Other", rest + own
+    for heading, settings in GROUPS.items():
+        yield heading, [_row(setting) for setting in settings]
+    yield (
+        "Other",
+        [
+            ("--help", "Print this help and exit."),
+            ("--version", "Print the version and exit."),
+        ],
+    )
 
 
 def _row(setting: Setting) -> tuple[str, str]:
