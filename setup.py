@@ -15,6 +15,7 @@ if VERSION is None:
     message = "asciid/__init__.py does not state __version__"
     raise SystemExit(message)
 
+CLIENT = ["rich>=13.7", "twisted[tls]>=24.11"]
 SIMULATE = ["pyfiglet>=1.0.2", "rich>=13.7"]
 
 setup(
@@ -41,6 +42,7 @@ setup(
         "zstandard>=0.23",
     ],
     extras_require={
+        "client": CLIENT,
         "simulate": SIMULATE,
         "tls": ["twisted[tls]>=24.11"],
         "dev": [

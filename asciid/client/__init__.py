@@ -15,6 +15,11 @@ The library is `Client`, with what it returns and raises:
 The command line:
 
 ``cli``            the command group and the console entry point
+``_cli_put``       ``asciid put``, ``_cli_get`` ``get`` and ``cat``, ``_cli_images``
+                   ``status`` and ``rm``, ``_cli_completion`` ``completion``
+``_cli_server``    what these have in common
+``_bar``           a progress bar (rich)
+``_filter``        what of a text a terminal may be shown
 ``_cli_simulate``  ``asciid simulate``: its options
 ``_simulate``      what a simulation does with a server
 ``_steps``         the steps of one image, each checked

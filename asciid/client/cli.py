@@ -15,6 +15,10 @@ from asciid.admin import (
     verify_command,
 )
 
+from ._cli_completion import completion_command
+from ._cli_get import cat_command, get_command
+from ._cli_images import rm_command, status_command
+from ._cli_put import put_command
 from ._cli_simulate import Surroundings, simulate
 from ._run import INTERRUPTED
 
@@ -32,9 +36,15 @@ def asciid() -> None:
 
 for _command in (
     backup_command,
+    cat_command,
     compact_command,
+    completion_command,
     config_command,
+    get_command,
+    put_command,
+    rm_command,
     simulate,
+    status_command,
     verify_command,
 ):
     asciid.add_command(_command)
@@ -47,7 +57,8 @@ def main(
     Run the command that `args` (by default the program's) ask for, then exit.
 
     The exit code is 0 when it did what it should, 1 when not, 2 when `args`
-    are wrong, 130 after an interrupt.  Raises :exc:`SystemExit`, always.
+    are wrong, 3 when there is no such image, 4 when the server refused, 130
+    after an interrupt.  Raises :exc:`SystemExit`, always.
     """
     try:
         code = asciid.main(

@@ -1,0 +1,119 @@
+"""A progress bar on a terminal (rich), or none."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from twisted.internet.task import LoopingCall
+
+from ._progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from ._progress import OnProgress
+
+__all__ = ["Bar"]
+
+_REFRESH = 0.1  # seconds
+_NO_RICH = "no progress is shown without rich: pip install 'asciid[client]'"
+
+
+class Bar:
+    """
+    Adds up how far images are, and shows it: bytes, rate, time left, retries.
+
+    `total` is how many bytes they have together; None is what the first to
+    come says.
+    """
+
+    def __init__(self, name: str, total: int | None) -> None:
+        self._name = name
+        self._total = total
+        self._images: dict[int, Progress] = {}
+        self._ids = 0
+
+    def image(self) -> OnProgress:
+        """Return what is to be told of the progress of one more image."""
+        self._ids += 1
+        image = self._ids
+
+        def follow(progress: Progress) -> None:
+            self._images[image] = progress
+
+        return follow
+
+    @property
+    def now(self) -> Progress:
+        """All of it together."""
+        images = self._images.values()
+        total = self._total
+        if total is None:
+            total = sum(image.total for image in images)
+        return Progress(
+            sum(image.done for image in images),
+            total,
+            sum(image.retries for image in images),
+        )
+
+    @contextmanager
+    def showing(self, clock: IReactorTime) -> Iterator[None]:
+        """
+        Show it on standard error for as long as the context lasts.
+
+        Unless that and standard output are terminals, it is not shown.
+        """
+        if not (sys.stdout.isatty() and sys.stderr.isatty()):
+            yield
+            return
+        try:
+            from rich.console import Console  # noqa: PLC0415 - an extra
+            from rich.progress import (  # noqa: PLC0415 - likewise
+                BarColumn,
+                DownloadColumn,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
+            from rich.progress import Progress as Shown  # noqa: PLC0415 - likewise
+        except ImportError:
+            click.echo(_NO_RICH, err=True)
+            yield
+            return
+        shown = Shown(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[retries]}"),
+            console=Console(file=sys.stderr),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        task = shown.add_task(self._name, total=None, retries="")
+
+        def refresh() -> None:
+            now = self.now
+            retries = f"{now.retries} retries" if now.retries else ""
+            shown.update(
+                task, completed=now.done, total=now.total or None, retries=retries
+            )
+            shown.refresh()
+
+        looping = LoopingCall(refresh)
+        looping.clock = clock
+        with shown:
+            looping.start(_REFRESH)
+            try:
+                yield
+            finally:
+                looping.stop()
+                refresh()

@@ -1,0 +1,33 @@
+"""``asciid completion``: has a shell complete the command line."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+__all__ = ["completion_command"]
+
+_HELP = """
+Print what has a shell complete asciid's commands and options.
+
+\b
+Examples:
+  asciid completion bash > ~/.local/share/bash-completion/completions/asciid
+  asciid completion zsh > ~/.zfunc/_asciid
+  asciid completion fish > ~/.config/fish/completions/asciid.fish
+"""
+
+
+@click.command("completion", help=_HELP)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion_command(ctx: click.Context, shell: str) -> int:
+    """Print a shell's completion script; return the exit code."""
+    found = get_completion_class(shell)
+    if found is None:
+        message = f"click knows no completion for {shell}"
+        raise click.ClickException(message)
+    root = ctx.find_root()
+    complete = found(root.command, {}, "asciid", "_ASCIID_COMPLETE")
+    click.echo(complete.source())
+    return 0

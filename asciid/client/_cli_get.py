@@ -1,0 +1,162 @@
+"""``asciid get`` and ``asciid cat``: download an image to a file, or show it."""
+
+from __future__ import annotations
+
+import codecs
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from ._bar import Bar
+from ._cli_server import EXIT_CODES, TargetType, server_option, speak
+from ._filter import TerminalFilter
+from ._run import INTERRUPTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._cli_server import Target
+    from ._cli_simulate import Surroundings
+    from ._client import Client
+
+__all__ = ["cat_command", "get_command"]
+
+_GET_HELP = f"""
+Download an image, given by its SHA-256 or its URL, and print the file's name.
+
+The file appears when all of the image is there and its hash was checked. A
+download that was cut off goes on where it ended.
+
+{EXIT_CODES}
+\b
+Examples:
+  asciid get d25f44c31340f2c8433cb76e4f60a310683cab519116e23ef68eb68d198c63d0
+  asciid get -o cat.txt http://localhost:4444/image/d25f...
+"""
+
+_CAT_HELP = f"""
+Show an image, given by its SHA-256 or its URL, once its hash was checked.
+
+Colours are shown; other control characters, which could do harm to a terminal, are
+left out unless --raw is given.
+
+{EXIT_CODES}
+\b
+Examples:
+  asciid cat d25f44c31340f2c8433cb76e4f60a310683cab519116e23ef68eb68d198c63d0
+  asciid cat --raw http://localhost:4444/image/d25f... > cat.txt
+"""
+
+_PIECE = 64 * 1024
+_NO_COLOURS = "\x1b[0m"
+
+_target = click.argument("image", metavar="SHA|URL", type=TargetType())
+
+
+@click.command("get", help=_GET_HELP)
+@_target
+@server_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    show_default="the hash, with .txt, in this directory",
+    help="The file to write; - is standard output.",
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    help="Go on with an earlier download to the same file.",
+)
+@click.pass_obj
+def get_command(
+    surroundings: Surroundings,
+    *,
+    image: Target,
+    server: str,
+    output: Path | None,
+    resume: bool,
+) -> int:
+    """Download an image; return the exit code."""
+    if output == Path("-"):
+        with _downloaded(surroundings, image, server) as (code, file):
+            if file is not None:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+        return code
+    path = output or Path(f"{image.sha256}.txt")
+    code = _download(surroundings, image, server, path, resume=resume)
+    if code == INTERRUPTED:
+        message = "interrupted; the same command goes on from there"
+        click.echo(f"asciid: {message}", err=True)
+    else:
+        click.echo(path)
+    return code
+
+
+@click.command("cat", help=_CAT_HELP)
+@_target
+@server_option
+@click.option("--raw", is_flag=True, help="Pass every byte on as it is.")
+@click.pass_obj
+def cat_command(
+    surroundings: Surroundings, *, image: Target, server: str, raw: bool
+) -> int:
+    """Show an image; return the exit code."""
+    with _downloaded(surroundings, image, server) as (code, file):
+        if file is not None and raw:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        elif file is not None:
+            _show(file)
+    return code
+
+
+def _download(
+    surroundings: Surroundings,
+    image: Target,
+    server: str,
+    path: Path,
+    *,
+    resume: bool,
+) -> int:
+    bar = Bar(path.name, None)
+
+    async def main(client: Client, reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+        with bar.showing(reactor):
+            await client.download(
+                image.sha256, path, resume=resume, on_progress=bar.image()
+            )
+        return 0
+
+    return speak(surroundings, image.server or server, main)
+
+
+@contextmanager
+def _downloaded(
+    surroundings: Surroundings, image: Target, server: str
+) -> Iterator[tuple[int, IO[bytes] | None]]:
+    """Download an image for a moment; give the exit code, and the file if any."""
+    with TemporaryDirectory(prefix="asciid-") as directory:
+        path = Path(directory, image.sha256)
+        code = _download(surroundings, image, server, path, resume=False)
+        if code:
+            yield code, None
+            return
+        with path.open("rb") as file:
+            yield code, file
+
+
+def _show(file: IO[bytes]) -> None:
+    """Write a text to standard output, but for what a terminal may not see."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    safe = TerminalFilter()
+    out = sys.stdout
+    while piece := file.read(_PIECE):
+        out.write(safe.pass_on(decoder.decode(piece)))
+    out.write(safe.pass_on(decoder.decode(b"", final=True), last=True))
+    if safe.coloured and out.isatty():
+        out.write(_NO_COLOURS)

@@ -1,0 +1,218 @@
+"""``asciid put``: uploads files, and prints their URLs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from asciid.config import parse_size
+
+from ._bar import Bar
+from ._cli_server import (
+    EXIT_CODES,
+    exit_code,
+    read_token,
+    server_option,
+    speak,
+    token_option,
+)
+from ._errors import ClientError
+from ._parallel import in_parallel
+from ._run import INTERRUPTED
+from ._upload import CHUNK_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from twisted.internet.defer import Deferred
+
+    from ._cli_simulate import Surroundings
+    from ._client import Client
+    from ._upload import Uploaded
+
+__all__ = ["put_command"]
+
+_HELP = f"""
+Upload files, and print the URL of each.
+
+FILE may be - for standard input. Small files are sent whole and large ones in
+chunks, of which a later upload of the same file sends only those that are missing.
+A file that the server has already is not sent again. On a terminal a bar shows
+how far it is.
+
+{EXIT_CODES}
+\b
+Examples:
+  asciid put cat.txt
+  figlet hello | asciid put -
+  asciid put --server https://art.example --token-file ~/.asciid *.txt
+  asciid put --json huge.txt
+"""
+
+_LARGEST_CHUNK = 2**30
+
+
+def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_size(text, _LARGEST_CHUNK, smallest=1)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command("put", help=_HELP)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@server_option
+@token_option
+@click.option(
+    "--chunked/--whole",
+    default=None,
+    help="Send in chunks, or in one request; by default, as the size suggests.",
+)
+@click.option(
+    "--chunk-size",
+    callback=_chunk_size,
+    metavar="BYTES",
+    help="Send in chunks of so many bytes, or with K or M.",
+)
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 64),
+    default=16,
+    help="Files on their way at a time.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object a file, on a line."
+)
+@click.pass_obj
+def put_command(  # noqa: PLR0913 - one argument an option
+    surroundings: Surroundings,
+    *,
+    files: tuple[str, ...],
+    server: str,
+    token_file: Path | None,
+    chunked: bool | None,
+    chunk_size: int | None,
+    parallel: int,
+    as_json: bool,
+) -> int:
+    """Upload files; return the exit code."""
+    if chunked is False and chunk_size is not None:
+        message = "--whole and --chunk-size exclude each other"
+        raise click.UsageError(message)
+    if chunked and chunk_size is None:
+        chunk_size = CHUNK_SIZE
+    token = read_token(token_file)
+    with ExitStack() as stack:
+        sources = [_source(name, stack) for name in files]
+        puts = _Puts(
+            files, sources, chunk_size, whole=chunked is False, as_json=as_json
+        )
+
+        async def main(client: Client, reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+            with puts.bar.showing(reactor):
+                await puts.run(client, parallel)
+            return puts.code
+
+        code = speak(surroundings, server, main, token=token)
+    if code == INTERRUPTED:
+        command = ["asciid", "put", "--server", server]
+        if token_file is not None:
+            command += ["--token-file", str(token_file)]
+        if chunk_size is not None:
+            command += ["--chunk-size", str(chunk_size)]
+        again = shlex.join([*command, "--", *files])
+        message = "interrupted; this goes on and sends only the chunks missing:"
+        click.echo(f"asciid: {message}\n  {again}", err=True)
+    return code
+
+
+def _source(name: str, stack: ExitStack) -> Path:
+    """Return what to upload; standard input is copied first, while Ctrl-C works."""
+    if name != "-":
+        return Path(name)
+    temporary = tempfile.NamedTemporaryFile()  # noqa: SIM115 - the stack closes it
+    copy = stack.enter_context(temporary)
+    shutil.copyfileobj(sys.stdin.buffer, copy)
+    copy.flush()
+    return Path(copy.name)
+
+
+def _size(sources: Sequence[Path]) -> int | None:
+    try:
+        return sum(path.stat().st_size for path in sources)
+    except OSError:
+        return None  # the upload will say what is wrong
+
+
+class _Puts:
+    """Uploads files side by side, and prints what came of it in their order."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        sources: Sequence[Path],
+        chunk_size: int | None,
+        *,
+        whole: bool,
+        as_json: bool,
+    ) -> None:
+        self._files = list(zip(names, sources, strict=True))
+        self._chunk_size = chunk_size
+        self._whole = whole
+        self._as_json = as_json
+        self._done: dict[int, str] = {}
+        self._printed = 0
+        self.code = 0
+        """The first exit code that is not 0, if there is one."""
+        title = names[0] if len(names) == 1 else f"{len(names)} files"
+        self.bar = Bar(title, _size(sources))
+
+    async def run(self, client: Client, parallel: int) -> None:
+        work = iter(range(len(self._files)))
+        workers = min(parallel, len(self._files))
+        await in_parallel([self._work(client, work) for _ in range(workers)])
+
+    async def _work(self, client: Client, work: Iterator[int]) -> None:
+        for place in work:
+            name, source = self._files[place]
+            try:
+                uploaded = await self._begin(client, source)
+            except (ClientError, OSError) as error:
+                self.code = self.code or exit_code(error)
+                text = " ".join(str(error).split())
+                click.echo(f"asciid: {name}: {text}", err=True)
+                self._print(place, "")
+            else:
+                self._print(place, self._line(name, uploaded))
+
+    def _begin(self, client: Client, source: Path) -> Deferred[Uploaded]:
+        follow = self.bar.image()
+        if self._whole:
+            return client.put(source, on_progress=follow)
+        return client.upload(source, self._chunk_size, on_progress=follow)
+
+    def _line(self, name: str, uploaded: Uploaded) -> str:
+        if not self._as_json:
+            return f"{uploaded.url}\n"
+        report = {
+            "file": name,
+            "url": uploaded.url,
+            "sha256": uploaded.sha256,
+            "size": uploaded.size,
+            "new": uploaded.new,
+        }
+        return f"{json.dumps(report)}\n"
+
+    def _print(self, place: int, line: str) -> None:
+        self._done[place] = line
+        while self._printed in self._done:
+            click.echo(self._done.pop(self._printed), nl=False)
+            self._printed += 1

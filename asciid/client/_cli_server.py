@@ -1,0 +1,182 @@
+"""What the commands that speak to a server have in common."""
+
+from __future__ import annotations
+
+import os
+import re
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from attrs import frozen
+
+from ._agent import parse_base_url
+from ._client import Client
+from ._errors import ClientError, NotFoundError, ProblemError
+from ._run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from twisted.internet.defer import Deferred
+
+    from ._cli_simulate import Surroundings
+
+__all__ = [
+    "EXIT_CODES",
+    "EXIT_FAILED",
+    "Target",
+    "TargetType",
+    "command_error",
+    "exit_code",
+    "read_token",
+    "server_option",
+    "speak",
+    "token_option",
+]
+
+EXIT_FAILED = 1
+EXIT_NOT_FOUND = 3
+EXIT_REFUSED = 4
+
+EXIT_CODES = """
+The exit code is 0 if all went well, 1 if something failed, 2 if the command line
+is wrong, 3 if the server does not have the image, 4 if it refused the request,
+130 after an interrupt.
+"""
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+CommandT = TypeVar("CommandT", bound="Callable[..., Any]")
+
+
+def _checked_url(_: click.Context, __: click.Parameter, text: str) -> str:
+    try:
+        return parse_base_url(text).to_text()
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+server_option = click.option(
+    "--server",
+    envvar="ASCIID_SERVER",
+    default="http://localhost:4444",
+    show_envvar=True,
+    metavar="URL",
+    callback=_checked_url,
+    help="The server.",
+)
+
+token_option = click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a token, where the server asks for one; else $ASCIID_TOKEN is it.",
+)
+
+
+def read_token(path: Path | None) -> str | None:
+    """
+    Return the token in a file, or else in the environment, if there is one.
+
+    A token is no argument: everybody on the machine could read it there.
+    """
+    if path is None:
+        return os.environ.get("ASCIID_TOKEN", "").strip() or None
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(str(error)) from error
+    if not token or not token.isascii() or len(token.split()) != 1:
+        message = f"{path} does not hold one token"
+        raise click.ClickException(message)
+    return token
+
+
+@frozen
+class Target:
+    """An image that is meant."""
+
+    sha256: str
+    server: str | None = None
+    """The server in its URL; None if only the hash was given."""
+
+
+class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has none
+    """An image by its hash or its URL."""
+
+    name = "image"
+
+    def convert(
+        self,
+        value: str | Target,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Target:
+        """Return what is meant by the text `value`."""
+        if isinstance(value, Target):
+            return value
+        if _SHA256.fullmatch(value):
+            return Target(value.lower())
+        base, separator, name = value.rpartition("/image/")
+        try:
+            if separator and _SHA256.fullmatch(name):
+                return Target(name.lower(), parse_base_url(base).to_text())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return self.fail(
+            f"{value!r} is neither a SHA-256 nor the URL of an image", param, ctx
+        )
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code that tells a script what went wrong."""
+    if isinstance(error, NotFoundError):
+        return EXIT_NOT_FOUND
+    if (
+        isinstance(error, ProblemError)
+        and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        and not error.passing
+    ):
+        return EXIT_REFUSED
+    return EXIT_FAILED
+
+
+class _CommandError(click.ClickException):
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc] # click reads it here, too
+
+
+def command_error(error: Exception) -> click.ClickException:
+    """Return an exception that ends the command in one line and an exit code."""
+    return _CommandError(" ".join(str(error).split()), exit_code(error))
+
+
+def speak(
+    surroundings: Surroundings,
+    server: str,
+    main: Callable[[Client, Any], Coroutine[Deferred[Any], Any, int]],
+    *,
+    token: str | None = None,
+) -> int:
+    """
+    Run `main` with a client of `server` and the reactor; return its exit code.
+
+    What a client can fail with ends the command in one line.
+    """
+    reactor = surroundings.reactor
+    if reactor is None:
+        # Importing it installs it, so not before a command needs it.
+        from twisted.internet import reactor  # noqa: PLC0415
+
+    async def talk() -> int:
+        async with Client(
+            server, agent=surroundings.agent, token=token, reactor=reactor
+        ) as client:
+            return await main(client, reactor)
+
+    try:
+        return run(reactor, talk)
+    except (ClientError, OSError) as error:
+        raise command_error(error) from error
