@@ -279,7 +279,8 @@ class GetTests(CommandTestCase):
             self.output("cat", digest),
             "\x1b[31mred\x1b[0m\ttab\n]0;title2J[2Jend",
         )
-        self.assertEqual(self.output("cat", "--raw", digest), art)
+        raw = self.run_command("cat", "--raw", digest).stdout_bytes
+        self.assertEqual(raw, art.encode())
 
     @given(st.lists(st.text("\x1b[1;m\x9b\x00a\n", max_size=5)))
     def test_filter_pieces(self, pieces: list[str]) -> None:
