@@ -91,7 +91,7 @@ class _Down(Protocol):
             self.up.transport.abortConnection()  # type: ignore[attr-defined] # TCP has it
 
 
-class Proxy(Factory):  # type: ignore[type-arg] # of its own protocol
+class Proxy(Factory):
     """
     A proxy to `port` of 127.0.0.1 that resets connections.
 
