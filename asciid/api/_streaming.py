@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from asciid.errors import AsciidError
+from asciid.errors import AsciidError, ImageNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +56,10 @@ async def send_parts(
             await gate.opened()
             request.write(lead + await reader.read(start, stop))
         request.write(end)
+    except ImageNotFoundError as error:
+        # It was deleted meanwhile, or its time was over: nothing is wrong.
+        _log.info("A download was cut off: {error}", error=str(error))
+        request.loseConnection()
     except AsciidError:
         _log.failure("An image could not be sent to its end")
         request.loseConnection()

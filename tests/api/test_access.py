@@ -23,6 +23,7 @@ from asciid.errors import ImageGoneError
 from asciid.store import MemoryStore
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase, parse_response
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore, OneToken
+from tests.store._support import DrivenStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -252,6 +253,37 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
         answers = self.client.raw(register + get)
         self.assertEqual(answers.count(b"HTTP/1.1 401"), 1)
         self.assertEqual(answers.count(b"HTTP/1.1 404"), 1)
+
+
+class DeletionUnderWayTests(SynchronousTestCase):
+    """Deleting what is being downloaded, on a store on the disk."""
+
+    def test_download_is_cut_off(self) -> None:
+        """The client gets the first of the bytes, then the end of the connection."""
+        driven = DrivenStore(self.mktemp())
+        driven.start()
+        self.addCleanup(driven.stop)
+        data = b"".join(b"%07d\n" % number for number in range(200_000))
+        spec = driven.upload(data, 10_000)
+        api = ImageAPI(driven.store, max_image_size=2**22, max_chunk_size=2**20)
+        protocol = make_front(api, driven.reactor).buildProtocol(None)
+        transport: Any = StringTransportWithDisconnection()
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        request = f"GET /image/{spec.sha256} HTTP/1.1\r\nHost: a\r\n\r\n"
+        protocol.dataReceived(request.encode())
+        while len(transport.value()) < len(data) // 10:
+            driven.reactor.advance(0)
+            driven.read_pool.step()
+        driven.store.delete(spec.sha256)
+        while driven.writer_pool.step() or driven.writer_pool.work:
+            driven.reactor.advance(0)
+        driven.settle()
+        head, _, body = transport.value().partition(b"\r\n\r\n")
+        self.assertIn(b"Content-Length: %d" % len(data), head)
+        self.assertLess(len(body), len(data))
+        self.assertTrue(data.startswith(body))
+        self.assertFalse(transport.connected)
 
 
 class TokenSyntaxTests(SynchronousTestCase):
