@@ -240,6 +240,8 @@ class ImageAPI:
         if isinstance(error, MethodNotAllowed) and self._access is None:
             allowed = [name for name in error.valid_methods or () if name != "DELETE"]
             error = MethodNotAllowed(allowed)
+        if self._metrics_apart and request.path == b"/metrics":
+            error = NotFound()
         if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
             # No route has it, and so every path can.
             self._cors.answer_options(answered, error.valid_methods or ())

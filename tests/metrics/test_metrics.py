@@ -319,7 +319,8 @@ class ApartTests(SynchronousTestCase):
 
     def test_not_on_the_main_port(self) -> None:
         """The main port has neither them nor a word of them in its contract."""
-        self.assertEqual(self.ask(self.main, "GET /metrics").status, 404)
+        for method in ("GET", "HEAD", "POST", "OPTIONS"):
+            self.assertEqual(self.ask(self.main, f"{method} /metrics").status, 404)
         contract = json.loads(self.ask(self.main, "GET /openapi.json").body)
         self.assertNotIn("/metrics", contract["paths"])
 
