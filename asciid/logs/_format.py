@@ -87,21 +87,23 @@ def json_line(members: dict[str, Any]) -> str:
 
     Values that JSON does not have are written as text, bytes as Latin-1.
     """
-    return json.dumps(members, default=_text) + "\n"
+    return _encode(members) + "\n"
 
 
 def _text_line(event: LogEvent) -> str:
-    # Further lines of one event are indented, so that none can be forged.
-    text = printable(_message(event) + _traceback(event, "\n")).rstrip("\n")
+    text = _message(event)
+    if "log_failure" in event:
+        text = f"{text}\n{_traceback(event)}"
+    if not text.isprintable():
+        # Further lines of one event are indented, so that none can be forged.
+        text = printable(text).rstrip("\n").replace("\n", "\n\t")
     if not text:
         return ""
     name = event.get("log_system")
     if name is None:
         level = event.get("log_level", LogLevel.info)
         name = f"{event.get('log_namespace', '-')}#{level.name}"
-    indented = text.replace("\n", "\n\t")
-    moment = _local_time(int(event.get("log_time", 0)))
-    return f"{moment} [{printable(str(name))}] {indented}\n"
+    return f"{_text_start(int(event.get('log_time', 0)), str(name))}{text}\n"
 
 
 def _event_json_line(event: LogEvent) -> str:
@@ -141,9 +143,9 @@ def _message(event: LogEvent) -> str:
     return message
 
 
-def _traceback(event: LogEvent, before: str = "") -> str:
+def _traceback(event: LogEvent) -> str:
     failure = event.get("log_failure")
-    return "" if failure is None else f"{before}{failure.getTraceback()}"
+    return "" if failure is None else str(failure.getTraceback())
 
 
 @lru_cache(maxsize=2)
@@ -151,9 +153,10 @@ def _utc_second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-@lru_cache(maxsize=2)
-def _local_time(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+@lru_cache(maxsize=16)
+def _text_start(second: int, name: str) -> str:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+    return f"{moment} [{printable(name)}] "
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -162,3 +165,6 @@ def _escaped(match: re.Match[str]) -> str:
 
 def _text(value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+_encode = json.JSONEncoder(default=_text).encode
