@@ -2,7 +2,8 @@
 
 from asciid.logs._access import AccessLog, access_writer
 from asciid.logs._completions import CompletionLog
-from asciid.logs._observers import begin_logging, restyle_twistd
+from asciid.logs._observers import restyle_twistd
+from asciid.logs._passing import event_from, pass_on
 from asciid.logs._refusals import RefusalLog
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "CompletionLog",
     "RefusalLog",
     "access_writer",
-    "begin_logging",
+    "event_from",
+    "pass_on",
     "restyle_twistd",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger, formatEvent
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,4 +68,6 @@ class _Lines:
         self._events = events
 
     def __str__(self) -> str:
-        return "\n".join(map(formatEvent, self._events))
+        return "\n".join(
+            event["log_format"].format_map(event) for event in self._events
+        )

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     from twisted.logger import LogEvent
 
-__all__ = ["FORMATS", "LEVELS", "LineFormatter", "json_line", "printable", "utc_time"]
+__all__ = [
+    "FORMATS",
+    "LEVELS",
+    "LineFormatter",
+    "fields_of",
+    "json_line",
+    "message_of",
+    "printable",
+    "traceback_of",
+    "utc_time",
+]
 
 LEVELS = tuple(level.name for level in LogLevel.iterconstants())
 """The names of the levels, the least first."""
@@ -35,7 +45,7 @@ _NOT_FIELDS = frozenset(
 
 
 # What the parts of an event with ``log_each`` have from the whole.
-_SHARED = ("log_level", "log_namespace")
+_SHARED = ("log_level", "log_namespace", "process")
 
 
 class LineFormatter:
@@ -65,7 +75,7 @@ class LineFormatter:
             if each is None:
                 lines.append(self._format(event))
             else:
-                shared = {name: event[name] for name in _SHARED}
+                shared = {name: event[name] for name in _SHARED if name in event}
                 lines += [self._format({**shared, **one}) for one in each]
         return "".join(lines) or None
 
@@ -91,9 +101,9 @@ def json_line(members: dict[str, Any]) -> str:
 
 
 def _text_line(event: LogEvent) -> str:
-    text = _message(event)
-    if "log_failure" in event:
-        text = f"{text}\n{_traceback(event)}"
+    text = message_of(event)
+    if traceback := traceback_of(event):
+        text = f"{text}\n{traceback}"
     if not text.isprintable():
         # Further lines of one event are indented, so that none can be forged.
         text = printable(text).rstrip("\n").replace("\n", "\n\t")
@@ -107,8 +117,8 @@ def _text_line(event: LogEvent) -> str:
 
 
 def _event_json_line(event: LogEvent) -> str:
-    message = _message(event)
-    traceback = _traceback(event)
+    message = message_of(event)
+    traceback = traceback_of(event)
     if not (message or traceback):
         return ""
     members: dict[str, Any] = {
@@ -119,12 +129,7 @@ def _event_json_line(event: LogEvent) -> str:
     }
     if traceback:
         members["traceback"] = traceback
-    members |= {
-        name: value
-        for name, value in event.items()
-        if not name.startswith("log_") and name not in _NOT_FIELDS
-    }
-    return json_line(members)
+    return json_line(members | fields_of(event))
 
 
 FORMATS: dict[str, Callable[[LogEvent], str]] = {
@@ -134,7 +139,17 @@ FORMATS: dict[str, Callable[[LogEvent], str]] = {
 """How events can be written."""
 
 
-def _message(event: LogEvent) -> str:
+def fields_of(event: LogEvent) -> dict[str, Any]:
+    """Return what the event has besides what every event has."""
+    return {
+        name: value
+        for name, value in event.items()
+        if not name.startswith("log_") and name not in _NOT_FIELDS
+    }
+
+
+def message_of(event: LogEvent) -> str:
+    """Return what the event says, without what it reports."""
     # What formatEvent does to most events, at a quarter of the price.
     try:
         message: str = event["log_format"].format_map(event)
@@ -143,9 +158,13 @@ def _message(event: LogEvent) -> str:
     return message
 
 
-def _traceback(event: LogEvent) -> str:
+def traceback_of(event: LogEvent) -> str:
+    """Return the traceback of what the event reports, empty if it reports nothing."""
     failure = event.get("log_failure")
-    return "" if failure is None else str(failure.getTraceback())
+    if failure is not None:
+        return str(failure.getTraceback())
+    passed_on: str = event.get("log_traceback", "")
+    return passed_on
 
 
 @lru_cache(maxsize=2)

@@ -1,14 +1,13 @@
-"""Where the lines of the log go."""
+"""Gives the lines of twistd's log their form."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
     LogPublisher,
-    globalLogBeginner,
     globalLogPublisher,
 )
 from zope.interface import implementer
@@ -16,23 +15,11 @@ from zope.interface import implementer
 from asciid.logs._format import LineFormatter
 
 if TYPE_CHECKING:
-    from twisted.logger import LogBeginner, LogEvent
+    from twisted.logger import LogEvent
 
     from asciid.config import Settings
 
-__all__ = ["begin_logging", "restyle_twistd"]
-
-
-def begin_logging(
-    settings: Settings, stream: TextIO, beginner: LogBeginner = globalLogBeginner
-) -> None:
-    """
-    Log to `stream` in a process that ``twistd`` did not start.
-
-    What the process prints is logged from now on.
-    """
-    formatter = LineFormatter(settings.log_format, settings.log_level)
-    beginner.beginLoggingTo([FileLogObserver(stream, formatter)])
+__all__ = ["restyle_twistd"]
 
 
 def restyle_twistd(

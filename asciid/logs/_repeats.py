@@ -8,11 +8,11 @@ from attrs import define, field
 from twisted.logger import LogLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
     from twisted.logger import LogEvent
 
-__all__ = ["ALLOWED", "WINDOW", "Repeats"]
+__all__ = ["ALLOWED", "WINDOW", "Repeats", "kind_of"]
 
 WINDOW = 60.0
 """Seconds for which events of one kind are counted together."""
@@ -23,6 +23,19 @@ ALLOWED = 5
 _LIMITED = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
 
 
+def kind_of(event: LogEvent) -> Hashable:
+    """Return what events of one kind have in common."""
+    passed_on = event.get("log_kind")
+    if passed_on is not None:
+        return str(passed_on)
+    failure = event.get("log_failure")
+    return (
+        event.get("log_namespace"),
+        event.get("log_format"),
+        None if failure is None else failure.type.__name__,
+    )
+
+
 @define
 class _Window:
     """Events of one kind and level, the first of which came at `start`."""
@@ -30,6 +43,9 @@ class _Window:
     start: float
     level: Any
     """A constant of `LogLevel`."""
+    namespace: str
+    text: str
+    """The words of the first one."""
     count: int = 0
 
 
@@ -42,7 +58,7 @@ class Repeats:
     an exception, one of the same class.  Time is that of the events.
     """
 
-    _windows: dict[tuple[Any, ...], _Window] = field(init=False, factory=dict)
+    _windows: dict[Hashable, _Window] = field(init=False, factory=dict)
     _left_out: int = field(init=False, default=0)
     """Windows of which something was left out."""
 
@@ -51,16 +67,13 @@ class Repeats:
         level = event.get("log_level")
         if level not in _LIMITED:
             return True
-        failure = event.get("log_failure")
-        kind = (
-            event.get("log_namespace"),
-            event.get("log_format"),
-            None if failure is None else failure.type,
-        )
+        kind = kind_of(event)
         now = event.get("log_time", 0.0)
         window = self._windows.get(kind)
         if window is None or _is_over(window, now):
-            window = self._windows[kind] = _Window(now, level)
+            window = self._windows[kind] = _Window(
+                now, level, event.get("log_namespace", "-"), _words(event)
+            )
         window.count += 1
         self._left_out += window.count == ALLOWED + 1
         return window.count <= ALLOWED
@@ -82,13 +95,17 @@ class Repeats:
                 yield {
                     "log_time": now,
                     "log_level": window.level,
-                    "log_namespace": kind[0],
+                    "log_namespace": window.namespace,
                     "log_format": "{count} more like this were left out: {text}",
                     "count": window.count - ALLOWED,
-                    "text": kind[1],
+                    "text": window.text,
                 }
 
 
 def _is_over(window: _Window, now: float) -> bool:
     # A clock that was set back ends it, too.
     return not 0 <= now - window.start < WINDOW
+
+
+def _words(event: LogEvent) -> str:
+    return str(event.get("log_text") or event.get("log_format"))

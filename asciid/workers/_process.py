@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.main import CONNECTION_DONE
-from twisted.logger import Logger, globalLogBeginner, jsonFileLogObserver
+from twisted.logger import Logger
 
+from asciid.logs import pass_on
 from asciid.tap import count_monotonically, rest_collector
 from asciid.workers._spawning import LIFELINE, LOG, READY
 
@@ -44,9 +45,7 @@ def run(make: Callable[[Settings, Any], IRole], settings: Settings) -> None:
     """Be the process that `make` makes until told to end; exit."""
     # The parent puts this into its own log.
     log = os.fdopen(os.dup(LOG), "w", buffering=1, encoding="utf-8")
-    globalLogBeginner.beginLoggingTo(
-        [jsonFileLogObserver(log, recordSeparator="")], redirectStandardIO=False
-    )
+    pass_on(log)
     from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 
     count_monotonically(reactor)

@@ -8,8 +8,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger, eventFromJSON, globalLogPublisher
+from twisted.logger import Logger, globalLogPublisher
 from zope.interface import implementer
+
+from asciid.logs import event_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -169,8 +171,8 @@ class _Child(ProcessProtocol):
 
     def _logged(self, line: str) -> None:
         try:
-            event = eventFromJSON(line)
-        except Exception:  # noqa: BLE001 - whatever it is, it is told
+            event = event_from(line)
+        except ValueError:  # whatever it is, it is told
             self._printed(line)
             return
         event.setdefault("process", self.name)

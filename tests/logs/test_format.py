@@ -8,7 +8,12 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.logger import FileLogObserver, Logger, LogLevel, LogPublisher
+from twisted.logger import (
+    FileLogObserver,
+    Logger,
+    LogLevel,
+    LogPublisher,
+)
 from twisted.python.failure import Failure
 from twisted.python.log import LogPublisher as LegacyPublisher
 from twisted.trial.unittest import SynchronousTestCase

@@ -1,0 +1,69 @@
+"""
+Passes events from one process to another, which logs them as its own.
+
+The JSON of Twisted's own events leaves out what an exception or a path says;
+here the text is made where the event is.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+from twisted.logger import FileLogObserver, LogLevel, globalLogBeginner
+
+from asciid.logs._format import fields_of, json_line, message_of, traceback_of
+from asciid.logs._repeats import kind_of
+
+if TYPE_CHECKING:
+    from twisted.logger import LogBeginner, LogEvent
+
+__all__ = ["event_from", "pass_on"]
+
+
+def pass_on(stream: TextIO, beginner: LogBeginner = globalLogBeginner) -> None:
+    """Write what is logged in this process to `stream`, for `event_from`."""
+    beginner.beginLoggingTo([FileLogObserver(stream, _line)], redirectStandardIO=False)
+
+
+def event_from(line: str) -> LogEvent:
+    """
+    Return the event that `line` is.
+
+    Errors: `ValueError` when it is none.
+    """
+    try:
+        passed = json.loads(line)
+        event: LogEvent = {
+            **passed["fields"],
+            "log_time": float(passed["time"]),
+            "log_level": LogLevel.levelWithName(passed["level"]),
+            "log_namespace": passed["logger"],
+            "log_format": "{log_text}",
+            "log_text": passed["text"],
+            "log_kind": passed["kind"],
+        }
+    except Exception as error:
+        message = "the line is not an event that was passed on"
+        raise ValueError(message) from error
+    if passed["traceback"]:
+        event["log_traceback"] = passed["traceback"]
+    if passed["each"]:
+        event["log_each"] = passed["each"]
+    return event
+
+
+def _line(event: LogEvent) -> str:
+    each = event.get("log_each")
+    passed: dict[str, Any] = {
+        "time": event.get("log_time", 0.0),
+        "level": event.get("log_level", LogLevel.info).name,
+        "logger": event.get("log_namespace", "-"),
+        "text": message_of(event),
+        "traceback": traceback_of(event),
+        "kind": str(kind_of(event)),
+        # What the parts have says all that the whole does.
+        "fields": {} if each else fields_of(event),
+        "each": each,
+    }
+    return json_line(passed)
