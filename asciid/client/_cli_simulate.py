@@ -13,6 +13,7 @@ from asciid._values import duration_of
 
 from ._agent import make_agent, make_pool, parse_base_url
 from ._art import Gallery, NoFigletError
+from ._cli_server import read_token, token_option
 from ._log import FORMATS, Level, Log
 from ._plan import ONE_FAULT_IN, Plan
 from ._report import Report
@@ -21,6 +22,8 @@ from ._run import INTERRUPTED, run
 from ._simulate import CHUNKS_IN_FLIGHT, Simulation
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hyperlink import EncodedURL
     from twisted.web.iweb import IAgent
 
@@ -100,6 +103,7 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=4444, help="Port of the server."
 )
+@token_option
 @click.option(
     "--parallel",
     type=click.IntRange(1, 1024),
@@ -174,6 +178,7 @@ def simulate(  # noqa: PLR0913 - one argument an option
     chunksize: int,
     host: str,
     port: int,
+    token_file: Path | None,
     parallel: int,
     downloads: int,
     rate: float,
@@ -214,7 +219,7 @@ def simulate(  # noqa: PLR0913 - one argument an option
     log = Log(report.sink, form=log_format, threshold=Level[log_level.upper()])
     simulation = Simulation(
         plan,
-        requests=Requests(reactor, agent, url),
+        requests=Requests(reactor, agent, url, read_token(token_file)),
         gallery=gallery,
         rng=rng,
         faults=_random(seed) if faults else None,

@@ -65,8 +65,6 @@ _LOST = (
     ResponseFailed,
 )
 
-_JSON_HEADERS = Headers({"Content-Type": ["application/json"]})
-
 
 class UnavailableError(Exception):
     """There is no server to talk to, or it does not answer in time."""
@@ -138,25 +136,35 @@ class Requests:
 
     `clock` measures the time a request takes (`REQUEST_TIMEOUT`).  `sent` is
     the number of requests so far.  No more than `MAX_CONNECTIONS` are under way
-    at a time; the others wait for one of them to end.
+    at a time; the others wait for one of them to end.  `token` goes with those
+    that write (RFC 6750, section 2.1).
 
     The methods raise :exc:`UnavailableError`, :exc:`LostError`, or, when they
     were cancelled, :exc:`~twisted.internet.defer.CancelledError`.
     """
 
-    def __init__(self, clock: IReactorTime, agent: IAgent, url: EncodedURL) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        agent: IAgent,
+        url: EncodedURL,
+        token: str | None = None,
+    ) -> None:
         self.sent = 0
         # treq asks for more than a clock, but uses it for nothing else.
         self._clock: Any = clock
         self._client = HTTPClient(agent, _NoCookies(), data_to_body_producer=_as_it_is)
         self._server = url.to_text()
         self._url_of = lru_cache(_URLS)(url.child)
+        self._writing = Headers({"Content-Type": ["application/json"]})
+        if token:
+            self._writing.setRawHeaders("Authorization", [f"Bearer {token}"])
         self._connections = DeferredSemaphore(MAX_CONNECTIONS)
 
     async def post(self, path: tuple[str, ...], document: Mapping[str, Any]) -> Timed:
         """Send `document` as JSON to the path of these segments."""
         body = BytesProducer(msgspec.json.encode(document))
-        return await self._in_turn("POST", path, _JSON_HEADERS, body)
+        return await self._in_turn("POST", path, self._writing, body)
 
     async def post_half(
         self, path: tuple[str, ...], document: Mapping[str, Any]
@@ -169,7 +177,7 @@ class Requests:
         """
         body = _CutProducer(msgspec.json.encode(document), self._clock)
         try:
-            return await self._in_turn("POST", path, _JSON_HEADERS, body)
+            return await self._in_turn("POST", path, self._writing, body)
         except LostError:
             return None
         finally:

@@ -18,7 +18,8 @@ class Server:
     """
     Hosts images as the base protocol says; subclasses and patches get it wrong.
 
-    `images` holds the chunks received by hash, `order` the ids in their order.
+    `images` holds the chunks received by hash, `order` the ids in their order,
+    `authorizations` the last Authorization of each method.
     """
 
     app = Klein()
@@ -27,6 +28,7 @@ class Server:
         self.images: dict[str, dict[int, str]] = {}
         self.order: list[int] = []
         self.registered: list[Any] = []
+        self.authorizations: dict[str, str | None] = {}
         self.duplicate = 409
         self.chunk_status = 201
         self.repetition = 409
@@ -39,6 +41,7 @@ class Server:
     @app.route("/image", methods=["POST"])
     def register(self, request: IRequest) -> bytes | Deferred[bytes]:
         """Register an image, or refuse to do so again."""
+        self.note(request)
         if self.drop == "register":
             return self.lose(request)
         document = json.load(request.content)
@@ -55,6 +58,7 @@ class Server:
     @app.route("/image/<sha256>/chunks", methods=["POST"])
     def add_chunk(self, request: IRequest, sha256: str) -> bytes | Deferred[bytes]:
         """Keep a chunk whose size is right."""
+        self.note(request)
         if self.drop == "chunk":
             return self.lose(request)
         document = json.load(request.content)
@@ -70,12 +74,18 @@ class Server:
     @app.route("/image/<sha256>")
     def download(self, request: IRequest, sha256: str) -> bytes | Deferred[bytes]:
         """Return the chunks in order."""
+        self.note(request)
         if self.drop == "download":
             return self.lose(request)
         request.setHeader("Content-Type", self.media_type)
         chunks = self.images[sha256]
         text = "".join(chunks[chunk_id] for chunk_id in sorted(chunks))
         return (text + self.tail).encode()
+
+    def note(self, request: IRequest) -> None:
+        """Keep what the request has for a token, by its method."""
+        method = request.method.decode()
+        self.authorizations[method] = request.getHeader("Authorization")
 
     def lose(self, request: Any) -> Deferred[bytes]:  # noqa: ANN401 - IRequest hides it
         """Drop the connection instead of an answer."""

@@ -6,6 +6,7 @@ import io
 import json
 import random
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner, Result
@@ -141,6 +142,16 @@ class CommandTests(SynchronousTestCase):
             self.simulate(server),
             "image duplicate registration: expected status 409, got 201",
         )
+
+    def test_token(self) -> None:
+        """A token goes with every write, and with nothing else."""
+        path = self.mktemp()
+        Path(path).write_text("a-token\n", encoding="ascii")
+        for args, expected in (((), None), (("--token-file", path), "Bearer a-token")):
+            server = Server()
+            result = self.simulate(server, *args)
+            self.assertEqual(result.exit_code, 0, result.output)
+            self.assertEqual(server.authorizations, {"POST": expected, "GET": None})
 
     def test_wrong_bytes(self) -> None:
         """A download with other bytes than were uploaded is found."""
