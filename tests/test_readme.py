@@ -76,6 +76,29 @@ class ReadmeTests(CommandTestCase):
         self.assertTrue(output.endswith(" /\\_/\\\n( o.o )\n > ^ <\n"), output)
         daemon.stop()
 
+    def test_client(self) -> None:
+        """The commands share an image, and the script does so again."""
+        daemon = self.start_daemon()
+        (shell, session), (language, script) = code_blocks(section("Client"))
+        self.assertEqual((shell, language), ("sh", "python"))
+        main = "from asciid.client.cli import main; main()"
+        command = f"asciid() {{ {sys.executable} -c '{main}' \"$@\"; }}\n"
+        server = f"export ASCIID_SERVER={daemon.url}\n"
+        output = self.run_command(
+            "sh", "-euc", command + server + session, cwd=daemon.directory
+        )
+        url, fish = output.splitlines()
+        self.assertTrue(url.startswith(f"{daemon.url}/image/3c276f8d"), url)
+        self.assertEqual(fish, "<`)))><")
+        self.assertEqual(script.count("http://localhost:4444"), 1)
+        script = script.replace("http://localhost:4444", daemon.url)
+        output = self.run_command(sys.executable, "-c", script, cwd=daemon.directory)
+        self.assertIn("Progress(done=8, total=8, retries=0)", output)
+        self.assertIn("ImageState.COMPLETE", output)
+        copy = (daemon.directory / "copy.txt").read_text(encoding="utf-8")
+        self.assertEqual(copy, "<`)))><\n")
+        daemon.stop()
+
     def test_options(self) -> None:
         """The table has every option, with its variable and its default."""
         rows = re.findall(
@@ -97,8 +120,10 @@ class ReadmeTests(CommandTestCase):
         with_code = [
             title for title in titles if commands(title) or "```" in section(title)
         ]
-        self.assertEqual(with_code, ["Two commands", "Container", "By hand", "Layout"])
-        self.assertEqual(README.count("```"), 2)
+        self.assertEqual(
+            with_code, ["Two commands", "Container", "By hand", "Client", "Layout"]
+        )
+        self.assertEqual(README.count("```"), 6)
 
 
 class LayoutTests(SynchronousTestCase):

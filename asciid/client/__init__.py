@@ -19,6 +19,7 @@ The command line:
                    ``status`` and ``rm``, ``_cli_completion`` ``completion``
 ``_cli_server``    what these have in common
 ``_bar``           a progress bar (rich)
+``_manual``        docs/client.md, made of what ``--help`` says
 ``_filter``        what of a text a terminal may be shown
 ``_cli_simulate``  ``asciid simulate``: its options
 ``_simulate``      what a simulation does with a server

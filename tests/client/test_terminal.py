@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from asciid.api import ImageAPI
+from asciid.errors import StoreClosedError
 from asciid.http import KleinFactory, Limits
 from asciid.store import MemoryStore
 from tests.integration._daemon import environment
@@ -38,11 +39,13 @@ class HeldStore(MemoryStore):
         super().__init__()
         self.free = CHUNKS
         self.stored: list[int] = []
+        self.held: list[Deferred[bool]] = []
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """Store it, or leave it unanswered."""
         if not self.free:
-            return Deferred()
+            self.held.append(Deferred())
+            return self.held[-1]
         self.free -= 1
         self.stored.append(chunk_id)
         return super().add_chunk(sha256, chunk_id, data)
@@ -82,6 +85,13 @@ class TerminalTests(TestCase):
         service = KleinFactory(api.app, reactor=reactor, limits=limits)
         port = reactor.listenTCP(0, service, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
+
+        def end() -> Deferred[None]:
+            for held in self.store.held:
+                held.errback(StoreClosedError())
+            return service.drain()
+
+        self.addCleanup(end)
         self.server = f"http://127.0.0.1:{port.getHost().port}"
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
