@@ -102,9 +102,11 @@ class Daemon:
             )
         deadline = time.monotonic() + _PATIENCE
         while (announced := LISTENS.search(self.log)) is None:
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            code = self._process.poll()
+            if code is not None or time.monotonic() > deadline:
                 self.kill()
-                message = f"the daemon does not serve:\n{self.log}"
+                ended = "" if code is None else f" and ended with {code}"
+                message = f"the daemon does not serve{ended}:\n{self.log}"
                 raise RuntimeError(message)
             time.sleep(0.02)
         self.port, self.images = int(announced[1]), int(announced[2])
