@@ -12,7 +12,7 @@ __all__ = ["program"]
 
 def program(name: str) -> str:
     """
-    Return the path of a program; Debian's package is in `SkipTest` without it.
+    Return the path of a program, or raise `SkipTest`.
 
     Daemons are in directories that only root's PATH has.
     """

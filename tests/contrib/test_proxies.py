@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests._programs import program
 from tests.contrib._proxy import Proxy, haproxy, nginx
 from tests.integration._daemon import ROOT, Daemon, environment
 
@@ -35,9 +36,15 @@ _MENDED = frozenset(
 class Behind(Base):
     """What holds behind either proxy."""
 
+    name: str
+    """What it is called as a program."""
     make: Callable[[Path, int], Proxy]
     lenient: frozenset[str]
     """HTTP cases that the proxy answers in its own way; asciid never sees them."""
+
+    def setUp(self) -> None:
+        """Go on where there is such a program."""
+        program(self.name)
 
     def put_before(self, port: int) -> Proxy:
         """Start the proxy in front of what listens on `port`."""
@@ -192,6 +199,7 @@ class Behind(Base):
 class NginxTests(Behind, SynchronousTestCase):
     """Behind nginx."""
 
+    name = "nginx"
     make = staticmethod(nginx)
     lenient = _MENDED | {
         "chunk-trailer-bad",
@@ -205,6 +213,7 @@ class NginxTests(Behind, SynchronousTestCase):
 class HAProxyTests(Behind, SynchronousTestCase):
     """Behind HAProxy."""
 
+    name = "haproxy"
     make = staticmethod(haproxy)
     lenient = _MENDED | {
         "rl-http2-version",  # taken for HTTP/1.1
