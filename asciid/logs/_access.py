@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
@@ -32,6 +33,12 @@ THE_LOG = "-"
 _NOTHING = "-"
 
 _log = Logger("asciid.access")
+
+# Nobody is let in by a token in a query (RFC 6750, section 2.3), but some clients
+# put it there.
+_hide_token = partial(
+    re.compile(r"((?:^|[?&;])access_token=)[^&;#]*", re.IGNORECASE).sub, r"\1***"
+)
 
 # What cannot be between quotes, in the Combined Log Format.
 _unquotable = re.compile(r'["\\]|[^ -~]').sub
@@ -169,7 +176,7 @@ class AccessLog:
                 request_id=request_id(request),
                 client=self._client_of(request),
                 method=request.method.decode("latin-1"),
-                target=request.uri.decode("latin-1"),
+                target=_hide_token(request.uri.decode("latin-1")),
                 protocol=request.clientproto.decode("latin-1"),
                 route=request.route.endpoint,
                 status=status,
@@ -183,7 +190,7 @@ class AccessLog:
 
 def _field(request: Request, name: bytes) -> str | None:
     value = request.getHeader(name)
-    return None if value is None else value.decode("latin-1")
+    return None if value is None else _hide_token(value.decode("latin-1"))
 
 
 def _quotable(text: str) -> str:

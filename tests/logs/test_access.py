@@ -114,9 +114,16 @@ class AccessLogTests(SynchronousTestCase):
 
     def test_secrets(self) -> None:
         """Credentials are not told."""
-        self.ask(get(b"/", b"Authorization: Bearer hunter2", b"Cookie: hunter2"))
-        access = self.ask(get(b"/", b"Authorization: Bearer hunter2"))
+        access = self.ask(
+            get(
+                b"/image?a=1&access_token=hunter2&b=2",
+                b"Authorization: Bearer hunter2",
+                b"Cookie: hunter2",
+                b"Referer: http://art.example/?Access_Token=hunter2",
+            )
+        )
         self.assertNotIn("hunter2", access.combined(0) + json.dumps(access.members()))
+        self.assertEqual(access.target, "/image?a=1&access_token=***&b=2")
 
     def test_sample(self) -> None:
         """Of a sample, the draw decides for each, whatever becomes of it."""
