@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from asciid.logs._format import Lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,10 +17,13 @@ if TYPE_CHECKING:
 
     from asciid.model import ImageSpec
 
-__all__ = ["DELAY", "CompletionLog"]
+__all__ = ["DELAY", "MOST", "CompletionLog"]
 
 DELAY = 0.1
 """Seconds for which images are gathered."""
+
+MOST = 200
+"""Images that are gathered at the most."""
 
 _log = Logger()
 
@@ -43,6 +48,8 @@ class CompletionLog:
         if not self._images:
             self._clock.callLater(DELAY, self.tell)
         self._images.append((self._wall_clock(), spec))
+        if len(self._images) == MOST:
+            self.tell()
 
     def tell(self) -> None:
         """Log what was not told yet."""
@@ -58,16 +65,4 @@ class CompletionLog:
             }
             for moment, spec in images
         ]
-        _log.info("{lines}", lines=_Lines(each), log_each=each)
-
-
-class _Lines:
-    """What the events say, for an observer that does not know ``log_each``."""
-
-    def __init__(self, events: list[LogEvent]) -> None:
-        self._events = events
-
-    def __str__(self) -> str:
-        return "\n".join(
-            event["log_format"].format_map(event) for event in self._events
-        )
+        _log.info("{lines}", lines=Lines(each), log_each=each)

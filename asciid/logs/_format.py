@@ -21,6 +21,7 @@ __all__ = [
     "FORMATS",
     "LEVELS",
     "LineFormatter",
+    "Lines",
     "fields_of",
     "json_line",
     "message_of",
@@ -46,6 +47,17 @@ _NOT_FIELDS = frozenset(
 
 # What the parts of an event with ``log_each`` have from the whole.
 _SHARED = ("log_level", "log_namespace", "process")
+
+
+class Lines:
+    """What the events of ``log_each`` say, for an observer that does not know it."""
+
+    def __init__(self, events: list[LogEvent]) -> None:
+        self._events = events
+
+    def __str__(self) -> str:
+        """Return a line for each."""
+        return "\n".join(map(message_of, self._events))
 
 
 class LineFormatter:

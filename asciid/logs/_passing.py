@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from twisted.logger import FileLogObserver, LogLevel, globalLogBeginner
 
-from asciid.logs._format import fields_of, json_line, message_of, traceback_of
+from asciid.logs._format import Lines, fields_of, json_line, message_of, traceback_of
 from asciid.logs._repeats import kind_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def event_from(line: str) -> LogEvent:
         event["log_traceback"] = passed["traceback"]
     if passed["each"]:
         event["log_each"] = passed["each"]
+        event["log_text"] = Lines(passed["each"])
     return event
 
 
@@ -59,10 +60,10 @@ def _line(event: LogEvent) -> str:
         "time": event.get("log_time", 0.0),
         "level": event.get("log_level", LogLevel.info).name,
         "logger": event.get("log_namespace", "-"),
-        "text": message_of(event),
+        # What the parts have says all that the whole does.
+        "text": "" if each else message_of(event),
         "traceback": traceback_of(event),
         "kind": str(kind_of(event)),
-        # What the parts have says all that the whole does.
         "fields": {} if each else fields_of(event),
         "each": each,
     }

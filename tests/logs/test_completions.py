@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.logs import CompletionLog
-from asciid.logs._completions import DELAY
+from asciid.logs._completions import DELAY, MOST
 from asciid.logs._format import LineFormatter
 from asciid.model import ImageSpec
 from asciid.store import MemoryStore
@@ -85,6 +85,15 @@ class CompletionLogTests(SynchronousTestCase):
             self.reactor.advance(DELAY)
         self.assertEqual([len(event["log_each"]) for event in events], [1, 1])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_many(self) -> None:
+        """No event grows without bound, and none is told of twice."""
+        with capturedLogs() as events:
+            for _ in range(2 * MOST + 1):
+                self.log.note(ONE)
+            self.assertEqual(len(events), 2)
+            self.reactor.advance(DELAY)
+        self.assertEqual([len(event["log_each"]) for event in events], [MOST, MOST, 1])
 
     def test_end(self) -> None:
         """What was not told yet can be told before its time, once."""

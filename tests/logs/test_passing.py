@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from twisted.logger import LogBeginner, Logger, LogPublisher
+from twisted.logger import LogBeginner, Logger, LogPublisher, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -78,6 +79,15 @@ class OtherProcessTests(SynchronousTestCase):
             [("1 is", "worker-1"), ("2 is", "worker-1")],
         )
         self.assertEqual({line["logger"] for line in here.objects}, {"tests.other"})
+
+    def test_each_elsewhere(self) -> None:
+        """For an observer of another kind, such an event has several lines."""
+        passed = {"time": 1, "level": "info", "logger": "", "kind": "", "text": ""}
+        each = [{"log_format": "{n} is", "n": n} for n in (1, 2)]
+        event = event_from(
+            json.dumps({**passed, "fields": {}, "traceback": "", "each": each})
+        )
+        self.assertEqual(formatEvent(event), "1 is\n2 is")
 
     def test_left_out(self) -> None:
         """What is left out is told of in the words of there."""
