@@ -28,7 +28,7 @@ LARGE = 16 * 1024 * 1024
 # What docs/reliability.md states.
 MIB_FOR_IMAGES = 48
 MIB_FOR_FILE = 16
-KIB_PER_READER = 192
+KIB_PER_READER = 256
 
 
 class MemoryTests(FaultTestCase):
