@@ -109,13 +109,11 @@ class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has non
 
     def convert(
         self,
-        value: str | Target,
+        value: str,
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Target:
         """Return what is meant by the text `value`."""
-        if isinstance(value, Target):
-            return value
         if _SHA256.fullmatch(value):
             return Target(value.lower())
         base, separator, name = value.rpartition("/image/")

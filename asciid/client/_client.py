@@ -199,10 +199,11 @@ class Client:
         concurrency: int,
         on_progress: OnProgress | None,
     ) -> Uploaded:
-        source = await self._in_thread(open_source, what)
+        source, content = await self._in_thread(open_source, what)
         try:
-            # Closing the source also ends this, should it be cancelled.
-            content = await self._in_thread(source.examine)
+            if content is None:
+                # Closing the source also ends this, should it be cancelled.
+                content = await self._in_thread(source.examine)
             upload = Upload(
                 self._calls,
                 source,

@@ -92,11 +92,9 @@ class Download:
             begin = file.seek(0, os.SEEK_END)
             try:
                 await self._get_once(file, begin)
-            except RefusedError as error:
-                if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                    return  # nothing is left; the hash will show
-                await patience.after(error)
             except ClientError as error:
+                if _nothing_left(error):
+                    return  # the hash will show whether that is right
                 if file.tell() > begin:
                     patience.reset()
                 await patience.after(error)
@@ -125,6 +123,12 @@ class Download:
         if total is not None and file.tell() < total:
             message = "the answer ended too early"
             raise LostError(message)
+
+
+def _nothing_left(error: ClientError) -> bool:
+    """Tell whether there is nothing at the range that was asked for."""
+    unsatisfiable = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    return isinstance(error, RefusedError) and error.status == unsatisfiable
 
 
 def _extent(head: Reply) -> tuple[int, int | None]:

@@ -23,10 +23,13 @@ from ._errors import NotTextError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Content", "Reader", "Source", "Uploadable", "Whole", "open_source"]
+__all__ = ["SMALL", "Content", "Reader", "Source", "Uploadable", "Whole", "open_source"]
 
 Uploadable = bytes | str | os.PathLike[str] | IO[bytes]
 """An image: its bytes, the path of its file, or a file open for reading."""
+
+SMALL = 64 * 1024
+"""Bytes up to which a source is held in memory, and read without a thread."""
 
 _PIECE = 1024 * 1024
 # A byte 10xxxxxx continues a character (RFC 3629, section 3).
@@ -144,21 +147,32 @@ class Reader(io.RawIOBase):
         return self._offset
 
 
-def open_source(what: Uploadable) -> Source:
+def open_source(what: Uploadable) -> tuple[Source, Content | None]:
     """
     Open what is to be uploaded; a file that is open is copied from where it is.
 
-    Raises :exc:`OSError`.
+    What is small is also examined, which spares it another turn in a thread.
+    Raises :exc:`OSError`, and :exc:`NotTextError` then.
     """
     if isinstance(what, bytes):
-        return Source(io.BytesIO(what))
-    if isinstance(what, str | os.PathLike):
-        file: IO[bytes] = Path(what).open("rb")  # noqa: SIM115 - the source closes it
-        if file.seekable():
-            return Source(file)
+        return (
+            _examined(what) if len(what) <= SMALL else (Source(io.BytesIO(what)), None)
+        )
+    if not isinstance(what, str | os.PathLike):
+        return Source(_copied(what)), None
+    file: IO[bytes] = Path(what).open("rb")  # noqa: SIM115 - the source closes it
+    if not file.seekable():
         with file:
-            return Source(_copied(file))
-    return Source(_copied(what))
+            return Source(_copied(file)), None
+    if os.fstat(file.fileno()).st_size > SMALL:
+        return Source(file), None
+    with file:
+        return _examined(file.read())
+
+
+def _examined(data: bytes) -> tuple[Source, Content]:
+    source = Source(io.BytesIO(data))
+    return source, source.examine()
 
 
 def _copied(file: IO[bytes]) -> IO[bytes]:

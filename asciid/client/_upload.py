@@ -18,7 +18,7 @@ from ._errors import (
     SplitCharacterError,
 )
 from ._parallel import in_parallel
-from ._source import Whole
+from ._source import SMALL, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,10 +121,11 @@ class Upload:
         def on_read(done: int) -> None:
             self._meter.reached(done, size)
 
+        body: bytes | Whole = Whole(self._source, size, on_read)
+        if size <= SMALL:
+            body = self._source.read(0, size)
         new = await self._calls.put(
-            self._content.sha256,
-            Whole(self._source, size, on_read) if size else b"",
-            on_retry=self._meter.retry,
+            self._content.sha256, body, on_retry=self._meter.retry
         )
         return self._uploaded(new=new)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.client import cli
@@ -371,6 +372,36 @@ class ImageTests(CommandTestCase):
 
 class BarTests(SynchronousTestCase):
     """What the bar adds up; the rest is seen on a terminal."""
+
+    def test_shown(self) -> None:
+        """On a terminal it shows bytes, rate and retries, and is gone at the end."""
+        out = io.StringIO()
+        self.patch(out, "isatty", lambda: True)
+        for stream in ("stdout", "stderr"):
+            self.patch(sys, stream, out)
+        self.patch(os, "environ", {"TERM": "xterm", "COLUMNS": "100"})
+        clock = Clock()
+        bar = Bar("cat.txt", 3_000)
+        follow = bar.image()
+        with bar.showing(clock):
+            follow(Progress(1_000, 3_000, 0))
+            clock.advance(1)
+            self.assertRegex(out.getvalue(), r"cat\.txt.*1\.0/3\.0 kB")
+            self.assertNotIn("retries", out.getvalue())
+            follow(Progress(2_000, 3_000, 4))
+            clock.advance(1)
+            self.assertIn("4 retries", out.getvalue())
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_no_rich(self) -> None:
+        """Without rich it says once what is missing."""
+        out = io.StringIO()
+        self.patch(out, "isatty", lambda: True)
+        for stream in ("stdout", "stderr"):
+            self.patch(sys, stream, out)
+        self.patch(sys, "modules", {**sys.modules, "rich.console": None})
+        with Bar("cat.txt", 3_000).showing(Clock()):
+            self.assertIn("pip install 'asciid[client]'", out.getvalue())
 
     def test_sum(self) -> None:
         """It shows all images as one."""

@@ -192,6 +192,15 @@ class DownloadTests(SynchronousTestCase):
             self.assert_files(art=ART)
             self.assertEqual(self.progress[-1].done, len(ART))
 
+    def test_short(self) -> None:
+        """An answer that is shorter than it said is not all there is."""
+        short = Answered(200, ART[:100])
+        short.length = len(ART)
+        self.world.network.first(short)
+        self.download()
+        self.assert_files(art=ART)
+        self.assertEqual(self.ranges(), [None, "bytes=100-"])
+
     def test_busy(self) -> None:
         """Two downloads to one path do not mix."""
         part = PartFile(self.path, SHA256, resume=True)
@@ -213,6 +222,13 @@ class DownloadTests(SynchronousTestCase):
         opened = first._path.open("a+b")
         self.addCleanup(opened.close)
         self.assertFalse(first._is(opened))
+
+    def test_name_taken_away(self) -> None:
+        """It then takes a file of its own."""
+        answers = iter((False, True))
+        self.patch(PartFile, "_is", lambda *_: next(answers))
+        self.download()
+        self.assert_files(art=ART)
 
     def test_no_directory(self) -> None:
         """A path that cannot be written fails as such."""

@@ -199,7 +199,7 @@ class UploadTests(SynchronousTestCase):
         finish(client.upload_chunk(SHA256, 3, ART[300:400]))
 
     def test_thrown_away(self) -> None:
-        """An upload that vanishes is begun anew; too often, and it is sent whole."""
+        """An upload that vanishes is begun anew."""
         vanish = {5, 9, 20}
         known = Answered(404, b'{"type": "/problems/image-not-found"}')
 
@@ -211,6 +211,18 @@ class UploadTests(SynchronousTestCase):
         self.world.network.faults = faults
         self.upload()
         self.assert_stored()
+
+    def test_thrown_away_again(self) -> None:
+        """Too often, and it is sent whole."""
+        mismatch = Answered(422, b'{"type": "/problems/hash-mismatch"}')
+        for method, answer in (("POST", mismatch), ("GET", Answered(404))):
+            self.world = World()
+            self.world.network.always(answer, (method, CHUNKS))
+            self.upload()
+            asked = self.world.network.asked
+            self.assertEqual(asked.count(("POST", "/image")), 3)
+            self.assertEqual(asked[-1], ("PUT", f"/image/{SHA256}"))
+            self.assert_stored()
 
     def test_file(self) -> None:
         """A path, an open file and a pipe are as good as bytes."""
@@ -240,9 +252,9 @@ class UploadTests(SynchronousTestCase):
 
     def test_changing_file(self) -> None:
         """A file that changes meanwhile is not taken for what it was."""
-        for change in (b"", b"\xff" * 1_000):
+        for change in (b"", b"\xff" * 100_000):
             path = Path(self.mktemp())
-            path.write_bytes(ART)
+            path.write_bytes(ART * 100)
 
             def faults(method: str, asked: str) -> None:
                 if (method, asked) == ("POST", "/image"):
@@ -251,11 +263,11 @@ class UploadTests(SynchronousTestCase):
             world = World()
             world.network.faults = faults
             with self.assertRaises(ChangedError):
-                world.finish(world.client.upload(path, 100))
-        path.write_bytes(ART)
+                world.finish(world.client.upload(path, 10_000))
+        path.write_bytes(ART * 100)
 
         def shorter(_method: str, _path: str) -> None:
-            path.write_bytes(ART[:-1])
+            path.write_bytes(ART * 99)
 
         self.world.network.faults = shorter
         with self.assertRaises(ChangedError):
@@ -424,6 +436,12 @@ class FailureTests(SynchronousTestCase):
         with self.assertRaises(ServerFailedError):
             self.world.finish(self.world.client.upload(ART, 100, concurrency=1))
         self.assertEqual(len(self.world.network.asked), 1 + len(answers))
+
+    def test_refused_chunk(self) -> None:
+        """A chunk that is refused ends the upload."""
+        self.world.network.always(Answered(413), ("POST", CHUNKS))
+        with self.assertRaises(RefusedError):
+            self.world.finish(self.world.client.upload(ART, 100))
 
     def test_delete(self) -> None:
         """An image is removed by one request."""
