@@ -49,6 +49,7 @@ from ._errors import (
     RefusedError,
     ServerFailedError,
     SplitCharacterError,
+    UntrustedError,
 )
 from ._progress import Progress
 from ._upload import Uploaded
@@ -67,5 +68,6 @@ __all__ = [
     "RefusedError",
     "ServerFailedError",
     "SplitCharacterError",
+    "UntrustedError",
     "Uploaded",
 ]

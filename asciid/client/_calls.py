@@ -10,7 +10,7 @@ import msgspec
 
 from asciid.model import ImageSpec, ImageState, UploadStatus
 
-from ._errors import ClientError, LostError, RefusedError
+from ._errors import ClientError, LostError, NotFoundError, RefusedError
 from ._patience import nothing
 
 if TYPE_CHECKING:
@@ -152,5 +152,16 @@ class Calls:
         await self.transport.once("GET", ("image", sha256), headers, sink=sink)
 
     async def delete(self, sha256: str) -> None:
-        """Remove an image."""
-        await self.transport.request("DELETE", ("image", sha256))
+        """Remove an image; one that is gone at the second try was removed."""
+        retried = False
+
+        def on_retry() -> None:
+            nonlocal retried
+            retried = True
+
+        try:
+            await self.transport.request("DELETE", ("image", sha256), on_retry=on_retry)
+        except NotFoundError:
+            # The answer to an earlier try may have been lost on the way.
+            if not retried:
+                raise

@@ -22,6 +22,7 @@ __all__ = [
     "RefusedError",
     "ServerFailedError",
     "SplitCharacterError",
+    "UntrustedError",
     "problem_error",
     "retry_after",
 ]
@@ -54,6 +55,10 @@ class LostError(ClientError):
     """
 
     passing = True
+
+
+class UntrustedError(ClientError):
+    """The server's certificate is not one to trust (https)."""
 
 
 class ProblemError(ClientError):

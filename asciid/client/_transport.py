@@ -29,6 +29,7 @@ from ._errors import (
     ChangedError,
     ClientError,
     LostError,
+    UntrustedError,
     problem_error,
     retry_after,
 )
@@ -212,6 +213,9 @@ class Transport:
             return CancelledError()
         if isinstance(error, RequestGenerationFailed):
             return ChangedError()
+        for reason in _reasons(error):
+            if _is_distrust(reason):
+                return UntrustedError(f"{self._server} is not to be trusted: {reason}")
         return LostError(f"the connection to {self._server} was lost")
 
     @property
@@ -223,6 +227,15 @@ def _reasons(error: Exception) -> Iterable[Failure]:
     """Return why the request failed, as far as twisted.web knows."""
     reasons: Iterable[Failure] = getattr(error, "reasons", ())
     return reasons
+
+
+def _is_distrust(reason: Failure) -> bool:
+    """Tell whether TLS has failed because of the certificate, or the name in it."""
+    # By name: the packages for https are an extra.
+    return (
+        reason.type is not None
+        and reason.type.__module__.startswith("service_identity.")
+    ) or "certificate verify failed" in str(reason.value)
 
 
 def _as_it_is(producer: IBodyProducer) -> IBodyProducer:

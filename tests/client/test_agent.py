@@ -8,12 +8,13 @@ from hyperlink import EncodedURL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
-from twisted.web.client import RequestGenerationFailed
+from twisted.web.client import RequestGenerationFailed, ResponseNeverReceived
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from asciid.client import ChangedError, Client, LostError
+from asciid.client import ChangedError, Client, LostError, UntrustedError
 from asciid.client._agent import make_agent, make_pool, parse_base_url
 from asciid.client._exchange import STALL_TIMEOUT
 from asciid.testing import ManualThreadPool
@@ -144,6 +145,23 @@ class ReactorTests(SynchronousTestCase):
         ):
             asking = self.client(agent=FailingAgent(error)).status(HASH)
             self.failureResultOf(asking, expected)
+
+    def test_untrusted(self) -> None:
+        """A certificate that is not trusted is no reason to try again."""
+
+        class VerificationError(Exception):
+            __module__ = "service_identity.exceptions"
+
+        for error in (Exception("certificate verify failed"), VerificationError()):
+            failing = FailingAgent(ResponseNeverReceived([Failure(error)]))
+            client = Client(
+                "https://art.example",
+                agent=failing,
+                reactor=self.reactor,
+                threads=ManualThreadPool(),
+            )
+            self.failureResultOf(client.status(HASH), UntrustedError)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_silent_body(self) -> None:
         """An answer whose body never ends is given up, and its connection closed."""

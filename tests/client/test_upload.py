@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.client import (
     ChangedError,
     LostError,
+    NotFoundError,
     NotTextError,
     Progress,
     RefusedError,
@@ -437,6 +438,13 @@ class FailureTests(SynchronousTestCase):
             self.world.finish(self.world.client.upload(ART, 100, concurrency=1))
         self.assertEqual(len(self.world.network.asked), 1 + len(answers))
 
+    def test_other_chunk(self) -> None:
+        """A chunk that another has just sent wrong is no reason to give up."""
+        other = b'{"type": "/problems/chunk-exists", "identical": false}'
+        self.world.network.always(Answered(409, other), ("POST", CHUNKS))
+        self.world.finish(self.world.client.upload(ART, 100))
+        self.assertEqual(self.world.network.asked[-1][0], "PUT")
+
     def test_refused_chunk(self) -> None:
         """A chunk that is refused ends the upload."""
         self.world.network.always(Answered(413), ("POST", CHUNKS))
@@ -450,3 +458,11 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(self.world.network.asked, [("DELETE", f"/image/{SHA256}")])
         with self.assertRaises(ValueError):
             self.world.client.delete("cat")
+
+    def test_delete_again(self) -> None:
+        """One that is gone was removed, if an answer was lost before, else not."""
+        self.world.network.first(Lost(), Answered(404))
+        self.world.finish(self.world.client.delete(SHA256))
+        self.world.network.first(Answered(404))
+        with self.assertRaises(NotFoundError):
+            self.world.finish(self.world.client.delete(SHA256))

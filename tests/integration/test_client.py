@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.client import Agent
 
-from asciid.client import Client, Progress, _patience
+from asciid.client import Client, NotFoundError, Progress, RefusedError, _patience
 from asciid.model import ImageState
 from tests.client.proxy import Proxy
 from tests.integration._case import DaemonTestCase
@@ -20,6 +21,39 @@ if TYPE_CHECKING:
 SIZE = 40 * 1024 * 1024
 CHUNK_SIZE = 256 * 1024
 CHUNKS = SIZE // CHUNK_SIZE
+
+
+class TokenTests(DaemonTestCase):
+    """A daemon that asks for a token."""
+
+    def setUp(self) -> None:
+        """Make a file with one."""
+        super().setUp()
+        self.tokens = Path(self.mktemp()).resolve()
+        self.tokens.write_text("s3cret-token\n", encoding="utf-8")
+        self.tokens.chmod(0o600)
+
+    async def test_token(self) -> None:
+        """With it the client uploads and deletes, and without it reads."""
+        daemon = self.daemon("--write-token-file", str(self.tokens))
+        for token in (None, "wrong", "s3cret-token"):
+            client = Client(daemon.url, token=token, reactor=self.reactor)
+            self.addCleanup(client.close)
+            if token != "s3cret-token":
+                with self.assertRaises(RefusedError) as raised:
+                    await client.upload(b"cat")
+                self.assertEqual(raised.exception.status, 401)
+                continue
+            cat = await client.upload(b"cat")
+            reader = Client(daemon.url, reactor=self.reactor)
+            self.addCleanup(reader.close)
+            self.assertEqual(await reader.download(cat.sha256), b"cat")
+            with self.assertRaises(RefusedError):
+                await reader.delete(cat.sha256)
+            await client.delete(cat.sha256)
+            with self.assertRaises(NotFoundError):
+                await reader.download(cat.sha256)
+        daemon.stop()
 
 
 class BadNetworkTests(DaemonTestCase):
