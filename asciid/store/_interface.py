@@ -138,6 +138,8 @@ class IImageStore(Interface):
         """
         Store one chunk and answer whether it made the image complete.
 
+        `chunk_id` is from 0 and less than 2**63, whatever the image has.
+
         When it is the last one missing, the image's hash is checked first.  If
         that fails, the upload is discarded, its registration included.
 

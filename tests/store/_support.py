@@ -29,9 +29,14 @@ def chunk_of(data: bytes, spec: ImageSpec, chunk_id: int) -> bytes:
 class DrivenStore:
     """An `LMDBStore` whose threads and clock a test turns by hand."""
 
-    def __init__(self, path: str, **options: Any) -> None:  # noqa: ANN401 - as LMDBStore
+    def __init__(
+        self,
+        path: str,
+        reactor: ManualReactor | None = None,
+        **options: Any,  # noqa: ANN401 - as LMDBStore
+    ) -> None:
         self.path = Path(path)
-        self.reactor = ManualReactor()
+        self.reactor = reactor or ManualReactor()
         self.now = 1_000_000.0
         self.elapsed = 0.0
         self.writer_pool = ManualThreadPool()

@@ -1,0 +1,120 @@
+"""Four workers keep every promise that a store makes."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from asciid.store import IImageStore, Lifetimes
+from tests.store.test_contract import PendingContract, StoreContract
+from tests.workers._support import DrivenWorkers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asciid.model import ImageSpec
+
+ResultT = TypeVar("ResultT")
+
+WORKERS = 4
+
+
+@implementer(IImageStore)
+class _InTurn:
+    """A store that is each of several in turn, as clients meet several workers."""
+
+    def __init__(self, driven: DrivenWorkers) -> None:
+        self._driven = driven
+        self._stores = cycle(driven.stores)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the stores'
+        return getattr(next(self._stores), name)
+
+    @property
+    def on_complete(self) -> Callable[[ImageSpec], object]:
+        """See `IImageStore.on_complete`."""
+        return self._driven.stores[0].on_complete
+
+    @on_complete.setter
+    def on_complete(self, told: Callable[[ImageSpec], object]) -> None:
+        for store in self._driven.stores:
+            store.on_complete = told
+
+    def expire(self) -> Deferred[int]:
+        """Have the one that does so remove what is past its time."""
+        nothing = next(self._stores).expire()
+        return nothing.addCallback(lambda _: self._driven.written.expire())
+
+    def stop(self) -> Deferred[None]:
+        """Stop all workers."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for store in self._driven.stores:
+            await store.stop()
+
+
+class WorkersTests(StoreContract, SynchronousTestCase):
+    """Each call is another worker's."""
+
+    def setUp(self) -> None:
+        """Make four workers."""
+        self.driven = DrivenWorkers(self.mktemp(), WORKERS)
+        self._begin()
+        self.addCleanup(self.stop)
+
+    def keep(self, lifetimes: Lifetimes) -> None:
+        """Make others on the same directory."""
+        self.driven.stop()
+        path = str(self.driven.writer.path)
+        self.driven = DrivenWorkers(path, WORKERS, lifetimes=lifetimes)
+        self._begin()
+
+    def stop(self) -> None:
+        """Stop whatever workers the test left."""
+        self.driven.stop()
+
+    def _begin(self) -> None:
+        self.driven.start()
+        self.store = cast("IImageStore", _InTurn(self.driven))
+
+    @property
+    def now(self) -> float:
+        """The time of the stores' clock."""
+        return self.driven.writer.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self.driven.writer.now = now
+
+    @property
+    def elapsed(self) -> float:
+        """The time that has gone by."""
+        return self.driven.writer.elapsed
+
+    @elapsed.setter
+    def elapsed(self, elapsed: float) -> None:
+        self.driven.writer.elapsed = elapsed
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn the reactor and the threads."""
+        return self.driven.run(awaited)
+
+
+class WorkersPendingTests(PendingContract, SynchronousTestCase):
+    """The bounds hold for all workers together."""
+
+    def setUp(self) -> None:
+        """Make four workers."""
+        self.driven = DrivenWorkers(self.mktemp(), WORKERS, pending=self.limits)
+        self.driven.start()
+        self.store = cast("IImageStore", _InTurn(self.driven))
+        self.addCleanup(self.driven.stop)
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn the reactor and the threads."""
+        return self.driven.run(awaited)

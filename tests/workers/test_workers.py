@@ -1,0 +1,454 @@
+"""Tests of workers and the process that writes: asciid.workers._funnel and _hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.errors import (
+    ImageExistsError,
+    ImageNotFoundError,
+    StoreBusyError,
+    StoreClosedError,
+    WriterGoneError,
+)
+from asciid.store import Lifetimes
+from asciid.store.sharing import StorageInUseError
+from asciid.workers import _hub
+from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
+from asciid.workers._hub import Hub
+from asciid.workers._messages import Collected
+from tests.store._support import chunk_of, spec_of
+from tests.workers._support import DrivenWorkers, WireTransport
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from asciid.model import ImageSpec
+
+CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+
+
+class WorkersCase(SynchronousTestCase):
+    """Workers on one storage."""
+
+    workers = 2
+    lifetimes = Lifetimes()
+
+    def setUp(self) -> None:
+        """Start them."""
+        self.driven = DrivenWorkers(
+            self.mktemp(), self.workers, lifetimes=self.lifetimes
+        )
+        self.driven.start()
+        self.stopped = False
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        """Stop them, unless the test has."""
+        if not self.stopped:
+            self.driven.stop()
+
+    @property
+    def wires(self) -> list[WireTransport]:
+        """The workers' ends of the connections, the last one last."""
+        return self.driven.reactor.wires
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time go by for the reactor."""
+        self.driven.reactor.advance(seconds)
+        self.driven.settle()
+
+    def upload(self, data: bytes, worker: int = 0) -> ImageSpec:
+        """Upload an image through a worker."""
+        store, spec = self.driven.stores[worker], spec_of(data)
+        self.driven.run(store.register(spec))
+        for chunk_id in range(spec.chunks):
+            chunk = chunk_of(data, spec, chunk_id)
+            self.driven.run(store.add_chunk(spec.sha256, chunk_id, chunk))
+        return spec
+
+    def download(self, spec: ImageSpec, worker: int) -> bytes:
+        """Download an image from a worker."""
+        reader = self.driven.run(self.driven.stores[worker].open(spec.sha256))
+        return self.driven.run(reader.read(0, spec.size))
+
+    def register(self, data: bytes, worker: int = 0) -> Deferred[None]:
+        """Begin to register an image."""
+        return self.driven.stores[worker].register(spec_of(data))
+
+
+class FunnelTests(WorkersCase):
+    """Operations on their way to the writer."""
+
+    def test_one_message_a_turn(self) -> None:
+        """What is submitted in one turn shares a message, a batch and an answer."""
+        counts = []
+        execute = self.driven.hub.store.change_all
+
+        def change_all(operations: Any) -> Any:  # noqa: ANN401 - as the store
+            counts.append(len(operations))
+            return execute(operations)
+
+        self.patch(self.driven.hub.store, "change_all", change_all)
+        registering = [self.register(b"%d" % number) for number in range(5)]
+        self.driven.settle()
+        for registered in registering:
+            self.successResultOf(registered)
+        self.assertEqual(counts, [5])
+
+    def test_large_messages(self) -> None:
+        """Much is sent in several messages."""
+        size = MESSAGE_BYTES // 2 + 1
+        data = [bytes([number]) * size for number in range(3)]
+        spec = spec_of(b"".join(data), size)
+        self.driven.run(self.driven.stores[0].register(spec))
+        adding = [
+            self.driven.stores[0].add_chunk(spec.sha256, number, chunk)
+            for number, chunk in enumerate(data)
+        ]
+        self.driven.settle()
+        self.assertEqual(
+            [self.successResultOf(one) for one in adding], [False, False, True]
+        )
+        self.assertEqual(self.download(spec, 1), b"".join(data))
+
+    def test_bounded(self) -> None:
+        """Past a bound, what comes is refused at once."""
+        funnel = self.driven.funnels[0]
+        funnel.max_operations = 1
+        first = self.register(b"one")
+        self.failureResultOf(self.register(b"two"), StoreBusyError)
+        self.assertEqual(funnel.waiting, (1, 0))
+        self.driven.settle()
+        self.successResultOf(first)
+        self.assertEqual(funnel.waiting, (0, 0))
+        funnel.max_bytes = 3
+        busy = self.driven.stores[0].add_chunk(spec_of(b"one").sha256, 0, b"four")
+        self.failureResultOf(busy, StoreBusyError)
+        self.driven.run(self.register(b"three"))
+
+    def test_cancelled(self) -> None:
+        """What nobody waits for is carried out all the same."""
+        registering = self.register(CAT)
+        registering.addErrback(lambda _: None)
+        registering.cancel()
+        self.driven.settle()
+        self.assertEqual(self.driven.run(self.driven.stores[1].count()), 1)
+
+    def test_refused_together(self) -> None:
+        """Where the writer takes no more, each operation hears so."""
+        self.driven.written._writer.max_operations = 1
+        registering = [self.register(b"%d" % number) for number in range(2)]
+        self.driven.settle()
+        for refused in registering:
+            self.failureResultOf(refused, StoreBusyError)
+
+    def test_stopped(self) -> None:
+        """After the stop nothing is taken, and what was taken is answered."""
+        registering = self.register(CAT)
+        stopping = self.driven.funnels[0].stop()
+        self.assertIs(self.driven.funnels[0].stop(), stopping)
+        self.failureResultOf(self.driven.funnels[0].submit(None), StoreClosedError)  # type: ignore[arg-type] # not looked at
+        self.assertNoResult(stopping)
+        self.driven.settle()
+        self.successResultOf(registering)
+        self.successResultOf(stopping)
+        self.assertEqual(self.driven.hub.workers, 1)
+
+    def test_another_version(self) -> None:
+        """A writer of another version is left again, and the log says so."""
+        self.patch(_hub, "VERSION", 2)
+        with capturedLogs() as events:
+            self.wires[0].abortConnection()
+            self.pass_time(0.1)
+        self.assertFalse(self.driven.funnels[0].is_connected)
+        errors = {e["log_format"] for e in events if e["log_level"] is LogLevel.error}
+        self.assertIn(
+            "The writer speaks version {theirs}, and this process {ours}", errors
+        )
+        self.assertIn(
+            "A worker speaks version {theirs}, and this process {ours}", errors
+        )
+
+
+class WriterGoneTests(WorkersCase):
+    """The process that writes dies, or leaves."""
+
+    def end_writer(self) -> None:
+        """Have nobody write; what was on its way is lost."""
+        self.driven.reactor.listening = None
+        for wire in list(self.wires):
+            wire.abortConnection()
+
+    def begin_writer(self) -> None:
+        """Have another one write."""
+        hub = Hub(self.driven.reactor)
+        hub.store, hub.snapshot = self.driven.hub.store, self.driven.hub.snapshot
+        self.driven.hub = self.driven.written._peers = hub
+        self.driven.reactor.listening = hub
+
+    def test_what_was_sent(self) -> None:
+        """What was sent and not answered fails: nobody knows what became of it."""
+        registering = self.register(CAT)
+        self.driven.reactor.advance(0)
+        self.end_writer()
+        self.failureResultOf(registering, WriterGoneError)
+
+    def test_what_waits(self) -> None:
+        """What comes while nobody writes waits for the next one."""
+        self.end_writer()
+        registering = self.register(CAT)
+        self.pass_time(PATIENCE / 2)
+        self.assertNoResult(registering)
+        self.begin_writer()
+        self.pass_time(1)
+        self.successResultOf(registering)
+        self.failureResultOf(self.driven_again(CAT), ImageExistsError)
+
+    def driven_again(self, data: bytes) -> Deferred[None]:
+        """Register once more, and let it happen."""
+        registering = self.register(data, worker=1)
+        self.driven.settle()
+        return registering
+
+    def test_patience(self) -> None:
+        """After a while what waits is refused, and so is what comes."""
+        self.end_writer()
+        registering = self.register(CAT)
+        with capturedLogs() as events:
+            self.pass_time(PATIENCE)
+        self.failureResultOf(registering, WriterGoneError)
+        self.failureResultOf(self.register(b"dog"), WriterGoneError)
+        self.assertIn("Nobody writes", str([e["log_format"] for e in events]))
+        self.begin_writer()
+        self.pass_time(1)
+        self.driven.run(self.register(b"dog"))
+
+    def test_reads_go_on(self) -> None:
+        """Images are read while nobody writes."""
+        spec = self.upload(CAT)
+        self.end_writer()
+        self.assertEqual(self.download(spec, 1), CAT)
+
+    def test_nothing_remembered(self) -> None:
+        """With another writer the file may be another: it is opened again."""
+        spec = self.upload(CAT)
+        self.assertEqual(self.download(spec, 0), CAT)
+        misses = self.driven.stores[0].stats().cache_misses
+        self.driven.files[0].used.clear()
+        self.end_writer()
+        self.begin_writer()
+        self.pass_time(1)
+        self.assertEqual(self.driven.files[0].used, ["close", "open"])
+        self.assertEqual(self.download(spec, 0), CAT)
+        self.assertEqual(self.driven.stores[0].stats().cache_misses, misses + 1)
+
+    def test_file_that_cannot_be_opened(self) -> None:
+        """It is tried again with the next connection."""
+        failing = [OSError("in use")]
+
+        def open_() -> None:
+            if failing:
+                raise failing.pop()
+
+        self.patch(self.driven.files[0], "open", open_)
+        self.end_writer()
+        self.begin_writer()
+        with capturedLogs() as events:
+            self.pass_time(1)
+            self.pass_time(1)
+        self.assertIn("cannot be used", str([e["log_format"] for e in events]))
+        self.assertTrue(self.driven.funnels[0].is_connected)
+
+    def test_left(self) -> None:
+        """A writer that leaves answers what it was sent, and gets no more."""
+        before = self.register(b"before")
+        self.driven.reactor.advance(0)
+        leaving = self.driven.hub.dismiss()
+        self.driven.settle()
+        self.successResultOf(leaving)
+        self.successResultOf(before)
+        after = self.register(b"after")
+        self.driven.settle()
+        self.assertNoResult(after)
+        self.driven.hub.disconnect()
+        self.begin_writer()
+        self.driven.settle()
+        self.pass_time(1)
+        self.successResultOf(after)
+
+    def test_stop_meanwhile(self) -> None:
+        """A worker that stops while nobody writes refuses what waits, and ends."""
+        self.end_writer()
+        registering = self.register(CAT)
+        for funnel in self.driven.funnels:
+            self.successResultOf(funnel.stop())
+        self.failureResultOf(registering, WriterGoneError)
+        self.begin_writer()
+
+
+class HubTests(WorkersCase):
+    """What the process that writes tells its workers."""
+
+    def ask(self, how: Any) -> Deferred[None]:  # noqa: ANN401 - as IPeers says
+        """Have the storage used like that."""
+        using = self.driven.hub.use(how)
+        self.driven.settle()
+        return using
+
+    def test_deleted(self) -> None:
+        """Who deletes is answered once no worker serves the image from its memory.
+
+        One that does not answer is cut off.
+        """
+        spec = self.upload(CAT)
+        for worker in range(self.workers):
+            self.assertEqual(self.download(spec, worker), CAT)
+        self.wires[1].cut = True
+        deleting = self.driven.stores[0].delete(spec.sha256)
+        self.driven.settle()
+        self.assertNoResult(deleting)
+        self.pass_time(_hub.PATIENCE)
+        self.successResultOf(deleting)
+        for store in self.driven.stores:
+            opening = store.open(spec.sha256)
+            self.assertRaises(ImageNotFoundError, self.driven.run, opening)
+
+    def test_deleted_at_once(self) -> None:
+        """All workers forget an image that one deletes."""
+        spec = self.upload(CAT)
+        for worker in range(self.workers):
+            self.download(spec, worker)
+        self.driven.run(self.driven.stores[0].delete(spec.sha256))
+        for store in self.driven.stores:
+            opening = store.open(spec.sha256)
+            self.assertRaises(ImageNotFoundError, self.driven.run, opening)
+
+    def test_storage_taken(self) -> None:
+        """Workers let go of the lock, then of the file, and take both again."""
+        spec = self.upload(CAT)
+        for file in self.driven.files:
+            file.used.clear()
+        self.successResultOf(self.ask("yielded"))
+        self.assertEqual(self.download(spec, 1), CAT)
+        self.successResultOf(self.ask("closed"))
+        self.driven.stores[1].forget([spec.sha256])
+        opening = self.driven.stores[1].open(spec.sha256)
+        self.driven.settle()
+        self.assertNoResult(opening)
+        self.successResultOf(self.ask("shared"))
+        self.driven.run(opening)
+        for file in self.driven.files:
+            self.assertEqual(file.used, ["yield_lock", "close", "close", "open"])
+
+    def test_worker_that_does_not_let_go(self) -> None:
+        """The storage is not taken from one that does not answer; it is cut off."""
+        self.wires[1].cut = True
+        using = self.driven.hub.use("yielded")
+        with capturedLogs() as events:
+            self.pass_time(_hub.PATIENCE)
+        self.failureResultOf(using, StorageInUseError)
+        self.assertFalse(self.wires[1].connected)
+        self.assertIn("cut off", str([e["log_format"] for e in events]))
+        self.successResultOf(self.ask("shared"))
+
+    def test_worker_that_dies(self) -> None:
+        """Nor from one of which only the connection has ended."""
+        self.wires[1].cut = True
+        using = self.driven.hub.use("closed")
+        self.driven.settle()
+        self.wires[1].abortConnection()
+        self.driven.settle()
+        self.failureResultOf(using, StorageInUseError)
+        self.successResultOf(self.ask("shared"))
+
+    def test_worker_that_comes(self) -> None:
+        """One that comes while the file is closed waits until it is not."""
+        self.successResultOf(self.ask("closed"))
+        self.wires[1].abortConnection()
+        self.pass_time(0.1)
+        self.assertFalse(self.driven.funnels[1].is_connected)
+        self.successResultOf(self.ask("shared"))
+        self.assertTrue(self.driven.funnels[1].is_connected)
+
+    def test_worker_that_comes_and_goes(self) -> None:
+        """One that goes before it was let in is forgotten."""
+        self.successResultOf(self.ask("closed"))
+        self.wires[1].abortConnection()
+        self.pass_time(0.1)
+        self.wires[-1].abortConnection()
+        self.successResultOf(self.ask("shared"))
+        self.pass_time(1)
+        self.assertTrue(self.driven.funnels[1].is_connected)
+
+    def test_gathered(self) -> None:
+        """A worker hears what all others have counted."""
+        gathering = self.driven.funnels[0].gather()
+        self.driven.settle()
+        self.assertEqual(self.successResultOf(gathering), [b"writer", b"worker 1"])
+
+    def test_gathered_without_a_writer(self) -> None:
+        """Without the writer there is nothing to hear."""
+        gathering = self.driven.funnels[0].gather()
+        self.wires[0].abortConnection()
+        self.assertEqual(self.successResultOf(gathering), [])
+        self.assertEqual(self.successResultOf(self.driven.funnels[0].gather()), [])
+        self.pass_time(1)
+
+    def test_late_answers(self) -> None:
+        """What is answered after the time for it was over is dropped."""
+        connection = next(iter(self.driven.hub._workers))
+        self.driven.hub.received(connection, Collected(99, b""))
+        gathering = self.driven.funnels[0].gather()
+        self.driven.settle()
+        self.successResultOf(gathering)
+
+    def test_waits_for_workers(self) -> None:
+        """The writer can wait until no worker is left."""
+        waiting = self.driven.hub.wait_until_empty()
+        self.assertNoResult(waiting)
+        cancelled = self.driven.hub.wait_until_empty()
+        cancelled.addErrback(lambda _: None)
+        cancelled.cancel()
+        for funnel in self.driven.funnels:
+            self.successResultOf(funnel.stop())
+        self.driven.settle()
+        self.successResultOf(waiting)
+        self.successResultOf(self.driven.hub.wait_until_empty())
+
+
+class ExpiryTests(WorkersCase):
+    """What is past its time, with several workers."""
+
+    lifetimes = Lifetimes(image=10)
+
+    def test_forgotten(self) -> None:
+        """All workers forget an image that has expired."""
+        spec = self.upload(CAT)
+        for worker in range(self.workers):
+            self.download(spec, worker)
+        cached = [store.stats().cache_bytes for store in self.driven.stores]
+        self.assertGreater(min(cached), 0)
+        self.driven.writer.pass_time(11)
+        self.assertEqual(self.driven.run(self.driven.written.expire()), 1)
+        self.driven.settle()
+        cached = [store.stats().cache_bytes for store in self.driven.stores]
+        self.assertEqual(cached, [0, 0])
+
+
+class CompactionTests(WorkersCase):
+    """The storage is compacted while workers use it."""
+
+    def test_compact(self) -> None:
+        """Reads and writes of all workers wait, and find everything again."""
+        spec = self.upload(CAT)
+        compacting = self.driven.written.compact()
+        registering = self.register(b"meanwhile")
+        self.driven.run(compacting)
+        self.driven.run(registering)
+        self.assertEqual(self.download(spec, 1), CAT)
+        used = self.driven.files[1].used
+        self.assertEqual(used[-4:], ["yield_lock", "close", "close", "open"])
