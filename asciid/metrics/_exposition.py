@@ -106,7 +106,8 @@ class Metrics(Collector):
         own = await self._families()
         if self.gather is None:
             return own
-        return merge([snapshot(own), *await self.gather()])
+        # The first is believed in what is told by all: the process that writes.
+        return merge([*await self.gather(), snapshot(own)])
 
     async def _families(self) -> list[Metric]:
         try:

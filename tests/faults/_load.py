@@ -186,6 +186,7 @@ class Uploader:
 
     def _sent(self, kind: Kind, request: Callable[[], Answer]) -> bool:
         """Send until it is acknowledged; tell whether it was."""
+        uncertain = False
         for _ in range(_ATTEMPTS):
             if self.stopping.is_set():
                 return False
@@ -193,10 +194,14 @@ class Uploader:
             if answer.status == 201:
                 self.record.add(kind)
                 return True
+            if answer.status in {200, 409} and uncertain:
+                return True
             if answer.status not in REFUSALS or not answer.is_problem:
                 self.record.wrong.append(f"{kind.value} answered {answer}")
                 return False
             self.record.refused[answer.status] += 1
+            if answer.document["type"] == "/problems/writer-gone":
+                uncertain = True
             self.stopping.wait(_PAUSE)
         self.record.wrong.append(f"{kind.value} was refused {_ATTEMPTS} times")
         return False
@@ -210,8 +215,12 @@ class Load:
     clients: int = 8
     make: Callable[[], Upload] = Upload.random
     record: Record = field(factory=Record)
+    comes_back: bool = False
+    """Whether a client whose connection was cut goes on with another image."""
     half: int = field(init=False, default=0)
     """Answers that broke off."""
+    cut: int = field(init=False, default=0)
+    """Connections that ended before the answer to a request began."""
     _stopping: Event = field(init=False, factory=Event)
     _threads: list[Thread] = field(init=False, factory=list)
 
@@ -257,6 +266,12 @@ class Load:
         return True
 
     def _client(self) -> None:
+        while not self._stopping.is_set():
+            self._connect()
+            if not self.comes_back:
+                return
+
+    def _connect(self) -> None:
         with Connection(self.port) as connection:
             uploader = Uploader(connection, self.record, self._stopping)
             try:
@@ -265,7 +280,7 @@ class Load:
             except HalfAnswerError:
                 self.half += 1
             except GoneError:
-                return
+                self.cut += 1
             except TimeoutError:
                 self.record.wrong.append("no answer came")
 

@@ -112,6 +112,16 @@ class Daemon:
         self.port, self.images = int(announced[1]), int(announced[2])
         return self
 
+    def children(self, role: str) -> list[int]:
+        """Return the process ids of its workers, or of the process that writes."""
+        tasks = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        wanted = f"asciid.workers\0{role}\0".encode()
+        return [
+            int(pid)
+            for pid in tasks.read_text().split()
+            if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(wanted)
+        ]
+
     def stop(self) -> None:
         """Stop it as an operator would, and check that it went well."""
         process = self._running()

@@ -84,7 +84,7 @@ class LMDBStoreTests(SynchronousTestCase):
         """Stop whatever store the test left."""
         self.driven.stop()
 
-    def restart(self, **options: Any) -> None:
+    def restart(self, **options: Any) -> None:  # noqa: ANN401 - as DrivenStore
         """Stop the store and open the directory with a new one."""
         self.driven.stop()
         self.driven = DrivenStore(str(self.driven.path), **options)
