@@ -52,7 +52,12 @@ def _twistd(port: int, storage: Path) -> Command:
     ]
 
 
+def _workers(port: int, storage: Path) -> Command:
+    return [*_twistd(port, storage), "--workers=4"]
+
+
 OURS = "ours"
+OURS_WORKERS = "ours-workers"
 OURS_STOCK = "ours-stock-site"
 NAIVE = "naive"
 EMPTY_OURS = "empty-ours"
@@ -63,6 +68,7 @@ EMPTY_FASTAPI = "empty-fastapi"
 
 SERVICES = [
     Server(OURS, "asciid", _twistd),
+    Server(OURS_WORKERS, "asciid with 4 workers", _workers),
     Server(OURS_STOCK, "asciid under stock twisted.web", _script("stock_site.py")),
     Server(NAIVE, "naive: stock Klein, a file per image", _script("naive.py")),
 ]

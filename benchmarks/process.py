@@ -61,14 +61,18 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_until_serving(process: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
+            probe.settimeout(START_TIMEOUT)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+                # A socket may listen before anybody serves it.
+                probe.sendall(b"GET / HTTP/1.1\r\nHost: benchmark\r\n\r\n")
+                if probe.recv(1):
+                    return
         time.sleep(0.02)
-    message = "it does not listen"
+    message = "it does not serve"
     raise BenchmarkError(message)
 
 
@@ -95,7 +99,7 @@ def running(server: Server, storage: Path, cores: Cores) -> Iterator[Running]:
     finally:
         os.sched_setaffinity(0, {cores.load})
     try:
-        _wait_until_listening(process, port)
+        _wait_until_serving(process, port)
         yield Running(process.pid, port)
     except (BenchmarkError, FileNotFoundError) as error:
         said = os.pread(output, 100_000, 0).decode(errors="replace")[-2000:]

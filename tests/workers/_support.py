@@ -199,6 +199,7 @@ class DrivenWorkers:
         self.reactor.listening = self.hub
         for funnel in self.funnels:
             self.run(funnel.start())
+        self.settle()
 
     def stop(self) -> None:
         """Stop the workers, then the writer."""
