@@ -27,6 +27,7 @@ from ._cli_server import (
 from ._errors import ClientError
 from ._parallel import in_parallel
 from ._run import INTERRUPTED
+from ._source import SMALL
 from ._upload import CHUNK_SIZE
 
 if TYPE_CHECKING:
@@ -135,12 +136,14 @@ def put_command(  # noqa: PLR0913 - one argument an option
 
 
 def _source(name: str, stack: ExitStack) -> Path:
-    """Return what to upload; standard input is copied first, while Ctrl-C works."""
-    if name != "-":
-        return Path(name)
+    """Return what to upload; pipes are copied first, while Ctrl-C ends that."""
+    path = Path(name)
+    if name != "-" and not path.is_fifo():
+        return path
     temporary = tempfile.NamedTemporaryFile()  # noqa: SIM115 - the stack closes it
     copy = stack.enter_context(temporary)
-    shutil.copyfileobj(sys.stdin.buffer, copy)
+    with sys.stdin.buffer if name == "-" else path.open("rb") as pipe:
+        shutil.copyfileobj(pipe, copy)
     copy.flush()
     return Path(copy.name)
 
@@ -195,9 +198,13 @@ class _Puts:
 
     def _begin(self, client: Client, source: Path) -> Deferred[Uploaded]:
         follow = self.bar.image()
+        what: Path | bytes = source
+        if source.stat().st_size <= SMALL:
+            # Nothing else waits for this process, and threads would halve the rate.
+            what = source.read_bytes()
         if self._whole:
-            return client.put(source, on_progress=follow)
-        return client.upload(source, self._chunk_size, on_progress=follow)
+            return client.put(what, on_progress=follow)
+        return client.upload(what, self._chunk_size, on_progress=follow)
 
     def _line(self, name: str, uploaded: Uploaded) -> str:
         if not self._as_json:

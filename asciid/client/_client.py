@@ -16,7 +16,7 @@ from ._agent import make_agent, make_pool, parse_base_url
 from ._calls import Calls, chunk_body
 from ._download import Download
 from ._progress import Meter
-from ._source import open_source
+from ._source import SMALL, open_source
 from ._transport import Transport
 from ._upload import Upload
 
@@ -199,7 +199,11 @@ class Client:
         concurrency: int,
         on_progress: OnProgress | None,
     ) -> Uploaded:
-        source, content = await self._in_thread(open_source, what)
+        if isinstance(what, bytes) and len(what) <= SMALL:
+            # A turn in a thread would cost more than this does.
+            source, content = open_source(what)
+        else:
+            source, content = await self._in_thread(open_source, what)
         try:
             if content is None:
                 # Closing the source also ends this, should it be cancelled.

@@ -8,6 +8,7 @@ import os
 import sys
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner, Result
@@ -150,6 +151,14 @@ class PutTests(CommandTestCase):
     def test_standard_input(self) -> None:
         """- is what comes in."""
         self.assertEqual(self.output("put", "-", stdin=CAT), f"{URL}\n")
+
+    def test_pipe(self) -> None:
+        """A pipe is as good as a file."""
+        os.mkfifo("fifo")
+        feeder = Thread(target=lambda: Path("fifo").write_text(CAT, encoding="utf-8"))
+        feeder.start()
+        self.addCleanup(feeder.join)
+        self.assertEqual(self.output("put", "fifo"), f"{URL}\n")
 
     def test_several(self) -> None:
         """Several files are uploaded side by side, and printed in order."""

@@ -75,7 +75,7 @@ class Watched(Outcome):
 class TerminalTests(TestCase):
     """Uploads of 3 MiB, by a process."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         """Serve, and make a file."""
