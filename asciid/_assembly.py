@@ -10,36 +10,28 @@ from twisted.internet.interfaces import IReactorCore
 from asciid._listener import Listener, endpoint_from
 from asciid._tokens import TokenFile
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
-from asciid.control import Control
 from asciid.http import KleinFactory, Limits, Observers, unique_ids
-from asciid.logs import AccessLog, CompletionLog, RefusalLog, access_writer
+from asciid.logs import CompletionLog, RefusalLog
+from asciid.logs.access import AccessLog, access_writer
 from asciid.service import ImageService
-from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
-from asciid.store.sharing import ALONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IStreamServerEndpoint
 
     from asciid.config import Settings
+    from asciid.control import Control
     from asciid.housekeeping import Housekeeper
     from asciid.http import Observer
     from asciid.metrics import Metrics
     from asciid.store import IImageStore
-    from asciid.store.sharing import IPeers
 
 __all__ = [
     "Assembled",
-    "lifetimes_of",
-    "make_control",
-    "make_disk_store",
     "make_front",
     "make_image_service",
     "make_observer",
-    "make_store",
     "tokens_of",
 ]
 
@@ -55,56 +47,10 @@ class Assembled:
     metrics: Metrics
 
 
-def lifetimes_of(settings: Settings) -> Lifetimes:
-    """Return how long things are kept."""
-    return Lifetimes(settings.upload_ttl, settings.image_ttl)
-
-
 def tokens_of(settings: Settings) -> TokenFile | None:
     """Return the tokens that let their bearers write, not read yet; None is all."""
     path = settings.write_token_file
     return None if path is None else TokenFile(path)
-
-
-def make_store(settings: Settings, reactor: Reactor) -> IImageStore:
-    """Return the store of a process that is alone."""
-    if settings.storage is None:
-        return MemoryStore(
-            lifetimes=lifetimes_of(settings), pending=_pending_limits(settings)
-        )
-    return make_disk_store(settings, settings.storage, reactor)
-
-
-def make_disk_store(
-    settings: Settings, storage: Path, reactor: Reactor, peers: IPeers = ALONE
-) -> LMDBStore:
-    """Return the store of the process that writes to `storage`."""
-    return LMDBStore(
-        storage,
-        reactor=reactor,
-        sync=settings.sync,
-        lifetimes=lifetimes_of(settings),
-        reserve=settings.reserve,
-        pending=_pending_limits(settings),
-        max_queue=settings.max_queue,
-        peers=peers,
-    )
-
-
-def _pending_limits(settings: Settings) -> PendingLimits:
-    return PendingLimits(settings.max_uploads, settings.max_client_uploads)
-
-
-def make_control(
-    settings: Settings, store: IImageStore, reactor: Reactor
-) -> Control | None:
-    if settings.storage is None or not isinstance(store, LMDBStore):
-        return None
-
-    def compact() -> Deferred[Mapping[str, object]]:
-        return store.compact().addCallback(lambda copied: copied.report)
-
-    return Control(settings.storage, {"compact": compact}, reactor)
 
 
 def make_observer(settings: Settings, api: ImageAPI) -> Observer:

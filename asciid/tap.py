@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
-import time
 from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,12 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from twisted.python import usage
 
 from asciid import __version__
-from asciid._assembly import (
-    make_control,
-    make_image_service,
-    make_store,
-    tokens_of,
-)
+from asciid._assembly import make_image_service, tokens_of
+from asciid._storing import make_control, make_store
+from asciid._tuning import count_monotonically, rest_collector
 from asciid._usage import usage_text
 from asciid.config import (
     SETTINGS,
@@ -39,11 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Options",
-    "count_monotonically",
     "heed_hangups",
     "heed_next_signal",
     "makeService",
-    "rest_collector",
 ]
 
 Reactor = Any
@@ -118,31 +111,6 @@ class Options(usage.Options):
         self.settings = settings_of(self.in_force)
 
 
-def count_monotonically(reactor: Reactor) -> None:
-    """
-    Have the timers of `reactor` follow the monotonic clock.
-
-    By themselves they follow the wall clock: when that is set back by a day, even
-    what is due at once waits for a day, and every write with it.  A reactor that
-    has timers under way is left as it is.
-    """
-    if not reactor.getDelayedCalls():
-        reactor.seconds = time.monotonic
-
-
-def rest_collector() -> None:
-    """
-    Have the garbage collector look at less, and less often.
-
-    What is there at the start lives as long as the process.  What comes later is
-    freed by counting references, but for the odd cycle; looking for those every
-    700 new objects, as is the default, takes some percent of a busy daemon.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 def _do_nothing() -> None:
     """Leave the process as it is: it belongs to whoever gave the reactor."""
 
@@ -194,7 +162,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         on_hangup = partial(heed_hangups, reactor)
     if settings.workers > 1:
         # What one process does needs nothing of it.
-        from asciid.workers import Parent  # noqa: PLC0415
+        from asciid.workers.parent import Parent  # noqa: PLC0415
 
         parent = Parent(
             settings,

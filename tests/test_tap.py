@@ -26,17 +26,16 @@ from twisted.scripts.twistd import (  # type: ignore[attr-defined] # chosen by p
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid import __version__, _assembly, tap
+from asciid import __version__, _assembly, _storing, tap
+from asciid._tuning import count_monotonically, rest_collector
 from asciid.config import SETTINGS
 from asciid.store import Lifetimes, PendingLimits
 from asciid.store.sharing import ALONE
 from asciid.tap import (
     Options,
-    count_monotonically,
     heed_hangups,
     heed_next_signal,
     makeService,
-    rest_collector,
 )
 from asciid.testing import ManualReactor
 
@@ -245,7 +244,7 @@ class MakeServiceTests(SynchronousTestCase):
                 made.append((path, options))
 
         reactor = MemoryReactorClock()
-        self.patch(_assembly, "LMDBStore", Store)
+        self.patch(_storing, "LMDBStore", Store)
         makeService(parsed(["--storage=/images"]), reactor=reactor)
         options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]
         options += ["--max-uploads=8", "--max-client-uploads=9", "--max-queue=10"]

@@ -5,9 +5,14 @@ import sys
 
 from asciid.config import resolve
 from asciid.workers._process import run
-from asciid.workers._worker import Worker
-from asciid.workers._writer import Writer
 
 if __name__ == "__main__":
-    make = Writer if sys.argv[1] == "writer" else Worker
-    run(make, resolve({}, os.environ))
+    # What one of them needs, the other does without.
+    if sys.argv[1] == "writer":
+        from asciid.workers._writer import Writer
+
+        run(Writer, resolve({}, os.environ))
+    else:
+        from asciid.workers._worker import Worker
+
+        run(Worker, resolve({}, os.environ))

@@ -11,8 +11,8 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 
+from asciid._tuning import count_monotonically, rest_collector
 from asciid.logs import pass_on
-from asciid.tap import count_monotonically, rest_collector
 from asciid.workers._spawning import LIFELINE, LOG, READY
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from asciid._assembly import lifetimes_of, make_image_service, tokens_of
+from asciid._assembly import make_image_service, tokens_of
 from asciid._storage_socket import socket_name
+from asciid._storing import lifetimes_of
 from asciid.store.sharing import SharedStore
 from asciid.workers._funnel import Funnel
 from asciid.workers._inherited import inherited_endpoint

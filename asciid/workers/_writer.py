@@ -8,8 +8,8 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from asciid._assembly import make_control, make_disk_store
 from asciid._storage_socket import StorageSocket
+from asciid._storing import make_control, make_disk_store
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.metrics import Metrics
 from asciid.store.sharing import StorageInUseError

@@ -16,7 +16,7 @@ from asciid._assembly import make_front, make_observer
 from asciid.api import ImageAPI
 from asciid.config import resolve
 from asciid.http import Refusal
-from asciid.logs._access import LEFT, Access, AccessLog, access_writer
+from asciid.logs.access import LEFT, Access, AccessLog, access_writer
 from asciid.store import MemoryStore
 from tests.api._support import CAT_SHA256, Client
 from tests.http._support import MemoryTransport, get, post

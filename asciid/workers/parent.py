@@ -73,7 +73,7 @@ class Parent(Service):
         self._stopping = stopping
         self._spawner = Spawner(reactor, self._ended)
         self._monitor = ProcessMonitor(self._spawner)
-        self._monitor.minRestartDelay = 0.25  # type: ignore[assignment] # seconds
+        self._monitor.minRestartDelay = 0.1  # type: ignore[assignment] # seconds
         self._monitor.maxRestartDelay = 30
         self._monitor.killTime = settings.drain_timeout + KILL_AFTER
         self._restarting = False
