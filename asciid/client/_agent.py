@@ -16,6 +16,8 @@ from twisted.web.client import (
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
+from ._errors import NoTLSError
+
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IStreamClientEndpoint
@@ -90,8 +92,7 @@ def make_agent(reactor: Any, url: EncodedURL, pool: HTTPConnectionPool) -> IAgen
     """
     Return an agent for the server at `url`, on the connections of `pool`.
 
-    https needs the packages of ``asciid[tls]``; without them this raises
-    :exc:`ImportError`.
+    Raises :exc:`NoTLSError` for https without the packages of ``asciid[client]``.
     """
     port = url.port or _PORTS[url.scheme]
     endpoint: IStreamClientEndpoint = HostnameEndpoint(
@@ -99,7 +100,10 @@ def make_agent(reactor: Any, url: EncodedURL, pool: HTTPConnectionPool) -> IAgen
     )
     if url.scheme == "https":
         policy = BrowserLikePolicyForHTTPS()
-        creator = policy.creatorForNetloc(url.host.encode("ascii"), port)
+        try:
+            creator = policy.creatorForNetloc(url.host.encode("ascii"), port)
+        except NotImplementedError as error:
+            raise NoTLSError from error
         endpoint = wrapClientTLS(creator, endpoint)
     agent: IAgent = Agent.usingEndpointFactory(reactor, _OneEndpoint(endpoint), pool)
     return agent

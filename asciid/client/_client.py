@@ -68,7 +68,8 @@ class Client:
     :exc:`NotFoundError`, :exc:`RefusedError` or :exc:`ServerFailedError` with
     the problem document, or :exc:`LostError`; or with :exc:`OSError` from a file.
 
-    Raises :exc:`ValueError` if `base_url` is not the URL of a server.
+    Raises :exc:`ValueError` if `base_url` is not the URL of a server, and
+    :exc:`NoTLSError` if it is one of https and the packages for that are missing.
     """
 
     def __init__(  # noqa: PLR0913 - each has its default

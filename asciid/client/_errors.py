@@ -16,6 +16,7 @@ __all__ = [
     "DamagedError",
     "DownloadBusyError",
     "LostError",
+    "NoTLSError",
     "NotFoundError",
     "NotTextError",
     "ProblemError",
@@ -59,6 +60,13 @@ class LostError(ClientError):
 
 class UntrustedError(ClientError):
     """The server's certificate is not one to trust (https)."""
+
+
+class NoTLSError(ClientError):
+    """The optional packages for https are not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("https needs more packages: pip install 'asciid[client]'")
 
 
 class ProblemError(ClientError):

@@ -10,11 +10,15 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
-from twisted.web.client import RequestGenerationFailed, ResponseNeverReceived
+from twisted.web.client import (
+    BrowserLikePolicyForHTTPS,
+    RequestGenerationFailed,
+    ResponseNeverReceived,
+)
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from asciid.client import ChangedError, Client, LostError, UntrustedError
+from asciid.client import ChangedError, Client, LostError, NoTLSError, UntrustedError
 from asciid.client._agent import make_agent, make_pool, parse_base_url
 from asciid.client._exchange import STALL_TIMEOUT
 from asciid.testing import ManualThreadPool
@@ -103,6 +107,17 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual((host, port), ("127.0.0.1", 443))
         request.cancel()
         self.failureResultOf(request)
+
+    def test_no_tls(self) -> None:
+        """Without the packages for https it says which to install."""
+
+        def refuse(*_: object) -> None:
+            raise NotImplementedError
+
+        self.patch(BrowserLikePolicyForHTTPS, "creatorForNetloc", refuse)
+        with self.assertRaises(NoTLSError) as raised:
+            Client("https://art.example", reactor=self.reactor)
+        self.assertIn("pip install 'asciid[client]'", str(raised.exception))
 
     def test_given_agent(self) -> None:
         """An agent that is given is its owner's to close."""

@@ -40,10 +40,13 @@ class HeldStore(MemoryStore):
         self.free = CHUNKS
         self.stored: list[int] = []
         self.held: list[Deferred[bool]] = []
+        self.full: Deferred[None] = Deferred()
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """Store it, or leave it unanswered."""
         if not self.free:
+            if not self.full.called:
+                self.full.callback(None)
             self.held.append(Deferred())
             return self.held[-1]
         self.free -= 1
@@ -133,6 +136,20 @@ class TerminalTests(TestCase):
         self.spawn(second, *again[1].decode().split(), pty=True)
         self.assertEqual(await second.ended, 0, second.out)
         self.assertIn(self.url.encode(), second.out)
+        self.assertEqual(sorted(self.store.stored), list(range(CHUNKS)))
+
+    async def test_killed(self) -> None:
+        """Killed, it leaves as much; the same command sends the rest alone."""
+        self.store.free = CHUNKS // 2
+        outcome = Outcome()
+        process = self.spawn(outcome, *self.put("huge.txt"), pty=False)
+        await self.store.full
+        process.signalProcess("KILL")
+        await outcome.ended
+        self.store.free = CHUNKS
+        second = Outcome()
+        self.spawn(second, *self.put("huge.txt"), pty=False)
+        self.assertEqual(await second.ended, 0, second.out)
         self.assertEqual(sorted(self.store.stored), list(range(CHUNKS)))
 
     async def test_pipe(self) -> None:
