@@ -33,6 +33,7 @@ __all__ = [
     "Watch",
     "WholeProducer",
     "collector",
+    "discard_body",
     "read_body",
 ]
 
@@ -176,6 +177,13 @@ def read_body(response: IResponse, take: Callable[[bytes], object]) -> Deferred[
     body = _Body(take)
     response.deliverBody(body)
     return body.done
+
+
+def discard_body(response: IResponse) -> None:
+    """End the connection of `response` rather than read its body."""
+    reading = read_body(response, lambda _: None)
+    reading.addErrback(lambda _: None)
+    reading.cancel()
 
 
 def collector(limit: int) -> tuple[list[bytes], Callable[[bytes], object]]:

@@ -33,7 +33,15 @@ from ._errors import (
     problem_error,
     retry_after,
 )
-from ._exchange import BytesProducer, Reply, Watch, WholeProducer, collector, read_body
+from ._exchange import (
+    BytesProducer,
+    Reply,
+    Watch,
+    WholeProducer,
+    collector,
+    discard_body,
+    read_body,
+)
 from ._patience import Patience, nothing
 from ._source import Reader, Whole
 
@@ -181,7 +189,11 @@ class Transport:
         reply = Reply(response.code, response.headers, length)
         pieces, take = collector(_LONGEST_ANSWER)
         if reply.successful and sink is not None:
-            take = sink(reply)
+            try:
+                take = sink(reply)
+            except BaseException:
+                discard_body(response)
+                raise
 
         def taken(data: bytes) -> None:
             watch.moved()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyperlink import EncodedURL
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,6 +15,7 @@ from twisted.web.client import (
     RequestGenerationFailed,
     ResponseNeverReceived,
 )
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
@@ -25,7 +26,39 @@ from asciid.testing import ManualThreadPool
 
 from .fakes import FailingAgent, StuckAgent
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 HASH = "0" * 64
+
+
+@implementer(IAgent)
+class HalfAgent:
+    """An agent, response and transport that never comes to the end of a body."""
+
+    length = 10
+
+    def __init__(
+        self, code: int, headers: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self.code = code
+        self.headers = Headers(headers or {})
+        self.lost = 0
+
+    def request(self, *_: object) -> Deferred[Any]:
+        """Answer at once."""
+        answered: Deferred[Any] = Deferred()
+        answered.callback(self)
+        return answered
+
+    def deliverBody(self, protocol: Any) -> None:  # noqa: ANN401 - a protocol
+        """Deliver half of it."""
+        protocol.makeConnection(self)
+        protocol.dataReceived(b"half")
+
+    def loseConnection(self) -> None:
+        """Take note."""
+        self.lost += 1
 
 
 class AddressTests(SynchronousTestCase):
@@ -180,35 +213,16 @@ class ReactorTests(SynchronousTestCase):
 
     def test_silent_body(self) -> None:
         """An answer whose body never ends is given up, and its connection closed."""
-
-        class Transport:
-            lost = 0
-
-            def loseConnection(self) -> None:
-                self.lost += 1
-
-        transport = Transport()
-
-        @implementer(IAgent)
-        class Half(FailingAgent):
-            def request(self, *_: object) -> Deferred[Any]:
-                answered: Deferred[Any] = Deferred()
-                answered.callback(self)
-                return answered
-
-            code = 200
-            length = 10
-
-            def __init__(self) -> None:
-                from twisted.web.http_headers import Headers  # noqa: PLC0415
-
-                self.headers = Headers()
-
-            def deliverBody(self, protocol: Any) -> None:  # noqa: ANN401
-                protocol.makeConnection(transport)
-                protocol.dataReceived(b"half")
-
-        asking = self.client(agent=Half()).status(HASH)
+        agent = HalfAgent(200)
+        asking = self.client(agent=agent).status(HASH)
         self.reactor.advance(STALL_TIMEOUT)
         self.failureResultOf(asking, LostError)
-        self.assertEqual(transport.lost, 1)
+        self.assertEqual(agent.lost, 1)
+
+    def test_unwanted_body(self) -> None:
+        """A body that is of no use is not read, and its connection closed."""
+        agent = HalfAgent(206, {"Content-Range": ["bytes 5-9/20"]})
+        asking = self.client(agent=agent).download(HASH)
+        self.failureResultOf(asking, LostError)
+        self.assertEqual(agent.lost, 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
