@@ -24,6 +24,7 @@ from ._cli_server import (
     speak,
     token_option,
 )
+from ._client import CONCURRENCY, CONNECTIONS
 from ._errors import ClientError
 from ._parallel import in_parallel
 from ._run import INTERRUPTED
@@ -85,9 +86,9 @@ def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
 )
 @click.option(
     "--parallel",
-    type=click.IntRange(1, 64),
-    default=16,
-    help="Files on their way at a time.",
+    type=click.IntRange(1, CONNECTIONS),
+    default=CONNECTIONS,
+    help="Files on their way at a time; of few files, each has more chunks on its way.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a file, on a line."
@@ -173,6 +174,7 @@ class _Puts:
         self._as_json = as_json
         self._done: dict[int, str] = {}
         self._printed = 0
+        self._concurrency = CONCURRENCY
         self.code = 0
         """The first exit code that is not 0, if there is one."""
         title = names[0] if len(names) == 1 else f"{len(names)} files"
@@ -181,6 +183,7 @@ class _Puts:
     async def run(self, client: Client, parallel: int) -> None:
         work = iter(range(len(self._files)))
         workers = min(parallel, len(self._files))
+        self._concurrency = max(1, min(CONCURRENCY, CONNECTIONS // workers))
         await in_parallel([self._work(client, work) for _ in range(workers)])
 
     async def _work(self, client: Client, work: Iterator[int]) -> None:
@@ -204,7 +207,9 @@ class _Puts:
             what = source.read_bytes()
         if self._whole:
             return client.put(what, on_progress=follow)
-        return client.upload(what, self._chunk_size, on_progress=follow)
+        return client.upload(
+            what, self._chunk_size, self._concurrency, on_progress=follow
+        )
 
     def _line(self, name: str, uploaded: Uploaded) -> str:
         if not self._as_json:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ._source import Uploadable
     from ._upload import Uploaded
 
-__all__ = ["CONCURRENCY", "RETRIES", "Client"]
+__all__ = ["CONCURRENCY", "CONNECTIONS", "RETRIES", "Client"]
 
 RETRIES = 10
 """Failures in a row that a request survives, unless said otherwise."""
@@ -42,8 +42,8 @@ RETRIES = 10
 CONCURRENCY = 8
 """Chunks of one image that are on their way at a time, unless said otherwise."""
 
-_CONNECTIONS = 64
-"""Idle connections kept open at a time."""
+CONNECTIONS = 64
+"""Connections that are kept open at a time, for the next request."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -91,7 +91,7 @@ class Client:
         self._threads = threads
         self._pool = None
         if agent is None:
-            self._pool = make_pool(reactor, _CONNECTIONS)
+            self._pool = make_pool(reactor, CONNECTIONS)
             agent = make_agent(reactor, url, self._pool)
         self._calls = Calls(
             Transport(
