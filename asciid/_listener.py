@@ -87,17 +87,6 @@ class Listener:
             what = f"cannot listen on {self.description}"
             raise StartError(what, error) from error
 
-    def hand_down(self) -> int:
-        """
-        Accept nothing here; return the descriptor for processes that are to.
-
-        It must have been bound, and stays open until `stop`.
-        """
-        port = self._bound()
-        port.stopReading()  # type: ignore[attr-defined] # of every port on a stream
-        descriptor: int = port.fileno()  # type: ignore[attr-defined] # likewise
-        return descriptor
-
     async def stop(self) -> None:
         """Listen no more, if that was begun; connections stay as they are."""
         port, self._port = self._port, None
@@ -107,9 +96,11 @@ class Listener:
     @property
     def address(self) -> str:
         """Where it listens, as text; it must have been bound."""
-        return _address_text(self._bound().getHost())
+        return _address_text(self.port.getHost())
 
-    def _bound(self) -> IListeningPort:
+    @property
+    def port(self) -> IListeningPort:
+        """The port; it must have been bound."""
         if self._port is None:
             message = "it is not bound"
             raise RuntimeError(message)

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 
@@ -18,7 +19,6 @@ from asciid.workers._spawning import LIFELINE, LOG, READY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
     from asciid.config import Settings
@@ -64,16 +64,14 @@ class _Life:
         self._role = role
         self._reactor = reactor
         self._ending = False
+        self._replaced = False
         self.code = 0
 
     def begin(self) -> None:
         """Begin to work, once the reactor has its own signal handlers."""
         # Who types Ctrl-C means the parent, which ends the others in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(
-            signal.SIGHUP,
-            lambda *_: self._reactor.callFromThread(self._retire),
-        )
+        signal.signal(signal.SIGHUP, lambda *_: self._note_successor())
         _Lifeline(self._orphaned, self._reactor).startReading()  # type: ignore[no-untyped-call] # Twisted's
         self._role.start().addCallbacks(self._announce, self._give_up)
 
@@ -82,7 +80,7 @@ class _Life:
         self._ending = True
         # The parent may want the end at once.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return self._role.stop()
+        return Deferred.fromCoroutine(self._ended())
 
     def _announce(self, _: None) -> None:
         os.write(READY, b"\n")
@@ -93,9 +91,14 @@ class _Life:
         self.code = 1
         self._stop()
 
-    def _retire(self) -> None:
-        if not self._ending:
-            self._role.retire().addBoth(lambda _: self._stop())
+    def _note_successor(self) -> None:
+        """Take note that another process takes this one's place when it ends."""
+        self._replaced = True
+
+    async def _ended(self) -> None:
+        if self._replaced:
+            await self._role.retire()
+        await self._role.stop()
 
     def _orphaned(self) -> None:
         if self._ending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
@@ -46,12 +46,19 @@ class Spawner:
     The reactor, as a ProcessMonitor sees it.
 
     It hands descriptors down, which the monitor itself cannot: set `inherited` for
-    the name of a process before the monitor starts it.  `on_end` is told the name
-    of a process that ended, and how.
+    the name of a process before the monitor starts it.  `on_ready` is told
+    the name of a process that does its work, `on_end` that of one that ended, and
+    how.
     """
 
-    def __init__(self, reactor: Any, on_end: Callable[[str, str], None]) -> None:  # noqa: ANN401 - several interfaces
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - several interfaces
+        on_ready: Callable[[str], None],
+        on_end: Callable[[str, str], None],
+    ) -> None:
         self._reactor = reactor
+        self._on_ready = on_ready
         self._on_end = on_end
         self.inherited: dict[str, Sequence[int]] = {}
         self._children: dict[str, _Child] = {}
@@ -112,8 +119,12 @@ class Spawner:
         child.awaited.append(ended)
         return ended
 
-    def hang_up(self, name: str) -> None:
-        """Send SIGHUP to the process of that name, if one runs."""
+    async def all_ended(self) -> None:
+        """Wait until no process runs."""
+        await DeferredList([self.ended(name) for name in list(self._children)])
+
+    def announce_successor(self, name: str) -> None:
+        """Tell the process of that name, if one runs, that it will be replaced."""
         child = self._children.get(name)
         if child is not None and child.transport is not None:
             try:
@@ -123,6 +134,7 @@ class Spawner:
 
     def child_is_ready(self, name: str) -> None:
         """Tell who waits for it."""
+        self._on_ready(name)
         for ready in self._awaited.pop(name, ()):
             if not ready.called:
                 ready.callback(None)

@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import lmdb
+from attrs import define
 from twisted.application.service import Service
-from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -15,10 +15,11 @@ from twisted.runner.procmon import ProcessMonitor
 
 from asciid import __version__
 from asciid._assembly import tokens_of
-from asciid._listener import Listener, StartError, endpoint_from
+from asciid._listener import Listener, StartError
 from asciid.errors import AsciidError
 from asciid.store.sharing import prepare_storage
 from asciid.workers._spawning import Spawner
+from asciid.workers._spreading import descriptors_of, spread_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,13 +40,37 @@ REPLACED_WITHIN = 30.0
 _log = Logger()
 
 
+@define
+class _Place:
+    """What one process at a time does."""
+
+    role: str
+    number: int = 0
+    """Tells workers apart."""
+    generation: int = 1
+    """How often it was replaced."""
+
+    @property
+    def name(self) -> str:
+        """What the monitor calls the process."""
+        if not self.number:
+            return self.role
+        return f"{self.role}-{self.number}.{self.generation}"
+
+
+class _SilentFactory(Factory):
+    """Never makes a protocol: nothing is accepted."""
+
+    noisy = False
+
+
 class Parent(Service):
     """
     Keeps one process that writes and `settings.workers` that speak HTTP alive.
 
     It binds the ports itself, in `privilegedStartService`, and accepts nothing on
-    them: the workers inherit the sockets.  So no connection is lost
-    when a worker ends, and none is refused while one is replaced.  `environment`
+    them: each worker inherits a socket.  So none of the connections that wait is
+    lost when a worker ends, and none is refused until there is another.  `environment`
     is what the processes get, `stopping` is called when the stop begins.
     """
 
@@ -64,20 +89,28 @@ class Parent(Service):
         self._storage: Path = settings.storage
         ports = [settings.port, settings.metrics_port]
         self._listeners = [
-            Listener(port, endpoint_from(port, reactor), Factory())
+            Listener(
+                port, spread_endpoint(reactor, port, settings.workers), _SilentFactory()
+            )
             for port in ports
             if port is not None
         ]
         self._environment = dict(environment)
         self._reactor = reactor
         self._stopping = stopping
-        self._spawner = Spawner(reactor, self._ended)
+        self._spawner = Spawner(reactor, self._came_up, self._ended)
         self._monitor = ProcessMonitor(self._spawner)
         self._monitor.minRestartDelay = 0.1  # type: ignore[assignment] # seconds
         self._monitor.maxRestartDelay = 30
         self._monitor.killTime = settings.drain_timeout + KILL_AFTER
         self._restarting = False
-        self._descriptors: list[int] = []
+        # The processes that end because they are replaced.
+        self._expected: set[str] = set()
+        self._descriptors: list[Sequence[int]] = []
+        self._writer = _Place(WRITER)
+        self._workers = [
+            _Place("worker", number) for number in range(1, settings.workers + 1)
+        ]
 
     def privilegedStartService(self) -> None:
         """
@@ -91,7 +124,7 @@ class Parent(Service):
             binding.addErrback(failures.append)
             if failures:
                 self._refuse(failures[0].value)
-            self._descriptors.append(listener.hand_down())
+            self._descriptors.append(descriptors_of(listener.port))
 
     def startService(self) -> None:
         """
@@ -136,16 +169,9 @@ class Parent(Service):
                 lambda failure: _log.failure("Not every process is new", failure)
             )
 
-    @property
-    def _workers(self) -> Sequence[str]:
-        return [f"worker-{number}" for number in range(1, self._settings.workers + 1)]
-
     async def _start(self, images: int) -> None:
-        self._add(WRITER)
-        await self._spawner.ready(WRITER)
-        for name in self._workers:
-            self._add(name)
-        await DeferredList([self._spawner.ready(name) for name in self._workers])
+        await self._begin(self._writer)
+        await DeferredList([self._begin(worker) for worker in self._workers])
         settings = self._settings
         _log.info(
             "asciid {version} listens on {address}, storage {storage}, "
@@ -161,43 +187,61 @@ class Parent(Service):
             _log.warn("sync is off: a power cut loses writes that were answered")
 
     async def _stop(self) -> None:
-        ended = [self._spawner.ended(name) for name in [*self._workers, WRITER]]
         self._monitor.stopService()
-        await DeferredList(ended)
+        await self._spawner.all_ended()
         for listener in self._listeners:
             await listener.stop()
 
     async def _restart(self) -> None:
         try:
-            for name in [*self._workers, WRITER]:
-                await self._replace(name)
+            for worker in self._workers:
+                await self._replace_worker(worker)
+            await self._replace_writer()
             _log.info("Every process is new")
         finally:
             self._restarting = False
 
-    async def _replace(self, name: str) -> None:
-        ended = self._spawner.ended(name)
-        self._spawner.hang_up(name)
-        await ended.addTimeout(
-            self._settings.drain_timeout + REPLACED_WITHIN, self._reactor
-        )
-        try:
-            await self._spawner.ready(name).addTimeout(REPLACED_WITHIN, self._reactor)
-        except defer.TimeoutError:
-            _log.error("{process} does not come up again", process=name)
-            raise
+    async def _replace_worker(self, worker: _Place) -> None:
+        """Have another one accept before this one stops to."""
+        old = worker.name
+        self._expected.add(old)
+        worker.generation += 1
+        await self._begin(worker).addTimeout(REPLACED_WITHIN, self._reactor)
+        self._spawner.announce_successor(old)
+        self._monitor.removeProcess(old)
 
-    def _add(self, name: str) -> None:
-        role = name.partition("-")[0]
-        self._spawner.inherited[name] = self._descriptors if role == "worker" else ()
+    async def _replace_writer(self) -> None:
+        """Have this one end: there is one at a time.  The monitor starts the next."""
+        ended = self._spawner.ended(WRITER)
+        self._spawner.announce_successor(WRITER)
+        self._expected.add(WRITER)
+        self._monitor.stopProcess(WRITER)
+        await ended.addTimeout(REPLACED_WITHIN, self._reactor)
+        await self._spawner.ready(WRITER).addTimeout(REPLACED_WITHIN, self._reactor)
+
+    def _begin(self, place: _Place) -> Deferred[None]:
+        """Start the process of a place; answer once it does its work."""
+        name = place.name
+        self._spawner.inherited[name] = [
+            descriptors[place.number % len(descriptors)]
+            for descriptors in (self._descriptors if place.number else ())
+        ]
         self._monitor.addProcess(
             name,
-            [sys.executable, "-m", "asciid.workers", role],
+            [sys.executable, "-m", "asciid.workers", place.role],
             env=self._environment,
         )
+        return self._spawner.ready(name)
+
+    def _came_up(self, name: str) -> None:
+        # Those that die before they do their work are started later and later.
+        # One that did it is not among them, however short its life.
+        self._monitor.timeStarted[name] -= self._monitor.threshold
 
     def _ended(self, name: str, reason: str) -> None:
-        if self.running:
+        if name in self._expected:
+            self._expected.remove(name)
+        elif self.running:
             _log.warn("{process} ended: {reason}", process=name, reason=reason)
 
     def _refuse(self, error: StartError) -> None:

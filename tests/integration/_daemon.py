@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,11 +117,12 @@ class Daemon:
         """Return the process ids of its workers, or of the process that writes."""
         tasks = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         wanted = f"asciid.workers\0{role}\0".encode()
-        return [
-            int(pid)
-            for pid in tasks.read_text().split()
-            if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(wanted)
-        ]
+        found = []
+        for pid in tasks.read_text().split():
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(wanted):
+                    found.append(int(pid))
+        return found
 
     def stop(self) -> None:
         """Stop it as an operator would, and check that it went well."""
