@@ -12,7 +12,7 @@ from attrs import frozen
 
 from asciid.errors import AsciidError
 from asciid.store._directories import sync_directory
-from asciid.store._lock import LOCK_FILE
+from asciid.store._lock import LMDB_LOCK_FILE, LOCK_FILE
 from asciid.store._storage_file import DATA_FILE, StorageFile
 from asciid.store._verification import Verification
 
@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 _WORK = "compact.tmp"
-_LMDB_LOCK_FILE = "lock.mdb"
 
 
 class DamagedError(AsciidError):
@@ -173,7 +172,7 @@ def _copy(storage: _Source, work: Path, pace: Pace, *, changing: bool) -> Copied
         )
         message = f"{what}: asciid verify tells which images"
         raise DamagedError(message)
-    for name in (LOCK_FILE, _LMDB_LOCK_FILE):
+    for name in (LOCK_FILE, LMDB_LOCK_FILE):
         (work / name).unlink()
     _sync_file(work / DATA_FILE)
     sync_directory(work)

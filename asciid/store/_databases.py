@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from asciid.errors import StoreVersionError
+from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import lmdb
 
-__all__ = ["Databases", "Snapshot", "open_databases"]
+__all__ = ["Databases", "Snapshot", "check_version", "open_databases"]
 
 
 @frozen
@@ -42,6 +46,27 @@ def open_databases(env: lmdb.Environment) -> Databases:
         gone=env.open_db(b"gone"),
         quarantined=env.open_db(b"quarantined"),
     )
+
+
+def check_version(env: lmdb.Environment, path: Path, *, readonly: bool) -> None:
+    """
+    Refuse what is not ours in the directory `path`; mark what is new as ours.
+
+    Errors: `StoreVersionError`, `lmdb.Error`.
+    """
+    with env.begin(write=not readonly) as transaction:
+        found = transaction.get(FORMAT_KEY)
+        empty = found is None and transaction.stat()["entries"] == 0
+        if empty and not readonly:
+            transaction.put(FORMAT_KEY, FORMAT_VERSION)
+        elif found != FORMAT_VERSION:
+            known = "none" if found is None else found.decode("ascii", "replace")
+            message = (
+                f"{path} has the storage format {known}, and this release "
+                f"of asciid reads format {FORMAT_VERSION.decode()}: use the "
+                "release that wrote it, or name another storage directory"
+            )
+            raise StoreVersionError(message)
 
 
 @frozen

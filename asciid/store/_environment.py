@@ -17,13 +17,17 @@ from attrs import define, field
 
 from asciid.errors import AsciidError, StoreVersionError
 from asciid.store._batch import Batch
-from asciid.store._databases import Databases, Snapshot, open_databases
+from asciid.store._databases import (
+    Databases,
+    Snapshot,
+    check_version,
+    open_databases,
+)
 from asciid.store._directories import make_directory, sync_directory
 from asciid.store._health import Health
 from asciid.store._length import check_length
-from asciid.store._lock import StorageLock
+from asciid.store._lock import StorageLock, make_room_for_readers
 from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
-from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
 from asciid.store._residency import Residency
 from asciid.store._stats import StoreEvents
 from asciid.store._uploads import WriterMemory
@@ -108,6 +112,7 @@ class Environment:
             self._unsynced.update((self.path, *changed))
 
     def _opened(self) -> lmdb.Environment:
+        make_room_for_readers(self.path, _MAX_READERS)
         try:
             env = lmdb.open(
                 os.fspath(self.path),
@@ -126,16 +131,26 @@ class Environment:
             )
             raise StoreVersionError(message) from error
         try:
-            env.reader_check()
-            if not self.readonly:
-                check_length(env, self.path / DATA_FILE)
-            self._check_version(env)
-            self._databases = open_databases(env)
+            while not self._is_usable(env):
+                pass
         except BaseException:
             env.close()
             raise
         self._memory.forget()
         return env
+
+    def _is_usable(self, env: lmdb.Environment) -> bool:
+        """Look at what was opened; return False if it has grown meanwhile."""
+        try:
+            env.reader_check()
+            if not self.readonly:
+                check_length(env, self.path / DATA_FILE)
+            check_version(env, self.path, readonly=self.readonly)
+            self._databases = open_databases(env)
+        except lmdb.MapResizedError:
+            env.set_mapsize(0)
+            return False
+        return True
 
     def close(self) -> None:
         """Close the environment, if it is open."""
@@ -291,18 +306,3 @@ class Environment:
             self.events.add(batch.events)
             self.health.succeeded()
         return None
-
-    def _check_version(self, env: lmdb.Environment) -> None:
-        with env.begin(write=not self.readonly) as transaction:
-            found = transaction.get(FORMAT_KEY)
-            empty = found is None and transaction.stat()["entries"] == 0
-            if empty and not self.readonly:
-                transaction.put(FORMAT_KEY, FORMAT_VERSION)
-            elif found != FORMAT_VERSION:
-                known = "none" if found is None else found.decode("ascii", "replace")
-                message = (
-                    f"{self.path} has the storage format {known}, and this release "
-                    f"of asciid reads format {FORMAT_VERSION.decode()}: use the "
-                    "release that wrote it, or name another storage directory"
-                )
-                raise StoreVersionError(message)

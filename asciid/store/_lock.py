@@ -11,13 +11,47 @@ from attrs import define, field
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOCK_FILE", "StorageInUseError", "StorageLock"]
+__all__ = [
+    "LMDB_LOCK_FILE",
+    "LOCK_FILE",
+    "StorageInUseError",
+    "StorageLock",
+    "make_room_for_readers",
+]
 
 LOCK_FILE = "asciid.lock"
+
+LMDB_LOCK_FILE = "lock.mdb"
+"""The name that LMDB gives the file in which it notes who reads and who writes."""
+
+_LMDB_LOCK = 128
+"""Bytes that LMDB has at the beginning of that file ..."""
+
+_READER = 64
+"""... and for each reader."""
 
 
 class StorageInUseError(OSError):
     """Another process uses the storage in a way that does not go with ours."""
+
+
+def make_room_for_readers(path: Path, readers: int) -> None:
+    """
+    Have room on the disk for all of LMDB's lock file in the directory `path`.
+
+    LMDB writes to it through a map.  Made by LMDB it has no room, and on a full
+    disk to write to a page of it for the first time ends the process by SIGBUS.
+
+    Errors: `OSError`.
+    """
+    size = _LMDB_LOCK + readers * _READER
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(path / LMDB_LOCK_FILE, flags, 0o640)
+    try:
+        if os.fstat(descriptor).st_size < size:
+            os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
 
 
 @define(eq=False)

@@ -10,6 +10,7 @@ from hashlib import sha256 as sha256_of
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import lmdb
 from attrs import frozen
 
 from asciid.errors import ImageGoneError, ImageIncompleteError, ImageNotFoundError
@@ -84,7 +85,11 @@ def find_complete(snapshot: Snapshot, sha256: str, inline: int) -> Found:
     """
     Find a complete image; take its bytes along if they are at most `inline`.
 
-    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageIncompleteError`.
+    Those are checked, for they may be kept in memory when `asciid verify` has long
+    put the image aside.
+
+    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageIncompleteError`,
+    `lmdb.CorruptedError` if they are not what was stored.
     """
     image = _find(snapshot, sha256)
     seal = _seal(snapshot, image.number)
@@ -93,6 +98,9 @@ def find_complete(snapshot: Snapshot, sha256: str, inline: int) -> Found:
     content = None
     if image.size <= inline:
         content = read_range(snapshot, sha256, image, 0, image.size)
+        if sha256_of(content).hexdigest() != sha256:
+            message = "an image is damaged, asciid verify tells which"
+            raise lmdb.CorruptedError(message)
     completed, stamp = seal.completed / 1000, seal.stamp / 1000
     return Found(image.spec(sha256), image, completed, stamp, content)
 

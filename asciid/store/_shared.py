@@ -43,7 +43,11 @@ def prepare_storage(path: Path, *, sync: bool) -> int:
     environment = Environment(path, sync, time.time, time.time, _SMALLEST_MAP)
     environment.open()
     try:
-        return environment.read(count)
+        while True:
+            try:
+                return environment.read(count)
+            except lmdb.MapResizedError:
+                environment.remap(grow=False)
     finally:
         environment.close()
 

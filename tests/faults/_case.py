@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.faults._client import Answer, Connection
 from tests.faults._load import Record, Upload, Uploader
-from tests.integration._daemon import Daemon
+from tests.integration._daemon import Daemon, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +78,21 @@ class FaultTestCase(SynchronousTestCase):
         """Download an image."""
         with Connection(daemon.port) as connection:
             return connection.request("GET", upload.target)
+
+    def asciid(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the ``asciid`` command, beside the daemons' storage."""
+        return subprocess.run(
+            [
+                *(sys.executable, "-c", "from asciid.client.cli import main; main()"),
+                *arguments,
+            ],
+            cwd=self.directory,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
     def metrics(self, daemon: Daemon) -> Counter[tuple[str, str]]:
         """

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -102,6 +103,14 @@ class TinyDisk(_Mount):
     def resize(self, size: int) -> None:
         """Make it larger, or smaller."""
         _run("mount", "-o", f"remount,size={size}", str(self.directory))
+
+    def fill(self) -> Path:
+        """Leave no room; return the file to delete when there is to be some."""
+        filler = self.directory / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        return filler
 
     @property
     def free(self) -> int:

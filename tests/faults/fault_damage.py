@@ -6,7 +6,7 @@ import random
 
 from tests.faults._case import FaultTestCase
 from tests.faults._client import GoneError
-from tests.faults._load import Upload
+from tests.faults._load import Load, Upload
 from tests.integration._daemon import Daemon
 
 _PAGE = 4096
@@ -49,13 +49,8 @@ class DamageTests(FaultTestCase):
         With bits flipped in what images hold, the daemon serves every image, and
         those that were not hit are right.
         """
-        damaged = self.good
         hit = random.sample(self.images[-5:], 2)
-        for upload in hit:
-            name = upload.content[:20]  # no other image has it
-            self.assertIn(name, damaged)
-            damaged = damaged.replace(name, bytes([name[0] ^ 16]) + name[1:])
-        self.write(damaged)
+        self.flip(hit)
         daemon = self.daemon()
         for upload in self.images:
             answer = self.get(daemon, upload)
@@ -63,6 +58,48 @@ class DamageTests(FaultTestCase):
             self.assertEqual(answer.body != upload.content, upload in hit)
         self.assert_calm(daemon)
         daemon.stop()
+
+    def test_verified(self) -> None:
+        """What was hit is put aside and can be uploaded again, while clients upload."""
+        self.verify_while_serving()
+
+    def test_verified_with_workers(self) -> None:
+        """The same where several processes serve and another one writes."""
+        self.verify_while_serving("--workers", "2")
+
+    def verify_while_serving(self, *options: str) -> None:
+        """Damage a small and a large image; have ``asciid verify`` find them."""
+        small, large = hit = [self.images[0], self.images[-1]]
+        self.flip(hit)
+        daemon = self.daemon(*options)
+        for _ in range(8):  # each worker, perhaps
+            self.assertEqual(self.get(daemon, small).status, 503)
+            self.assertNotEqual(self.get(daemon, large).body, large.content)
+        with Load(daemon.port, 2) as load:
+            self.assertTrue(load.goes_on())
+            found = self.asciid("verify", "--storage", str(self.data_file.parent))
+            self.assertTrue(load.goes_on())
+        self.assertEqual(found.returncode, 1, found.stderr)
+        self.assertIn(": 2 damaged, in quarantine", found.stdout, found.stderr)
+        for upload in hit:
+            for _ in range(8):
+                self.assertEqual(self.get(daemon, upload).status, 404)
+        self.upload(daemon, hit)
+        for upload in self.images:
+            self.assertEqual(self.get(daemon, upload).body, upload.content)
+        self.assert_kept(daemon, load.record)
+        self.assertEqual(load.record.refused.total(), 0)
+        self.assert_calm(daemon)
+        daemon.stop()
+
+    def flip(self, uploads: list[Upload]) -> None:
+        """Flip a bit of each of these images."""
+        damaged = self.good
+        for upload in uploads:
+            name = upload.content[:20]  # no other image has it
+            self.assertIn(name, damaged)
+            damaged = damaged.replace(name, bytes([name[0] ^ 16]) + name[1:])
+        self.write(damaged)
 
     def write(self, content: bytes) -> None:
         """Put `content` in the place of the storage file."""

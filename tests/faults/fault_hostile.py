@@ -89,19 +89,10 @@ class HostileTests(FaultTestCase):
         """The exercise's own client meets no bound, with 256 images at a time."""
         daemon = self.daemon()
         began = time.monotonic()
-        done = subprocess.run(
-            [
-                *(sys.executable, "-c", "from asciid.client.cli import main; main()"),
-                *("simulate", "-files", str(FILES), "--parallel", "256"),
-                *("--host", "127.0.0.1", "--port", str(daemon.port)),
-                *("--log-level", "warning"),
-            ],
-            cwd=self.directory,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
+        done = self.asciid(
+            *("simulate", "-files", str(FILES), "--parallel", "256"),
+            *("--host", "127.0.0.1", "--port", str(daemon.port)),
+            *("--log-level", "warning"),
         )
         elapsed = time.monotonic() - began
         self.assertEqual(done.returncode, 0, done.stdout[-1000:] + done.stderr[-1000:])

@@ -117,6 +117,26 @@ class DiskFullTests(FaultTestCase):
         self.assert_kept(daemon, load.record)
         daemon.stop()
 
+    def test_new_while_full(self) -> None:
+        """
+        A storage without LMDB's lock file, as a restored one is, on a full disk: the
+        daemon says in one line that there is no room, and is not ended by a signal.
+        """
+        daemon = self.daemon(*self.options)
+        image = Upload.sized(700)
+        record = self.upload(daemon, [image])
+        daemon.stop()
+        (self.storage / "lock.mdb").unlink()
+        filler = self.disk.fill()
+        with self.assertRaisesRegex(RuntimeError, "ended with 1:") as refused:
+            daemon.start()
+        self.assertIn("No space left", str(refused.exception))
+        self.assertNotIn("Traceback", daemon.log)
+        filler.unlink()
+        daemon.start()
+        self.assert_kept(daemon, record)
+        daemon.stop()
+
     def leftovers(self) -> list[str]:
         """Return the files that no storage has."""
         known = {"data.mdb", "lock.mdb", "asciid.lock"}

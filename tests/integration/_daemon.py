@@ -93,6 +93,8 @@ class Daemon:
         self.directory.mkdir(parents=True, exist_ok=True)
         tac = ["--python", str(ROOT / "asciid.tac")]
         what = tac if self.tac else ["asciid", *self.options]
+        # What still ends of one that was killed must not write into this log.
+        self._log_file.unlink(missing_ok=True)
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 twistd("--nodaemon", "--pidfile=", *what),

@@ -34,6 +34,7 @@ from asciid.store._rules import PIECE
 from asciid.store._staging import abandon
 from asciid.store._uploads import REMEMBERED_BYTES
 from asciid.testing import ManualReactor
+from tests.store._damage import flip
 from tests.store._support import DrivenStore, chunk_of, spec_of
 
 if TYPE_CHECKING:
@@ -241,6 +242,19 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertNoResult(awaited)
         self.driven.run(awaited)
         self.successResultOf(self.driven.store.open(spec.sha256))
+
+    def test_damaged_images_are_not_kept(self) -> None:
+        """A small image is not served from memory with bytes that the disk made up."""
+        spec = self.driven.upload(CAT, len(CAT))
+        self.restart()
+        flip(self.driven.path, CAT)
+        for _ in range(2):
+            awaited = self.driven.store.open(spec.sha256)
+            self.assertNoResult(awaited)
+            self.assertRaises(StorageFailedError, self.driven.run, awaited)
+        # The same again mends it.
+        flip(self.driven.path, bytes([*CAT[:9], CAT[9] ^ 0x10, *CAT[10:]]))
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
 
     def test_cold_images_are_read_in_ranges(self) -> None:
         """An image that is too large for the cache has no bytes in memory."""
@@ -627,7 +641,20 @@ class OpeningTests(SynchronousTestCase):
         """What LMDB cannot open is an OSError."""
         path = Path(self.mktemp())
         (path / "lock.mdb").mkdir(parents=True)
-        self.assertIn("cannot open", self.refused(path, OSError))
+        self.assertIn("lock.mdb", self.refused(path, OSError))
+
+    def test_lock_file_has_its_room(self) -> None:
+        """
+        The file that LMDB writes to through a map is on the disk as a whole: else
+        the next reader could end the process by SIGBUS when the disk is full.
+        """
+        path = Path(self.mktemp())
+        driven = DrivenStore(str(path))
+        driven.start()
+        self.addCleanup(driven.stop)
+        found = (path / "lock.mdb").stat()
+        self.assertGreater(found.st_size, 512 * 64)
+        self.assertGreaterEqual(found.st_blocks * 512, found.st_size)
 
 
 def discard(spec: ImageSpec) -> Callable[[Batch], None]:

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import ImageNotFoundError
 from asciid.model import ImageState
-from asciid.store import _batch, _verification
+from asciid.store import _batch, _databases, _environment, _verification
 from asciid.store._copying import _WORK
 from asciid.store._records import ImageRecord, chunk_key
 from asciid.store.maintenance import (
@@ -26,11 +26,13 @@ from asciid.store.maintenance import (
     compact,
     purge_quarantine,
 )
+from asciid.store.sharing import prepare_storage
 from tests.store._damage import delete, flip, number_of, put, records, unseal
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
     from asciid.model import ImageSpec
+    from asciid.store._databases import Databases
     from asciid.store.maintenance import Damaged
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
@@ -127,6 +129,33 @@ class VerificationTests(MaintenanceTestCase):
             size = len(CAT) + len(DOG) + len(LARGE)
             self.assertEqual(self.verification.size, size)
         self.assert_everything()
+
+    def test_file_that_grows_when_it_is_opened(self) -> None:
+        """A daemon may add to the file just after its size was looked at."""
+        looks: list[Path] = []
+
+        def check_length(env: lmdb.Environment, file: Path) -> None:
+            if not looks:
+                self.grow()
+            looks.append(file)
+            with env.begin():
+                pass
+
+        self.patch(_environment, "check_length", check_length)
+        self.assertEqual(self.verify(), [])
+        self.assertEqual((self.verification.images, len(looks)), (4, 2))
+
+    def test_file_that_grows_when_its_images_are_counted(self) -> None:
+        """The same for the parent of several workers, which only looks."""
+
+        def open_databases(env: lmdb.Environment) -> Databases:
+            self.patch(_environment, "open_databases", _databases.open_databases)
+            databases = _databases.open_databases(env)
+            self.grow()
+            return databases
+
+        self.patch(_environment, "open_databases", open_databases)
+        self.assertEqual(prepare_storage(self.path, sync=False), 5)
 
     def test_paced(self) -> None:
         """What is read is told in parts of about a megabyte."""
