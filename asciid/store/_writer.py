@@ -63,7 +63,7 @@ class FileWriter(Generic[TransactionT]):
     whole batch fails with, or None to have the same batch run again.
 
     At most `max_operations` operations holding `max_bytes` bytes wait at a
-    time.  A batch costs one hand-over to the thread and one wake-up of the
+    time, or a single one that holds more.  A batch costs one hand-over to the thread and one wake-up of the
     reactor, however many operations are in it.  `batch_sizes` and
     `commit_times` tell of those that were committed; `monotonic` is in seconds.
     """
@@ -162,7 +162,8 @@ class FileWriter(Generic[TransactionT]):
             return StoreClosedError()
         if (
             self._operations + operations > self.max_operations
-            or self._bytes + size > self.max_bytes
+            # What alone is past the bound is taken where nothing else has bytes.
+            or (self._bytes + size > self.max_bytes and self._bytes and size)
         ):
             return StoreBusyError()
         return None

@@ -81,7 +81,7 @@ class Funnel:
 
     `path` is the name of the socket, `reactor` provides IReactorUNIX and
     IReactorTime.  At most `max_operations` operations that hold `max_bytes` bytes
-    are under way at a time.  Set `follower` before `start`.
+    are under way at a time, or a single one that holds more.  Set `follower` before `start`.
     """
 
     path: str
@@ -151,7 +151,8 @@ class Funnel:
         size = operation.size
         if (
             self._operations >= self.max_operations
-            or self._bytes + size > self.max_bytes
+            # What alone is past the bound is taken where nothing else has bytes.
+            or (self._bytes + size > self.max_bytes and self._bytes and size)
         ):
             return fail(StoreBusyError())
         self._operations += 1

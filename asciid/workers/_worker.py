@@ -38,7 +38,11 @@ class Worker:
         storage: Path = settings.storage  # type: ignore[assignment]
         # Held open for as long as the process lives: it is part of the name.
         directory = os.open(storage, os.O_RDONLY | os.O_DIRECTORY)
-        self._funnel = Funnel(socket_name(directory, WRITER_SOCKET), reactor)
+        self._funnel = Funnel(
+            socket_name(directory, WRITER_SOCKET),
+            reactor,
+            max_bytes=settings.max_queue,
+        )
         store = SharedStore(
             storage, self._funnel, reactor=reactor, lifetimes=lifetimes_of(settings)
         )

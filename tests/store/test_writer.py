@@ -208,6 +208,16 @@ class FileWriterTests(SynchronousTestCase):
         self.successResultOf(last)
         self.assertEqual(self.log, ["a", "c"])
 
+    def test_larger_than_the_bound(self) -> None:
+        """What alone is past the bound is taken where nothing with bytes waits."""
+        self.append("a")
+        large = self.append("b", size=101)
+        self.failureResultOf(self.append("c", size=1), StoreBusyError)
+        self.append("d")
+        self.settle()
+        self.successResultOf(large)
+        self.assertEqual(self.log, ["a", "b", "d"])
+
     def test_failed_batch_runs_again(self) -> None:
         """A batch that recovery can mend is run again, as it was."""
         self.broken = OSError("map full")

@@ -125,10 +125,22 @@ class FunnelTests(WorkersCase):
         self.driven.settle()
         self.successResultOf(first)
         self.assertEqual(funnel.waiting, (0, 0))
-        funnel.max_bytes = 3
-        busy = self.driven.stores[0].add_chunk(spec_of(b"one").sha256, 0, b"four")
+
+    def test_bounded_by_bytes(self) -> None:
+        """So it is past the bytes; what alone is past them is taken by itself."""
+        self.driven.funnels[0].max_bytes = 3
+        spec = spec_of(b"fourfive", 4)
+        store = self.driven.stores[0]
+        self.driven.run(store.register(spec))
+        first = store.add_chunk(spec.sha256, 0, b"four")
+        busy = store.add_chunk(spec.sha256, 1, b"five")
         self.failureResultOf(busy, StoreBusyError)
-        self.driven.run(self.register(b"three"))
+        without_bytes = self.register(b"three")
+        self.driven.settle()
+        self.assertIs(self.successResultOf(first), False)
+        self.successResultOf(without_bytes)
+        last = store.add_chunk(spec.sha256, 1, b"five")
+        self.assertIs(self.driven.run(last), True)
 
     def test_cancelled(self) -> None:
         """What nobody waits for is carried out all the same."""
