@@ -47,10 +47,14 @@ class Assembled:
     metrics: Metrics
 
 
-def tokens_of(settings: Settings) -> TokenFile | None:
-    """Return the tokens that let their bearers write, not read yet; None is all."""
+def tokens_of(settings: Settings, *, quiet: bool = False) -> TokenFile | None:
+    """
+    Return the tokens that let their bearers write, not read yet; None is all.
+
+    `quiet` is that of `TokenFile`.
+    """
     path = settings.write_token_file
-    return None if path is None else TokenFile(path)
+    return None if path is None else TokenFile(path, quiet=quiet)
 
 
 def make_observer(settings: Settings, api: ImageAPI) -> Observer:

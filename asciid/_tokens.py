@@ -43,19 +43,25 @@ class TokenFile:
     """
 
     path: Path
+    quiet: bool = field(default=False, kw_only=True)
+    """Whether who else can read it goes without saying: another process tells."""
     _digests: tuple[bytes, ...] = field(init=False, default=(), repr=False)
 
     def load(self) -> None:
         """
-        Read the file; warn if everybody on the machine can.
+        Read the file; warn if everybody on the machine can, unless `quiet`.
 
         Errors: `TokenFileError` if it cannot be read, has no token, or has a line
         that is none; the tokens are those of before then.
         """
         self._digests = tuple({sha256(token).digest() for token in self._read()})
 
-    def reload(self) -> None:
-        """Read the file again; if it cannot be used, log that and change nothing."""
+    def reload(self) -> bool:
+        """
+        Read the file again; if it cannot be used, log that and change nothing.
+
+        Return whether it could be used.
+        """
         try:
             self.load()
         except TokenFileError as error:
@@ -64,12 +70,13 @@ class TokenFile:
                 path=str(self.path),
                 error=str(error),
             )
-        else:
-            _log.info(
-                "Read {tokens} write tokens from {path}",
-                tokens=len(self._digests),
-                path=str(self.path),
-            )
+            return False
+        _log.info(
+            "Read {tokens} write tokens from {path}",
+            tokens=len(self._digests),
+            path=str(self.path),
+        )
+        return True
 
     def accepts(self, token: bytes) -> bool:
         """Tell whether `token` is in the file, in a time that tells nothing else."""
@@ -91,7 +98,7 @@ class TokenFile:
             message = error.strerror or type(error).__name__
             raise TokenFileError(message) from error
         tokens = _parse(content)
-        if mode & (stat.S_IROTH | stat.S_IWOTH):
+        if mode & (stat.S_IROTH | stat.S_IWOTH) and not self.quiet:
             _log.warn(
                 "The write tokens in {path} are open to every user of this machine: "
                 "chmod o-rwx",

@@ -115,7 +115,7 @@ def _do_nothing() -> None:
     """Leave the process as it is: it belongs to whoever gave the reactor."""
 
 
-def _ignore(_: Callable[[], None]) -> None:
+def _ignore(_: Callable[[], object]) -> None:
     """Leave signals as they are, likewise."""
 
 
@@ -134,7 +134,7 @@ def _reread_nothing() -> None:
     """Go on: no file was named that could have changed."""
 
 
-def heed_hangups(reactor: Reactor, reread: Callable[[], None]) -> None:
+def heed_hangups(reactor: Reactor, reread: Callable[[], object]) -> None:
     """
     Have `reread` called in the reactor whenever SIGHUP comes.
 
@@ -151,7 +151,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     """
     settings = options.settings
     stopping: Callable[[], None] = _do_nothing
-    on_hangup: Callable[[Callable[[], None]], None] = _ignore
+    on_hangup: Callable[[Callable[[], object]], None] = _ignore
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 

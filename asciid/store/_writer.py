@@ -63,9 +63,10 @@ class FileWriter(Generic[TransactionT]):
     whole batch fails with, or None to have the same batch run again.
 
     At most `max_operations` operations holding `max_bytes` bytes wait at a
-    time, or a single one that holds more.  A batch costs one hand-over to the thread and one wake-up of the
-    reactor, however many operations are in it.  `batch_sizes` and
-    `commit_times` tell of those that were committed; `monotonic` is in seconds.
+    time, or a single one that holds more.  A batch costs one hand-over to the
+    thread and one wake-up of the reactor, however many operations are in it.
+    `batch_sizes` and `commit_times` tell of those that were committed; `monotonic`
+    is in seconds.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator or a bound of its own

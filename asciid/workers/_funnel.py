@@ -81,7 +81,8 @@ class Funnel:
 
     `path` is the name of the socket, `reactor` provides IReactorUNIX and
     IReactorTime.  At most `max_operations` operations that hold `max_bytes` bytes
-    are under way at a time, or a single one that holds more.  Set `follower` before `start`.
+    are under way at a time, or a single one that holds more.  Set `follower` before
+    `start`.
     """
 
     path: str

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from asciid._tuning import count_monotonically, rest_collector
 from asciid.logs import pass_on
-from asciid.workers._spawning import LIFELINE, LOG, READY
+from asciid.workers._spawning import LIFELINE, LOG, READY, REREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,9 @@ class IRole(Protocol):
 
     def stop(self) -> Deferred[None]:
         """Finish what is under way, then end."""
+
+    def reread(self) -> None:
+        """Read again what may have changed in files."""
 
 
 def run(make: Callable[[Settings, Any], IRole], settings: Settings) -> None:
@@ -72,6 +75,9 @@ class _Life:
         # Who types Ctrl-C means the parent, which ends the others in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, lambda *_: self._note_successor())
+        signal.signal(
+            REREAD, lambda *_: self._reactor.callFromThread(self._role.reread)
+        )
         _Lifeline(self._orphaned, self._reactor).startReading()  # type: ignore[no-untyped-call] # Twisted's
         self._role.start().addCallbacks(self._announce, self._give_up)
 
@@ -130,9 +136,6 @@ class _Lifeline(FileDescriptor):
         """Look whether this is the end: nothing is ever written."""
         if os.read(LIFELINE, 1):
             return None
-        return CONNECTION_DONE
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Tell of the end."""
-        super().connectionLost(reason)  # type: ignore[no-untyped-call] # Twisted's
+        # Not in connectionLost, which the reactor also calls when it stops.
         self._ended()
+        return CONNECTION_DONE

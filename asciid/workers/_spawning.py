@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.runner.procmon import LoggingProtocol
 
-__all__ = ["FIRST_INHERITED", "LIFELINE", "LOG", "READY", "Spawner"]
+__all__ = ["FIRST_INHERITED", "LIFELINE", "LOG", "READY", "REREAD", "Spawner"]
 
 LIFELINE = 0
 """The descriptor at whose end a process knows that its parent has ended."""
@@ -35,6 +37,9 @@ READY = 3
 
 FIRST_INHERITED = 4
 """The first of the descriptors that are handed down."""
+
+REREAD = signal.SIGUSR1
+"""The signal at which a worker reads its files again."""
 
 _LONGEST_LINE = 256 * 1024
 _log = Logger()
@@ -125,12 +130,18 @@ class Spawner:
 
     def announce_successor(self, name: str) -> None:
         """Tell the process of that name, if one runs, that it will be replaced."""
-        child = self._children.get(name)
+        self._signal(self._children.get(name), "HUP")
+
+    def reread(self) -> None:
+        """Have all processes read their files again, but those that yet will."""
+        for child in self._children.values():
+            if child.is_ready:
+                self._signal(child, REREAD)
+
+    def _signal(self, child: _Child | None, number: str | int) -> None:
         if child is not None and child.transport is not None:
-            try:
-                child.transport.signalProcess("HUP")
-            except ProcessExitedAlready:
-                return
+            with suppress(ProcessExitedAlready):
+                child.transport.signalProcess(number)
 
     def child_is_ready(self, name: str) -> None:
         """Tell who waits for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -10,6 +11,7 @@ from attrs import frozen
 from asciid._assembly import make_image_service, tokens_of
 from asciid._storage_socket import socket_name
 from asciid._storing import lifetimes_of
+from asciid._tokens import TokenFileError
 from asciid.store.sharing import SharedStore
 from asciid.workers._funnel import Funnel
 from asciid.workers._inherited import inherited_endpoint
@@ -53,11 +55,12 @@ class Worker:
                 reactor, port, FIRST_INHERITED + ports.index(port)
             )
 
+        self._tokens = tokens_of(settings, quiet=True)
         assembled = make_image_service(
             settings,
             store,
             reactor,
-            tokens=tokens_of(settings),
+            tokens=self._tokens,
             endpoint_of=endpoint_of,
         )
         self._service = assembled.service
@@ -79,6 +82,12 @@ class Worker:
     def stop(self) -> Deferred[None]:
         """Finish the requests under way."""
         return self._service.stopService()
+
+    def reread(self) -> None:
+        """Read the tokens again, which the parent has found to be good."""
+        if self._tokens is not None:
+            with suppress(TokenFileError):
+                self._tokens.load()
 
 
 @frozen

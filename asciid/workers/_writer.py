@@ -70,6 +70,9 @@ class Writer:
         """Wait for the workers to end; then finish what they sent."""
         return Deferred.fromCoroutine(self._stop())
 
+    def reread(self) -> None:
+        """See `IRole.reread`: it has read nothing but the storage."""
+
     async def _start(self) -> None:
         await self._store.start()
         self._open = True

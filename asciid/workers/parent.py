@@ -16,10 +16,12 @@ from twisted.runner.procmon import ProcessMonitor
 from asciid import __version__
 from asciid._assembly import tokens_of
 from asciid._listener import Listener, StartError
+from asciid._storage_socket import is_served_in
 from asciid.errors import AsciidError
-from asciid.store.sharing import prepare_storage
+from asciid.store.sharing import StorageInUseError, prepare_storage
 from asciid.workers._spawning import Spawner
 from asciid.workers._spreading import descriptors_of, spread_endpoint
+from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +97,7 @@ class Parent(Service):
             for port in ports
             if port is not None
         ]
+        self._tokens = tokens_of(settings)
         self._environment = dict(environment)
         self._reactor = reactor
         self._stopping = stopping
@@ -103,7 +106,7 @@ class Parent(Service):
         self._monitor.minRestartDelay = 0.1  # type: ignore[assignment] # seconds
         self._monitor.maxRestartDelay = 30
         self._monitor.killTime = settings.drain_timeout + KILL_AFTER
-        self._restarting = False
+        self._restarting = self._asked_again = False
         # The processes that end because they are replaced.
         self._expected: set[str] = set()
         self._descriptors: list[Sequence[int]] = []
@@ -135,15 +138,14 @@ class Parent(Service):
         if not self._descriptors:
             self.privilegedStartService()
         try:
-            images = prepare_storage(self._storage, sync=self._settings.sync)
+            images = self._prepare_storage()
         except (AsciidError, OSError, lmdb.Error) as error:
             self._refuse(StartError(f"cannot use the storage {self._storage}", error))
-        tokens = tokens_of(self._settings)
-        if tokens is not None:
+        if self._tokens is not None:
             try:
-                tokens.load()
+                self._tokens.load()
             except AsciidError as error:
-                what = f"cannot use the write tokens in {tokens.path}"
+                what = f"cannot use the write tokens in {self._tokens.path}"
                 self._refuse(StartError(what, error))
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
         self._monitor.startService()
@@ -161,9 +163,18 @@ class Parent(Service):
         """
         Replace every process by a new one, one after the other.
 
-        Requests go on meanwhile.
+        Requests go on meanwhile.  Those that run read the tokens again at once; if
+        these cannot be used, everything stays as it is.  Asked for while it is
+        done, it is done once more afterwards.
         """
-        if self.running and not self._restarting:
+        if not self.running:
+            return
+        if self._tokens is not None:
+            if not self._tokens.reload():
+                return
+            self._spawner.reread()
+        self._asked_again = True
+        if not self._restarting:
             self._restarting = True
             Deferred.fromCoroutine(self._restart()).addErrback(
                 lambda failure: _log.failure("Not every process is new", failure)
@@ -183,6 +194,10 @@ class Parent(Service):
             sync="on" if settings.sync else "off",
             workers=settings.workers,
         )
+        if settings.metrics_port is not None:
+            _log.info(
+                "Metrics are told on {address}", address=self._listeners[1].address
+            )
         if not settings.sync:
             _log.warn("sync is off: a power cut loses writes that were answered")
 
@@ -194,9 +209,11 @@ class Parent(Service):
 
     async def _restart(self) -> None:
         try:
-            for worker in self._workers:
-                await self._replace_worker(worker)
-            await self._replace_writer()
+            while self._asked_again:
+                self._asked_again = False
+                for worker in self._workers:
+                    await self._replace_worker(worker)
+                await self._replace_writer()
             _log.info("Every process is new")
         finally:
             self._restarting = False
@@ -237,6 +254,13 @@ class Parent(Service):
         # Those that die before they do their work are started later and later.
         # One that did it is not among them, however short its life.
         self._monitor.timeStarted[name] -= self._monitor.threshold
+
+    def _prepare_storage(self) -> int:
+        images = prepare_storage(self._storage, sync=self._settings.sync)
+        if is_served_in(self._storage, WRITER_SOCKET):
+            message = "another daemon with several workers uses it"
+            raise StorageInUseError(message)
+        return images
 
     def _ended(self, name: str, reason: str) -> None:
         if name in self._expected:

@@ -137,10 +137,10 @@ class FunnelTests(WorkersCase):
         self.failureResultOf(busy, StoreBusyError)
         without_bytes = self.register(b"three")
         self.driven.settle()
-        self.assertIs(self.successResultOf(first), False)
+        self.assertFalse(self.successResultOf(first))
         self.successResultOf(without_bytes)
         last = store.add_chunk(spec.sha256, 1, b"five")
-        self.assertIs(self.driven.run(last), True)
+        self.assertTrue(self.driven.run(last))
 
     def test_cancelled(self) -> None:
         """What nobody waits for is carried out all the same."""
