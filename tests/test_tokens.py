@@ -108,7 +108,7 @@ class TokenFileTests(SynchronousTestCase):
         self.tokens.load()
         self.write(SECRET)
         with capturedLogs() as events:
-            self.tokens.reload()
+            self.assertTrue(self.tokens.reload())
         self.assertFalse(self.tokens.accepts(b"old"))
         self.assertTrue(self.tokens.accepts(SECRET.encode()))
         (event,) = events
@@ -123,7 +123,7 @@ class TokenFileTests(SynchronousTestCase):
         for text in (f"{SECRET} x", ""):
             self.write(text)
             with capturedLogs() as events:
-                self.tokens.reload()
+                self.assertFalse(self.tokens.reload())
             self.assertTrue(self.tokens.accepts(b"old"))
             (event,) = events
             self.assertEqual(event["log_level"], LogLevel.error)
@@ -132,6 +132,13 @@ class TokenFileTests(SynchronousTestCase):
         self.path.unlink()
         self.tokens.reload()
         self.assertTrue(self.tokens.accepts(b"old"))
+
+    def test_quiet(self) -> None:
+        """One of several processes leaves the warning to another."""
+        self.write(SECRET, 0o644)
+        with capturedLogs() as events:
+            TokenFile(self.path, quiet=True).load()
+        self.assertEqual(events, [])
 
     def test_mode(self) -> None:
         """A file that everybody can read or write is used, with a warning."""
