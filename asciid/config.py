@@ -113,7 +113,11 @@ def find_in_force(
     except OSError as error:
         message = f"{named.place}: cannot read {named.text}: {error.strerror}"
         raise SettingError(message) from error
-    return tuple(_find(row, given, environ, in_file, named.text) for row in SETTINGS)
+    in_force = tuple(
+        _find(row, given, environ, in_file, named.text) for row in SETTINGS
+    )
+    _check_together({row.setting.name: row for row in in_force})
+    return in_force
 
 
 def settings_of(in_force: Iterable[InForce]) -> Settings:
@@ -141,6 +145,13 @@ def resolve(given: Mapping[str, str | None], environ: Mapping[str, str]) -> Sett
     `given` and the errors are those of `find_in_force`.
     """
     return settings_of(find_in_force(given, environ))
+
+
+def _check_together(in_force: Mapping[str, InForce]) -> None:
+    workers = in_force["workers"]
+    if workers.value > 1 and in_force["storage"].value is None:
+        message = f"{workers.place}: one process alone can keep images in {MEMORY}"
+        raise SettingError(message)
 
 
 def _find(

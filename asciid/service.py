@@ -53,7 +53,7 @@ class ImageService(Service):
     `drain` has the connections finish what is under way and close; its Deferred
     fires once they have.  `retire` has each end with its next request instead.
     `stopping` is called when the stop begins.  One of several processes announces
-    nothing.
+    nothing, nor reports why it cannot start: whoever starts it does.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -106,7 +106,7 @@ class ImageService(Service):
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
         opening = Deferred.fromCoroutine(self._open(listening))
         try:
-            _raise_if_failed(opening)
+            self._raise_if_failed(opening)
         except BaseException:
             Deferred.fromCoroutine(self._stop_listening())
             raise
@@ -132,7 +132,7 @@ class ImageService(Service):
 
     def _bind(self) -> Deferred[None]:
         listening = Deferred.fromCoroutine(self._listen())
-        _raise_if_failed(listening)
+        self._raise_if_failed(listening)
         self._listening = listening
         return listening
 
@@ -224,13 +224,13 @@ class ImageService(Service):
             _log.failure("asciid cannot start", failure)
             self._reactor.stop()
 
-
-def _raise_if_failed(deferred: Deferred[Any]) -> None:
-    """Raise, and report, what `deferred` has failed with, if it has already."""
-    result = getattr(deferred, "result", None)
-    if isinstance(result, Failure):
-        deferred.addErrback(lambda _: None)
-        _log.critical("{reason}", reason=result.value)
-        # twistd has put its log in the place of sys.stderr by now.
-        print(result.value, file=sys.__stderr__)
-        result.raiseException()
+    def _raise_if_failed(self, deferred: Deferred[Any]) -> None:
+        """Raise, and report, what `deferred` has failed with, if it has already."""
+        result = getattr(deferred, "result", None)
+        if isinstance(result, Failure):
+            deferred.addErrback(lambda _: None)
+            if self._announces:
+                _log.critical("{reason}", reason=result.value)
+                # twistd has put its log in the place of sys.stderr by now.
+                print(result.value, file=sys.__stderr__)
+            result.raiseException()

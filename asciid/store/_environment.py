@@ -159,6 +159,11 @@ class Environment:
             self._open = None
             self._lock.release()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read."""
+        return self._open is not None
+
     def yield_lock(self) -> None:
         """Leave the directory to another process; the environment stays open."""
         self._lock.release()

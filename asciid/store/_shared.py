@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import lmdb
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -112,6 +112,9 @@ class SharedStore(DiskStore):
             environment, reads, aging, cache_size=cache_size, monotonic=monotonic
         )
         self._operations = operations
+        # Each waits for reads to end: of two at a time, the one that lets them begin
+        # again would do so under the other.
+        self._switching = DeferredLock()
         reads.start()
         # Until the file is open.
         reads.hold()
@@ -140,7 +143,7 @@ class SharedStore(DiskStore):
 
         Errors: `OSError`, `lmdb.Error`, `StoreVersionError`; it is closed then.
         """
-        return Deferred.fromCoroutine(self._used(how))
+        return self._switching.run(lambda: Deferred.fromCoroutine(self._used(how)))
 
     async def _used(self, how: Use) -> None:
         await self._reads.hold()
@@ -207,9 +210,12 @@ class SharedStore(DiskStore):
         return self._operations.submit(operation)
 
     def _make_readable(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._follow())
+        return self._switching.run(lambda: Deferred.fromCoroutine(self._follow()))
 
     async def _follow(self) -> None:
+        if not self._environment.is_open:
+            # Reads wait until it is, and find all of the file then.
+            return
         await self._reads.hold()
         try:
             self._environment.remap(grow=False)

@@ -194,9 +194,7 @@ class Funnel:
                 self._pause()
                 connection.send(Ack(number))
             case Collect(number=number):
-                self.follower.snapshot().addCallback(
-                    lambda snapshot: connection.send(Collected(number, snapshot))
-                ).addErrback(lambda failure: _log.failure("Nothing told", failure))
+                self._tell(connection, number)
             case Gathered(number=number, snapshots=snapshots):
                 self._gathering.pop(number).callback(snapshots)
 
@@ -237,6 +235,16 @@ class Funnel:
             connection.abort()
 
         self.follower.use(how).addCallbacks(used, failed)
+
+    def _tell(self, connection: _Connection, number: int) -> None:
+        def unknown(failure: Failure) -> None:
+            _log.failure("What was counted cannot be told", failure)
+            # Whoever does not answer at all is cut off.
+            connection.send(Ack(number))
+
+        self.follower.snapshot().addCallbacks(
+            lambda snapshot: connection.send(Collected(number, snapshot)), unknown
+        )
 
     def _resume(self, connection: _Connection) -> None:
         self._connection = connection

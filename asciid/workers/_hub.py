@@ -233,9 +233,13 @@ class Hub(Factory):
             question = await self._ask(Collect, self._workers - {asking})
             return [await self.snapshot(), *question.answers]
 
+        def unknown(failure: Failure) -> None:
+            _log.failure("Nothing was gathered", failure)
+            asking.send(Gathered(number, []))
+
         Deferred.fromCoroutine(gathered()).addCallbacks(
             lambda snapshots: asking.send(Gathered(number, snapshots)),
-            lambda failure: _log.failure("Nothing was gathered", failure),
+            unknown,
         )
 
     def _ask(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import tcp
 from twisted.internet.endpoints import serverFromString
 
 if TYPE_CHECKING:
@@ -62,7 +64,11 @@ class _Adopting:
         wantPID: bool = False,  # noqa: FBT001, FBT002 - as the interface has it
     ) -> IListeningPort:
         del address, backlog, mode, wantPID
-        return self._adopt(factory)
+        port: Any = self._adopt(factory)
+        # By itself it would remove the name, which the others need: the parent does.
+        port.connectionLost = partial(tcp.Port.connectionLost, port)
+        adopted: IListeningPort = port
+        return adopted
 
     def listenSSL(
         self,

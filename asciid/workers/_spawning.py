@@ -77,12 +77,14 @@ class Spawner:
     ) -> IProcessTransport:
         """Start a process; see `IReactorProcess`."""
         name = processProtocol.name
-        child = self._children[name] = _Child(name, processProtocol, self)
+        child = _Child(name, processProtocol, self)
         handed_down = dict(enumerate(self.inherited[name], FIRST_INHERITED))
         pipes = {LIFELINE: "w", LOG: "r", _PRINTED: "r", READY: "r"}
         started: IProcessTransport = self._reactor.spawnProcess(
             child, *arguments, **options, childFDs={**pipes, **handed_down}
         )
+        # Of one that could not be started the monitor makes another.
+        self._children[name] = child
         return started
 
     def seconds(self) -> float:

@@ -84,11 +84,10 @@ class Parent(Service):
         reactor: Any,  # noqa: ANN401 - several interfaces at once
         stopping: Callable[[], object] = lambda: None,
     ) -> None:
-        if settings.storage is None:
-            message = "several processes need a storage that is not :memory:"
-            raise StartError("--workers", ValueError(message))
         self._settings = settings
-        self._storage: Path = settings.storage
+        # That it is no memory is seen to where settings are read.
+        self._storage: Path = settings.storage  # type: ignore[assignment]
+        self._tokens = tokens_of(settings)
         ports = [settings.port, settings.metrics_port]
         self._listeners = [
             Listener(
@@ -275,3 +274,9 @@ class Parent(Service):
         for listener in self._listeners:
             Deferred.fromCoroutine(listener.stop())
         raise error
+
+
+class _Nothing(Factory):
+    """Makes nothing: nobody is accepted here."""
+
+    noisy = False
