@@ -1,0 +1,141 @@
+"""Processes and ports that a test plays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import CannotListenError, ProcessDone, ProcessExitedAlready
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from asciid.workers._spawning import READY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["PlayedPort", "PlayedProcess", "PlayedReactor"]
+
+
+@implementer(IListeningPort)
+@define(eq=False)
+class PlayedPort:
+    """A port that listens, or so it says; `descriptor` is its number."""
+
+    port: int
+    descriptor: int
+    accepts: bool = True
+    bound: bool = True
+
+    def startListening(self) -> None:
+        """Unused: it does."""
+
+    def stopListening(self) -> None:
+        """Let go of the port."""
+        self.bound = False
+
+    def stopReading(self) -> None:
+        """Accept nothing more."""
+        self.accepts = False
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.descriptor
+
+    def getHost(self) -> IPv4Address:
+        """Return the address."""
+        return IPv4Address("TCP", "127.0.0.1", self.port)
+
+
+@define(eq=False)
+class PlayedProcess:
+    """A process that does as the test says."""
+
+    protocol: Any
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    descriptors: Mapping[int, Any]
+    signals: list[str] = field(factory=list)
+    runs: bool = True
+
+    @property
+    def name(self) -> str:
+        """What the parent calls it."""
+        return str(self.protocol.name)
+
+    def signalProcess(self, name: str) -> None:
+        """Take note of a signal."""
+        if not self.runs:
+            raise ProcessExitedAlready
+        self.signals.append(name)
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Have the process write."""
+        self.protocol.childDataReceived(descriptor, data)
+
+    def be_ready(self) -> None:
+        """Have the process say that it does its work."""
+        self.write(READY, b"\n")
+
+    def end(self, reason: Exception | None = None) -> None:
+        """Have the process end."""
+        self.runs = False
+        self.protocol.processEnded(Failure(reason or ProcessDone(0)))
+
+
+class PlayedReactor(MemoryReactorClock):
+    """A reactor whose processes and ports are played."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[PlayedProcess] = []
+        """All that were started, the last one last."""
+        self.ports: list[PlayedPort] = []
+        self.taken: set[int] = set()
+        """Ports that others listen on."""
+        self.spawn_error: OSError | None = None
+        """Why the next process cannot be started."""
+
+    def spawnProcess(  # type: ignore[override] # noqa: PLR0913 - with the names of the interface
+        self,
+        processProtocol: Any,  # noqa: ANN401 - as the interface has it
+        executable: str,
+        args: Sequence[str],
+        env: Mapping[str, str],
+        path: None = None,
+        *,
+        childFDs: Mapping[int, Any],
+        **_: object,
+    ) -> PlayedProcess:
+        """Start a process."""
+        del executable, path
+        error, self.spawn_error = self.spawn_error, None
+        if error is not None:
+            raise error
+        process = PlayedProcess(processProtocol, args, env, childFDs)
+        self.processes.append(process)
+        processProtocol.makeConnection(process)
+        return process
+
+    def listenTCP(
+        self,
+        port: int,
+        factory: Any,  # noqa: ANN401 - as the interface has it
+        backlog: int = 50,
+        interface: str = "",
+    ) -> PlayedPort:
+        """Listen, unless others do."""
+        del factory, backlog
+        if port in self.taken:
+            raise CannotListenError(interface, port, OSError(98, "in use"))
+        played = PlayedPort(port, 100 + len(self.ports))
+        self.ports.append(played)
+        return played
+
+    @property
+    def alive(self) -> dict[str, PlayedProcess]:
+        """The processes that run, by name."""
+        return {process.name: process for process in self.processes if process.runs}

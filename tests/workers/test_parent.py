@@ -1,0 +1,304 @@
+"""Tests of asciid.workers.parent."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ProcessTerminated
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid._listener import StartError
+from asciid.config import Settings
+from asciid.store._environment import DATA_FILE
+from asciid.workers import parent as parent_module
+from asciid.workers._spawning import FIRST_INHERITED
+from asciid.workers.parent import REPLACED_WITHIN, WRITER, Parent
+from tests.workers._played import PlayedProcess, PlayedReactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DRAIN = 10
+
+
+class ParentTestCase(SynchronousTestCase):
+    """A parent whose processes are played."""
+
+    def setUp(self) -> None:
+        """Make a parent of two."""
+        self.reactor = PlayedReactor()
+        self.storage = Path(self.mktemp())
+        self.stopping: list[None] = []
+        self.stderr = io.StringIO()
+        self.patch(sys, "__stderr__", self.stderr)
+
+    def make(self, **options: Any) -> Parent:  # noqa: ANN401 - those of Settings
+        """Return a parent."""
+        chosen = {"sync": True, "workers": 2, "drain_timeout": DRAIN, **options}
+        self.parent = Parent(
+            Settings("tcp:4444", self.storage, 1, 1, **chosen),
+            environment={"ASCIID_WORKERS": "2"},
+            reactor=self.reactor,
+            stopping=lambda: self.stopping.append(None),
+        )
+        return self.parent
+
+    def start(self, **options: Any) -> list[str]:  # noqa: ANN401 - as make
+        """Start a parent and all processes; return what was logged."""
+        with capturedLogs() as events:
+            self.make(**options).startService()
+            for name in (WRITER, "worker-1", "worker-2"):
+                self.reactor.alive[name].be_ready()
+        return [str(formatEvent(event)) for event in events]
+
+    def replaced(self, name: str) -> None:
+        """Play that a process does as SIGHUP says, and the next one comes up."""
+        old = self.reactor.alive[name]
+        self.assertEqual(old.signals, ["HUP"])
+        # It has run long enough not to be waited with.
+        self.reactor.advance(2)
+        old.end()
+        self.reactor.advance(0)
+        self.reactor.alive[name].be_ready()
+
+    def logged(self, act: Callable[[], object]) -> list[str]:
+        """Return what is logged meanwhile."""
+        with capturedLogs() as events:
+            act()
+        return [str(formatEvent(event)) for event in events]
+
+
+class StartTests(ParentTestCase):
+    """From the ports to all processes."""
+
+    def test_order(self) -> None:
+        """The workers start once the writer writes; then the daemon is announced."""
+        parent = self.make(metrics_port="tcp:9090")
+        parent.privilegedStartService()
+        self.assertEqual([port.port for port in self.reactor.ports], [4444, 9090])
+        self.assertFalse(any(port.accepts for port in self.reactor.ports))
+        self.assertEqual(self.reactor.processes, [])
+        self.assertFalse(self.storage.exists())
+        parent.startService()
+        self.assertEqual(list(self.reactor.alive), [WRITER])
+        self.assertTrue((self.storage / DATA_FILE).exists())
+        self.reactor.alive[WRITER].be_ready()
+        self.assertEqual(list(self.reactor.alive), [WRITER, "worker-1", "worker-2"])
+        self.reactor.alive["worker-2"].be_ready()
+        (line,) = self.logged(self.reactor.alive["worker-1"].be_ready)
+        self.assertIn("listens on 127.0.0.1:4444, ", line)
+        self.assertIn("images 0, sync on, workers 2", line)
+
+    def test_processes(self) -> None:
+        """Workers inherit the sockets, the writer none; each gets the environment."""
+        self.start(metrics_port="tcp:9090")
+        alive = self.reactor.alive
+        for name, role in ((WRITER, "writer"), ("worker-1", "worker")):
+            process = alive[name]
+            self.assertEqual(
+                process.arguments, [sys.executable, "-m", "asciid.workers", role]
+            )
+            self.assertEqual(process.environment, {"ASCIID_WORKERS": "2"})
+        self.assertEqual(inherited(alive[WRITER]), [])
+        self.assertEqual(inherited(alive["worker-1"]), [100, 101])
+        self.assertEqual(len(self.reactor.ports), 2)
+
+    def test_no_sync(self) -> None:
+        """A daemon that does not sync says what that risks."""
+        announced, risk = self.start(sync=False)
+        self.assertIn("sync off", announced)
+        self.assertIn("a power cut loses writes", risk)
+
+    def test_start_that_breaks(self) -> None:
+        """What nobody foresaw is logged."""
+        with capturedLogs():
+            self.make().startService()
+        self.patch(self.parent, "_add", lambda _: {}["nothing"])
+        (line,) = self.logged(self.reactor.alive[WRITER].be_ready)
+        self.assertEqual(line, "The processes cannot be started")
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class RefusalTests(ParentTestCase):
+    """Starts that cannot succeed: one line on stderr and in the log."""
+
+    def assert_refused(self, what: str, **options: Any) -> None:  # noqa: ANN401 - as make
+        """Check that the start fails, and that no port is kept and no process runs."""
+        parent = self.make(**options)
+        with capturedLogs() as events:
+            error = self.assertRaises(StartError, parent.startService)
+        self.assertIn(what, str(error))
+        self.assertEqual(self.stderr.getvalue(), f"{error}\n")
+        self.assertEqual([formatEvent(event) for event in events], [str(error)])
+        self.assertEqual([port for port in self.reactor.ports if port.bound], [])
+        self.assertEqual(self.reactor.processes, [])
+
+    def test_port(self) -> None:
+        """If one of two ports is taken, the other is freed."""
+        self.reactor.taken.add(9090)
+        self.assert_refused("cannot listen on tcp:9090", metrics_port="tcp:9090")
+        self.assertEqual(len(self.reactor.ports), 1)
+
+    def test_storage(self) -> None:
+        """The storage is none."""
+        self.storage.touch()
+        self.assert_refused("cannot use the storage")
+
+    def test_storage_of_something_else(self) -> None:
+        """The storage holds a file that is not LMDB's."""
+        self.storage.mkdir()
+        (self.storage / DATA_FILE).write_bytes(b"not what it seems" * 1000)
+        self.assert_refused("does not hold asciid images")
+
+    def test_tokens(self) -> None:
+        """The token file has no token."""
+        path = Path(self.mktemp())
+        path.touch()
+        self.assert_refused(
+            f"cannot use the write tokens in {path}", write_token_file=path
+        )
+
+
+class EndTests(ParentTestCase):
+    """Processes that end by themselves, and those that are told to."""
+
+    def test_started_again(self) -> None:
+        """One that ends is started again, and the log says how it ended."""
+        self.start()
+        killed = self.reactor.alive["worker-1"]
+        (line,) = self.logged(lambda: killed.end(ProcessTerminated(signal=9)))
+        self.assertTrue(line.startswith("worker-1 ended: "), line)
+        # At once if it had run for long, and it had not.
+        self.reactor.advance(0.25)
+        self.assertIn("worker-1", self.reactor.alive)
+        self.assertEqual(inherited(self.reactor.alive["worker-1"]), [100])
+
+    def test_stop(self) -> None:
+        """All are told to end; the ports are kept until all have."""
+        self.start()
+        processes = self.reactor.alive
+        stopped = self.parent.stopService()
+        self.assertEqual(len(self.stopping), 1)
+        for process in processes.values():
+            self.assertEqual(process.signals, ["TERM"])
+            self.assertNoResult(stopped)
+            self.assertTrue(self.reactor.ports[0].bound)
+            self.assertEqual(self.logged(process.end), [])
+        self.successResultOf(stopped)
+        self.assertFalse(self.reactor.ports[0].bound)
+        self.reactor.advance(60)
+        self.assertEqual(self.reactor.alive, {})
+
+    def test_stop_before_all_run(self) -> None:
+        """Stopped while the writer starts, no worker is started any more."""
+        self.make().startService()
+        stopped = self.parent.stopService()
+        self.reactor.alive[WRITER].be_ready()
+        self.reactor.alive[WRITER].end()
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.reactor.processes), 1)
+
+    def test_killed(self) -> None:
+        """One that does not end after the time to drain is killed."""
+        self.start()
+        worker = self.reactor.alive["worker-1"]
+        self.parent.stopService()
+        self.reactor.advance(DRAIN + parent_module.KILL_AFTER)
+        self.assertEqual(worker.signals, ["TERM", "KILL"])
+
+
+class RestartTests(ParentTestCase):
+    """Every process is replaced, one after the other."""
+
+    ORDER = ("worker-1", "worker-2", WRITER)
+
+    def test_one_after_the_other(self) -> None:
+        """The next one's turn is when the one before it is there again."""
+        self.start()
+        self.parent.restart()
+        for number, name in enumerate(self.ORDER):
+            waiting = [self.reactor.alive[later] for later in self.ORDER[number + 1 :]]
+            self.assertEqual(
+                [process.signals for process in waiting], [[]] * len(waiting)
+            )
+            lines = self.logged(lambda name=name: self.replaced(name))  # type: ignore[misc] # bound at once
+        self.assertIn("Every process is new", lines)
+        self.assertEqual(len(self.reactor.processes), 6)
+
+    def test_asked_meanwhile(self) -> None:
+        """Asked again meanwhile, it is done once more: what changed counts for all."""
+        self.start()
+        self.parent.restart()
+        self.replaced("worker-1")
+        self.parent.restart()
+        self.parent.restart()
+        for name in ("worker-2", WRITER, *self.ORDER):
+            self.replaced(name)
+        self.assertEqual(len(self.reactor.processes), 9)
+        self.parent.restart()
+        self.assertEqual(self.reactor.alive["worker-1"].signals, ["HUP"])
+
+    def test_not_running(self) -> None:
+        """A parent that stops replaces nothing."""
+        self.start()
+        self.parent.stopService()
+        self.parent.restart()
+        self.assertEqual(self.reactor.alive["worker-1"].signals, ["TERM"])
+
+    def test_tokens(self) -> None:
+        """With tokens that cannot be used no process is replaced."""
+        tokens = Path(self.mktemp())
+        tokens.write_text("good\n")
+        tokens.chmod(0o600)
+        self.start(write_token_file=tokens)
+        tokens.write_text("no good\n")
+        (line,) = self.logged(self.parent.restart)
+        self.assertIn("The processes stay as they are: ", line)
+        self.assertEqual(self.reactor.alive["worker-1"].signals, [])
+        tokens.write_text("better\n")
+        self.parent.restart()
+        self.assertEqual(self.reactor.alive["worker-1"].signals, ["HUP"])
+
+    def test_does_not_end(self) -> None:
+        """The others stay as they are, and can be replaced later."""
+        self.start()
+        self.parent.restart()
+        with capturedLogs() as events:
+            self.reactor.advance(2 * DRAIN + REPLACED_WITHIN)
+        lines = [formatEvent(event) for event in events]
+        self.assertEqual(lines, ["worker-1 does not end", "Not every process is new"])
+        self.flush_timeouts()
+        self.assertEqual(self.reactor.alive["worker-2"].signals, [])
+        self.parent.restart()
+        self.assertEqual(self.reactor.alive["worker-1"].signals, ["HUP", "HUP"])
+
+    def test_does_not_come_up(self) -> None:
+        """The others stay as they are while the new one is not ready."""
+        self.start()
+        self.parent.restart()
+        self.reactor.alive["worker-1"].end()
+        with capturedLogs() as events:
+            self.reactor.advance(REPLACED_WITHIN)
+        lines = [formatEvent(event) for event in events]
+        self.assertEqual(
+            lines, ["worker-1 does not come up again", "Not every process is new"]
+        )
+        self.flush_timeouts()
+        self.assertEqual(self.reactor.alive["worker-2"].signals, [])
+
+    def flush_timeouts(self) -> None:
+        """Drop the failure that was logged."""
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+
+def inherited(process: PlayedProcess) -> list[Any]:
+    """Return the sockets that a process has inherited."""
+    return [
+        descriptor
+        for number, descriptor in process.descriptors.items()
+        if number >= FIRST_INHERITED
+    ]

@@ -1,0 +1,185 @@
+"""Tests of asciid.workers._spawning."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from twisted.internet.error import ProcessTerminated
+from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
+from twisted.runner.procmon import ProcessMonitor
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.logs import pass_on
+from asciid.workers._spawning import FIRST_INHERITED, LIFELINE, LOG, READY, Spawner
+from tests.workers._played import PlayedProcess, PlayedReactor
+
+PRINTED = 2
+
+
+class SpawningTestCase(SynchronousTestCase):
+    """One process, started by a monitor."""
+
+    def setUp(self) -> None:
+        """Start it."""
+        self.reactor = PlayedReactor()
+        self.ends: list[tuple[str, str]] = []
+        self.spawner = Spawner(self.reactor, lambda *end: self.ends.append(end))
+        self.spawner.inherited["cat"] = [17, 18]
+        self.monitor = ProcessMonitor(self.spawner)
+        self.monitor.startService()
+
+    def start(self) -> PlayedProcess:
+        """Start the process."""
+        self.monitor.addProcess("cat", ["cat", "-"], env={"A": "1"})
+        return self.reactor.alive["cat"]
+
+
+class SpawnerTests(SpawningTestCase):
+    """How a process is started, and what is known of it."""
+
+    def test_descriptors(self) -> None:
+        """It gets pipes to its parent, and what is handed down behind them."""
+        process = self.start()
+        self.assertEqual(
+            process.descriptors,
+            {
+                LIFELINE: "w",
+                LOG: "r",
+                PRINTED: "r",
+                READY: "r",
+                FIRST_INHERITED: 17,
+                FIRST_INHERITED + 1: 18,
+            },
+        )
+        self.assertEqual(process.arguments, ["cat", "-"])
+        self.assertEqual(process.environment, {"A": "1"})
+
+    def test_ready(self) -> None:
+        """Who waits for it hears when it does its work; who asks then, at once."""
+        waiting = self.spawner.ready("cat")
+        process = self.start()
+        self.assertNoResult(waiting)
+        process.be_ready()
+        self.successResultOf(waiting)
+        self.successResultOf(self.spawner.ready("cat"))
+
+    def test_ready_given_up(self) -> None:
+        """Who gave up waiting is told nothing."""
+        waiting = self.spawner.ready("cat")
+        waiting.addTimeout(1, self.reactor).addErrback(lambda _: None)
+        self.reactor.advance(1)
+        self.start().be_ready()
+        self.successResultOf(waiting)
+
+    def test_ended(self) -> None:
+        """Who waits for its end hears of it, and so does the owner, and how it was."""
+        self.successResultOf(self.spawner.ended("cat"))
+        process = self.start()
+        ended, given_up = self.spawner.ended("cat"), self.spawner.ended("cat")
+        given_up.addErrback(lambda _: None).cancel()
+        self.assertNoResult(ended)
+        process.end(ProcessTerminated(signal=9))
+        self.successResultOf(ended)
+        self.successResultOf(self.spawner.ended("cat"))
+        ((name, reason),) = self.ends
+        self.assertEqual(name, "cat")
+        self.assertIn("signal 9", reason)
+
+    def test_started_again(self) -> None:
+        """The monitor starts another one, which is not ready because the first was."""
+        first = self.start()
+        first.be_ready()
+        self.reactor.advance(2)
+        first.end()
+        waiting = self.spawner.ready("cat")
+        self.reactor.advance(1)
+        second = self.reactor.alive["cat"]
+        self.assertIsNot(second, first)
+        self.assertNoResult(waiting)
+        second.be_ready()
+        self.successResultOf(waiting)
+
+    def test_cannot_be_started(self) -> None:
+        """Nobody waits for the end of one that never began."""
+        self.reactor.spawn_error = BlockingIOError("no more processes")
+        with capturedLogs():
+            self.monitor.addProcess("cat", ["cat"])
+        self.flushLoggedErrors(OSError)
+        self.successResultOf(self.spawner.ended("cat"))
+        self.reactor.advance(self.monitor.minRestartDelay)
+        self.reactor.alive["cat"].be_ready()
+        self.successResultOf(self.spawner.ready("cat"))
+
+    def test_hang_up(self) -> None:
+        """SIGHUP reaches it while it runs; else nothing is done."""
+        self.spawner.hang_up("cat")
+        process = self.start()
+        self.spawner.hang_up("cat")
+        self.assertEqual(process.signals, ["HUP"])
+        process.runs = False
+        self.spawner.hang_up("cat")
+        self.assertEqual(process.signals, ["HUP"])
+
+    def test_killed(self) -> None:
+        """One that does not heed SIGTERM is killed, by the reactor's clock."""
+        process = self.start()
+        self.monitor.stopService()
+        self.assertEqual(len(self.spawner.getDelayedCalls()), 1)
+        self.assertEqual(self.spawner.seconds(), 0)
+        self.reactor.advance(self.monitor.killTime)
+        self.assertEqual(process.signals, ["TERM", "KILL"])
+
+
+class LogTests(SpawningTestCase):
+    """What a process writes."""
+
+    def logged(self, *written: tuple[int, bytes], end: bool = False) -> list[Any]:
+        """Return the events that come of what a process writes."""
+        process = self.start()
+        with capturedLogs() as events:
+            for descriptor, data in written:
+                process.write(descriptor, data)
+            if end:
+                process.end()
+        return events
+
+    def test_event(self) -> None:
+        """An event is logged here, and tells which process it is from."""
+        passed = io.StringIO()
+
+        class Beginner:
+            def beginLoggingTo(self, observers: Any, **_: object) -> None:  # noqa: ANN401 - as LogBeginner
+                self.observers = observers
+
+        beginner: Any = Beginner()
+        pass_on(passed, beginner)
+        Logger("cats", observer=beginner.observers[0]).warn("{n} cats", n=3)
+        line = passed.getvalue().encode()
+        (event,) = self.logged((LOG, line[:10]), (LOG, line[10:]))
+        self.assertEqual(formatEvent(event), "3 cats")
+        self.assertEqual(
+            (event["process"], event["log_level"], event["log_namespace"]),
+            ("cat", LogLevel.warn, "cats"),
+        )
+
+    def test_printed(self) -> None:
+        """Anything else is logged line by line, whatever bytes it has."""
+        events = self.logged(
+            (PRINTED, b"on\xff\nt"), (PRINTED, b"wo\n"), (LOG, b"{}\n")
+        )
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["cat: on\N{REPLACEMENT CHARACTER}", "cat: two", "cat: {}"],
+        )
+
+    def test_without_end(self) -> None:
+        """A line that has no end is logged when the process ends."""
+        (event,) = self.logged((PRINTED, b"one"), end=True)
+        self.assertEqual(formatEvent(event), "cat: one")
+
+    def test_long(self) -> None:
+        """A line that is too long is cut: what is kept of it is bounded."""
+        first, second = self.logged((PRINTED, b"x" * 300_000), (PRINTED, b"y\n"))
+        self.assertEqual(len(first["line"]), 300_000)
+        self.assertEqual(formatEvent(second), "cat: y")
