@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import tcp
+from twisted.internet import tcp, unix
 from twisted.internet.endpoints import serverFromString
 
 if TYPE_CHECKING:
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
         IProtocolFactory,
         IStreamServerEndpoint,
     )
+    from twisted.python.failure import Failure
 
 __all__ = ["inherited_endpoint"]
 
@@ -64,9 +63,8 @@ class _Adopting:
         wantPID: bool = False,  # noqa: FBT001, FBT002 - as the interface has it
     ) -> IListeningPort:
         del address, backlog, mode, wantPID
-        port: Any = self._adopt(factory)
-        # By itself it would remove the name, which the others need: the parent does.
-        port.connectionLost = partial(tcp.Port.connectionLost, port)
+        port = _SharedPort(socket.socket(fileno=self._descriptor), factory, self)
+        port.startListening()
         adopted: IListeningPort = port
         return adopted
 
@@ -85,10 +83,41 @@ class _Adopting:
         return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory))  # noqa: FBT003 - is no client
 
     def _adopt(self, factory: IProtocolFactory) -> IListeningPort:
-        with socket.socket(fileno=os.dup(self._descriptor)) as known:
-            family = known.family
-        port: IListeningPort = self._reactor.adoptStreamPort(
-            self._descriptor, family, factory
-        )
-        os.close(self._descriptor)
+        with socket.socket(fileno=self._descriptor) as listening:
+            port: IListeningPort = self._reactor.adoptStreamPort(
+                listening.fileno(), listening.family, factory
+            )
         return port
+
+
+class _SharedPort(unix.Port):
+    """
+    A Unix socket on which other processes listen, too.
+
+    Its name, and who may open it, is the parent's to say.  What Twisted adopts it
+    opens to everybody, and in the end shuts it down for all, and removes the name.
+    """
+
+    _shouldShutdown = False
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        factory: IProtocolFactory,
+        reactor: Any,  # noqa: ANN401 - several interfaces at once
+    ) -> None:
+        super().__init__(listening.getsockname(), factory, reactor=reactor)
+        self._listening = listening
+
+    def startListening(self) -> None:
+        """Begin to accept connections."""
+        self.factory.doStart()
+        self.connected = True
+        self.socket = self._listening
+        self.fileno = self.socket.fileno
+        self.numberAccepts = 100
+        self.startReading()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Let go of the socket alone."""
+        tcp.Port.connectionLost(self, reason)

@@ -1,0 +1,255 @@
+"""Tests of asciid.workers._process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import twisted.internet
+from twisted.internet.defer import Deferred
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.config import Settings
+from asciid.testing import ManualReactor
+from asciid.workers import _process
+from asciid.workers._process import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+class PlayedRole:
+    """A process's work, which the test plays."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.started: Deferred[None] = Deferred()
+        self.retired: Deferred[None] = Deferred()
+        self.stopped: Deferred[None] = Deferred()
+
+    def start(self) -> Deferred[None]:
+        """Take note."""
+        self.asked.append("start")
+        return self.started
+
+    def retire(self) -> Deferred[None]:
+        """Take note."""
+        self.asked.append("retire")
+        return self.retired
+
+    def stop(self) -> Deferred[None]:
+        """Take note."""
+        self.asked.append("stop")
+        return self.stopped
+
+
+class LifeReactor(ManualReactor):
+    """A reactor that runs only in what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+        self.stops = 0
+        self.when_running: Callable[[], object]
+        self.before_shutdown: Callable[[], Any]
+        self.ran: Callable[[], object] = lambda: None
+
+    def addReader(self, reader: Any) -> None:  # noqa: ANN401 - as the interface has it
+        """Take note of a reader."""
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:  # noqa: ANN401 - likewise
+        """Forget a reader."""
+        self.readers.remove(reader)
+
+    def removeWriter(self, _: object) -> None:
+        """There are no writers."""
+
+    def callWhenRunning(self, call: Callable[[], object]) -> None:
+        """Keep the call."""
+        self.when_running = call
+
+    def addSystemEventTrigger(
+        self, phase: str, event: str, call: Callable[[], Any]
+    ) -> None:
+        """Keep the call."""
+        assert (phase, event) == ("before", "shutdown")
+        self.before_shutdown = call
+
+    def run(self) -> None:
+        """Do what the test does."""
+        self.ran()
+
+    def stop(self) -> None:
+        """Begin the shutdown, of which there must be one."""
+        self.stops += 1
+        self.before_shutdown()
+
+
+class ProcessTests(SynchronousTestCase):
+    """A process from its start to its end."""
+
+    def setUp(self) -> None:
+        """Make pipes to a parent, and a reactor."""
+        for number in SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.lifeline = self.pipe("LIFELINE", 0)
+        self.ready = self.pipe("READY", 1)
+        self.log = self.pipe("LOG", 1)
+        self.patch(_process, "rest_collector", lambda: None)
+        self.patch(_process, "pass_on", lambda _: None)
+        self.role = PlayedRole()
+        self.reactor = LifeReactor()
+        self.patch(twisted.internet, "reactor", self.reactor)
+        self.settings = Settings("tcp:80", Path("images"), 1, 1, sync=True)
+
+    def pipe(self, name: str, own: int) -> int:
+        """Put one end of a pipe in the place of a descriptor; return the other."""
+        ends = os.pipe()
+        self.patch(_process, name, ends[own])
+        for end in ends:
+            self.addCleanup(_close, end)
+        return ends[1 - own]
+
+    def run_process(self, life: Callable[[], object]) -> int:
+        """Run a process in which `life` happens; return its exit code."""
+
+        def ran() -> None:
+            self.reactor.when_running()
+            life()
+
+        self.reactor.ran = ran
+        made: list[Any] = []
+
+        def make(*arguments: Any) -> PlayedRole:  # noqa: ANN401 - as run has it
+            made.append(arguments)
+            return self.role
+
+        ended = self.assertRaises(SystemExit, run, make, self.settings)
+        self.assertEqual(made, [(self.settings, self.reactor)])
+        return int(str(ended.code))
+
+    def hang_up(self) -> None:
+        """Send SIGHUP, and let the reactor hear of it."""
+        signal.raise_signal(signal.SIGHUP)
+        self.reactor.advance(0)
+
+    def is_ready(self) -> bool:
+        """Tell whether the parent was told so."""
+        os.set_blocking(self.ready, False)
+        try:
+            return os.read(self.ready, 9) == b"\n"
+        except BlockingIOError:
+            return False
+
+    def test_ready(self) -> None:
+        """The parent is told once the work is done as it should be, and not before."""
+
+        def life() -> None:
+            self.assertFalse(self.is_ready())
+            self.role.started.callback(None)
+            self.assertTrue(self.is_ready())
+            self.assertEqual(os.read(self.ready, 1), b"")
+
+        self.assertEqual(self.run_process(life), 0)
+        self.assertEqual(self.role.asked, ["start"])
+
+    def test_cannot_start(self) -> None:
+        """The log says why, once, and the process ends with code 1."""
+        with capturedLogs() as events:
+            code = self.run_process(
+                lambda: self.role.started.errback(OSError("no such cat"))
+            )
+        self.assertEqual(code, 1)
+        self.assertEqual([formatEvent(event) for event in events], ["no such cat"])
+        self.assertEqual(self.role.asked, ["start", "stop"])
+        self.assertFalse(self.is_ready())
+
+    def test_told_to_end(self) -> None:
+        """The end waits for the work; a second SIGTERM then ends it at once."""
+
+        def life() -> None:
+            self.role.started.callback(None)
+            ending = self.reactor.before_shutdown()
+            self.assertEqual(self.role.asked, ["start", "stop"])
+            self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
+            self.assertNoResult(ending)
+            # Too late for anything else.
+            self.hang_up()
+            self.role.stopped.callback(None)
+            self.successResultOf(ending)
+
+        self.assertEqual(self.run_process(life), 0)
+        self.assertEqual(self.role.asked, ["start", "stop"])
+        self.assertEqual(self.reactor.stops, 0)
+
+    def test_interrupt(self) -> None:
+        """Ctrl-C means the parent."""
+        self.run_process(
+            lambda: self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
+        )
+
+    def test_retires(self) -> None:
+        """SIGHUP has it leave its work to the next one, and end once that is so."""
+
+        def life() -> None:
+            self.hang_up()
+            self.assertEqual(self.role.asked, ["start", "retire"])
+            self.assertEqual(self.reactor.stops, 0)
+            self.role.retired.callback(None)
+
+        self.assertEqual(self.run_process(life), 0)
+        self.assertEqual(self.role.asked, ["start", "retire", "stop"])
+
+    def test_retires_badly(self) -> None:
+        """It ends all the same; and who is told to end meanwhile ends once."""
+
+        def life() -> None:
+            self.hang_up()
+            self.reactor.stop()
+            self.role.retired.errback(Failure(OSError()))
+
+        self.run_process(life)
+        self.assertEqual(self.reactor.stops, 1)
+
+    def end_parent(self) -> None:
+        """End the other end of the lifeline, and let the reactor hear of it."""
+        (reader,) = self.reactor.readers
+        os.write(self.lifeline, b"?")
+        self.assertIsNone(reader.doRead())
+        os.close(self.lifeline)
+        self.assertIs(reader.doRead(), CONNECTION_DONE)
+        self.assertEqual(reader.fileno(), _process.LIFELINE)
+        reader.connectionLost(Failure(CONNECTION_DONE))
+
+    def test_orphaned(self) -> None:
+        """When the parent has ended, so does this process, in order."""
+        self.assertEqual(self.run_process(self.end_parent), 0)
+        self.assertEqual(self.role.asked, ["start", "stop"])
+
+    def test_orphaned_at_the_end(self) -> None:
+        """A parent that does not wait for the end has this process end at once."""
+        raised: list[int] = []
+        self.patch(signal, "raise_signal", raised.append)
+
+        def life() -> None:
+            self.reactor.stop()
+            self.end_parent()
+
+        self.run_process(life)
+        self.assertEqual(raised, [signal.SIGTERM])
+        self.assertEqual(self.reactor.stops, 1)
+
+
+def _close(descriptor: int) -> None:
+    try:
+        os.close(descriptor)
+    except OSError:
+        return

@@ -1,0 +1,389 @@
+"""Tests of asciid.workers._worker and _writer."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid._storage_socket import StorageSocket
+from asciid.config import Settings
+from asciid.metrics import merge
+from asciid.store import _shared
+from asciid.store._operations import Register
+from asciid.store.sharing import StorageInUseError, prepare_storage
+from asciid.testing import ManualThreadPool, run
+from asciid.workers import _worker, _writer
+from asciid.workers._funnel import Funnel
+from asciid.workers._hub import Hub
+from asciid.workers._worker import Worker
+from asciid.workers._writer import WRITER_SOCKET, Writer
+from tests.store._support import DrivenStore, spec_of
+from tests.workers._played import PlayedPort
+from tests.workers._support import WiredReactor
+
+ResultT = TypeVar("ResultT")
+
+DRAIN = 10
+CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+
+
+class RoleReactor(WiredReactor):
+    """A reactor whose ports are played."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.served: list[Any] = []
+        """The factories of the sockets that were adopted."""
+        self.names: list[str] = []
+        """The Unix sockets that are listened on."""
+        self.ports: list[PlayedPort] = []
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> PlayedPort:  # noqa: ANN401 - as the interface has it
+        """Listen on a socket."""
+        del family
+        self.served.append(factory)
+        self.ports.append(PlayedPort(4444, descriptor))
+        return self.ports[-1]
+
+    def listenUNIX(self, address: str, factory: Any, mode: int) -> PlayedPort:  # noqa: ANN401 - likewise
+        """Listen on a Unix socket, for its owner alone."""
+        assert mode == 0o600
+        self.names.append(address.rpartition("/")[2])
+        if address.endswith(WRITER_SOCKET):
+            self.listening = factory
+        self.ports.append(PlayedPort(0, 0))
+        return self.ports[-1]
+
+
+class RoleTestCase(SynchronousTestCase):
+    """A process on a storage, with a reactor and threads that are turned by hand."""
+
+    def setUp(self) -> None:
+        """Make a reactor."""
+        self.reactor = RoleReactor()
+        self.pools: list[ManualThreadPool] = []
+        self.storage = Path(self.mktemp())
+        self.settings = Settings(
+            "tcp:4444", self.storage, 1, 1, sync=True, workers=2, drain_timeout=DRAIN
+        )
+
+    def pool(self, *_: object, **__: object) -> ManualThreadPool:
+        """Return a pool that is turned with everything else."""
+        self.pools.append(ManualThreadPool())
+        return self.pools[-1]
+
+    def settle(self) -> None:
+        """Turn everything until nothing is left to do at once."""
+        idle = 0
+        while idle < 5:  # a call may lead to one in the next turn
+            self.reactor.advance(0)
+            busy = [pool.step() for pool in self.pools]
+            idle = 0 if any(busy) else idle + 1
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn everything until `awaited` fires."""
+        return run(awaited, self.reactor, *self.pools)
+
+    def pass_time(self, seconds: float) -> list[str]:
+        """Let time go by; return what is logged meanwhile."""
+        with capturedLogs() as events:
+            self.reactor.advance(seconds)
+            self.settle()
+        return [str(formatEvent(event)) for event in events]
+
+
+class WritingStore:
+    """A store that says that everything was done, and takes note of it."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    def change_all(self, operations: Any) -> Deferred[Any]:  # noqa: ANN401 - as IWritingStore
+        """Do nothing."""
+        self.done += operations
+        return succeed([None] * len(operations))
+
+
+class WorkerTests(RoleTestCase):
+    """A process that speaks HTTP."""
+
+    def setUp(self) -> None:
+        """Make one, and a process that writes."""
+        super().setUp()
+        self.patch(_shared, "ThreadPool", self.pool)
+        inherited = socket.create_server(("127.0.0.1", 0))
+        self.patch(_worker, "FIRST_INHERITED", inherited.detach())
+        prepare_storage(self.storage, sync=False)
+        self.hub = Hub(self.reactor)
+        self.hub.store = self.written = WritingStore()
+        self.worker = Worker(self.settings, self.reactor)
+        self.hub.snapshot = lambda: succeed(b"\x90")
+
+    def start(self) -> None:
+        """Let the worker find the writer, and serve."""
+        self.reactor.listening = self.hub
+        self.run_(self.worker.start())
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.run_(self.worker.stop())
+        self.settle()
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        """Connect a client."""
+        protocol, transport = self.reactor.served[0].buildProtocol(None), Transport()
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def ask(self, target: str, method: str = "GET", body: str = "") -> bytes:
+        """Return the answer to a request."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(
+            f"{method} {target} HTTP/1.1\r\nHost: a\r\n"
+            "Content-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        self.settle()
+        protocol.connectionLost(Failure(ConnectionDone()))
+        return transport.value()
+
+    def test_serves_once_there_is_a_writer(self) -> None:
+        """Before the writer takes operations nobody is served."""
+        starting = self.worker.start()
+        self.reactor.advance(1)
+        self.assertNoResult(starting)
+        self.assertEqual(self.reactor.served, [])
+        self.reactor.listening = self.hub
+        self.pass_time(1)
+        self.successResultOf(starting)
+        self.addCleanup(self.stop)
+        spec = spec_of(b"c", 1)
+        registration = f'{{"sha256":"{spec.sha256}","size":1,"chunk_size":1}}'
+        answer = self.ask("/image", "POST", registration)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 201 "), answer)
+        self.assertIn(Register(spec, "192.168.1.1"), self.written.done)
+
+    def test_follows_the_writer(self) -> None:
+        """It forgets, uses the storage and tells what it has counted as it is told."""
+        self.start()
+        self.assertIn(b" 404 ", self.ask("/nowhere"))
+        for told in (self.hub.forget(["0" * 64]), self.hub.use("shared")):
+            self.settle()
+            self.successResultOf(told)
+        asking = Funnel(WRITER_SOCKET, self.reactor)
+        asking.follower = self.worker._funnel.follower
+        self.run_(asking.start())
+        gathered = self.run_(asking.gather())
+        counts = {
+            sample.name: sample.value
+            for metric in merge(gathered)
+            for sample in metric.samples
+        }
+        self.assertEqual(counts["asciid_requests_total"], 1)
+        self.run_(asking.stop())
+
+    def test_metrics_are_gathered(self) -> None:
+        """What it tells a scraper is what all processes have counted."""
+        self.start()
+        self.hub.snapshot = lambda: fail(OSError("nothing is known"))
+        with capturedLogs():
+            answer = self.ask("/metrics")
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertIn(b"\nasciid_images 0.0\n", answer)
+
+    def test_cannot_tell(self) -> None:
+        """What it cannot tell is left out, and it is not cut off for that."""
+        self.start()
+        asking = Funnel(WRITER_SOCKET, self.reactor)
+        asking.follower = self.worker._funnel.follower
+        self.run_(asking.start())
+        self.patch(
+            _worker._Follower, "snapshot", lambda _: fail(OSError("nothing is known"))
+        )
+        with capturedLogs():
+            self.assertEqual(self.run_(asking.gather()), [b"\x90"])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.hub.workers, 2)
+        self.run_(asking.stop())
+
+    def test_retires(self) -> None:
+        """It accepts nobody more, and has done once nobody is left."""
+        self.start()
+        protocol, transport = self.connect()
+        retired = self.worker.retire()
+        self.assertFalse(self.reactor.ports[0].bound)
+        self.assertNoResult(retired)
+        protocol.dataReceived(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.settle()
+        self.assertIn(b"\r\nConnection: close\r\n", transport.value())
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(retired)
+
+    def test_retires_in_time(self) -> None:
+        """It does not wait longer for clients than it may."""
+        self.start()
+        protocol, _ = self.connect()
+        retired = self.worker.retire()
+        self.pass_time(DRAIN)
+        self.successResultOf(retired)
+        protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class Transport(StringTransport):
+    """A transport that can be cut."""
+
+    def abortConnection(self) -> None:
+        """Cut it."""
+        self.loseConnection()
+
+
+class WriterTests(RoleTestCase):
+    """The process that writes."""
+
+    def setUp(self) -> None:
+        """Make one."""
+        super().setUp()
+        self.storage.mkdir()
+        self.patch(_writer, "make_disk_store", self.make_store)
+        self.writer = Writer(self.settings, self.reactor)
+        self.stopped = False
+
+    def make_store(
+        self,
+        settings: Settings,
+        storage: Path,
+        reactor: Any,  # noqa: ANN401 - as the original
+        peers: Any,  # noqa: ANN401 - likewise
+    ) -> Any:  # noqa: ANN401 - likewise
+        """Return a store that is turned by hand."""
+        self.assertIs(settings, self.settings)
+        driven = DrivenStore(str(storage), reactor, peers=peers)
+        self.pools += [driven.writer_pool, driven.read_pool]
+        return driven.store
+
+    def start(self) -> None:
+        """Have it write."""
+        self.run_(self.writer.start())
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        """Stop it, unless the test has."""
+        if not self.stopped:
+            for wire in self.reactor.wires:
+                wire.abortConnection()
+            self.run_(self.writer.stop())
+
+    def connect(self) -> Funnel:
+        """Connect a worker."""
+
+        class Follower:
+            """Does nothing, whatever it is told."""
+
+            def use(self, _: str) -> Deferred[None]:
+                """Do nothing."""
+                return succeed(None)
+
+        funnel = Funnel(WRITER_SOCKET, self.reactor)
+        funnel.follower = Follower()  # type: ignore[assignment] # of what is asked here
+        self.run_(funnel.start())
+        return funnel
+
+    def test_writes(self) -> None:
+        """It takes operations of workers, and commands."""
+        self.start()
+        self.assertEqual(self.reactor.names, [WRITER_SOCKET, "asciid.sock"])
+        funnel = self.connect()
+        self.run_(funnel.submit(Register(spec_of(CAT))))
+        self.assertEqual(self.run_(self.writer._store.count()), 1)
+        snapshots = self.run_(funnel.gather())
+        counts = {metric.name: metric for metric in merge(snapshots)}
+        self.assertEqual(counts["asciid_uploads_pending"].samples[0].value, 1)
+
+    def test_another_writes(self) -> None:
+        """There is one process that writes: a second one does not start."""
+        self.patch(StorageSocket, "listen", lambda *_: False)
+        self.assertRaises(StorageInUseError, self.run_, self.writer.start())
+        self.run_(self.writer.stop())
+
+    def test_stop_before_the_start(self) -> None:
+        """There is nothing to stop then."""
+        self.successResultOf(self.writer.stop())
+
+    def test_stop(self) -> None:
+        """It ends after the last worker, and answers all that these send till then."""
+        self.start()
+        funnel = self.connect()
+        stopping = self.writer.stop()
+        registering = funnel.submit(Register(spec_of(CAT)))
+        self.settle()
+        self.successResultOf(registering)
+        self.assertNoResult(stopping)
+        self.successResultOf(funnel.stop())
+        self.settle()
+        self.successResultOf(stopping)
+        self.assertEqual([p.bound for p in self.reactor.ports], [True, True])
+        self.stopped = True
+
+    def test_worker_that_does_not_end(self) -> None:
+        """It waits longer for workers than they do for clients, not for ever."""
+        self.start()
+        funnel = self.connect()
+        stopping = self.writer.stop()
+        lines = self.pass_time(DRAIN)
+        self.assertNoResult(stopping)
+        lines += self.pass_time(2)
+        self.successResultOf(stopping)
+        self.assertEqual(lines[0], "1 workers are cut off")
+        self.successResultOf(funnel.stop())
+        self.stopped = True
+
+    def test_retires(self) -> None:
+        """What was sent is answered, and what comes then is kept for the next one."""
+        self.start()
+        funnel = self.connect()
+        before = funnel.submit(Register(spec_of(CAT)))
+        self.reactor.advance(0)
+        retired = self.writer.retire()
+        self.reactor.listening = None
+        self.settle()
+        self.successResultOf(before)
+        self.successResultOf(retired)
+        after = funnel.submit(Register(spec_of(b"dog")))
+        self.assertNoResult(after)
+        after.addErrback(lambda _: None)
+        self.stopped = True
+        self.run_(self.writer.stop())
+        self.successResultOf(funnel.stop())
+
+    def test_stop_while_it_retires(self) -> None:
+        """It ends once the store is closed, whichever was asked for first."""
+        self.start()
+        retired = self.writer.retire()
+        stopping = self.writer.stop()
+        self.assertNoResult(stopping)
+        self.settle()
+        self.successResultOf(retired)
+        self.successResultOf(stopping)
+        self.stopped = True
+
+    def test_answers_that_are_not_read(self) -> None:
+        """It does not wait for ever for its last answers to be read."""
+        self.start()
+        self.connect()
+        wire = self.reactor.wires[0].other
+        self.patch(wire, "loseConnection", lambda: None)
+        retired = self.writer.retire()
+        self.settle()
+        self.assertNoResult(retired)
+        lines = self.pass_time(1)
+        self.successResultOf(retired)
+        self.assertEqual(lines, ["1 workers have not read every answer"])
