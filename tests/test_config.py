@@ -249,3 +249,16 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(settings.max_uploads, 0)
         for text in ("-1", "many", "1.5", "1" * 30, "\u0663"):
             self.assertRaises(SettingError, resolve, {}, {"ASCIID_MAX_UPLOADS": text})
+
+
+class TogetherTests(SynchronousTestCase):
+    """Settings that do not go together."""
+
+    def test_workers_in_memory(self) -> None:
+        """Several processes need a storage that all of them see."""
+        memory = {"ASCIID_STORAGE": ":memory:"}
+        error = self.assertRaises(SettingError, resolve, {"workers": "2"}, memory)
+        self.assertEqual(
+            str(error), "--workers: one process alone can keep images in :memory:"
+        )
+        self.assertEqual(resolve({"workers": "1"}, memory).workers, 1)

@@ -8,7 +8,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._listener import BACKLOG, endpoint_from
+from asciid._listener import BACKLOG, Listener, endpoint_from
 
 
 class BacklogTests(SynchronousTestCase):
@@ -49,3 +49,13 @@ class BacklogTests(SynchronousTestCase):
             "tcp:4444:127.0.0.1:7",
         ):
             self.assertEqual(self.tcp_backlog(description), 7, description)
+
+
+class HandDownTests(SynchronousTestCase):
+    """Sockets for other processes."""
+
+    def test_not_bound(self) -> None:
+        """There is nothing to hand down before there is a socket."""
+        endpoint = endpoint_from("tcp:4444", MemoryReactor())
+        listener = Listener("tcp:4444", endpoint, ServerFactory())
+        self.assertRaises(RuntimeError, listener.hand_down)

@@ -107,11 +107,16 @@ class ServiceTestCase(SynchronousTestCase):
         self.store = FakeStore(self.events)
         self.reactor = MemoryReactorClock()
         self.drained: Deferred[None] = succeed(None)
+        self.retired: Deferred[None] = succeed(None)
         self.metrics: Listener | None = None
         self.tokens: TokenFile | None = None
 
     def service(
-        self, storage: Path | None = Path("/images"), *, sync: bool = True
+        self,
+        storage: Path | None = Path("/images"),
+        *,
+        sync: bool = True,
+        announces: bool = True,
     ) -> ImageService:
         """Return the service under test."""
         return ImageService(
@@ -123,7 +128,14 @@ class ServiceTestCase(SynchronousTestCase):
             reactor=self.reactor,
             housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
             drain=self.drain,
+            retire=self.retire,
+            announces=announces,
         )
+
+    def retire(self) -> Deferred[None]:
+        """Note the call and answer what the test chose."""
+        self.events.append("retire")
+        return self.retired
 
     def drain(self) -> Deferred[None]:
         """Note the call and answer what the test chose."""
@@ -299,6 +311,46 @@ class FailureTests(ServiceTestCase):
         self.store.started = succeed(None)
         service.startService()
         self.assertEqual(self.events, ["bind", "open", "unbind", "bind", "open"])
+
+
+class WorkerTests(ServiceTestCase):
+    """The service of one of several processes."""
+
+    def test_quiet(self) -> None:
+        """It neither announces itself nor says why it cannot start: others do."""
+        stderr = io.StringIO()
+        self.patch(sys, "__stderr__", stderr)
+        with capturedLogs() as events:
+            self.service(announces=False).startService()
+            self.store.started = fail(StorageFailedError())
+            refused = self.service(announces=False)
+            self.assertRaises(StartError, refused.startService)
+        self.assertEqual((events, stderr.getvalue()), ([], ""))
+
+    def test_retire(self) -> None:
+        """It lets nobody new in, and has done once the others have left."""
+        self.retired = Deferred()
+        service = self.service(announces=False)
+        service.startService()
+        del self.events[:]
+        retired = service.retire()
+        self.assertEqual(self.events, ["unbind", "retire"])
+        self.assertNoResult(retired)
+        self.retired.callback(None)
+        self.successResultOf(retired)
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events[2:], ["drain", "close"])
+
+    def test_retire_is_bounded(self) -> None:
+        """It does not wait for ever for a client to leave."""
+        self.retired = Deferred()
+        service = self.service(announces=False)
+        service.startService()
+        retired = service.retire()
+        self.reactor.advance(9)
+        self.assertNoResult(retired)
+        self.reactor.advance(1)
+        self.successResultOf(retired)
 
 
 class StopTests(ServiceTestCase):

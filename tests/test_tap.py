@@ -38,6 +38,7 @@ from asciid.tap import (
     makeService,
 )
 from asciid.testing import ManualReactor
+from asciid.workers.parent import Parent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -333,6 +334,21 @@ class TokenTests(SynchronousTestCase):
         protocol.dataReceived(request.encode())
         protocol.connectionLost(Failure(ConnectionDone()))
         return int(transport.value().split()[1])
+
+    def test_workers(self) -> None:
+        """Of several processes the parent replaces all, which has them reread."""
+        heeded: list[Any] = []
+        self.patch(tap, "heed_hangups", lambda _, reread: heeded.append(reread))
+        self.patch(tap, "restyle_twistd", lambda _: None)
+        self.patch(os, "environ", {"HOME": "/", "ASCIID_RESERVE": "1"})
+        storage = f"--storage={self.mktemp()}"
+        service = makeService(parsed(["--workers=2", "--reserve=2", storage]))
+        assert isinstance(service, Parent)
+        self.assertEqual(heeded, [service.restart])
+        environment = service._environment
+        self.assertEqual(environment["HOME"], "/")
+        self.assertEqual(environment["ASCIID_RESERVE"], "2")
+        self.assertEqual(environment["ASCIID_WORKERS"], "2")
 
     def test_hangups(self) -> None:
         """SIGHUP has them read again, in the reactor."""

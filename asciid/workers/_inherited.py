@@ -108,15 +108,16 @@ class _SharedPort(unix.Port):
     ) -> None:
         super().__init__(listening.getsockname(), factory, reactor=reactor)
         self._listening = listening
+        self._served = factory
 
     def startListening(self) -> None:
         """Begin to accept connections."""
-        self.factory.doStart()
+        self._served.doStart()
         self.connected = True
         self.socket = self._listening
-        self.fileno = self.socket.fileno
+        self.fileno = self.socket.fileno  # type: ignore[method-assign] # as its parents do
         self.numberAccepts = 100
-        self.startReading()
+        self.startReading()  # type: ignore[no-untyped-call] # Twisted's
 
     def connectionLost(self, reason: Failure) -> None:
         """Let go of the socket alone."""

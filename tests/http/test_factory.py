@@ -69,6 +69,19 @@ class DrainTests(SynchronousTestCase):
         self.successResultOf(self.site.factory.drain())
         self.assertTrue(all(wire.transport.closed for wire in wires))
 
+    def test_retire(self) -> None:
+        """An idle connection ends with the answer to its next request."""
+        self.successResultOf(self.site.factory.retire())
+        wire = self.site.connect()
+        retired = self.site.factory.retire()
+        self.assertFalse(wire.transport.closed)
+        self.assertNoResult(retired)
+        wire.send(get(b"/a"))
+        (answer,) = wire.answers()
+        self.assertEqual(answer.fields["connection"], "close")
+        wire.leave()
+        self.successResultOf(retired)
+
     def test_busy(self) -> None:
         """A request under way is answered with Connection: close, the next is not."""
         wire = self.site.connect().send(get(b"/wait") + get(b"/a"))

@@ -99,7 +99,7 @@ class PlayedReactor(MemoryReactorClock):
         self.spawn_error: OSError | None = None
         """Why the next process cannot be started."""
 
-    def spawnProcess(  # type: ignore[override] # noqa: PLR0913 - with the names of the interface
+    def spawnProcess(  # noqa: PLR0913 - with the names of the interface
         self,
         processProtocol: Any,  # noqa: ANN401 - as the interface has it
         executable: str,

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.selectreactor import SelectReactor
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -36,19 +37,19 @@ class InheritedTests(SynchronousTestCase):
         """Listen on an endpoint that has the socket; return the port."""
         factory = Factory.forProtocol(Protocol)
         factory.noisy = False
-        factory.buildProtocol = self.build  # type: ignore[method-assign] # takes note
+        factory.buildProtocol = self.build_protocol  # type: ignore[assignment, method-assign] # takes note
         endpoint = inherited_endpoint(
             self.reactor, description, os.dup(listening.fileno())
         )
         port: IListeningPort = self.successResultOf(endpoint.listen(factory))
         return port
 
-    def build(self, _: object) -> Protocol:
+    def build_protocol(self, _: object) -> Protocol:
         """Take note of a connection."""
         self.met.append(Protocol())
         return self.met[-1]
 
-    def socket(self, family: int, address: Any) -> socket.socket:  # noqa: ANN401 - of its family
+    def listening_socket(self, family: int, address: Any) -> socket.socket:  # noqa: ANN401 - of its family
         """Return a socket that listens there."""
         listening = socket.socket(family)
         self.addCleanup(listening.close)
@@ -70,7 +71,7 @@ class InheritedTests(SynchronousTestCase):
 
     def stop(self, port: IListeningPort) -> None:
         """Listen no more."""
-        stopped = port.stopListening()
+        stopped = maybeDeferred(port.stopListening)
         for _ in range(TURNS):
             if stopped.called:
                 break
@@ -79,7 +80,7 @@ class InheritedTests(SynchronousTestCase):
 
     def test_tcp(self) -> None:
         """Connections to the socket are met, wherever the description would listen."""
-        listening = self.socket(socket.AF_INET, ("127.0.0.1", 0))
+        listening = self.listening_socket(socket.AF_INET, ("127.0.0.1", 0))
         port = self.listen("tcp:1:interface=192.0.2.1", listening)
         self.assertEqual(port.getHost().port, listening.getsockname()[1])  # type: ignore[attr-defined] # an IPv4Address
         self.assert_accepts(listening)
@@ -92,7 +93,7 @@ class InheritedTests(SynchronousTestCase):
         directory = os.open(Path(name).parent, os.O_RDONLY)
         self.addCleanup(os.close, directory)
         name = f"/proc/self/fd/{directory}/{Path(name).name}"
-        listening = self.socket(socket.AF_UNIX, name)
+        listening = self.listening_socket(socket.AF_UNIX, name)
         Path(name).chmod(0o600)
         first = self.listen("unix:elsewhere", listening)
         self.assert_accepts(listening)
@@ -107,7 +108,7 @@ class InheritedTests(SynchronousTestCase):
         directory = Path(self.mktemp())
         directory.mkdir()
         write_certificate(directory)
-        listening = self.socket(socket.AF_INET, ("127.0.0.1", 0))
+        listening = self.listening_socket(socket.AF_INET, ("127.0.0.1", 0))
         adopted: list[Any] = []
         adopt = self.reactor.adoptStreamPort
 

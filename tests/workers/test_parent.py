@@ -117,10 +117,14 @@ class StartTests(ParentTestCase):
         """What nobody foresaw is logged."""
         with capturedLogs():
             self.make().startService()
-        self.patch(self.parent, "_add", lambda _: {}["nothing"])
+        self.patch(self.parent, "_add", self.raise_key_error)
         (line,) = self.logged(self.reactor.alive[WRITER].be_ready)
         self.assertEqual(line, "The processes cannot be started")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def raise_key_error(self, name: str) -> None:
+        """Break."""
+        raise KeyError(name)
 
 
 class RefusalTests(ParentTestCase):

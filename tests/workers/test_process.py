@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from asciid.config import Settings
 from asciid.testing import ManualReactor
 from asciid.workers import _process
 from asciid.workers._process import run
+from asciid.workers._worker import Worker
+from asciid.workers._writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +104,7 @@ class ProcessTests(SynchronousTestCase):
         """Make pipes to a parent, and a reactor."""
         for number in SIGNALS:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.own: dict[str, int] = {}
         self.lifeline = self.pipe("LIFELINE", 0)
         self.ready = self.pipe("READY", 1)
         self.log = self.pipe("LOG", 1)
@@ -114,6 +119,7 @@ class ProcessTests(SynchronousTestCase):
         """Put one end of a pipe in the place of a descriptor; return the other."""
         ends = os.pipe()
         self.patch(_process, name, ends[own])
+        self.own[name] = ends[own]
         for end in ends:
             self.addCleanup(_close, end)
         return ends[1 - own]
@@ -226,7 +232,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertIsNone(reader.doRead())
         os.close(self.lifeline)
         self.assertIs(reader.doRead(), CONNECTION_DONE)
-        self.assertEqual(reader.fileno(), _process.LIFELINE)
+        self.assertEqual(reader.fileno(), self.own["LIFELINE"])
         reader.connectionLost(Failure(CONNECTION_DONE))
 
     def test_orphaned(self) -> None:
@@ -246,6 +252,22 @@ class ProcessTests(SynchronousTestCase):
         self.run_process(life)
         self.assertEqual(raised, [signal.SIGTERM])
         self.assertEqual(self.reactor.stops, 1)
+
+
+class MainTests(SynchronousTestCase):
+    """``python -m asciid.workers``."""
+
+    def test_roles(self) -> None:
+        """The process does what its argument says, with the settings of the parent."""
+        ran: list[Any] = []
+        self.patch(_process, "run", lambda *arguments: ran.append(arguments))
+        self.patch(os, "environ", {"ASCIID_STORAGE": "here", "ASCIID_WORKERS": "3"})
+        for role in ("writer", "worker"):
+            self.patch(sys, "argv", ["asciid.workers", role])
+            runpy.run_module("asciid.workers", run_name="__main__")
+        self.assertEqual([make for make, _ in ran], [Writer, Worker])
+        for _, settings in ran:
+            self.assertEqual((settings.storage, settings.workers), (Path("here"), 3))
 
 
 def _close(descriptor: int) -> None:

@@ -154,7 +154,8 @@ class WorkerTests(RoleTestCase):
         )
         self.settle()
         protocol.connectionLost(Failure(ConnectionDone()))
-        return transport.value()
+        answer: bytes = transport.value()
+        return answer
 
     def test_serves_once_there_is_a_writer(self) -> None:
         """Before the writer takes operations nobody is served."""

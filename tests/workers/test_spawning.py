@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ProcessTerminated
 from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
@@ -13,6 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.logs import pass_on
 from asciid.workers._spawning import FIRST_INHERITED, LIFELINE, LOG, READY, Spawner
 from tests.workers._played import PlayedProcess, PlayedReactor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PRINTED = 2
 
@@ -134,7 +137,7 @@ class SpawnerTests(SpawningTestCase):
 class LogTests(SpawningTestCase):
     """What a process writes."""
 
-    def logged(self, *written: tuple[int, bytes], end: bool = False) -> list[Any]:
+    def logged(self, *written: tuple[int, bytes], end: bool = False) -> Sequence[Any]:
         """Return the events that come of what a process writes."""
         process = self.start()
         with capturedLogs() as events:
