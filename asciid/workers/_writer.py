@@ -51,8 +51,8 @@ class Writer:
         self._housekeeper = Housekeeper(
             self._store, clock=reactor, interval=housekeeping_interval(settings)
         )
+        self._closed = False
         self._open = False
-        self._closing: Deferred[None] | None = None
 
     def start(self) -> Deferred[None]:
         """
@@ -99,12 +99,9 @@ class Writer:
         await self._close()
 
     async def _close(self) -> None:
-        if self._closing is None:
-            self._closing = Deferred.fromCoroutine(self._close_once())
-        # Who is told to stop while it retires must not end before that is done.
-        await self._closing
-
-    async def _close_once(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self._housekeeper.stop()
         if self._control is not None:
             self._control.stop()

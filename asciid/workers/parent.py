@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import lmdb
 from attrs import define
 from twisted.application.service import Service
+from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -87,7 +88,6 @@ class Parent(Service):
         self._settings = settings
         # That it is no memory is seen to where settings are read.
         self._storage: Path = settings.storage  # type: ignore[assignment]
-        self._tokens = tokens_of(settings)
         ports = [settings.port, settings.metrics_port]
         self._listeners = [
             Listener(
@@ -220,11 +220,26 @@ class Parent(Service):
     async def _replace_worker(self, worker: _Place) -> None:
         """Have another one accept before this one stops to."""
         old = worker.name
-        self._expected.add(old)
         worker.generation += 1
-        await self._begin(worker).addTimeout(REPLACED_WITHIN, self._reactor)
+        try:
+            await self._begin(worker).addTimeout(REPLACED_WITHIN, self._reactor)
+        except defer.TimeoutError:
+            _log.error("{process} does not come up", process=worker.name)
+            # The one before it goes on.
+            self._remove(worker.name)
+            worker.generation -= 1
+            raise
         self._spawner.announce_successor(old)
-        self._monitor.removeProcess(old)
+        self._remove(old)
+
+    def _remove(self, name: str) -> None:
+        """Have a process end, and none of that name begin."""
+        self._expected.add(name)
+        self._monitor.removeProcess(name)
+        # The monitor would start what it does not know any more.
+        again = self._monitor.restart.pop(name, None)
+        if again is not None and again.active():
+            again.cancel()
 
     async def _replace_writer(self) -> None:
         """Have this one end: there is one at a time.  The monitor starts the next."""
@@ -274,9 +289,3 @@ class Parent(Service):
         for listener in self._listeners:
             Deferred.fromCoroutine(listener.stop())
         raise error
-
-
-class _Nothing(Factory):
-    """Makes nothing: nobody is accepted here."""
-
-    noisy = False

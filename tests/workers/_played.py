@@ -58,7 +58,7 @@ class PlayedProcess:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     descriptors: Mapping[int, Any]
-    signals: list[str] = field(factory=list)
+    signals: list[str | int] = field(factory=list)
     runs: bool = True
 
     @property
@@ -66,7 +66,7 @@ class PlayedProcess:
         """What the parent calls it."""
         return str(self.protocol.name)
 
-    def signalProcess(self, name: str) -> None:
+    def signalProcess(self, name: str | int) -> None:
         """Take note of a signal."""
         if not self.runs:
             raise ProcessExitedAlready

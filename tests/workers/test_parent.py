@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,12 @@ from twisted.internet.error import ProcessTerminated
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._listener import StartError
+from asciid._listener import StartError, endpoint_from
 from asciid.config import Settings
 from asciid.store._environment import DATA_FILE
 from asciid.workers import parent as parent_module
-from asciid.workers._spawning import FIRST_INHERITED
+from asciid.workers._spawning import FIRST_INHERITED, REREAD
+from asciid.workers._writer import WRITER_SOCKET
 from asciid.workers.parent import REPLACED_WITHIN, WRITER, Parent
 from tests.workers._played import PlayedProcess, PlayedReactor
 
@@ -35,6 +38,12 @@ class ParentTestCase(SynchronousTestCase):
         self.stopping: list[None] = []
         self.stderr = io.StringIO()
         self.patch(sys, "__stderr__", self.stderr)
+        # One socket for each port will do.
+        self.patch(
+            parent_module,
+            "spread_endpoint",
+            lambda reactor, port, _: endpoint_from(port, reactor),
+        )
 
     def make(self, **options: Any) -> Parent:  # noqa: ANN401 - those of Settings
         """Return a parent."""
@@ -51,19 +60,9 @@ class ParentTestCase(SynchronousTestCase):
         """Start a parent and all processes; return what was logged."""
         with capturedLogs() as events:
             self.make(**options).startService()
-            for name in (WRITER, "worker-1", "worker-2"):
+            for name in (WRITER, "worker-1.1", "worker-2.1"):
                 self.reactor.alive[name].be_ready()
         return [str(formatEvent(event)) for event in events]
-
-    def replaced(self, name: str) -> None:
-        """Play that a process does as SIGHUP says, and the next one comes up."""
-        old = self.reactor.alive[name]
-        self.assertEqual(old.signals, ["HUP"])
-        # It has run long enough not to be waited with.
-        self.reactor.advance(2)
-        old.end()
-        self.reactor.advance(0)
-        self.reactor.alive[name].be_ready()
 
     def logged(self, act: Callable[[], object]) -> list[str]:
         """Return what is logged meanwhile."""
@@ -87,9 +86,10 @@ class StartTests(ParentTestCase):
         self.assertEqual(list(self.reactor.alive), [WRITER])
         self.assertTrue((self.storage / DATA_FILE).exists())
         self.reactor.alive[WRITER].be_ready()
-        self.assertEqual(list(self.reactor.alive), [WRITER, "worker-1", "worker-2"])
-        self.reactor.alive["worker-2"].be_ready()
-        (line,) = self.logged(self.reactor.alive["worker-1"].be_ready)
+        self.assertEqual(list(self.reactor.alive), [WRITER, "worker-1.1", "worker-2.1"])
+        self.reactor.alive["worker-2.1"].be_ready()
+        line, metrics = self.logged(self.reactor.alive["worker-1.1"].be_ready)
+        self.assertEqual(metrics, "Metrics are told on 127.0.0.1:9090")
         self.assertIn("listens on 127.0.0.1:4444, ", line)
         self.assertIn("images 0, sync on, workers 2", line)
 
@@ -97,14 +97,14 @@ class StartTests(ParentTestCase):
         """Workers inherit the sockets, the writer none; each gets the environment."""
         self.start(metrics_port="tcp:9090")
         alive = self.reactor.alive
-        for name, role in ((WRITER, "writer"), ("worker-1", "worker")):
+        for name, role in ((WRITER, "writer"), ("worker-1.1", "worker")):
             process = alive[name]
             self.assertEqual(
                 process.arguments, [sys.executable, "-m", "asciid.workers", role]
             )
             self.assertEqual(process.environment, {"ASCIID_WORKERS": "2"})
         self.assertEqual(inherited(alive[WRITER]), [])
-        self.assertEqual(inherited(alive["worker-1"]), [100, 101])
+        self.assertEqual(inherited(alive["worker-1.1"]), [100, 101])
         self.assertEqual(len(self.reactor.ports), 2)
 
     def test_no_sync(self) -> None:
@@ -117,14 +117,14 @@ class StartTests(ParentTestCase):
         """What nobody foresaw is logged."""
         with capturedLogs():
             self.make().startService()
-        self.patch(self.parent, "_add", self.raise_key_error)
+        self.patch(self.parent, "_begin", self.raise_key_error)
         (line,) = self.logged(self.reactor.alive[WRITER].be_ready)
         self.assertEqual(line, "The processes cannot be started")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
-    def raise_key_error(self, name: str) -> None:
+    def raise_key_error(self, place: object) -> None:
         """Break."""
-        raise KeyError(name)
+        raise KeyError(place)
 
 
 class RefusalTests(ParentTestCase):
@@ -158,6 +158,15 @@ class RefusalTests(ParentTestCase):
         (self.storage / DATA_FILE).write_bytes(b"not what it seems" * 1000)
         self.assert_refused("does not hold asciid images")
 
+    def test_second(self) -> None:
+        """Another daemon with workers has the storage."""
+        self.storage.mkdir()
+        path = str(self.storage / WRITER_SOCKET)
+        with closing(socket.socket(socket.AF_UNIX)) as other:
+            other.bind(path)
+            other.listen()
+            self.assert_refused("another daemon with several workers uses it")
+
     def test_tokens(self) -> None:
         """The token file has no token."""
         path = Path(self.mktemp())
@@ -173,13 +182,13 @@ class EndTests(ParentTestCase):
     def test_started_again(self) -> None:
         """One that ends is started again, and the log says how it ended."""
         self.start()
-        killed = self.reactor.alive["worker-1"]
+        killed = self.reactor.alive["worker-1.1"]
         (line,) = self.logged(lambda: killed.end(ProcessTerminated(signal=9)))
-        self.assertTrue(line.startswith("worker-1 ended: "), line)
-        # At once if it had run for long, and it had not.
-        self.reactor.advance(0.25)
-        self.assertIn("worker-1", self.reactor.alive)
-        self.assertEqual(inherited(self.reactor.alive["worker-1"]), [100])
+        self.assertTrue(line.startswith("worker-1.1 ended: "), line)
+        # At once: it had done its work, however short its life.
+        self.reactor.advance(0)
+        self.assertIn("worker-1.1", self.reactor.alive)
+        self.assertEqual(inherited(self.reactor.alive["worker-1.1"]), [100])
 
     def test_stop(self) -> None:
         """All are told to end; the ports are kept until all have."""
@@ -209,7 +218,7 @@ class EndTests(ParentTestCase):
     def test_killed(self) -> None:
         """One that does not end after the time to drain is killed."""
         self.start()
-        worker = self.reactor.alive["worker-1"]
+        worker = self.reactor.alive["worker-1.1"]
         self.parent.stopService()
         self.reactor.advance(DRAIN + parent_module.KILL_AFTER)
         self.assertEqual(worker.signals, ["TERM", "KILL"])
@@ -218,40 +227,56 @@ class EndTests(ParentTestCase):
 class RestartTests(ParentTestCase):
     """Every process is replaced, one after the other."""
 
-    ORDER = ("worker-1", "worker-2", WRITER)
+    def replace_workers(self, generation: int) -> None:
+        """Play that a successor of each worker comes up, and that it ends then."""
+        for number in (1, 2):
+            old = self.reactor.alive[f"worker-{number}.{generation}"]
+            new = self.reactor.alive[f"worker-{number}.{generation + 1}"]
+            self.assertEqual(old.signals, [])
+            new.be_ready()
+            self.assertEqual(old.signals, ["HUP", "TERM"])
+            old.end()
+
+    def replace_writer(self) -> None:
+        """Play that the process that writes ends, and that the next one comes up."""
+        old = self.reactor.alive[WRITER]
+        self.assertEqual(old.signals, ["HUP", "TERM"])
+        old.end()
+        self.reactor.advance(0)
+        self.reactor.alive[WRITER].be_ready()
 
     def test_one_after_the_other(self) -> None:
-        """The next one's turn is when the one before it is there again."""
+        """A worker ends once there is another, the writer before; each in its turn."""
         self.start()
         self.parent.restart()
-        for number, name in enumerate(self.ORDER):
-            waiting = [self.reactor.alive[later] for later in self.ORDER[number + 1 :]]
-            self.assertEqual(
-                [process.signals for process in waiting], [[]] * len(waiting)
-            )
-            lines = self.logged(lambda name=name: self.replaced(name))  # type: ignore[misc] # bound at once
-        self.assertIn("Every process is new", lines)
-        self.assertEqual(len(self.reactor.processes), 6)
+        self.assertNotIn("worker-2.2", self.reactor.alive)
+        self.assertEqual(inherited(self.reactor.alive["worker-1.2"]), [100])
+        lines = self.logged(lambda: self.replace_workers(1))
+        self.assertEqual(lines, [])
+        self.assertEqual(self.logged(self.replace_writer), ["Every process is new"])
+        self.reactor.advance(60)
+        self.assertEqual(
+            sorted(self.reactor.alive), ["worker-1.2", "worker-2.2", WRITER]
+        )
 
     def test_asked_meanwhile(self) -> None:
         """Asked again meanwhile, it is done once more: what changed counts for all."""
         self.start()
         self.parent.restart()
-        self.replaced("worker-1")
+        self.replace_workers(1)
         self.parent.restart()
         self.parent.restart()
-        for name in ("worker-2", WRITER, *self.ORDER):
-            self.replaced(name)
+        self.replace_writer()
+        self.replace_workers(2)
+        self.replace_writer()
         self.assertEqual(len(self.reactor.processes), 9)
-        self.parent.restart()
-        self.assertEqual(self.reactor.alive["worker-1"].signals, ["HUP"])
 
     def test_not_running(self) -> None:
         """A parent that stops replaces nothing."""
         self.start()
         self.parent.stopService()
         self.parent.restart()
-        self.assertEqual(self.reactor.alive["worker-1"].signals, ["TERM"])
+        self.assertNotIn("worker-1.2", self.reactor.alive)
 
     def test_tokens(self) -> None:
         """With tokens that cannot be used no process is replaced."""
@@ -261,42 +286,45 @@ class RestartTests(ParentTestCase):
         self.start(write_token_file=tokens)
         tokens.write_text("no good\n")
         (line,) = self.logged(self.parent.restart)
-        self.assertIn("The processes stay as they are: ", line)
-        self.assertEqual(self.reactor.alive["worker-1"].signals, [])
+        self.assertIn("The write tokens stay as they are: ", line)
+        self.assertEqual(self.reactor.alive["worker-1.1"].signals, [])
+        self.assertNotIn("worker-1.2", self.reactor.alive)
         tokens.write_text("better\n")
         self.parent.restart()
-        self.assertEqual(self.reactor.alive["worker-1"].signals, ["HUP"])
-
-    def test_does_not_end(self) -> None:
-        """The others stay as they are, and can be replaced later."""
-        self.start()
-        self.parent.restart()
-        with capturedLogs() as events:
-            self.reactor.advance(2 * DRAIN + REPLACED_WITHIN)
-        lines = [formatEvent(event) for event in events]
-        self.assertEqual(lines, ["worker-1 does not end", "Not every process is new"])
-        self.flush_timeouts()
-        self.assertEqual(self.reactor.alive["worker-2"].signals, [])
-        self.parent.restart()
-        self.assertEqual(self.reactor.alive["worker-1"].signals, ["HUP", "HUP"])
+        self.assertEqual(self.reactor.alive["worker-1.1"].signals, [REREAD])
+        self.assertIn("worker-1.2", self.reactor.alive)
 
     def test_does_not_come_up(self) -> None:
-        """The others stay as they are while the new one is not ready."""
+        """The one before it goes on, as do the others; later it can be tried again."""
         self.start()
         self.parent.restart()
-        self.reactor.alive["worker-1"].end()
+        failed = self.reactor.alive["worker-1.2"]
         with capturedLogs() as events:
             self.reactor.advance(REPLACED_WITHIN)
         lines = [formatEvent(event) for event in events]
         self.assertEqual(
-            lines, ["worker-1 does not come up again", "Not every process is new"]
+            lines, ["worker-1.2 does not come up", "Not every process is new"]
         )
-        self.flush_timeouts()
-        self.assertEqual(self.reactor.alive["worker-2"].signals, [])
-
-    def flush_timeouts(self) -> None:
-        """Drop the failure that was logged."""
         self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertEqual(failed.signals, ["TERM"])
+        self.assertEqual(self.logged(failed.end), [])
+        self.reactor.advance(60)
+        self.assertEqual(
+            sorted(self.reactor.alive), ["worker-1.1", "worker-2.1", WRITER]
+        )
+        self.parent.restart()
+        self.replace_workers(1)
+        self.replace_writer()
+
+    def test_one_that_has_ended(self) -> None:
+        """One that ends while another takes its place is not started again."""
+        self.start()
+        self.parent.restart()
+        (line,) = self.logged(self.reactor.alive["worker-1.1"].end)
+        self.assertTrue(line.startswith("worker-1.1 ended: "), line)
+        self.reactor.alive["worker-1.2"].be_ready()
+        self.reactor.advance(1)
+        self.assertNotIn("worker-1.1", self.reactor.alive)
 
 
 def inherited(process: PlayedProcess) -> list[Any]:

@@ -13,20 +13,20 @@ import twisted.internet
 from twisted.internet.defer import Deferred
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import capturedLogs, formatEvent
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config import Settings
 from asciid.testing import ManualReactor
 from asciid.workers import _process
 from asciid.workers._process import run
+from asciid.workers._spawning import REREAD
 from asciid.workers._worker import Worker
 from asciid.workers._writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, REREAD)
 
 
 class PlayedRole:
@@ -52,6 +52,10 @@ class PlayedRole:
         """Take note."""
         self.asked.append("stop")
         return self.stopped
+
+    def reread(self) -> None:
+        """Take note."""
+        self.asked.append("reread")
 
 
 class LifeReactor(ManualReactor):
@@ -142,11 +146,6 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(made, [(self.settings, self.reactor)])
         return int(str(ended.code))
 
-    def hang_up(self) -> None:
-        """Send SIGHUP, and let the reactor hear of it."""
-        signal.raise_signal(signal.SIGHUP)
-        self.reactor.advance(0)
-
     def is_ready(self) -> bool:
         """Tell whether the parent was told so."""
         os.set_blocking(self.ready, False)
@@ -187,8 +186,8 @@ class ProcessTests(SynchronousTestCase):
             self.assertEqual(self.role.asked, ["start", "stop"])
             self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
             self.assertNoResult(ending)
-            # Too late for anything else.
-            self.hang_up()
+            # Too late to retire.
+            signal.raise_signal(signal.SIGHUP)
             self.role.stopped.callback(None)
             self.successResultOf(ending)
 
@@ -202,28 +201,29 @@ class ProcessTests(SynchronousTestCase):
             lambda: self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
         )
 
-    def test_retires(self) -> None:
-        """SIGHUP has it leave its work to the next one, and end once that is so."""
+    def test_rereads(self) -> None:
+        """It reads its files again when it is told to, in the reactor."""
 
         def life() -> None:
-            self.hang_up()
+            signal.raise_signal(REREAD)
+            self.assertEqual(self.role.asked, ["start"])
+            self.reactor.advance(0)
+
+        self.run_process(life)
+        self.assertEqual(self.role.asked, ["start", "reread"])
+
+    def test_retires(self) -> None:
+        """With a successor it first leaves its work to that, and then ends."""
+
+        def life() -> None:
+            signal.raise_signal(signal.SIGHUP)
+            self.assertEqual(self.role.asked, ["start"])
+            self.reactor.stop()
             self.assertEqual(self.role.asked, ["start", "retire"])
-            self.assertEqual(self.reactor.stops, 0)
             self.role.retired.callback(None)
 
         self.assertEqual(self.run_process(life), 0)
         self.assertEqual(self.role.asked, ["start", "retire", "stop"])
-
-    def test_retires_badly(self) -> None:
-        """It ends all the same; and who is told to end meanwhile ends once."""
-
-        def life() -> None:
-            self.hang_up()
-            self.reactor.stop()
-            self.role.retired.errback(Failure(OSError()))
-
-        self.run_process(life)
-        self.assertEqual(self.reactor.stops, 1)
 
     def end_parent(self) -> None:
         """End the other end of the lifeline, and let the reactor hear of it."""
@@ -231,9 +231,8 @@ class ProcessTests(SynchronousTestCase):
         os.write(self.lifeline, b"?")
         self.assertIsNone(reader.doRead())
         os.close(self.lifeline)
-        self.assertIs(reader.doRead(), CONNECTION_DONE)
         self.assertEqual(reader.fileno(), self.own["LIFELINE"])
-        reader.connectionLost(Failure(CONNECTION_DONE))
+        self.assertIs(reader.doRead(), CONNECTION_DONE)
 
     def test_orphaned(self) -> None:
         """When the parent has ended, so does this process, in order."""

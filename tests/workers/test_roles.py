@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any, TypeVar
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
@@ -216,6 +217,25 @@ class WorkerTests(RoleTestCase):
         self.assertEqual(self.hub.workers, 2)
         self.run_(asking.stop())
 
+    def test_rereads(self) -> None:
+        """Tokens that changed count at once; without a file there are none to read."""
+        self.worker.reread()
+        tokens = Path(self.mktemp())
+        tokens.write_text("good\n")
+        tokens.chmod(0o600)
+        self.settings = evolve(self.settings, write_token_file=tokens)
+        self.worker = Worker(self.settings, self.reactor)
+        self.start()
+        worker_tokens = self.worker._tokens
+        assert worker_tokens is not None
+        self.assertTrue(worker_tokens.accepts(b"good"))
+        tokens.write_text("better\n")
+        self.worker.reread()
+        self.assertFalse(worker_tokens.accepts(b"good"))
+        tokens.write_text("no good\n")
+        self.worker.reread()
+        self.assertTrue(worker_tokens.accepts(b"better"))
+
     def test_retires(self) -> None:
         """It accepts nobody more, and has done once nobody is left."""
         self.start()
@@ -364,17 +384,6 @@ class WriterTests(RoleTestCase):
         self.stopped = True
         self.run_(self.writer.stop())
         self.successResultOf(funnel.stop())
-
-    def test_stop_while_it_retires(self) -> None:
-        """It ends once the store is closed, whichever was asked for first."""
-        self.start()
-        retired = self.writer.retire()
-        stopping = self.writer.stop()
-        self.assertNoResult(stopping)
-        self.settle()
-        self.successResultOf(retired)
-        self.successResultOf(stopping)
-        self.stopped = True
 
     def test_answers_that_are_not_read(self) -> None:
         """It does not wait for ever for its last answers to be read."""

@@ -5,13 +5,21 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
 from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 from twisted.runner.procmon import ProcessMonitor
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.logs import pass_on
-from asciid.workers._spawning import FIRST_INHERITED, LIFELINE, LOG, READY, Spawner
+from asciid.workers._spawning import (
+    FIRST_INHERITED,
+    LIFELINE,
+    LOG,
+    READY,
+    REREAD,
+    Spawner,
+)
 from tests.workers._played import PlayedProcess, PlayedReactor
 
 if TYPE_CHECKING:
@@ -27,7 +35,10 @@ class SpawningTestCase(SynchronousTestCase):
         """Start it."""
         self.reactor = PlayedReactor()
         self.ends: list[tuple[str, str]] = []
-        self.spawner = Spawner(self.reactor, lambda *end: self.ends.append(end))
+        self.ready: list[str] = []
+        self.spawner = Spawner(
+            self.reactor, self.ready.append, lambda *end: self.ends.append(end)
+        )
         self.spawner.inherited["cat"] = [17, 18]
         self.monitor = ProcessMonitor(self.spawner)
         self.monitor.startService()
@@ -66,6 +77,7 @@ class SpawnerTests(SpawningTestCase):
         process.be_ready()
         self.successResultOf(waiting)
         self.successResultOf(self.spawner.ready("cat"))
+        self.assertEqual(self.ready, ["cat"])
 
     def test_ready_given_up(self) -> None:
         """Who gave up waiting is told nothing."""
@@ -114,15 +126,26 @@ class SpawnerTests(SpawningTestCase):
         self.reactor.alive["cat"].be_ready()
         self.successResultOf(self.spawner.ready("cat"))
 
-    def test_hang_up(self) -> None:
-        """SIGHUP reaches it while it runs; else nothing is done."""
-        self.spawner.hang_up("cat")
+    def test_signals(self) -> None:
+        """SIGHUP announces a successor; files are reread by who does its work."""
+        self.spawner.announce_successor("cat")
         process = self.start()
-        self.spawner.hang_up("cat")
-        self.assertEqual(process.signals, ["HUP"])
+        self.spawner.reread()
+        self.spawner.announce_successor("cat")
+        process.be_ready()
+        self.spawner.reread()
+        self.assertEqual(process.signals, ["HUP", REREAD])
         process.runs = False
-        self.spawner.hang_up("cat")
-        self.assertEqual(process.signals, ["HUP"])
+        self.spawner.reread()
+        self.assertEqual(process.signals, ["HUP", REREAD])
+
+    def test_all_ended(self) -> None:
+        """Who waits for the end of all hears of it when there is no process."""
+        process = self.start()
+        ended = Deferred.fromCoroutine(self.spawner.all_ended())
+        self.assertNoResult(ended)
+        process.end()
+        self.successResultOf(ended)
 
     def test_killed(self) -> None:
         """One that does not heed SIGTERM is killed, by the reactor's clock."""
