@@ -51,11 +51,11 @@ class BacklogTests(SynchronousTestCase):
             self.assertEqual(self.tcp_backlog(description), 7, description)
 
 
-class HandDownTests(SynchronousTestCase):
-    """Sockets for other processes."""
+class ListenerTests(SynchronousTestCase):
+    """A place to listen on."""
 
     def test_not_bound(self) -> None:
-        """There is nothing to hand down before there is a socket."""
+        """It has no address before it is bound."""
         endpoint = endpoint_from("tcp:4444", MemoryReactor())
         listener = Listener("tcp:4444", endpoint, ServerFactory())
-        self.assertRaises(RuntimeError, listener.hand_down)
+        self.assertRaises(RuntimeError, lambda: listener.address)
