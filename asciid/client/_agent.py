@@ -30,6 +30,7 @@ _CONNECT_TIMEOUT = 10.0  # seconds
 _ATTEMPT_DELAY = 0.05  # seconds; "localhost" often means ::1 first, without a server
 _IDLE_TIMEOUT = 10  # seconds; below what servers allow an idle connection
 _PORTS = {"http": 80, "https": 443}
+_LAST_PORT = 65_535
 
 
 class _Encoded(EncodedURL):
@@ -49,11 +50,14 @@ def parse_base_url(text: str) -> EncodedURL:
     Return the URL of a server, such as ``https://art.example`` or one with a path.
 
     Raises :exc:`ValueError` when it is not an http or https URL of a host, or
-    has a query, a fragment or a user in it.
+    has a query, a fragment or a user in it, or no port where one can be.
     """
     url = EncodedURL.from_text(text)
     if url.scheme not in _PORTS or not url.host:
         message = f"{text!r} is not a URL such as http://localhost:4444"
+        raise ValueError(message)
+    if not 0 < (url.port or _PORTS[url.scheme]) <= _LAST_PORT:
+        message = f"{text!r} has a port that is not 1 to {_LAST_PORT}"
         raise ValueError(message)
     if url.query or url.fragment or url.userinfo:
         message = f"{text!r} has more than a host, a port and a path"

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
     from ._progress import OnProgress
 
-__all__ = ["Bar"]
+__all__ = ["Bar", "can_show"]
 
 _REFRESH = 0.1  # seconds
 _NO_RICH = "no progress is shown without rich: pip install 'asciid[client]'"
+
+
+def can_show() -> bool:
+    """Tell whether a bar is of use: standard error and output are terminals."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
 
 
 class Bar:
@@ -68,7 +73,7 @@ class Bar:
 
         Unless that and standard output are terminals, it is not shown.
         """
-        if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        if not can_show():
             yield
             return
         try:

@@ -16,7 +16,7 @@ from ._patience import nothing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._exchange import Sink
+    from ._exchange import Reply, Sink
     from ._patience import Patience
     from ._source import Whole
     from ._transport import Transport
@@ -53,6 +53,13 @@ def chunk_body(chunk_id: int, data: bytes) -> bytes:
     """
     document = {"id": chunk_id, "size": len(data), "data": data.decode("utf-8")}
     return _encode(document)
+
+
+def _check_empty(reply: Reply) -> None:
+    """Check that there is nothing to read: whoever says more is no such server."""
+    if reply.body:
+        message = "what answers is something else than an asciid server"
+        raise LostError(message)
 
 
 class Calls:
@@ -142,6 +149,7 @@ class Calls:
         reply = await self.transport.request(
             "PUT", ("image", sha256), _TEXT, body, on_retry=on_retry
         )
+        _check_empty(reply)
         return reply.status == HTTPStatus.CREATED
 
     async def get(self, sha256: str, begin: int, sink: Sink) -> None:
@@ -160,7 +168,10 @@ class Calls:
             retried = True
 
         try:
-            await self.transport.request("DELETE", ("image", sha256), on_retry=on_retry)
+            reply = await self.transport.request(
+                "DELETE", ("image", sha256), on_retry=on_retry
+            )
+            _check_empty(reply)
         except NotFoundError:
             # The answer to an earlier try may have been lost on the way.
             if not retried:

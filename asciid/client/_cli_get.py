@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import io
+import os
 import shutil
 import sys
 from contextlib import contextmanager
@@ -66,7 +68,7 @@ _target = click.argument("image", metavar="SHA|URL", type=TargetType())
     "--output",
     type=click.Path(path_type=Path),
     show_default="the hash, with .txt, in this directory",
-    help="The file to write; - is standard output.",
+    help="The file to write, or the directory for it; - is standard output.",
 )
 @click.option(
     "--resume/--no-resume",
@@ -83,18 +85,22 @@ def get_command(
     resume: bool,
 ) -> int:
     """Download an image; return the exit code."""
-    if output == Path("-"):
+    path = output or Path()
+    if path == Path("-") or path.is_fifo() or path.is_char_device():
+        # Another file would take its name.
         with _downloaded(surroundings, image, server) as (code, file):
             if file is not None:
-                shutil.copyfileobj(file, sys.stdout.buffer)
+                _copy(file, path)
         return code
-    path = output or Path(f"{image.sha256}.txt")
+    if path.is_dir():
+        path /= f"{image.sha256}.txt"
     code = _download(surroundings, image, server, path, resume=resume)
     if code == INTERRUPTED:
         message = "interrupted; the same command goes on from there"
         click.echo(f"asciid: {message}", err=True)
     else:
-        click.echo(path)
+        # In bytes: not every name is text.
+        click.echo(os.fsencode(path))
     return code
 
 
@@ -109,7 +115,7 @@ def cat_command(
     """Show an image; return the exit code."""
     with _downloaded(surroundings, image, server) as (code, file):
         if file is not None and raw:
-            shutil.copyfileobj(file, sys.stdout.buffer)
+            _copy(file, Path("-"))
         elif file is not None:
             _show(file)
     return code
@@ -132,7 +138,7 @@ def _download(
             )
         return 0
 
-    return speak(surroundings, image.server or server, main)
+    return speak(surroundings, image.server or server, main, has_bar=True)
 
 
 @contextmanager
@@ -150,13 +156,24 @@ def _downloaded(
             yield code, file
 
 
+def _copy(file: IO[bytes], path: Path) -> None:
+    """Write all of it to a stream."""
+    with click.open_file(str(path), "wb") as stream:
+        shutil.copyfileobj(file, stream)
+        stream.flush()
+
+
 def _show(file: IO[bytes]) -> None:
     """Write a text to standard output, but for what a terminal may not see."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     safe = TerminalFilter()
     out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        # A terminal that has not all characters shows the others.
+        out.reconfigure(errors="replace")
     while piece := file.read(_PIECE):
         out.write(safe.pass_on(decoder.decode(piece)))
     out.write(safe.pass_on(decoder.decode(b"", final=True), last=True))
     if safe.coloured and out.isatty():
         out.write(_NO_COLOURS)
+    out.flush()

@@ -19,6 +19,7 @@ from ._bar import Bar
 from ._cli_server import (
     EXIT_CODES,
     exit_code,
+    one_line,
     read_token,
     server_option,
     speak,
@@ -70,7 +71,14 @@ def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
 
 
 @click.command("put", help=_HELP)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument(
+    "files",
+    metavar="FILE...",
+    # Shells then complete them; what is wrong with one must not stop the others.
+    type=click.Path(),
+    nargs=-1,
+    required=True,
+)
 @server_option
 @token_option
 @click.option(
@@ -109,6 +117,9 @@ def put_command(  # noqa: PLR0913 - one argument an option
     if chunked is False and chunk_size is not None:
         message = "--whole and --chunk-size exclude each other"
         raise click.UsageError(message)
+    if files.count("-") > 1:
+        message = "standard input can be put once"
+        raise click.UsageError(message)
     if chunked and chunk_size is None:
         chunk_size = CHUNK_SIZE
     token = read_token(token_file)
@@ -123,7 +134,7 @@ def put_command(  # noqa: PLR0913 - one argument an option
                 await puts.run(client, parallel)
             return puts.code
 
-        code = speak(surroundings, server, main, token=token)
+        code = speak(surroundings, server, main, token=token, has_bar=True)
     if code == INTERRUPTED:
         command = ["asciid", "put", "--server", server]
         if token_file is not None:
@@ -137,10 +148,13 @@ def put_command(  # noqa: PLR0913 - one argument an option
 
 
 def _source(name: str, stack: ExitStack) -> Path:
-    """Return what to upload; pipes are copied first, while Ctrl-C ends that."""
+    """Return what to upload; a stream is copied first, while Ctrl-C ends that."""
     path = Path(name)
-    if name != "-" and not path.is_fifo():
+    if name != "-" and not path.is_fifo() and not path.is_char_device():
         return path
+    if name == "-" and sys.stdin is None:
+        message = "standard input is closed"
+        raise click.UsageError(message)
     temporary = tempfile.NamedTemporaryFile()  # noqa: SIM115 - the stack closes it
     copy = stack.enter_context(temporary)
     with sys.stdin.buffer if name == "-" else path.open("rb") as pipe:
@@ -193,8 +207,7 @@ class _Puts:
                 uploaded = await self._begin(client, source)
             except (ClientError, OSError) as error:
                 self.code = self.code or exit_code(error)
-                text = " ".join(str(error).split())
-                click.echo(f"asciid: {name}: {text}", err=True)
+                click.echo(one_line(f"asciid: {name}: {error}"), err=True)
                 self._print(place, "")
             else:
                 self._print(place, self._line(name, uploaded))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,7 @@ import click
 from attrs import frozen
 
 from ._agent import parse_base_url
+from ._bar import can_show
 from ._client import Client
 from ._errors import ClientError, NotFoundError, ProblemError
 from ._run import run
@@ -28,8 +30,8 @@ __all__ = [
     "EXIT_FAILED",
     "Target",
     "TargetType",
-    "command_error",
     "exit_code",
+    "one_line",
     "read_token",
     "server_option",
     "speak",
@@ -140,15 +142,21 @@ def exit_code(error: Exception) -> int:
     return EXIT_FAILED
 
 
+def one_line(text: str) -> str:
+    """Return a text, which may be a server's, as a line that is safe to show."""
+    words = " ".join(text.split())
+    return "".join(each if each.isprintable() else "?" for each in words)
+
+
 class _CommandError(click.ClickException):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.exit_code = code  # type: ignore[misc] # click reads it here, too
 
 
-def command_error(error: Exception) -> click.ClickException:
-    """Return an exception that ends the command in one line and an exit code."""
-    return _CommandError(" ".join(str(error).split()), exit_code(error))
+def is_watched() -> bool:
+    """Tell whether standard error is a terminal."""
+    return sys.stderr.isatty()
 
 
 def speak(
@@ -157,24 +165,38 @@ def speak(
     main: Callable[[Client, Any], Coroutine[Deferred[Any], Any, int]],
     *,
     token: str | None = None,
+    has_bar: bool = False,
 ) -> int:
     """
     Run `main` with a client of `server` and the reactor; return its exit code.
 
-    What a client can fail with ends the command in one line.
+    What a :exc:`ClientError` says ends the command in one line.  Somebody at a
+    terminal is told once why it takes long, unless the command `has_bar` for it.
     """
     reactor = surroundings.reactor
     if reactor is None:
         # Importing it installs it, so not before a command needs it.
         from twisted.internet import reactor  # noqa: PLC0415
 
+    told = not is_watched() or (has_bar and can_show())
+
+    def tell(error: ClientError) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            click.echo(one_line(f"asciid: {error} (trying again)"), err=True)
+
     async def talk() -> int:
         async with Client(
-            server, agent=surroundings.agent, token=token, reactor=reactor
+            server,
+            agent=surroundings.agent,
+            token=token,
+            reactor=reactor,
+            on_retry=tell,
         ) as client:
             return await main(client, reactor)
 
     try:
         return run(reactor, talk)
-    except (ClientError, OSError) as error:
-        raise command_error(error) from error
+    except ClientError as error:
+        raise _CommandError(one_line(str(error)), exit_code(error)) from error

@@ -15,6 +15,7 @@ from asciid.model import ImageSpec
 from ._agent import make_agent, make_pool, parse_base_url
 from ._calls import Calls, chunk_body
 from ._download import Download
+from ._patience import nothing
 from ._progress import Meter
 from ._source import SMALL, open_source
 from ._transport import Transport
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from asciid.model import UploadStatus
 
+    from ._errors import ClientError
     from ._progress import OnProgress
     from ._source import Uploadable
     from ._upload import Uploaded
@@ -58,7 +60,8 @@ class Client:
     used again until `close`.  `token` goes with what writes (RFC 6750).
     What fails for a reason that may pass (no connection, 429, 502 to 504, 408)
     is tried again up to `retries` times in a row, after pauses that grow, or
-    that the server asks for by Retry-After (RFC 9110, section 10.2.3).
+    that the server asks for by Retry-After (RFC 9110, section 10.2.3);
+    `on_retry` is called with the :exc:`ClientError` before each pause.
 
     Files are read and hashed in `threads`, by default the pool of `reactor`;
     that is the global one, unless given.
@@ -82,6 +85,7 @@ class Client:
         reactor: Any = None,  # noqa: ANN401 - several interfaces at once
         threads: ThreadPool | None = None,
         rng: random.Random | None = None,
+        on_retry: Callable[[ClientError], None] = nothing,
     ) -> None:
         url = parse_base_url(base_url)
         if reactor is None:
@@ -101,6 +105,7 @@ class Client:
                 token=token,
                 retries=retries,
                 rng=rng or random.SystemRandom(),
+                tell=on_retry,
             )
         )
 

@@ -62,12 +62,11 @@ class Download:
         With `resume`, what an earlier download left beside it is not asked for
         again, and what this one may have to leave is kept.
 
-        Raises what `to_memory` and :class:`PartFile` do.
+        Raises what `to_memory` and :meth:`PartFile.open` do.
         """
-        part: PartFile = await self._in_thread(
-            PartFile, target, self._sha256, resume=resume
-        )
+        part = PartFile(target, self._sha256, resume=resume)
         try:
+            await self._in_thread(part.open)
             await self._fill(part.file)
             await self._in_thread(part.finish)
         except BaseException:

@@ -6,9 +6,11 @@ All of it blocks, and is meant for threads.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from hashlib import sha256
+from threading import Lock
 from typing import IO, TYPE_CHECKING
 
 from ._errors import DownloadBusyError
@@ -36,19 +38,36 @@ class PartFile:
     A part of the image `sha256`, which is to be at `target`.
 
     Only one process at a time has it; with `resume` it holds what an earlier one
-    has left.  Raises :exc:`DownloadBusyError` while another has it, and
-    :exc:`OSError`.
+    has left.
     """
 
     def __init__(self, target: Path, sha256: str, *, resume: bool) -> None:
         self._target = target
-        self._path = target.with_name(f".{target.name}.{sha256[:16]}.part")
+        self._name = f".{target.name}.{sha256[:16]}.part"
         self._resume = resume
-        self.file = self._open()
-        if not resume:
-            self.file.truncate(0)
+        self._lock = Lock()  # `leave` may come while another thread opens
+        self._left = False
+        self.file: IO[bytes]
 
-    def _open(self) -> IO[bytes]:
+    def open(self) -> None:
+        """
+        Open it, as `file`.
+
+        Raises :exc:`DownloadBusyError` while another has it, and :exc:`OSError`.
+        """
+        if self._target.is_dir():
+            code = errno.EISDIR
+            raise IsADirectoryError(code, os.strerror(code), str(self._target))
+        self._path = self._target.with_name(self._name)
+        file = self._taken()
+        if not self._resume:
+            file.truncate(0)
+        with self._lock:
+            self.file = file
+            if self._left:
+                self._end()
+
+    def _taken(self) -> IO[bytes]:
         while True:
             file = self._path.open("a+b")
             try:
@@ -71,10 +90,10 @@ class PartFile:
 
     def finish(self) -> None:
         """Put the file where it is to be, on disk; the name is the last step."""
-        with self.file as file:
-            file.flush()
-            os.fsync(file.fileno())
-            self._path.replace(self._target)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self._path.replace(self._target)
+        self.file.close()
         directory = os.open(self._target.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -83,6 +102,12 @@ class PartFile:
 
     def leave(self) -> None:
         """Close it for now; what is of no use to a later download is removed."""
+        with self._lock:
+            self._left = True
+            if hasattr(self, "file") and not self.file.closed:
+                self._end()
+
+    def _end(self) -> None:
         with self.file as file:
             if not self._resume or file.seek(0, os.SEEK_END) == 0:
                 self._path.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ LONGEST_RETRY_AFTER = 300.0
 """Seconds; a server that asks to wait for longer is not tried again."""
 
 
-def nothing() -> None:
+def nothing(*_: object) -> None:
     """Do nothing, where nobody wants to know."""
 
 
@@ -36,7 +36,8 @@ class Patience:
 
     `retries` failures are borne, the next is not.  Waiting by chance (with the
     numbers of `rng`) keeps clients that failed together from coming back
-    together.  `on_retry` is called whenever there will be another try.
+    together.  `on_retry` is called whenever there will be another try, and `tell`
+    with the reason.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Patience:
         retries: int,
         rng: random.Random,
         on_retry: Callable[[], None],
+        tell: Callable[[ClientError], None],
     ) -> None:
         self._clock = clock
         self._retries = retries
         self._rng = rng
         self._on_retry = on_retry
+        self._tell = tell
         self._failures = 0
 
     def reset(self) -> None:
@@ -69,5 +72,6 @@ class Patience:
         longest = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures, 16))
         self._failures += 1
         self._on_retry()
+        self._tell(error)
         wait = asked + longest * self._rng.uniform(0.5, 1.0)
         await deferLater(self._clock, wait)

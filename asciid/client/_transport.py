@@ -81,8 +81,9 @@ class Transport:
     Sends requests to the server at `url` through `agent`.
 
     `clock` is for timeouts and for the pauses between tries, of which there may
-    be `retries` after the first; `rng` makes the pauses differ.  `token` goes
-    with every request that writes (RFC 6750, section 2.1).
+    be `retries` after the first; `rng` makes the pauses differ, and `tell` is
+    called with the reason for each.  `token` goes with every request that writes
+    (RFC 6750, section 2.1).
     """
 
     def __init__(  # noqa: PLR0913 - each is a part that tests replace
@@ -94,6 +95,7 @@ class Transport:
         token: str | None,
         retries: int,
         rng: random.Random,
+        tell: Callable[[ClientError], None] = nothing,
     ) -> None:
         self.url = url
         # treq asks for more than a clock, but uses it for nothing else.
@@ -102,11 +104,12 @@ class Transport:
         self._cooperator = Cooperator(scheduler=lambda step: clock.callLater(0, step))
         self._retries = retries
         self._rng = rng
+        self._tell = tell
         self._writing = {"Authorization": f"Bearer {token}"} if token else {}
 
     def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
         """Return a new count of failures."""
-        return Patience(self._clock, self._retries, self._rng, on_retry)
+        return Patience(self._clock, self._retries, self._rng, on_retry, self._tell)
 
     async def request(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from ._cli_completion import completion_command
 from ._cli_get import cat_command, get_command
 from ._cli_images import rm_command, status_command
 from ._cli_put import put_command
+from ._cli_server import EXIT_FAILED, one_line
 from ._cli_simulate import Surroundings, simulate
 from ._run import INTERRUPTED
 
@@ -77,4 +79,9 @@ def main(
         code = error.exit_code
     except click.Abort:
         code = INTERRUPTED
+    except OSError as error:
+        click.echo(one_line(f"asciid: {error}"), err=True)
+        code = EXIT_FAILED
+        # What standard output has not taken would fail again at the exit.
+        sys.stdout = io.StringIO()
     sys.exit(code)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from click import UsageError
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.client import cli
+from asciid.client import _cli_server, cli
 from asciid.client._bar import Bar
 from asciid.client._cli_simulate import Surroundings
 from asciid.client._filter import TerminalFilter
@@ -203,6 +206,30 @@ class PutTests(CommandTestCase):
         self.assertIn("asciid: bytes: an image is text", second)
         self.world.network.always(Answered(401, b'{"detail": "Who are you?"}'))
         self.assert_fails(4, "cat.txt: Who are you?", "put", "cat.txt")
+        # What a terminal would obey is not shown to it.
+        evil = b'{"detail": "Go\\u001b[2J \\n away\\u009b"}'
+        self.world.network.always(Answered(401, evil))
+        for command in (["put", "cat.txt"], ["status", SHA256]):
+            self.assert_fails(4, "Go?[2J away?", *command)
+
+    def test_no_standard_input(self) -> None:
+        """Standard input is read once, and only if there is one."""
+        self.assert_fails(2, "once", "put", "-", "cat.txt", "-")
+        self.patch(sys, "stdin", None)
+        from asciid.client._cli_put import _source  # noqa: PLC0415 - with this stdin
+
+        with ExitStack() as stack, self.assertRaises(UsageError):
+            _source("-", stack)
+
+    def test_no_pipe(self) -> None:
+        """A pipe that cannot be read ends it in one line."""
+        os.mkfifo("pipe")
+
+        def refused(*_: object) -> None:
+            raise PermissionError(13, "Permission denied", "pipe")
+
+        self.patch(Path, "open", refused)
+        self.assert_fails(1, "Permission denied: 'pipe'", "put", "pipe")
 
     def test_token(self) -> None:
         """A token comes from a file or the environment."""
@@ -263,6 +290,39 @@ class GetTests(CommandTestCase):
         for wrong in ("cat", f"{SERVER}/images/{SHA256}", f"ftp:///image/{SHA256}"):
             self.assert_fails(2, "", "cat", wrong)
 
+    def test_directory(self) -> None:
+        """Where a directory is, the file is put into it."""
+        Path("art").mkdir()
+        for name, path in (("art", f"art/{SHA256}.txt"), (".", f"{SHA256}.txt")):
+            self.assertEqual(self.output("get", SHA256, "-o", name), f"{path}\n")
+            self.assertEqual(Path(path).read_text(encoding="utf-8"), CAT)
+
+    def test_stream(self) -> None:
+        """A device or a pipe is written to, and stays what it is."""
+        self.assertEqual(self.output("get", SHA256, "-o", "/dev/null"), "")
+        self.assertTrue(Path("/dev/null").is_char_device())
+        os.mkfifo("pipe")
+        received: list[str] = []
+        reading = Thread(
+            target=lambda: received.append(Path("pipe").read_text(encoding="utf-8"))
+        )
+        reading.start()
+        self.addCleanup(reading.join)
+        self.assertEqual(self.output("get", SHA256, "-o", "pipe"), "")
+        reading.join(30)
+        self.assertEqual(received, [CAT])
+
+    def test_full(self) -> None:
+        """Where the image cannot be written, one line says so."""
+        self.assert_fails(1, "No space left", "get", SHA256, "-o", "/dev/full")
+
+    def test_name_is_bytes(self) -> None:
+        """A file name that is no text is printed as it is."""
+        name = os.fsdecode(b"cat\xff")
+        result = self.run_command("get", SHA256, "-o", name)
+        self.assertEqual((result.exit_code, result.stderr), (0, ""))
+        self.assertEqual(result.stdout_bytes, b"cat\xff\n")
+
     def test_not_found(self) -> None:
         """An image that is not there has an exit code of its own."""
         for command in (["get"], ["cat"], ["get", "-o", "-"], ["status"]):
@@ -309,6 +369,16 @@ class GetTests(CommandTestCase):
 
         _show(io.BytesIO(b"\x1b[31mred"))
         self.assertEqual(out.getvalue(), "\x1b[31mred\x1b[0m")
+
+    def test_poor_terminal(self) -> None:
+        """Characters that a terminal does not have are replaced."""
+        shown = io.BytesIO()
+        out = io.TextIOWrapper(shown, encoding="ascii")
+        self.patch(sys, "stdout", out)
+        from asciid.client._cli_get import _show  # noqa: PLC0415 - with this stdout
+
+        _show(io.BytesIO(CAT.encode()))
+        self.assertEqual(shown.getvalue().decode(), CAT.replace("ö", "?"))
 
 
 class ImageTests(CommandTestCase):
@@ -377,6 +447,40 @@ class ImageTests(CommandTestCase):
             "COMP_CWORD": "1",
         }
         self.assertEqual(self.run_command(environ=environ).stdout, "plain,status\n")
+        for words in ("put", "get -o", "put --token-file"):
+            environ["COMP_WORDS"] = f"asciid {words} ca"
+            environ["COMP_CWORD"] = str(1 + len(words.split()))
+            self.assertEqual(self.run_command(environ=environ).stdout, "file,ca\n")
+
+    def test_full_output(self) -> None:
+        """Where standard output takes nothing, one line says so, and the code."""
+        with Path("/dev/full").open("wb") as full:
+            ended = subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    "from asciid.client.cli import main; main()",
+                    "completion",
+                    "fish",
+                ],
+                check=False,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(sys.path)},
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=60,
+            )
+        self.assertEqual(ended.returncode, 1)
+        self.assertRegex(ended.stderr, rb"\Aasciid: .*No space left on device\n\Z")
+
+    def test_trying_again(self) -> None:
+        """At a terminal, a command without a bar says once why it takes long."""
+        self.world.network.always(Lost())
+        self.assert_fails(1, "was lost", "status", SHA256)
+        self.patch(_cli_server, "is_watched", lambda: True)
+        for command in ("status", "rm", "cat", "get"):
+            result = self.run_command(command, SHA256)
+            first, last = result.stderr.splitlines()
+            self.assertEqual(first, f"{last} (trying again)")
 
 
 class BarTests(SynchronousTestCase):

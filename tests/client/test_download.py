@@ -70,6 +70,7 @@ class DownloadTests(SynchronousTestCase):
     def leave_part(self, data: bytes) -> None:
         """Put there what an earlier download has left."""
         part = PartFile(self.path, SHA256, resume=True)
+        part.open()
         part.file.truncate(0)
         part.file.write(data)
         part.leave()
@@ -204,6 +205,7 @@ class DownloadTests(SynchronousTestCase):
     def test_busy(self) -> None:
         """Two downloads to one path do not mix."""
         part = PartFile(self.path, SHA256, resume=True)
+        part.open()
         self.assertRaises(DownloadBusyError, self.download)
         part.finish()
         self.download()
@@ -212,6 +214,7 @@ class DownloadTests(SynchronousTestCase):
     def test_finished_meanwhile(self) -> None:
         """One that ends as the next begins does not lend it its file."""
         first = PartFile(self.path, SHA256, resume=True)
+        first.open()
         stat = os.fstat
 
         def fstat(fd: int) -> os.stat_result:
@@ -236,15 +239,50 @@ class DownloadTests(SynchronousTestCase):
         with self.assertRaises(OSError):
             self.download()
 
+    def test_directory(self) -> None:
+        """A directory is no file to write, and nothing is asked for or left."""
+        for path in (self.directory, Path()):
+            self.path = path
+            with self.assertRaises(IsADirectoryError):
+                self.download()
+        self.assert_files()
+        self.assertEqual(self.world.network.asked, [])
+
+    def test_name_taken_by_directory(self) -> None:
+        """What cannot get its name at the end stays, for a later download."""
+        self.world.network.first(Cut(10), None)
+        downloading = self.world.client.download(SHA256, self.path)
+        while not self.progress_of_part():
+            self.world.threads.step()
+            self.world.network.flush()
+        self.path.mkdir()
+        with self.assertRaises(IsADirectoryError):
+            self.world.finish(downloading)
+        self.path.rmdir()
+        self.download()
+        self.assert_files(art=ART)
+        self.assertEqual(self.ranges()[-1], f"bytes={len(ART)}-")
+
+    def progress_of_part(self) -> bool:
+        """Tell whether a part is there."""
+        return any(path.suffix == ".part" for path in self.directory.iterdir())
+
+    def test_cancelled_while_opening(self) -> None:
+        """A file that is made only then does not stay."""
+        downloading = self.world.client.download(SHA256, self.path)
+        downloading.cancel()
+        self.failureResultOf(downloading, CancelledError)
+        self.world.settle()
+        self.assert_files()
+
     def test_disk_full(self) -> None:
         """A file that takes no more ends the download."""
         self.path = Path("/dev/full")
         part = self.directory / "art"
 
         class Full(PartFile):
-            def __init__(self, *_: object, **__: object) -> None:
+            def open(self) -> None:
                 self.file = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115 - leave() closes it
-                self._resume = False
                 self._path = part
 
         self.patch(_download, "PartFile", Full)

@@ -430,6 +430,17 @@ class FailureTests(SynchronousTestCase):
             with self.assertRaises(LostError):
                 world.finish(world.client.status(SHA256))
 
+    def test_another_server(self) -> None:
+        """What says yes to anything, such as a hotel's portal, has stored nothing."""
+        self.world.network.always(Answered(200, b"<html>Welcome"))
+        client = self.world.client
+        with self.assertRaises(LostError):
+            self.world.finish(client.put(ART))
+        with self.assertRaises(LostError):
+            self.world.finish(client.upload(ART, 100))
+        with self.assertRaises(LostError):
+            self.world.finish(client.delete(SHA256))
+
     def test_failing_chunk(self) -> None:
         """A chunk that cannot be stored ends the upload; one that may be does not."""
         answers = [Answered(429), Answered(503), Answered(507)]
