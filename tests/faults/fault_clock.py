@@ -27,7 +27,7 @@ class ClockTests(FaultTestCase):
         self.directory.mkdir(parents=True)
         self.offset = self.directory / "offset"
         self.set_clock("+0")
-        environ = {
+        self.environ = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self.offset),
             "FAKETIME_NO_CACHE": "1",
@@ -35,7 +35,7 @@ class ClockTests(FaultTestCase):
             # What it does for older releases of glibc stops this one's threads.
             "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
-        self.clocked = self.daemon(environ=environ)
+        self.clocked = self.daemon(environ=self.environ)
 
     def set_clock(self, offset: str) -> None:
         """Make the clock jump, at once."""
@@ -53,6 +53,35 @@ class ClockTests(FaultTestCase):
                 self.assertTrue(load.goes_on(100), offset)
         self.assertEqual((load.half, load.record.refused), (0, {}))
         self.assert_kept(self.clocked, load.record)
+        self.stop()
+
+    def test_expiry(self) -> None:
+        """
+        A pending upload expires after the time that went by without activity,
+        whatever the clock shows; one with activity stays.
+        """
+        self.clocked.stop()
+        seconds = 5
+        self.clocked = self.daemon("--upload-ttl", str(seconds), environ=self.environ)
+        idle, active = Upload.sized(2500), Upload.sized(2500)
+        with Connection(self.clocked.port) as client:
+            began = time.monotonic()
+            for upload in (idle, active):
+                answer = client.post("/image", upload.art.registration)
+                self.assertEqual(answer.status, 201)
+            for number, chunk_id in enumerate(active.art.ids):
+                self.set_clock(list(_JUMPS)[number % 2])
+                chunk = active.art.chunk(chunk_id)
+                answer = client.post(f"{active.target}/chunks", chunk)
+                self.assertEqual(answer.status, 201)
+                answer = client.request("GET", f"{idle.target}/chunks")
+                if time.monotonic() - began < seconds:
+                    self.assertEqual(answer.status, 200)
+                time.sleep(seconds / 5)
+            self.assertEqual(client.request("GET", active.target).status, 200)
+            while client.request("GET", f"{idle.target}/chunks").status == 200:
+                self.assertLess(time.monotonic() - began, 10 * seconds)
+                time.sleep(0.1)
         self.stop()
 
     def test_backwards(self) -> None:
