@@ -29,7 +29,7 @@ from asciid.store._environment import (
 from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageStore
-from asciid.store._operations import Abandon
+from asciid.store._operations import Abandon, Probe
 from asciid.store._peers import ALONE
 from asciid.store._pending import NO_LIMITS
 from asciid.store._reserve import Reserve, lacks_room
@@ -245,13 +245,20 @@ class LMDBStore(DiskStore):
         if not operation.adds:
             if isinstance(operation, Abandon):
                 self._abandoned.note(operation.number)
-            return operation
+            return self._probe if isinstance(operation, Probe) else operation
 
         def with_room(batch: Batch) -> Any:  # noqa: ANN401 - the operation's
             self._reserve.take(operation.size)
             return operation(batch)
 
         return with_room
+
+    def _probe(self, batch: Batch) -> None:
+        batch.probe()
+        # What it takes itself tells too little: larger ones are refused before.
+        self._reserve.take(0)
+        if not self._reserve.has_room:
+            raise StorageFullError
 
     def _make_readable(self) -> Deferred[None]:
         # An empty batch meets the same error, and the writer knows when something

@@ -176,6 +176,8 @@ class Abandon(Operation, frozen=True):
 class Probe(Operation, frozen=True):
     """See `Ledger.probe`."""
 
+    adds = False
+
     def __call__(self, batch: Batch) -> None:
         batch.probe()
 

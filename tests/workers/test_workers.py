@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,11 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.errors import (
     ImageExistsError,
     ImageNotFoundError,
+    StorageFullError,
     StoreBusyError,
     StoreClosedError,
     WriterGoneError,
 )
 from asciid.store import Lifetimes
+from asciid.store._checkup import PROBE_EVERY
+from asciid.store._health import SETTLED
+from asciid.store._reserve import CHECK_EVERY
 from asciid.store.sharing import StorageInUseError
 from asciid.workers import _hub
 from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
@@ -29,19 +33,18 @@ if TYPE_CHECKING:
     from asciid.model import ImageSpec
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+LARGE = bytes(100_000)
 
 
 class WorkersCase(SynchronousTestCase):
     """Workers on one storage."""
 
     workers = 2
-    lifetimes = Lifetimes()
+    options: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
         """Start them."""
-        self.driven = DrivenWorkers(
-            self.mktemp(), self.workers, lifetimes=self.lifetimes
-        )
+        self.driven = DrivenWorkers(self.mktemp(), self.workers, **self.options)
         self.driven.start()
         self.stopped = False
         self.addCleanup(self.stop)
@@ -435,7 +438,7 @@ class HubTests(WorkersCase):
 class ExpiryTests(WorkersCase):
     """What is past its time, with several workers."""
 
-    lifetimes = Lifetimes(image=10)
+    options: ClassVar = {"lifetimes": Lifetimes(image=10)}
 
     def test_forgotten(self) -> None:
         """All workers forget an image that has expired."""
@@ -449,6 +452,38 @@ class ExpiryTests(WorkersCase):
         self.driven.settle()
         cached = [store.stats().cache_bytes for store in self.driven.stores]
         self.assertEqual(cached, [0, 0])
+
+
+class RoomTests(WorkersCase):
+    """The disk of several workers."""
+
+    options: ClassVar = {"reserve": 10**6}
+
+    def test_refused(self) -> None:
+        """
+        No worker is ready while the one that writes refuses what is large, though
+        there is room for something small; all are once there is enough.
+        """
+        written, stores = self.driven.written, self.driven.stores
+        left = 10**6 + 50_000
+        self.patch(written._reserve, "free", lambda _: left)
+        self.driven.writer.pass_time(CHECK_EVERY)
+        spec = spec_of(LARGE, len(LARGE))
+        self.driven.run(stores[0].register(spec))
+        chunk = stores[0].add_chunk(spec.sha256, 0, LARGE)
+        self.assertRaises(StorageFullError, self.driven.run, chunk)
+        self.assertEqual(self.have_room(), [False, False])
+        left = 10**9
+        self.driven.writer.pass_time(SETTLED)
+        self.assertEqual(self.have_room(), [True, True])
+
+    def have_room(self) -> list[bool]:
+        """Return what each worker says when it has probed."""
+        self.driven.writer.pass_time(PROBE_EVERY)
+        for store in self.driven.stores:
+            store.health()
+        self.driven.settle()
+        return [store.health().has_room for store in self.driven.stores]
 
 
 class CompactionTests(WorkersCase):
