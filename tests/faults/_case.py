@@ -61,8 +61,12 @@ class FaultTestCase(SynchronousTestCase):
 
     def wait_until_ready(self, daemon: Daemon) -> None:
         """Ask until the daemon is ready; it finds out by being asked."""
+        self.wait_until_failing(daemon, [])
+
+    def wait_until_failing(self, daemon: Daemon, checks: list[str]) -> None:
+        """Ask until these checks are those that do not hold."""
         deadline = time.monotonic() + _PATIENCE
-        while failed := self.failed_checks(daemon):
+        while (failed := self.failed_checks(daemon)) != checks:
             self.assertLess(time.monotonic(), deadline, failed)
             time.sleep(0.1)
 

@@ -77,8 +77,15 @@ class DiskFullTests(FaultTestCase):
 
     def test_reserve(self) -> None:
         """However fast uploads come, they leave the reserve; then they get 507."""
+        self._reserve()
+
+    def test_reserve_with_workers(self) -> None:
+        """The same where several processes serve and another one writes."""
+        self._reserve("--workers", "2")
+
+    def _reserve(self, *options: str) -> None:
         self.disk.resize(32 * _MIB)
-        daemon = self.daemon(*self.options[:2], "--reserve", "24M")
+        daemon = self.daemon(*self.options[:2], "--reserve", "24M", *options)
         with Load(daemon.port, 8, _large) as load:
             while not load.record.refused[507] and load.run_for(0.1):
                 pass
@@ -86,7 +93,7 @@ class DiskFullTests(FaultTestCase):
         self.assertEqual(set(load.record.refused), {507})
         # Not to the byte: pages that LMDB copies come on top.
         self.assertGreater(left, 23 * _MIB)
-        self.assertEqual(self.failed_checks(daemon), ["room"])
+        self.wait_until_failing(daemon, ["room"])
         self.disk.resize(64 * _MIB)
         later = self.upload(daemon, [_large() for _ in range(20)])
         self.assertEqual((len(later.acknowledged), later.refused), (20, {}))
