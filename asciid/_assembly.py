@@ -115,9 +115,12 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     """
     Return what serves `store`.
 
-    `endpoint_of` returns the endpoint that a description stands for.
+    `endpoint_of` returns the endpoint for ``port`` and for ``metrics_port``; those
+    that the settings describe if it is None.
     """
-    open_endpoint = endpoint_of or (lambda port: endpoint_from(port, reactor))
+    open_endpoint = endpoint_of or (
+        lambda name: endpoint_from(getattr(settings, name), reactor)
+    )
     api = ImageAPI(
         store,
         max_image_size=settings.max_image_size,
@@ -138,12 +141,12 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     if settings.metrics_port is not None:
         metrics = Listener(
             settings.metrics_port,
-            open_endpoint(settings.metrics_port),
+            open_endpoint("metrics_port"),
             _metrics_front(api.metrics, reactor, observer),
         )
     service = ImageService(
         settings,
-        listener=Listener(settings.port, open_endpoint(settings.port), front),
+        listener=Listener(settings.port, open_endpoint("port"), front),
         metrics=metrics,
         store=store,
         tokens=tokens,

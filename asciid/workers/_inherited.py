@@ -63,10 +63,7 @@ class _Adopting:
         wantPID: bool = False,  # noqa: FBT001, FBT002 - as the interface has it
     ) -> IListeningPort:
         del address, backlog, mode, wantPID
-        port = _SharedPort(socket.socket(fileno=self._descriptor), factory, self)
-        port.startListening()
-        adopted: IListeningPort = port
-        return adopted
+        return self._adopt(factory)
 
     def listenSSL(
         self,
@@ -83,11 +80,18 @@ class _Adopting:
         return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory))  # noqa: FBT003 - is no client
 
     def _adopt(self, factory: IProtocolFactory) -> IListeningPort:
-        with socket.socket(fileno=self._descriptor) as listening:
-            port: IListeningPort = self._reactor.adoptStreamPort(
-                listening.fileno(), listening.family, factory
-            )
-        return port
+        listening = socket.socket(fileno=self._descriptor)
+        port: Any
+        if listening.family is socket.AF_UNIX:
+            port = _SharedPort(listening, factory, self)
+            port.startListening()
+        else:
+            with listening:
+                port = self._reactor.adoptStreamPort(
+                    listening.fileno(), listening.family, factory
+                )
+        adopted: IListeningPort = port
+        return adopted
 
 
 class _SharedPort(unix.Port):

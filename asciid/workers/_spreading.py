@@ -15,6 +15,7 @@ from attrs import define
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from zope.interface import implementer
 
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
         IStreamServerEndpoint,
     )
 
-__all__ = ["descriptors_of", "spread_endpoint"]
+__all__ = ["SilentFactory", "descriptors_of", "spread_endpoint"]
+
+
+class SilentFactory(Factory):
+    """Never makes a protocol: nothing is accepted."""
+
+    noisy = False
 
 
 def spread_endpoint(

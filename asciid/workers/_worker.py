@@ -48,12 +48,10 @@ class Worker:
         store = SharedStore(
             storage, self._funnel, reactor=reactor, lifetimes=lifetimes_of(settings)
         )
-        ports = [settings.port, settings.metrics_port]
 
-        def endpoint_of(port: str) -> IStreamServerEndpoint:
-            return inherited_endpoint(
-                reactor, port, FIRST_INHERITED + ports.index(port)
-            )
+        def endpoint_of(name: str) -> IStreamServerEndpoint:
+            descriptor = FIRST_INHERITED + ("port", "metrics_port").index(name)
+            return inherited_endpoint(reactor, getattr(settings, name), descriptor)
 
         self._tokens = tokens_of(settings, quiet=True)
         assembled = make_image_service(

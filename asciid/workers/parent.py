@@ -10,7 +10,6 @@ from attrs import define
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.runner.procmon import ProcessMonitor
 
@@ -21,12 +20,14 @@ from asciid._storage_socket import is_served_in
 from asciid.errors import AsciidError
 from asciid.store.sharing import StorageInUseError, prepare_storage
 from asciid.workers._spawning import Spawner
-from asciid.workers._spreading import descriptors_of, spread_endpoint
+from asciid.workers._spreading import SilentFactory, descriptors_of, spread_endpoint
 from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from twisted.python.failure import Failure
 
     from asciid.config import Settings
 
@@ -39,6 +40,13 @@ KILL_AFTER = 5
 
 REPLACED_WITHIN = 30.0
 """Seconds for a process to be replaced, before the next one's turn."""
+
+_INHERITED = "tcp:0"
+"""
+What processes are told of an endpoint that systemd has bound.
+
+Only the first process that asks finds those; who inherits one knows its kind.
+"""
 
 _log = Logger()
 
@@ -59,12 +67,6 @@ class _Place:
         if not self.number:
             return self.role
         return f"{self.role}-{self.number}.{self.generation}"
-
-
-class _SilentFactory(Factory):
-    """Never makes a protocol: nothing is accepted."""
-
-    noisy = False
 
 
 class Parent(Service):
@@ -91,13 +93,16 @@ class Parent(Service):
         ports = [settings.port, settings.metrics_port]
         self._listeners = [
             Listener(
-                port, spread_endpoint(reactor, port, settings.workers), _SilentFactory()
+                port, spread_endpoint(reactor, port, settings.workers), SilentFactory()
             )
             for port in ports
             if port is not None
         ]
         self._tokens = tokens_of(settings)
-        self._environment = dict(environment)
+        self._environment = {
+            name: _INHERITED if value.startswith("systemd:") else value
+            for name, value in environment.items()
+        }
         self._reactor = reactor
         self._stopping = stopping
         self._spawner = Spawner(reactor, self._came_up, self._ended)
@@ -148,9 +153,7 @@ class Parent(Service):
                 self._refuse(StartError(what, error))
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
         self._monitor.startService()
-        Deferred.fromCoroutine(self._start(images)).addErrback(
-            lambda failure: _log.failure("The processes cannot be started", failure)
-        )
+        Deferred.fromCoroutine(self._start(images)).addErrback(self._give_up)
 
     def stopService(self) -> Deferred[None]:
         """End all processes: the workers finish their requests, then the writer."""
@@ -199,6 +202,11 @@ class Parent(Service):
             )
         if not settings.sync:
             _log.warn("sync is off: a power cut loses writes that were answered")
+
+    def _give_up(self, failure: Failure) -> None:
+        _log.failure("The processes cannot be started", failure)
+        if self.running:
+            self._reactor.stop()
 
     async def _stop(self) -> None:
         self._monitor.stopService()

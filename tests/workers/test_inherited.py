@@ -86,6 +86,13 @@ class InheritedTests(SynchronousTestCase):
         self.assert_accepts(listening)
         self.stop(port)
 
+    def test_systemd(self) -> None:
+        """A socket of another family than the description has is met, too."""
+        listening = self.listening_socket(socket.AF_UNIX, self.mktemp())
+        port = self.listen("tcp:0", listening)
+        self.assert_accepts(listening)
+        self.stop(port)
+
     def test_two_on_a_unix_socket(self) -> None:
         """One that stops leaves the socket to the others, as open as it was."""
         name = str(Path(self.mktemp()).resolve())

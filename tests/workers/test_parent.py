@@ -36,6 +36,7 @@ class ParentTestCase(SynchronousTestCase):
         self.reactor = PlayedReactor()
         self.storage = Path(self.mktemp())
         self.stopping: list[None] = []
+        self.environment: dict[str, str] = {}
         self.stderr = io.StringIO()
         self.patch(sys, "__stderr__", self.stderr)
         # One socket for each port will do.
@@ -48,9 +49,10 @@ class ParentTestCase(SynchronousTestCase):
     def make(self, **options: Any) -> Parent:  # noqa: ANN401 - those of Settings
         """Return a parent."""
         chosen = {"sync": True, "workers": 2, "drain_timeout": DRAIN, **options}
+        environment = {"ASCIID_WORKERS": "2", **self.environment}
         self.parent = Parent(
             Settings("tcp:4444", self.storage, 1, 1, **chosen),
-            environment={"ASCIID_WORKERS": "2"},
+            environment=environment,
             reactor=self.reactor,
             stopping=lambda: self.stopping.append(None),
         )
@@ -107,6 +109,13 @@ class StartTests(ParentTestCase):
         self.assertEqual(inherited(alive["worker-1.1"]), [100, 101])
         self.assertEqual(len(self.reactor.ports), 2)
 
+    def test_systemd(self) -> None:
+        """Processes do not look for what systemd has handed to the parent."""
+        self.environment = {"ASCIID_PORT": "systemd:domain=INET:index=0"}
+        self.start()
+        for process in self.reactor.processes:
+            self.assertEqual(process.environment["ASCIID_PORT"], "tcp:0")
+
     def test_no_sync(self) -> None:
         """A daemon that does not sync says what that risks."""
         announced, risk = self.start(sync=False)
@@ -114,13 +123,14 @@ class StartTests(ParentTestCase):
         self.assertIn("a power cut loses writes", risk)
 
     def test_start_that_breaks(self) -> None:
-        """What nobody foresaw is logged."""
+        """What nobody foresaw is logged, and ends all."""
         with capturedLogs():
             self.make().startService()
         self.patch(self.parent, "_begin", self.raise_key_error)
         (line,) = self.logged(self.reactor.alive[WRITER].be_ready)
         self.assertEqual(line, "The processes cannot be started")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertTrue(self.reactor.hasStopped)
 
     def raise_key_error(self, place: object) -> None:
         """Break."""

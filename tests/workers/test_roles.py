@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,8 @@ from tests.workers._support import WiredReactor
 ResultT = TypeVar("ResultT")
 
 DRAIN = 10
+FREE = 500
+"""From here on no descriptor is used by anybody else."""
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 
 
@@ -173,6 +176,19 @@ class WorkerTests(RoleTestCase):
         answer = self.ask("/image", "POST", registration)
         self.assertTrue(answer.startswith(b"HTTP/1.1 201 "), answer)
         self.assertIn(Register(spec, "192.168.1.1"), self.written.done)
+
+    def test_metrics_port(self) -> None:
+        """The sockets are told apart by their place, not by their description."""
+        first = fcntl.fcntl(_worker.FIRST_INHERITED, fcntl.F_DUPFD, FREE)
+        fcntl.fcntl(_worker.FIRST_INHERITED, fcntl.F_DUPFD, FREE)
+        self.patch(_worker, "FIRST_INHERITED", first)
+        settings = evolve(self.settings, port="tcp:0", metrics_port="tcp:0")
+        self.worker = Worker(settings, self.reactor)
+        self.start()
+        self.assertEqual(
+            sorted(port.descriptor for port in self.reactor.ports),
+            [first, first + 1],
+        )
 
     def test_follows_the_writer(self) -> None:
         """It forgets, uses the storage and tells what it has counted as it is told."""
