@@ -124,7 +124,8 @@ class WorkerTests(RoleTestCase):
         super().setUp()
         self.patch(_shared, "ThreadPool", self.pool)
         inherited = socket.create_server(("127.0.0.1", 0))
-        self.patch(_worker, "FIRST_INHERITED", inherited.detach())
+        self.inherited = inherited.detach()
+        self.patch(_worker, "FIRST_INHERITED", self.inherited)
         prepare_storage(self.storage, sync=False)
         self.hub = Hub(self.reactor)
         self.hub.store = self.written = WritingStore()
@@ -179,8 +180,8 @@ class WorkerTests(RoleTestCase):
 
     def test_metrics_port(self) -> None:
         """The sockets are told apart by their place, not by their description."""
-        first = fcntl.fcntl(_worker.FIRST_INHERITED, fcntl.F_DUPFD, FREE)
-        fcntl.fcntl(_worker.FIRST_INHERITED, fcntl.F_DUPFD, FREE)
+        first = fcntl.fcntl(self.inherited, fcntl.F_DUPFD, FREE)
+        fcntl.fcntl(self.inherited, fcntl.F_DUPFD, FREE)
         self.patch(_worker, "FIRST_INHERITED", first)
         settings = evolve(self.settings, port="tcp:0", metrics_port="tcp:0")
         self.worker = Worker(settings, self.reactor)
