@@ -10,6 +10,7 @@ The library is `Client`, with what it returns and raises:
 ``_calls``      the requests of the protocol
 ``_transport``  requests that are tried again, with ``_exchange``, ``_patience``,
                 ``_agent`` and ``_errors``
+``_wire``       what they and those of a simulation have in common
 ``_progress``   what is told of it all
 
 The command line:

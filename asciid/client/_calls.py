@@ -74,7 +74,7 @@ class Calls:
 
     def url(self, sha256: str) -> str:
         """Return the URL of an image."""
-        return self.transport.url.child("image", sha256).to_text()
+        return self.transport.url("image", sha256)
 
     def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
         """Return a new count of failures."""

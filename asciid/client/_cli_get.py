@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ._bar import Bar
-from ._cli_server import EXIT_CODES, TargetType, server_option, speak
+from ._cli_server import EXIT_CODES, TargetType, is_stream, server_option, speak
 from ._filter import TerminalFilter
 from ._run import INTERRUPTED
 
@@ -86,7 +86,7 @@ def get_command(
 ) -> int:
     """Download an image; return the exit code."""
     path = output or Path()
-    if path == Path("-") or path.is_fifo() or path.is_char_device():
+    if path == Path("-") or is_stream(path):
         # Another file would take its name.
         with _downloaded(surroundings, image, server) as (code, file):
             if file is not None:

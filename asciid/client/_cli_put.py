@@ -19,6 +19,7 @@ from ._bar import Bar
 from ._cli_server import (
     EXIT_CODES,
     exit_code,
+    is_stream,
     one_line,
     read_token,
     server_option,
@@ -150,7 +151,7 @@ def put_command(  # noqa: PLR0913 - one argument an option
 def _source(name: str, stack: ExitStack) -> Path:
     """Return what to upload; a stream is copied first, while Ctrl-C ends that."""
     path = Path(name)
-    if name != "-" and not path.is_fifo() and not path.is_char_device():
+    if name != "-" and not is_stream(path):
         return path
     if name == "-" and sys.stdin is None:
         message = "standard input is closed"

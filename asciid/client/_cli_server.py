@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from http import HTTPStatus
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "Target",
     "TargetType",
     "exit_code",
+    "is_stream",
     "one_line",
     "read_token",
     "server_option",
@@ -140,6 +142,15 @@ def exit_code(error: Exception) -> int:
     ):
         return EXIT_REFUSED
     return EXIT_FAILED
+
+
+def is_stream(path: Path) -> bool:
+    """Tell whether a path is that of a pipe or a device, such as a terminal."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def one_line(text: str) -> str:

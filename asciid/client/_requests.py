@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import treq
 from attrs import field, frozen
-from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-from twisted.internet.error import (
-    ConnectError,
-    ConnectionClosed,
-    DNSLookupError,
-)
-from twisted.web.client import (
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from ._errors import LostError
 from ._exchange import BytesProducer, Reply
+from ._wire import CUT_OFF, UNCONNECTED, Wire, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from http.client import HTTPResponse
-    from urllib.request import Request
 
     from hyperlink import EncodedURL
     from twisted.internet.interfaces import (
@@ -56,14 +42,6 @@ MAX_CONNECTIONS = 512
 """The most connections at a time: a process may often open no more than 1,024."""
 
 _CUT_AFTER = 0.02  # seconds for what was written to leave before the connection does
-_URLS = 4096  # those kept: above the number of images on their way at a time
-
-_LOST = (
-    ConnectionClosed,
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
 
 
 class UnavailableError(Exception):
@@ -120,16 +98,6 @@ class _CutProducer:
             self._cut = None
 
 
-class _NoCookies(IndexableCookieJar):
-    """A jar that stays empty, and so costs nothing to look into."""
-
-    def add_cookie_header(self, _request: Request) -> None:
-        """Add nothing."""
-
-    def extract_cookies(self, _response: HTTPResponse, _request: Request) -> None:
-        """Keep nothing."""
-
-
 class Requests:
     """
     Sends requests to the server at `url` through `agent`.
@@ -151,11 +119,9 @@ class Requests:
         token: str | None = None,
     ) -> None:
         self.sent = 0
-        # treq asks for more than a clock, but uses it for nothing else.
-        self._clock: Any = clock
-        self._client = HTTPClient(agent, _NoCookies(), data_to_body_producer=_as_it_is)
+        self._clock = clock
+        self._wire = Wire(agent, url)
         self._server = url.to_text()
-        self._url_of = lru_cache(_URLS)(url.child)
         self._writing = Headers({"Content-Type": ["application/json"]})
         if token:
             self._writing.setRawHeaders("Authorization", [f"Bearer {token}"])
@@ -218,22 +184,15 @@ class Requests:
     ) -> Timed:
         started = self._clock.seconds()
         try:
-            response = await self._client.request(
-                method,
-                self._url_of(*path),
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                unbuffered=True,
-                reactor=self._clock,
+            response = await self._wire.request(
+                self._clock, method, path, headers, body
             )
             content = await treq.content(response)
-        except (ConnectError, DNSLookupError) as error:
+        except UNCONNECTED as error:
             message = f"cannot connect to {self._server}: {error}"
             raise UnavailableError(message) from error
-        except _LOST as error:
-            reasons = getattr(error, "reasons", ())
-            if any(reason.check(CancelledError) for reason in reasons):
+        except CUT_OFF as error:
+            if any(reason.check(CancelledError) for reason in reasons(error)):
                 raise CancelledError from error
             message = "the connection was lost before the whole answer was there"
             raise LostError(message) from error
@@ -241,7 +200,3 @@ class Requests:
         return Timed(
             response.code, response.headers, len(content), content, seconds=seconds
         )
-
-
-def _as_it_is(body: IBodyProducer) -> IBodyProducer:
-    return body

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import json
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve
-from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import (
-    ConnectError,
-    ConnectingCancelledError,
-    ConnectionClosed,
-    DNSLookupError,
-)
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Cooperator
-from twisted.web.client import (
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
+from twisted.web.client import RequestGenerationFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
@@ -44,15 +34,16 @@ from ._exchange import (
 )
 from ._patience import Patience, nothing
 from ._source import Reader, Whole
+from ._wire import CUT_OFF, UNCONNECTED, Wire, reasons
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from hyperlink import EncodedURL
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
-    from twisted.web.iweb import IAgent, IBodyProducer
+    from twisted.web.iweb import IAgent
 
     from ._errors import ProblemError
     from ._exchange import Sink
@@ -65,15 +56,6 @@ _READING = ("GET", "HEAD")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _CANCELLED = (CancelledError, ConnectingCancelledError)
-_FAILED = (
-    *_CANCELLED,
-    ConnectError,
-    ConnectionClosed,
-    DNSLookupError,
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
 
 
 class Transport:
@@ -97,15 +79,18 @@ class Transport:
         rng: random.Random,
         tell: Callable[[ClientError], None] = nothing,
     ) -> None:
-        self.url = url
-        # treq asks for more than a clock, but uses it for nothing else.
-        self._clock: Any = clock
-        self._client = HTTPClient(IdentityAgent(agent), data_to_body_producer=_as_it_is)
+        self._clock = clock
+        self._wire = Wire(IdentityAgent(agent), url)
         self._cooperator = Cooperator(scheduler=lambda step: clock.callLater(0, step))
         self._retries = retries
         self._rng = rng
         self._tell = tell
         self._writing = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def url(self, *path: str) -> str:
+        """Return the URL of the path of these segments."""
+        text: str = self._wire.url_of(*path).to_text()
+        return text
 
     def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
         """Return a new count of failures."""
@@ -157,7 +142,7 @@ class Transport:
         producer = self._producer(body, watch)
         try:
             return await self._exchange(watch, method, path, headers, producer, sink)
-        except _FAILED as error:
+        except (*_CANCELLED, *UNCONNECTED, *CUT_OFF) as error:
             raise self._error(error, watch) from error
         finally:
             watch.end()
@@ -176,16 +161,9 @@ class Transport:
     ) -> Reply:
         if method not in _READING:
             headers = {**headers, **self._writing}
+        fields = Headers({name: [value] for name, value in headers.items()})
         response = await watch.over(
-            self._client.request(
-                method,
-                self.url.child(*path),
-                headers=Headers({name: [value] for name, value in headers.items()}),
-                data=producer,
-                allow_redirects=False,
-                unbuffered=True,
-                reactor=self._clock,
-            )
+            self._wire.request(self._clock, method, path, fields, producer)
         )
         watch.moved()
         length = None if response.length is UNKNOWN_LENGTH else response.length
@@ -220,28 +198,22 @@ class Transport:
         """Return what an exception of the agent means."""
         if watch.stalled:
             return LostError(f"{self._server} does not answer")
-        if isinstance(error, ConnectError | DNSLookupError):
+        if isinstance(error, UNCONNECTED):
             return LostError(f"cannot connect to {self._server}: {error}")
         if isinstance(error, _CANCELLED) or any(
-            reason.check(*_CANCELLED) for reason in _reasons(error)
+            reason.check(*_CANCELLED) for reason in reasons(error)
         ):
             return CancelledError()
         if isinstance(error, RequestGenerationFailed):
             return ChangedError()
-        for reason in _reasons(error):
+        for reason in reasons(error):
             if _is_distrust(reason):
                 return UntrustedError(f"{self._server} is not to be trusted: {reason}")
         return LostError(f"the connection to {self._server} was lost")
 
     @property
     def _server(self) -> str:
-        return self.url.to_text()
-
-
-def _reasons(error: Exception) -> Iterable[Failure]:
-    """Return why the request failed, as far as twisted.web knows."""
-    reasons: Iterable[Failure] = getattr(error, "reasons", ())
-    return reasons
+        return self._wire.url.to_text()
 
 
 def _is_distrust(reason: Failure) -> bool:
@@ -251,11 +223,6 @@ def _is_distrust(reason: Failure) -> bool:
         reason.type is not None
         and reason.type.__module__.startswith("service_identity.")
     ) or "certificate verify failed" in str(reason.value)
-
-
-def _as_it_is(producer: IBodyProducer) -> IBodyProducer:
-    """Return what treq is given for a body, which is one already."""
-    return producer
 
 
 def _problem(reply: Reply) -> ProblemError:
