@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 
@@ -136,6 +137,11 @@ class _Lifeline(FileDescriptor):
         """Look whether this is the end: nothing is ever written."""
         if os.read(LIFELINE, 1):
             return None
-        # Not in connectionLost, which the reactor also calls when it stops.
-        self._ended()
         return CONNECTION_DONE
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell of the end, which not every reactor has read before this."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call] # Twisted's
+        # A reactor that stops calls this, too, with another reason.
+        if reason.check(ConnectionDone):
+            self._ended()

@@ -61,6 +61,8 @@ def descriptors_of(port: IListeningPort) -> Sequence[int]:
     ports: Sequence[Any] = port.ports if isinstance(port, _Ports) else [port]
     for one in ports:
         one.stopReading()
+        # Twisted would shut it down in the end, for all who have it.
+        one._shouldShutdown = False  # noqa: SLF001 - there is no other way
     return [one.fileno() for one in ports]
 
 

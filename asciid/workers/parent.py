@@ -210,9 +210,10 @@ class Parent(Service):
 
     async def _stop(self) -> None:
         self._monitor.stopService()
-        await self._spawner.all_ended()
+        # Else who connects meanwhile would wait for nobody.
         for listener in self._listeners:
             await listener.stop()
+        await self._spawner.all_ended()
 
     async def _restart(self) -> None:
         try:

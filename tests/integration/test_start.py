@@ -99,6 +99,15 @@ class RefusedStartTests(SynchronousTestCase):
         (storage / "data.mdb").write_bytes(b"not what it seems" * 1000)
         self.assert_refused("does not hold asciid images", "--storage=other")
 
+    def test_workers(self) -> None:
+        """So do several processes, and none of them is left."""
+        self.assert_refused("one process alone", "--workers=2", "--storage=:memory:")
+        (self.directory / "tokens").write_text("no token\n")
+        tokens = ("--storage=good", "--write-token-file=tokens")
+        self.assert_refused("line 1 is no token", "--workers=2", *tokens)
+        (self.directory / "file").touch()
+        self.assert_refused("cannot use the storage", "--workers=2", "--storage=file")
+
     def test_in_the_background(self) -> None:
         """A twistd that was to go to the background says it, too, and is gone."""
         (self.directory / "file").touch()

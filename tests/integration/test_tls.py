@@ -10,11 +10,15 @@ import ssl
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration._certificate import write_certificate
 from tests.integration._daemon import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ENDPOINT = "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"
 IMAGE = b"0123456789abcdef" * (1 << 18)
@@ -24,12 +28,15 @@ PATH = f"/image/{sha256(IMAGE).hexdigest()}"
 class TLSTests(SynchronousTestCase):
     """HTTP over TLS, by an endpoint."""
 
+    options: Sequence[str] = ()
+    """What else the daemon is told."""
+
     def setUp(self) -> None:
         """Start a daemon."""
         directory = Path(self.mktemp()).resolve()
         directory.mkdir()
         write_certificate(directory)
-        self.daemon = Daemon(directory, ["--port", ENDPOINT])
+        self.daemon = Daemon(directory, ["--port", ENDPOINT, *self.options])
         self.addCleanup(self.daemon.kill)
         self.daemon.start()
         self.context = ssl.create_default_context(cafile=str(directory / "cert.pem"))

@@ -29,6 +29,7 @@ class PlayedPort:
     descriptor: int
     accepts: bool = True
     bound: bool = True
+    _shouldShutdown: bool = True
 
     def startListening(self) -> None:
         """Unused: it does."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import twisted.internet
 from twisted.internet.defer import Deferred
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config import Settings
@@ -233,11 +234,25 @@ class ProcessTests(SynchronousTestCase):
         os.close(self.lifeline)
         self.assertEqual(reader.fileno(), self.own["LIFELINE"])
         self.assertIs(reader.doRead(), CONNECTION_DONE)
+        reader.connectionLost(Failure(CONNECTION_DONE))
 
     def test_orphaned(self) -> None:
         """When the parent has ended, so does this process, in order."""
         self.assertEqual(self.run_process(self.end_parent), 0)
         self.assertEqual(self.role.asked, ["start", "stop"])
+
+    def test_stopped_reactor(self) -> None:
+        """A reactor that stops lets go of the lifeline, which is no end of it."""
+        raised: list[int] = []
+        self.patch(signal, "raise_signal", raised.append)
+
+        def life() -> None:
+            self.reactor.stop()
+            (reader,) = self.reactor.readers
+            reader.connectionLost(Failure(CONNECTION_LOST))
+
+        self.run_process(life)
+        self.assertEqual(raised, [])
 
     def test_orphaned_at_the_end(self) -> None:
         """A parent that does not wait for the end has this process end at once."""

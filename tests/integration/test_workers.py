@@ -1,0 +1,244 @@
+"""Several workers, to whom each client is the same as to one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.threads import deferToThread
+
+from tests import test_protocol
+from tests._commands import CommandTestCase
+from tests.integration import test_simulate, test_tls
+from tests.integration._case import Art, DaemonTestCase
+from tests.integration._daemon import environment
+from tests.integration._load import Load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.integration._daemon import Daemon
+
+WORKERS = "--workers=4"
+CONNECTIONS = 24
+"""So many that each of four workers has some, but for one time in 250."""
+
+_PATIENCE = 30
+"""Seconds for what does not happen otherwise."""
+
+
+class SimulateTests(test_simulate.SimulateTests):
+    """The simulator finds nothing wrong with several workers, either."""
+
+    def start_daemon(self, *options: str) -> Daemon:
+        """Start one with workers."""
+        return super().start_daemon(WORKERS, *options)
+
+
+class ProtocolTests(test_protocol.ProtocolTests):
+    """What docs/protocol.md shows is what several workers answer."""
+
+    def start_daemon(self, *options: str) -> Daemon:
+        """Start one with workers."""
+        return super().start_daemon(WORKERS, *options)
+
+
+class TLSTests(test_tls.TLSTests):
+    """Several workers with TLS."""
+
+    options = (WORKERS,)
+
+
+class ConnectionsTests(CommandTestCase):
+    """Many connections, to all of the workers."""
+
+    def begin(self, *options: str) -> None:
+        """Start a daemon, and connect."""
+        self.daemon = self.start_daemon(WORKERS, *options)
+        self.connections = [self.connect(self.daemon.port) for _ in range(CONNECTIONS)]
+
+    def connect(self, port: int) -> HTTPConnection:
+        """Return a connection, which will be kept."""
+        connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+        self.addCleanup(connection.close)
+        return connection
+
+    def ask(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        token: str = "",
+    ) -> tuple[int, bytes]:
+        """Send a request; return the status and the body of the answer."""
+        headers = {"Content-Type": "text/plain"} if body is not None else {}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def put(self, connection: HTTPConnection, token: str = "") -> str:
+        """Upload an image; return its path."""
+        art = Art.random()
+        path = f"/image/{art.spec.sha256}"
+        status, _ = self.ask(connection, "PUT", path, art.text.encode(), token)
+        self.assertEqual(status, 201)
+        return path
+
+    def samples(self, connection: HTTPConnection) -> dict[str, float]:
+        """Return all metrics; those with labels by name, labels and values."""
+        status, text = self.ask(connection, "GET", "/metrics")
+        self.assertEqual(status, 200)
+        return {
+            " ".join([sample.name, *sorted(sample.labels.values())]): sample.value
+            for family in text_string_to_metric_families(text.decode())
+            for sample in family.samples
+        }
+
+    def test_metrics(self) -> None:
+        """
+        Whoever is asked tells what all have counted, and once what they share; one
+        that was killed is left out.
+        """
+        self.begin("--max-uploads=77", "--max-connections=1000")
+        for connection in self.connections:
+            self.put(connection)
+        for connection in self.connections[:3]:
+            samples = self.samples(connection)
+            self.assertEqual(
+                [value for name, value in samples.items() if is_put(name)],
+                [CONNECTIONS],
+            )
+            self.assertEqual(samples["asciid_images"], CONNECTIONS)
+            self.assertEqual(samples["asciid_uploads_pending"], 0)
+            self.assertEqual(samples["asciid_connections"], CONNECTIONS)
+            bounds = {n: v for n, v in samples.items() if n.startswith("asciid_bound")}
+            self.assertEqual(bounds["asciid_bound_limit uploads"], 77)
+            self.assertEqual(bounds["asciid_bound_limit connections"], 1000)
+        before = set(self.daemon.children("worker"))
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+        samples = self.samples(self.connect(self.daemon.port))
+        self.assertEqual(samples["asciid_images"], CONNECTIONS)
+        deadline = time.monotonic() + _PATIENCE
+        while len(set(self.daemon.children("worker")) - before) < 1:
+            self.assertLess(time.monotonic(), deadline, self.daemon.log)
+            time.sleep(0.02)
+        self.daemon.stop()
+
+    def test_metrics_port(self) -> None:
+        """The metrics are on a port of their own, if asked for, and only there."""
+        self.begin("--metrics-port=tcp:0:interface=127.0.0.1")
+        for connection in self.connections:
+            self.put(connection)
+        self.assertEqual(self.ask(self.connections[0], "GET", "/metrics")[0], 404)
+        told = re.search(r"Metrics are told on 127\.0\.0\.1:(\d+)", self.daemon.log)
+        assert told is not None
+        samples = self.samples(self.connect(int(told[1])))
+        self.assertEqual(samples["asciid_images"], CONNECTIONS)
+        self.daemon.stop()
+
+    def test_delete(self) -> None:
+        """What is deleted through one is gone for all, from their memory, too."""
+        tokens = self.write_tokens()
+        self.begin(f"--write-token-file={tokens}")
+        path = self.put(self.connections[0], "s3cret")
+        statuses = {self.ask(one, "GET", path)[0] for one in self.connections}
+        self.assertEqual(statuses, {200})
+        status, _ = self.ask(self.connections[1], "DELETE", path, token="s3cret")
+        self.assertEqual(status, 204)
+        statuses = {self.ask(one, "GET", path)[0] for one in self.connections}
+        self.assertEqual(statuses, {404})
+        self.daemon.stop()
+
+    def write_tokens(self) -> Path:
+        """Write a token to a file; return its name."""
+        tokens = Path(self.mktemp()).resolve()
+        tokens.touch(0o600)
+        tokens.write_text("s3cret\n")
+        return tokens
+
+    def test_parent_killed(self) -> None:
+        """No process outlives the parent, however that ends."""
+        self.begin()
+        roles = ("worker", "writer")
+        others = [pid for role in roles for pid in self.daemon.children(role)]
+        self.assertEqual(len(others), 5)
+        self.daemon.kill()
+        deadline = time.monotonic() + _PATIENCE
+        while any(Path(f"/proc/{pid}/fd/0").exists() for pid in others):
+            self.assertLess(time.monotonic(), deadline, "a process outlives the parent")
+            time.sleep(0.02)
+
+    def test_health_check(self) -> None:
+        """A container's health check is answered, whoever meets it."""
+        self.begin()
+        url = f"{self.daemon.url}/readyz"
+        printed = self.run_command(sys.executable, "-m", "asciid.health", url)
+        self.assertTrue(printed.startswith("200 "), printed)
+        self.daemon.stop()
+
+
+class CompactTests(DaemonTestCase):
+    """``asciid compact`` beside several workers."""
+
+    async def test_under_load(self) -> None:
+        """The storage is compacted while all of them serve, and nothing is lost."""
+        daemon = self.daemon(WORKERS)
+        pieces = Art.random(80_000, 8_000)
+        await self.upload_all(daemon, pieces)
+        for _ in range(2):
+            # Bytes with another hash leave room that nothing uses.
+            answer = await self.request(
+                "PUT", f"{daemon.url}/image/{'0' * 64}", b"#" * 8_000_000, "text/plain"
+            )
+            self.assertEqual(answer.problem["type"], "/problems/hash-mismatch")
+        load = Load(self, daemon)
+        ended = load.start()
+        report = json.loads(
+            await deferToThread(run_asciid, daemon, ["compact", "--json"])
+        )
+        self.assertLess(report["bytes_after"], report["bytes_before"] - 4_000_000)
+        await self.assert_downloads(daemon, pieces)
+        acknowledged = load.acknowledged
+        while load.acknowledged < acknowledged + 50:
+            await self.sleep(0.02)
+        await deferToThread(daemon.stop)
+        await ended
+        daemon.start()
+        await load.check(daemon)
+        await self.assert_downloads(daemon, pieces)
+        await deferToThread(daemon.stop)
+
+
+def is_put(name: str) -> bool:
+    """Tell whether a sample counts the PUTs that went well."""
+    return name.startswith("asciid_requests_total ") and "PUT" in name and "201" in name
+
+
+def run_asciid(daemon: Daemon, arguments: Sequence[str]) -> str:
+    """Run a command where the daemon is, and return what it printed."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from asciid.client.cli import main; main()"),
+            *arguments,
+        ],
+        cwd=daemon.directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
