@@ -57,14 +57,14 @@ class Metrics(Collector):
 
     `requests` is to be told of every request: it is an `asciid.http.Observer`.
     Of connections there is something to tell once `front` is set.  Nothing is
-    computed before somebody asks.  `gather`, if set, returns the snapshots of other
-    processes that are to be told of together with this one.
+    computed before somebody asks.  `gather`, if set, takes the snapshot of this
+    process, and returns those of others that are to be told of together with it.
     """
 
     def __init__(self, store: IImageStore) -> None:
         self.requests = RequestCounts()
         self.front: KleinFactory | None = None
-        self.gather: Callable[[], Deferred[list[bytes]]] | None = None
+        self.gather: Callable[[bytes], Deferred[list[bytes]]] | None = None
         self._store = store
         self._usage: StoreUsage | None = None
         self._registry = CollectorRegistry()
@@ -106,8 +106,9 @@ class Metrics(Collector):
         own = await self._families()
         if self.gather is None:
             return own
+        told = snapshot(own)
         # The first is believed in what is told by all: the process that writes.
-        return merge([*await self.gather(), snapshot(own)])
+        return merge([*await self.gather(told), told])
 
     async def _families(self) -> list[Metric]:
         try:

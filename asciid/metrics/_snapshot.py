@@ -15,7 +15,7 @@ from prometheus_client.core import Metric
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["merge", "snapshot"]
+__all__ = ["lasting", "merge", "snapshot"]
 
 _SHARED_FAMILIES = frozenset(
     {
@@ -33,6 +33,8 @@ _SHARED_FAMILIES = frozenset(
 
 _SHARED_BOUNDS = frozenset({"uploads", "client_uploads"})
 """Bounds on what is in the storage, not in a process."""
+
+_LASTING_KINDS = frozenset({"counter", "histogram"})
 
 _Labels = tuple[tuple[str, str], ...]
 
@@ -92,6 +94,17 @@ def merge(snapshots: Iterable[bytes]) -> list[Metric]:
         for (sample, labels), value in values[name].items():
             metric.add_sample(sample, dict(labels), value)
     return list(metrics.values())
+
+
+def lasting(snapshots: Iterable[bytes]) -> bytes:
+    """
+    Return what is still true of processes that have ended: what they have counted.
+
+    Errors: those of `merge`.
+    """
+    return snapshot(
+        metric for metric in merge(snapshots) if metric.type in _LASTING_KINDS
+    )
 
 
 def _is_shared(name: str, labels: _Labels) -> bool:

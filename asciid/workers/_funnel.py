@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 import msgspec
 from attrs import define, field
@@ -98,6 +99,7 @@ class Funnel:
     _gathering: dict[int, Deferred[list[bytes]]] = field(init=False, factory=dict)
     _operations: int = field(init=False, default=0)
     _bytes: int = field(init=False, default=0)
+    _name: str = field(init=False, factory=lambda: uuid4().hex)
     _last_number: int = field(init=False, default=0)
     _scheduled: bool = field(init=False, default=False)
     _watch: IDelayedCall | None = field(init=False, default=None)
@@ -165,18 +167,22 @@ class Funnel:
             self.reactor.callLater(0, self._flush)
         return done
 
-    def gather(self) -> Deferred[list[bytes]]:
-        """Return what all other processes have counted, as far as they answer."""
+    def gather(self, told: bytes) -> Deferred[list[bytes]]:
+        """
+        Return what all other processes have counted, as far as they answer.
+
+        `told` is what this one has.
+        """
         if self._connection is None:
             return succeed([])
         self._last_number += 1
         gathered = self._gathering[self._last_number] = Deferred()
-        self._connection.send(Gather(self._last_number))
+        self._connection.send(Gather(self._last_number, told))
         return gathered
 
     def made(self, connection: _Connection) -> None:
         """See `IEnd.made`."""
-        connection.send(Hello(VERSION))
+        connection.send(Hello(VERSION, self._name))
 
     def received(self, connection: _Connection, message: FromWriter) -> None:
         """See `IEnd.received`."""

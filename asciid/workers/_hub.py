@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
-from attrs import define, field
+from attrs import define
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -29,6 +29,7 @@ from asciid.workers._messages import (
     Welcome,
     refused,
 )
+from asciid.workers._told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,7 +64,6 @@ class _Question:
 
     open: set[_Connection]
     done: Deferred[_Question]
-    answers: list[bytes] = field(factory=list)
     watch: IDelayedCall | None = None
     unanswered: bool = False
 
@@ -83,6 +83,8 @@ class Hub(Factory):
     def __init__(self, clock: Any) -> None:  # noqa: ANN401 - IReactorTime
         self._clock = clock
         self._workers: set[_Connection] = set()
+        self._names: dict[_Connection, str] = {}
+        self._told = Told()
         # Those that come while the file may not be used.
         self._kept_waiting: list[_Connection] = []
         self._use = "shared"
@@ -108,12 +110,15 @@ class Hub(Factory):
             case Submit():
                 self._submit(connection, message)
             case Ack(number=number):
-                self._answered(connection, number, None)
+                self._answered(connection, number)
             case Collected(number=number, snapshot=snapshot):
-                self._answered(connection, number, snapshot)
-            case Gather(number=number):
+                self._told.note(self._names[connection], snapshot)
+                self._answered(connection, number)
+            case Gather(number=number, snapshot=snapshot):
+                self._told.note(self._names[connection], snapshot)
                 self._gather(connection, number)
-            case Hello(version=version):
+            case Hello(version=version, name=name):
+                self._names[connection] = name
                 self._greet(connection, version)
 
     def lost(self, connection: _Connection) -> None:
@@ -129,6 +134,7 @@ class Hub(Factory):
             empty, self._empty = self._empty, []
             for waiting in empty:
                 waiting.callback(None)
+        self._told.end(self._names.pop(connection, ""))
 
     def forget(self, hashes: Sequence[str]) -> Deferred[None]:
         """
@@ -230,8 +236,9 @@ class Hub(Factory):
         """Ask all but one what they have counted, and tell it."""
 
         async def gathered() -> list[bytes]:
-            question = await self._ask(Collect, self._workers - {asking})
-            return [await self.snapshot(), *question.answers]
+            name = self._names[asking]
+            await self._ask(Collect, self._workers - {asking})
+            return [await self.snapshot(), *self._told.others(name)]
 
         def unknown(failure: Failure) -> None:
             _log.failure("Nothing was gathered", failure)
@@ -270,15 +277,10 @@ class Hub(Factory):
             question.watch.cancel()
         return outcome
 
-    def _answered(
-        self, connection: _Connection, number: int, snapshot: bytes | None
-    ) -> None:
+    def _answered(self, connection: _Connection, number: int) -> None:
         question = self._questions.get(number)
-        if question is None:
-            return
-        if snapshot is not None:
-            question.answers.append(snapshot)
-        self._closed(question, connection)
+        if question is not None:
+            self._closed(question, connection)
 
     def _closed(self, question: _Question, connection: _Connection) -> None:
         question.open.discard(connection)

@@ -46,9 +46,10 @@ class Message(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Hello(Message, frozen=True):
-    """The first thing that a worker says."""
+    """The first thing that a worker says; `name` tells it from all others."""
 
     version: int
+    name: str
 
 
 class Welcome(Message, frozen=True):
@@ -115,9 +116,10 @@ class Ack(Message, frozen=True):
 
 
 class Gather(Message, frozen=True):
-    """Ask all others what they have counted."""
+    """Ask all others what they have counted; tell what this one has."""
 
     number: int
+    snapshot: bytes
 
 
 class Collect(Message, frozen=True):

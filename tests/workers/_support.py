@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from asciid.metrics import snapshot
 from asciid.store.sharing import SharedStore
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from asciid.workers._funnel import Funnel
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
     from asciid.store._lmdb import LMDBStore
 
 ResultT = TypeVar("ResultT")
+
+
+def told(chunks: int) -> bytes:
+    """Return what a process tells that has counted so many chunks and one image."""
+    stored = CounterMetricFamily("asciid_chunks_stored", "Chunks.", chunks)
+    return snapshot([stored, GaugeMetricFamily("asciid_cache_bytes", "Bytes.", 1)])
 
 
 class WireTransport:
@@ -144,7 +152,7 @@ class DrivenWorkers:
         self.hub = Hub(self.reactor)
         self.writer = DrivenStore(path, self.reactor, peers=self.hub, **options)
         self.hub.store = self.writer.store
-        self.hub.snapshot = lambda: succeed(b"writer")
+        self.hub.snapshot = lambda: succeed(told(0))
         self.read_pool = ManualThreadPool()
         self.funnels: list[Funnel] = []
         self.stores: list[SharedStore] = []
@@ -166,7 +174,7 @@ class DrivenWorkers:
         )
         file = SameFile(self.writer.store._environment)
         store._environment = file  # type: ignore[assignment] # see there
-        funnel.follower = Counted(store, b"worker %d" % number)
+        funnel.follower = Counted(store, told(number + 1))
         self.funnels.append(funnel)
         self.stores.append(store)
         self.files.append(file)

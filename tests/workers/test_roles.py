@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid._storage_socket import StorageSocket
 from asciid.config import Settings
-from asciid.metrics import merge
+from asciid.metrics import merge, snapshot
 from asciid.store import _shared
 from asciid.store._operations import Register
 from asciid.store.sharing import StorageInUseError, prepare_storage
@@ -34,6 +34,7 @@ from tests.workers._support import WiredReactor
 ResultT = TypeVar("ResultT")
 
 DRAIN = 10
+NOTHING = snapshot([])
 FREE = 500
 """From here on no descriptor is used by anybody else."""
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
@@ -130,7 +131,7 @@ class WorkerTests(RoleTestCase):
         self.hub = Hub(self.reactor)
         self.hub.store = self.written = WritingStore()
         self.worker = Worker(self.settings, self.reactor)
-        self.hub.snapshot = lambda: succeed(b"\x90")
+        self.hub.snapshot = lambda: succeed(NOTHING)
 
     def start(self) -> None:
         """Let the worker find the writer, and serve."""
@@ -201,7 +202,7 @@ class WorkerTests(RoleTestCase):
         asking = Funnel(WRITER_SOCKET, self.reactor)
         asking.follower = self.worker._funnel.follower
         self.run_(asking.start())
-        gathered = self.run_(asking.gather())
+        gathered = self.run_(asking.gather(NOTHING))
         counts = {
             sample.name: sample.value
             for metric in merge(gathered)
@@ -229,7 +230,7 @@ class WorkerTests(RoleTestCase):
             _worker._Follower, "snapshot", lambda _: fail(OSError("nothing is known"))
         )
         with capturedLogs():
-            self.assertEqual(self.run_(asking.gather()), [b"\x90"])
+            self.assertEqual(self.run_(asking.gather(NOTHING)), [NOTHING])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.assertEqual(self.hub.workers, 2)
         self.run_(asking.stop())
@@ -342,7 +343,7 @@ class WriterTests(RoleTestCase):
         funnel = self.connect()
         self.run_(funnel.submit(Register(spec_of(CAT))))
         self.assertEqual(self.run_(self.writer._store.count()), 1)
-        snapshots = self.run_(funnel.gather())
+        snapshots = self.run_(funnel.gather(NOTHING))
         counts = {metric.name: metric for metric in merge(snapshots)}
         self.assertEqual(counts["asciid_uploads_pending"].samples[0].value, 1)
 

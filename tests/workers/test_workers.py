@@ -15,6 +15,7 @@ from asciid.errors import (
     StoreClosedError,
     WriterGoneError,
 )
+from asciid.metrics import merge
 from asciid.store import Lifetimes
 from asciid.store._checkup import PROBE_EVERY
 from asciid.store._health import SETTLED
@@ -25,7 +26,7 @@ from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
 from asciid.workers._hub import Hub
 from asciid.workers._messages import Collected
 from tests.store._support import chunk_of, spec_of
-from tests.workers._support import DrivenWorkers, WireTransport
+from tests.workers._support import DrivenWorkers, WireTransport, told
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -401,25 +402,53 @@ class HubTests(WorkersCase):
 
     def test_gathered(self) -> None:
         """A worker hears what all others have counted."""
-        gathering = self.driven.funnels[0].gather()
+        self.assertEqual(self.gather(), [told(0), told(2)])
+
+    def gather(self) -> list[bytes]:
+        """Return what the first worker hears."""
+        gathering = self.driven.funnels[0].gather(told(1))
         self.driven.settle()
-        self.assertEqual(self.successResultOf(gathering), [b"writer", b"worker 1"])
+        return self.successResultOf(gathering)
+
+    def test_gathered_from_the_dead(self) -> None:
+        """What was counted by those that are gone stays counted, once."""
+        self.gather()
+        gone = self.driven.funnels[1]
+        self.successResultOf(gone.stop())
+        self.driven.settle()
+        (_, ended) = self.gather()
+        self.assertEqual(
+            [(metric.name, metric.samples[0].value) for metric in merge([ended])],
+            [("asciid_chunks_stored", 2)],
+        )
+
+    def test_gathered_from_one_that_was_cut_off(self) -> None:
+        """Who comes again is not counted twice; who does not answer is not left out."""
+        self.gather()
+        self.wires[1].abortConnection()
+        self.pass_time(1)
+        self.assertEqual(self.gather(), [told(0), told(2)])
+        self.wires[-1].cut = True
+        gathering = self.driven.funnels[0].gather(told(1))
+        self.driven.settle()
+        self.pass_time(_hub.PATIENCE)
+        (_, ended) = self.successResultOf(gathering)
+        self.assertEqual(merge([ended])[0].samples[0].value, 2)
 
     def test_gathered_without_a_writer(self) -> None:
         """Without the writer there is nothing to hear."""
-        gathering = self.driven.funnels[0].gather()
+        gathering = self.driven.funnels[0].gather(told(1))
         self.wires[0].abortConnection()
         self.assertEqual(self.successResultOf(gathering), [])
-        self.assertEqual(self.successResultOf(self.driven.funnels[0].gather()), [])
+        again = self.driven.funnels[0].gather(told(1))
+        self.assertEqual(self.successResultOf(again), [])
         self.pass_time(1)
 
     def test_late_answers(self) -> None:
         """What is answered after the time for it was over is dropped."""
         connection = next(iter(self.driven.hub._workers))
-        self.driven.hub.received(connection, Collected(99, b""))
-        gathering = self.driven.funnels[0].gather()
-        self.driven.settle()
-        self.successResultOf(gathering)
+        self.driven.hub.received(connection, Collected(99, told(1)))
+        self.assertEqual(len(self.gather()), 2)
 
     def test_waits_for_workers(self) -> None:
         """The writer can wait until no worker is left."""
