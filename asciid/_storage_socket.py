@@ -15,7 +15,7 @@ from twisted.internet.defer import maybeDeferred
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
-__all__ = ["StorageSocket", "is_served_in", "socket_name"]
+__all__ = ["StorageSocket", "socket_name"]
 
 
 def socket_name(directory: int, file: str) -> str:
@@ -26,19 +26,6 @@ def socket_name(directory: int, file: str) -> str:
     a storage may exceed.
     """
     return f"/proc/self/fd/{directory}/{file}"
-
-
-def is_served_in(directory: Path, file: str) -> bool:
-    """
-    Tell whether anybody listens on the socket `file` in `directory`.
-
-    Errors: `OSError`.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return _is_served(socket_name(descriptor, file))
-    finally:
-        os.close(descriptor)
 
 
 @define(eq=False)

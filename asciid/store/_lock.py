@@ -67,6 +67,8 @@ class StorageLock:
     path: Path
     exclusive: bool
     """Whether nobody else may use the directory meanwhile."""
+    file: str = field(default=LOCK_FILE, kw_only=True)
+    """The name of the file that is locked, and made where it is not there."""
     _descriptor: int | None = field(init=False, default=None)
 
     def acquire(self) -> None:
@@ -76,7 +78,7 @@ class StorageLock:
         Errors: `StorageInUseError`, `OSError`.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.path / LOCK_FILE, flags, 0o640)
+        descriptor = os.open(self.path / self.file, flags, 0o640)
         kind = fcntl.LOCK_EX if self.exclusive else fcntl.LOCK_SH
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

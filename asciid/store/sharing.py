@@ -1,6 +1,6 @@
 """Stores for several processes that share one storage; one of them writes."""
 
-from asciid.store._lock import StorageInUseError
+from asciid.store._lock import StorageInUseError, StorageLock
 from asciid.store._operations import AnyOperation, Outcome, Remove
 from asciid.store._peers import ALONE, IPeers, Use
 from asciid.store._shared import IOperations, SharedStore, prepare_storage
@@ -14,6 +14,7 @@ __all__ = [
     "Remove",
     "SharedStore",
     "StorageInUseError",
+    "StorageLock",
     "Use",
     "prepare_storage",
 ]

@@ -16,12 +16,10 @@ from twisted.runner.procmon import ProcessMonitor
 from asciid import __version__
 from asciid._assembly import tokens_of
 from asciid._listener import Listener, StartError
-from asciid._storage_socket import is_served_in
 from asciid.errors import AsciidError
-from asciid.store.sharing import StorageInUseError, prepare_storage
+from asciid.store.sharing import StorageInUseError, StorageLock, prepare_storage
 from asciid.workers._spawning import Spawner
 from asciid.workers._spreading import SilentFactory, descriptors_of, spread_endpoint
-from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +30,9 @@ if TYPE_CHECKING:
     from asciid.config import Settings
 
 __all__ = ["Parent"]
+
+LOCK_FILE = "workers.lock"
+"""The file in the storage directory that the parent has locked while it runs."""
 
 WRITER = "writer"
 
@@ -98,6 +99,9 @@ class Parent(Service):
             for port in ports
             if port is not None
         ]
+        # It goes with this process.  The others outlive one that is killed for a
+        # moment: that must not keep the next daemon from starting.
+        self._lock = StorageLock(self._storage, exclusive=True, file=LOCK_FILE)
         self._tokens = tokens_of(settings)
         self._environment = {
             name: _INHERITED if value.startswith("systemd:") else value
@@ -214,6 +218,7 @@ class Parent(Service):
         for listener in self._listeners:
             await listener.stop()
         await self._spawner.all_ended()
+        self._lock.release()
 
     async def _restart(self) -> None:
         try:
@@ -280,9 +285,11 @@ class Parent(Service):
 
     def _prepare_storage(self) -> int:
         images = prepare_storage(self._storage, sync=self._settings.sync)
-        if is_served_in(self._storage, WRITER_SOCKET):
+        try:
+            self._lock.acquire()
+        except StorageInUseError as error:
             message = "another daemon with several workers uses it"
-            raise StorageInUseError(message)
+            raise StorageInUseError(message) from error
         return images
 
     def _ended(self, name: str, reason: str) -> None:
@@ -295,6 +302,7 @@ class Parent(Service):
         _log.critical("{reason}", reason=error)
         # twistd has put its log in the place of sys.stderr by now.
         print(error, file=sys.__stderr__)
+        self._lock.release()
         for listener in self._listeners:
             Deferred.fromCoroutine(listener.stop())
         raise error

@@ -64,15 +64,25 @@ class CommitErrorTests(FaultTestCase):
         which left anything behind; the others are not disturbed.
         """
         daemon = self.daemon()
+        self._fail_under_load(daemon, daemon.pid)
+
+    def test_sync_under_load_with_workers(self) -> None:
+        """The same where several processes serve and another one writes."""
+        daemon = self.daemon("--workers", "2")
+        (writer,) = daemon.children("writer")
+        self._fail_under_load(daemon, writer)
+
+    def _fail_under_load(self, daemon: Daemon, pid: int) -> None:
         with Load(daemon.port) as load:
             load.run_for(0.2)
             fault = "error=EIO:when=5+9"
             with Injection(
-                daemon.pid, "fdatasync", fault, self.data_file, self.trace
+                pid, "fdatasync", fault, self.data_file, self.trace
             ) as failing:
                 failing.wait_until_struck()
                 load.run_for(0.5)
             self.assertTrue(load.goes_on())
+        self.assertIn(pid, [daemon.pid, *daemon.children("writer")])
         failures = sum("(INJECTED)" in call for call in failing.calls)
         self._check_reopened(failing.calls)
         self.assertEqual(set(load.record.refused), {503})

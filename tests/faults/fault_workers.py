@@ -99,18 +99,21 @@ class WorkerFaultTests(FaultTestCase):
         daemon.stop()
 
     def test_parent_killed(self) -> None:
-        """When the parent is killed, the others end, and the storage is whole."""
+        """
+        When the parent is killed, the others end, the storage is whole, and the next
+        daemon may be started at once.
+        """
         daemon = self.running
         with Load(daemon.port, CLIENTS) as load:
             self.assertTrue(load.goes_on())
             others = [*daemon.children("worker"), *daemon.children("writer")]
             daemon.kill()
             load.join()
+        daemon.start()
         deadline = time.monotonic() + _PATIENCE
         while any(_runs(pid) for pid in others):
             self.assertLess(time.monotonic(), deadline, "a process outlives the parent")
             time.sleep(0.02)
-        daemon.start()
         self.assert_kept(daemon, load.record)
         daemon.stop()
 

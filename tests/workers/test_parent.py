@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import socket
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid._listener import StartError, endpoint_from
 from asciid.config import Settings
 from asciid.store._environment import DATA_FILE
+from asciid.store.sharing import StorageLock
 from asciid.workers import parent as parent_module
 from asciid.workers._spawning import FIRST_INHERITED, REREAD
-from asciid.workers._writer import WRITER_SOCKET
-from asciid.workers.parent import REPLACED_WITHIN, WRITER, Parent
+from asciid.workers.parent import LOCK_FILE, REPLACED_WITHIN, WRITER, Parent
 from tests.workers._played import PlayedProcess, PlayedReactor
 
 if TYPE_CHECKING:
@@ -171,11 +169,13 @@ class RefusalTests(ParentTestCase):
     def test_second(self) -> None:
         """Another daemon with workers has the storage."""
         self.storage.mkdir()
-        path = str(self.storage / WRITER_SOCKET)
-        with closing(socket.socket(socket.AF_UNIX)) as other:
-            other.bind(path)
-            other.listen()
-            self.assert_refused("another daemon with several workers uses it")
+        other = StorageLock(self.storage, exclusive=True, file=LOCK_FILE)
+        other.acquire()
+        self.addCleanup(other.release)
+        self.assert_refused("another daemon with several workers uses it")
+        # What is refused leaves nothing locked itself.
+        other.release()
+        other.acquire()
 
     def test_tokens(self) -> None:
         """The token file has no token."""
