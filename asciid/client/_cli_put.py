@@ -142,8 +142,13 @@ def put_command(  # noqa: PLR0913 - one argument an option
             command += ["--token-file", str(token_file)]
         if chunk_size is not None:
             command += ["--chunk-size", str(chunk_size)]
-        again = shlex.join([*command, "--", *files])
         message = "interrupted; this goes on and sends only the chunks missing:"
+        if chunked is False:
+            command.append("--whole")
+            message = "interrupted; this begins again:"
+        if as_json:
+            command.append("--json")
+        again = shlex.join([*command, "--", *files])
         click.echo(f"asciid: {message}\n  {again}", err=True)
     return code
 

@@ -67,9 +67,12 @@ class Client:
     that is the global one, unless given.
 
     Every method returns a Deferred.  Cancelling it stops the work at once, with
-    its timers and its connections.  It fails with a :exc:`ClientError`:
-    :exc:`NotFoundError`, :exc:`RefusedError` or :exc:`ServerFailedError` with
-    the problem document, or :exc:`LostError`; or with :exc:`OSError` from a file.
+    its timers and its connections; `on_progress` and `on_retry`, which are a part
+    of the work, cannot do that but in a later turn of the reactor.
+
+    It fails with a :exc:`ClientError`: :exc:`NotFoundError`, :exc:`RefusedError`
+    or :exc:`ServerFailedError` with the problem document, or :exc:`LostError`; or
+    with :exc:`OSError` from a file.
 
     Raises :exc:`ValueError` if `base_url` is not the URL of a server, and
     :exc:`NoTLSError` if it is one of https and the packages for that are missing.

@@ -115,11 +115,22 @@ class Watch:
         self._waiting: Deferred[Any] | None = None
         self.stalled = False
         """Whether it came to that."""
+        self.cancelled = False
+        """Whether somebody else has cancelled it."""
 
     def over(self, waiting: Deferred[ResultT]) -> Deferred[ResultT]:
         """Watch over `waiting`, and no longer over what was before."""
+
+        def cancel(_: Deferred[ResultT]) -> None:
+            # What it fails with does not tell: the search for a host that was
+            # cancelled says that there is none.
+            self.cancelled = True
+            waiting.cancel()
+
+        watched: Deferred[ResultT] = Deferred(cancel)
+        waiting.chainDeferred(watched)
         self._waiting = waiting
-        return waiting
+        return watched
 
     def moved(self) -> None:
         """Take note that something was sent or received."""

@@ -53,9 +53,9 @@ __all__ = ["Transport"]
 _LONGEST_ANSWER = 1024 * 1024  # bytes of a status, a problem, or nothing
 _READING = ("GET", "HEAD")
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
 _CANCELLED = (CancelledError, ConnectingCancelledError)
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Transport:
@@ -198,12 +198,10 @@ class Transport:
         """Return what an exception of the agent means."""
         if watch.stalled:
             return LostError(f"{self._server} does not answer")
+        if watch.cancelled:
+            return CancelledError()
         if isinstance(error, UNCONNECTED):
             return LostError(f"cannot connect to {self._server}: {error}")
-        if isinstance(error, _CANCELLED) or any(
-            reason.check(*_CANCELLED) for reason in reasons(error)
-        ):
-            return CancelledError()
         if isinstance(error, RequestGenerationFailed):
             return ChangedError()
         for reason in reasons(error):

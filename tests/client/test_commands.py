@@ -261,6 +261,16 @@ class PutTests(CommandTestCase):
         self.output("put", "--chunk-size", "100", "--", "a b")
         self.assertEqual(sorted(store.sent), list(range(12)))
 
+    def test_interrupt_whole(self) -> None:
+        """What is sent whole begins again, and is said to."""
+        self.world.network.asked.clear()
+        self.reactor.interrupt_after = 1
+        self.world.network.always(Lost())
+        result = self.run_command("put", "--whole", "--json", "cat.txt")
+        self.assertEqual((result.exit_code, result.stdout), (130, ""))
+        again = f"asciid put --server {SERVER} --whole --json -- cat.txt"
+        self.assertIn(f"begins again:\n  {again}\n", result.stderr)
+
     def test_server(self) -> None:
         """A server that is no URL is an error of the command line."""
         self.assert_fails(2, "is not a URL", "put", "--server", "art", "cat.txt")
