@@ -85,8 +85,9 @@ class _Life:
     def end(self) -> Deferred[None]:
         """End the work; the reactor stops when that is done."""
         self._ending = True
-        # The parent may want the end at once.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # Who signals the whole group has the parent pass on the same once more.  At
+        # a second one it ends at once, and this process with it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return Deferred.fromCoroutine(self._ended())
 
     def _announce(self, _: None) -> None:
@@ -110,6 +111,7 @@ class _Life:
     def _orphaned(self) -> None:
         if self._ending:
             # The parent was told to end at once, and so is this.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
         self._stop()
 

@@ -179,13 +179,13 @@ class ProcessTests(SynchronousTestCase):
         self.assertFalse(self.is_ready())
 
     def test_told_to_end(self) -> None:
-        """The end waits for the work; a second SIGTERM then ends it at once."""
+        """The end waits for the work, through a second SIGTERM, too."""
 
         def life() -> None:
             self.role.started.callback(None)
             ending = self.reactor.before_shutdown()
             self.assertEqual(self.role.asked, ["start", "stop"])
-            self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
+            self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_IGN)
             self.assertNoResult(ending)
             # Too late to retire.
             signal.raise_signal(signal.SIGHUP)
@@ -265,6 +265,7 @@ class ProcessTests(SynchronousTestCase):
 
         self.run_process(life)
         self.assertEqual(raised, [signal.SIGTERM])
+        self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
         self.assertEqual(self.reactor.stops, 1)
 
 
