@@ -205,8 +205,10 @@ class Transport:
         if isinstance(error, RequestGenerationFailed):
             return ChangedError()
         for reason in reasons(error):
-            if _is_distrust(reason):
-                return UntrustedError(f"{self._server} is not to be trusted: {reason}")
+            distrust = _distrust(reason)
+            if distrust:
+                message = f"{self._server} is not to be trusted: {distrust}"
+                return UntrustedError(message)
         return LostError(f"the connection to {self._server} was lost")
 
     @property
@@ -214,13 +216,16 @@ class Transport:
         return self._wire.url.to_text()
 
 
-def _is_distrust(reason: Failure) -> bool:
-    """Tell whether TLS has failed because of the certificate, or the name in it."""
+def _distrust(reason: Failure) -> str:
+    """Return what TLS has against the certificate; an empty string if nothing."""
     # By name: the packages for https are an extra.
-    return (
-        reason.type is not None
-        and reason.type.__module__.startswith("service_identity.")
-    ) or "certificate verify failed" in str(reason.value)
+    if reason.type is not None and reason.type.__module__.startswith(
+        "service_identity."
+    ):
+        return "its certificate is that of another host"
+    if "certificate verify failed" in str(reason.value):
+        return "its certificate cannot be verified"
+    return ""
 
 
 def _problem(reply: Reply) -> ProblemError:

@@ -115,7 +115,7 @@ class Upload:
             return await self.whole()
 
     async def whole(self) -> Uploaded:
-        """Upload it in one request."""
+        """Upload it in one request; :exc:`ChangedError` if it changes meanwhile."""
         size = self._content.size
 
         def on_read(done: int) -> None:
@@ -124,9 +124,14 @@ class Upload:
         body: bytes | Whole = Whole(self._source, size, on_read)
         if size <= SMALL:
             body = self._source.read(0, size)
-        new = await self._calls.put(
-            self._content.sha256, body, on_retry=self._meter.retry
-        )
+        try:
+            new = await self._calls.put(
+                self._content.sha256, body, on_retry=self._meter.retry
+            )
+        except RefusedError as error:
+            if error.name == "hash-mismatch":
+                raise ChangedError from error
+            raise
         return self._uploaded(new=new)
 
     def _uploaded(self, *, new: bool) -> Uploaded:

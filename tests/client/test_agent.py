@@ -201,7 +201,10 @@ class ReactorTests(SynchronousTestCase):
         class VerificationError(Exception):
             __module__ = "service_identity.exceptions"
 
-        for error in (Exception("certificate verify failed"), VerificationError()):
+        for error, reason in (
+            (Exception("certificate verify failed"), "cannot be verified"),
+            (VerificationError(), "of another host"),
+        ):
             failing = FailingAgent(ResponseNeverReceived([Failure(error)]))
             client = Client(
                 "https://art.example",
@@ -209,7 +212,8 @@ class ReactorTests(SynchronousTestCase):
                 reactor=self.reactor,
                 threads=ManualThreadPool(),
             )
-            self.failureResultOf(client.status(HASH), UntrustedError)
+            failure = self.failureResultOf(client.status(HASH), UntrustedError)
+            self.assertRegex(str(failure.value), f"its certificate .*{reason}\\Z")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_silent_body(self) -> None:

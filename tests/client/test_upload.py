@@ -265,14 +265,16 @@ class UploadTests(SynchronousTestCase):
             world.network.faults = faults
             with self.assertRaises(ChangedError):
                 world.finish(world.client.upload(path, 10_000))
-        path.write_bytes(ART * 100)
+        # A part of it, too, and without a change of the length.
+        for changed in (ART * 99, ART[::-1] * 100):
+            path.write_bytes(ART * 100)
 
-        def shorter(_method: str, _path: str) -> None:
-            path.write_bytes(ART * 99)
+            def change_it(_method: str, _path: str) -> None:
+                path.write_bytes(changed)  # noqa: B023 - it runs in this turn
 
-        self.world.network.faults = shorter
-        with self.assertRaises(ChangedError):
-            self.world.finish(self.world.client.put(path))
+            self.world.network.faults = change_it
+            with self.assertRaises(ChangedError):
+                self.world.finish(self.world.client.put(path))
 
     def test_refused(self) -> None:
         """What the server refuses is not tried again, and tells why."""
