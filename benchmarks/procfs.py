@@ -21,14 +21,19 @@ def family(pid: int) -> list[int]:
     return pids
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a family, all threads, in seconds."""
-    ticks = 0
+def cpu_seconds(pid: int) -> dict[int, float]:
+    """Return the user and system time of each of a family, all threads, in seconds."""
+    times = {}
     for member in family(pid):
         # The name, in parentheses, may hold anything.
         fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / _TICKS
+        times[member] = (int(fields[11]) + int(fields[12])) / _TICKS
+    return times
+
+
+def command(pid: int) -> list[str]:
+    """Return the command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
 def busy_seconds() -> dict[int, float]:

@@ -90,9 +90,10 @@ class _Session:
             on_disk = self.plan.disk.written() if workload == EXERCISE else 0
             by_process = procfs.written_by(pid)
             busy = procfs.busy_seconds()
-            cpu = procfs.cpu_seconds(pid)
+            before = procfs.cpu_seconds(pid)
             measured = self.run(workload, load)
-            cpu = procfs.cpu_seconds(pid) - cpu
+            used = _differences(before, procfs.cpu_seconds(pid))
+            cpu = sum(used.values())
             busy_after = procfs.busy_seconds()
             by_process = procfs.written_by(pid) - by_process
         seconds = measured["seconds"]
@@ -114,6 +115,10 @@ class _Session:
             "p50_us": measured["p50_us"],
             "p99_us": measured["p99_us"],
         }
+        writers = [member for member in used if "writer" in procfs.command(member)]
+        if writers:
+            writing = sum(used[member] for member in writers)
+            result["writer_us_per_request"] = writing / measured["requests"] * 1e6
         if workload == EXERCISE:
             images = measured["images"]
             on_disk = self.plan.disk.written() - on_disk
@@ -171,6 +176,10 @@ def measure_empty(plan: Plan, server: Server) -> Findings:
         memory = _memory(session)
         traces = [session.trace(EMPTY)]
     return Findings(loads, traces, memory)
+
+
+def _differences(before: dict[int, float], after: dict[int, float]) -> dict[int, float]:
+    return {member: time - before.get(member, 0) for member, time in after.items()}
 
 
 def _memory(session: _Session) -> list[Measurement]:

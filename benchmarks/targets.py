@@ -16,6 +16,8 @@ EMPTY_TIMES = [
     (catalog.EMPTY_STARLETTE, 2),
 ]
 """How many times the requests a second of each the empty handler must reach."""
+WORKERS_TIMES = 1.25
+"""The CPU per request of four workers, and of the writer, against one process."""
 SERVICE_TIMES = 5
 """The whole service against the naive one: requests a second, and CPU."""
 CALLS_PER_REQUEST = 3.5
@@ -52,6 +54,16 @@ def _check(medians: list[dict[str, Any]]) -> Iterator[Target]:
         naive = rows.get((catalog.NAIVE, EXERCISE, connections))
         if ours and naive:
             yield from _check_service(ours, naive, connections)
+    for connections in CONNECTIONS:
+        one = rows.get((catalog.OURS, EXERCISE, connections))
+        four = rows.get((catalog.OURS_WORKERS, EXERCISE, connections))
+        if one and four:
+            ratio = four["cpu_us_per_request"] / one["cpu_us_per_request"]
+            yield _target(
+                f"service, {connections} connections: 4 workers take {ratio:.2f} of "
+                f"the CPU per request of one process (at most {WORKERS_TIMES})",
+                passed=ratio <= WORKERS_TIMES,
+            )
     for connections in CONNECTIONS:
         ours = rows.get((catalog.OURS, EXERCISE, connections))
         if ours:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._background import Background
+from asciid.store._brief import BriefQueries
 from asciid.store._cache import ByteBoundedCache
 from asciid.store._checkup import Checkup
 from asciid.store._discarding import Discarding
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from asciid.store._queries import Found
     from asciid.store._stats import StoreUsage
     from asciid.store._uploads import Completed
-    from asciid.store._writer import ReadPool
+    from asciid.store._writer import IWriterReactor, ReadPool
 
 __all__ = ["DiskStore"]
 
@@ -64,12 +65,13 @@ class DiskStore(ABC):
     bounds the bytes of small images kept in memory, `monotonic` is in seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
         self,
         environment: Environment,
         reads: ReadPool,
         aging: Aging,
         *,
+        reactor: IWriterReactor,
         cache_size: int,
         monotonic: Callable[[], float],
     ) -> None:
@@ -86,6 +88,7 @@ class DiskStore(ABC):
         # How many images this process knows to be removed.
         self._removals = 0
         self._stopping = False
+        self._brief = BriefQueries(self._query, reactor)
         self._background = Background()
         self._checkup = Checkup(self._change, self._background.run, monotonic)
         self._discarding = Discarding(
@@ -154,7 +157,9 @@ class DiskStore(ABC):
 
     def create(self, sha256: str) -> Deferred[IImageWriter]:
         """See `IImageStore.create`."""
-        return self._query(lambda snapshot: is_complete(snapshot, sha256)).addCallback(
+        return self._brief.ask(
+            lambda snapshot: is_complete(snapshot, sha256)
+        ).addCallback(
             lambda exists: StagingWriter(
                 sha256,
                 self._change,
@@ -171,7 +176,7 @@ class DiskStore(ABC):
         # One past its time may have been removed, by another process too.
         if hot is not None and hot.stamp >= self._aging.images_before():
             return succeed(hot)
-        return self._query(
+        return self._brief.ask(
             lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE)
         ).addCallback(self._reader, self._removals)
 

@@ -105,7 +105,12 @@ class LMDBStore(DiskStore):
             pool=read_pool or ThreadPool(0, 3, name="asciid-reader"),
         )
         super().__init__(
-            environment, reads, aging, cache_size=cache_size, monotonic=monotonic
+            environment,
+            reads,
+            aging,
+            reactor=reactor,
+            cache_size=cache_size,
+            monotonic=monotonic,
         )
         self._peers = peers
         self._pending_limits = pending

@@ -4,10 +4,12 @@ from asciid.store._lock import StorageInUseError, StorageLock
 from asciid.store._operations import AnyOperation, Outcome, Remove
 from asciid.store._peers import ALONE, IPeers, Use
 from asciid.store._shared import IOperations, SharedStore, prepare_storage
+from asciid.store._uploads import Completed
 
 __all__ = [
     "ALONE",
     "AnyOperation",
+    "Completed",
     "IOperations",
     "IPeers",
     "Outcome",

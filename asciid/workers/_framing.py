@@ -8,10 +8,11 @@ import msgspec
 from twisted.internet import protocol
 from twisted.logger import Logger
 
+from asciid._output import Output, output_for
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from twisted.internet.interfaces import ITransport
     from twisted.python.failure import Failure
 
 __all__ = ["MAX_MESSAGE", "IEnd", "MessageProtocol"]
@@ -47,7 +48,7 @@ class MessageProtocol(protocol.Protocol):
     A message that is too long, or is none, ends the connection, and the log says so.
     """
 
-    transport: ITransport
+    transport: Any
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class MessageProtocol(protocol.Protocol):
     ) -> None:
         self._decode = decoder.decode
         self._end = end
+        self._output: Output
         # What has come of the next message, and how much must have.
         self._pieces: list[bytes] = []
         self._length = 0
@@ -64,10 +66,11 @@ class MessageProtocol(protocol.Protocol):
     def send(self, message: Any) -> None:  # noqa: ANN401 - any that the other end knows
         """Send a message."""
         body = _encode(message)
-        self.transport.write(len(body).to_bytes(_PREFIX, "big") + body)
+        self._output.send(len(body).to_bytes(_PREFIX, "big") + body)
 
     def connectionMade(self) -> None:
         """Tell whom it belongs to."""
+        self._output = output_for(self.transport, _nothing)
         self._end.made(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -86,15 +89,17 @@ class MessageProtocol(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """Tell whom it belongs to."""
         del reason
+        self._output.close()
         self._end.lost(self)
 
     def close(self) -> None:
         """End the connection once everything is sent."""
+        self._output.release()
         self.transport.loseConnection()
 
     def abort(self) -> None:
         """End the connection at once."""
-        self.transport.abortConnection()  # type: ignore[attr-defined] # every stream has it
+        self.transport.abortConnection()
 
     def _bodies(self) -> Iterator[memoryview]:
         buffer = memoryview(b"".join(self._pieces))
@@ -112,3 +117,7 @@ class MessageProtocol(protocol.Protocol):
         self._pieces = [bytes(buffer[start:])]
         self._length = len(buffer) - start
         self._needed = needed
+
+
+def _nothing() -> None:
+    """Take no notice of how fast the other end reads: it is one of ours."""

@@ -21,6 +21,7 @@ from asciid.workers._messages import (
     Collect,
     Collected,
     Forget,
+    Fresh,
     FromWriter,
     Gather,
     Gathered,
@@ -60,6 +61,9 @@ _Waiting = tuple["AnyOperation", Deferred[Any]]
 class IFollower(Protocol):
     """What does as the process that writes says."""
 
+    def expect(self, hashes: Sequence[str]) -> None:
+        """See `Fresh`."""
+
     def forget(self, hashes: Sequence[str]) -> None:
         """See `Forget`."""
 
@@ -75,10 +79,10 @@ class Funnel:
     """
     Hands operations to the process that writes, and tells what they came to.
 
-    What is submitted in one turn of the reactor goes in one message, or a few if
-    it is much.  When the connection is lost, what was sent on it fails: whether it
-    was carried out is not known.  What was not sent yet waits for the next
-    connection, for `PATIENCE` seconds at the most.
+    What is submitted in one turn of the reactor, or the next, goes in one message,
+    or a few if it is much.  When the connection is lost, what was sent on it fails:
+    whether it was carried out is not known.  What was not sent yet waits for the
+    next connection, for `PATIENCE` seconds at the most.
 
     `path` is the name of the socket, `reactor` provides IReactorUNIX and
     IReactorTime.  At most `max_operations` operations that hold `max_bytes` bytes
@@ -164,7 +168,9 @@ class Funnel:
         self._waiting.append((operation, done))
         if not self._scheduled and self._connection is not None:
             self._scheduled = True
-            self.reactor.callLater(0, self._flush)
+            # Not before the reactor has looked for what is new, which it does
+            # between the two calls: what comes then shares the message.
+            self.reactor.callLater(0, self.reactor.callLater, 0, self._flush)
         return done
 
     def gather(self, told: bytes) -> Deferred[list[bytes]]:
@@ -189,6 +195,8 @@ class Funnel:
         match message:
             case Outcomes():
                 self._answered(message)
+            case Fresh(hashes=hashes):
+                self.follower.expect(hashes)
             case Welcome(version=version):
                 self._welcomed(connection, version)
             case Forget(number=number, hashes=hashes):

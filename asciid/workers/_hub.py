@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from asciid.store.sharing import Remove, StorageInUseError
+from asciid.store.sharing import Completed, Remove, StorageInUseError
 from asciid.workers._framing import MessageProtocol
 from asciid.workers._messages import (
     VERSION,
@@ -18,6 +18,7 @@ from asciid.workers._messages import (
     Collect,
     Collected,
     Forget,
+    Fresh,
     FromWorker,
     Gather,
     Gathered,
@@ -216,11 +217,14 @@ class Hub(Factory):
             )
 
         def committed(outcomes: Sequence[Any]) -> None:
-            removed = [
-                operation.sha256
-                for operation, outcome in zip(operations, outcomes, strict=True)
-                if type(operation) is Remove and not isinstance(outcome, Exception)
-            ]
+            removed, completed = [], []
+            for operation, outcome in zip(operations, outcomes, strict=True):
+                if type(outcome) is Completed and outcome.content is not None:
+                    completed.append(outcome.spec.sha256)
+                elif type(operation) is Remove and not isinstance(outcome, Exception):
+                    removed.append(operation.sha256)
+            if completed:
+                self._tell_others(connection, Fresh(completed))
             if removed:
                 # Who is told that an image is gone finds it nowhere.
                 self.forget(removed).addCallback(lambda _: answer(outcomes))
@@ -231,6 +235,11 @@ class Hub(Factory):
             answer([failure.value] * len(operations))
 
         self.store.change_all(operations).addCallbacks(committed, failed)
+
+    def _tell_others(self, connection: _Connection, message: FromWriter) -> None:
+        for other in self._workers:
+            if other is not connection:
+                other.send(message)
 
     def _gather(self, asking: _Connection, number: int) -> None:
         """Ask all but one what they have counted, and tell it."""

@@ -23,6 +23,7 @@ __all__ = [
     "Collect",
     "Collected",
     "Forget",
+    "Fresh",
     "FromWorker",
     "FromWriter",
     "Gather",
@@ -84,6 +85,12 @@ class Outcomes(Message, frozen=True):
     outcomes: list[Outcome | Refused]
 
 
+class Fresh(Message, frozen=True):
+    """Small images that have become complete through another worker."""
+
+    hashes: list[str]
+
+
 class Forget(Message, frozen=True):
     """Images that are no longer there; answer with `Ack`."""
 
@@ -143,7 +150,7 @@ class Gathered(Message, frozen=True):
 
 
 FromWorker = Hello | Submit | Ack | Gather | Collected
-FromWriter = Welcome | Outcomes | Forget | Use | Leave | Collect | Gathered
+FromWriter = Welcome | Outcomes | Fresh | Forget | Use | Leave | Collect | Gathered
 
 
 def refused(error: Exception) -> Refused:

@@ -95,6 +95,9 @@ class _Follower:
     store: SharedStore
     metrics: Metrics
 
+    def expect(self, hashes: Sequence[str]) -> None:
+        self.store.expect(hashes)
+
     def forget(self, hashes: Sequence[str]) -> None:
         self.store.forget(hashes)
 

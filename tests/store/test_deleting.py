@@ -134,6 +134,7 @@ class DeletingTests(SynchronousTestCase):
         patched = self.patch(
             self.driven.reactor, "callFromThread", lambda *call: held.append(call)
         )
+        self.driven.reactor.advance(0)
         self.assertTrue(self.driven.read_pool.step())
         patched.restore()
         self.delete(spec)

@@ -50,6 +50,12 @@ class WireTransport:
         if self.connected and not self.cut:
             self.reactor.callLater(0, self.other.arrive, data)
 
+    def registerProducer(self, producer: object, *, streaming: bool) -> None:
+        """Never have it pause."""
+
+    def unregisterProducer(self) -> None:
+        """Forget it."""
+
     def arrive(self, data: bytes) -> None:
         """Hand over what the other end has written."""
         if self.connected:
@@ -133,6 +139,9 @@ class Counted:
 
     store: SharedStore
     counted: bytes
+
+    def expect(self, hashes: Sequence[str]) -> None:
+        self.store.expect(hashes)
 
     def forget(self, hashes: Sequence[str]) -> None:
         self.store.forget(hashes)

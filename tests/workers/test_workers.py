@@ -17,9 +17,12 @@ from asciid.errors import (
 )
 from asciid.metrics import merge
 from asciid.store import Lifetimes
+from asciid.store._batch import VERIFY_IN_TRANSACTION
 from asciid.store._checkup import PROBE_EVERY
+from asciid.store._disk import HOT_IMAGE
 from asciid.store._health import SETTLED
 from asciid.store._reserve import CHECK_EVERY
+from asciid.store._shared import EXPECTED
 from asciid.store.sharing import StorageInUseError
 from asciid.workers import _hub
 from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
@@ -65,9 +68,9 @@ class WorkersCase(SynchronousTestCase):
         self.driven.reactor.advance(seconds)
         self.driven.settle()
 
-    def upload(self, data: bytes, worker: int = 0) -> ImageSpec:
+    def upload(self, data: bytes, worker: int = 0, chunk_size: int = 4) -> ImageSpec:
         """Upload an image through a worker."""
-        store, spec = self.driven.stores[worker], spec_of(data)
+        store, spec = self.driven.stores[worker], spec_of(data, chunk_size)
         self.driven.run(store.register(spec))
         for chunk_id in range(spec.chunks):
             chunk = chunk_of(data, spec, chunk_id)
@@ -462,6 +465,67 @@ class HubTests(WorkersCase):
         self.driven.settle()
         self.successResultOf(waiting)
         self.successResultOf(self.driven.hub.wait_until_empty())
+
+
+class FreshTests(WorkersCase):
+    """Images that came through another worker a moment ago."""
+
+    def reads(self) -> list[bool]:
+        """Have what is handed to reading threads counted."""
+        counted: list[bool] = []
+        call_in_thread = self.driven.read_pool.callInThread
+
+        def call(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the pool
+            counted.append(True)
+            call_in_thread(*arguments, **options)
+
+        self.patch(self.driven.read_pool, "callInThread", call)
+        return counted
+
+    def test_read_at_once(self) -> None:
+        """No thread is asked for them."""
+        spec = self.upload(CAT)
+        reads = self.reads()
+        reader = self.successResultOf(self.driven.stores[1].open(spec.sha256))
+        self.assertEqual(self.driven.run(reader.read(0, spec.size)), CAT)
+        self.assertEqual(reads, [])
+        self.assertEqual(self.driven.stores[1].stats().cache_misses, 1)
+        self.download(spec, 1)
+        self.assertEqual(self.driven.stores[1].stats().cache_hits, 1)
+
+    def test_removed_meanwhile(self) -> None:
+        """One that is gone already is not there."""
+        spec = self.upload(CAT)
+        self.driven.run(self.driven.stores[0].delete(spec.sha256))
+        opening = self.driven.stores[1].open(spec.sha256)
+        self.assertRaises(ImageNotFoundError, self.driven.run, opening)
+
+    def test_file_closed(self) -> None:
+        """While the file is closed they wait like any other."""
+        spec = self.upload(CAT)
+        closing = self.driven.hub.use("closed")
+        self.driven.settle()
+        self.successResultOf(closing)
+        opening = self.driven.stores[1].open(spec.sha256)
+        self.driven.settle()
+        self.assertNoResult(opening)
+        self.driven.run(self.driven.hub.use("shared"))
+        self.driven.run(opening)
+
+    def test_large(self) -> None:
+        """Of large images nothing is told: they are read piece by piece."""
+        data = b"x" * (VERIFY_IN_TRANSACTION + 1)
+        self.upload(CAT)
+        large = self.upload(data, chunk_size=HOT_IMAGE)
+        self.assertEqual(list(self.driven.stores[1]._expected), [spec_of(CAT).sha256])
+        self.assertEqual(self.download(large, 1), data)
+
+    def test_bounded(self) -> None:
+        """The oldest are forgotten when there are many."""
+        store = self.driven.stores[0]
+        store.expect([f"{number:064x}" for number in range(EXPECTED + 2)])
+        self.assertEqual(len(store._expected), EXPECTED)
+        self.assertNotIn(f"{1:064x}", store._expected)
 
 
 class ExpiryTests(WorkersCase):

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections import deque
 from errno import ENOBUFS
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet import tcp
+from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
@@ -81,7 +81,7 @@ class DirectOutput(Output):
 
     __slots__ = ("_socket_send",)
 
-    def __init__(self, transport: tcp.Server, moved: Callable[[], None]) -> None:
+    def __init__(self, transport: Any, moved: Callable[[], None]) -> None:  # noqa: ANN401 - with a socket
         super().__init__(transport, moved)
         self._socket_send = transport.getHandle().send
 
@@ -170,8 +170,11 @@ class QueuedOutput(Output):
 
 def output_for(transport: IConsumer, moved: Callable[[], None]) -> Output:
     """Choose how to send on a transport."""
-    # Not isinstance: a UNIX socket's transport has things of its own to send.
+    # Not isinstance: what else it is may have things of its own to send.
     if type(transport) is tcp.Server and not transport.TLS:
+        return DirectOutput(transport, moved)
+    if type(transport) in {unix.Server, unix.Client}:
+        # Nobody here sends descriptors, which would have to go with the bytes.
         return DirectOutput(transport, moved)
     return QueuedOutput(transport, moved)
 

@@ -19,8 +19,8 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from asciid._output import DirectOutput, QueuedOutput, output_for
 from asciid.http import KleinFactory
-from asciid.http._output import DirectOutput, QueuedOutput, output_for
 from tests.http._support import get, parse_answers
 
 if TYPE_CHECKING:
