@@ -210,7 +210,8 @@ class Parent(Service):
     def _give_up(self, failure: Failure) -> None:
         _log.failure("The processes cannot be started", failure)
         if self.running:
-            self._reactor.stop()
+            # It may be too early for that: the service is started before the reactor.
+            self._reactor.callWhenRunning(self._reactor.stop)
 
     async def _stop(self) -> None:
         self._monitor.stopService()

@@ -128,6 +128,8 @@ class StartTests(ParentTestCase):
         (line,) = self.logged(self.reactor.alive[WRITER].be_ready)
         self.assertEqual(line, "The processes cannot be started")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        (hook,) = self.reactor.whenRunningHooks
+        hook[0](*hook[1], **hook[2])
         self.assertTrue(self.reactor.hasStopped)
 
     def raise_key_error(self, place: object) -> None:
