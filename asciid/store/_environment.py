@@ -43,6 +43,9 @@ ResultT = TypeVar("ResultT")
 DATA_FILE = "data.mdb"
 """The name that LMDB gives the file with everything in it."""
 
+RELIEVE_AFTER = 32
+"""Brief reads after which the memory that the file takes is looked at."""
+
 _MAX_READERS = 512
 """Reads at the same time, over all processes; a slot takes 64 bytes."""
 
@@ -79,6 +82,7 @@ class Environment:
     _residency: Residency = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)
     _databases: Databases = field(init=False)
+    _unrelieved: int = field(init=False, default=0)
     _memory: WriterMemory = field(init=False)
     _unsynced: set[Path] = field(init=False, factory=set)
     """Directories to be synced, with the file, before anything is committed."""
@@ -224,18 +228,25 @@ class Environment:
                 return outcomes
             todo = [entry for entry in todo if entry[0] != broken]
 
-    def read(self, query: Callable[[Snapshot], ResultT]) -> ResultT:
+    def read(
+        self, query: Callable[[Snapshot], ResultT], *, brief: bool = False
+    ) -> ResultT:
         """
         Answer `query` from the state last committed.
 
-        Values are given as buffers that are valid only during the call.
+        Values are given as buffers that are valid only during the call.  After
+        those that are `brief`, which read little, the memory that the file takes
+        is looked at only now and then.
 
         Errors: those of `query`, `lmdb.Error`.
         """
         with self._env.begin(buffers=True) as transaction:
             relieve = self._residency.check
             answer = query(Snapshot(transaction, self._databases, relieve))
-            relieve()
+            self._unrelieved += 1
+            if not brief or self._unrelieved >= RELIEVE_AFTER:
+                self._unrelieved = 0
+                relieve()
             return answer
 
     def remap(self, *, grow: bool) -> None:

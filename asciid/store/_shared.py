@@ -188,7 +188,8 @@ class SharedStore(DiskStore):
             del self._expected[sha256]
             try:
                 found = self._environment.read(
-                    lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE)
+                    lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE),
+                    brief=True,
                 )
             except (AsciidError, lmdb.Error):
                 # Whatever it is, the usual way finds it, and tells it.

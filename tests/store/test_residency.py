@@ -8,7 +8,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.store import _residency
+from asciid.store._environment import RELIEVE_AFTER
+from asciid.store._queries import count
 from asciid.store._residency import MAX_GROWTH, Residency, release, shared_bytes
+from tests.store._support import DrivenStore
 
 SIZE = 8 * 1024 * 1024
 
@@ -47,6 +50,29 @@ class ResidencyTests(SynchronousTestCase):
         self.measured += 1
         self.residency.check()
         self.assertEqual(len(self.released), 2)
+
+
+class ReadTests(SynchronousTestCase):
+    """When a store looks at the memory that its file takes."""
+
+    def test_brief(self) -> None:
+        """After each read, but after brief ones only now and then."""
+        driven = DrivenStore(self.mktemp())
+        driven.start()
+        self.addCleanup(driven.stop)
+        environment = driven.store._environment
+        environment._residency = Residency(environment.path, measure=self.look)
+        self.looks = 0
+        environment.read(count)
+        self.assertEqual(self.looks, 1)
+        for _ in range(2 * RELIEVE_AFTER):
+            environment.read(count, brief=True)
+        self.assertEqual(self.looks, 3)
+
+    def look(self) -> int:
+        """Count."""
+        self.looks += 1
+        return 0
 
 
 class ReleaseTests(SynchronousTestCase):

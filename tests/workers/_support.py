@@ -129,8 +129,8 @@ class SameFile:
     def yield_lock(self) -> None:
         self.used.append("yield_lock")
 
-    def read(self, query: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - the query's
-        return self._writer.read(query)
+    def read(self, query: Callable[[Any], Any], *, brief: bool = False) -> Any:  # noqa: ANN401 - the query's
+        return self._writer.read(query, brief=brief)
 
 
 @define
