@@ -42,6 +42,9 @@ REREAD = signal.SIGUSR1
 """The signal at which a worker reads its files again."""
 
 _LONGEST_LINE = 256 * 1024
+_PAUSE = 0.1
+"""Seconds that what a process prints is gathered."""
+
 _log = Logger()
 
 
@@ -173,7 +176,10 @@ class _Child(ProcessProtocol):
         self.awaited: list[Deferred[None]] = []
         self._monitored = monitored
         self._spawner = spawner
-        self._lines = {LOG: _Lines(self._logged), _PRINTED: _Lines(self._printed)}
+        self._lines = _Lines(self._logged)
+        # What it printed, until it pauses: a traceback is one event of the log.
+        self._printed = b""
+        self._pause: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Have the monitor know whom to end."""
@@ -184,13 +190,15 @@ class _Child(ProcessProtocol):
         if childFD == READY:
             self.is_ready = True
             self._spawner.child_is_ready(self.name)
+        elif childFD == LOG:
+            self._lines.received(data)
         else:
-            self._lines[childFD].received(data)
+            self._take_printed(data)
 
     def processEnded(self, reason: Failure) -> None:
         """Tell the monitor, which starts another one."""
-        for lines in self._lines.values():
-            lines.ended()
+        self._lines.ended()
+        self._tell_printed()
         self._spawner.child_ended(self, reason.getErrorMessage())
         self._monitored.processEnded(reason)
 
@@ -198,13 +206,28 @@ class _Child(ProcessProtocol):
         try:
             event = event_from(line)
         except ValueError:  # whatever it is, it is told
-            self._printed(line)
+            self._tell(line)
             return
         event.setdefault("process", self.name)
         globalLogPublisher(event)
 
-    def _printed(self, line: str) -> None:
-        _log.error("{process}: {line}", process=self.name, line=line)
+    def _take_printed(self, data: bytes) -> None:
+        self._printed += data
+        if len(self._printed) > _LONGEST_LINE:
+            self._tell_printed()
+        elif self._pause is None:
+            self._pause = self._spawner.callLater(_PAUSE, self._tell_printed)
+
+    def _tell_printed(self) -> None:
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        self._pause = None
+        printed, self._printed = self._printed, b""
+        if text := printed.decode("utf-8", "replace").strip("\n"):
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        _log.error("{process}: {text}", process=self.name, text=text)
 
 
 class _Lines:

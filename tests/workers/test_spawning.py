@@ -190,22 +190,25 @@ class LogTests(SpawningTestCase):
         )
 
     def test_printed(self) -> None:
-        """Anything else is logged line by line, whatever bytes it has."""
+        """What it prints until it pauses is one event, whatever bytes it has."""
         events = self.logged(
             (PRINTED, b"on\xff\nt"), (PRINTED, b"wo\n"), (LOG, b"{}\n")
         )
+        self.assertEqual([formatEvent(event) for event in events], ["cat: {}"])
+        with capturedLogs() as later:
+            self.reactor.advance(1)
         self.assertEqual(
-            [formatEvent(event) for event in events],
-            ["cat: on\N{REPLACEMENT CHARACTER}", "cat: two", "cat: {}"],
+            [formatEvent(event) for event in later],
+            ["cat: on\N{REPLACEMENT CHARACTER}\ntwo"],
         )
 
     def test_without_end(self) -> None:
-        """A line that has no end is logged when the process ends."""
+        """What was printed last is logged when the process ends."""
         (event,) = self.logged((PRINTED, b"one"), end=True)
         self.assertEqual(formatEvent(event), "cat: one")
 
     def test_long(self) -> None:
-        """A line that is too long is cut: what is kept of it is bounded."""
-        first, second = self.logged((PRINTED, b"x" * 300_000), (PRINTED, b"y\n"))
-        self.assertEqual(len(first["line"]), 300_000)
-        self.assertEqual(formatEvent(second), "cat: y")
+        """What is too long is cut: what is kept of it is bounded."""
+        long = b"x" * 300_000
+        events = self.logged((PRINTED, long), (LOG, long))
+        self.assertEqual([len(event["text"]) for event in events], [300_000] * 2)
