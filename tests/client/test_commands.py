@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from click import UsageError
 from click.testing import CliRunner, Result
@@ -522,8 +523,8 @@ class BarTests(SynchronousTestCase):
         self.patch(out, "isatty", lambda: True)
         for stream in ("stdout", "stderr"):
             self.patch(sys, stream, out)
-        self.patch(sys, "modules", {**sys.modules, "rich.console": None})
-        with Bar("cat.txt", 3_000).showing(Clock()):
+        missing = patch.dict(sys.modules, {"rich.console": None})
+        with missing, Bar("cat.txt", 3_000).showing(Clock()):
             self.assertIn("pip install 'asciid[client]'", out.getvalue())
 
     def test_sum(self) -> None:
