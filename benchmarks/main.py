@@ -133,7 +133,8 @@ def scratch_directory(beside: Path) -> Iterator[Path]:
 
 def write_scripts(scratch: Path, seconds: float) -> session.Scripts:
     """Prepare all requests."""
-    needed = (len(session.CONNECTIONS) * seconds) + session.WARM_UP + session.TRACED
+    loads = len(session.CONNECTIONS) + 1
+    needed = (loads * seconds) + session.WARM_UP + session.TRACED
     exercise = script.exercise(int(needed * IMAGES_PER_SECOND))
     register = script.registrations(int(seconds * REGISTRATIONS_PER_SECOND))
     return session.Scripts(

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from catalog import EMPTY_KLEIN, NAIVE, TITLES
-from session import CONNECTIONS, DOWNLOAD, EMPTY, EXERCISE, REGISTER
+from session import CONNECTIONS, DOWNLOAD, EMPTY, EXERCISE, MANY, REGISTER
 from targets import check
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ Results = dict[str, Any]
 TABLES = [
     (EXERCISE, CONNECTIONS[0], NAIVE, "The exercise's workload"),
     (EXERCISE, CONNECTIONS[1], NAIVE, "The exercise's workload"),
+    (EXERCISE, MANY, NAIVE, "The exercise's workload"),
     (REGISTER, max(CONNECTIONS), NAIVE, "Registrations alone"),
     (DOWNLOAD, max(CONNECTIONS), NAIVE, "Downloads of one image alone"),
     (EMPTY, CONNECTIONS[0], EMPTY_KLEIN, "An empty handler"),

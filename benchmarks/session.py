@@ -20,6 +20,8 @@ DOWNLOAD = "download"
 EMPTY = "empty"
 
 CONNECTIONS = (32, 64)
+MANY = 256
+"""Connections of which each of several workers has as many as one process else."""
 TRACED_CONNECTIONS = 32
 WARM_UP = 0.3
 TRACED = 0.5
@@ -159,7 +161,7 @@ def measure_service(plan: Plan, server: Server) -> Findings:
     with running(server, plan.scratch / server.key, plan.cores) as process:
         session = _Session(plan, server, process)
         session.warm_up(EXERCISE)
-        loads = [session.measure(EXERCISE, count) for count in CONNECTIONS]
+        loads = [session.measure(EXERCISE, count) for count in (*CONNECTIONS, MANY)]
         memory = _memory(session)
         loads.append(session.measure(REGISTER, max(CONNECTIONS)))
         loads.append(session.measure(DOWNLOAD, max(CONNECTIONS)))

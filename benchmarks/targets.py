@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import catalog
-from session import CONNECTIONS, EMPTY, EXERCISE, TRACED_CONNECTIONS
+from session import CONNECTIONS, EMPTY, EXERCISE, MANY, TRACED_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def _check(medians: list[dict[str, Any]]) -> Iterator[Target]:
         naive = rows.get((catalog.NAIVE, EXERCISE, connections))
         if ours and naive:
             yield from _check_service(ours, naive, connections)
-    for connections in CONNECTIONS:
+    for connections in (*CONNECTIONS, MANY):
         one = rows.get((catalog.OURS, EXERCISE, connections))
         four = rows.get((catalog.OURS_WORKERS, EXERCISE, connections))
         if one and four:
