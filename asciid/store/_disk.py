@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import lmdb
 from twisted.internet.defer import Deferred, fail, succeed
@@ -29,7 +29,7 @@ from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
 from asciid.store._reserve import free_bytes
 from asciid.store._rules import tell_nobody
-from asciid.store._stats import StoreEvents
+from asciid.store._stats import StoreEvents, StoreStats
 from asciid.store._uploads import Unverified
 
 if TYPE_CHECKING:
@@ -55,6 +55,17 @@ HOT_IMAGE = 64 * 1024
 
 HOT_OVERHEAD = 768
 """Bytes that one takes there besides its content, measured and rounded up."""
+
+
+class _Queue(Protocol):
+    """Where operations wait: in this process, or on their way to another."""
+
+    max_operations: int
+    max_bytes: int
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The operations that wait, and the bytes they hold."""
 
 
 class DiskStore(ABC):
@@ -96,6 +107,31 @@ class DiskStore(ABC):
         )
         self._last_chunks = LastChunks(
             self._query, self._change, discarded=self._discarding.begin
+        )
+
+    def _stats(
+        self,
+        queue: _Queue,
+        committed: StoreEvents,
+        **more: Any,  # noqa: ANN401 - fields of StoreStats
+    ) -> StoreStats:
+        """Tell what waits in `queue`, what was `committed`, and what is kept here."""
+        events = StoreEvents()
+        events.add(committed)
+        events.add(self._own_events)
+        operations, size = queue.waiting
+        return StoreStats(
+            events=events,
+            cache_hits=self._cache.hits,
+            cache_misses=self._cache.misses,
+            cache_bytes=self._cache.used,
+            queue_operations=operations,
+            max_queue_operations=queue.max_operations,
+            queue_bytes=size,
+            max_queue_bytes=queue.max_bytes,
+            reads=self._reads.waiting,
+            max_reads=self._reads.max_waiting,
+            **more,
         )
 
     @abstractmethod

@@ -33,7 +33,6 @@ from asciid.store._operations import Abandon, Probe
 from asciid.store._peers import ALONE
 from asciid.store._pending import NO_LIMITS
 from asciid.store._reserve import Reserve, lacks_room
-from asciid.store._stats import StoreEvents, StoreStats
 from asciid.store._sweeping import has_discarded
 from asciid.store._writer import FileWriter, ReadPool
 
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from asciid.store._operations import AnyOperation
     from asciid.store._peers import IPeers
     from asciid.store._pending import PendingLimits
+    from asciid.store._stats import StoreStats
     from asciid.store._writer import IWriterReactor
 
 __all__ = ["LMDBStore"]
@@ -164,24 +164,12 @@ class LMDBStore(DiskStore):
 
     def stats(self) -> StoreStats:
         """See `IImageStore.stats`."""
-        events = StoreEvents()
-        events.add(self._environment.events)
-        events.add(self._own_events)
-        operations, size = self._writer.waiting
         uploads, clients = self._environment.tracked
-        return StoreStats(
-            events=events,
+        return self._stats(
+            self._writer,
+            self._environment.events,
             batch_sizes=self._writer.batch_sizes,
             commit_times=self._writer.commit_times,
-            cache_hits=self._cache.hits,
-            cache_misses=self._cache.misses,
-            cache_bytes=self._cache.used,
-            queue_operations=operations,
-            max_queue_operations=self._writer.max_operations,
-            queue_bytes=size,
-            max_queue_bytes=self._writer.max_bytes,
-            reads=self._reads.waiting,
-            max_reads=self._reads.max_waiting,
             max_uploads=self._pending_limits.total,
             max_client_uploads=self._pending_limits.per_client,
             tracked_uploads=uploads,
@@ -237,23 +225,24 @@ class LMDBStore(DiskStore):
 
         Errors: `StoreBusyError`, `StoreClosedError`; nothing was changed then.
         """
+        sizes = [operation.size for operation in operations]
         return self._writer.submit_all(
-            [self._with_room(operation) for operation in operations],
-            sum(operation.size for operation in operations),
+            list(map(self._with_room, operations, sizes)), sum(sizes)
         )
 
     def _change(self, operation: AnyOperation) -> Deferred[Any]:
-        return self._writer.submit(self._with_room(operation), operation.size)
+        size = operation.size
+        return self._writer.submit(self._with_room(operation, size), size)
 
-    def _with_room(self, operation: AnyOperation) -> Callable[[Batch], Any]:
-        """Return what refuses to add anything where there is no room for it."""
+    def _with_room(self, operation: AnyOperation, size: int) -> Callable[[Batch], Any]:
+        """Return what refuses to add `size` bytes where there is no room for it."""
         if not operation.adds:
             if isinstance(operation, Abandon):
                 self._abandoned.note(operation.number)
             return self._probe if isinstance(operation, Probe) else operation
 
         def with_room(batch: Batch) -> Any:  # noqa: ANN401 - the operation's
-            self._reserve.take(operation.size)
+            self._reserve.take(size)
             return operation(batch)
 
         return with_room

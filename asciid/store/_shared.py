@@ -210,22 +210,11 @@ class SharedStore(DiskStore):
 
     def stats(self) -> StoreStats:
         """See `IImageStore.stats`; what is committed is counted by whoever does it."""
-        events = StoreEvents()
-        events.add(self._own_events)
-        operations, size = self._operations.waiting
-        return StoreStats(
-            events=events,
+        return self._stats(
+            self._operations,
+            StoreEvents(),
             batch_sizes=Histogram(BATCH_SIZES),
             commit_times=Histogram(COMMIT_TIMES),
-            cache_hits=self._cache.hits,
-            cache_misses=self._cache.misses,
-            cache_bytes=self._cache.used,
-            queue_operations=operations,
-            max_queue_operations=self._operations.max_operations,
-            queue_bytes=size,
-            max_queue_bytes=self._operations.max_bytes,
-            reads=self._reads.waiting,
-            max_reads=self._reads.max_waiting,
         )
 
     def health(self) -> StoreHealth:

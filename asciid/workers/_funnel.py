@@ -55,7 +55,8 @@ _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWriter)
 _log = Logger()
 
 _Connection = MessageProtocol
-_Waiting = tuple["AnyOperation", Deferred[Any]]
+_Waiting = tuple["AnyOperation", int, Deferred[Any]]
+"""An operation, its size, and who waits for it."""
 
 
 class IFollower(Protocol):
@@ -165,7 +166,7 @@ class Funnel:
         self._operations += 1
         self._bytes += size
         done: Deferred[Any] = Deferred()
-        self._waiting.append((operation, done))
+        self._waiting.append((operation, size, done))
         if not self._scheduled and self._connection is not None:
             self._scheduled = True
             # Not before the reactor has looked for what is new, which it does
@@ -290,12 +291,14 @@ class Funnel:
         for some in _messages_of(waiting):
             self._last_number += 1
             self._sent[self._last_number] = some
-            self._connection.send(Submit(self._last_number, [one for one, _ in some]))
+            self._connection.send(
+                Submit(self._last_number, [one for one, _, _ in some])
+            )
 
     def _answered(self, message: Outcomes) -> None:
         sent = self._sent.pop(message.number)
-        for (operation, done), outcome in zip(sent, message.outcomes, strict=True):
-            self._forget_size(operation)
+        for (_, size, done), outcome in zip(sent, message.outcomes, strict=True):
+            self._forget_size(size)
             if type(outcome) is Refused:
                 done.errback(outcome.exception())
             else:
@@ -304,13 +307,13 @@ class Funnel:
             self._end_if_idle()
 
     def _fail(self, operations: Sequence[_Waiting]) -> None:
-        for operation, done in operations:
-            self._forget_size(operation)
+        for _, size, done in operations:
+            self._forget_size(size)
             done.errback(WriterGoneError())
 
-    def _forget_size(self, operation: AnyOperation) -> None:
+    def _forget_size(self, size: int) -> None:
         self._operations -= 1
-        self._bytes -= operation.size
+        self._bytes -= size
 
     def _end_if_idle(self) -> None:
         stopping = self._stopping
@@ -329,12 +332,12 @@ class Funnel:
 
 def _messages_of(waiting: Sequence[_Waiting]) -> Iterator[Sequence[_Waiting]]:
     """Cut what waits into messages that are not too large."""
-    first = size = 0
-    for index, (operation, _) in enumerate(waiting):
-        size += operation.size
-        if size > MESSAGE_BYTES and index > first:
+    first = total = 0
+    for index, (_, size, _) in enumerate(waiting):
+        total += size
+        if total > MESSAGE_BYTES and index > first:
             yield waiting[first:index]
-            first, size = index, operation.size
+            first, total = index, size
     if waiting:
         yield waiting[first:]
 
