@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-AHEAD = 16
+AHEAD = 256
 """Requests that a greedy client sends before it reads the answers."""
 
 _HEAD = b"Host: 127.0.0.1\r\nContent-Type: text/plain\r\n"
