@@ -31,8 +31,15 @@ _SHARED_FAMILIES = frozenset(
 )
 """Metrics that are the same whoever is asked: one storage, one release."""
 
-_SHARED_BOUNDS = frozenset({"uploads", "client_uploads"})
-"""Bounds on what is in the storage, not in a process."""
+_SHARED_BOUNDS = frozenset(
+    {"client_uploads", "queue_bytes", "queue_operations", "uploads"}
+)
+"""
+Bounds on what is in the storage, or waits to be.
+
+There is one queue: what a worker has handed over waits where it was handed to, and
+the sum of all their bounds would never be near.
+"""
 
 _LASTING_KINDS = frozenset({"counter", "histogram"})
 

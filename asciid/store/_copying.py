@@ -130,7 +130,10 @@ def make_copy(storage: _Source, pace: Pace) -> Copied:
     try:
         copied = _copy(storage, work, pace, changing=False)
         owner = (storage.path / DATA_FILE).stat()
-        os.chown(work / DATA_FILE, owner.st_uid, owner.st_gid)
+        made = (work / DATA_FILE).stat()
+        # A service may be denied to change owners at all, even to what they are.
+        if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+            os.chown(work / DATA_FILE, owner.st_uid, owner.st_gid)
         (work / DATA_FILE).chmod(owner.st_mode & 0o777)
         _sync_file(work / DATA_FILE)
     except BaseException:

@@ -100,6 +100,30 @@ class MergeTests(SynchronousTestCase):
         seconds = values["asciid_request_seconds_sum", ("download",)]
         self.assertAlmostEqual(seconds, 0.01)
 
+    def test_one_queue(self) -> None:
+        """
+        The queue is that of the process that writes, with its bound.
+
+        What a worker has handed over waits there: added up it would count twice,
+        and against the bounds of all, which nothing could ever come near.
+        """
+        processes = []
+        for waiting in 60, 40:
+            used = GaugeMetricFamily("asciid_bound_used", "Used.", labels=["bound"])
+            limit = GaugeMetricFamily("asciid_bound_limit", "Limit.", labels=["bound"])
+            for bound in "queue_bytes", "queue_operations", "reads":
+                used.add_metric([bound], waiting)
+                limit.add_metric([bound], 64)
+            processes.append(snapshot([used, limit]))
+        values = values_of(merge(processes))
+        for bound, taken, most in (
+            ("queue_bytes", 60, 64),
+            ("queue_operations", 60, 64),
+            ("reads", 100, 128),
+        ):
+            self.assertEqual(values["asciid_bound_used", (bound,)], taken)
+            self.assertEqual(values["asciid_bound_limit", (bound,)], most)
+
     def test_page(self) -> None:
         """What was merged is a page that Prometheus' own parser takes."""
         processes = self.process(download=2), self.process(status=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lmdb
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from asciid.errors import ImageNotFoundError
 from asciid.model import ImageState
@@ -431,6 +432,28 @@ class CompactTests(MaintenanceTestCase):
         last = self.driven.store.add_chunk(self.pending.sha256, 1, b"ing")
         self.assertTrue(self.driven.run(last))
         self.assertEqual(self.driven.download(self.pending.sha256), b"pending")
+
+    def test_owner_that_stays(self) -> None:
+        """Where nobody may change owners, as in `contrib/asciid.service`, it works."""
+
+        def refused(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        self.make_room()
+        self.patch(os, "chown", refused)
+        copied = compact(self.path, no_pace)
+        self.assertLess(copied.after, copied.before)
+        self.assert_everything()
+
+    def test_owner_that_differs(self) -> None:
+        """The file belongs to whom it did, whoever compacts it."""
+        if os.geteuid():
+            raise SkipTest("only root can give files away")
+        file = self.path / "data.mdb"
+        os.chown(file, 4321, 1234)
+        compact(self.path, no_pace)
+        owner = file.stat()
+        self.assertEqual((owner.st_uid, owner.st_gid), (4321, 1234))
 
     def test_refused_while_in_use(self) -> None:
         """While a store has the storage open it is not compacted."""
