@@ -448,7 +448,8 @@ class CompactTests(MaintenanceTestCase):
     def test_owner_that_differs(self) -> None:
         """The file belongs to whom it did, whoever compacts it."""
         if os.geteuid():
-            raise SkipTest("only root can give files away")
+            message = "only root can give files away"
+            raise SkipTest(message)
         file = self.path / "data.mdb"
         os.chown(file, 4321, 1234)
         compact(self.path, no_pace)
