@@ -68,6 +68,11 @@ class MessageProtocol(protocol.Protocol):
         body = _encode(message)
         self._output.send(len(body).to_bytes(_PREFIX, "big") + body)
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether what was sent waits, because the other end does not read it."""
+        return self._output.blocked
+
     def connectionMade(self) -> None:
         """Tell whom it belongs to."""
         self._output = output_for(self.transport, _nothing)

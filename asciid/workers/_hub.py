@@ -107,6 +107,10 @@ class Hub(Factory):
 
     def received(self, connection: _Connection, message: FromWorker) -> None:
         """See `IEnd.received`."""
+        if connection not in self._workers and type(message) is not Hello:
+            # What it means, only who speaks this version can be asked.
+            error = "it came before a Hello in the version that is spoken here"
+            raise ValueError(error)
         match message:
             case Submit():
                 self._submit(connection, message)
@@ -238,7 +242,8 @@ class Hub(Factory):
 
     def _tell_others(self, connection: _Connection, message: FromWriter) -> None:
         for other in self._workers:
-            if other is not connection:
+            # It saves time, no more: for one that hangs it must not pile up.
+            if other is not connection and not other.is_slow:
                 other.send(message)
 
     def _gather(self, asking: _Connection, number: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+from attrs import frozen
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,11 +25,20 @@ from asciid.store._disk import HOT_IMAGE
 from asciid.store._health import SETTLED
 from asciid.store._reserve import CHECK_EVERY
 from asciid.store._shared import EXPECTED
-from asciid.store.sharing import StorageInUseError
+from asciid.store.sharing import Remove, StorageInUseError
 from asciid.workers import _hub
+from asciid.workers._framing import MessageProtocol
 from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
 from asciid.workers._hub import Hub
-from asciid.workers._messages import Collected
+from asciid.workers._messages import (
+    VERSION,
+    Collected,
+    FromWriter,
+    Gather,
+    Hello,
+    Submit,
+    Welcome,
+)
 from tests.store._support import chunk_of, spec_of
 from tests.workers._support import DrivenWorkers, WireTransport, told
 
@@ -309,6 +320,64 @@ class WriterGoneTests(WorkersCase):
         self.begin_writer()
 
 
+class StrangerTests(WorkersCase):
+    """Who connects to the process that writes, and is no worker of this version."""
+
+    def say(self, *messages: Any) -> list[Any]:  # noqa: ANN401 - any that there are
+        """
+        Connect and send these; return what is answered.
+
+        The connection must have ended then.
+        """
+        heard: list[Any] = []
+        stranger = MessageProtocol(
+            msgspec.msgpack.Decoder(FromWriter), Listening(heard)
+        )
+        near = WireTransport(self.driven.reactor, stranger)
+        own = self.driven.hub.buildProtocol(None)
+        near.other = WireTransport(self.driven.reactor, own)
+        near.other.other = near
+        own.makeConnection(near.other)
+        stranger.makeConnection(near)
+        with capturedLogs() as events:
+            for message in messages:
+                stranger.send(message)
+                self.driven.settle()
+        self.assertFalse(near.connected)
+        self.assertIn("before a Hello", str([e.get("error") for e in events]))
+        return heard
+
+    def test_operations(self) -> None:
+        """Nothing is carried out before a Hello, nor after one of another version."""
+        spec = self.upload(CAT)
+        submitted = Submit(1, [Remove(spec.sha256)])
+        self.assertEqual(self.say(submitted), [])
+        self.assertEqual(self.say(Hello(99, "later"), submitted), [Welcome(VERSION)])
+        self.assertEqual(self.download(spec, 0), CAT)
+
+    def test_figures(self) -> None:
+        """Nor are figures taken, or told."""
+        for message in (Collected(1, told(5)), Gather(1, told(5))):
+            self.assertEqual(self.say(message), [])
+
+
+@frozen
+class Listening:
+    """Remembers what it hears."""
+
+    heard: list[Any]
+
+    def made(self, connection: MessageProtocol) -> None:
+        """See `IEnd.made`."""
+
+    def received(self, _: MessageProtocol, message: Any) -> None:  # noqa: ANN401 - as IEnd says
+        """Remember it."""
+        self.heard.append(message)
+
+    def lost(self, connection: MessageProtocol) -> None:
+        """See `IEnd.lost`."""
+
+
 class HubTests(WorkersCase):
     """What the process that writes tells its workers."""
 
@@ -519,6 +588,17 @@ class FreshTests(WorkersCase):
         large = self.upload(data, chunk_size=HOT_IMAGE)
         self.assertEqual(list(self.driven.stores[1]._expected), [spec_of(CAT).sha256])
         self.assertEqual(self.download(large, 1), data)
+
+    def test_worker_that_does_not_read(self) -> None:
+        """For one that does not read what it is told, they do not pile up."""
+        hub = self.driven.hub
+        second = next(c for c in hub._workers if c.transport is self.wires[1].other)
+        second._output.blocked = True
+        spec = self.upload(CAT)
+        self.assertEqual(list(second._output._queue), [])
+        second._output.blocked = False
+        self.assertEqual(list(self.driven.stores[1]._expected), [])
+        self.assertEqual(self.download(spec, 1), CAT)
 
     def test_bounded(self) -> None:
         """The oldest are forgotten when there are many."""
