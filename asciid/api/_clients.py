@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from asciid.api._fields import all_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+    from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
     from asciid.api._request import Request
 
@@ -87,5 +87,8 @@ def _address(text: str) -> Address | None:
 
 
 def _canonical(address: Address) -> Address:
-    # A dual-stack socket shows IPv4 clients as ::ffff:192.0.2.1.
-    return getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, IPv6Address):
+        # A dual-stack socket shows IPv4 clients as ::ffff:192.0.2.1.  A zone, as in
+        # fe80::1%eth0, is any text, and whoever sends it could be anybody with it.
+        return address.ipv4_mapped or IPv6Address(int(address))
+    return address

@@ -70,6 +70,15 @@ class ClientAddressesTests(SynchronousTestCase):
         ):
             self.assertEqual(self.of("10.0.0.1", Forwarded=value), client)
 
+    def test_zone(self) -> None:
+        """A zone is left out: it is any text, and would make one client many."""
+        for zone in ("eth0", '" 200 - "evil', "\x85"):
+            said = f"fe80::1%{zone}"
+            self.assertEqual(self.of("::1", X_Forwarded_For=said), "fe80::1")
+        said = 'for="[fe80::1%eth0]:4711"'
+        self.assertEqual(self.of("::1", Forwarded=said), "fe80::1")
+        self.assertEqual(self.of("::1%lo", Forwarded="for=192.0.2.1"), "192.0.2.1")
+
     def test_x_forwarded_for(self) -> None:
         """Where Forwarded is missing, X-Forwarded-For is read."""
         for peer in ("10.0.0.1", "::1", "::ffff:10.0.0.1", None):
