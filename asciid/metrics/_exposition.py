@@ -25,7 +25,7 @@ from asciid.metrics._families import (
     usage_families,
 )
 from asciid.metrics._requests import RequestCounts
-from asciid.metrics._snapshot import merge, snapshot
+from asciid.metrics._snapshot import LASTING_KINDS, merge, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +58,8 @@ class Metrics(Collector):
     `requests` is to be told of every request: it is an `asciid.http.Observer`.
     Of connections there is something to tell once `front` is set.  Nothing is
     computed before somebody asks.  `gather`, if set, takes the snapshot of this
-    process, and returns those of others that are to be told of together with it.
+    process, and returns those of others that are to be told of together with it;
+    none if they are not known, and then nothing that is counted is told.
     """
 
     def __init__(self, store: IImageStore) -> None:
@@ -107,8 +108,13 @@ class Metrics(Collector):
         if self.gather is None:
             return own
         told = snapshot(own)
+        others = await self.gather(told)
+        if not others:
+            # A counter that becomes less looks as if it had begun anew, and all that
+            # it says is new when the others are told again.  A gap is harmless.
+            return [metric for metric in own if metric.type not in LASTING_KINDS]
         # The first is believed in what is told by all: the process that writes.
-        return merge([*await self.gather(told), told])
+        return merge([*others, told])
 
     async def _families(self) -> list[Metric]:
         try:

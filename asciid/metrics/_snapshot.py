@@ -15,7 +15,7 @@ from prometheus_client.core import Metric
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["lasting", "merge", "snapshot"]
+__all__ = ["LASTING_KINDS", "lasting", "merge", "snapshot"]
 
 _SHARED_FAMILIES = frozenset(
     {
@@ -41,7 +41,8 @@ There is one queue: what a worker has handed over waits where it was handed to, 
 the sum of all their bounds would never be near.
 """
 
-_LASTING_KINDS = frozenset({"counter", "histogram"})
+LASTING_KINDS = frozenset({"counter", "histogram"})
+"""The types of what only grows."""
 
 _Labels = tuple[tuple[str, str], ...]
 
@@ -110,7 +111,7 @@ def lasting(snapshots: Iterable[bytes]) -> bytes:
     Errors: those of `merge`.
     """
     return snapshot(
-        metric for metric in merge(snapshots) if metric.type in _LASTING_KINDS
+        metric for metric in merge(snapshots) if metric.type in LASTING_KINDS
     )
 
 

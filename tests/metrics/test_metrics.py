@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import (
     MemoryReactorClock,
     StringTransportWithDisconnection,
@@ -89,6 +89,23 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         size = len(text.encode())
         body = {"sha256": name, "size": size, "chunk_size": size}
         return self.ask("POST", "/image", JSON, body=json.dumps(body))
+
+    def test_others_unknown(self) -> None:
+        """
+        While other processes cannot be asked, nothing that is counted is told.
+
+        Of one alone it would be less than what was told before.
+        """
+        metrics = Metrics(MemoryStore())
+        told: list[list[bytes]] = [[]]
+        metrics.gather = lambda _: succeed(told[0])
+        page = self.successResultOf(metrics.page(""))
+        families = list(text_string_to_metric_families(page.content.decode()))
+        self.assertEqual({family.type for family in families}, {"gauge"})
+        self.assertIn("asciid_images", {family.name for family in families})
+        told[0] = [self.successResultOf(metrics.snapshot())]
+        page = self.successResultOf(metrics.page(""))
+        self.assertIn(b"asciid_chunks_stored_total 0.0", page.content)
 
     def test_documented(self) -> None:
         """Every metric is documented, and every documented one is there."""
