@@ -31,7 +31,8 @@ def read_config_file(path: Path, settings: Mapping[str, Setting]) -> dict[str, s
     try:
         with path.open("rb") as file:
             document = tomllib.load(file)
-    except ValueError as error:  # of TOML, of UTF-8, or of an enormous number
+    # Of TOML, of UTF-8 or of an enormous number; of arrays in one another.
+    except (ValueError, RecursionError) as error:
         message = f"{path}: not TOML: {error}"
         raise SettingError(message) from error
     return {

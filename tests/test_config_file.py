@@ -158,6 +158,7 @@ class FormatTests(FileTestCase):
         self.assert_refused("port 80", "not TOML", "line 1")
         self.assert_refused("port = 1\nport = 2\n", "not TOML", "line")
         self.assert_refused(b"port = '\xff'", "not TOML", "utf-8")
+        self.assert_refused(f"port = {'[' * 5000}", "not TOML", "recursion")
 
     def test_unreadable(self) -> None:
         """A file that is not there is blamed on whoever named it."""
