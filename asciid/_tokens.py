@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from hashlib import sha256
@@ -45,6 +46,8 @@ class TokenFile:
     path: Path
     quiet: bool = field(default=False, kw_only=True)
     """Whether who else can read it goes without saying: another process tells."""
+    copy: int | None = field(init=False, default=None)
+    """The descriptor of a file that gets the tokens once they were found good."""
     _digests: tuple[bytes, ...] = field(init=False, default=(), repr=False)
 
     def load(self) -> None:
@@ -54,7 +57,11 @@ class TokenFile:
         Errors: `TokenFileError` if it cannot be read, has no token, or has a line
         that is none; the tokens are those of before then.
         """
-        self._digests = tuple({sha256(token).digest() for token in self._read()})
+        tokens = self._read()
+        self._digests = tuple({sha256(token).digest() for token in tokens})
+        if self.copy is not None:
+            os.ftruncate(self.copy, 0)
+            os.pwrite(self.copy, b"".join(b"%b\n" % token for token in tokens), 0)
 
     def reload(self) -> bool:
         """

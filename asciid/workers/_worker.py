@@ -82,7 +82,7 @@ class Worker:
         return self._service.stopService()
 
     def reread(self) -> None:
-        """Read the tokens again, which the parent has found to be good."""
+        """Read the tokens again: the parent's copy of those it has found good."""
         if self._tokens is not None:
             with suppress(TokenFileError):
                 self._tokens.load()

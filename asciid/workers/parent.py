@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from asciid._assembly import tokens_of
 from asciid._listener import Listener, StartError
 from asciid.errors import AsciidError
 from asciid.store.sharing import StorageInUseError, StorageLock, prepare_storage
-from asciid.workers._spawning import Spawner
+from asciid.workers._spawning import FIRST_INHERITED, Spawner
 from asciid.workers._spreading import SilentFactory, descriptors_of, spread_endpoint
 
 if TYPE_CHECKING:
@@ -107,6 +108,12 @@ class Parent(Service):
             name: _INHERITED if value.startswith("systemd:") else value
             for name, value in environment.items()
         }
+        # A worker that takes the place of one that died must have the tokens that the
+        # others have, whatever is in the file by then.
+        self._copy: int | None = None
+        if self._tokens is not None:
+            copy = FIRST_INHERITED + len(self._listeners)
+            self._environment["ASCIID_WRITE_TOKEN_FILE"] = f"/proc/self/fd/{copy}"
         self._reactor = reactor
         self._stopping = stopping
         self._spawner = Spawner(reactor, self._came_up, self._ended)
@@ -150,6 +157,7 @@ class Parent(Service):
         except (AsciidError, OSError, lmdb.Error) as error:
             self._refuse(StartError(f"cannot use the storage {self._storage}", error))
         if self._tokens is not None:
+            self._copy = self._tokens.copy = os.memfd_create("asciid-tokens")
             try:
                 self._tokens.load()
             except AsciidError as error:
@@ -219,7 +227,7 @@ class Parent(Service):
         for listener in self._listeners:
             await listener.stop()
         await self._spawner.all_ended()
-        self._lock.release()
+        self._let_go()
 
     async def _restart(self) -> None:
         try:
@@ -268,16 +276,20 @@ class Parent(Service):
     def _begin(self, place: _Place) -> Deferred[None]:
         """Start the process of a place; answer once it does its work."""
         name = place.name
-        self._spawner.inherited[name] = [
-            descriptors[place.number % len(descriptors)]
-            for descriptors in (self._descriptors if place.number else ())
-        ]
+        self._spawner.inherited[name] = (
+            self._inherited_by(place.number) if place.number else []
+        )
         self._monitor.addProcess(
             name,
             [sys.executable, "-m", "asciid.workers", place.role],
             env=self._environment,
         )
         return self._spawner.ready(name)
+
+    def _inherited_by(self, number: int) -> list[int]:
+        """Return what that worker gets: a socket of each port, and the tokens."""
+        sockets = [ports[number % len(ports)] for ports in self._descriptors]
+        return sockets if self._copy is None else [*sockets, self._copy]
 
     def _came_up(self, name: str) -> None:
         # Those that die before they do their work are started later and later.
@@ -299,11 +311,18 @@ class Parent(Service):
         elif self.running:
             _log.warn("{process} ended: {reason}", process=name, reason=reason)
 
+    def _let_go(self) -> None:
+        """Leave what only one parent has to the next one."""
+        self._lock.release()
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            os.close(copy)
+
     def _refuse(self, error: StartError) -> None:
         _log.critical("{reason}", reason=error)
         # twistd has put its log in the place of sys.stderr by now.
         print(error, file=sys.__stderr__)
-        self._lock.release()
+        self._let_go()
         for listener in self._listeners:
             Deferred.fromCoroutine(listener.stop())
         raise error

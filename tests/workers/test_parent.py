@@ -305,6 +305,38 @@ class RestartTests(ParentTestCase):
         self.assertEqual(self.reactor.alive["worker-1.1"].signals, [REREAD])
         self.assertIn("worker-1.2", self.reactor.alive)
 
+    def test_tokens_of_all(self) -> None:
+        """Who takes the place of a dead worker reads the tokens that the others have.
+
+        What is in the file by then is for the next SIGHUP.
+        """
+        tokens = Path(self.mktemp())
+        tokens.write_text("# mine\ngood\n")
+        tokens.chmod(0o600)
+        self.start(write_token_file=tokens, metrics_port="tcp:9090")
+        tokens.write_text("no good\n")
+        self.reactor.alive["worker-1.1"].end(ProcessTerminated(signal=9))
+        self.reactor.advance(1)
+        worker = self.reactor.alive["worker-1.1"]
+        number = FIRST_INHERITED + 2
+        self.assertEqual(
+            worker.environment["ASCIID_WRITE_TOKEN_FILE"], f"/proc/self/fd/{number}"
+        )
+        copy = Path(f"/proc/self/fd/{worker.descriptors[number]}")
+        self.assertEqual(copy.read_text(), "good\n")
+        worker.be_ready()
+        tokens.write_text("better\nbest\n")
+        self.parent.restart()
+        self.assertEqual(copy.read_text(), "better\nbest\n")
+        tokens.write_text("new\n")
+        self.parent.restart()
+        self.assertEqual(copy.read_text(), "new\n")
+        stopped = self.parent.stopService()
+        for process in list(self.reactor.alive.values()):
+            process.end()
+        self.successResultOf(stopped)
+        self.assertFalse(copy.exists())
+
     def test_does_not_come_up(self) -> None:
         """The one before it goes on, as do the others; later it can be tried again."""
         self.start()
