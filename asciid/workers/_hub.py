@@ -46,6 +46,13 @@ __all__ = ["Hub", "IWritingStore"]
 PATIENCE = 10.0
 """Seconds for a worker to answer; then its connection is cut."""
 
+LEAVING = 2.0
+"""
+Seconds for a worker to answer when this process leaves.
+
+The others wait meanwhile, for not much longer than that and a start.
+"""
+
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWorker)
 _log = Logger()
 
@@ -173,7 +180,7 @@ class Hub(Factory):
 
     def dismiss(self) -> Deferred[None]:
         """Have all workers send nothing more; answer once they have stopped."""
-        return self._ask(Leave).addCallback(lambda _: None)
+        return self._ask(Leave, patience=LEAVING).addCallback(lambda _: None)
 
     def disconnect(self) -> None:
         """Close all connections, once what was written to them is sent."""
@@ -267,8 +274,13 @@ class Hub(Factory):
         self,
         message: Callable[[int], FromWriter],
         whom: set[_Connection] | None = None,
+        patience: float = PATIENCE,
     ) -> Deferred[_Question]:
-        """Send a message to workers, all if None; answer once they have answered."""
+        """
+        Send a message to workers, all if None; answer once they have answered.
+
+        Those that do not within `patience` seconds are cut off.
+        """
         whom = set(self._workers if whom is None else whom)
         done: Deferred[_Question] = Deferred()
         question = _Question(whom, done)
@@ -278,7 +290,7 @@ class Hub(Factory):
         self._last_number += 1
         number = self._last_number
         self._questions[number] = question
-        question.watch = self._clock.callLater(PATIENCE, self._cut_off, question)
+        question.watch = self._clock.callLater(patience, self._cut_off, question)
         done.addBoth(self._settled, number, question)
         asked = message(number)
         for connection in whom:

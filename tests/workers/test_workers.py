@@ -310,6 +310,22 @@ class WriterGoneTests(WorkersCase):
         self.pass_time(1)
         self.successResultOf(after)
 
+    def test_left_by_one_that_hangs(self) -> None:
+        """One that does not answer does not keep the others waiting for too long."""
+        self.wires[1].cut = True
+        leaving = self.driven.hub.dismiss()
+        self.driven.settle()
+        waiting = self.register(b"after")
+        self.assertLess(_hub.LEAVING, PATIENCE / 2)
+        self.pass_time(_hub.LEAVING)
+        self.successResultOf(leaving)
+        self.assertNoResult(waiting)
+        self.driven.hub.disconnect()
+        self.begin_writer()
+        self.driven.settle()
+        self.pass_time(1)
+        self.successResultOf(waiting)
+
     def test_stop_meanwhile(self) -> None:
         """A worker that stops while nobody writes refuses what waits, and ends."""
         self.end_writer()
