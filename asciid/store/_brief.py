@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from asciid.errors import AsciidError, StoreBusyError
+from asciid.store._frames import forget_tracebacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,4 +77,5 @@ def _outcome(question: Callable[[Snapshot], Any], snapshot: Snapshot) -> Any:  #
     try:
         return question(snapshot)
     except AsciidError as error:
+        forget_tracebacks(error)
         return error

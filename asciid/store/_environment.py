@@ -24,6 +24,7 @@ from asciid.store._databases import (
     open_databases,
 )
 from asciid.store._directories import make_directory, sync_directory
+from asciid.store._frames import forget_frames
 from asciid.store._health import Health
 from asciid.store._length import check_length
 from asciid.store._lock import StorageLock, make_room_for_readers
@@ -240,6 +241,14 @@ class Environment:
 
         Errors: those of `query`, `lmdb.Error`.
         """
+        try:
+            return self._answer(query, brief=brief)
+        except Exception as error:
+            forget_frames(error)
+            raise
+
+    def _answer(self, query: Callable[[Snapshot], ResultT], *, brief: bool) -> ResultT:
+        """See `read`."""
         with self._env.begin(buffers=True) as transaction:
             relieve = self._residency.check
             answer = query(Snapshot(transaction, self._databases, relieve))

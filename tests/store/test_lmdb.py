@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from asciid.store import IImageWriter
     from asciid.store._batch import Batch
+    from asciid.store._databases import Snapshot
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 LARGE = bytes(range(256)) * (VERIFY_IN_TRANSACTION // 256 + 1)
@@ -95,6 +96,43 @@ class LMDBStoreTests(SynchronousTestCase):
         """Make every transaction fail with `error` until the next `open`."""
         environment = self.driven.store._environment
         environment._open = Failing(environment._open, error)  # type: ignore[assignment]
+
+    def places(self) -> int:
+        """Return how many places of readers are taken."""
+        env = self.driven.store._environment._open
+        assert env is not None
+        return len([line for line in env.readers().splitlines()[1:] if line])
+
+    def test_errors_take_no_place(self) -> None:
+        """
+        What a failed read came to takes no place among the readers.
+
+        Exceptions may be kept, with their tracebacks, until they are collected.
+        """
+        kept: list[Exception] = []
+
+        def fail_oddly(_: Snapshot) -> None:
+            try:
+                int("none")
+            except ValueError as error:
+                raise ImageNotFoundError("ab" * 32) from error
+
+        def read_oddly(_: str) -> Deferred[None]:
+            return self.driven.store._query(fail_oddly)
+
+        def ask_oddly(_: str) -> Deferred[None]:
+            return self.driven.store._brief.ask(fail_oddly)
+
+        for number, read in enumerate(
+            (self.driven.store.open, self.driven.store.status, read_oddly, ask_oddly)
+        ):
+            for _ in range(10):
+                error = self.assertRaises(
+                    ImageNotFoundError, self.driven.run, read(f"{number:064x}")
+                )
+                kept.append(error)
+        self.assertLessEqual(self.places(), 1)
+        self.assertEqual(len(kept), 40)
 
     def test_restart(self) -> None:
         """Images, uploads and upload numbers outlive the process."""
