@@ -46,6 +46,9 @@ __all__ = ["Hub", "IWritingStore"]
 PATIENCE = 10.0
 """Seconds for a worker to answer; then its connection is cut."""
 
+GATHERING = 5.0
+"""Seconds from the first worker on in which the others are expected to come."""
+
 LEAVING = 2.0
 """
 Seconds for a worker to answer when this process leaves.
@@ -81,15 +84,19 @@ class Hub(Factory):
     Carries out what workers ask for, and tells them what they must know.
 
     Set `store` and `snapshot`, which returns what this process has counted, before
-    anybody connects.  `clock` provides IReactorTime.
+    anybody connects.  `clock` provides IReactorTime.  Figures are told once `expected`
+    workers have come, or would have: those of a few are less than what was told before.
     """
 
     noisy = False
     store: IWritingStore
     snapshot: Callable[[], Deferred[bytes]]
 
-    def __init__(self, clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+    def __init__(self, clock: Any, expected: int = 1) -> None:  # noqa: ANN401 - IReactorTime
         self._clock = clock
+        self._expected = expected
+        self._patient_until: float | None = None
+        """When no more workers are waited for; None before the first."""
         self._workers: set[_Connection] = set()
         self._names: dict[_Connection, str] = {}
         self._told = Told()
@@ -211,6 +218,10 @@ class Hub(Factory):
 
     def _welcome(self, connection: _Connection) -> None:
         self._workers.add(connection)
+        if self._patient_until is None:
+            self._patient_until = self._clock.seconds() + GATHERING
+        if len(self._workers) >= self._expected:
+            self._expected = 0  # they have been there
         connection.send(Welcome(VERSION))
 
     def _submit(self, connection: _Connection, message: Submit) -> None:
@@ -255,6 +266,9 @@ class Hub(Factory):
 
     def _gather(self, asking: _Connection, number: int) -> None:
         """Ask all but one what they have counted, and tell it."""
+        if self._expected and self._clock.seconds() < (self._patient_until or 0):
+            asking.send(Gathered(number, []))
+            return
 
         async def gathered() -> list[bytes]:
             name = self._names[asking]

@@ -42,7 +42,7 @@ class Writer:
         storage: Path = settings.storage  # type: ignore[assignment]
         self._reactor = reactor
         self._patience = settings.drain_timeout + _LONGER
-        self._hub = Hub(reactor)
+        self._hub = Hub(reactor, expected=settings.workers)
         self._store = make_disk_store(settings, storage, reactor, peers=self._hub)
         self._hub.store = self._store
         self._hub.snapshot = Metrics(self._store).snapshot

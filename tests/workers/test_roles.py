@@ -331,6 +331,10 @@ class WriterTests(RoleTestCase):
                 """Do nothing."""
                 return succeed(None)
 
+            def snapshot(self) -> Deferred[bytes]:
+                """Tell nothing."""
+                return succeed(NOTHING)
+
         funnel = Funnel(WRITER_SOCKET, self.reactor)
         funnel.follower = Follower()  # type: ignore[assignment] # of what is asked here
         self.run_(funnel.start())
@@ -343,6 +347,9 @@ class WriterTests(RoleTestCase):
         funnel = self.connect()
         self.run_(funnel.submit(Register(spec_of(CAT))))
         self.assertEqual(self.run_(self.writer._store.count()), 1)
+        # There are to be two workers.
+        self.assertEqual(self.run_(funnel.gather(NOTHING)), [])
+        self.connect()
         snapshots = self.run_(funnel.gather(NOTHING))
         counts = {metric.name: metric for metric in merge(snapshots)}
         self.assertEqual(counts["asciid_uploads_pending"].samples[0].value, 1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from attrs import frozen
+from twisted.internet.defer import succeed
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -531,6 +532,24 @@ class HubTests(WorkersCase):
         again = self.driven.funnels[0].gather(told(1))
         self.assertEqual(self.successResultOf(again), [])
         self.pass_time(1)
+
+    def test_gathered_before_all_are_back(self) -> None:
+        """A new writer tells nothing of a few before the others had time to come."""
+        self.driven.reactor.listening = self.driven.hub = Hub(self.driven.reactor, 2)
+        self.driven.hub.store = self.driven.writer.store
+        self.driven.hub.snapshot = lambda: succeed(told(0))
+        self.wires[0].abortConnection()
+        self.pass_time(1)
+        self.assertEqual(self.gather(), [])
+        self.pass_time(_hub.GATHERING)
+        self.assertEqual(self.gather(), [told(0)])
+        self.driven.reactor.listening = self.driven.hub = Hub(self.driven.reactor, 2)
+        self.driven.hub.store = self.driven.writer.store
+        self.driven.hub.snapshot = lambda: succeed(told(0))
+        for wire in self.wires[1:]:
+            wire.abortConnection()
+        self.pass_time(1)
+        self.assertEqual(self.gather(), [told(0), told(2)])
 
     def test_late_answers(self) -> None:
         """What is answered after the time for it was over is dropped."""
