@@ -5,8 +5,9 @@ It is for container health checks, which run it again and again: so it imports
 nothing but the standard library, and is no part of the ``asciid`` command.
 
 The URL is that of ``/readyz`` on this machine if none is given, on the port in
-``ASCIID_PORT``.  The exit code is 0 if the answer is a 2xx, 1 if not, 2 if there
-is no such URL to ask; one line says what was answered.
+``ASCIID_PORT``, or in the file that ``ASCIID_CONFIG`` names.  The exit code is 0 if
+the answer is a 2xx, 1 if not, 2 if there is no such URL to ask; one line says what was
+answered.
 """
 
 from __future__ import annotations
@@ -58,6 +59,27 @@ def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
+def _configured(environ: Mapping[str, str]) -> str | None:
+    """
+    Return the port in the configuration file, if there is one.
+
+    Errors: `ValueError`.
+    """
+    file = environ.get("ASCIID_CONFIG")
+    if not file or file == "none":
+        return None
+    # Most do without, and without what it imports.
+    import tomllib  # noqa: PLC0415
+
+    try:
+        with open(file, "rb") as opened:  # noqa: PTH123 - nor for pathlib
+            listening = tomllib.load(opened).get("port")
+    except OSError as error:
+        message = f"cannot read {file}: {error.strerror}"
+        raise ValueError(message) from error
+    return None if listening is None else str(listening)
+
+
 def _target(
     arguments: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[str, int, str]:
@@ -67,10 +89,10 @@ def _target(
     Errors: `ValueError`.
     """
     if not arguments:
-        listening = environ.get("ASCIID_PORT") or "4444"
+        listening = environ.get("ASCIID_PORT") or _configured(environ) or "4444"
         port = _port_of(listening)
         if port is None:
-            message = f"ASCIID_PORT is {listening!r}: name the URL to ask"
+            message = f"the port is {listening!r}: name the URL to ask"
             raise ValueError(message)
         return "127.0.0.1", int(port[1]), "/readyz"
     parts = urlsplit(arguments[0])

@@ -8,6 +8,7 @@ import socket
 import sys
 from contextlib import redirect_stdout
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -75,6 +76,27 @@ class HealthTests(SynchronousTestCase):
         ):
             answer = self.check([], ASCIID_PORT=listening)
             self.assertEqual(answer, (0, "204 \n"), listening)
+
+    def test_port_in_a_file(self) -> None:
+        """The port may be in the configuration file, which the environment beats."""
+        port, file = self.serve(), Path(self.mktemp())
+        for text in (f"port = {port}", f'port = "tcp:{port}"'):
+            file.write_text(text)
+            answer = self.check([], ASCIID_CONFIG=str(file))
+            self.assertEqual(answer, (0, "204 \n"), text)
+        file.write_text('port = "ssl:1"')
+        code, line = self.check([], ASCIID_CONFIG=str(file))
+        self.assertEqual((code, "'ssl:1'" in line), (2, True))
+        answer = self.check([], ASCIID_CONFIG=str(file), ASCIID_PORT=str(port))
+        self.assertEqual(answer, (0, "204 \n"))
+        self.assertEqual(health._configured({"ASCIID_CONFIG": "none"}), None)
+        file.write_text("reserve = 0")
+        self.assertEqual(health._configured({"ASCIID_CONFIG": str(file)}), None)
+        file.write_text("port")
+        self.assertEqual(self.check([], ASCIID_CONFIG=str(file))[0], 2)
+        file.unlink()
+        code, line = self.check([], ASCIID_CONFIG=str(file))
+        self.assertEqual((code, "cannot read" in line), (2, True))
 
     def test_no_answer(self) -> None:
         """Where nothing listens, or no HTTP is spoken, it is 1."""
