@@ -90,6 +90,8 @@ def run(
     """
     Turn the reactor and step the pools until `awaited` fires; return its result.
 
+    Time goes by while there is nothing else to do, until the next delayed call.
+
     Raises what it fails with, or `AssertionError` if nothing is left to do.
     """
     outcome: list[Any] = []
@@ -98,10 +100,12 @@ def run(
         reactor.advance(0)
         stepped = [pool.step() for pool in pools if not outcome]
         if not outcome and not any(stepped):
-            reactor.advance(0)
-            if not outcome and not reactor.getDelayedCalls():
+            calls = reactor.getDelayedCalls()
+            if not calls:
                 message = "nothing is left to do, and there is no result"
                 raise AssertionError(message)
+            next_call = min(call.getTime() for call in calls)
+            reactor.advance(max(0.0, next_call - reactor.seconds()))
     result = outcome[0]
     if hasattr(result, "raiseException"):
         result.raiseException()

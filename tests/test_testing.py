@@ -31,6 +31,13 @@ class RunTests(SynchronousTestCase):
         awaited: Deferred[int] = fail(KeyError("key"))
         self.assertRaises(KeyError, self.run_, awaited)
 
+    def test_later(self) -> None:
+        """Time goes by for what is due later."""
+        awaited: Deferred[int] = Deferred()
+        self.reactor.callLater(5, awaited.callback, 1)
+        self.assertEqual(self.run_(awaited), 1)
+        self.assertEqual(self.reactor.seconds(), 5)
+
     def test_nothing_left_to_do(self) -> None:
         """A Deferred that nothing would ever fire is an error, not a hang."""
         self.assertRaises(AssertionError, self.run_, Deferred())

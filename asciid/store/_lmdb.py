@@ -120,6 +120,7 @@ class LMDBStore(DiskStore):
             reactor=reactor,
             pool=writer_pool or ThreadPool(0, 1, name="asciid-writer"),
             max_bytes=max_queue,
+            pause=peers.pause,
         )
         self._abandoned = Abandoned(self._writer.submit)
         self._started = False

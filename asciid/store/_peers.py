@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from twisted.internet.defer import Deferred, succeed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["ALONE", "IPeers", "Use"]
 
@@ -26,6 +26,10 @@ class IPeers(Protocol):
     def forget(self, hashes: Sequence[str]) -> Deferred[None]:
         """Have all of them serve images no longer from memory; answer once they do."""
 
+    @property
+    def pause(self) -> Callable[[Callable[[], None]], None] | None:
+        """The `pause` of the `FileWriter`, which they ask; None is its own."""
+
     def use(self, how: Use) -> Deferred[None]:
         """
         Have all of them use the storage file like that; answer once they do.
@@ -36,6 +40,8 @@ class IPeers(Protocol):
 
 class _Alone:
     """There are none."""
+
+    pause = None
 
     def forget(self, _: Sequence[str]) -> Deferred[None]:
         return succeed(None)

@@ -62,6 +62,9 @@ class FileWriter(Generic[TransactionT]):
     with what was raised and answers, by a Deferred, the exception that the
     whole batch fails with, or None to have the same batch run again.
 
+    After each batch `pause` is called with what begins the next one, and calls it
+    once those who were answered have had the time to ask for the next thing.
+
     At most `max_operations` operations holding `max_bytes` bytes wait at a
     time, or a single one that holds more.  A batch costs one hand-over to the
     thread and one wake-up of the reactor, however many operations are in it.
@@ -79,6 +82,7 @@ class FileWriter(Generic[TransactionT]):
         max_operations: int = 16_384,
         max_bytes: int = 64 * 1024 * 1024,
         monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._execute = execute
         self._recover = recover
@@ -87,6 +91,7 @@ class FileWriter(Generic[TransactionT]):
         self.max_operations = max_operations
         self.max_bytes = max_bytes
         self._monotonic = monotonic
+        self._pause = pause or self._poll
         self.batch_sizes = Histogram(BATCH_SIZES)
         self.commit_times = Histogram(COMMIT_TIMES)
         self._waiting: list[_Entry[TransactionT]] = []
@@ -268,10 +273,13 @@ class FileWriter(Generic[TransactionT]):
             after = first + len(entry.operations)
             entry.tell(outcomes[first:after])
             first = after
-        # Not before the reactor has looked for what is new, which it does between
-        # the two calls: those just answered ask for the next thing at once, and
-        # with them the next batch is about twice as large.
-        self._reactor.callLater(0, self._reactor.callLater, 0, self._next)
+        # Those just answered ask for the next thing at once, and with them the next
+        # batch is about twice as large.
+        self._pause(self._next)
+
+    def _poll(self, then: Callable[[], None]) -> None:
+        # The reactor looks for what is new between the two calls.
+        self._reactor.callLater(0, self._reactor.callLater, 0, then)
 
     def _failed(self, batch: list[_Entry[TransactionT]], error: Exception) -> None:
         def decided(failure: Exception | None) -> None:

@@ -63,10 +63,13 @@ class MessageProtocol(protocol.Protocol):
         self._length = 0
         self._needed = _PREFIX
 
-    def send(self, message: Any) -> None:  # noqa: ANN401 - any that the other end knows
-        """Send a message."""
-        body = _encode(message)
-        self._output.send(len(body).to_bytes(_PREFIX, "big") + body)
+    def send(self, *messages: Any) -> None:  # noqa: ANN401 - any that the other end knows
+        """Send messages, all of them in one piece."""
+        pieces: list[bytes] = []
+        for message in messages:
+            body = _encode(message)
+            pieces += (len(body).to_bytes(_PREFIX, "big"), body)
+        self._output.send(b"".join(pieces))
 
     @property
     def is_slow(self) -> bool:

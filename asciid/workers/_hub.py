@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
-from attrs import define
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -30,21 +29,20 @@ from asciid.workers._messages import (
     Welcome,
     refused,
 )
+from asciid.workers._pauses import Pauses
+from asciid.workers._questions import Questions
 from asciid.workers._told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from twisted.internet.interfaces import IAddress, IDelayedCall
+    from twisted.internet.interfaces import IAddress
     from twisted.python.failure import Failure
 
     from asciid.store.sharing import AnyOperation
     from asciid.workers._messages import FromWriter
 
 __all__ = ["Hub", "IWritingStore"]
-
-PATIENCE = 10.0
-"""Seconds for a worker to answer; then its connection is cut."""
 
 GATHERING = 5.0
 """Seconds from the first worker on in which the others are expected to come."""
@@ -67,16 +65,6 @@ class IWritingStore(Protocol):
 
     def change_all(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
         """See `LMDBStore.change_all`."""
-
-
-@define(eq=False)
-class _Question:
-    """Something that all workers were asked, and who has not answered yet."""
-
-    open: set[_Connection]
-    done: Deferred[_Question]
-    watch: IDelayedCall | None = None
-    unanswered: bool = False
 
 
 class Hub(Factory):
@@ -103,8 +91,9 @@ class Hub(Factory):
         # Those that come while the file may not be used.
         self._kept_waiting: list[_Connection] = []
         self._use = "shared"
-        self._questions: dict[int, _Question] = {}
-        self._last_number = 0
+        self._outgoing: dict[_Connection, list[FromWriter]] = {}
+        self._pauses = Pauses(clock)
+        self._questions = Questions(clock)
         self._empty: list[Deferred[None]] = []
 
     def buildProtocol(self, _: IAddress | None) -> _Connection:
@@ -129,10 +118,10 @@ class Hub(Factory):
             case Submit():
                 self._submit(connection, message)
             case Ack(number=number):
-                self._answered(connection, number)
+                self._questions.answered(connection, number)
             case Collected(number=number, snapshot=snapshot):
                 self._told.note(self._names[connection], snapshot)
-                self._answered(connection, number)
+                self._questions.answered(connection, number)
             case Gather(number=number, snapshot=snapshot):
                 self._told.note(self._names[connection], snapshot)
                 self._gather(connection, number)
@@ -143,12 +132,11 @@ class Hub(Factory):
     def lost(self, connection: _Connection) -> None:
         """See `IEnd.lost`."""
         self._workers.discard(connection)
+        self._outgoing.pop(connection, None)
+        self._pauses.heard(connection)
         if connection in self._kept_waiting:
             self._kept_waiting.remove(connection)
-        for question in list(self._questions.values()):
-            if connection in question.open:
-                question.unanswered = True
-                self._closed(question, connection)
+        self._questions.lost(connection)
         if not self._workers:
             empty, self._empty = self._empty, []
             for waiting in empty:
@@ -162,9 +150,9 @@ class Hub(Factory):
         One that does not answer is cut off, and forgets everything before it
         connects again.
         """
-        return self._ask(lambda number: Forget(number, list(hashes))).addCallback(
-            lambda _: None
-        )
+        return self._questions.ask(
+            self._workers, lambda number: Forget(number, list(hashes))
+        ).addCallback(lambda _: None)
 
     def use(self, how: Literal["shared", "yielded", "closed"]) -> Deferred[None]:
         """
@@ -174,23 +162,32 @@ class Hub(Factory):
         """
         self._use = how
 
-        def used(question: _Question) -> None:
+        def used(all_answered: bool) -> None:  # noqa: FBT001 - the Deferred's
             if how == "shared":
                 kept_waiting, self._kept_waiting = self._kept_waiting, []
                 for connection in kept_waiting:
                     self._welcome(connection)
-            elif question.unanswered:
+            elif not all_answered:
                 message = "a worker does not let go of the storage"
                 raise StorageInUseError(message)
 
-        return self._ask(lambda number: Use(number, how)).addCallback(used)
+        return self._questions.ask(
+            self._workers, lambda number: Use(number, how)
+        ).addCallback(used)
 
     def dismiss(self) -> Deferred[None]:
         """Have all workers send nothing more; answer once they have stopped."""
-        return self._ask(Leave, patience=LEAVING).addCallback(lambda _: None)
+        return self._questions.ask(self._workers, Leave, patience=LEAVING).addCallback(
+            lambda _: None
+        )
+
+    def pause(self, then: Callable[[], None]) -> None:
+        """See `IPeers.pause`: `Pauses.begin`."""
+        self._pauses.begin(then)
 
     def disconnect(self) -> None:
         """Close all connections, once what was written to them is sent."""
+        self._send_all()
         for connection in [*self._workers, *self._kept_waiting]:
             connection.close()
 
@@ -228,15 +225,12 @@ class Hub(Factory):
         operations = message.operations
 
         def answer(outcomes: Sequence[Any]) -> None:
-            connection.send(
-                Outcomes(
-                    message.number,
-                    [
-                        refused(outcome) if isinstance(outcome, Exception) else outcome
-                        for outcome in outcomes
-                    ],
-                )
-            )
+            told = [
+                refused(outcome) if isinstance(outcome, Exception) else outcome
+                for outcome in outcomes
+            ]
+            self._pauses.answered(connection)
+            self._send(connection, Outcomes(message.number, told))
 
         def committed(outcomes: Sequence[Any]) -> None:
             removed, completed = [], []
@@ -257,12 +251,24 @@ class Hub(Factory):
             answer([failure.value] * len(operations))
 
         self.store.change_all(operations).addCallbacks(committed, failed)
+        self._pauses.heard(connection)
+
+    def _send(self, connection: _Connection, message: FromWriter) -> None:
+        """Send a message, together with all others of this turn of the reactor."""
+        if not self._outgoing:
+            self._clock.callLater(0, self._send_all)
+        self._outgoing.setdefault(connection, []).append(message)
+
+    def _send_all(self) -> None:
+        outgoing, self._outgoing = self._outgoing, {}
+        for connection, messages in outgoing.items():
+            connection.send(*messages)
 
     def _tell_others(self, connection: _Connection, message: FromWriter) -> None:
         for other in self._workers:
             # It saves time, no more: for one that hangs it must not pile up.
             if other is not connection and not other.is_slow:
-                other.send(message)
+                self._send(other, message)
 
     def _gather(self, asking: _Connection, number: int) -> None:
         """Ask all but one what they have counted, and tell it."""
@@ -272,7 +278,7 @@ class Hub(Factory):
 
         async def gathered() -> list[bytes]:
             name = self._names[asking]
-            await self._ask(Collect, self._workers - {asking})
+            await self._questions.ask(self._workers - {asking}, Collect)
             return [await self.snapshot(), *self._told.others(name)]
 
         def unknown(failure: Failure) -> None:
@@ -283,51 +289,3 @@ class Hub(Factory):
             lambda snapshots: asking.send(Gathered(number, snapshots)),
             unknown,
         )
-
-    def _ask(
-        self,
-        message: Callable[[int], FromWriter],
-        whom: set[_Connection] | None = None,
-        patience: float = PATIENCE,
-    ) -> Deferred[_Question]:
-        """
-        Send a message to workers, all if None; answer once they have answered.
-
-        Those that do not within `patience` seconds are cut off.
-        """
-        whom = set(self._workers if whom is None else whom)
-        done: Deferred[_Question] = Deferred()
-        question = _Question(whom, done)
-        if not whom:
-            done.callback(question)
-            return done
-        self._last_number += 1
-        number = self._last_number
-        self._questions[number] = question
-        question.watch = self._clock.callLater(patience, self._cut_off, question)
-        done.addBoth(self._settled, number, question)
-        asked = message(number)
-        for connection in whom:
-            connection.send(asked)
-        return done
-
-    def _settled(self, outcome: Any, number: int, question: _Question) -> Any:  # noqa: ANN401 - handed through
-        del self._questions[number]
-        if question.watch is not None and question.watch.active():
-            question.watch.cancel()
-        return outcome
-
-    def _answered(self, connection: _Connection, number: int) -> None:
-        question = self._questions.get(number)
-        if question is not None:
-            self._closed(question, connection)
-
-    def _closed(self, question: _Question, connection: _Connection) -> None:
-        question.open.discard(connection)
-        if not question.open and not question.done.called:
-            question.done.callback(question)
-
-    def _cut_off(self, question: _Question) -> None:
-        for connection in list(question.open):
-            _log.error("A worker does not answer and is cut off")
-            connection.abort()

@@ -15,6 +15,7 @@ from asciid.store.sharing import SharedStore
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from asciid.workers._funnel import Funnel
 from asciid.workers._hub import Hub
+from asciid.workers._pauses import PAUSE
 from tests.store._support import DrivenStore
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class DrivenWorkers:
         """Turn everything until nothing is left to do at once."""
         idle = 0
         while idle < 5:  # a call may lead to one in the next turn
-            self.reactor.advance(0)
+            self.reactor.advance(PAUSE)
             busy = [pool.step() for pool in self._pools]
             idle = 0 if any(busy) else idle + 1
 

@@ -25,6 +25,7 @@ from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
 from asciid.workers._funnel import Funnel
 from asciid.workers._hub import Hub
+from asciid.workers._pauses import PAUSE
 from asciid.workers._worker import Worker
 from asciid.workers._writer import WRITER_SOCKET, Writer
 from tests.store._support import DrivenStore, spec_of
@@ -401,6 +402,7 @@ class WriterTests(RoleTestCase):
         retired = self.writer.retire()
         self.reactor.listening = None
         self.settle()
+        self.pass_time(PAUSE)
         self.successResultOf(before)
         self.successResultOf(retired)
         after = funnel.submit(Register(spec_of(b"dog")))

@@ -27,7 +27,7 @@ from asciid.store._health import SETTLED
 from asciid.store._reserve import CHECK_EVERY
 from asciid.store._shared import EXPECTED
 from asciid.store.sharing import Remove, StorageInUseError
-from asciid.workers import _hub
+from asciid.workers import _hub, _questions
 from asciid.workers._framing import MessageProtocol
 from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
 from asciid.workers._hub import Hub
@@ -40,6 +40,7 @@ from asciid.workers._messages import (
     Submit,
     Welcome,
 )
+from asciid.workers._pauses import PAUSE
 from tests.store._support import chunk_of, spec_of
 from tests.workers._support import DrivenWorkers, WireTransport, told
 
@@ -416,7 +417,7 @@ class HubTests(WorkersCase):
         deleting = self.driven.stores[0].delete(spec.sha256)
         self.driven.settle()
         self.assertNoResult(deleting)
-        self.pass_time(_hub.PATIENCE)
+        self.pass_time(_questions.PATIENCE)
         self.successResultOf(deleting)
         for store in self.driven.stores:
             opening = store.open(spec.sha256)
@@ -454,7 +455,7 @@ class HubTests(WorkersCase):
         self.wires[1].cut = True
         using = self.driven.hub.use("yielded")
         with capturedLogs() as events:
-            self.pass_time(_hub.PATIENCE)
+            self.pass_time(_questions.PATIENCE)
         self.failureResultOf(using, StorageInUseError)
         self.assertFalse(self.wires[1].connected)
         self.assertIn("cut off", str([e["log_format"] for e in events]))
@@ -520,7 +521,7 @@ class HubTests(WorkersCase):
         self.wires[-1].cut = True
         gathering = self.driven.funnels[0].gather(told(1))
         self.driven.settle()
-        self.pass_time(_hub.PATIENCE)
+        self.pass_time(_questions.PATIENCE)
         (_, ended) = self.successResultOf(gathering)
         self.assertEqual(merge([ended])[0].samples[0].value, 2)
 
@@ -641,6 +642,101 @@ class FreshTests(WorkersCase):
         store.expect([f"{number:064x}" for number in range(EXPECTED + 2)])
         self.assertEqual(len(store._expected), EXPECTED)
         self.assertNotIn(f"{1:064x}", store._expected)
+
+
+class PauseTests(WorkersCase):
+    """Between two batches."""
+
+    def setUp(self) -> None:
+        """Take note of the batches, as numbers of operations."""
+        super().setUp()
+        self.batches: list[int] = []
+        environment = self.driven.written._environment
+        execute = environment.execute
+
+        def counted(operations: Any) -> Any:  # noqa: ANN401 - as the environment
+            self.batches.append(len(operations))
+            return execute(operations)
+
+        self.patch(self.driven.written._writer, "_execute", counted)
+
+    def answer_both(self) -> None:
+        """Have a batch with something from either worker answered, and no more."""
+        both = [self.register(b"%d" % worker, worker) for worker in range(2)]
+        while not all(one.called for one in both):
+            self.turn()
+        self.assertEqual(self.batches, [2])
+
+    def turn(self, times: int = 1) -> None:
+        """Turn everything, without any time going by."""
+        for _ in range(times):
+            self.driven.reactor.advance(0)
+            self.driven.writer.writer_pool.step()
+
+    def test_both_ask_again(self) -> None:
+        """The next batch begins once both have asked for the next thing."""
+        self.answer_both()
+        first = self.register(b"first", 0)
+        self.turn(20)
+        self.assertNoResult(first)
+        self.assertEqual(self.batches, [2])
+        second = self.register(b"second", 1)
+        self.turn(20)
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(self.batches, [2, 2])
+
+    def test_one_has_nothing_to_ask(self) -> None:
+        """A worker that asks for nothing is not waited for long."""
+        self.answer_both()
+        first = self.register(b"first", 0)
+        self.turn(20)
+        self.assertNoResult(first)
+        self.driven.reactor.advance(PAUSE)
+        self.turn(20)
+        self.successResultOf(first)
+        self.assertEqual(self.batches, [2, 1])
+
+    def test_one_dies(self) -> None:
+        """A worker that dies is not waited for."""
+        self.answer_both()
+        first = self.register(b"first", 0)
+        self.turn(20)
+        self.wires[1].abortConnection()
+        self.turn(20)
+        self.successResultOf(first)
+
+    def test_alone(self) -> None:
+        """Nobody waits for a worker that was not in the batch."""
+        for number in range(3):
+            registering = self.register(b"%d" % number)
+            self.turn(20)
+            self.successResultOf(registering)
+        self.assertEqual(self.batches, [1, 1, 1])
+
+    def test_one_piece(self) -> None:
+        """All that a worker is told of a batch comes in one piece."""
+        cat, dog = spec_of(CAT, len(CAT)), spec_of(b"dog", 3)
+        for worker, spec in enumerate((cat, dog)):
+            self.driven.run(self.driven.stores[worker].register(spec))
+        self.driven.settle()
+        pieces: list[bytes] = []
+        arrive = self.wires[0].arrive
+
+        def counted(data: bytes) -> None:
+            pieces.append(data)
+            arrive(data)
+
+        self.patch(self.wires[0], "arrive", counted)
+        adding = [
+            self.driven.stores[0].add_chunk(cat.sha256, 0, CAT),
+            self.driven.stores[1].add_chunk(dog.sha256, 0, b"dog"),
+        ]
+        self.driven.settle()
+        for added in adding:
+            self.assertTrue(self.successResultOf(added))
+        self.assertEqual(len(pieces), 1)
+        self.assertIn(dog.sha256.encode(), pieces[0])
 
 
 class ExpiryTests(WorkersCase):
