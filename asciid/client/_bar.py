@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 from twisted.internet.task import LoopingCall
 
+from ._patience import nothing
 from ._progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "can_show"]
 
 _REFRESH = 0.1  # seconds
+_NAME_WIDTH = 24  # columns; a hash alone would leave the rest of it no room
 _NO_RICH = "no progress is shown without rich: pip install 'asciid[client]'"
 
 
@@ -42,6 +44,7 @@ class Bar:
         self._total = total
         self._images: dict[int, Progress] = {}
         self._ids = 0
+        self._erase: Callable[[], object] = nothing
 
     def image(self) -> OnProgress:
         """Return what is to be told of the progress of one more image."""
@@ -66,6 +69,17 @@ class Bar:
             sum(image.retries for image in images),
         )
 
+    def echo(self, text: str, *, err: bool = False) -> None:
+        """
+        Print `text`, whole lines or nothing, where the bar is; that moves below.
+
+        Printed past it, text would follow the bar on its line, and the bar would
+        stay there.
+        """
+        if text:
+            self._erase()
+            click.echo(text, nl=False, err=err)
+
     @contextmanager
     def showing(self, clock: IReactorTime) -> Iterator[None]:
         """
@@ -78,6 +92,7 @@ class Bar:
             return
         try:
             from rich.console import Console  # noqa: PLC0415 - an extra
+            from rich.control import Control  # noqa: PLC0415 - likewise
             from rich.progress import (  # noqa: PLC0415 - likewise
                 BarColumn,
                 DownloadColumn,
@@ -86,18 +101,29 @@ class Bar:
                 TransferSpeedColumn,
             )
             from rich.progress import Progress as Shown  # noqa: PLC0415 - likewise
+            from rich.segment import ControlType  # noqa: PLC0415 - likewise
+            from rich.table import Column  # noqa: PLC0415 - likewise
         except ImportError:
             click.echo(_NO_RICH, err=True)
             yield
             return
+
+        def column(width: int | None = None) -> Column:
+            # The bar is what becomes shorter on a narrow terminal.
+            return Column(no_wrap=True, max_width=width)
+
+        console = Console(file=sys.stderr)
+        erasing = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
         shown = Shown(
-            TextColumn("{task.description}", markup=False),
+            TextColumn(
+                "{task.description}", markup=False, table_column=column(_NAME_WIDTH)
+            ),
             BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[retries]}"),
-            console=Console(file=sys.stderr),
+            DownloadColumn(table_column=column()),
+            TransferSpeedColumn(table_column=column()),
+            TimeRemainingColumn(table_column=column()),
+            TextColumn("{task.fields[retries]}", table_column=column()),
+            console=console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
@@ -117,8 +143,10 @@ class Bar:
         looping.clock = clock
         with shown:
             looping.start(_REFRESH)
+            self._erase = lambda: console.control(erasing)
             try:
                 yield
             finally:
+                self._erase = nothing
                 looping.stop()
                 refresh()

@@ -213,7 +213,8 @@ class _Puts:
                 uploaded = await self._begin(client, source)
             except (ClientError, OSError) as error:
                 self.code = self.code or exit_code(error)
-                click.echo(one_line(f"asciid: {name}: {error}"), err=True)
+                failure = one_line(f"asciid: {name}: {error}")
+                self.bar.echo(f"{failure}\n", err=True)
                 self._print(place, "")
             else:
                 self._print(place, self._line(name, uploaded))
@@ -245,5 +246,5 @@ class _Puts:
     def _print(self, place: int, line: str) -> None:
         self._done[place] = line
         while self._printed in self._done:
-            click.echo(self._done.pop(self._printed), nl=False)
+            self.bar.echo(self._done.pop(self._printed))
             self._printed += 1

@@ -517,6 +517,36 @@ class BarTests(SynchronousTestCase):
             self.assertIn("4 retries", out.getvalue())
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_echo(self) -> None:
+        """What is printed takes the line of the bar, which moves below."""
+        out = io.StringIO()
+        self.patch(out, "isatty", lambda: True)
+        for stream in ("stdout", "stderr"):
+            self.patch(sys, stream, out)
+        self.patch(os, "environ", {"TERM": "xterm", "COLUMNS": "100"})
+        bar = Bar("cat.txt", 3_000)
+        with bar.showing(Clock()):
+            bar.echo("the URL\n")
+            bar.echo("")
+            self.assertTrue(out.getvalue().endswith("\r\x1b[2Kthe URL\n"))
+        with_bar = out.getvalue()
+        bar.echo("another\n")
+        self.assertEqual(out.getvalue(), f"{with_bar}another\n")
+
+    def test_long_name(self) -> None:
+        """A name as long as a hash leaves the figures room on 80 columns."""
+        out = io.StringIO()
+        self.patch(out, "isatty", lambda: True)
+        for stream in ("stdout", "stderr"):
+            self.patch(sys, stream, out)
+        self.patch(os, "environ", {"TERM": "xterm", "COLUMNS": "80"})
+        clock = Clock()
+        bar = Bar(f"{'0' * 64}.txt", 3_000)
+        with bar.showing(clock):
+            bar.image()(Progress(1_000, 3_000, 4))
+            clock.advance(1)
+            self.assertRegex(out.getvalue(), r"1\.0/3\.0 kB.*4 retries")
+
     def test_no_rich(self) -> None:
         """Without rich it says once what is missing."""
         out = io.StringIO()

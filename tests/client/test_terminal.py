@@ -120,7 +120,11 @@ class TerminalTests(TestCase):
         return ["put", "--server", self.server, "--chunk-size", str(CHUNK), *args]
 
     async def test_interrupt(self) -> None:
-        """A bar is shown; Ctrl-C leaves what the printed command finishes."""
+        """
+        A bar is shown; Ctrl-C leaves what the printed command finishes.
+
+        The URL is printed in place of the bar.
+        """
         self.store.free = 10
         outcome = Watched()
         shown = outcome.written(BAR)
@@ -135,7 +139,7 @@ class TerminalTests(TestCase):
         second = Watched()
         self.spawn(second, *again[1].decode().split(), pty=True)
         self.assertEqual(await second.ended, 0, second.out)
-        self.assertIn(self.url.encode(), second.out)
+        self.assertIn(f"\r\x1b[2K{self.url}\r\n".encode(), second.out)
         self.assertEqual(sorted(self.store.stored), list(range(CHUNKS)))
 
     async def test_killed(self) -> None:
