@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,38 @@ def chunk_body(chunk_id: int, data: bytes) -> bytes:
     """
     document = {"id": chunk_id, "size": len(data), "data": data.decode("utf-8")}
     return _encode(document)
+
+
+def _understood(status: _Status, sha256: str) -> UploadStatus:
+    """
+    Return a status; :exc:`ValueError` or :exc:`OverflowError` if it cannot be one.
+
+    Chunks are cut by it, and there is arithmetic that not every number survives.
+    """
+    if status.sha256.lower() != sha256:
+        message = "it is that of another image"
+        raise ValueError(message)
+    if status.size < 0 or status.chunk_size < 1:
+        message = "there are no such sizes"
+        raise ValueError(message)
+    spec = ImageSpec(sha256, status.size, status.chunk_size)
+    if not all(0 <= first <= last < spec.chunks for first, last in status.missing):
+        message = "it misses chunks that the image does not have"
+        raise ValueError(message)
+    return UploadStatus(
+        spec,
+        status.state,
+        status.received,
+        _seconds(status.created),
+        missing=status.missing,
+        missing_cut=status.missing_cut,
+        expires=None if status.expires is None else _seconds(status.expires),
+    )
+
+
+def _seconds(moment: datetime) -> float:
+    # That UTC has the moment, too, is for who shows it.
+    return moment.astimezone(UTC).timestamp()
 
 
 def _check_empty(reply: Reply) -> None:
@@ -123,20 +155,10 @@ class Calls:
         path = ("image", sha256, "chunks")
         reply = await self.transport.request("GET", path, on_retry=on_retry)
         try:
-            status = _decode_status(reply.body)
-        except msgspec.DecodeError as error:
+            return _understood(_decode_status(reply.body), sha256)
+        except (msgspec.DecodeError, ValueError, OverflowError) as error:
             message = f"the status of the upload makes no sense: {error}"
             raise LostError(message) from error
-        spec = ImageSpec(status.sha256, status.size, status.chunk_size)
-        return UploadStatus(
-            spec,
-            status.state,
-            status.received,
-            status.created.timestamp(),
-            missing=status.missing,
-            missing_cut=status.missing_cut,
-            expires=None if status.expires is None else status.expires.timestamp(),
-        )
 
     async def put(
         self,

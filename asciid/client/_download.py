@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Download"]
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")  # RFC 9110, section 14.4
+# RFC 9110, section 14.4; with more digits it is no place in a file.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 
 
 class Download:
@@ -87,14 +88,18 @@ class Download:
 
     async def _get_rest(self, file: IO[bytes]) -> None:
         patience = self._calls.patience(self._meter.retry)
+        most = 0
         while True:
             begin = file.seek(0, os.SEEK_END)
+            # A server without ranges begins again each time; to get as far as
+            # before is nothing new then.
+            most = max(most, begin)
             try:
                 await self._get_once(file, begin)
             except ClientError as error:
                 if _nothing_left(error):
                     return  # the hash will show whether that is right
-                if file.tell() > begin:
+                if file.tell() > most:
                     patience.reset()
                 await patience.after(error)
             else:

@@ -166,11 +166,11 @@ def retry_after(value: str, date: str) -> float | None:
         return float(value)
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     try:
         now = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         now = datetime.now(UTC)
     if until.tzinfo is None or now.tzinfo is None:
         return None

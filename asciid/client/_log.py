@@ -30,6 +30,8 @@ __all__ = ["FORMATS", "Level", "Log"]
 Field = str | int | float
 
 _BARE = re.compile(r"[A-Za-z0-9._/@^+-]+")
+# Control characters that JSON lets pass, and a terminal may obey.
+_CONTROL = re.compile(r"[\x7f-\x9f]")
 
 
 class Level(enum.IntEnum):
@@ -42,9 +44,14 @@ class Level(enum.IntEnum):
     FATAL = 50
 
 
+def _json(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def _quoted(value: Field) -> str:
     text = str(value)
-    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _BARE.fullmatch(text) else _json(text)
 
 
 def _text_line(stamp: str, level: str, msg: str, fields: Mapping[str, Field]) -> str:
@@ -55,9 +62,7 @@ def _text_line(stamp: str, level: str, msg: str, fields: Mapping[str, Field]) ->
 
 def _json_line(stamp: str, level: str, msg: str, fields: Mapping[str, Field]) -> str:
     members = {**fields, "level": level, "msg": msg, "time": stamp}
-    return json.dumps(
-        members, ensure_ascii=False, separators=(",", ":"), sort_keys=True
-    )
+    return _json(members)
 
 
 FORMATS = {"text": _text_line, "json": _json_line}

@@ -149,6 +149,17 @@ class DownloadTests(SynchronousTestCase):
         self.assertRaises(LostError, self.download)
         self.assert_files(art=ART)
 
+    def test_patience_without_ranges(self) -> None:
+        """To come as far as before, from the beginning, does not count as more."""
+        self.world = World(retries=2)
+        answers = []
+        for size in (100, 200) * 10:
+            answers.append(Answered(200, ART[:size]))
+            answers[-1].length = len(ART)
+        self.world.network.first(*answers)
+        self.assertRaises(LostError, self.download)
+        self.assertEqual(len(self.world.network.asked), 4)
+
     def test_failure_keeps_part(self) -> None:
         """What a failed download has is kept for the next, unless not wanted."""
         for resume in (True, False):
@@ -174,7 +185,12 @@ class DownloadTests(SynchronousTestCase):
     def test_wrong_range(self) -> None:
         """A server that sends another range than asked for is not believed."""
         self.world = World(retries=1)
-        for content_range in ("bytes 5-9/20", "lines 1-2/3", ""):
+        for content_range in (
+            "bytes 5-9/20",
+            "lines 1-2/3",
+            f"bytes 0-4/{'9' * 5_000}",
+            "",
+        ):
             fields = {"Content-Range": content_range}
             answer = Answered(206, b"12345", fields)
             self.world.network.always(answer)

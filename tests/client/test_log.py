@@ -28,6 +28,15 @@ class LogTests(SynchronousTestCase):
             'chunk_id=1 name="a \\"b\\"\\n"\n',
         )
 
+    def test_control_characters(self) -> None:
+        """No form has a control character that a terminal could obey."""
+        hostile = "".join(map(chr, [*range(32), *range(0x7F, 0xA0)]))
+        for form in ("text", "json"):
+            self.log(form).error(f"\x9b2J{hostile}", detail=hostile)
+            line = self.out.getvalue()
+            self.assertTrue(line.removesuffix("\n").isprintable(), line)
+            self.assertIn("\\u009b2J", line)
+
     def test_text_empty_value(self) -> None:
         """An empty value is quoted, so that every key has one."""
         self.log("text").info("plain", word="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 from hashlib import sha256
@@ -404,6 +405,16 @@ class FailureTests(SynchronousTestCase):
             waited = self.wait_after(Answered(503, b"", {"Retry-After": value}))
             self.assertTrue(0 < waited < 1, waited)
 
+    def test_no_date(self) -> None:
+        """A date that no calendar has is as good as none."""
+        never = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+        for fields in (
+            {"Retry-After": never},
+            {"Retry-After": "Sun, 06 Nov 1994 08:50:07 GMT", "Date": never},
+        ):
+            waited = self.wait_after(Answered(503, b"", fields))
+            self.assertTrue(0 < waited < 1, waited)
+
     def test_too_long(self) -> None:
         """It does not wait for hours."""
         answer = Answered(503, b'{"title": "Out"}', {"Retry-After": "3600"})
@@ -431,6 +442,40 @@ class FailureTests(SynchronousTestCase):
             world.network.always(answer)
             with self.assertRaises(LostError):
                 world.finish(world.client.status(SHA256))
+
+    def test_impossible_status(self) -> None:
+        """A status that no image can have is not believed, nor sent chunks by."""
+        right = {
+            "sha256": SHA256.upper(),
+            "size": 1_000,
+            "chunk_size": 100,
+            "state": "pending",
+            "received": 0,
+            "created": "2024-01-02T15:04:05Z",
+            "missing": [[0, 9]],
+            "missing_cut": False,
+            "expires": None,
+        }
+        for wrong in (
+            {},
+            {"sha256": "0" * 64},
+            {"size": -1},
+            {"chunk_size": 0},
+            {"chunk_size": -100},
+            {"missing": [[0, 10]]},
+            {"missing": [[-1, 3]]},
+            {"missing": [[3, 2]]},
+            {"created": "0001-01-01T00:00:00+23:59"},
+            {"expires": "0001-01-01T00:00:00"},
+        ):
+            answer = Answered(200, json.dumps({**right, **wrong}).encode())
+            self.world.network.always(answer)
+            asking = self.world.client.status(SHA256)
+            if not wrong:
+                self.assertEqual(self.world.finish(asking).missing, ((0, 9),))
+                continue
+            with self.assertRaises(LostError, msg=wrong):
+                self.world.finish(asking)
 
     def test_another_server(self) -> None:
         """What says yes to anything, such as a hotel's portal, has stored nothing."""
