@@ -56,7 +56,7 @@ def parse_base_url(text: str) -> EncodedURL:
     if url.scheme not in _PORTS or not url.host:
         message = f"{text!r} is not a URL such as http://localhost:4444"
         raise ValueError(message)
-    if not 0 < (url.port or _PORTS[url.scheme]) <= _LAST_PORT:
+    if url.port is not None and not 0 < url.port <= _LAST_PORT:
         message = f"{text!r} has a port that is not 1 to {_LAST_PORT}"
         raise ValueError(message)
     if url.query or url.fragment or url.userinfo:

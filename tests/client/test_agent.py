@@ -85,6 +85,7 @@ class AddressTests(SynchronousTestCase):
             "http://localhost/?a",
             "http://localhost/#a",
             "http://user@localhost",
+            "http://localhost:0",
             "http://localhost:65536",
         ):
             with self.assertRaises(ValueError):
