@@ -99,6 +99,7 @@ class Upload:
         what requests raise.
         """
         content = self._content
+        chosen_here = chunk_size is None
         if chunk_size is None:
             if content.size > WHOLE_SIZE:
                 chunk_size = await self._in_thread(
@@ -112,6 +113,11 @@ class Upload:
         try:
             return await self._chunked(chunk_size)
         except _UncutError:
+            return await self.whole()
+        except RefusedError as error:
+            # The server's limit is below what nobody has asked for.
+            if not chosen_here or error.name != "chunk-too-large":
+                raise
             return await self.whole()
 
     async def whole(self) -> Uploaded:

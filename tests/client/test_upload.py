@@ -177,6 +177,17 @@ class UploadTests(SynchronousTestCase):
         self.assertGreater(len(self.progress), 3)
         self.assert_stored(art)
 
+    def test_limit(self) -> None:
+        """Chunks that the server finds too large, and nobody asked for, are none."""
+        self.patch(_upload, "CHUNK_SIZE", 1024 * 1024 + 1)
+        art = b"/" * (1024 * 1024 + 2)
+        self.upload(art, None)
+        self.assertEqual(self.world.store.sent, [])
+        self.assert_stored(art)
+        with self.assertRaises(RefusedError) as raised:
+            self.upload(art + b"/", 1024 * 1024 + 1)
+        self.assertEqual(raised.exception.name, "chunk-too-large")
+
     def test_registered_otherwise(self) -> None:
         """A pending upload that cannot be finished in chunks is sent whole."""
         art = ("ö" * 500).encode()
