@@ -95,16 +95,29 @@ class WholeProducer(FileBodyProducer):
 
     def __init__(self, file: Reader, cooperator: Cooperator) -> None:
         super().__init__(file, cooperator=cooperator)  # type: ignore[no-untyped-call]
-        self._started = False
+        self._consumer: IConsumer | None = None
+        self._written = False
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        self._started = True
-        return super().startProducing(consumer)  # type: ignore[no-untyped-call, no-any-return]
+        self._consumer = consumer
+        produced: Deferred[None] = super().startProducing(consumer)  # type: ignore[no-untyped-call]
+
+        def written(_: None) -> None:
+            self._written = True
+
+        return produced.addCallback(written)
 
     def end(self) -> None:
-        """Read no more."""
-        if self._started:
-            self.stopProducing()  # type: ignore[no-untyped-call]
+        """Read no more; a connection that waits for more is ended."""
+        if self._consumer is None:
+            return
+        self.stopProducing()  # type: ignore[no-untyped-call]
+        # An answer may come before the body's end.  Twisted then closes the
+        # connection once all of the body is written, which is never, and nobody
+        # else can come near it.
+        transport = getattr(self._consumer, "_consumer", None)
+        if not self._written and transport is not None:
+            transport.abortConnection()
 
 
 class Watch:

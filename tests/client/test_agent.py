@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from hyperlink import EncodedURL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from twisted.web.client import (
@@ -19,7 +20,15 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from asciid.client import ChangedError, Client, LostError, NoTLSError, UntrustedError
+from asciid.client import (
+    ChangedError,
+    Client,
+    LostError,
+    NoTLSError,
+    RefusedError,
+    UntrustedError,
+    Uploaded,
+)
 from asciid.client._agent import make_agent, make_pool, parse_base_url
 from asciid.client._exchange import STALL_TIMEOUT
 from asciid.testing import ManualThreadPool
@@ -232,3 +241,40 @@ class ReactorTests(SynchronousTestCase):
         self.failureResultOf(asking, LostError)
         self.assertEqual(agent.lost, 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def put(self, size: int) -> tuple[Deferred[Uploaded], Any, StringTransport]:
+        """Begin to upload so many bytes whole; return also the connection."""
+        threads = ManualThreadPool()
+        with patch.object(self.reactor, "callFromThread", create=True) as call:
+            call.side_effect = lambda function, *args: function(*args)
+            client = Client(
+                "http://127.0.0.1:4444", reactor=self.reactor, threads=threads
+            )
+            putting = client.put(b"/" * size)
+            while threads.step():
+                pass
+        ((_, _, factory, *_),) = self.reactor.tcpClients
+        protocol: Any = factory.buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        return putting, protocol, transport
+
+    def test_early_answer(self) -> None:
+        """A connection for a body that nobody wants any more is not left open."""
+        putting, protocol, transport = self.put(1_000_000)
+        protocol.dataReceived(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
+        self.failureResultOf(putting, RefusedError)
+        self.assertLess(len(transport.value()), 1_000_000)
+        self.assertTrue(transport.disconnected)
+        self.reactor.advance(0)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_answer_in_time(self) -> None:
+        """A connection on which all of the body was sent is used again."""
+        putting, protocol, transport = self.put(100_000)
+        self.reactor.pump([0] * 100)
+        protocol.dataReceived(b"HTTP/1.1 201 Yes\r\nContent-Length: 0\r\n\r\n")
+        self.assertTrue(self.successResultOf(putting).new)
+        self.assertGreater(len(transport.value()), 100_000)
+        self.assertFalse(transport.disconnecting)
+        self.assertFalse(transport.disconnected)
