@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from hashlib import sha256
+from hashlib import sha256 as _sha256
 from threading import Lock
 from typing import IO, TYPE_CHECKING
 
@@ -22,11 +22,12 @@ __all__ = ["PartFile", "hash_of"]
 
 
 _PIECE = 1024 * 1024
+_LONGEST_NAME = 232  # bytes; with what is added there are no more than 255
 
 
 def hash_of(file: IO[bytes]) -> str:
     """Return the SHA-256 of all that is in a file, in lower-case hex digits."""
-    digest = sha256()
+    digest = _sha256()
     file.seek(0)
     while piece := file.read(_PIECE):
         digest.update(piece)
@@ -43,7 +44,10 @@ class PartFile:
 
     def __init__(self, target: Path, sha256: str, *, resume: bool) -> None:
         self._target = target
-        self._name = f".{target.name}.{sha256[:16]}.part"
+        name = target.name
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            name = _sha256(os.fsencode(name)).hexdigest()
+        self._name = f".{name}.{sha256[:16]}.part"
         self._resume = resume
         self._lock = Lock()  # `leave` may come while another thread opens
         self._left = False
@@ -69,7 +73,7 @@ class PartFile:
 
     def _taken(self) -> IO[bytes]:
         while True:
-            file = self._path.open("a+b")
+            file = self._opened()
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is(file):
@@ -80,6 +84,12 @@ class PartFile:
                 raise DownloadBusyError(message) from error
             # Whoever had it has finished in between, and it has its last name.
             file.close()
+
+    def _opened(self) -> IO[bytes]:
+        # In a directory for all, such as /tmp, somebody may have put a link there
+        # to a file of ours.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(self._path, flags, 0o666), "a+b")
 
     def _is(self, file: IO[bytes]) -> bool:
         """Tell whether the open file still has the name of a part."""

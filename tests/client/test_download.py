@@ -249,6 +249,25 @@ class DownloadTests(SynchronousTestCase):
         self.download()
         self.assert_files(art=ART)
 
+    def test_name_is_link(self) -> None:
+        """A link in place of the part is not followed."""
+        other = self.directory / "other"
+        other.write_bytes(b"precious")
+        self.leave_part(b"part")
+        (part,) = self.directory.glob(".*")
+        part.unlink()
+        part.symlink_to(other.absolute())
+        self.assertRaises(OSError, self.download)
+        self.assertEqual(other.read_bytes(), b"precious")
+
+    def test_long_name(self) -> None:
+        """The longest name that a file can have is fine, and is gone on with."""
+        self.path = self.directory / ("art" + 252 * "-")
+        self.leave_part(ART[:100])
+        self.download()
+        self.assertEqual(self.path.read_bytes(), ART)
+        self.assertEqual(self.ranges(), ["bytes=100-"])
+
     def test_no_directory(self) -> None:
         """A path that cannot be written fails as such."""
         self.path = self.directory / "no" / "art.txt"
