@@ -44,6 +44,8 @@ class PendingUploads(Generic[KeyT]):
         """Pending uploads; None while they are to be counted."""
         self._clients: dict[KeyT, str] = {}
         self._counts: Counter[str] = Counter()
+        # Clients at their bound, all of whose uploads are known to be pending.
+        self._checked: set[str] = set()
 
     @property
     def limits(self) -> PendingLimits:
@@ -64,14 +66,22 @@ class PendingUploads(Generic[KeyT]):
             return TooManyUploadsError(total)
         if not per_client or self._counts[client] < per_client:
             return None
-        # Some may have ended in another process.
-        mine = [key for key, owner in self._clients.items() if owner == client]
-        for key in mine:
-            if not is_pending(key):
-                self._disown(key)
-        if self._counts[client] < per_client:
-            return None
+        if client not in self._checked:
+            # Some may have ended in another process.
+            mine = [key for key, owner in self._clients.items() if owner == client]
+            for key in mine:
+                if not is_pending(key):
+                    self._disown(key)
+            if self._counts[client] < per_client:
+                return None
+            # To look at thousands for each refusal would hold up everybody's writes.
+            self._checked.add(client)
         return ClientUploadsError(per_client)
+
+    def forget(self) -> None:
+        """Count anew what there is: another process may have changed it."""
+        self.total = None
+        self._checked.clear()
 
     def started(self, key: KeyT, client: str) -> None:
         """Count an upload; one of nobody counts for nobody."""
@@ -95,3 +105,4 @@ class PendingUploads(Generic[KeyT]):
             self._counts[client] -= 1
             if not self._counts[client]:
                 del self._counts[client]
+                self._checked.discard(client)

@@ -90,7 +90,7 @@ class WriterMemory:
         """Forget everything."""
         self.transaction_id = -1
         self.next_upload = None
-        self.pending.total = None
+        self.pending.forget()
         self.forget_uploads()
 
     def forget_uploads(self) -> None:
