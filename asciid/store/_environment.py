@@ -269,6 +269,17 @@ class Environment:
         self._env.set_mapsize(size)
         self.map_size = self._env.info()["map_size"]
 
+    def forget_dead_readers(self) -> None:
+        """
+        Let go of what processes that were killed within a read were reading.
+
+        LMDB keeps for them all pages that were in use then, and none of those can
+        be used again.  The environment must stay open meanwhile.
+
+        Errors: `lmdb.Error`.
+        """
+        self._env.reader_check()
+
     def copy(self, path: Path) -> None:
         """
         Copy the state last committed to the empty directory `path`, compacted.

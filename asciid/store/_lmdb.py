@@ -211,6 +211,8 @@ class LMDBStore(DiskStore):
         self._peers.forget([sha256])
 
     async def _expire(self) -> int:
+        # As a read, beside which the environment stays open.
+        await self._query(lambda _: self._environment.forget_dead_readers())
         removed = await self._expiry.sweep()
         await self._abandoned.retry()
         if await self._query(has_discarded):

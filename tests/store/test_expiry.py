@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,13 @@ if TYPE_CHECKING:
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 LIFETIMES = Lifetimes(upload=100, image=200)
+
+READS_AND_DIES = """
+import lmdb, os, signal, sys
+environment = lmdb.open(sys.argv[1])
+transaction = environment.begin()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 class ExpiryTests(SynchronousTestCase):
@@ -61,6 +71,17 @@ class ExpiryTests(SynchronousTestCase):
     def expire(self) -> int:
         """Expire once."""
         return self.driven.run(self.store.expire())
+
+    def test_dead_readers(self) -> None:
+        """A process that was killed within a read does not keep pages in use."""
+        readers = self.store._environment._env.readers
+        with subprocess.Popen(
+            [sys.executable, "-c", READS_AND_DIES, self.driven.path]
+        ) as reader:
+            self.assertEqual(reader.wait(), -signal.SIGKILL)
+        self.assertIn(f" {reader.pid} ", readers())
+        self.expire()
+        self.assertNotIn(f" {reader.pid} ", readers())
 
     def test_everything_goes(self) -> None:
         """An expired upload leaves neither chunks nor records."""
