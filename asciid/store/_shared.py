@@ -244,8 +244,9 @@ class SharedStore(DiskStore):
         if not self._environment.is_open:
             # Reads wait until it is, and find all of the file then.
             return
-        await self._reads.hold()
         try:
+            # Whoever waits for this may leave, and ends it by that.
+            await self._reads.hold()
             self._environment.remap(grow=False)
         except lmdb.Error as error:
             raise StorageFailedError from error

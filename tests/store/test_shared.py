@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import ImageNotFoundError, StorageFailedError, StoreClosedError
@@ -96,6 +96,19 @@ class SharedStoreTests(SynchronousTestCase):
 
         self.patch(type(self.store._environment), "remap", remap)
         self.assertRaises(StorageFailedError, self.run_, self.store.count())
+        self.assertEqual(self.run_(self.store.count()), 0)
+
+    def test_client_leaves(self) -> None:
+        """If who waits for the map to be followed leaves, reads go on all the same."""
+        followed = self.let_reads_fail(lmdb.MapResizedError("read"))
+        asking, reading = self.store.count(), self.store.count()
+        self.pool.step()
+        self.reactor.advance(0)
+        self.assertNoResult(asking)
+        self.assertEqual(followed, [])
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        self.assertEqual(self.run_(reading), 0)
         self.assertEqual(self.run_(self.store.count()), 0)
 
     def test_grown_while_it_is_closed(self) -> None:
