@@ -62,8 +62,11 @@ class Compaction:
             await self._without_reads(lambda: put_in_place(self.environment.path))
         finally:
             # Others may use the storage again, too, from here on.
-            await self._without_reads(self.environment.reopen)
-            await self.peers.use("shared")
+            try:
+                await self._without_reads(self.environment.reopen)
+            finally:
+                # Even if this process could not: each tries until it can.
+                await self.peers.use("shared")
         return copied
 
     async def _without_reads(self, call: Callable[[], ResultT]) -> ResultT:

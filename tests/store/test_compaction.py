@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store import _compaction
 from asciid.store._copying import _WORK
+from asciid.store._environment import Environment
 from asciid.store._lock import StorageInUseError, StorageLock
+from asciid.store._peers import ALONE
 from asciid.store.maintenance import DamagedError
 from tests.store._damage import flip
 from tests.store._support import DrivenStore, spec_of
@@ -186,6 +189,29 @@ class CompactionTests(SynchronousTestCase):
             writing = self.store.register(spec_of(DOG, 5))
             self.assertRaises(StorageFailedError, self.driven.run, writing)
         other.release()
+        self.assert_works()
+
+    def test_file_that_does_not_open(self) -> None:
+        """If the file cannot be opened again, the other processes still try to."""
+        told: list[str] = []
+
+        def use(how: str) -> Deferred[None]:
+            told.append(how)
+            return succeed(None)
+
+        # Of which that of a store alone makes nothing.
+        self.patch(type(ALONE), "use", lambda _, how: use(how))
+
+        def reopen(environment: Environment) -> None:
+            environment.close()
+            message = "Too many open files"
+            raise OSError(message)
+
+        works = Environment.reopen
+        self.patch(Environment, "reopen", reopen)
+        self.assertRaises(OSError, self.driven.run, self.store.compact())
+        self.patch(Environment, "reopen", works)
+        self.assertEqual(told, ["yielded", "closed", "shared"])
         self.assert_works()
 
     def test_closed_lock(self) -> None:
