@@ -217,6 +217,12 @@ _PAGES = {
         "Wait; then send the same request. PUT needs no registration.",
         _SOON,
     ),
+    "too-many-bodies": _Page(
+        "More bytes of request bodies are on their way, of all clients together, than "
+        "the service takes. Nothing was stored.",
+        "Wait; then send the same request, on a new connection.",
+        _SOON,
+    ),
     "store-busy": _Page(
         "More writes are waiting for the disk than is good. Nothing was stored.",
         "Wait; then send the same request. Use fewer connections.",

@@ -21,6 +21,7 @@ from werkzeug.exceptions import (
     NotFound,
     RequestEntityTooLarge,
     RequestTimeout,
+    ServiceUnavailable,
 )
 
 from asciid import errors
@@ -125,6 +126,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     RangeNotSatisfiableError: (416, "range-not-satisfiable", "No such range"),
     errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
     errors.ClientUploadsError: (429, "client-uploads", "Too many of your uploads"),
+    ServiceUnavailable: (503, "too-many-bodies", "Too many request bodies"),
     NotReadyError: (503, "not-ready", "Not ready"),
     errors.TooManyUploadsError: (503, "too-many-uploads", "Too many uploads"),
     errors.StoreBusyError: (503, "store-busy", "Too many writes"),
@@ -189,7 +191,7 @@ def problem_for(error: BaseException | None) -> Problem:
         detail = "There is nothing at this path."
     elif isinstance(error, HTTPException):
         detail = error.description or title
-    elif status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers[b"Retry-After"] = b"%d" % RETRY_AFTER
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
         # What went wrong is for the log, not for the client.

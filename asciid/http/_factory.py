@@ -102,7 +102,7 @@ class KleinFactory(ServerFactory):
 
     @property
     def body_bytes(self) -> int:
-        """The bytes of bodies that are being gathered now."""
+        """The bytes of bodies that are being received now."""
         return self.budget.used
 
     # What Twisted calls.

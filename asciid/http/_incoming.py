@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BodyBudget", "Incoming"]
 
+STREAMED = 256 * 1024
+"""Bytes of a body that is streamed that its handler may hold at a time."""
+
 
 class BodyBudget:
     """
@@ -128,9 +131,11 @@ class Incoming:
             piece = b"".join(self._pieces[count:])
             self._pieces[count:] = [piece]
             self._received += len(piece)
-            if not self.streaming:
-                self._budget.take(len(piece))
-                self._held += len(piece)
+            held = self._received
+            if self.streaming:
+                held = min(held, STREAMED)
+            self._budget.take(held - self._held)
+            self._held = held
             self._waited += now - self._since
             self._since = now
         return end

@@ -54,8 +54,9 @@ class Limits:
 
     bodies: int = field(default=256 * MIB, validator=_positive)
     """
-    Bytes of all bodies together that are being gathered for handlers that do not
-    stream them; more is 503.  What comes with its head in one read is not counted.
+    Bytes of all bodies together that are being received; more is 503.  Of one that
+    is streamed 256 KiB count at the most.  What comes with its head in one read, for
+    a handler that does not stream it, is not counted.
     """
 
     endpoint_bodies: Mapping[str, int] = field(factory=dict, converter=_frozen)

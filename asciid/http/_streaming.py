@@ -57,9 +57,9 @@ def read_body(
         no more than 256 KiB are ever held.  What it raises ends the reading.
     :return: fires when the body is complete and taken.  Fails with what
         ``receive`` raised; with a :class:`werkzeug.exceptions.HTTPException` when
-        the body is malformed or ended early (400), came too slowly (408) or is
-        too large (413); is cancelled, or fails with the reason, when the client
-        has left.  Left to Klein, such an exception becomes the answer.
+        the body is malformed or ended early (400), came too slowly (408), is too
+        large (413) or one too many (503); is cancelled, or fails with the reason,
+        when the client has left.  Left to Klein, such an exception becomes the answer.
     :raises RuntimeError: when the body was read already.
     """
     begin = getattr(request, "read_body", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from twisted.trial.unittest import SynchronousTestCase
+from werkzeug.exceptions import ServiceUnavailable
 
 from asciid import errors
 from asciid.api import ImageAPI, _refusals, problem_for_status
@@ -29,6 +30,13 @@ class TableTests(SynchronousTestCase):
             self.assertNotEqual(problem.status, 500, error)
             names.add(problem.name)
         self.assertEqual(len(names), len(met))
+
+    def test_too_many_bodies(self) -> None:
+        """A body past the bound on all of them is 503, with when to try again."""
+        problem = problem_for(ServiceUnavailable("Too many."))
+        self.assertEqual((problem.status, problem.name), (503, "too-many-bodies"))
+        self.assertEqual(problem.headers, {b"Retry-After": b"1"})
+        self.assertEqual(problem.detail, "Too many.")
 
     def test_below_the_routes(self) -> None:
         """An error in HTTP itself has a problem document too."""

@@ -16,6 +16,7 @@ from werkzeug.exceptions import Forbidden
 from zope.interface import implementer
 
 from asciid.http import Limits, body_of, read_body, streams_body
+from asciid.http._incoming import STREAMED
 from tests.http._app import App
 from tests.http._support import Site, Wire, get, parse_answers, post
 
@@ -156,6 +157,28 @@ class UploadTests(SynchronousTestCase):
         ready.callback(None)
         self.assertFalse(wire.paused)
         self.assertEqual(sum(map(len, self.upload.pieces)), sent)
+
+    def test_counted(self) -> None:
+        """What the handler may hold counts as a body being received, until its end."""
+        factory = self.site.factory
+        self.upload.start.callback(None)
+        wire = self.begin().send(b"x" * 65536)
+        self.assertEqual(factory.body_bytes, 65536)
+        wire.send(*[b"x" * 65536] * 10)
+        self.assertEqual(factory.body_bytes, STREAMED)
+        wire.leave()
+        self.assertEqual(factory.body_bytes, 0)
+
+    def test_too_many(self) -> None:
+        """Past the bound on all bodies the handler is told: 503."""
+        limits = Limits(body=10_000_000, bodies=100_000)
+        self.site = Site(self.upload.app, limits)
+        self.addCleanup(self.site.factory.doStop)
+        self.upload.start.callback(None)
+        self.begin().send(b"x" * 65536)
+        late = self.begin().send(b"x" * 65536)
+        self.assertEqual([a.status for a in late.answers()], [503])
+        self.assertEqual(self.site.factory.body_bytes, 65536)
 
     def test_back_pressure_before_reading(self) -> None:
         """A body that nobody reads yet is not taken in either."""
