@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import define
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from asciid._histogram import Histogram
-from asciid.errors import StoreBusyError, StoreClosedError
+from asciid.errors import StorageFailedError, StoreBusyError, StoreClosedError
 from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ __all__ = ["FileWriter", "IWriterReactor", "ReadPool"]
 
 TransactionT = TypeVar("TransactionT")
 ResultT = TypeVar("ResultT")
+
+_log = Logger()
 
 
 class IWriterReactor(Protocol):
@@ -290,7 +293,12 @@ class FileWriter(Generic[TransactionT]):
                     batch, [failure] * sum(len(entry.operations) for entry in batch)
                 )
 
-        self._recover(error).addCallback(decided)
+        def unforeseen(failure: Failure) -> None:
+            # The next batch may do better; without this there would be none.
+            _log.failure("It is not known whether the storage can be used", failure)
+            decided(StorageFailedError())
+
+        self._recover(error).addCallbacks(decided, unforeseen)
 
     def _next(self) -> None:
         self._busy = False

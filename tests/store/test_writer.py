@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.errors import StorageFullError, StoreBusyError, StoreClosedError
+from asciid.errors import (
+    StorageFailedError,
+    StorageFullError,
+    StoreBusyError,
+    StoreClosedError,
+)
 from asciid.store._writer import FileWriter, ReadPool
 from asciid.testing import ManualReactor, ManualThreadPool
 
@@ -255,6 +260,20 @@ class FileWriterTests(SynchronousTestCase):
         self.turn()
         self.successResultOf(later)
         self.assertEqual(self.log, ["c"])
+
+    def test_recovery_that_fails(self) -> None:
+        """If recovery meets what nobody foresaw, only that batch fails."""
+        self.broken = OSError("no space")
+        self.verdict = fail(ZeroDivisionError("a mistake"))
+        failed = self.append("a")
+        self.settle()
+        self.failureResultOf(failed, StorageFailedError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.broken = None
+        later = self.append("b")
+        self.settle()
+        self.successResultOf(later)
+        self.assertEqual(self.log, ["b"])
 
     def test_flush(self) -> None:
         """A flush fires after what was accepted before it, even past the bounds."""
