@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientAddresses"]
 
-# RFC 7239, section 4: the parameter "for" of each element, quoted or not.
-_find_for = re.compile(rb"(?:^|[;,])\s*for=(\"[^\"]*\"|[^\s;,\"]*)", re.IGNORECASE)
+# RFC 7239, section 4: the parameter "for" of an element, quoted or not.
+_find_for = re.compile(rb"(?:^|;)\s*for=(\"[^\"]*\"|[^\s;\"]*)", re.IGNORECASE).search
 
 # RFC 7239, section 6: an IPv6 address is in brackets, a port may follow.
 _bare = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+)(?::\d+)?")
@@ -68,11 +68,35 @@ def _hops(request: Request) -> Iterator[str]:
     """Yield what the proxies say of whom they were asked by, the nearest first."""
     forwarded = all_lines(request, b"forwarded")
     if forwarded:
-        values = [value.strip(b'"') for value in _find_for.findall(forwarded)]
+        for element in _elements(forwarded):
+            found = _find_for(element)
+            # What does not say for whom it asked is no address.
+            yield "" if found is None else found[1].strip(b'"').decode("latin-1")
     else:
-        values = all_lines(request, b"x-forwarded-for").split(b",")
-    for value in reversed(values):
-        yield value.decode("latin-1").strip()
+        for value in reversed(all_lines(request, b"x-forwarded-for").split(b",")):
+            yield value.decode("latin-1").strip()
+
+
+def _elements(forwarded: bytes) -> Iterator[bytes]:
+    """
+    Yield the elements that are not empty, the last one first.
+
+    From that end, what a client has begun, such as a string that it does not
+    close, cannot take in what a proxy has added.
+    """
+    parts: list[bytes] = []
+    quotes = 0
+    for part in reversed(forwarded.split(b",")):
+        parts.append(part)
+        quotes += part.count(b'"')
+        # An odd number of quotes: the comma before this was within a string.
+        if quotes % 2 == 0:
+            element = b",".join(reversed(parts)).strip()
+            if element:
+                yield element
+            parts.clear()
+    if parts:
+        yield b",".join(reversed(parts))
 
 
 def _address(text: str) -> Address | None:

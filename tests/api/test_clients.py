@@ -95,6 +95,25 @@ class ClientAddressesTests(SynchronousTestCase):
         lines = ["for=203.0.113.7", "for=192.0.2.1, for=10.0.0.2"]
         self.assertEqual(self.of("10.0.0.1", Forwarded=lines), "192.0.2.1")
 
+    def test_made_up_to_hide(self) -> None:
+        """Whatever a client sends, it does not hide what a proxy adds behind it."""
+        for sent in (
+            'for="x',
+            'for=203.0.113.7;by="',
+            'for="203.0.113.7, for=203.0.113.8',
+            "for=203.0.113.7,",
+            '"',
+            ",;=",
+        ):
+            for added, client in (
+                ('for="[2001:db8::1]:4711"', "2001:db8::1"),
+                ('for=192.0.2.1;by="_a,b"', "192.0.2.1"),
+                # It does not tell for whom: nor does what stands before it.
+                ("proto=http", "10.0.0.1"),
+            ):
+                for value in ([sent, added], f"{sent}, {added}", f"{sent},{added},"):
+                    self.assertEqual(self.of("10.0.0.1", Forwarded=value), client)
+
     def test_all_hops_trusted(self) -> None:
         """If every hop is trusted, the first one is the client."""
         self.assertEqual(
