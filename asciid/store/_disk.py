@@ -256,10 +256,14 @@ class DiskStore(ABC):
         if outcome is None:
             return False
         self.on_complete(outcome.spec)
-        if outcome.content is not None:
-            completed, stamp = outcome.completed / 1000, self._aging.stamp()
-            self._keep_hot(HotReader(outcome.spec, completed, outcome.content, stamp))
+        self._keep(outcome)
         return True
+
+    def _keep(self, image: Completed) -> None:
+        """Serve an image from memory that has become complete, if it is at hand."""
+        if image.content is not None:
+            completed, stamp = image.completed / 1000, self._aging.stamp()
+            self._keep_hot(HotReader(image.spec, completed, image.content, stamp))
 
     def _received(self, outcome: Completed | None) -> bool:
         """Take note of an image that came in one go."""

@@ -11,13 +11,13 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from asciid._histogram import Histogram
-from asciid.errors import AsciidError, StorageFailedError, StoreClosedError
+from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._checkup import StoreHealth
-from asciid.store._disk import HOT_IMAGE, DiskStore
+from asciid.store._disk import DiskStore
 from asciid.store._environment import Environment
-from asciid.store._interface import IImageReader, IImageStore
-from asciid.store._queries import count, find_complete
+from asciid.store._interface import IImageStore
+from asciid.store._queries import count
 from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES, StoreEvents, StoreStats
 from asciid.store._writer import ReadPool
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from asciid.store._operations import AnyOperation
     from asciid.store._peers import Use
+    from asciid.store._uploads import Completed
     from asciid.store._writer import IWriterReactor
 
 __all__ = ["IOperations", "SharedStore", "prepare_storage"]
@@ -50,10 +51,6 @@ def prepare_storage(path: Path, *, sync: bool) -> int:
                 environment.remap(grow=False)
     finally:
         environment.close()
-
-
-EXPECTED = 4096
-"""Images that were written just now, as far as they are remembered."""
 
 
 class IOperations(Protocol):
@@ -121,8 +118,6 @@ class SharedStore(DiskStore):
             monotonic=monotonic,
         )
         self._operations = operations
-        # Their order is that in which they came.
-        self._expected: dict[str, None] = {}
         # Each waits for reads to end: of two at a time, the one that lets them begin
         # again would do so under the other.
         self._switching = DeferredLock()
@@ -170,33 +165,10 @@ class SharedStore(DiskStore):
         if how != "closed":
             self._reads.release()
 
-    def expect(self, hashes: Sequence[str]) -> None:
-        """Take note of small images that were written just now."""
-        expected = self._expected
-        expected.update(dict.fromkeys(hashes))
-        while len(expected) > EXPECTED:
-            del expected[next(iter(expected))]
-
-    def open(self, sha256: str) -> Deferred[IImageReader]:
-        """
-        See `IImageStore.open`.
-
-        What was written a moment ago is in the memory of the system: to read it
-        here takes a tenth of what it takes to have a thread do it.
-        """
-        if sha256 in self._expected and not self._reads.is_held:
-            del self._expected[sha256]
-            try:
-                found = self._environment.read(
-                    lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE),
-                    brief=True,
-                )
-            except (AsciidError, lmdb.Error):
-                # Whatever it is, the usual way finds it, and tells it.
-                return super().open(sha256)
-            self._cache.misses += 1
-            return succeed(self._reader(found, self._removals))
-        return super().open(sha256)
+    def keep(self, images: Sequence[Completed]) -> None:
+        """Serve small images from memory that another process has received."""
+        for image in images:
+            self._keep(image)
 
     def forget(self, hashes: Sequence[str]) -> None:
         """Serve images no longer from memory: they were removed."""

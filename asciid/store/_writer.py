@@ -362,11 +362,6 @@ class ReadPool:
             self._held.append(begin)
         return done
 
-    @property
-    def is_held(self) -> bool:
-        """Whether no new read begins now."""
-        return self._held is not None
-
     def hold(self) -> Deferred[None]:
         """Let no new read begin; answer once none is under way."""
         if self._held is None:

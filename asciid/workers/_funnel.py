@@ -26,6 +26,7 @@ from asciid.workers._messages import (
     Gather,
     Gathered,
     Hello,
+    Idle,
     Leave,
     Outcomes,
     Refused,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall
     from twisted.python.failure import Failure
 
-    from asciid.store.sharing import AnyOperation
+    from asciid.store.sharing import AnyOperation, Completed
     from asciid.store.sharing import Use as HowToUse
 
 __all__ = ["Funnel", "IFollower"]
@@ -62,7 +63,7 @@ _Waiting = tuple["AnyOperation", int, Deferred[Any]]
 class IFollower(Protocol):
     """What does as the process that writes says."""
 
-    def expect(self, hashes: Sequence[str]) -> None:
+    def keep(self, images: Sequence[Completed]) -> None:
         """See `Fresh`."""
 
     def forget(self, hashes: Sequence[str]) -> None:
@@ -167,11 +168,7 @@ class Funnel:
         self._bytes += size
         done: Deferred[Any] = Deferred()
         self._waiting.append((operation, size, done))
-        if not self._scheduled and self._connection is not None:
-            self._scheduled = True
-            # Not before the reactor has looked for what is new, which it does
-            # between the two calls: what comes then shares the message.
-            self.reactor.callLater(0, self.reactor.callLater, 0, self._flush)
+        self._schedule()
         return done
 
     def gather(self, told: bytes) -> Deferred[list[bytes]]:
@@ -196,8 +193,8 @@ class Funnel:
         match message:
             case Outcomes():
                 self._answered(message)
-            case Fresh(hashes=hashes):
-                self.follower.expect(hashes)
+            case Fresh(images=images):
+                self.follower.keep(images)
             case Welcome(version=version):
                 self._welcomed(connection, version)
             case Forget(number=number, hashes=hashes):
@@ -283,11 +280,20 @@ class Funnel:
         waiting, self._waiting = self._waiting, []
         self._fail(waiting)
 
+    def _schedule(self) -> None:
+        if not self._scheduled and self._connection is not None:
+            self._scheduled = True
+            # Not before the reactor has looked for what is new, which it does
+            # between the two calls: what comes then shares the message.
+            self.reactor.callLater(0, self.reactor.callLater, 0, self._flush)
+
     def _flush(self) -> None:
         self._scheduled = False
         if self._connection is None:
             return
         waiting, self._waiting = self._waiting, []
+        if not waiting:
+            self._connection.send(Idle())
         for some in _messages_of(waiting):
             self._last_number += 1
             self._sent[self._last_number] = some
@@ -303,6 +309,8 @@ class Funnel:
                 done.errback(outcome.exception())
             else:
                 done.callback(outcome)
+        # Those who were answered may have more to ask for, and the writer waits.
+        self._schedule()
         if self._stopping is not None:
             self._end_if_idle()
 

@@ -22,6 +22,7 @@ from asciid.workers._messages import (
     Gather,
     Gathered,
     Hello,
+    Idle,
     Leave,
     Outcomes,
     Submit,
@@ -52,6 +53,13 @@ LEAVING = 2.0
 Seconds for a worker to answer when this process leaves.
 
 The others wait meanwhile, for not much longer than that and a start.
+"""
+
+FRESH_IMAGE = 16 * 1024
+"""
+Bytes of an image at the most that all workers are sent when it has become complete.
+
+To read it takes each longer, and has a page of the file mapped.
 """
 
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWorker)
@@ -93,7 +101,7 @@ class Hub(Factory):
         self._use = "shared"
         self._outgoing: dict[_Connection, list[FromWriter]] = {}
         self._pauses = Pauses(clock)
-        self._questions = Questions(clock)
+        self._questions = Questions(clock, self._send)
         self._empty: list[Deferred[None]] = []
 
     def buildProtocol(self, _: IAddress | None) -> _Connection:
@@ -117,6 +125,9 @@ class Hub(Factory):
         match message:
             case Submit():
                 self._submit(connection, message)
+                self._pauses.heard(connection)
+            case Idle():
+                self._pauses.heard(connection)
             case Ack(number=number):
                 self._questions.answered(connection, number)
             case Collected(number=number, snapshot=snapshot):
@@ -233,17 +244,18 @@ class Hub(Factory):
             self._send(connection, Outcomes(message.number, told))
 
         def committed(outcomes: Sequence[Any]) -> None:
-            removed, completed = [], []
+            removed, fresh = [], []
             for operation, outcome in zip(operations, outcomes, strict=True):
-                if type(outcome) is Completed and outcome.content is not None:
-                    completed.append(outcome.spec.sha256)
+                if type(outcome) is Completed and outcome.spec.size <= FRESH_IMAGE:
+                    fresh.append(outcome)
                 elif type(operation) is Remove and not isinstance(outcome, Exception):
                     removed.append(operation.sha256)
-            if completed:
-                self._tell_others(connection, Fresh(completed))
+            if fresh:
+                self._tell_others(connection, fresh)
             if removed:
                 # Who is told that an image is gone finds it nowhere.
-                self.forget(removed).addCallback(lambda _: answer(outcomes))
+                told = list(map(_without_content, outcomes))
+                self.forget(removed).addCallback(lambda _: answer(told))
             else:
                 answer(outcomes)
 
@@ -251,7 +263,6 @@ class Hub(Factory):
             answer([failure.value] * len(operations))
 
         self.store.change_all(operations).addCallbacks(committed, failed)
-        self._pauses.heard(connection)
 
     def _send(self, connection: _Connection, message: FromWriter) -> None:
         """Send a message, together with all others of this turn of the reactor."""
@@ -264,7 +275,9 @@ class Hub(Factory):
         for connection, messages in outgoing.items():
             connection.send(*messages)
 
-    def _tell_others(self, connection: _Connection, message: FromWriter) -> None:
+    def _tell_others(self, connection: _Connection, fresh: list[Completed]) -> None:
+        """Have all but one keep images: they are asked for in a moment, of any."""
+        message = Fresh(fresh)
         for other in self._workers:
             # It saves time, no more: for one that hangs it must not pile up.
             if other is not connection and not other.is_slow:
@@ -289,3 +302,14 @@ class Hub(Factory):
             lambda snapshots: asking.send(Gathered(number, snapshots)),
             unknown,
         )
+
+
+def _without_content(outcome: Any) -> Any:  # noqa: ANN401 - of any operation
+    """
+    Return an outcome that nobody keeps in memory.
+
+    When it comes late, what it tells of may have been removed since.
+    """
+    if type(outcome) is Completed:
+        return msgspec.structs.replace(outcome, content=None)
+    return outcome

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from asciid import errors
 from asciid.errors import AsciidError, StorageFailedError
-from asciid.store.sharing import AnyOperation, Outcome
+from asciid.store.sharing import AnyOperation, Completed, Outcome
 
 __all__ = [
     "VERSION",
@@ -29,6 +29,7 @@ __all__ = [
     "Gather",
     "Gathered",
     "Hello",
+    "Idle",
     "Leave",
     "Outcomes",
     "Refused",
@@ -66,6 +67,10 @@ class Submit(Message, frozen=True):
     operations: list[AnyOperation]
 
 
+class Idle(Message, frozen=True):
+    """After `Outcomes` there is nothing to `Submit` yet: do not wait for that."""
+
+
 class Refused(Struct, frozen=True, array_like=True, tag=True):
     """The outcome of an operation that failed: an error and what it says."""
 
@@ -88,7 +93,7 @@ class Outcomes(Message, frozen=True):
 class Fresh(Message, frozen=True):
     """Small images that have become complete through another worker."""
 
-    hashes: list[str]
+    images: list[Completed]
 
 
 class Forget(Message, frozen=True):
@@ -149,7 +154,7 @@ class Gathered(Message, frozen=True):
     snapshots: list[bytes]
 
 
-FromWorker = Hello | Submit | Ack | Gather | Collected
+FromWorker = Hello | Submit | Idle | Ack | Gather | Collected
 FromWriter = Welcome | Outcomes | Fresh | Forget | Use | Leave | Collect | Gathered
 
 

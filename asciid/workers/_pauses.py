@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAUSE", "Pauses"]
 
-PAUSE = 0.001
+PAUSE = 0.01
 """Seconds at the most for which a batch waits for workers that were just answered."""
 
 
@@ -23,8 +23,8 @@ class Pauses:
 
     The clients of each ask for the next thing at once, and so does the worker: what
     comes from all of them shares one batch, where one would begin after the other.
-    A worker that has nothing to ask for is waited for `PAUSE` seconds.  `clock`
-    provides IReactorTime.
+    A worker that has nothing to ask for says so.  One that hangs is waited for `PAUSE`
+    seconds, once.  `clock` provides IReactorTime.
     """
 
     def __init__(self, clock: Any) -> None:  # noqa: ANN401 - IReactorTime
@@ -38,7 +38,7 @@ class Pauses:
         self._answered.add(connection)
 
     def heard(self, connection: MessageProtocol) -> None:
-        """Take note that a worker has asked for something, or has gone."""
+        """Take note that a worker has said something, or has gone."""
         self._answered.discard(connection)
         if not self._answered and self._end is not None:
             self._end.cancel()

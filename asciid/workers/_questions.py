@@ -35,10 +35,15 @@ class _Question:
 
 
 class Questions:
-    """Those that are open; `clock` provides IReactorTime."""
+    """Those that are open; `clock` provides IReactorTime, `send` sends a message."""
 
-    def __init__(self, clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+    def __init__(
+        self,
+        clock: Any,  # noqa: ANN401 - IReactorTime
+        send: Callable[[MessageProtocol, FromWriter], None],
+    ) -> None:
         self._clock = clock
+        self._send = send
         self._open: dict[int, _Question] = {}
         self._last_number = 0
 
@@ -62,9 +67,9 @@ class Questions:
         done: Deferred[bool] = Deferred()
         watch = self._clock.callLater(patience, self._cut_off, number)
         self._open[number] = _Question(asked, done, watch)
-        sent = message(number)
-        for connection in list(asked):
-            connection.send(sent)
+        asking = message(number)
+        for connection in asked:
+            self._send(connection, asking)
         return done
 
     def answered(self, connection: MessageProtocol, number: int) -> None:

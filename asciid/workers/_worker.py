@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from asciid.config import Settings
     from asciid.metrics import Metrics
-    from asciid.store.sharing import Use
+    from asciid.store.sharing import Completed, Use
 
 __all__ = ["Worker"]
 
@@ -95,8 +95,8 @@ class _Follower:
     store: SharedStore
     metrics: Metrics
 
-    def expect(self, hashes: Sequence[str]) -> None:
-        self.store.expect(hashes)
+    def keep(self, images: Sequence[Completed]) -> None:
+        self.store.keep(images)
 
     def forget(self, hashes: Sequence[str]) -> None:
         self.store.forget(hashes)

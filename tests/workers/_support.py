@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from asciid.store._environment import Environment
     from asciid.store._lmdb import LMDBStore
+    from asciid.store.sharing import Completed
 
 ResultT = TypeVar("ResultT")
 
@@ -141,8 +142,8 @@ class Counted:
     store: SharedStore
     counted: bytes
 
-    def expect(self, hashes: Sequence[str]) -> None:
-        self.store.expect(hashes)
+    def keep(self, images: Sequence[Completed]) -> None:
+        self.store.keep(images)
 
     def forget(self, hashes: Sequence[str]) -> None:
         self.store.forget(hashes)

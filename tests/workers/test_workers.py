@@ -20,17 +20,14 @@ from asciid.errors import (
 )
 from asciid.metrics import merge
 from asciid.store import Lifetimes
-from asciid.store._batch import VERIFY_IN_TRANSACTION
 from asciid.store._checkup import PROBE_EVERY
-from asciid.store._disk import HOT_IMAGE
 from asciid.store._health import SETTLED
 from asciid.store._reserve import CHECK_EVERY
-from asciid.store._shared import EXPECTED
 from asciid.store.sharing import Remove, StorageInUseError
 from asciid.workers import _hub, _questions
 from asciid.workers._framing import MessageProtocol
 from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
-from asciid.workers._hub import Hub
+from asciid.workers._hub import FRESH_IMAGE, Hub
 from asciid.workers._messages import (
     VERSION,
     Collected,
@@ -587,16 +584,15 @@ class FreshTests(WorkersCase):
         self.patch(self.driven.read_pool, "callInThread", call)
         return counted
 
-    def test_read_at_once(self) -> None:
-        """No thread is asked for them."""
+    def test_kept(self) -> None:
+        """They are in the memory of every worker: no thread is asked for them."""
         spec = self.upload(CAT)
         reads = self.reads()
-        reader = self.successResultOf(self.driven.stores[1].open(spec.sha256))
-        self.assertEqual(self.driven.run(reader.read(0, spec.size)), CAT)
+        for store in self.driven.stores:
+            reader = self.successResultOf(store.open(spec.sha256))
+            self.assertEqual(self.driven.run(reader.read(0, spec.size)), CAT)
+            self.assertEqual(store.stats().cache_misses, 0)
         self.assertEqual(reads, [])
-        self.assertEqual(self.driven.stores[1].stats().cache_misses, 1)
-        self.download(spec, 1)
-        self.assertEqual(self.driven.stores[1].stats().cache_hits, 1)
 
     def test_removed_meanwhile(self) -> None:
         """One that is gone already is not there."""
@@ -605,25 +601,48 @@ class FreshTests(WorkersCase):
         opening = self.driven.stores[1].open(spec.sha256)
         self.assertRaises(ImageNotFoundError, self.driven.run, opening)
 
-    def test_file_closed(self) -> None:
-        """While the file is closed they wait like any other."""
+    def test_file_changed(self) -> None:
+        """Those from before the file was changed are read again."""
         spec = self.upload(CAT)
-        closing = self.driven.hub.use("closed")
+        for how in ("closed", "shared"):
+            self.driven.run(self.driven.hub.use(how))
+            self.driven.settle()
+        reads = self.reads()
+        self.assertEqual(self.download(spec, 1), CAT)
+        self.assertEqual(len(reads), 1)
+
+    def test_removed_in_the_next_message(self) -> None:
+        """What one worker has completed is removed by another at once."""
+        spec = spec_of(CAT, len(CAT))
+        self.driven.run(self.driven.stores[0].register(spec))
+        adding = self.driven.stores[0].add_chunk(spec.sha256, 0, CAT)
+        removing = self.driven.funnels[1].submit(Remove(spec.sha256))
         self.driven.settle()
-        self.successResultOf(closing)
-        opening = self.driven.stores[1].open(spec.sha256)
+        self.assertTrue(self.successResultOf(adding))
+        self.successResultOf(removing)
+        for store in self.driven.stores:
+            self.assertEqual(store.stats().cache_bytes, 0)
+
+    def test_told_late(self) -> None:
+        """An image that was removed before its last chunk is answered is not kept."""
+        other, spec = self.upload(b"other"), spec_of(CAT, len(CAT))
+        self.driven.run(self.driven.stores[0].register(spec))
+        # Its answer waits until all have forgotten the other image.
+        adding = self.driven.stores[0].add_chunk(spec.sha256, 0, CAT)
+        deleting = self.driven.stores[0].delete(other.sha256)
+        removing = self.driven.funnels[1].submit(Remove(spec.sha256))
         self.driven.settle()
-        self.assertNoResult(opening)
-        self.driven.run(self.driven.hub.use("shared"))
-        self.driven.run(opening)
+        for done in (adding, deleting, removing):
+            self.successResultOf(done)
+        for store in self.driven.stores:
+            self.assertEqual(store.stats().cache_bytes, 0)
 
     def test_large(self) -> None:
-        """Of large images nothing is told: they are read piece by piece."""
-        data = b"x" * (VERIFY_IN_TRANSACTION + 1)
-        self.upload(CAT)
-        large = self.upload(data, chunk_size=HOT_IMAGE)
-        self.assertEqual(list(self.driven.stores[1]._expected), [spec_of(CAT).sha256])
-        self.assertEqual(self.download(large, 1), data)
+        """Larger ones are not sent around: who is asked for one reads it."""
+        large = self.upload(bytes(FRESH_IMAGE + 1), chunk_size=FRESH_IMAGE + 1)
+        self.assertGreater(self.driven.stores[0].stats().cache_bytes, FRESH_IMAGE)
+        self.assertEqual(self.driven.stores[1].stats().cache_bytes, 0)
+        self.assertEqual(self.download(large, 1), bytes(FRESH_IMAGE + 1))
 
     def test_worker_that_does_not_read(self) -> None:
         """For one that does not read what it is told, they do not pile up."""
@@ -633,15 +652,8 @@ class FreshTests(WorkersCase):
         spec = self.upload(CAT)
         self.assertEqual(list(second._output._queue), [])
         second._output.blocked = False
-        self.assertEqual(list(self.driven.stores[1]._expected), [])
+        self.assertEqual(self.driven.stores[1].stats().cache_bytes, 0)
         self.assertEqual(self.download(spec, 1), CAT)
-
-    def test_bounded(self) -> None:
-        """The oldest are forgotten when there are many."""
-        store = self.driven.stores[0]
-        store.expect([f"{number:064x}" for number in range(EXPECTED + 2)])
-        self.assertEqual(len(store._expected), EXPECTED)
-        self.assertNotIn(f"{1:064x}", store._expected)
 
 
 class PauseTests(WorkersCase):
@@ -660,9 +672,15 @@ class PauseTests(WorkersCase):
 
         self.patch(self.driven.written._writer, "_execute", counted)
 
-    def answer_both(self) -> None:
-        """Have a batch with something from either worker answered, and no more."""
+    def answer_both(self, *, silences: bool = False) -> None:
+        """
+        Have a batch with something from either worker answered, and no more.
+
+        What the second then says is lost if that is asked for.
+        """
         both = [self.register(b"%d" % worker, worker) for worker in range(2)]
+        self.driven.reactor.advance(0)
+        self.wires[1].cut = silences
         while not all(one.called for one in both):
             self.turn()
         self.assertEqual(self.batches, [2])
@@ -677,9 +695,6 @@ class PauseTests(WorkersCase):
         """The next batch begins once both have asked for the next thing."""
         self.answer_both()
         first = self.register(b"first", 0)
-        self.turn(20)
-        self.assertNoResult(first)
-        self.assertEqual(self.batches, [2])
         second = self.register(b"second", 1)
         self.turn(20)
         self.successResultOf(first)
@@ -687,8 +702,16 @@ class PauseTests(WorkersCase):
         self.assertEqual(self.batches, [2, 2])
 
     def test_one_has_nothing_to_ask(self) -> None:
-        """A worker that asks for nothing is not waited for long."""
+        """A worker that has nothing to ask for says so, and is not waited for."""
         self.answer_both()
+        first = self.register(b"first", 0)
+        self.turn(20)
+        self.successResultOf(first)
+        self.assertEqual(self.batches, [2, 1])
+
+    def test_one_hangs(self) -> None:
+        """A worker that says nothing is not waited for long."""
+        self.answer_both(silences=True)
         first = self.register(b"first", 0)
         self.turn(20)
         self.assertNoResult(first)
@@ -699,7 +722,7 @@ class PauseTests(WorkersCase):
 
     def test_one_dies(self) -> None:
         """A worker that dies is not waited for."""
-        self.answer_both()
+        self.answer_both(silences=True)
         first = self.register(b"first", 0)
         self.turn(20)
         self.wires[1].abortConnection()
