@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import astuple, frozen
 
 from asciid.errors import StoreVersionError
 from asciid.store._records import FORMAT_KEY, FORMAT_VERSION
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import lmdb
 
-__all__ = ["Databases", "Snapshot", "check_version", "open_databases"]
+__all__ = ["Databases", "Snapshot", "check_version", "open_databases", "pages_in_use"]
 
 
 @frozen
@@ -67,6 +67,27 @@ def check_version(env: lmdb.Environment, path: Path, *, readonly: bool) -> None:
                 "release that wrote it, or name another storage directory"
             )
             raise StoreVersionError(message)
+
+
+_META_PAGES = 2
+
+
+def pages_in_use(transaction: lmdb.Transaction[Any], databases: Databases) -> int:
+    """
+    Return how many pages of the file hold something.
+
+    Those are not among them in which LMDB lists the free ones: of these it does not
+    tell, and they are one in five hundred of what they list.
+    """
+    stats = [
+        transaction.stat(),
+        *(transaction.stat(one) for one in astuple(databases, recurse=False)),
+    ]
+    pages: int = sum(
+        stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        for stat in stats
+    )
+    return _META_PAGES + pages
 
 
 @frozen

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 from attrs import define, field
@@ -22,6 +22,7 @@ from asciid.store._databases import (
     Snapshot,
     check_version,
     open_databases,
+    pages_in_use,
 )
 from asciid.store._directories import make_directory, sync_directory
 from asciid.store._frames import forget_frames
@@ -75,8 +76,14 @@ class Environment:
     """Is told of commits that succeed."""
     pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
     """How many uploads may be pending."""
-    began: Callable[[], None] = field(default=lambda: None, kw_only=True)
-    """Is called when a transaction has begun that may write."""
+    began: Callable[[Callable[[], int]], None] = field(
+        default=lambda _: None, kw_only=True
+    )
+    """
+    Is called when a transaction has begun that may write.
+
+    What it is given tells how many bytes the file has free inside.
+    """
     events: StoreEvents = field(init=False, factory=StoreEvents)
     """What was committed."""
     _lock: StorageLock = field(init=False)
@@ -290,6 +297,12 @@ class Environment:
         """
         self._env.copy(os.fspath(path), compact=True)
 
+    def _reusable(self, transaction: lmdb.Transaction[Any]) -> int:
+        """Return the bytes of pages in the file that no database uses."""
+        used = pages_in_use(transaction, self._databases)
+        page_size: int = transaction.stat()["psize"]
+        return (self._env.info()["last_pgno"] + 1 - used) * page_size
+
     def _sync_found(self) -> None:
         """
         Have on the disk what was found when the environment was opened.
@@ -311,7 +324,7 @@ class Environment:
         """Run and commit; return the index of an operation that broke, if any."""
         try:
             with self._env.begin(write=True) as transaction:
-                self.began()
+                self.began(partial(self._reusable, transaction))
                 batch = Batch(
                     transaction,
                     self._databases,

@@ -28,6 +28,14 @@ PLENTY = 16 * 1024 * 1024
 PAGE = 4096
 """Bytes that an operation may take besides those it adds."""
 
+SCATTERED = 4 * 1024 * 1024
+"""
+Bytes free inside the storage file that are not counted on, besides a quarter of them.
+
+Each commit frees some and takes others, and what is stored in one piece needs pages
+that are neighbours.
+"""
+
 NO_ROOM = 64 * 1024
 """Bytes free below which a write that failed is put down to lack of room."""
 
@@ -64,6 +72,10 @@ class Reserve:
     whatever is wrong, a commit will meet it, and say so.  0 bytes refuse
     nothing.
 
+    Below the reserve there is room as long as there is much inside the storage file,
+    where images were removed.  If that is too scattered the file grows, so it counts
+    only while half of the reserve is free.
+
     All but `has_room` is used by the writer's thread alone.  `monotonic` is in seconds.
     The log is told once when it begins to refuse, and once when nothing was
     refused for a while.
@@ -75,6 +87,10 @@ class Reserve:
     free: Callable[[Path], int] = free_bytes
     _left: float = field(init=False, default=float("inf"))
     """Bytes that may still be added."""
+    _free: int = field(init=False, default=0)
+    """Bytes that the file system has free, by what it said and what was added."""
+    _near: bool = field(init=False, default=False)
+    """Whether the reserve is near: then the file system is asked each time."""
     _asked: float = field(init=False, default=float("-inf"))
     _refused: float | None = field(init=False, default=None)
     """When something was refused last, in the trouble that goes on."""
@@ -84,19 +100,20 @@ class Reserve:
         """Whether there is room, and nothing was refused for a while."""
         return not self.size or (self._refused is None and self._left > PAGE)
 
-    def begin(self) -> None:
+    def begin(self, reusable: Callable[[], int]) -> None:
         """
         Take note that a transaction begins.
 
         What those before it added is in the file, or never will be: only now
-        does what the file system says hold for all that was accepted.
+        does what the file system says hold for all that was accepted.  `reusable`
+        tells how many bytes the storage file has free inside.
         """
         if not self.size:
             return
         now = self.monotonic()
-        if self._left < PLENTY or now - self._asked >= CHECK_EVERY:
+        if self._near or self._left < PLENTY or now - self._asked >= CHECK_EVERY:
             self._asked = now
-            self._ask()
+            self._ask(reusable)
             self._tell_end(now)
 
     def take(self, size: int) -> None:
@@ -110,18 +127,26 @@ class Reserve:
         if size + PAGE > self._left:
             self._refuse()
         self._left -= size + PAGE
+        self._free -= size + PAGE
 
-    def _ask(self) -> None:
+    def _ask(self, reusable: Callable[[], int]) -> None:
         try:
-            self._left = self.free(self.path) - self.size
+            self._free = free = self.free(self.path)
         except OSError:
             self._left = float("inf")
+            return
+        self._left = free - self.size
+        self._near = self._left < PLENTY
+        if self._near and free >= self.size / 2:
+            inside = reusable() * 3 // 4 - SCATTERED
+            if inside > 0:
+                self._left = max(self._left, 0) + inside
 
     def _refuse(self) -> NoReturn:
         if self._refused is None:
             _log.error(
                 "Nothing more is stored: {free} bytes are free, the reserve is {size}",
-                free=int(self._left) + self.size,
+                free=self._free,
                 size=self.size,
             )
         self._refused = self.monotonic()
@@ -132,5 +157,4 @@ class Reserve:
             return
         if PAGE < self._left < float("inf"):
             self._refused = None
-            free = int(self._left) + self.size
-            _log.info("There is room again: {free} bytes are free", free=free)
+            _log.info("There is room again: {free} bytes are free", free=self._free)

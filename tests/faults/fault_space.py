@@ -103,6 +103,35 @@ class DiskFullTests(FaultTestCase):
         daemon.stop()
         self.report(f"{left - 24 * _MIB:+,} bytes free besides the reserve")
 
+    def test_room_of_what_expired(self) -> None:
+        """
+        Full down to the reserve, the service resumes by itself once images expired:
+        their room, which is inside the storage file, is used again.
+        """
+        self.disk.resize(64 * _MIB)
+        options = ("--reserve", "32M", "--image-ttl", "4s")
+        daemon = self.daemon(*self.options[:2], *options)
+        with Load(daemon.port, 8, _large) as load:
+            while not load.record.refused[507] and load.run_for(0.1):
+                pass
+        expired = ("asciid_images_expired_total", "")
+        deadline = time.monotonic() + 30
+        while self.metrics(daemon)[expired] < len(load.record.acknowledged):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        # Nothing of that went back to the file system.
+        self.assertLess(self.disk.free, 33 * _MIB)
+        later = self.upload(daemon, [_large() for _ in range(50)])
+        self.assertEqual((len(later.acknowledged), later.wrong), (50, []))
+        left = self.disk.free
+        self.assertGreater(left, 31 * _MIB)
+        self.assert_calm(daemon)
+        daemon.stop()
+        self.report(
+            f"{len(load.record.acknowledged)} expired, 50 uploaded in their place, "
+            f"{left - 32 * _MIB:+,} bytes free besides the reserve"
+        )
+
     def test_killed_while_full(self) -> None:
         """Killed and started again on a full disk, the daemon serves what it has."""
         daemon = self.daemon(*self.options)

@@ -20,6 +20,7 @@ from asciid.store._reserve import (
     NO_ROOM,
     PAGE,
     PLENTY,
+    SCATTERED,
     Reserve,
     free_bytes,
     lacks_room,
@@ -70,13 +71,14 @@ class ReserveTests(SynchronousTestCase):
         """Make one."""
         self.disk = Disk()
         self.now = 5.0
+        self.reusable = 0
         self.reserve = Reserve(
             Path("/images"), RESERVE, lambda: self.now, free=self.disk.free
         )
 
     def accepted(self, size: int, most: int) -> int:
         """Return how many operations of a size are accepted, in one transaction."""
-        self.reserve.begin()
+        self.reserve.begin(lambda: self.reusable)
         for number in range(most):
             try:
                 self.reserve.take(size)
@@ -124,7 +126,7 @@ class ReserveTests(SynchronousTestCase):
     def test_small_things_still_fit(self) -> None:
         """What is too large for the room left does not keep out what is not."""
         self.disk.left = RESERVE + 10 * PAGE
-        self.reserve.begin()
+        self.reserve.begin(lambda: self.reusable)
         self.assertRaises(StorageFullError, self.reserve.take, 10 * PAGE)
         self.reserve.take(PAGE)
 
@@ -162,9 +164,35 @@ class ReserveTests(SynchronousTestCase):
             for _ in range(3):
                 self.assertEqual(self.accepted(0, 1), 0)
                 self.now += 2 * SETTLED
-                self.reserve.begin()
+                self.reserve.begin(lambda: self.reusable)
         self.assertEqual(len(texts(events, LogLevel.error)), 1)
         self.assertEqual(texts(events, LogLevel.info), [])
+
+    def test_room_inside_the_file(self) -> None:
+        """Below the reserve there is room as long as there is much inside the file."""
+        self.disk.left = RESERVE - 1
+        self.reusable = 2 * SCATTERED
+        most = 2 * SCATTERED * 3 // 4 - SCATTERED
+        self.assertEqual(self.accepted(most - PAGE, 2), 1)
+        self.assertEqual(self.accepted(most, 1), 0)
+        self.reusable = SCATTERED
+        self.assertEqual(self.accepted(0, 1), 0)
+
+    def test_room_inside_the_file_that_is_scattered(self) -> None:
+        """If the file grows all the same, half of the reserve is left."""
+        self.reusable = 10 * SCATTERED
+        self.disk.left = RESERVE // 2
+        self.assertEqual(self.accepted(0, 1), 1)
+        self.disk.left -= 1
+        self.assertEqual(self.accepted(0, 1), 0)
+
+    def test_looks_each_time_inside_the_file(self) -> None:
+        """However much is there, it is believed for one transaction only."""
+        self.disk.left = RESERVE
+        self.reusable = 100 * SCATTERED
+        self.assertEqual(self.accepted(PAGE, 5), 5)
+        self.reusable = 0
+        self.assertEqual(self.accepted(PAGE, 5), 0)
 
     def test_no_reserve(self) -> None:
         """Where nothing is to be kept free, nobody asks and nothing is refused."""
@@ -190,7 +218,7 @@ class ReserveTests(SynchronousTestCase):
         self.assertGreater(free_bytes(path), 0)
         for size, refused in ((1, False), (2**62, True)):
             reserve = Reserve(path, size, lambda: 0.0)
-            reserve.begin()
+            reserve.begin(lambda: 0)
             if refused:
                 self.assertRaises(StorageFullError, reserve.take, 1)
             else:
@@ -243,6 +271,29 @@ class StoreTests(SynchronousTestCase):
         self.fill(RESERVE + 2**20)
         self.driven.upload(b"dog")
         self.assertTrue(self.driven.run(Deferred.fromCoroutine(receive(LARGE))))
+
+    def test_room_of_what_expired(self) -> None:
+        """What expired on a full disk makes room for what comes, inside the file."""
+        data = [bytes([number]) * 1_000_000 for number in range(12)]
+        self.fill(RESERVE + 100 * len(LARGE))
+        for one in data:
+            self.driven.run(self.store.register(spec_of(one + b".", len(one))))
+            adding = self.store.add_chunk(spec_of(one + b".").sha256, 0, one)
+            self.assertFalse(self.driven.run(adding))
+        self.driven.upload(CAT)
+        file = self.driven.path / "data.mdb"
+        size = file.stat().st_size
+        self.fill(RESERVE - 1)
+        registering = self.store.register(spec_of(b"dog"))
+        self.assertRaises(StorageFullError, self.driven.run, registering)
+        self.driven.pass_time(101)
+        self.assertEqual(self.driven.run(self.store.expire()), 12)
+        self.driven.settle()
+        self.driven.upload(b"dog")
+        for one in data[:5]:
+            self.driven.upload(one, len(one))
+        # To remove things took a few pages.
+        self.assertLess(file.stat().st_size, size + 10 * PAGE)
 
     def test_image_that_was_coming(self) -> None:
         """An image that the disk fills up under can be abandoned."""
