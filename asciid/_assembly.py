@@ -111,6 +111,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     control: Control | None = None,
     housekeeper: Housekeeper | None = None,
     stopping: Callable[[], object] = lambda: None,
+    give_up: Callable[[], object] = lambda: None,
 ) -> Assembled:
     """
     Return what serves `store`.
@@ -155,6 +156,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         drain=front.drain,
         retire=front.retire,
         stopping=stopping,
+        give_up=give_up,
         housekeeper=housekeeper,
         announces=settings.workers == 1,
     )

@@ -34,6 +34,9 @@ __all__ = ["ImageService"]
 
 _log = Logger()
 
+LAST_WRITES = 1.0
+"""Seconds that the store has for its writes, if draining left less."""
+
 
 class ImageService(Service):
     """
@@ -52,7 +55,10 @@ class ImageService(Service):
 
     `drain` has the connections finish what is under way and close; its Deferred
     fires once they have.  `retire` has each end with its next request instead.
-    `stopping` is called when the stop begins.  One of several processes announces
+    `stopping` is called when the stop begins, and `give_up` when the store, whose disk
+    may hang, has not finished by the time that the requests have to end, or
+    `LAST_WRITES` after they were cut off: nothing that was acknowledged is lost by an
+    end at once.  One of several processes announces
     nothing, nor reports why it cannot start: whoever starts it does.
     """
 
@@ -70,6 +76,7 @@ class ImageService(Service):
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
         retire: Callable[[], Deferred[None]] = lambda: succeed(None),
         stopping: Callable[[], object] = lambda: None,
+        give_up: Callable[[], object] = lambda: None,
         announces: bool = True,
     ) -> None:
         self._settings = settings
@@ -83,6 +90,7 @@ class ImageService(Service):
         self._drain = drain
         self._retire = retire
         self._stopping = stopping
+        self._give_up_store = give_up
         self._announces = announces
         self._listening: Deferred[None] | None = None
         self._store_open = False
@@ -182,12 +190,22 @@ class ImageService(Service):
                 self._housekeeper.stop()
             if self._control is not None:
                 self._control.stop()
+            clock = IReactorTime(self._reactor)
             patience = self._settings.drain_timeout
+            deadline = clock.seconds() + patience
             try:
-                await self._drain().addTimeout(patience, IReactorTime(self._reactor))
+                await self._drain().addTimeout(patience, clock)
             except defer.TimeoutError:
                 _log.warn("Requests under way are cut off after {s} s", s=patience)
+            left = max(deadline - clock.seconds(), LAST_WRITES)
+            watch = clock.callLater(left, self._abandon_store)
             await self._store.stop()
+            if watch.active():
+                watch.cancel()
+
+    def _abandon_store(self) -> None:
+        _log.error("The storage does not finish its writes, which nobody was promised")
+        self._give_up_store()
 
     async def _stop_listening(self) -> None:
         listening, self._listening = self._listening, None

@@ -130,6 +130,11 @@ def heed_next_signal() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def end_at_once() -> None:
+    """End the process as the second signal does."""
+    signal.raise_signal(signal.SIGTERM)
+
+
 def _reread_nothing() -> None:
     """Go on: no file was named that could have changed."""
 
@@ -151,6 +156,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     """
     settings = options.settings
     stopping: Callable[[], None] = _do_nothing
+    give_up: Callable[[], None] = _do_nothing
     on_hangup: Callable[[Callable[[], object]], None] = _ignore
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
@@ -159,6 +165,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         rest_collector()
         restyle_twistd(settings)
         stopping = heed_next_signal
+        give_up = end_at_once
         on_hangup = partial(heed_hangups, reactor)
     if settings.workers > 1:
         # What one process does needs nothing of it.
@@ -182,6 +189,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         tokens=tokens,
         control=make_control(settings, store, reactor),
         stopping=stopping,
+        give_up=give_up,
         housekeeper=Housekeeper(
             store, clock=reactor, interval=housekeeping_interval(settings)
         ),

@@ -24,7 +24,7 @@ from asciid._tokens import TokenFile
 from asciid.config import Settings
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.housekeeping import Housekeeper
-from asciid.service import ImageService
+from asciid.service import LAST_WRITES, ImageService
 from asciid.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class ServiceTestCase(SynchronousTestCase):
             housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
             drain=self.drain,
             retire=self.retire,
+            give_up=lambda: self.events.append("give up"),
             announces=announces,
         )
 
@@ -396,6 +397,36 @@ class StopTests(ServiceTestCase):
         self.assertEqual(self.events[-1], "close")
         self.assertEqual(logs[0]["log_level"], LogLevel.warn)
         self.successResultOf(stopped)
+
+    def test_store_that_hangs(self) -> None:
+        """A disk that does not answer keeps the process no longer than requests do."""
+        self.store.stopped = Deferred()
+        service = self.service()
+        service.startService()
+        stopped = service.stopService()
+        self.reactor.advance(9)
+        self.assertEqual(self.events[-1], "close")
+        with capturedLogs() as logs:
+            self.reactor.advance(1)
+        self.assertEqual(self.events[-1], "give up")
+        self.assertEqual(logs[0]["log_level"], LogLevel.error)
+        self.store.stopped.callback(None)
+        self.successResultOf(stopped)
+
+    def test_store_that_hangs_after_requests(self) -> None:
+        """It has a moment even if requests took all of the time."""
+        self.drained = Deferred()
+        self.store.stopped = Deferred()
+        service = self.service()
+        service.startService()
+        stopped = service.stopService()
+        self.reactor.advance(10)
+        self.assertEqual(self.events[-1], "close")
+        self.reactor.advance(LAST_WRITES / 2)
+        self.store.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.reactor.advance(LAST_WRITES)
+        self.assertEqual(self.events[-1], "close")
 
     def test_while_binding(self) -> None:
         """Stopped while the endpoint binds, it gives up and touches no store."""

@@ -33,6 +33,7 @@ from asciid.store import Lifetimes, PendingLimits
 from asciid.store.sharing import ALONE
 from asciid.tap import (
     Options,
+    end_at_once,
     heed_hangups,
     heed_next_signal,
     makeService,
@@ -417,3 +418,11 @@ class SignalTests(SynchronousTestCase):
         heed_next_signal()
         self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
         self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_DFL)
+
+    def test_ends_at_once(self) -> None:
+        """What gives up ends the process as that signal does."""
+        signals: list[int] = []
+        before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
+        self.addCleanup(signal.signal, signal.SIGTERM, before)
+        end_at_once()
+        self.assertEqual(signals, [signal.SIGTERM])
