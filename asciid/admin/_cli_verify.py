@@ -33,7 +33,7 @@ for it are answered 404, and its hash can be registered and uploaded again. Its
 chunks are kept until --purge.
 
 The exit code is 0 if every image is what it was, 1 if one is damaged or the
-storage cannot be read, 2 if the options are wrong.
+storage cannot be used, 2 if the options are wrong.
 
 {EXAMPLES}
   asciid verify --storage /var/lib/asciid

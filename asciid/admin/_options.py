@@ -66,5 +66,5 @@ def readable_errors() -> Iterator[None]:
     except (AsciidError, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from error
     except lmdb.Error as error:
-        message = f"the storage cannot be read: {error}"
+        message = f"the storage cannot be used: {error}"
         raise click.ClickException(message) from error

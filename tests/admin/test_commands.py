@@ -164,7 +164,7 @@ class CommandTests(SynchronousTestCase):
         self.patch(_verification, "_page", failing)
         code, _, err = self.on_storage("verify")
         self.assertEqual(code, 1)
-        self.assertIn("the storage cannot be read: mdb_cursor_get", err)
+        self.assertIn("the storage cannot be used: mdb_cursor_get", err)
 
     def test_mistakes(self) -> None:
         """Wrong options end with 2 and one line."""
