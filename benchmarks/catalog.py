@@ -58,6 +58,7 @@ def _workers(port: int, storage: Path) -> Command:
 
 OURS = "ours"
 OURS_WORKERS = "ours-workers"
+OURS_APART = "ours-apart"
 OURS_STOCK = "ours-stock-site"
 NAIVE = "naive"
 EMPTY_OURS = "empty-ours"
@@ -74,6 +75,9 @@ SERVICES = [
 ]
 """Those that keep images; all are given an empty directory."""
 
+APART = Server(OURS_APART, "4 daemons apart, on the same core", _twistd)
+"""Of this one several run side by side."""
+
 EMPTY = [
     Server(EMPTY_OURS, "Klein under asciid.http", _script("empty_ours.py")),
     Server(EMPTY_KLEIN, "stock Klein", _script("empty_klein.py")),
@@ -87,4 +91,4 @@ EMPTY = [
 ]
 """Those whose one handler reads a small JSON body and answers 201, empty."""
 
-TITLES = {server.key: server.title for server in SERVICES + EMPTY}
+TITLES = {server.key: server.title for server in [*SERVICES, APART, *EMPTY]}

@@ -24,6 +24,7 @@ import catalog
 import procfs
 import report
 import session
+from apart import measure_apart
 from plot import draw
 from process import BenchmarkError, choose_cores
 
@@ -148,6 +149,7 @@ def write_scripts(scratch: Path, seconds: float) -> session.Scripts:
 def measure_all(arguments: argparse.Namespace, plan: session.Plan) -> session.Findings:
     """Measure every server in every round, each round in the other direction."""
     jobs = [(session.measure_service, server) for server in catalog.SERVICES]
+    jobs.append((measure_apart, catalog.APART))
     jobs += [(session.measure_empty, server) for server in catalog.EMPTY]
     jobs = [job for job in jobs if job[1].key in arguments.servers]
     found = session.Findings([], [], [])

@@ -94,7 +94,8 @@ def summarise(
         for group in _grouped(found.traces, "server", "workload", "connections")
     }
     for row in medians:
-        row["peak_rss_bytes"] = peaks[row["server"]]
+        if row["server"] in peaks:
+            row["peak_rss_bytes"] = peaks[row["server"]]
         key = row["server"], row["workload"], row["connections"]
         if key in calls:
             row["calls_per_request"] = calls[key]

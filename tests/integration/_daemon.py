@@ -121,7 +121,7 @@ class Daemon:
         wanted = f"asciid.workers\0{role}\0".encode()
         found = []
         for pid in tasks.read_text().split():
-            with suppress(FileNotFoundError):  # it has ended meanwhile
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(wanted):
                     found.append(int(pid))
         return found
