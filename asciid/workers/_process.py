@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
@@ -15,7 +16,8 @@ from twisted.logger import Logger
 
 from asciid._tuning import count_monotonically, rest_collector
 from asciid.logs import pass_on
-from asciid.workers._spawning import LIFELINE, LOG, READY, REREAD
+from asciid.workers._spawning import ALIVE, LIFELINE, LOG, READY, REREAD, SIGNS
+from asciid.workers._watching import SIGN_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +82,8 @@ class _Life:
             REREAD, lambda *_: self._reactor.callFromThread(self._role.reread)
         )
         _Lifeline(self._orphaned, self._reactor).startReading()  # type: ignore[no-untyped-call] # Twisted's
+        os.set_blocking(SIGNS, False)
+        self._live()
         self._role.start().addCallbacks(self._announce, self._give_up)
 
     def end(self) -> Deferred[None]:
@@ -91,8 +95,18 @@ class _Life:
         return Deferred.fromCoroutine(self._ended())
 
     def _announce(self, _: None) -> None:
-        os.write(READY, b"\n")
-        os.close(READY)
+        self._tell(READY)
+
+    def _live(self) -> None:
+        """Give the parent a sign of life now and then, as long as the reactor turns."""
+        self._tell(ALIVE)
+        self._reactor.callLater(SIGN_EVERY, self._live)
+
+    def _tell(self, sign: bytes) -> None:
+        # A parent that is stopped must not have this process wait, and at the end of
+        # one that has ended the lifeline is what counts.
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(SIGNS, sign)
 
     def _give_up(self, failure: Failure) -> None:
         _log.critical("{reason}", reason=failure.getErrorMessage())

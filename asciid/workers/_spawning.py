@@ -14,6 +14,7 @@ from twisted.logger import Logger, globalLogPublisher
 from zope.interface import implementer
 
 from asciid.logs import event_from
+from asciid.workers._watching import SILENT_FOR, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.runner.procmon import LoggingProtocol
 
-__all__ = ["FIRST_INHERITED", "LIFELINE", "LOG", "READY", "REREAD", "Spawner"]
+__all__ = [
+    "ALIVE",
+    "FIRST_INHERITED",
+    "LIFELINE",
+    "LOG",
+    "READY",
+    "REREAD",
+    "SIGNS",
+    "Spawner",
+]
 
 LIFELINE = 0
 """The descriptor at whose end a process knows that its parent has ended."""
@@ -32,8 +42,14 @@ LOG = 1
 
 _PRINTED = 2
 
-READY = 3
-"""The descriptor to which a process writes once it does its work."""
+SIGNS = 3
+"""The descriptor to which a process writes signs, a byte each."""
+
+ALIVE = b"."
+"""The sign that its reactor turns."""
+
+READY = b"\n"
+"""The sign that it does its work from now on."""
 
 FIRST_INHERITED = 4
 """The first of the descriptors that are handed down."""
@@ -55,18 +71,20 @@ class Spawner:
 
     It hands descriptors down, which the monitor itself cannot: set `inherited` for
     the name of a process before the monitor starts it.  `on_ready` is told
-    the name of a process that does its work, `on_end` that of one that ended, and
-    how.
+    the name of a process that does its work, `on_late` that of one that should and
+    does not, `on_end` that of one that ended, and how.  One that hangs is killed.
     """
 
     def __init__(
         self,
         reactor: Any,  # noqa: ANN401 - several interfaces
         on_ready: Callable[[str], None],
+        on_late: Callable[[str], None],
         on_end: Callable[[str, str], None],
     ) -> None:
         self._reactor = reactor
         self._on_ready = on_ready
+        self._on_late = on_late
         self._on_end = on_end
         self.inherited: dict[str, Sequence[int]] = {}
         self._children: dict[str, _Child] = {}
@@ -82,7 +100,7 @@ class Spawner:
         name = processProtocol.name
         child = _Child(name, processProtocol, self)
         handed_down = dict(enumerate(self.inherited[name], FIRST_INHERITED))
-        pipes = {LIFELINE: "w", LOG: "r", _PRINTED: "r", READY: "r"}
+        pipes = {LIFELINE: "w", LOG: "r", _PRINTED: "r", SIGNS: "r"}
         started: IProcessTransport = self._reactor.spawnProcess(
             child, *arguments, **options, childFDs={**pipes, **handed_down}
         )
@@ -155,6 +173,19 @@ class Spawner:
             if not ready.called:
                 ready.callback(None)
 
+    def child_is_late(self, name: str) -> None:
+        """Tell the owner."""
+        self._on_late(name)
+
+    def child_hangs(self, child: _Child) -> None:
+        """Kill it: the clients that it has wait for nothing, and so do new ones."""
+        _log.error(
+            "{process} is killed: it gave no sign of life for {seconds:.0f} seconds",
+            process=child.name,
+            seconds=SILENT_FOR,
+        )
+        self._signal(child, "KILL")
+
     def child_ended(self, child: _Child, reason: str) -> None:
         """Tell who waits for it."""
         if self._children.get(child.name) is child:
@@ -169,6 +200,7 @@ class _Child(ProcessProtocol):
     """One process; `monitored` is the monitor's own protocol for it."""
 
     transport: IProcessTransport | None = None
+    _watch: Watch
 
     def __init__(self, name: str, monitored: LoggingProtocol, spawner: Spawner) -> None:
         self.name = name
@@ -182,14 +214,18 @@ class _Child(ProcessProtocol):
         self._pause: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Have the monitor know whom to end."""
+        """Have the monitor know whom to end; begin to watch."""
+        self._watch = Watch(
+            self._spawner,
+            on_silent=lambda: self._spawner.child_hangs(self),
+            on_late=lambda: self._spawner.child_is_late(self.name),
+        )
         self._monitored.makeConnection(self.transport)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Take what the process wrote."""
-        if childFD == READY:
-            self.is_ready = True
-            self._spawner.child_is_ready(self.name)
+        if childFD == SIGNS:
+            self._take_signs(data)
         elif childFD == LOG:
             self._lines.received(data)
         else:
@@ -197,10 +233,18 @@ class _Child(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         """Tell the monitor, which starts another one."""
+        self._watch.end()
         self._lines.ended()
         self._tell_printed()
         self._spawner.child_ended(self, reason.getErrorMessage())
         self._monitored.processEnded(reason)
+
+    def _take_signs(self, signs: bytes) -> None:
+        self._watch.heard()
+        if READY in signs:
+            self._watch.ready()
+            self.is_ready = True
+            self._spawner.child_is_ready(self.name)
 
     def _logged(self, line: str) -> None:
         try:

@@ -21,6 +21,7 @@ from asciid.errors import AsciidError
 from asciid.store.sharing import StorageInUseError, StorageLock, prepare_storage
 from asciid.workers._spawning import FIRST_INHERITED, Spawner
 from asciid.workers._spreading import SilentFactory, descriptors_of, spread_endpoint
+from asciid.workers._watching import READY_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +117,7 @@ class Parent(Service):
             self._environment["ASCIID_WRITE_TOKEN_FILE"] = f"/proc/self/fd/{copy}"
         self._reactor = reactor
         self._stopping = stopping
-        self._spawner = Spawner(reactor, self._came_up, self._ended)
+        self._spawner = Spawner(reactor, self._came_up, self._is_late, self._ended)
         self._monitor = ProcessMonitor(self._spawner)
         self._monitor.minRestartDelay = 0.1  # type: ignore[assignment] # seconds
         self._monitor.maxRestartDelay = 30
@@ -295,6 +296,15 @@ class Parent(Service):
         # Those that die before they do their work are started later and later.
         # One that did it is not among them, however short its life.
         self._monitor.timeStarted[name] -= self._monitor.threshold
+
+    def _is_late(self, name: str) -> None:
+        # One that was given up already has been told of.
+        if name not in self._expected:
+            _log.error(
+                "{process} does not come up: it is not ready after {seconds:.0f} s",
+                process=name,
+                seconds=READY_WITHIN,
+            )
 
     def _prepare_storage(self) -> int:
         images = prepare_storage(self._storage, sync=self._settings.sync)

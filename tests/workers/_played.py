@@ -12,7 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from asciid.workers._spawning import READY
+from asciid.workers._spawning import READY, SIGNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class PlayedProcess:
 
     def be_ready(self) -> None:
         """Have the process say that it does its work."""
-        self.write(READY, b"\n")
+        self.write(SIGNS, READY)
 
     def end(self, reason: Exception | None = None) -> None:
         """Have the process end."""

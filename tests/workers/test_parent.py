@@ -16,7 +16,8 @@ from asciid.config import Settings
 from asciid.store._environment import DATA_FILE
 from asciid.store.sharing import StorageLock
 from asciid.workers import parent as parent_module
-from asciid.workers._spawning import FIRST_INHERITED, REREAD
+from asciid.workers._spawning import ALIVE, FIRST_INHERITED, REREAD, SIGNS
+from asciid.workers._watching import READY_WITHIN, SIGN_EVERY, SILENT_FOR
 from asciid.workers.parent import LOCK_FILE, REPLACED_WITHIN, WRITER, Parent
 from tests.workers._played import PlayedProcess, PlayedReactor
 
@@ -63,6 +64,14 @@ class ParentTestCase(SynchronousTestCase):
             for name in (WRITER, "worker-1.1", "worker-2.1"):
                 self.reactor.alive[name].be_ready()
         return [str(formatEvent(event)) for event in events]
+
+    def let_live(self, seconds: float, hung: PlayedProcess | None = None) -> None:
+        """Let time go by in which all processes live, but one."""
+        for _ in range(round(seconds / SIGN_EVERY)):
+            self.reactor.advance(SIGN_EVERY)
+            for process in self.reactor.alive.values():
+                if process is not hung:
+                    process.write(SIGNS, ALIVE)
 
     def logged(self, act: Callable[[], object]) -> list[str]:
         """Return what is logged meanwhile."""
@@ -201,6 +210,28 @@ class EndTests(ParentTestCase):
         self.reactor.advance(0)
         self.assertIn("worker-1.1", self.reactor.alive)
         self.assertEqual(inherited(self.reactor.alive["worker-1.1"]), [100])
+
+    def test_hangs(self) -> None:
+        """One that hangs is killed, and another takes its place."""
+        self.start()
+        hung = self.reactor.alive["worker-1.1"]
+        (line,) = self.logged(lambda: self.let_live(2 * SILENT_FOR, hung))
+        self.assertIn("worker-1.1 is killed: ", line)
+        self.assertEqual(hung.signals, ["KILL"])
+        hung.end(ProcessTerminated(signal=9))
+        self.reactor.advance(0)
+        self.assertIsNot(self.reactor.alive["worker-1.1"], hung)
+        self.assertEqual(self.reactor.alive["worker-2.1"].signals, [])
+
+    def test_late(self) -> None:
+        """One that does not come up again is told of, once."""
+        self.start()
+        self.reactor.alive["worker-1.1"].end(ProcessTerminated(signal=9))
+        lines = self.logged(lambda: self.let_live(2 * READY_WITHIN))
+        late = [line for line in lines if "does not come up" in line]
+        self.assertEqual(
+            late, ["worker-1.1 does not come up: it is not ready after 30 s"]
+        )
 
     def test_stop(self) -> None:
         """All are told to end, and nobody listens any more; it ends after them."""
@@ -343,13 +374,16 @@ class RestartTests(ParentTestCase):
         self.parent.restart()
         failed = self.reactor.alive["worker-1.2"]
         with capturedLogs() as events:
-            self.reactor.advance(REPLACED_WITHIN)
+            self.let_live(REPLACED_WITHIN)
         lines = [formatEvent(event) for event in events]
         self.assertEqual(
             lines, ["worker-1.2 does not come up", "Not every process is new"]
         )
         self.assertEqual(len(self.flushLoggedErrors()), 1)
         self.assertEqual(failed.signals, ["TERM"])
+        # As it was told of already.
+        late = self.logged(lambda: self.let_live(2 * SIGN_EVERY))
+        self.assertEqual(late, [])
         self.assertEqual(self.logged(failed.end), [])
         self.reactor.advance(60)
         self.assertEqual(

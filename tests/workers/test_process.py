@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import runpy
 import signal
@@ -20,7 +21,8 @@ from asciid.config import Settings
 from asciid.testing import ManualReactor
 from asciid.workers import _process
 from asciid.workers._process import run
-from asciid.workers._spawning import REREAD
+from asciid.workers._spawning import ALIVE, READY, REREAD
+from asciid.workers._watching import SIGN_EVERY
 from asciid.workers._worker import Worker
 from asciid.workers._writer import Writer
 
@@ -111,9 +113,10 @@ class ProcessTests(SynchronousTestCase):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.own: dict[str, int] = {}
         self.lifeline = self.pipe("LIFELINE", 0)
-        self.ready = self.pipe("READY", 1)
+        self.signs = self.pipe("SIGNS", 1)
         self.log = self.pipe("LOG", 1)
         self.patch(_process, "rest_collector", lambda: None)
+        self.patch(_process, "count_monotonically", lambda _: None)
         self.patch(_process, "pass_on", lambda _: None)
         self.role = PlayedRole()
         self.reactor = LifeReactor()
@@ -147,22 +150,21 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(made, [(self.settings, self.reactor)])
         return int(str(ended.code))
 
-    def is_ready(self) -> bool:
-        """Tell whether the parent was told so."""
-        os.set_blocking(self.ready, False)
+    def told(self) -> bytes:
+        """Return what the parent was told since it was last asked."""
+        os.set_blocking(self.signs, False)
         try:
-            return os.read(self.ready, 9) == b"\n"
+            return os.read(self.signs, 100)
         except BlockingIOError:
-            return False
+            return b""
 
     def test_ready(self) -> None:
         """The parent is told once the work is done as it should be, and not before."""
 
         def life() -> None:
-            self.assertFalse(self.is_ready())
+            self.assertEqual(self.told(), ALIVE)
             self.role.started.callback(None)
-            self.assertTrue(self.is_ready())
-            self.assertEqual(os.read(self.ready, 1), b"")
+            self.assertEqual(self.told(), READY)
 
         self.assertEqual(self.run_process(life), 0)
         self.assertEqual(self.role.asked, ["start"])
@@ -176,7 +178,35 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(code, 1)
         self.assertEqual([formatEvent(event) for event in events], ["no such cat"])
         self.assertEqual(self.role.asked, ["start", "stop"])
-        self.assertFalse(self.is_ready())
+        self.assertEqual(self.told(), ALIVE)
+
+    def test_alive(self) -> None:
+        """It gives signs of life while it starts, works and ends."""
+
+        def life() -> None:
+            for act in (
+                lambda: None,
+                lambda: self.role.started.callback(None),
+                self.reactor.before_shutdown,
+            ):
+                act()
+                self.told()
+                self.reactor.pump([SIGN_EVERY] * 3)
+                self.assertEqual(self.told(), ALIVE * 3)
+
+        self.run_process(life)
+
+    def test_parent_that_does_not_read(self) -> None:
+        """A parent that reads nothing has it wait for nothing."""
+
+        def life() -> None:
+            full = fcntl.fcntl(self.own["SIGNS"], fcntl.F_GETPIPE_SZ)
+            os.write(self.own["SIGNS"], b"." * full)
+            self.reactor.advance(SIGN_EVERY)
+            os.close(self.signs)
+            self.reactor.advance(SIGN_EVERY)
+
+        self.assertEqual(self.run_process(life), 0)
 
     def test_told_to_end(self) -> None:
         """The end waits for the work, through a second SIGTERM, too."""

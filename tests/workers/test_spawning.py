@@ -13,13 +13,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.logs import pass_on
 from asciid.workers._spawning import (
+    ALIVE,
     FIRST_INHERITED,
     LIFELINE,
     LOG,
     READY,
     REREAD,
+    SIGNS,
     Spawner,
 )
+from asciid.workers._watching import READY_WITHIN, SIGN_EVERY, SILENT_FOR
 from tests.workers._played import PlayedProcess, PlayedReactor
 
 if TYPE_CHECKING:
@@ -36,8 +39,12 @@ class SpawningTestCase(SynchronousTestCase):
         self.reactor = PlayedReactor()
         self.ends: list[tuple[str, str]] = []
         self.ready: list[str] = []
+        self.late: list[str] = []
         self.spawner = Spawner(
-            self.reactor, self.ready.append, lambda *end: self.ends.append(end)
+            self.reactor,
+            self.ready.append,
+            self.late.append,
+            lambda *end: self.ends.append(end),
         )
         self.spawner.inherited["cat"] = [17, 18]
         self.monitor = ProcessMonitor(self.spawner)
@@ -61,7 +68,7 @@ class SpawnerTests(SpawningTestCase):
                 LIFELINE: "w",
                 LOG: "r",
                 PRINTED: "r",
-                READY: "r",
+                SIGNS: "r",
                 FIRST_INHERITED: 17,
                 FIRST_INHERITED + 1: 18,
             },
@@ -78,6 +85,44 @@ class SpawnerTests(SpawningTestCase):
         self.successResultOf(waiting)
         self.successResultOf(self.spawner.ready("cat"))
         self.assertEqual(self.ready, ["cat"])
+
+    def test_alive(self) -> None:
+        """One that lives is not ready for that; both may be said at once."""
+        process = self.start()
+        process.write(SIGNS, ALIVE)
+        self.assertEqual(self.ready, [])
+        process.write(SIGNS, ALIVE + READY + ALIVE)
+        process.write(SIGNS, ALIVE)
+        self.assertEqual(self.ready, ["cat"])
+
+    def test_hangs(self) -> None:
+        """One that gives no sign of life is killed, and the log says why, once."""
+        process = self.start()
+        process.be_ready()
+        steps = round(SILENT_FOR / SIGN_EVERY)
+        with capturedLogs() as events:
+            self.reactor.pump([SIGN_EVERY] * steps)
+            process.write(SIGNS, ALIVE)
+            self.reactor.pump([SIGN_EVERY] * steps)
+            self.assertEqual((process.signals, events), ([], []))
+            self.reactor.pump([SIGN_EVERY] * steps)
+        self.assertEqual(process.signals, ["KILL"])
+        (event,) = events
+        self.assertEqual(event["log_level"], LogLevel.error)
+        self.assertEqual(
+            formatEvent(event), "cat is killed: it gave no sign of life for 30 seconds"
+        )
+        process.end(ProcessTerminated(signal=9))
+        self.reactor.advance(1)
+        self.assertIn("cat", self.reactor.alive)
+
+    def test_late(self) -> None:
+        """The owner hears of one that lives and does not do its work."""
+        process = self.start()
+        for _ in range(20):
+            process.write(SIGNS, ALIVE)
+            self.reactor.advance(READY_WITHIN / 6)
+        self.assertEqual((self.late, process.signals), (["cat"], []))
 
     def test_ready_given_up(self) -> None:
         """Who gave up waiting is told nothing."""
@@ -151,7 +196,7 @@ class SpawnerTests(SpawningTestCase):
         """One that does not heed SIGTERM is killed, by the reactor's clock."""
         process = self.start()
         self.monitor.stopService()
-        self.assertEqual(len(self.spawner.getDelayedCalls()), 1)
+        self.assertEqual(len(self.spawner.getDelayedCalls()), 2)  # one is the watch's
         self.assertEqual(self.spawner.seconds(), 0)
         self.reactor.advance(self.monitor.killTime)
         self.assertEqual(process.signals, ["TERM", "KILL"])
