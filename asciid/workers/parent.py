@@ -7,21 +7,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import lmdb
-from attrs import define
 from twisted.application.service import Service
-from twisted.internet import defer
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.runner.procmon import ProcessMonitor
 
 from asciid import __version__
 from asciid._assembly import tokens_of
 from asciid._listener import Listener, StartError
 from asciid.errors import AsciidError
 from asciid.store.sharing import StorageInUseError, StorageLock, prepare_storage
-from asciid.workers._spawning import FIRST_INHERITED, Spawner
+from asciid.workers._processes import Processes
+from asciid.workers._spawning import FIRST_INHERITED
 from asciid.workers._spreading import SilentFactory, descriptors_of, spread_endpoint
-from asciid.workers._watching import READY_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,14 +33,6 @@ __all__ = ["Parent"]
 LOCK_FILE = "workers.lock"
 """The file in the storage directory that the parent has locked while it runs."""
 
-WRITER = "writer"
-
-KILL_AFTER = 5
-"""Seconds beyond the time to drain after which a process is killed."""
-
-REPLACED_WITHIN = 30.0
-"""Seconds for a process to be replaced, before the next one's turn."""
-
 _INHERITED = "tcp:0"
 """
 What processes are told of an endpoint that systemd has bound.
@@ -52,24 +41,6 @@ Only the first process that asks finds those; who inherits one knows its kind.
 """
 
 _log = Logger()
-
-
-@define
-class _Place:
-    """What one process at a time does."""
-
-    role: str
-    number: int = 0
-    """Tells workers apart."""
-    generation: int = 1
-    """How often it was replaced."""
-
-    @property
-    def name(self) -> str:
-        """What the monitor calls the process."""
-        if not self.number:
-            return self.role
-        return f"{self.role}-{self.number}.{self.generation}"
 
 
 class Parent(Service):
@@ -117,19 +88,15 @@ class Parent(Service):
             self._environment["ASCIID_WRITE_TOKEN_FILE"] = f"/proc/self/fd/{copy}"
         self._reactor = reactor
         self._stopping = stopping
-        self._spawner = Spawner(reactor, self._came_up, self._is_late, self._ended)
-        self._monitor = ProcessMonitor(self._spawner)
-        self._monitor.minRestartDelay = 0.1  # type: ignore[assignment] # seconds
-        self._monitor.maxRestartDelay = 30
-        self._monitor.killTime = settings.drain_timeout + KILL_AFTER
         self._restarting = self._asked_again = False
-        # The processes that end because they are replaced.
-        self._expected: set[str] = set()
         self._descriptors: list[Sequence[int]] = []
-        self._writer = _Place(WRITER)
-        self._workers = [
-            _Place("worker", number) for number in range(1, settings.workers + 1)
-        ]
+        self._processes = Processes(
+            reactor,
+            workers=settings.workers,
+            environment=self._environment,
+            inherited=self._inherited_by,
+            drain_timeout=settings.drain_timeout,
+        )
 
     def privilegedStartService(self) -> None:
         """
@@ -165,7 +132,6 @@ class Parent(Service):
                 what = f"cannot use the write tokens in {self._tokens.path}"
                 self._refuse(StartError(what, error))
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
-        self._monitor.startService()
         Deferred.fromCoroutine(self._start(images)).addErrback(self._give_up)
 
     def stopService(self) -> Deferred[None]:
@@ -187,7 +153,7 @@ class Parent(Service):
         if self._tokens is not None:
             if not self._tokens.reload():
                 return
-            self._spawner.reread()
+            self._processes.reread()
         self._asked_again = True
         if not self._restarting:
             self._restarting = True
@@ -196,8 +162,7 @@ class Parent(Service):
             )
 
     async def _start(self, images: int) -> None:
-        await self._begin(self._writer)
-        await DeferredList([self._begin(worker) for worker in self._workers])
+        await self._processes.start()
         settings = self._settings
         _log.info(
             "asciid {version} listens on {address}, storage {storage}, "
@@ -223,88 +188,26 @@ class Parent(Service):
             self._reactor.callWhenRunning(self._reactor.stop)
 
     async def _stop(self) -> None:
-        self._monitor.stopService()
+        ended = self._processes.stop()
         # Else who connects meanwhile would wait for nobody.
         for listener in self._listeners:
             await listener.stop()
-        await self._spawner.all_ended()
+        await ended
         self._let_go()
 
     async def _restart(self) -> None:
         try:
             while self._asked_again:
                 self._asked_again = False
-                for worker in self._workers:
-                    await self._replace_worker(worker)
-                await self._replace_writer()
+                await self._processes.replace()
             _log.info("Every process is new")
         finally:
             self._restarting = False
-
-    async def _replace_worker(self, worker: _Place) -> None:
-        """Have another one accept before this one stops to."""
-        old = worker.name
-        worker.generation += 1
-        try:
-            await self._begin(worker).addTimeout(REPLACED_WITHIN, self._reactor)
-        except defer.TimeoutError:
-            _log.error("{process} does not come up", process=worker.name)
-            # The one before it goes on.
-            self._remove(worker.name)
-            worker.generation -= 1
-            raise
-        self._spawner.announce_successor(old)
-        self._remove(old)
-
-    def _remove(self, name: str) -> None:
-        """Have a process end, and none of that name begin."""
-        self._expected.add(name)
-        self._monitor.removeProcess(name)
-        # The monitor would start what it does not know any more.
-        again = self._monitor.restart.pop(name, None)
-        if again is not None and again.active():
-            again.cancel()
-
-    async def _replace_writer(self) -> None:
-        """Have this one end: there is one at a time.  The monitor starts the next."""
-        ended = self._spawner.ended(WRITER)
-        self._spawner.announce_successor(WRITER)
-        self._expected.add(WRITER)
-        self._monitor.stopProcess(WRITER)
-        await ended.addTimeout(REPLACED_WITHIN, self._reactor)
-        await self._spawner.ready(WRITER).addTimeout(REPLACED_WITHIN, self._reactor)
-
-    def _begin(self, place: _Place) -> Deferred[None]:
-        """Start the process of a place; answer once it does its work."""
-        name = place.name
-        self._spawner.inherited[name] = (
-            self._inherited_by(place.number) if place.number else []
-        )
-        self._monitor.addProcess(
-            name,
-            [sys.executable, "-m", "asciid.workers", place.role],
-            env=self._environment,
-        )
-        return self._spawner.ready(name)
 
     def _inherited_by(self, number: int) -> list[int]:
         """Return what that worker gets: a socket of each port, and the tokens."""
         sockets = [ports[number % len(ports)] for ports in self._descriptors]
         return sockets if self._copy is None else [*sockets, self._copy]
-
-    def _came_up(self, name: str) -> None:
-        # Those that die before they do their work are started later and later.
-        # One that did it is not among them, however short its life.
-        self._monitor.timeStarted[name] -= self._monitor.threshold
-
-    def _is_late(self, name: str) -> None:
-        # One that was given up already has been told of.
-        if name not in self._expected:
-            _log.error(
-                "{process} does not come up: it is not ready after {seconds:.0f} s",
-                process=name,
-                seconds=READY_WITHIN,
-            )
 
     def _prepare_storage(self) -> int:
         images = prepare_storage(self._storage, sync=self._settings.sync)
@@ -314,12 +217,6 @@ class Parent(Service):
             message = "another daemon with several workers uses it"
             raise StorageInUseError(message) from error
         return images
-
-    def _ended(self, name: str, reason: str) -> None:
-        if name in self._expected:
-            self._expected.remove(name)
-        elif self.running:
-            _log.warn("{process} ended: {reason}", process=name, reason=reason)
 
     def _let_go(self) -> None:
         """Leave what only one parent has to the next one."""

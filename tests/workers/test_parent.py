@@ -16,9 +16,10 @@ from asciid.config import Settings
 from asciid.store._environment import DATA_FILE
 from asciid.store.sharing import StorageLock
 from asciid.workers import parent as parent_module
+from asciid.workers._processes import KILL_AFTER, REPLACED_WITHIN, WRITER
 from asciid.workers._spawning import ALIVE, FIRST_INHERITED, REREAD, SIGNS
 from asciid.workers._watching import READY_WITHIN, SIGN_EVERY, SILENT_FOR
-from asciid.workers.parent import LOCK_FILE, REPLACED_WITHIN, WRITER, Parent
+from asciid.workers.parent import LOCK_FILE, Parent
 from tests.workers._played import PlayedProcess, PlayedReactor
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class StartTests(ParentTestCase):
         """What nobody foresaw is logged, and ends all."""
         with capturedLogs():
             self.make().startService()
-        self.patch(self.parent, "_begin", self.raise_key_error)
+        self.patch(self.parent._processes, "_begin", self.raise_key_error)
         (line,) = self.logged(self.reactor.alive[WRITER].be_ready)
         self.assertEqual(line, "The processes cannot be started")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
@@ -262,7 +263,7 @@ class EndTests(ParentTestCase):
         self.start()
         worker = self.reactor.alive["worker-1.1"]
         self.parent.stopService()
-        self.reactor.advance(DRAIN + parent_module.KILL_AFTER)
+        self.reactor.advance(DRAIN + KILL_AFTER)
         self.assertEqual(worker.signals, ["TERM", "KILL"])
 
 
