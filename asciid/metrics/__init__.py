@@ -1,6 +1,7 @@
 """What the daemon does, counted, in the form that Prometheus reads."""
 
 from asciid.metrics._exposition import Metrics, Page, render
+from asciid.metrics._families import WorkersState
 from asciid.metrics._snapshot import lasting, merge, snapshot
 
-__all__ = ["Metrics", "Page", "lasting", "merge", "render", "snapshot"]
+__all__ = ["Metrics", "Page", "WorkersState", "lasting", "merge", "render", "snapshot"]

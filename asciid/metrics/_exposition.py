@@ -17,12 +17,14 @@ from twisted.internet.defer import Deferred
 
 from asciid.errors import AsciidError
 from asciid.metrics._families import (
+    WorkersState,
     bound_families,
     build_families,
     front_families,
     request_families,
     store_families,
     usage_families,
+    worker_families,
 )
 from asciid.metrics._requests import RequestCounts
 from asciid.metrics._snapshot import LASTING_KINDS, merge, snapshot
@@ -57,14 +59,17 @@ class Metrics(Collector):
 
     `requests` is to be told of every request: it is an `asciid.http.Observer`.
     Of connections there is something to tell once `front` is set.  Nothing is
-    computed before somebody asks.  `gather`, if set, takes the snapshot of this
-    process, and returns those of others that are to be told of together with it;
-    none if they are not known, and then nothing that is counted is told.
+    computed before somebody asks.  `workers` returns what is known of the processes
+    of the daemon, or None where another knows that.  `gather`, if set, takes the
+    snapshot of this process, and returns those of others that are to be told of
+    together with it; none if they are not known, and then nothing that is counted is
+    told.
     """
 
     def __init__(self, store: IImageStore) -> None:
         self.requests = RequestCounts()
         self.front: KleinFactory | None = None
+        self.workers: Callable[[], WorkersState | None] = WorkersState
         self.gather: Callable[[bytes], Deferred[list[bytes]]] | None = None
         self._store = store
         self._usage: StoreUsage | None = None
@@ -93,6 +98,7 @@ class Metrics(Collector):
         """Yield every metric of ours, as `prometheus_client` asks for it."""
         stats = self._store.stats()
         yield from build_families()
+        yield from worker_families(self.workers())
         yield from request_families(self.requests)
         yield from front_families(self.front)
         yield from store_families(stats)

@@ -6,6 +6,7 @@ import math
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from attrs import frozen
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -26,13 +27,27 @@ if TYPE_CHECKING:
     from asciid.store import StoreStats, StoreUsage
 
 __all__ = [
+    "WorkersState",
     "bound_families",
     "build_families",
     "front_families",
     "request_families",
     "store_families",
     "usage_families",
+    "worker_families",
 ]
+
+
+@frozen
+class WorkersState:
+    """The processes of a daemon; a daemon of one process is its own worker."""
+
+    answering: int = 1
+    """How many workers answer the process that writes."""
+    configured: int = 1
+    """How many there should be."""
+    deaths: int = 0
+    """How many processes have ended that were not told to."""
 
 
 def build_families() -> Iterator[Metric]:
@@ -40,6 +55,22 @@ def build_families() -> Iterator[Metric]:
     build = InfoMetricFamily("asciid_build", "The release that runs.")
     build.add_metric([], {"version": __version__})
     yield build
+
+
+def worker_families(state: WorkersState | None) -> Iterator[Metric]:
+    """Tell of the processes that serve, as far as they are known."""
+    workers = GaugeMetricFamily("asciid_workers", "Workers that answer.")
+    configured = GaugeMetricFamily(
+        "asciid_workers_configured", "Workers that there should be."
+    )
+    deaths = CounterMetricFamily(
+        "asciid_process_deaths", "Processes that ended without being told to."
+    )
+    if state is not None:
+        workers.add_metric([], state.answering)
+        configured.add_metric([], state.configured)
+        deaths.add_metric([], state.deaths)
+    yield from (workers, configured, deaths)
 
 
 def request_families(counts: RequestCounts) -> Iterator[Metric]:

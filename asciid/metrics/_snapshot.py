@@ -2,7 +2,9 @@
 What one process tells, as bytes; and what several tell, as one.
 
 Counters and histograms of several processes are added up, and so are gauges, save
-those that every process reads off the same thing.
+those that every process reads off the same thing.  Of file descriptors, of which each
+process has its own bound, those of the process that is nearest to it are told: in a
+sum nobody would see one that has none left.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ Bounds on what is in the storage, or waits to be.
 There is one queue: what a worker has handed over waits where it was handed to, and
 the sum of all their bounds would never be near.
 """
+
+_OPEN, _MAX = "process_open_fds", "process_max_fds"
 
 LASTING_KINDS = frozenset({"counter", "histogram"})
 """The types of what only grows."""
@@ -87,8 +91,11 @@ def merge(snapshots: Iterable[bytes]) -> list[Metric]:
     """
     metrics: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, _Labels], float]] = {}
+    nearest = (0.0, 0.0)
     for data in snapshots:
-        for family in _decoder.decode(data):
+        families = _decoder.decode(data)
+        nearest = max(nearest, _descriptors(families), key=_ratio)
+        for family in families:
             name = family.name
             metrics.setdefault(name, Metric(name, family.text, family.kind))
             known = values.setdefault(name, {})
@@ -98,6 +105,9 @@ def merge(snapshots: Iterable[bytes]) -> list[Metric]:
                     known[key] = value
                 elif not _is_shared(name, labels):
                     known[key] += value
+    if all(nearest):
+        for name, value in zip((_OPEN, _MAX), nearest, strict=True):
+            values[name] = {(name, ()): value}
     for name, metric in metrics.items():
         for (sample, labels), value in values[name].items():
             metric.add_sample(sample, dict(labels), value)
@@ -113,6 +123,22 @@ def lasting(snapshots: Iterable[bytes]) -> bytes:
     return snapshot(
         metric for metric in merge(snapshots) if metric.type in LASTING_KINDS
     )
+
+
+def _descriptors(families: Iterable[_Family]) -> tuple[float, float]:
+    """Return how many descriptors a process has open, and how many it may have."""
+    told = {
+        sample: value
+        for family in families
+        if family.name in (_OPEN, _MAX)
+        for sample, _, value in family.samples
+    }
+    return told.get(_OPEN, 0.0), told.get(_MAX, 0.0)
+
+
+def _ratio(descriptors: tuple[float, float]) -> float:
+    taken, most = descriptors
+    return taken / most if most else 0.0
 
 
 def _is_shared(name: str, labels: _Labels) -> bool:

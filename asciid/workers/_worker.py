@@ -63,6 +63,8 @@ class Worker:
         )
         self._service = assembled.service
         assembled.metrics.gather = self._funnel.gather
+        # The process that writes knows of all of them.
+        assembled.metrics.workers = lambda: None
         self._funnel.follower = _Follower(store, assembled.metrics)
 
     def start(self) -> Deferred[None]:

@@ -11,9 +11,11 @@ from twisted.logger import Logger
 from asciid._storage_socket import StorageSocket
 from asciid._storing import make_control, make_disk_store
 from asciid.housekeeping import Housekeeper, housekeeping_interval
-from asciid.metrics import Metrics
+from asciid.metrics import Metrics, WorkersState
 from asciid.store.sharing import StorageInUseError
+from asciid.workers._deaths import deaths_told
 from asciid.workers._hub import Hub
+from asciid.workers._spawning import FIRST_INHERITED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +47,13 @@ class Writer:
         self._hub = Hub(reactor, expected=settings.workers)
         self._store = make_disk_store(settings, storage, reactor, peers=self._hub)
         self._hub.store = self._store
-        self._hub.snapshot = Metrics(self._store).snapshot
+        metrics = Metrics(self._store)
+        metrics.workers = lambda: WorkersState(
+            answering=self._hub.workers,
+            configured=settings.workers,
+            deaths=deaths_told(FIRST_INHERITED),
+        )
+        self._hub.snapshot = metrics.snapshot
         self._socket = StorageSocket(storage, WRITER_SOCKET, reactor)
         self._control = make_control(settings, self._store, reactor)
         self._housekeeper = Housekeeper(

@@ -135,6 +135,11 @@ class ConnectionsTests(CommandTestCase):
         while len(set(self.daemon.children("worker")) - before) < 1:
             self.assertLess(time.monotonic(), deadline, self.daemon.log)
             time.sleep(0.02)
+        while samples["asciid_workers"] < 4 or victim in self.daemon.children("worker"):
+            self.assertLess(time.monotonic(), deadline, samples)
+            samples = self.samples(self.connect(self.daemon.port))
+        self.assertEqual(samples["asciid_workers_configured"], 4)
+        self.assertEqual(samples["asciid_process_deaths_total"], 1)
         self.daemon.stop()
 
     def test_metrics_port(self) -> None:

@@ -165,6 +165,17 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(values[f'asciid_build_info{{version="{__version__}"}}'], 1)
         self.assertIn("python_info", {name.partition("{")[0] for name in values})
 
+    def test_workers(self) -> None:
+        """A daemon of one process tells of one worker; one of several may not know."""
+        values = samples_of(self.scrape())
+        self.assertEqual(values["asciid_workers"], 1)
+        self.assertEqual(values["asciid_workers_configured"], 1)
+        self.assertEqual(values["asciid_process_deaths_total"], 0)
+        metrics = Metrics(MemoryStore())
+        metrics.workers = lambda: None
+        page = self.successResultOf(metrics.page("")).content
+        self.assertNotIn(b"\nasciid_workers ", page)
+
     def test_upload(self) -> None:
         """An upload in chunks moves what belongs to it."""
         before = samples_of(self.scrape())

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid._assembly import make_front
 from asciid.api import ImageAPI
+from asciid.metrics import WorkersState
 from asciid.store import Lifetimes, PendingLimits
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
@@ -108,6 +109,8 @@ class MovesTests(SynchronousTestCase):
         path = f"/image/{64 * '1'}"
         channel.dataReceived(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         transport.loseConnection()
+        self.look()
+        self.api.metrics.workers = lambda: WorkersState(3, 4, 1)
         self.look()
         self.driven.pass_time(50)
         self.driven.run(self.driven.store.expire())

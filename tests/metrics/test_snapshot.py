@@ -124,6 +124,20 @@ class MergeTests(SynchronousTestCase):
             self.assertEqual(values["asciid_bound_used", (bound,)], taken)
             self.assertEqual(values["asciid_bound_limit", (bound,)], most)
 
+    def test_descriptors(self) -> None:
+        """Those of the process that is nearest to its bound are told, not the sum."""
+        processes = []
+        for taken, most in (10, 1000), (95, 100), (700, 1000), (900, None):
+            told = [GaugeMetricFamily("process_open_fds", "Open.", taken)]
+            if most is not None:
+                told.append(GaugeMetricFamily("process_max_fds", "Most.", most))
+            processes.append(snapshot(told))
+        values = values_of(merge(processes))
+        self.assertEqual(values["process_open_fds", ()], 95)
+        self.assertEqual(values["process_max_fds", ()], 100)
+        values = values_of(merge(processes[-1:]))
+        self.assertEqual(values, {("process_open_fds", ()): 900})
+
     def test_page(self) -> None:
         """What was merged is a page that Prometheus' own parser takes."""
         processes = self.process(download=2), self.process(status=1)

@@ -16,6 +16,7 @@ from asciid.config import Settings
 from asciid.store._environment import DATA_FILE
 from asciid.store.sharing import StorageLock
 from asciid.workers import parent as parent_module
+from asciid.workers._deaths import deaths_told
 from asciid.workers._processes import KILL_AFTER, REPLACED_WITHIN, WRITER
 from asciid.workers._spawning import ALIVE, FIRST_INHERITED, REREAD, SIGNS
 from asciid.workers._watching import READY_WITHIN, SIGN_EVERY, SILENT_FOR
@@ -104,7 +105,11 @@ class StartTests(ParentTestCase):
         self.assertIn("images 0, sync on, workers 2", line)
 
     def test_processes(self) -> None:
-        """Workers inherit the sockets, the writer none; each gets the environment."""
+        """
+        Workers inherit the sockets; the writer inherits the number of deaths alone.
+
+        Each gets the environment.
+        """
         self.start(metrics_port="tcp:9090")
         alive = self.reactor.alive
         for name, role in ((WRITER, "writer"), ("worker-1.1", "worker")):
@@ -113,7 +118,8 @@ class StartTests(ParentTestCase):
                 process.arguments, [sys.executable, "-m", "asciid.workers", role]
             )
             self.assertEqual(process.environment, {"ASCIID_WORKERS": "2"})
-        self.assertEqual(inherited(alive[WRITER]), [])
+        (deaths,) = inherited(alive[WRITER])
+        self.assertEqual(deaths_told(deaths), 0)
         self.assertEqual(inherited(alive["worker-1.1"]), [100, 101])
         self.assertEqual(len(self.reactor.ports), 2)
 
@@ -210,6 +216,8 @@ class EndTests(ParentTestCase):
         # At once: it had done its work, however short its life.
         self.reactor.advance(0)
         self.assertIn("worker-1.1", self.reactor.alive)
+        (deaths,) = inherited(self.reactor.alive[WRITER])
+        self.assertEqual(deaths_told(deaths), 1)
         self.assertEqual(inherited(self.reactor.alive["worker-1.1"]), [100])
 
     def test_hangs(self) -> None:
@@ -238,14 +246,17 @@ class EndTests(ParentTestCase):
         """All are told to end, and nobody listens any more; it ends after them."""
         self.start()
         processes = self.reactor.alive
+        (deaths,) = inherited(processes[WRITER])
         stopped = self.parent.stopService()
         self.assertEqual(len(self.stopping), 1)
         for process in processes.values():
             self.assertEqual(process.signals, ["TERM"])
             self.assertNoResult(stopped)
             self.assertFalse(self.reactor.ports[0].bound)
+            self.assertEqual(deaths_told(deaths), 0)
             self.assertEqual(self.logged(process.end), [])
         self.successResultOf(stopped)
+        self.assertRaises(OSError, deaths_told, deaths)
         self.reactor.advance(60)
         self.assertEqual(self.reactor.alive, {})
 
@@ -297,6 +308,8 @@ class RestartTests(ParentTestCase):
         lines = self.logged(lambda: self.replace_workers(1))
         self.assertEqual(lines, [])
         self.assertEqual(self.logged(self.replace_writer), ["Every process is new"])
+        (deaths,) = inherited(self.reactor.alive[WRITER])
+        self.assertEqual(deaths_told(deaths), 0)
         self.reactor.advance(60)
         self.assertEqual(
             sorted(self.reactor.alive), ["worker-1.2", "worker-2.2", WRITER]

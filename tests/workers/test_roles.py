@@ -23,6 +23,7 @@ from asciid.store._operations import Register
 from asciid.store.sharing import StorageInUseError, prepare_storage
 from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
+from asciid.workers._deaths import Deaths
 from asciid.workers._funnel import Funnel
 from asciid.workers._hub import Hub
 from asciid.workers._pauses import PAUSE
@@ -293,6 +294,9 @@ class WriterTests(RoleTestCase):
         """Make one."""
         super().setUp()
         self.storage.mkdir()
+        self.deaths = Deaths()
+        self.addCleanup(self.deaths.close)
+        self.patch(_writer, "FIRST_INHERITED", self.deaths.descriptor)
         self.patch(_writer, "make_disk_store", self.make_store)
         self.writer = Writer(self.settings, self.reactor)
         self.stopped = False
@@ -354,6 +358,23 @@ class WriterTests(RoleTestCase):
         snapshots = self.run_(funnel.gather(NOTHING))
         counts = {metric.name: metric for metric in merge(snapshots)}
         self.assertEqual(counts["asciid_uploads_pending"].samples[0].value, 1)
+
+    def test_tells_of_workers(self) -> None:
+        """It tells how many workers answer, and how many processes have died."""
+        self.start()
+        for _ in range(3):
+            self.deaths.add()
+        funnels = [self.connect() for _ in range(2)]
+        self.run_(funnels[0].stop())
+        self.settle()
+        snapshots = self.run_(funnels[1].gather(NOTHING))
+        metrics = merge(snapshots)
+        told = {
+            metric.name: metric.samples[0].value for metric in metrics if metric.samples
+        }
+        self.assertEqual(told["asciid_workers"], 1)
+        self.assertEqual(told["asciid_workers_configured"], 2)
+        self.assertEqual(told["asciid_process_deaths"], 3)
 
     def test_another_writes(self) -> None:
         """There is one process that writes: a second one does not start."""
