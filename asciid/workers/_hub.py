@@ -10,11 +10,11 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from asciid.store.sharing import Completed, Remove, StorageInUseError
+from asciid.workers._collecting import Collecting
 from asciid.workers._framing import MessageProtocol
 from asciid.workers._messages import (
     VERSION,
     Ack,
-    Collect,
     Collected,
     Forget,
     Fresh,
@@ -102,6 +102,7 @@ class Hub(Factory):
         self._outgoing: dict[_Connection, list[FromWriter]] = {}
         self._pauses = Pauses(clock)
         self._questions = Questions(clock, self._send)
+        self._collecting = Collecting(self._questions)
         self._empty: list[Deferred[None]] = []
 
     def buildProtocol(self, _: IAddress | None) -> _Connection:
@@ -112,6 +113,11 @@ class Hub(Factory):
     def workers(self) -> int:
         """How many workers are connected."""
         return len(self._workers)
+
+    @property
+    def answering(self) -> int:
+        """How many of them tell what they have counted in time."""
+        return len(self._workers - self._questions.silent)
 
     def made(self, connection: _Connection) -> None:
         """See `IEnd.made`: the worker speaks first."""
@@ -291,7 +297,7 @@ class Hub(Factory):
 
         async def gathered() -> list[bytes]:
             name = self._names[asking]
-            await self._questions.ask(self._workers - {asking}, Collect)
+            await self._collecting.collect(self._workers - {asking})
             return [await self.snapshot(), *self._told.others(name)]
 
         def unknown(failure: Failure) -> None:

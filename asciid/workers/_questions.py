@@ -52,12 +52,14 @@ class Questions:
         whom: Iterable[MessageProtocol],
         message: Callable[[int], FromWriter],
         patience: float = PATIENCE,
+        *,
+        cut_off: bool = True,
     ) -> Deferred[bool]:
         """
         Send workers a message with a number; answer once they have answered it.
 
-        Those that do not within `patience` seconds are cut off.  The result is
-        whether all have answered.
+        Those that do not within `patience` seconds are cut off, or without `cut_off`
+        not waited for.  The result is whether all have answered.
         """
         asked = set(whom)
         if not asked:
@@ -65,12 +67,23 @@ class Questions:
         self._last_number += 1
         number = self._last_number
         done: Deferred[bool] = Deferred()
-        watch = self._clock.callLater(patience, self._cut_off, number)
+        overdue = self._cut_off if cut_off else self._go_on_without
+        watch = self._clock.callLater(patience, overdue, number)
         self._open[number] = _Question(asked, done, watch)
         asking = message(number)
         for connection in asked:
             self._send(connection, asking)
         return done
+
+    @property
+    def silent(self) -> set[MessageProtocol]:
+        """Those that owe an answer which is not waited for any more."""
+        return {
+            connection
+            for question in self._open.values()
+            if question.done.called
+            for connection in question.open
+        }
 
     def answered(self, connection: MessageProtocol, number: int) -> None:
         """Take note that a worker has answered; one that was cut off may, too."""
@@ -91,7 +104,11 @@ class Questions:
             del self._open[number]
             if question.watch.active():
                 question.watch.cancel()
-            question.done.callback(not question.unanswered)
+            if not question.done.called:
+                question.done.callback(not question.unanswered)
+
+    def _go_on_without(self, number: int) -> None:
+        self._open[number].done.callback(False)  # noqa: FBT003 - the result
 
     def _cut_off(self, number: int) -> None:
         for connection in list(self._open[number].open):

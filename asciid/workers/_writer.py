@@ -49,7 +49,7 @@ class Writer:
         self._hub.store = self._store
         metrics = Metrics(self._store)
         metrics.workers = lambda: WorkersState(
-            answering=self._hub.workers,
+            answering=self._hub.answering,
             configured=settings.workers,
             deaths=deaths_told(FIRST_INHERITED),
         )

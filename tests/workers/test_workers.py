@@ -24,7 +24,7 @@ from asciid.store._checkup import PROBE_EVERY
 from asciid.store._health import SETTLED
 from asciid.store._reserve import CHECK_EVERY
 from asciid.store.sharing import Remove, StorageInUseError
-from asciid.workers import _hub, _questions
+from asciid.workers import _collecting, _hub, _questions
 from asciid.workers._framing import MessageProtocol
 from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
 from asciid.workers._hub import FRESH_IMAGE, Hub
@@ -516,11 +516,56 @@ class HubTests(WorkersCase):
         self.pass_time(1)
         self.assertEqual(self.gather(), [told(0), told(2)])
         self.wires[-1].cut = True
-        gathering = self.driven.funnels[0].gather(told(1))
+        self.driven.hub.forget(["cat"])
         self.driven.settle()
         self.pass_time(_questions.PATIENCE)
-        (_, ended) = self.successResultOf(gathering)
+        self.assertFalse(self.wires[-2].connected)
+        (_, ended) = self.gather()
         self.assertEqual(merge([ended])[0].samples[0].value, 2)
+
+    def test_gathered_from_one_that_hangs(self) -> None:
+        """
+        What one that hangs told last is told after two seconds, and then at once.
+
+        It is not cut off for that, nor asked again; it counts again once it answers.
+        """
+        self.gather()
+        hub, hung = self.driven.hub, self.wires[1]
+        self.assertEqual(hub.answering, 2)
+        hung.cut = True
+        gathering = self.driven.funnels[0].gather(told(1))
+        self.driven.settle()
+        self.pass_time(_collecting.COLLECTED_WITHIN / 2)
+        self.assertNoResult(gathering)
+        self.pass_time(_collecting.COLLECTED_WITHIN / 2)
+        self.assertEqual(self.successResultOf(gathering), [told(0), told(2)])
+        self.assertEqual((hub.workers, hub.answering), (2, 1))
+        self.assertEqual(self.gather(), [told(0), told(2)])
+        self.pass_time(_questions.PATIENCE)
+        self.assertTrue(hung.connected)
+        hung.cut = False
+        (connection,) = hub._questions.silent
+        ((number, _),) = hub._questions._open.items()
+        hub.received(connection, Collected(number, told(7)))
+        self.assertEqual(hub.answering, 2)
+        self.assertEqual(self.gather(), [told(0), told(2)])
+
+    def test_gathered_at_once(self) -> None:
+        """Who asks while a worker is waited for waits for the same answer."""
+        hung = self.wires[1]
+        hung.cut = True
+        first = self.driven.funnels[0].gather(told(1))
+        self.driven.settle()
+        self.pass_time(_collecting.COLLECTED_WITHIN / 2)
+        second = self.driven.funnels[0].gather(told(3))
+        self.driven.settle()
+        self.assertEqual(len(self.driven.hub._questions._open), 1)
+        self.pass_time(_collecting.COLLECTED_WITHIN / 2)
+        for gathering in first, second:
+            self.assertEqual(self.successResultOf(gathering), [told(0)])
+        hung.abortConnection()
+        self.driven.settle()
+        self.assertEqual(self.driven.hub._questions.silent, set())
 
     def test_gathered_without_a_writer(self) -> None:
         """Without the writer there is nothing to hear."""
