@@ -180,6 +180,10 @@ class Upload:
         while True:
             status = await self._status()
             if status.state is ImageState.COMPLETE:
+                if status.spec.size != self._content.size:
+                    # No two images of different sizes have one hash.
+                    message = "the server says that the image has another size"
+                    raise LostError(message)
                 return self._uploaded(new=sent)
             self._meter.reached(status.received, status.spec.size)
             if received < status.received:

@@ -488,6 +488,26 @@ class FailureTests(SynchronousTestCase):
             with self.assertRaises(LostError, msg=wrong):
                 self.world.finish(asking)
 
+    def test_complete_with_another_size(self) -> None:
+        """What a server calls complete with another size is not the image."""
+        self.world.finish(self.world.client.put(ART))
+        status = {
+            "sha256": SHA256,
+            "size": 1,
+            "chunk_size": 100,
+            "state": "complete",
+            "received": 1,
+            "created": "2024-01-02T15:04:05Z",
+            "missing": [],
+            "missing_cut": False,
+            "expires": None,
+        }
+        answer = Answered(200, json.dumps(status).encode())
+        self.world.network.always(answer, ("GET", CHUNKS))
+        with self.assertRaises(LostError) as raised:
+            self.world.finish(self.world.client.upload(ART, 100))
+        self.assertIn("another size", str(raised.exception))
+
     def test_another_server(self) -> None:
         """What says yes to anything, such as a hotel's portal, has stored nothing."""
         self.world.network.always(Answered(200, b"<html>Welcome"))
