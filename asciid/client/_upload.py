@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -13,6 +14,7 @@ from ._errors import (
     ChangedError,
     LostError,
     NotFoundError,
+    NotTextError,
     RefusedError,
     ServerFailedError,
     SplitCharacterError,
@@ -135,10 +137,21 @@ class Upload:
                 self._content.sha256, body, on_retry=self._meter.retry
             )
         except RefusedError as error:
-            if error.name == "hash-mismatch":
+            if error.name == "hash-mismatch" or await self._is_no_text(error):
                 raise ChangedError from error
             raise
         return self._uploaded(new=new)
+
+    async def _is_no_text(self, error: RefusedError) -> bool:
+        """Tell whether a request was refused for a source that is no text any more."""
+        # A status for much else that is wrong: the source itself shows it.
+        if error.status != HTTPStatus.BAD_REQUEST or self._content.size <= SMALL:
+            return False
+        try:
+            await self._in_thread(self._source.examine)
+        except NotTextError:
+            return True
+        return False
 
     def _uploaded(self, *, new: bool) -> Uploaded:
         content = self._content

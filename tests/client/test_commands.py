@@ -213,6 +213,18 @@ class PutTests(CommandTestCase):
         for command in (["put", "cat.txt"], ["status", SHA256]):
             self.assert_fails(4, "Go?[2J away?", *command)
 
+    def test_changed(self) -> None:
+        """A file that changes to what is no text has failed, however it is sent."""
+        for way in ("--whole", "--chunked"):
+            path = Path(f"art{way}")
+            path.write_bytes(b"cow" * 50_000)
+
+            def faults(_method: str, _path: str) -> None:
+                path.write_bytes(b"\xff" * 150_000)  # noqa: B023 - it runs in this turn
+
+            self.world.network.faults = faults
+            self.assert_fails(1, "has changed", "put", way, str(path))
+
     def test_no_standard_input(self) -> None:
         """Standard input is read once, and only if there is one."""
         self.assert_fails(2, "once", "put", "-", "cat.txt", "-")

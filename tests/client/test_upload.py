@@ -277,8 +277,8 @@ class UploadTests(SynchronousTestCase):
             world.network.faults = faults
             with self.assertRaises(ChangedError):
                 world.finish(world.client.upload(path, 10_000))
-        # A part of it, too, and without a change of the length.
-        for changed in (ART * 99, ART[::-1] * 100):
+        # A part of it, too, and without a change of the length, or to what is no text.
+        for changed in (ART * 99, ART[::-1] * 100, b"\xff" * 100_000):
             path.write_bytes(ART * 100)
 
             def change_it(_method: str, _path: str) -> None:
@@ -287,6 +287,13 @@ class UploadTests(SynchronousTestCase):
             self.world.network.faults = change_it
             with self.assertRaises(ChangedError):
                 self.world.finish(self.world.client.put(path))
+
+    def test_refused_as_malformed(self) -> None:
+        """What is found wrong with a file that has not changed is told as that."""
+        self.world.network.always(Answered(400))
+        for size in (1, 100):
+            with self.assertRaises(RefusedError):
+                self.world.finish(self.world.client.put(ART * size))
 
     def test_refused(self) -> None:
         """What the server refuses is not tried again, and tells why."""
