@@ -17,7 +17,7 @@ import click
 from ._bar import Bar
 from ._cli_server import EXIT_CODES, TargetType, is_stream, server_option, speak
 from ._filter import TerminalFilter
-from ._run import INTERRUPTED
+from ._run import STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,8 +95,8 @@ def get_command(
     if path.is_dir():
         path /= f"{image.sha256}.txt"
     code = _download(surroundings, image, server, path, resume=resume)
-    if code == INTERRUPTED:
-        message = "interrupted; the same command goes on from there"
+    if code in STOPPED:
+        message = f"{STOPPED[code]}; the same command goes on from there"
         click.echo(f"asciid: {message}", err=True)
     else:
         # In bytes: not every name is text.

@@ -29,7 +29,7 @@ from ._cli_server import (
 from ._client import CONCURRENCY, CONNECTIONS
 from ._errors import ClientError
 from ._parallel import in_parallel
-from ._run import INTERRUPTED
+from ._run import STOPPED
 from ._source import SMALL
 from ._upload import CHUNK_SIZE
 
@@ -136,20 +136,20 @@ def put_command(  # noqa: PLR0913 - one argument an option
             return puts.code
 
         code = speak(surroundings, server, main, token=token, has_bar=True)
-    if code == INTERRUPTED:
+    if code in STOPPED:
         command = ["asciid", "put", "--server", server]
         if token_file is not None:
             command += ["--token-file", str(token_file)]
         if chunk_size is not None:
             command += ["--chunk-size", str(chunk_size)]
-        message = "interrupted; this goes on and sends only the chunks missing:"
+        message = "this goes on and sends only the chunks missing:"
         if chunked is False:
             command.append("--whole")
-            message = "interrupted; this begins again:"
+            message = "this begins again:"
         if as_json:
             command.append("--json")
         again = shlex.join([*command, "--", *files])
-        click.echo(f"asciid: {message}\n  {again}", err=True)
+        click.echo(f"asciid: {STOPPED[code]}; {message}\n  {again}", err=True)
     return code
 
 

@@ -47,7 +47,7 @@ EXIT_REFUSED = 4
 EXIT_CODES = """
 The exit code is 0 if all went well, 1 if something failed, 2 if the command line
 is wrong, 3 if the server does not have the image, 4 if it refused the request,
-130 after an interrupt.
+130 after an interrupt, 143 after SIGTERM.
 """
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")

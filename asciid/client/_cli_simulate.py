@@ -18,7 +18,7 @@ from ._log import FORMATS, Level, Log
 from ._plan import ONE_FAULT_IN, Plan
 from ._report import Report
 from ._requests import MAX_CONNECTIONS, Requests
-from ._run import INTERRUPTED, run
+from ._run import STOPPED, run
 from ._simulate import CHUNKS_IN_FLIGHT, Simulation
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ Upload many pieces of ASCII art to a server and check all it does.
 Each image is registered, registered again (which must be refused), uploaded in
 chunks out of order, downloaded and compared. The last line of the log is
 SUCCESS! and the exit code 0 when all went well; otherwise the exit code is 1,
-and 130 after an interrupt.
+130 after an interrupt, 143 after SIGTERM.
 
 It is a load tool as well: --parallel, --rate, --duration and --downloads say how
 much load, --faults makes the network a bad one. On a terminal a table shows
@@ -233,8 +233,8 @@ def simulate(  # noqa: PLR0913 - one argument an option
             return 0 if await simulation.run() else 1
 
     code = run(reactor, main)
-    if code == INTERRUPTED:
-        log.warning("interrupted")
+    if code in STOPPED:
+        log.warning(STOPPED[code])
     report.finish(simulation, success=code == 0, seed=seed)
     return code
 

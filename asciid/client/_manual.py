@@ -30,7 +30,8 @@ and https included; `'asciid[simulate]'` is for `asciid simulate`.
 | 2 | The command line is wrong. |
 | 3 | The server does not have the image. |
 | 4 | The server refused the request. |
-| 130 | It was interrupted. |
+| 130 | It was interrupted, as Ctrl-C does (SIGINT). |
+| 143 | It was terminated (SIGTERM). |
 """
 
 

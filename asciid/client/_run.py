@@ -1,20 +1,30 @@
-"""A run of the reactor that ends with a coroutine, or with an interrupt."""
+"""A run of the reactor that ends with a coroutine, or with a signal."""
 
 from __future__ import annotations
 
+import signal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from twisted.python.failure import Failure
 
-__all__ = ["INTERRUPTED", "run"]
+__all__ = ["INTERRUPTED", "STOPPED", "TERMINATED", "run"]
 
 INTERRUPTED = 130
 """The exit code of a program that SIGINT ended, by the shell's convention."""
+
+TERMINATED = 143
+"""That of one that SIGTERM ended."""
+
+STOPPED: Mapping[int, str] = MappingProxyType(
+    {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
+)
+"""What happened to a program that a signal ended, by its exit code."""
 
 
 def run(
@@ -24,10 +34,11 @@ def run(
     """
     Run `reactor` until `main` has ended; return the exit code `main` returned.
 
-    When the reactor is stopped first, as SIGINT does, `main` is cancelled and
-    the result is `INTERRUPTED`.  What `main` raises is raised from here.
+    When the reactor is stopped first, `main` is cancelled and the result is
+    `TERMINATED` if SIGTERM did so, else `INTERRUPTED`.  What `main` raises is
+    raised from here.
     """
-    code = INTERRUPTED
+    code: int | None = None
     failure: Failure | None = None
     stopping = False
 
@@ -55,4 +66,8 @@ def run(
     reactor.run()
     if failure is not None:
         failure.raiseException()
-    return code
+    if code is not None:
+        return code
+    # Private, but the one place that has it: twistd reads it there, too.
+    by = getattr(reactor, "_exitSignal", None)
+    return TERMINATED if by == signal.SIGTERM else INTERRUPTED

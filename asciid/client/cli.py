@@ -60,7 +60,7 @@ def main(
 
     The exit code is 0 when it did what it should, 1 when not, 2 when `args`
     are wrong, 3 when there is no such image, 4 when the server refused, 130
-    after an interrupt.  Raises :exc:`SystemExit`, always.
+    after an interrupt, 143 after SIGTERM.  Raises :exc:`SystemExit`, always.
     """
     try:
         code = asciid.main(

@@ -20,6 +20,7 @@ class FakeReactor(MemoryReactorClock):
     """A reactor that fires the triggers of its shutdown, and counts the stops."""
 
     stops = 0
+    _exitSignal: int | None = None
 
     def stop(self) -> None:
         """Shut down, as SIGINT or a program asks for."""

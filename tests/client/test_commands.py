@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -49,6 +50,7 @@ class RunningReactor(ManualReactor):
         self.world: World
         self.stopped = False
         self.interrupt_after = -1
+        self._exitSignal: int | None = None
         self._triggers: list[Callable[[], object]] = []
 
     def callWhenRunning(self, call: Callable[[], object]) -> None:
@@ -273,6 +275,18 @@ class PutTests(CommandTestCase):
         self.world.network.always(None)
         self.output("put", "--chunk-size", "100", "--", "a b")
         self.assertEqual(sorted(store.sent), list(range(12)))
+
+    def test_terminated(self) -> None:
+        """SIGTERM is told as that, with an exit code of its own."""
+        self.output("put", "cat.txt")
+        self.patch(self.reactor, "_exitSignal", signal.SIGTERM)
+        self.world.network.always(Lost())
+        for command in (("put", "cat.txt"), ("get", SHA256)):
+            self.world.network.asked.clear()
+            self.reactor.interrupt_after = 1
+            result = self.run_command(*command)
+            self.assertEqual((result.exit_code, result.stdout), (143, ""))
+            self.assertIn("asciid: terminated; ", result.stderr)
 
     def test_interrupt_whole(self) -> None:
         """What is sent whole begins again, and is said to."""

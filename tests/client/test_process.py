@@ -101,18 +101,23 @@ class ProcessTests(TestCase):
         self.assertRegex(log, rb"[0-8] of [0-9] images")
         self.assertIn(b"9 of 9 images", table)
 
-    async def test_interrupt(self) -> None:
-        """SIGINT ends it with exit code 130 although a request is under way."""
-        asked: Deferred[None] = Deferred()
+    async def test_signals(self) -> None:
+        """A signal ends it with the shell's code although a request is under way."""
+        for name, code, said in (
+            ("INT", 130, b"interrupted"),
+            ("TERM", 143, b"terminated"),
+        ):
+            asked: Deferred[None] = Deferred()
 
-        class Silent(Protocol):
-            def dataReceived(self, _data: bytes) -> None:
-                if not asked.called:
-                    asked.callback(None)
+            class Silent(Protocol):
+                def dataReceived(self, _data: bytes) -> None:
+                    if not asked.called:  # noqa: B023 - of this turn
+                        asked.callback(None)  # noqa: B023 - likewise
 
-        outcome, process = self.simulate(Factory.forProtocol(Silent))
-        await asked
-        process.signalProcess("INT")
-        self.assertEqual(await outcome.ended, 130, outcome.out)
-        self.assertNotIn(b"Traceback", outcome.out)
-        self.assertNotIn(b"level=error", outcome.out)
+            outcome, process = self.simulate(Factory.forProtocol(Silent))
+            await asked
+            process.signalProcess(name)
+            self.assertEqual(await outcome.ended, code, outcome.out)
+            self.assertIn(said, outcome.out)
+            self.assertNotIn(b"Traceback", outcome.out)
+            self.assertNotIn(b"level=error", outcome.out)

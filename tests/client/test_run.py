@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.client._run import INTERRUPTED, run
+from asciid.client._run import INTERRUPTED, TERMINATED, run
 
 from .fakes import FakeReactor
 
@@ -50,3 +52,23 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(run(self.reactor, main), INTERRUPTED)
         self.assertEqual(seen, ["cancelled"])
         self.assertEqual(self.reactor.stops, 1)
+
+    def test_signal(self) -> None:
+        """SIGTERM is told apart from SIGINT, unless the coroutine has ended first."""
+
+        async def stuck() -> int:
+            return await Deferred()
+
+        async def main() -> int:
+            return 7
+
+        for number, code in (
+            (signal.SIGINT, INTERRUPTED),
+            (signal.SIGTERM, TERMINATED),
+        ):
+            self.reactor = FakeReactor()
+            self.patch(self.reactor, "_exitSignal", number)
+            self.assertEqual(run(self.reactor, stuck), code)
+        self.reactor = FakeReactor()
+        self.patch(self.reactor, "_exitSignal", signal.SIGTERM)
+        self.assertEqual(run(self.reactor, main), 7)
