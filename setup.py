@@ -61,7 +61,7 @@ setup(
             "towncrier>=24.8",
         ],
     },
-    entry_points={"console_scripts": ["asciid = asciid.client.cli:main"]},
+    entry_points={"console_scripts": ["asciid = asciid._command:main"]},
     classifiers=[
         "Framework :: Twisted",
         "License :: OSI Approved :: MIT License",

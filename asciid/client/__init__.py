@@ -15,7 +15,7 @@ The library is `Client`, with what it returns and raises:
 
 The command line:
 
-``cli``            the command group and the console entry point
+``cli``            the command group, which ``asciid._command`` imports and runs
 ``_cli_put``       ``asciid put``, ``_cli_get`` ``get`` and ``cat``, ``_cli_images``
                    ``status`` and ``rm``, ``_cli_completion`` ``completion``
 ``_cli_server``    what these have in common

@@ -1,0 +1,58 @@
+"""The ``asciid`` program, from its first line on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from unittest.mock import Mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid import _command
+from asciid.client import cli
+
+_PROGRAM = "from asciid._command import main; main()"
+_INTERRUPTING = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
+
+
+class CommandTests(SynchronousTestCase):
+    """How the program begins, and how it ends when interrupted."""
+
+    def test_entry(self) -> None:
+        """The console script begins with the module that imports nothing."""
+        (script,) = entry_points(group="console_scripts", name="asciid")
+        self.assertIs(script.load(), _command.main)
+
+    def test_command(self) -> None:
+        """It runs the command with the program's arguments."""
+        main = Mock(side_effect=SystemExit(3))
+        self.patch(cli, "main", main)
+        with self.assertRaises(SystemExit) as raised:
+            _command.main()
+        main.assert_called_once_with()
+        self.assertEqual(raised.exception.code, 3)
+
+    def test_interrupt(self) -> None:
+        """An interrupt that the command has not met is exit code 130."""
+        self.patch(cli, "main", Mock(side_effect=KeyboardInterrupt))
+        with self.assertRaises(SystemExit) as raised:
+            _command.main()
+        self.assertEqual(raised.exception.code, 130)
+
+    def test_interrupt_of_imports(self) -> None:
+        """Ctrl-C while Python still imports ends it with 130 and no word."""
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        (directory / "click.py").write_text(_INTERRUPTING, encoding="ascii")
+        path = os.pathsep.join([str(directory), *sys.path])
+        ended = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, "put", "cat.txt"],
+            check=False,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            timeout=60,
+        )
+        self.assertEqual((ended.returncode, ended.stderr), (130, b""))
