@@ -21,7 +21,7 @@ The command line:
 ``_cli_server``    what these have in common
 ``_bar``           a progress bar (rich)
 ``_manual``        docs/client.md, made of what ``--help`` says
-``_filter``        what of a text a terminal may be shown
+``_filter``        what of a text, or of a name, a terminal may be shown
 ``_cli_simulate``  ``asciid simulate``: its options
 ``_simulate``      what a simulation does with a server
 ``_steps``         the steps of one image, each checked

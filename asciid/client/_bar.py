@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from twisted.internet.task import LoopingCall
 
+from ._filter import one_line
 from ._patience import nothing
 from ._progress import Progress
 
@@ -40,7 +41,7 @@ class Bar:
     """
 
     def __init__(self, name: str, total: int | None) -> None:
-        self._name = name
+        self._name = one_line(name)
         self._total = total
         self._images: dict[int, Progress] = {}
         self._ids = 0

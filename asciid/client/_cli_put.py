@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from ._cli_server import (
     EXIT_CODES,
     exit_code,
     is_stream,
-    one_line,
     read_token,
     server_option,
     speak,
@@ -28,6 +26,7 @@ from ._cli_server import (
 )
 from ._client import CONCURRENCY, CONNECTIONS
 from ._errors import ClientError
+from ._filter import one_line, shell_word
 from ._parallel import in_parallel
 from ._run import STOPPED
 from ._source import SMALL
@@ -148,7 +147,7 @@ def put_command(  # noqa: PLR0913 - one argument an option
             message = "this begins again:"
         if as_json:
             command.append("--json")
-        again = shlex.join([*command, "--", *files])
+        again = " ".join(map(shell_word, [*command, "--", *files]))
         click.echo(f"asciid: {STOPPED[code]}; {message}\n  {again}", err=True)
     return code
 

@@ -17,6 +17,7 @@ from ._agent import parse_base_url
 from ._bar import can_show
 from ._client import Client
 from ._errors import ClientError, NotFoundError, ProblemError
+from ._filter import one_line
 from ._run import run
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = [
     "TargetType",
     "exit_code",
     "is_stream",
-    "one_line",
     "read_token",
     "server_option",
     "speak",
@@ -151,12 +151,6 @@ def is_stream(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
-
-
-def one_line(text: str) -> str:
-    """Return a text, which may be a server's, as a line that is safe to show."""
-    words = " ".join(text.split())
-    return "".join(each if each.isprintable() else "?" for each in words)
 
 
 class _CommandError(click.ClickException):

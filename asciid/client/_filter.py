@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 
-__all__ = ["TerminalFilter"]
+__all__ = ["TerminalFilter", "one_line", "shell_word"]
 
 # Select Graphic Rendition (ECMA-48, section 8.3.117): colours and the like.
 _SGR = r"\x1b\[[0-9;:]*m"
@@ -12,6 +14,31 @@ _CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # all but tab and newline
 _SHOWN = re.compile(f"({_SGR})|{_CONTROL}")
 _UNFINISHED = re.compile(r"\x1b(\[[0-9;:]*)?\Z")
 _LONGEST_SGR = 64
+
+
+def one_line(text: str) -> str:
+    """Return a text, which may be a server's, as a line that is safe to show."""
+    words = " ".join(text.split())
+    return "".join(each if each.isprintable() else "?" for each in words)
+
+
+def shell_word(text: str) -> str:
+    """
+    Return an argument as a shell is told it, safe to show.
+
+    What a terminal may not see becomes an escape sequence of ``$'...'``, which is
+    POSIX of 2024 and older in bash and zsh.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    return f"$'{''.join(map(_escaped, text))}'"
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character not in "'\\":
+        return character
+    # In bytes: not every name is text.
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(character))
 
 
 class TerminalFilter:

@@ -20,8 +20,9 @@ from ._cli_completion import completion_command
 from ._cli_get import cat_command, get_command
 from ._cli_images import rm_command, status_command
 from ._cli_put import put_command
-from ._cli_server import EXIT_FAILED, one_line
+from ._cli_server import EXIT_FAILED
 from ._cli_simulate import Surroundings, simulate
+from ._filter import one_line
 from ._run import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ def main(
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "asciid"
         message = f"{command}: {error.format_message()} ({command} --help tells more)"
-        click.echo(message, err=True)
+        click.echo(one_line(message), err=True)
         code = error.exit_code
     except click.ClickException as error:
-        click.echo(f"asciid: {error.format_message()}", err=True)
+        click.echo(one_line(f"asciid: {error.format_message()}"), err=True)
         code = error.exit_code
     except click.Abort:
         code = INTERRUPTED

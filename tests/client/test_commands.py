@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -275,6 +276,30 @@ class PutTests(CommandTestCase):
         self.world.network.always(None)
         self.output("put", "--chunk-size", "100", "--", "a b")
         self.assertEqual(sorted(store.sent), list(range(12)))
+
+    def test_interrupt_safe(self) -> None:
+        """What a terminal would obey in a name is not shown to it, but told a shell."""
+        name = os.fsdecode(b"a\x1b[2J'\\  \xc3\xb6\xff")
+        Path(name).write_text(CAT, encoding="utf-8")
+        self.reactor.interrupt_after = 0
+        self.world.network.always(Lost())
+        stderr = self.run_command("put", name).stderr
+        self.assertTrue(all(c.isprintable() or c == "\n" for c in stderr), stderr)
+        (again,) = re.findall(r" -- (.*)\n", stderr)
+        self.assertEqual(again, r"$'a\033[2J\047\134  ö\377'")
+        bash = subprocess.run(
+            ["bash", "-c", f"cat -- {again}"],
+            check=True,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            stdout=subprocess.PIPE,
+            timeout=60,
+        )
+        self.assertEqual(bash.stdout.decode(), CAT)
+
+    def test_usage_safe(self) -> None:
+        """The same holds for what is said of a wrong command line."""
+        Path("a\x1bb").write_bytes(b"")
+        self.assert_fails(1, "a?b does not", "put", "--token-file=a\x1bb", "cat.txt")
 
     def test_terminated(self) -> None:
         """SIGTERM is told as that, with an exit code of its own."""
@@ -582,6 +607,17 @@ class BarTests(SynchronousTestCase):
         missing = patch.dict(sys.modules, {"rich.console": None})
         with missing, Bar("cat.txt", 3_000).showing(Clock()):
             self.assertIn("pip install 'asciid[client]'", out.getvalue())
+
+    def test_name(self) -> None:
+        """Of a name only what is safe is shown."""
+        out = io.StringIO()
+        self.patch(out, "isatty", lambda: True)
+        for stream in ("stdout", "stderr"):
+            self.patch(sys, stream, out)
+        self.patch(os, "environ", {"TERM": "xterm", "COLUMNS": "100"})
+        with Bar("a\x1b[5nb", 3_000).showing(Clock()):
+            pass
+        self.assertIn("a?[5nb", out.getvalue())
 
     def test_sum(self) -> None:
         """It shows all images as one."""
