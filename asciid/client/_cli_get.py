@@ -32,7 +32,8 @@ _GET_HELP = f"""
 Download an image, given by its SHA-256 or its URL, and print the file's name.
 
 The file appears when all of the image is there and its hash was checked. A
-download that was cut off goes on where it ended.
+download that was cut off goes on where it ended. Where the server does not tell how
+long the image is, no more than 1 GiB of it is taken.
 
 {EXIT_CODES}
 \b

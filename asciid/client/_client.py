@@ -260,6 +260,9 @@ class Client:
         file beside, which stays if the download fails, and spares a later one
         with `resume` that part.
 
+        Where no answer tells how long the image is, its status is asked for that;
+        without one, 1 GiB of it is taken at the most.
+
         It also fails with :exc:`DamagedError` if the bytes are wrong, and
         :exc:`DownloadBusyError` while another download to the same path runs.
         """

@@ -8,6 +8,10 @@ import re
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
+
+from asciid.model import ImageState
+
 from ._errors import ClientError, DamagedError, LostError, RefusedError
 from ._part import PartFile, hash_of
 
@@ -15,16 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from twisted.internet.defer import Deferred
-
     from ._calls import Calls
     from ._exchange import Reply
     from ._progress import Meter
 
-__all__ = ["Download"]
+__all__ = ["LARGEST_UNKNOWN", "Download"]
+
+LARGEST_UNKNOWN = 1024**3
+"""Bytes that are taken of an image at the most if no answer tells how many it has."""
 
 # RFC 9110, section 14.4; with more digits it is no place in a file.
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
 class Download:
@@ -45,6 +50,8 @@ class Download:
         self._sha256 = sha256
         self._meter = meter
         self._in_thread = in_thread
+        self._total: int | None = None
+        """Bytes of the image, once an answer has told."""
 
     async def to_memory(self) -> bytes:
         """
@@ -106,27 +113,53 @@ class Download:
                 return
 
     async def _get_once(self, file: IO[bytes], begin: int) -> None:
+        end: int | None = None
         total: int | None = None
+        asking: Deferred[None] | None = None
 
         def sink(head: Reply) -> Callable[[bytes], object]:
-            nonlocal total
-            start, total = _extent(head)
+            nonlocal end, total, asking
+            start, end, total = _extent(head)
             if start not in {0, begin}:
                 message = "the server sent another range than it was asked for"
                 raise LostError(message)
             file.truncate(start)
             file.seek(start)
+            if total is not None:
+                self._total = total
+            elif self._total is None:
+                # Meanwhile, for a server may have one connection at a time.
+                asking = Deferred.fromCoroutine(self._ask_total())
             return take
 
         def take(data: bytes) -> None:
+            done = file.tell() + len(data)
+            most = LARGEST_UNKNOWN if self._total is None else self._total
+            if done > most or (end is not None and done > end):
+                message = "the server sends more than there is of the image"
+                raise DamagedError(message)
             file.write(data)
-            done = file.tell()
-            self._meter.reached(done, done if total is None else total)
+            self._meter.reached(done, done if self._total is None else self._total)
 
-        await self._calls.get(self._sha256, begin, sink)
+        try:
+            await self._calls.get(self._sha256, begin, sink)
+        finally:
+            if asking is not None:
+                asking.addErrback(lambda _: None)
+                asking.cancel()
         if total is not None and file.tell() < total:
             message = "the answer ended too early"
             raise LostError(message)
+
+    async def _ask_total(self) -> None:
+        """Have the status tell how long the image is, if the server has one."""
+        try:
+            status = await self._calls.status(self._sha256, on_retry=self._meter.retry)
+        except ClientError:
+            return
+        # Of a pending one it is what somebody has claimed.
+        if status.state is ImageState.COMPLETE:
+            self._total = status.spec.size
 
 
 def _nothing_left(error: ClientError) -> bool:
@@ -135,12 +168,17 @@ def _nothing_left(error: ClientError) -> bool:
     return isinstance(error, RefusedError) and error.status == unsatisfiable
 
 
-def _extent(head: Reply) -> tuple[int, int | None]:
-    """Return where the body begins within the image, and the image's length."""
-    if head.status == HTTPStatus.PARTIAL_CONTENT:
-        match = _CONTENT_RANGE.fullmatch(head.header("Content-Range"))
-        if match is None:
-            message = "the server sent a part and did not say which"
-            raise LostError(message)
-        return int(match[1]), int(match[2])
-    return 0, head.length
+def _extent(head: Reply) -> tuple[int, int | None, int | None]:
+    """Return where the body begins and ends in the image, and the image's length."""
+    if head.status != HTTPStatus.PARTIAL_CONTENT:
+        return 0, head.length, head.length
+    match = _CONTENT_RANGE.fullmatch(head.header("Content-Range"))
+    if match is None:
+        message = "the server sent a part and did not say which"
+        raise LostError(message)
+    start, end = int(match[1]), int(match[2]) + 1
+    total = None if match[3] == "*" else int(match[3])
+    if start >= end or (total is not None and end > total):
+        message = "the server sent a part that no image can have"
+        raise LostError(message)
+    return start, end, total
