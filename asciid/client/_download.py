@@ -114,11 +114,10 @@ class Download:
 
     async def _get_once(self, file: IO[bytes], begin: int) -> None:
         end: int | None = None
-        total: int | None = None
         asking: Deferred[None] | None = None
 
         def sink(head: Reply) -> Callable[[bytes], object]:
-            nonlocal end, total, asking
+            nonlocal end, asking
             start, end, total = _extent(head)
             if start not in {0, begin}:
                 message = "the server sent another range than it was asked for"
@@ -143,11 +142,15 @@ class Download:
 
         try:
             await self._calls.get(self._sha256, begin, sink)
+            # One that ends with the connection may be all there is, or not.
+            if asking is not None:
+                await asking
         finally:
             if asking is not None:
                 asking.addErrback(lambda _: None)
                 asking.cancel()
-        if total is not None and file.tell() < total:
+        expected = end if self._total is None else self._total
+        if expected is not None and file.tell() < expected:
             message = "the answer ended too early"
             raise LostError(message)
 

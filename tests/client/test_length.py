@@ -156,6 +156,40 @@ class LengthTests(SynchronousTestCase):
         self.download()
         self.assertEqual(self.path.read_bytes(), ART)
 
+    def test_ends_early(self) -> None:
+        """One that ends before the image does is gone on with from there."""
+        for resumes in (True, False):
+            self.path.unlink(missing_ok=True)
+            rest = () if resumes else (Unmeasured(200, ART),)
+            answers = iter((Unmeasured(200, ART[:6_000]), *rest))
+            self.network.faults = lambda *asked: (
+                next(answers, None) if asked == IMAGE else None  # noqa: B023 - at once
+            )
+            self.network.fields.clear()
+            self.download()
+            self.assertEqual(self.path.read_bytes(), ART)
+            # Its length is known by then.
+            self.assertEqual(self.network.asked, [IMAGE, STATUS, IMAGE])
+            ranges = [each.getRawHeaders("Range") for each in self.network.fields]
+            self.assertEqual(ranges, [None, None, ["bytes=6000-"]])
+
+    def test_part_ends_early(self) -> None:
+        """A part that ends before it said it would is gone on with, too."""
+        fields = {"Content-Range": "bytes 0-9999/*"}
+        part = Unmeasured(206, ART[:6_000], fields)
+        self.network.first(part, Answered(404))
+        self.download()
+        self.assertEqual(self.path.read_bytes(), ART)
+        self.assertEqual(self.network.asked, [IMAGE, STATUS, IMAGE])
+
+    def test_ends_early_always(self) -> None:
+        """What ends early time and again is lost in the end, and kept."""
+        self.network.faults = lambda *asked: (
+            Unmeasured(200, ART[:6_000]) if asked == IMAGE else None
+        )
+        self.assertRaises(LostError, self.download)
+        self.assertEqual(self.part_size(), 6_000)
+
     def test_impossible_range(self) -> None:
         """A part that ends before it begins, or after the image, is not believed."""
         for content_range in ("bytes 0-9999/5000", "bytes 7-6/10"):
