@@ -33,18 +33,6 @@ _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65_535
 
 
-class _Encoded(EncodedURL):
-    """
-    A URL that is a URI already.
-
-    treq has every URL encoded again before each request, and the encoder takes
-    an IPv6 address for a name and refuses it.
-    """
-
-    def to_uri(self) -> _Encoded:
-        return self
-
-
 def parse_base_url(text: str) -> EncodedURL:
     """
     Return the URL of a server, such as ``https://art.example`` or one with a path.
@@ -62,10 +50,10 @@ def parse_base_url(text: str) -> EncodedURL:
     if url.query or url.fragment or url.userinfo:
         message = f"{text!r} has more than a host, a port and a path"
         raise ValueError(message)
+    # The encoder takes an IPv6 address for a name, and refuses it.
     if ":" not in url.host:
         url = url.to_uri()
-    path = tuple(segment for segment in url.path if segment)
-    return _Encoded.from_text(url.replace(path=path).to_text())
+    return url.replace(path=tuple(segment for segment in url.path if segment))
 
 
 @implementer(IAgentEndpointFactory)

@@ -89,8 +89,7 @@ class Transport:
 
     def url(self, *path: str) -> str:
         """Return the URL of the path of these segments."""
-        text: str = self._wire.url_of(*path).to_text()
-        return text
+        return self._wire.url_of(*path)
 
     def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
         """Return a new count of failures."""

@@ -31,6 +31,7 @@ from asciid.client import (
 )
 from asciid.client._agent import make_agent, make_pool, parse_base_url
 from asciid.client._exchange import STALL_TIMEOUT
+from asciid.client._wire import Wire
 from asciid.testing import ManualThreadPool
 
 from .fakes import FailingAgent, StuckAgent
@@ -81,8 +82,11 @@ class AddressTests(SynchronousTestCase):
             ("http://[::1]:4444/", "http://[::1]:4444/image"),
             ("http://bücher.example", "http://xn--bcher-kva.example/image"),
         ):
-            url: Any = parse_base_url(text).child("image").to_uri()
-            self.assertEqual(url.to_text(), expected)
+            agent = StuckAgent()
+            wire = Wire(agent, parse_base_url(text))
+            wire.request(MemoryReactorClock(), "GET", ("image",), None, None)
+            self.assertEqual(agent.uris, [expected.encode()])
+            self.assertEqual(wire.url_of("image"), expected)
 
     def test_not_urls(self) -> None:
         """What is not the URL of a server is refused."""
