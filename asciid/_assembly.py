@@ -111,7 +111,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     control: Control | None = None,
     housekeeper: Housekeeper | None = None,
     stopping: Callable[[], object] = lambda: None,
-    give_up: Callable[[], object] = lambda: None,
+    give_up: Callable[[], object] | None = None,
 ) -> Assembled:
     """
     Return what serves `store`.

@@ -60,8 +60,10 @@ class TokenFile:
         tokens = self._read()
         self._digests = tuple({sha256(token).digest() for token in tokens})
         if self.copy is not None:
-            os.ftruncate(self.copy, 0)
-            os.pwrite(self.copy, b"".join(b"%b\n" % token for token in tokens), 0)
+            # A process that starts meanwhile finds some tokens, never none.
+            lines = b"".join(b"%b\n" % token for token in tokens)
+            os.pwrite(self.copy, lines, 0)
+            os.ftruncate(self.copy, len(lines))
 
     def reload(self) -> bool:
         """

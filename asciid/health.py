@@ -77,6 +77,9 @@ def _configured(environ: Mapping[str, str]) -> str | None:
     except OSError as error:
         message = f"cannot read {file}: {error.strerror}"
         raise ValueError(message) from error
+    except RecursionError as error:  # of arrays in one another
+        message = f"{file}: {error}"
+        raise ValueError(message) from error
     return None if listening is None else str(listening)
 
 

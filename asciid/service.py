@@ -58,8 +58,9 @@ class ImageService(Service):
     `stopping` is called when the stop begins, and `give_up` when the store, whose disk
     may hang, has not finished by the time that the requests have to end, or
     `LAST_WRITES` after they were cut off: nothing that was acknowledged is lost by an
-    end at once.  One of several processes announces
-    nothing, nor reports why it cannot start: whoever starts it does.
+    end at once.  Without it the store has all the time that it takes.  One of several
+    processes announces nothing, nor reports why it cannot start: whoever starts it
+    does.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -76,7 +77,7 @@ class ImageService(Service):
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
         retire: Callable[[], Deferred[None]] = lambda: succeed(None),
         stopping: Callable[[], object] = lambda: None,
-        give_up: Callable[[], object] = lambda: None,
+        give_up: Callable[[], object] | None = None,
         announces: bool = True,
     ) -> None:
         self._settings = settings
@@ -198,14 +199,24 @@ class ImageService(Service):
             except defer.TimeoutError:
                 _log.warn("Requests under way are cut off after {s} s", s=patience)
             left = max(deadline - clock.seconds(), LAST_WRITES)
-            watch = clock.callLater(left, self._abandon_store)
+            await self._stop_store(left, clock)
+
+    async def _stop_store(self, patience: float, clock: IReactorTime) -> None:
+        give_up = self._give_up_store
+        if give_up is None:
             await self._store.stop()
+            return
+
+        def overdue() -> None:
+            _log.error("The storage does not finish writes, which nobody was promised")
+            give_up()
+
+        watch = clock.callLater(patience, overdue)
+        try:
+            await self._store.stop()
+        finally:
             if watch.active():
                 watch.cancel()
-
-    def _abandon_store(self) -> None:
-        _log.error("The storage does not finish its writes, which nobody was promised")
-        self._give_up_store()
 
     async def _stop_listening(self) -> None:
         listening, self._listening = self._listening, None

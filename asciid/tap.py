@@ -156,7 +156,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     """
     settings = options.settings
     stopping: Callable[[], None] = _do_nothing
-    give_up: Callable[[], None] = _do_nothing
+    give_up: Callable[[], None] | None = None
     on_hangup: Callable[[Callable[[], object]], None] = _ignore
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it

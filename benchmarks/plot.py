@@ -49,7 +49,9 @@ def _bars(results: dict[str, Any], panel: Panel) -> list[tuple[str, float]]:
     values = {
         row["server"]: row[panel.figure] / panel.scale
         for row in results["medians"]
-        if row["workload"] == panel.workload and row["connections"] == max(CONNECTIONS)
+        if row["workload"] == panel.workload
+        and row["connections"] == max(CONNECTIONS)
+        and panel.figure in row
     }
     return [(key, values[key]) for key in catalog.TITLES if key in values]
 

@@ -92,8 +92,9 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(health._configured({"ASCIID_CONFIG": "none"}), None)
         file.write_text("reserve = 0")
         self.assertEqual(health._configured({"ASCIID_CONFIG": str(file)}), None)
-        file.write_text("port")
-        self.assertEqual(self.check([], ASCIID_CONFIG=str(file))[0], 2)
+        for text in ("port", f"port = {'[' * 10_000}"):
+            file.write_text(text)
+            self.assertEqual(self.check([], ASCIID_CONFIG=str(file))[0], 2)
         file.unlink()
         code, line = self.check([], ASCIID_CONFIG=str(file))
         self.assertEqual((code, "cannot read" in line), (2, True))

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientAddresses"]
 
-# RFC 7239, section 4: the parameter "for" of an element, quoted or not.
-_find_for = re.compile(rb"(?:^|;)\s*for=(\"[^\"]*\"|[^\s;\"]*)", re.IGNORECASE).search
+# RFC 7239, section 4: the parameter "for" of an element, quoted or not; or a string
+# that is the value of another, whatever is in it.
+_find_strings_and_for = re.compile(
+    rb"""(?:^|;)\s*for=("[^"]*"|[^\s;"]*)|"[^"]*"?""", re.IGNORECASE
+).finditer
 
 # RFC 7239, section 6: an IPv6 address is in brackets, a port may follow.
 _bare = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+)(?::\d+)?")
@@ -69,9 +72,10 @@ def _hops(request: Request) -> Iterator[str]:
     forwarded = all_lines(request, b"forwarded")
     if forwarded:
         for element in _elements(forwarded):
-            found = _find_for(element)
+            found = (match[1] for match in _find_strings_and_for(element))
             # What does not say for whom it asked is no address.
-            yield "" if found is None else found[1].strip(b'"').decode("latin-1")
+            hop = next((value for value in found if value is not None), b"")
+            yield hop.strip(b'"').decode("latin-1")
     else:
         for value in reversed(all_lines(request, b"x-forwarded-for").split(b",")):
             yield value.decode("latin-1").strip()

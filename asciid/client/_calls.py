@@ -154,6 +154,14 @@ class Calls:
         """Ask what is stored of an image."""
         path = ("image", sha256, "chunks")
         reply = await self.transport.request("GET", path, on_retry=on_retry)
+        return self._status_in(reply, sha256)
+
+    async def status_if_any(self, sha256: str) -> UploadStatus:
+        """Ask once what is stored of an image, of a server that may not know that."""
+        reply = await self.transport.once("GET", ("image", sha256, "chunks"))
+        return self._status_in(reply, sha256)
+
+    def _status_in(self, reply: Reply, sha256: str) -> UploadStatus:
         try:
             return _understood(_decode_status(reply.body), sha256)
         except (msgspec.DecodeError, ValueError, OverflowError) as error:

@@ -135,7 +135,7 @@ class Download:
             done = file.tell() + len(data)
             most = LARGEST_UNKNOWN if self._total is None else self._total
             if done > most or (end is not None and done > end):
-                message = "the server sends more than there is of the image"
+                message = "the server sends more than there can be of the image"
                 raise DamagedError(message)
             file.write(data)
             self._meter.reached(done, done if self._total is None else self._total)
@@ -157,7 +157,7 @@ class Download:
     async def _ask_total(self) -> None:
         """Have the status tell how long the image is, if the server has one."""
         try:
-            status = await self._calls.status(self._sha256, on_retry=self._meter.retry)
+            status = await self._calls.status_if_any(self._sha256)
         except ClientError:
             return
         # Of a pending one it is what somebody has claimed.

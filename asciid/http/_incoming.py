@@ -23,7 +23,7 @@ STREAMED = 256 * 1024
 
 class BodyBudget:
     """
-    The bytes that all bodies being gathered may hold together.
+    The bytes that all bodies being received may hold together.
 
     :ivar used: what they hold now.
     """

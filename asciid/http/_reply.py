@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
 from ._ids import request_id
-from ._response import HTML, VARYING, field_name, id_line, varying_lines
+from ._response import HTML, ID_LINE, VARYING, field_name, varying_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -348,7 +348,7 @@ class Reply:
 
     def _id_line(self) -> bytes:
         name = self.id
-        return b"" if name is None else id_line(name)
+        return b"" if name is None else ID_LINE % name
 
     def _hear(
         self, length: int | None, date: bytes, *, keep: bool

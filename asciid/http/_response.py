@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HTML",
+    "ID_LINE",
     "VARYING",
     "Fields",
     "ResponseHeads",
     "field_name",
-    "id_line",
     "varying_lines",
 ]
 
 Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields in order: names in lower case, and values."""
+
+ID_LINE = b"X-Request-Id: %b\r\n"
+"""Tells the client the name of its request."""
 
 HTML = (b"content-type", b"text/html")
 """What a body is when its handler does not say: the default of Twisted and Klein."""
@@ -150,7 +153,7 @@ class ResponseHeads:
         return b"%b%b%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (
             self.start(status, None, fields),
             self.date_line(),
-            b"" if name is None else id_line(name),
+            b"" if name is None else ID_LINE % name,
             length,
         )
 
@@ -164,11 +167,6 @@ def _format(status: int, phrase: bytes | None, fields: Fields) -> bytes:
         phrase = _clean(phrase)
         fields = tuple((name, _clean(value)) for name, value in fields)
     return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, _lines(fields))
-
-
-def id_line(name: bytes) -> bytes:
-    """Return the line that tells the client the name of its request."""
-    return b"X-Request-Id: %b\r\n" % name
 
 
 def varying_lines(fields: Mapping[bytes, bytes]) -> bytes:

@@ -32,7 +32,7 @@ class StoreHealth:
     writes: bool
     """Whether the last commit succeeded, as far as any was tried."""
     has_room: bool
-    """Whether the disk has more room than the reserve."""
+    """Whether there is more room than the reserve, or enough inside the file."""
 
 
 @define(eq=False)

@@ -255,7 +255,7 @@ class Environment:
             raise
 
     def _answer(self, query: Callable[[Snapshot], ResultT], *, brief: bool) -> ResultT:
-        """See `read`."""
+        """See `read`, whose own frame, which has not ended, holds on to nothing."""
         with self._env.begin(buffers=True) as transaction:
             relieve = self._residency.check
             answer = query(Snapshot(transaction, self._databases, relieve))

@@ -73,8 +73,8 @@ class Reserve:
     nothing.
 
     Below the reserve there is room as long as there is much inside the storage file,
-    where images were removed.  If that is too scattered the file grows, so it counts
-    only while half of the reserve is free.
+    where images were removed.  If that is too scattered, or a long read keeps it, the
+    file grows, so it counts only while half of the reserve is free.
 
     All but `has_room` is used by the writer's thread alone.  `monotonic` is in seconds.
     The log is told once when it begins to refuse, and once when nothing was
@@ -138,7 +138,8 @@ class Reserve:
         self._left = free - self.size
         self._near = self._left < PLENTY
         if self._near and free >= self.size / 2:
-            inside = reusable() * 3 // 4 - SCATTERED
+            # However wrong that is, there is room for what this transaction adds.
+            inside = min(reusable() * 3 // 4 - SCATTERED, free // 2)
             if inside > 0:
                 self._left = max(self._left, 0) + inside
 

@@ -47,11 +47,12 @@ class IWriterReactor(Protocol):
 
 @define(eq=False)
 class _Entry(Generic[TransactionT]):
-    """Accepted operations and who is told of their outcomes."""
+    """Accepted operations and who waits for their outcomes."""
 
     operations: Sequence[Callable[[TransactionT], object]]
-    size: int
-    tell: Callable[[Sequence[Any]], None]
+    done: Deferred[Any]
+    together: bool
+    """Whether the outcomes are the result, and not that of the one operation."""
 
 
 class FileWriter(Generic[TransactionT]):
@@ -127,8 +128,9 @@ class FileWriter(Generic[TransactionT]):
 
         Errors: `StoreBusyError` past a bound, `StoreClosedError` after `stop`.
         """
-        refusal = self._refusal(1, size)
-        return self._accept(operation, size) if refusal is None else fail(refusal)
+        if self._is_too_much(1, size):
+            return fail(self._refusal())
+        return self._accept((operation,), size, together=False)
 
     def submit_all(
         self, operations: Sequence[Callable[[TransactionT], object]], size: int = 0
@@ -140,48 +142,40 @@ class FileWriter(Generic[TransactionT]):
 
         Errors: those of `submit`; none of them was accepted then.
         """
-        refusal = self._refusal(len(operations), size)
-        if refusal is not None:
-            return fail(refusal)
-        done: Deferred[Sequence[Any]] = Deferred()
-        self._enter(_Entry(operations, size, done.callback))
-        return done
+        if self._is_too_much(len(operations), size):
+            return fail(self._refusal())
+        return self._accept(operations, size, together=True)
 
     def flush(self) -> Deferred[None]:
         """Answer once everything accepted so far was carried out, or failed."""
-        return self._accept(lambda _: None, 0).addErrback(lambda _: None)
+        flushed: Deferred[None] = self._accept((lambda _: None,), 0, together=False)
+        return flushed.addErrback(lambda _: None)
 
     def _accept(
-        self, operation: Callable[[TransactionT], ResultT], size: int
-    ) -> Deferred[ResultT]:
-        done: Deferred[ResultT] = Deferred()
-
-        def tell(outcomes: Sequence[Any]) -> None:
-            (outcome,) = outcomes
-            if isinstance(outcome, Exception):
-                done.errback(Failure(outcome))
-            else:
-                done.callback(outcome)
-
-        self._enter(_Entry((operation,), size, tell))
+        self,
+        operations: Sequence[Callable[[TransactionT], object]],
+        size: int,
+        *,
+        together: bool,
+    ) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self._waiting.append(_Entry(operations, done, together))
+        self._operations += len(operations)
+        self._bytes += size
+        if not self._busy and not self._scheduled:
+            self._schedule()
         return done
 
-    def _refusal(self, operations: int, size: int) -> Exception | None:
-        if self._stopped is not None:
-            return StoreClosedError()
-        if (
-            self._operations + operations > self.max_operations
+    def _is_too_much(self, operations: int, size: int) -> bool:
+        return (
+            self._stopped is not None
+            or self._operations + operations > self.max_operations
             # What alone is past the bound is taken where nothing else has bytes.
-            or (self._bytes + size > self.max_bytes and self._bytes and size)
-        ):
-            return StoreBusyError()
-        return None
+            or (size > 0 < self._bytes and self._bytes + size > self.max_bytes)
+        )
 
-    def _enter(self, entry: _Entry[TransactionT]) -> None:
-        self._waiting.append(entry)
-        self._operations += len(entry.operations)
-        self._bytes += entry.size
-        self._schedule()
+    def _refusal(self) -> Exception:
+        return StoreBusyError() if self._stopped is None else StoreClosedError()
 
     def run_alone(
         self, work: Callable[[], Coroutine[Deferred[Any], Any, ResultT]]
@@ -207,7 +201,8 @@ class FileWriter(Generic[TransactionT]):
             Deferred.fromCoroutine(work()).addBoth(ended)
 
         self._alone.append(begin)
-        self._schedule()
+        if not self._busy and not self._scheduled:
+            self._schedule()
         return done
 
     def call_in_thread(self, call: Callable[[], ResultT]) -> Deferred[ResultT]:
@@ -226,11 +221,9 @@ class FileWriter(Generic[TransactionT]):
         return done
 
     def _schedule(self) -> None:
-        if not self._busy and not self._scheduled:
-            # Not at once: what else arrives in this turn of the reactor shares
-            # the batch.
-            self._scheduled = True
-            self._reactor.callLater(0, self._begin)
+        # Not at once: what else arrives in this turn of the reactor shares the batch.
+        self._scheduled = True
+        self._reactor.callLater(0, self._begin)
 
     def stop(self) -> Deferred[None]:
         """Accept nothing more; answer once everything accepted was carried out."""
@@ -273,9 +266,14 @@ class FileWriter(Generic[TransactionT]):
     ) -> None:
         first = 0
         for entry in batch:
-            after = first + len(entry.operations)
-            entry.tell(outcomes[first:after])
-            first = after
+            count = len(entry.operations)
+            if entry.together:
+                entry.done.callback(outcomes[first : first + count])
+            elif isinstance(outcome := outcomes[first], Exception):
+                entry.done.errback(Failure(outcome))
+            else:
+                entry.done.callback(outcome)
+            first += count
         # Those just answered ask for the next thing at once, and with them the next
         # batch is about twice as large.
         self._pause(self._next)

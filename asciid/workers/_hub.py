@@ -62,6 +62,9 @@ Bytes of an image at the most that all workers are sent when it has become compl
 To read it takes each longer, and has a page of the file mapped.
 """
 
+FRESH_BYTES = 2 * 1024 * 1024
+"""Bytes of images at the most that all are sent of what one asked for at a time."""
+
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWorker)
 _log = Logger()
 
@@ -250,10 +253,13 @@ class Hub(Factory):
             self._send(connection, Outcomes(message.number, told))
 
         def committed(outcomes: Sequence[Any]) -> None:
-            removed, fresh = [], []
+            removed, fresh, left = [], [], FRESH_BYTES
             for operation, outcome in zip(operations, outcomes, strict=True):
-                if type(outcome) is Completed and outcome.spec.size <= FRESH_IMAGE:
-                    fresh.append(outcome)
+                if type(outcome) is Completed:
+                    size = outcome.spec.size
+                    if outcome.content is not None and size <= min(left, FRESH_IMAGE):
+                        fresh.append(outcome)
+                        left -= size
                 elif type(operation) is Remove and not isinstance(outcome, Exception):
                     removed.append(operation.sha256)
             if fresh:

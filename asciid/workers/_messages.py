@@ -39,7 +39,7 @@ __all__ = [
     "refused",
 ]
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change to a message or an operation."""
 
 

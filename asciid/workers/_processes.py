@@ -123,9 +123,14 @@ class Processes:
         self._spawner.announce_successor(old)
         self._remove(old)
 
+    def _expect_end(self, name: str) -> None:
+        # One that waits to be started again has ended already.
+        if name in self._monitor.protocols:
+            self._expected.add(name)
+
     def _remove(self, name: str) -> None:
         """Have a process end, and none of that name begin."""
-        self._expected.add(name)
+        self._expect_end(name)
         self._monitor.removeProcess(name)
         # The monitor would start what it does not know any more.
         again = self._monitor.restart.pop(name, None)
@@ -136,7 +141,7 @@ class Processes:
         """Have this one end: there is one at a time.  The monitor starts the next."""
         ended = self._spawner.ended(WRITER)
         self._spawner.announce_successor(WRITER)
-        self._expected.add(WRITER)
+        self._expect_end(WRITER)
         self._monitor.stopProcess(WRITER)
         await ended.addTimeout(REPLACED_WITHIN, self._reactor)
         await self._spawner.ready(WRITER).addTimeout(REPLACED_WITHIN, self._reactor)

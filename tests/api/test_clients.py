@@ -114,6 +114,18 @@ class ClientAddressesTests(SynchronousTestCase):
                 for value in ([sent, added], f"{sent}, {added}", f"{sent},{added},"):
                     self.assertEqual(self.of("10.0.0.1", Forwarded=value), client)
 
+    def test_made_up_within_a_string(self) -> None:
+        """What a proxy quotes, such as a field of the client's, says nothing."""
+        for by in ("x;for=203.0.113.7", ";for=203.0.113.7", "for=203.0.113.7"):
+            for value in (
+                f'host="{by}";for=192.0.2.1',
+                f'for=192.0.2.1;host="{by}"',
+                f'host="{by}";for="192.0.2.1"',
+            ):
+                self.assertEqual(self.of("10.0.0.1", Forwarded=value), "192.0.2.1")
+            only = f'host="{by}"'
+            self.assertEqual(self.of("10.0.0.1", Forwarded=only), "10.0.0.1")
+
     def test_all_hops_trusted(self) -> None:
         """If every hop is trusted, the first one is the client."""
         self.assertEqual(

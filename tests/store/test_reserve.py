@@ -170,7 +170,7 @@ class ReserveTests(SynchronousTestCase):
 
     def test_room_inside_the_file(self) -> None:
         """Below the reserve there is room as long as there is much inside the file."""
-        self.disk.left = RESERVE - 1
+        self.reserve.size = self.disk.left = 8 * SCATTERED
         self.reusable = 2 * SCATTERED
         most = 2 * SCATTERED * 3 // 4 - SCATTERED
         self.assertEqual(self.accepted(most - PAGE, 2), 1)
@@ -178,17 +178,24 @@ class ReserveTests(SynchronousTestCase):
         self.reusable = SCATTERED
         self.assertEqual(self.accepted(0, 1), 0)
 
+    def test_room_inside_the_file_and_out(self) -> None:
+        """At once no more is accepted than the disk itself could take, and more."""
+        self.reserve.size = self.disk.left = 8 * SCATTERED
+        self.reusable = 100 * SCATTERED
+        self.assertEqual(self.accepted(SCATTERED - PAGE, 100), 4)
+
     def test_room_inside_the_file_that_is_scattered(self) -> None:
         """If the file grows all the same, half of the reserve is left."""
         self.reusable = 10 * SCATTERED
-        self.disk.left = RESERVE // 2
+        self.reserve.size = 16 * PAGE
+        self.disk.left = 8 * PAGE
         self.assertEqual(self.accepted(0, 1), 1)
         self.disk.left -= 1
         self.assertEqual(self.accepted(0, 1), 0)
 
     def test_looks_each_time_inside_the_file(self) -> None:
         """However much is there, it is believed for one transaction only."""
-        self.disk.left = RESERVE
+        self.reserve.size = self.disk.left = SCATTERED
         self.reusable = 100 * SCATTERED
         self.assertEqual(self.accepted(PAGE, 5), 5)
         self.reusable = 0
@@ -283,7 +290,8 @@ class StoreTests(SynchronousTestCase):
         self.driven.upload(CAT)
         file = self.driven.path / "data.mdb"
         size = file.stat().st_size
-        self.fill(RESERVE - 1)
+        self.store._reserve.size = 2 * SCATTERED
+        self.fill(2 * SCATTERED)
         registering = self.store.register(spec_of(b"dog"))
         self.assertRaises(StorageFullError, self.driven.run, registering)
         self.driven.pass_time(101)

@@ -407,6 +407,27 @@ class RestartTests(ParentTestCase):
         self.replace_workers(1)
         self.replace_writer()
 
+    def test_while_one_is_to_start_again(self) -> None:
+        """A process that had ended before it is replaced is told of when it dies."""
+        self.start()
+        writer = self.reactor.alive[WRITER]
+        for _ in range(3):
+            # Each time it is started later: it does no work.
+            writer.end()
+            while self.reactor.alive.get(WRITER, writer) is writer:
+                self.reactor.advance(0.05)
+            writer = self.reactor.alive[WRITER]
+        writer.end()
+        self.parent.restart()
+        for number in (1, 2):
+            self.reactor.alive[f"worker-{number}.2"].be_ready()
+            self.reactor.alive[f"worker-{number}.1"].end()
+        self.reactor.advance(REPLACED_WITHIN / 2)
+        writer = self.reactor.alive[WRITER]
+        writer.be_ready()
+        (line,) = self.logged(lambda: writer.end(ProcessTerminated(signal=9)))
+        self.assertTrue(line.startswith("writer ended: "), line)
+
     def test_one_that_has_ended(self) -> None:
         """One that ends while another takes its place is not started again."""
         self.start()

@@ -189,7 +189,7 @@ class FunnelTests(WorkersCase):
 
     def test_another_version(self) -> None:
         """A writer of another version is left again, and the log says so."""
-        self.patch(_hub, "VERSION", 2)
+        self.patch(_hub, "VERSION", VERSION + 1)
         with capturedLogs() as events:
             self.wires[0].abortConnection()
             self.pass_time(0.1)
