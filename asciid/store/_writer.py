@@ -266,14 +266,15 @@ class FileWriter(Generic[TransactionT]):
     ) -> None:
         first = 0
         for entry in batch:
-            count = len(entry.operations)
+            after = first + 1
             if entry.together:
-                entry.done.callback(outcomes[first : first + count])
+                after = first + len(entry.operations)
+                entry.done.callback(outcomes[first:after])
             elif isinstance(outcome := outcomes[first], Exception):
                 entry.done.errback(Failure(outcome))
             else:
                 entry.done.callback(outcome)
-            first += count
+            first = after
         # Those just answered ask for the next thing at once, and with them the next
         # batch is about twice as large.
         self._pause(self._next)
