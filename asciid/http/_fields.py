@@ -37,6 +37,7 @@ class FieldBlock:
     """
 
     __slots__ = (
+        "_asked",
         "expects",
         "folded",
         "keep_alive",
@@ -61,6 +62,7 @@ class FieldBlock:
         self.keep_alive = _keeps_alive(folded, modern=modern)
         self.expects = modern and _expects_continue(folded)
         self.usual = modern and self.keep_alive
+        self._asked: dict[bytes, bytes | None] = {}
         self.request_id = given_id(
             self.last(b"x-request-id"), self.last(b"traceparent")
         )
@@ -71,12 +73,18 @@ class FieldBlock:
 
         :param name: in lower case.
         """
+        # Blocks are repeated, and so is what handlers ask of them.
+        asked = self._asked
+        if name in asked:
+            return asked[name]
         mark = b"\r\n%b:" % name
         start = self.folded.rfind(mark)
-        if start < 0:
-            return None
-        start += len(mark)
-        return self.raw[start : self.raw.find(b"\r\n", start)].strip(b" \t")
+        value = None
+        if start >= 0:
+            start += len(mark)
+            value = self.raw[start : self.raw.find(b"\r\n", start)].strip(b" \t")
+        asked[name] = value
+        return value
 
 
 def check_host(folded: bytes, *, modern: bool) -> None:

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
 from ._ids import request_id
-from ._response import HTML, ID_LINE, VARYING, field_name, varying_lines
+from ._response import HTML, ID_LINE, KNOWN_NAMES, VARYING, field_name, varying_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,9 +99,7 @@ class Reply:
     def id(self) -> bytes | None:
         """The name of the request, ``None`` where the factory gives none."""
         if self._id is None:
-            ids = self._channel.factory.request_ids
-            if ids is not None:
-                self._id = self._block.request_id or next(ids)
+            self._id_line()
         return self._id
 
     @property
@@ -134,7 +132,7 @@ class Reply:
 
         :raises ValueError: when the name is not a token.
         """
-        name = field_name(name)
+        name = KNOWN_NAMES.get(name) or field_name(name)
         if isinstance(value, str):
             value = value.encode("utf-8")
         if self._headers is not None:
@@ -347,8 +345,13 @@ class Reply:
         return b"%b%b%b%b\r\n" % (start, date, self._id_line(), framing)
 
     def _id_line(self) -> bytes:
-        name = self.id
-        return b"" if name is None else ID_LINE % name
+        name = self._id
+        if name is None:
+            ids = self._channel.factory.request_ids
+            if ids is None:
+                return b""
+            self._id = name = self._block.request_id or next(ids)
+        return ID_LINE % name
 
     def _hear(
         self, length: int | None, date: bytes, *, keep: bool

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HTML",
     "ID_LINE",
+    "KNOWN_NAMES",
     "VARYING",
     "Fields",
     "ResponseHeads",
@@ -55,7 +56,8 @@ _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 _BAD_IN_VALUE = re.compile(b"[" + re.escape(_CONTROLS) + b"]+")
 _MAX_KEPT = 512
 
-_names: dict[bytes | str, bytes] = {}
+KNOWN_NAMES: dict[bytes | str, bytes] = {}
+"""Names that `field_name` was asked for, and returned in lower case."""
 _titles: dict[bytes, bytes] = {}
 
 
@@ -65,15 +67,12 @@ def field_name(name: bytes | str) -> bytes:
 
     :raises ValueError: when it is not a token (RFC 9110 5.1).
     """
-    known = _names.get(name)
-    if known is not None:
-        return known
     raw = name.encode("latin-1", "replace") if isinstance(name, str) else bytes(name)
     if _TOKEN.fullmatch(raw) is None:
         message = f"not the name of a header field: {name!r}"
         raise ValueError(message)
-    if len(_names) < _MAX_KEPT:
-        _names[name] = raw.lower()
+    if len(KNOWN_NAMES) < _MAX_KEPT:
+        KNOWN_NAMES[name] = raw.lower()
     return raw.lower()
 
 
@@ -171,23 +170,24 @@ def _format(status: int, phrase: bytes | None, fields: Fields) -> bytes:
 
 def varying_lines(fields: Mapping[bytes, bytes]) -> bytes:
     """Return the lines of fields that are in `VARYING`."""
-    if len(b"".join(fields.values()).translate(None, _CONTROLS)) != sum(
-        map(len, fields.values())
-    ):
-        fields = {name: _clean(value) for name, value in fields.items()}
-    return _lines(fields.items())
+    lines = _lines(fields.items())
+    # Two in each line are ours.
+    if len(lines) - len(lines.translate(None, _CONTROLS)) != 2 * len(fields):
+        return _lines((name, _clean(value)) for name, value in fields.items())
+    return lines
 
 
 def _lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % (_title(name), value) for name, value in fields])
+    known = _titles.get
+    return b"".join(
+        [b"%b: %b\r\n" % (known(name) or _title(name), value) for name, value in fields]
+    )
 
 
 def _title(name: bytes) -> bytes:
-    title = _titles.get(name)
-    if title is None:
-        title = b"-".join(word.capitalize() for word in name.split(b"-"))
-        if len(_titles) < _MAX_KEPT:
-            _titles[name] = title
+    title = b"-".join(word.capitalize() for word in name.split(b"-"))
+    if len(_titles) < _MAX_KEPT:
+        _titles[name] = title
     return title
 
 
