@@ -42,8 +42,12 @@ class _Apart:
 
     def put_under_load(
         self, connections: int, seconds: float
-    ) -> tuple[list[dict[str, Any]], float]:
-        """Load all of them at once; return what was measured, and their CPU time."""
+    ) -> tuple[list[dict[str, Any]], float, dict[int, float]]:
+        """
+        Load all of them at once.
+
+        Return what was measured, the daemons' CPU time, and that of each processor.
+        """
         each = connections // len(self.daemons)
         with ExitStack() as stack:
             loads = [
@@ -56,11 +60,11 @@ class _Apart:
                 for daemon, position in zip(self.daemons, self.positions, strict=True)
             ]
             pool = stack.enter_context(ThreadPoolExecutor(len(loads)))
-            before = self._cpu()
+            busy, before = procfs.busy_seconds(), self._cpu()
             measured = list(pool.map(lambda load: load.run(), loads))
-            used = self._cpu() - before
+            used, after = self._cpu() - before, procfs.busy_seconds()
         self.positions = [one["next"] for one in measured]
-        return measured, used
+        return measured, used, {core: after[core] - busy[core] for core in busy}
 
     def _cpu(self) -> float:
         return sum(
@@ -70,16 +74,11 @@ class _Apart:
     def measure(self, connections: int) -> Measurement:
         """Tell what requests cost, all daemons together."""
         cores, seconds = self.plan.cores, self.plan.seconds
-        busy = procfs.busy_seconds()
-        measured, used = self.put_under_load(connections, seconds)
-        busy_after = procfs.busy_seconds()
+        measured, used, busy = self.put_under_load(connections, seconds)
         requests = sum(one["requests"] for one in measured)
         elapsed = max(one["seconds"] for one in measured)
         loads = sum(one["load_cpu"] * one["seconds"] for one in measured)
-        others = max(
-            busy_after[cores.server] - busy[cores.server] - used,
-            busy_after[cores.load] - busy[cores.load] - loads,
-        )
+        others = max(busy[cores.server] - used, busy[cores.load] - loads)
         return {
             "server": self.key,
             "workload": EXERCISE,

@@ -57,6 +57,13 @@ class Route:
     streams: bool
 
 
+_SHORT = 256
+"""Bytes of paths that are remembered, at the most."""
+
+_MOST = 1024
+"""Paths that are remembered, at the most."""
+
+
 class _Node:
     # Where one walks to by the segments of a path.
 
@@ -93,6 +100,8 @@ class RouteTable:
         self._fixed: dict[tuple[bytes, bytes], Route] = {
             (b"OPTIONS", b"*"): self.nowhere
         }
+        # Those that were walked to lately: chunks come to one path.
+        self._recent: dict[tuple[bytes, bytes], tuple[Route, Mapping[str, Any]]] = {}
         self._root = _Node()
         rules = [rule for rule in self._map.iter_rules() if not rule.build_only]
         # One rule that is out of the ordinary could fit the paths of all others.
@@ -117,6 +126,9 @@ class RouteTable:
         route = self._fixed.get((request.method, request.path))
         if route is not None:
             return route, _NOTHING
+        recent = self._recent.get((request.method, request.path))
+        if recent is not None:
+            return recent
         try:
             path = unquote_to_bytes(request.path).decode("utf-8")
         except UnicodeDecodeError:
@@ -131,6 +143,10 @@ class RouteTable:
         route = self._routes[rule.endpoint]
         if not values and rule.rule.encode("utf-8") == request.path:
             self._fixed[request.method, request.path] = route
+        elif found is not None and len(request.path) <= _SHORT:
+            if len(self._recent) == _MOST:
+                self._recent.clear()
+            self._recent[request.method, request.path] = route, values
         return route, values
 
     def mapper(self, request: Request) -> MapAdapter:
