@@ -55,6 +55,10 @@ def chunk_body(chunk_id: int, data: bytes) -> bytes:
     return _encode(document)
 
 
+def _chunks(sha256: str) -> tuple[str, ...]:
+    return "image", sha256, "chunks"
+
+
 def _understood(status: _Status, sha256: str) -> UploadStatus:
     """
     Return a status; :exc:`ValueError` or :exc:`OverflowError` if it cannot be one.
@@ -140,7 +144,7 @@ class Calls:
 
     async def send_chunk(self, sha256: str, body: bytes) -> None:
         """Do the same with one request and no other."""
-        path = ("image", sha256, "chunks")
+        path = _chunks(sha256)
         try:
             await self.transport.once("POST", path, _JSON, body)
         except RefusedError as error:
@@ -152,13 +156,13 @@ class Calls:
         self, sha256: str, *, on_retry: Callable[[], None] = nothing
     ) -> UploadStatus:
         """Ask what is stored of an image."""
-        path = ("image", sha256, "chunks")
+        path = _chunks(sha256)
         reply = await self.transport.request("GET", path, on_retry=on_retry)
         return self._status_in(reply, sha256)
 
     async def status_if_any(self, sha256: str) -> UploadStatus:
         """Ask once what is stored of an image, of a server that may not know that."""
-        reply = await self.transport.once("GET", ("image", sha256, "chunks"))
+        reply = await self.transport.once("GET", _chunks(sha256))
         return self._status_in(reply, sha256)
 
     def _status_in(self, reply: Reply, sha256: str) -> UploadStatus:

@@ -171,7 +171,7 @@ class FileWriter(Generic[TransactionT]):
             self._stopped is not None
             or self._operations + operations > self.max_operations
             # What alone is past the bound is taken where nothing else has bytes.
-            or (size > 0 < self._bytes and self._bytes + size > self.max_bytes)
+            or (min(size, self._bytes) > 0 and self._bytes + size > self.max_bytes)
         )
 
     def _refusal(self) -> Exception:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-__all__ = ["MAX_MESSAGE", "IEnd", "MessageProtocol"]
+__all__ = ["MAX_MESSAGE", "IEnd", "MessageProtocol", "framed"]
 
 MAX_MESSAGE = 320 * 1024 * 1024
 """
@@ -26,6 +26,12 @@ what else may have come in the same turn of the reactor.
 _PREFIX = 4
 _encode = msgspec.msgpack.Encoder().encode
 _log = Logger()
+
+
+def framed(message: Any) -> bytes:  # noqa: ANN401 - any that an end knows
+    """Return a message as it is sent, to one connection or to several."""
+    body = _encode(message)
+    return len(body).to_bytes(_PREFIX, "big") + body
 
 
 class IEnd(Protocol):
@@ -63,13 +69,13 @@ class MessageProtocol(protocol.Protocol):
         self._length = 0
         self._needed = _PREFIX
 
-    def send(self, *messages: Any) -> None:  # noqa: ANN401 - any that the other end knows
-        """Send messages, all of them in one piece."""
-        pieces: list[bytes] = []
-        for message in messages:
-            body = _encode(message)
-            pieces += (len(body).to_bytes(_PREFIX, "big"), body)
-        self._output.send(b"".join(pieces))
+    def send(self, message: Any) -> None:  # noqa: ANN401 - any that the other end knows
+        """Send a message."""
+        self.send_framed(framed(message))
+
+    def send_framed(self, data: bytes) -> None:
+        """Send messages that are `framed`, one after the other."""
+        self._output.send(data)
 
     @property
     def is_slow(self) -> bool:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from asciid.store.sharing import Completed, Remove, StorageInUseError
 from asciid.workers._collecting import Collecting
-from asciid.workers._framing import MessageProtocol
+from asciid.workers._framing import MessageProtocol, framed
 from asciid.workers._messages import (
     VERSION,
     Ack,
@@ -35,7 +35,7 @@ from asciid.workers._questions import Questions
 from asciid.workers._told import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from twisted.internet.interfaces import IAddress
     from twisted.python.failure import Failure
@@ -95,16 +95,19 @@ class Hub(Factory):
         self._clock = clock
         self._expected = expected
         self._patient_until: float | None = None
-        """When no more workers are waited for; None before the first."""
+        """
+        When no more workers are waited for: at once when all have been there, and None
+        before the first.
+        """
         self._workers: set[_Connection] = set()
         self._names: dict[_Connection, str] = {}
         self._told = Told()
         # Those that come while the file may not be used.
         self._kept_waiting: list[_Connection] = []
         self._use = "shared"
-        self._outgoing: dict[_Connection, list[FromWriter]] = {}
+        self._outgoing: dict[_Connection, list[bytes]] = {}
         self._pauses = Pauses(clock)
-        self._questions = Questions(clock, self._send)
+        self._questions = Questions(clock, self._send_each)
         self._collecting = Collecting(self._questions)
         self._empty: list[Deferred[None]] = []
 
@@ -238,7 +241,7 @@ class Hub(Factory):
         if self._patient_until is None:
             self._patient_until = self._clock.seconds() + GATHERING
         if len(self._workers) >= self._expected:
-            self._expected = 0  # they have been there
+            self._patient_until = 0.0
         connection.send(Welcome(VERSION))
 
     def _submit(self, connection: _Connection, message: Submit) -> None:
@@ -250,7 +253,7 @@ class Hub(Factory):
                 for outcome in outcomes
             ]
             self._pauses.answered(connection)
-            self._send(connection, Outcomes(message.number, told))
+            self._send_each((connection,), Outcomes(message.number, told))
 
         def committed(outcomes: Sequence[Any]) -> None:
             removed, fresh, left = [], [], FRESH_BYTES
@@ -276,28 +279,30 @@ class Hub(Factory):
 
         self.store.change_all(operations).addCallbacks(committed, failed)
 
-    def _send(self, connection: _Connection, message: FromWriter) -> None:
+    def _send_each(
+        self, connections: Iterable[_Connection], message: FromWriter
+    ) -> None:
         """Send a message, together with all others of this turn of the reactor."""
-        if not self._outgoing:
-            self._clock.callLater(0, self._send_all)
-        self._outgoing.setdefault(connection, []).append(message)
+        data = framed(message)
+        for connection in connections:
+            if not self._outgoing:
+                self._clock.callLater(0, self._send_all)
+            self._outgoing.setdefault(connection, []).append(data)
 
     def _send_all(self) -> None:
         outgoing, self._outgoing = self._outgoing, {}
         for connection, messages in outgoing.items():
-            connection.send(*messages)
+            connection.send_framed(b"".join(messages))
 
     def _tell_others(self, connection: _Connection, fresh: list[Completed]) -> None:
         """Have all but one keep images: they are asked for in a moment, of any."""
-        message = Fresh(fresh)
-        for other in self._workers:
-            # It saves time, no more: for one that hangs it must not pile up.
-            if other is not connection and not other.is_slow:
-                self._send(other, message)
+        # It saves time, no more: for one that hangs it must not pile up.
+        others = [one for one in self._workers - {connection} if not one.is_slow]
+        self._send_each(others, Fresh(fresh))
 
     def _gather(self, asking: _Connection, number: int) -> None:
         """Ask all but one what they have counted, and tell it."""
-        if self._expected and self._clock.seconds() < (self._patient_until or 0):
+        if self._clock.seconds() < (self._patient_until or 0.0):
             asking.send(Gathered(number, []))
             return
 

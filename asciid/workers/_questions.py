@@ -35,12 +35,12 @@ class _Question:
 
 
 class Questions:
-    """Those that are open; `clock` provides IReactorTime, `send` sends a message."""
+    """Those that are open; `clock` provides IReactorTime, `send` tells some workers."""
 
     def __init__(
         self,
         clock: Any,  # noqa: ANN401 - IReactorTime
-        send: Callable[[MessageProtocol, FromWriter], None],
+        send: Callable[[Iterable[MessageProtocol], FromWriter], None],
     ) -> None:
         self._clock = clock
         self._send = send
@@ -70,9 +70,7 @@ class Questions:
         overdue = self._cut_off if cut_off else self._go_on_without
         watch = self._clock.callLater(patience, overdue, number)
         self._open[number] = _Question(asked, done, watch)
-        asking = message(number)
-        for connection in asked:
-            self._send(connection, asking)
+        self._send(asked, message(number))
         return done
 
     @property
