@@ -160,8 +160,8 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "max-client-uploads",
             "10000",
             count_of,
-            "Uploads that one client address has pending; the next is answered 429; 0 "
-            "is any number.",
+            "Uploads pending of one IPv4 address or IPv6 /64 network; the next is "
+            "answered 429; 0 is any number.",
         ),
     ),
     "Logs and metrics": (

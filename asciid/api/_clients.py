@@ -6,6 +6,7 @@ import re
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
+from asciid._client_key import client_key
 from asciid.api._fields import all_lines
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class ClientAddresses:
             if not self._is_trusted(address):
                 break
         return str(client or "local")
+
+    def key_of(self, request: Request) -> str:
+        """Return what identifies the client: the `client_key` of its address."""
+        return client_key(self.of(request))
 
     def _is_trusted(self, address: Address) -> bool:
         return any(

@@ -133,7 +133,7 @@ class ImageAPI:
             request.setHeader(b"Location", b"/image/" + spec.sha256.encode("ascii"))
             return b""
 
-        client = self.clients.of(request)
+        client = self.clients.key_of(request)
         return self._store.register(spec, client).addCallback(registered)
 
     @app.route("/image/<sha256>/chunks", methods=["POST"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
@@ -626,6 +627,30 @@ class APIContract(Base):
         answer = self.register(sha256=UNKNOWN)
         self.assert_problem(answer, 503, "too-many-uploads")
         self.assertEqual(answer.header("Retry-After"), "1")
+
+    def test_uploads_of_one_network(self) -> None:
+        """Addresses in one IPv6 /64 are one client; so are two forms of an IPv4's."""
+        store = MemoryStore(pending=PendingLimits(per_client=1))
+        api = ImageAPI(
+            store,
+            max_image_size=MAX_IMAGE,
+            max_chunk_size=MAX_CHUNK,
+            trusted_proxies=[ip_network("127.0.0.0/8")],
+        )
+        self.client = Client(self.factory(api))
+        for number, (address, status) in enumerate(
+            (
+                ("2001:db8:0:1::1", 201),
+                ("2001:db8:0:1:ffff:ffff:ffff:ffff", 429),
+                ("2001:db8:0:2::1", 201),
+                ("192.0.2.1", 201),
+                ("::ffff:192.0.2.1", 429),
+                ("192.0.2.2", 201),
+            )
+        ):
+            spec = {"sha256": f"{number:064x}", "size": 1, "chunk_size": 1}
+            answer = self.ask("POST", "/image", spec, X_Forwarded_For=address)
+            self.assertEqual(answer.status, status, address)
 
     def test_internal_error(self) -> None:
         """A mistake of ours is 500, is logged, and is not shown."""
