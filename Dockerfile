@@ -24,5 +24,5 @@ STOPSIGNAL SIGTERM
 # Ready, not only alive: Docker does nothing about an unhealthy container but say
 # so, and one that cannot store images is nothing to wait for or to rely on.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-    CMD ["python", "-m", "asciid.health"]
+    CMD ["python", "-P", "-m", "asciid.health"]
 CMD ["twistd", "--nodaemon", "--pidfile=", "asciid"]

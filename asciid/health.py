@@ -1,5 +1,5 @@
 """
-Asks a daemon for its health: ``python -m asciid.health [URL]``.
+Asks a daemon for its health: ``python -P -m asciid.health [URL]``.
 
 It is for container health checks, which run it again and again: so it imports
 nothing but the standard library, and is no part of the ``asciid`` command.

@@ -1,4 +1,4 @@
-"""``python -m asciid.health``, which health checks run."""
+"""``python -P -m asciid.health``, which health checks run."""
 
 from __future__ import annotations
 

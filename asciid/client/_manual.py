@@ -1,7 +1,7 @@
 """
 docs/client.md, made of what ``--help`` says.
 
-``python -m asciid.client._manual > docs/client.md`` makes it anew.
+``python -P -m asciid.client._manual > docs/client.md`` makes it anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WIDTH = 88
 _HEAD = """# The asciid command
 
 What `asciid --help` and the `--help` of each command say, in one place; it is made
-by `python -m asciid.client._manual > docs/client.md`.
+by `python -P -m asciid.client._manual > docs/client.md`.
 
 `pip install 'asciid[client]'` has all that the commands for images need, the bar
 and https included; `'asciid[simulate]'` is for `asciid simulate`.

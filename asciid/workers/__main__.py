@@ -1,4 +1,4 @@
-"""One of several processes: ``python -m asciid.workers worker`` or ``writer``."""
+"""One of several processes: ``python -P -m asciid.workers worker`` or ``writer``."""
 
 import os
 import sys

@@ -154,7 +154,7 @@ class Processes:
         )
         self._monitor.addProcess(
             name,
-            [sys.executable, "-m", "asciid.workers", place.role],
+            [sys.executable, "-P", "-m", "asciid.workers", place.role],
             env=self._environment,
         )
         return self._spawner.ready(name)

@@ -18,7 +18,7 @@ class ManualTests(SynchronousTestCase):
     def test_up_to_date(self) -> None:
         """It is what the commands' --help makes of it now."""
         text = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
-        advice = "run: python -m asciid.client._manual > docs/client.md"
+        advice = "run: python -P -m asciid.client._manual > docs/client.md"
         self.assertEqual(text, manual(), advice)
 
     def test_made(self) -> None:

@@ -149,7 +149,7 @@ class ConnectionsTests(CommandTestCase):
         """
         self.begin("--metrics-port=tcp:0:interface=127.0.0.1")
         url = f"{self.daemon.url}/readyz"
-        printed = self.run_command(sys.executable, "-m", "asciid.health", url)
+        printed = self.run_command(sys.executable, "-P", "-m", "asciid.health", url)
         self.assertTrue(printed.startswith("200 "), printed)
         for connection in self.connections:
             self.put(connection)

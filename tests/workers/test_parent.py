@@ -115,7 +115,8 @@ class StartTests(ParentTestCase):
         for name, role in ((WRITER, "writer"), ("worker-1.1", "worker")):
             process = alive[name]
             self.assertEqual(
-                process.arguments, [sys.executable, "-m", "asciid.workers", role]
+                process.arguments,
+                [sys.executable, "-P", "-m", "asciid.workers", role],
             )
             self.assertEqual(process.environment, {"ASCIID_WORKERS": "2"})
         (deaths,) = inherited(alive[WRITER])

@@ -300,7 +300,7 @@ class ProcessTests(SynchronousTestCase):
 
 
 class MainTests(SynchronousTestCase):
-    """``python -m asciid.workers``."""
+    """``python -P -m asciid.workers``."""
 
     def test_roles(self) -> None:
         """The process does what its argument says, with the settings of the parent."""
