@@ -11,7 +11,7 @@ from asciid._listener import Listener, endpoint_from
 from asciid._tokens import TokenFile
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.http import KleinFactory, Limits, Observers, unique_ids
-from asciid.logs import CompletionLog, RefusalLog
+from asciid.logs import ImageLog, RefusalLog
 from asciid.logs.access import AccessLog, access_writer
 from asciid.service import ImageService
 
@@ -79,15 +79,16 @@ def make_front(
     Return what speaks HTTP for `api`; its routes say how large bodies may be.
 
     Its metrics are told of every request, if `observer` is None.  The log is told
-    what is refused, and which images become complete.
+    what is refused, and which images become complete or are deleted.
     """
-    refusals, completions = RefusalLog(reactor), CompletionLog(reactor)
+    refusals, images = RefusalLog(reactor), ImageLog(reactor)
     api.metrics.requests.told = refusals.note
-    api.store.on_complete = completions.note
+    api.store.on_complete = images.completed
+    api.store.on_delete = images.deleted
     if IReactorCore.providedBy(reactor):
         # What waits for its moment is told before the end.
-        for log in (refusals, completions):
-            reactor.addSystemEventTrigger("after", "shutdown", log.tell)
+        for log in (refusals.tell, images.summarise):
+            reactor.addSystemEventTrigger("after", "shutdown", log)
     front = KleinFactory(
         api.app,
         reactor=reactor,

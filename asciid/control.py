@@ -64,15 +64,18 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         self._asked = True
         self.setTimeout(None)  # type: ignore[no-untyped-call] # Twisted's
         try:
-            command = self._command(line)
+            name, command = self._command(line)
         except ValueError as error:
             self._answer({"error": str(error)})
             return
-        maybeDeferred(command).addCallbacks(self._answer, self._failed).addErrback(
+        _log.info("{command} begins, as a command asks", command=name)
+        maybeDeferred(command).addCallbacks(
+            self._done, self._failed, callbackArgs=(name,), errbackArgs=(name,)
+        ).addErrback(
             lambda failure: _log.failure("A command was not answered", failure)
         )
 
-    def _command(self, line: bytes) -> Command:
+    def _command(self, line: bytes) -> tuple[str, Command]:
         try:
             document = json.loads(line)
         except ValueError as error:
@@ -85,7 +88,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         if not isinstance(name, str) or name not in self._commands:
             message = f"the commands are {', '.join(self._commands)}"
             raise ValueError(message)
-        return self._commands[name]
+        return name, self._commands[name]
 
     def lineLengthExceeded(self, _: bytes) -> None:
         self._answer({"error": f"a command has at most {MAX_LINE} bytes"})
@@ -95,10 +98,21 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         del reason
         self.setTimeout(None)  # type: ignore[no-untyped-call] # Twisted's
 
-    def _failed(self, failure: Failure) -> None:
-        if not failure.check(AsciidError, OSError, lmdb.Error):
-            _log.failure("A command failed", failure)
-        self._answer({"error": str(failure.value) or type(failure.value).__name__})
+    def _done(self, outcome: Mapping[str, object], name: str) -> None:
+        _log.info(
+            "{command} is done: {outcome}",
+            command=name,
+            outcome=", ".join(f"{key} {value}" for key, value in outcome.items()),
+        )
+        self._answer(outcome)
+
+    def _failed(self, failure: Failure, name: str) -> None:
+        reason = str(failure.value) or type(failure.value).__name__
+        if failure.check(AsciidError, OSError, lmdb.Error):
+            _log.warn("{command} failed: {reason}", command=name, reason=reason)
+        else:
+            _log.failure("{command} failed", failure, command=name)
+        self._answer({"error": reason})
 
     def _answer(self, document: Mapping[str, object]) -> None:
         line = json.dumps({"version": VERSION, **document}).encode()

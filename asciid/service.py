@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asciid.config import Settings
     from asciid.control import Control
     from asciid.housekeeping import Housekeeper
-    from asciid.store import IImageStore
+    from asciid.store import IImageStore, StoreUsage
 
 __all__ = ["ImageService"]
 
@@ -173,7 +173,7 @@ class ImageService(Service):
         if self._control is not None:
             self._control.start()
         if self._announces:
-            self._announce(await self._store.count())
+            self._announce(await self._store.usage())
 
     async def _retired(self) -> None:
         await self._stop_listening()
@@ -226,16 +226,18 @@ class ImageService(Service):
         if self._metrics is not None:
             await self._metrics.stop()
 
-    def _announce(self, images: int) -> None:
+    def _announce(self, stored: StoreUsage) -> None:
         settings = self._settings
         storage = settings.storage
         _log.info(
             "asciid {version} listens on {address}, "
-            "storage {storage}, images {images}, sync {sync}",
+            "storage {storage}, images {images}, pending uploads {pending}, "
+            "sync {sync}",
             version=__version__,
             address=self._listener.address,
             storage=MEMORY if storage is None else str(storage.resolve()),
-            images=images,
+            images=stored.images,
+            pending=stored.pending,
             sync="on" if settings.sync and storage is not None else "off",
         )
         if self._metrics is not None:

@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -71,6 +71,19 @@ class ConnectionTests(SynchronousTestCase):
         self.outcome.callback({"images": 3})
         self.assertEqual(self.answer(), {"images": 3})
 
+    def test_log(self) -> None:
+        """The log has the begin and the end of a command."""
+        with capturedLogs() as events:
+            self.protocol.dataReceived(COMPACT)
+            self.outcome.callback({"images": 3, "bytes_after": 7})
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "compact begins, as a command asks",
+                "compact is done: images 3, bytes_after 7",
+            ],
+        )
+
     def test_one_command(self) -> None:
         """Of several commands the first counts."""
         self.protocol.dataReceived(COMPACT * 3)
@@ -78,9 +91,12 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_failure(self) -> None:
         """What a command fails with is told."""
-        self.protocol.dataReceived(COMPACT)
-        self.outcome.errback(OSError("No space left on device"))
+        error = "No space left on device"
+        with capturedLogs() as events:
+            self.protocol.dataReceived(COMPACT)
+            self.outcome.errback(OSError(error))
         self.assertEqual(self.answer(), {"error": "No space left on device"})
+        self.assertEqual(formatEvent(events[-1]), f"compact failed: {error}")
 
     def test_bug(self) -> None:
         """What nobody foresaw is told, and is in the log."""

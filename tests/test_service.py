@@ -25,7 +25,7 @@ from asciid.config import Settings
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.housekeeping import Housekeeper
 from asciid.service import LAST_WRITES, ImageService
-from asciid.store import MemoryStore
+from asciid.store import MemoryStore, StoreUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ class FakeStore(MemoryStore):
         self.events = events
         self.started: Deferred[None] = succeed(None)
         self.stopped: Deferred[None] = succeed(None)
-        self.counted: Deferred[int] = succeed(7)
+        self.measured = succeed(StoreUsage(images=7, pending=2))
 
     def start(self) -> Deferred[None]:
         """Note the call and answer."""
@@ -91,9 +91,9 @@ class FakeStore(MemoryStore):
         self.events.append("close")
         return self.stopped
 
-    def count(self) -> Deferred[int]:
+    def usage(self) -> Deferred[StoreUsage]:
         """Answer."""
-        return self.counted
+        return self.measured
 
 
 class ServiceTestCase(SynchronousTestCase):
@@ -296,10 +296,10 @@ class FailureTests(ServiceTestCase):
 
     def test_late_failure(self) -> None:
         """A failure that comes after the start stops the reactor, and says so."""
-        self.store.counted = Deferred()
+        self.store.measured = Deferred()
         self.service().startService()
         with capturedLogs() as logs:
-            self.store.counted.errback(StorageFailedError())
+            self.store.measured.errback(StorageFailedError())
         self.assertTrue(self.reactor.hasStopped)
         self.assertEqual(logs[0]["log_level"], LogLevel.critical)
         self.assertEqual(len(self.flushLoggedErrors(StorageFailedError)), 1)
@@ -438,11 +438,11 @@ class StopTests(ServiceTestCase):
 
     def test_while_counting(self) -> None:
         """Stopped while the store still counts, it stops without complaint."""
-        self.store.counted = Deferred()
+        self.store.measured = Deferred()
         service = self.service()
         service.startService()
         self.successResultOf(service.stopService())
-        self.store.counted.errback(StoreClosedError())
+        self.store.measured.errback(StoreClosedError())
         self.assertFalse(self.reactor.hasStopped)
 
     def test_never_started(self) -> None:
@@ -477,13 +477,13 @@ class AnnouncementTests(ServiceTestCase):
         self.assertEqual(
             line,
             f"asciid {__version__} listens on 127.0.0.1:4444, storage /images, "
-            "images 7, sync on",
+            "images 7, pending uploads 2, sync on",
         )
 
     def test_no_sync(self) -> None:
         """Without sync there is a warning."""
         first, second = self.announced(sync=False)
-        self.assertTrue(first.endswith("images 7, sync off"), first)
+        self.assertTrue(first.endswith("images 7, pending uploads 2, sync off"), first)
         self.assertEqual(
             second, "sync is off: a power cut loses writes that were answered"
         )
@@ -491,7 +491,10 @@ class AnnouncementTests(ServiceTestCase):
     def test_memory(self) -> None:
         """Without a disk there is a warning, and sync is off."""
         first, second = self.announced(None)
-        self.assertTrue(first.endswith("storage :memory:, images 7, sync off"), first)
+        self.assertTrue(
+            first.endswith("storage :memory:, images 7, pending uploads 2, sync off"),
+            first,
+        )
         self.assertEqual(second, "images are kept in memory and are lost at exit")
 
     def test_other_addresses(self) -> None:

@@ -21,8 +21,8 @@ __all__ = [
     "FORMATS",
     "LEVELS",
     "LineFormatter",
-    "Lines",
     "fields_of",
+    "is_library_detail",
     "json_line",
     "message_of",
     "printable",
@@ -45,19 +45,8 @@ _NOT_FIELDS = frozenset(
 )
 
 
-# What the parts of an event with ``log_each`` have from the whole.
-_SHARED = ("log_level", "log_namespace", "process")
-
-
-class Lines:
-    """What the events of ``log_each`` say, for an observer that does not know it."""
-
-    def __init__(self, events: list[LogEvent]) -> None:
-        self._events = events
-
-    def __str__(self) -> str:
-        """Return a line for each."""
-        return "\n".join(map(message_of, self._events))
+_BELOW_WARN = frozenset({LogLevel.debug, LogLevel.info})
+_LIFE_OF_THE_DAEMON = ("twisted.scripts.", "twisted.internet.base")
 
 
 class LineFormatter:
@@ -65,8 +54,8 @@ class LineFormatter:
     Turns events into lines of the log; what is not to be logged into None.
 
     `style` is one of `FORMATS`, `level` one of `LEVELS`: what is below it is left
-    out, and so is what repeats itself (see `Repeats`).  An event with ``log_each``
-    has a line for each of the events in that.
+    out, and so is what repeats itself (see `Repeats`).  Details of Twisted's own are
+    logged at ``debug``.
     """
 
     def __init__(self, style: str, level: str) -> None:
@@ -74,22 +63,35 @@ class LineFormatter:
         self._levels = {
             LogLevel.levelWithName(name) for name in LEVELS[LEVELS.index(level) :]
         }
+        self._is_verbose = level == "debug"
         self._repeats = Repeats()
 
     def __call__(self, event: LogEvent) -> str | None:
         """Return the line, with its end; what was left out before comes first."""
         if event.get("log_level", LogLevel.info) not in self._levels:
             return None
+        if not self._is_verbose and is_library_detail(event):
+            return None
         now = event.get("log_time", 0.0)
         lines = [self._format(summary) for summary in self._repeats.over(now)]
         if self._repeats.admit(event):
-            each = event.get("log_each")
-            if each is None:
-                lines.append(self._format(event))
-            else:
-                shared = {name: event[name] for name in _SHARED if name in event}
-                lines += [self._format({**shared, **one}) for one in each]
+            lines.append(self._format(event))
         return "".join(lines) or None
+
+
+def is_library_detail(event: LogEvent) -> bool:
+    """
+    Tell whether `event` is about Twisted's inner workings, and nothing is wrong.
+
+    Such are ports that open and close, and attempts to connect.  That the daemon
+    starts, receives a signal or ends is none of them, but in a worker it is.
+    """
+    if event.get("log_level", LogLevel.info) not in _BELOW_WARN:
+        return False
+    namespace = str(event.get("log_namespace", ""))
+    if "process" not in event and namespace.startswith(_LIFE_OF_THE_DAEMON):
+        return False
+    return namespace == "log_legacy" or namespace.startswith("twisted.")
 
 
 def printable(text: str) -> str:

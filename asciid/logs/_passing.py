@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from twisted.logger import FileLogObserver, LogLevel, globalLogBeginner
 
-from asciid.logs._format import Lines, fields_of, json_line, message_of, traceback_of
+from asciid.logs._format import fields_of, json_line, message_of, traceback_of
 from asciid.logs._repeats import kind_of
 
 if TYPE_CHECKING:
@@ -48,23 +48,17 @@ def event_from(line: str) -> LogEvent:
         raise ValueError(message) from error
     if passed["traceback"]:
         event["log_traceback"] = passed["traceback"]
-    if passed["each"]:
-        event["log_each"] = passed["each"]
-        event["log_text"] = Lines(passed["each"])
     return event
 
 
 def _line(event: LogEvent) -> str:
-    each = event.get("log_each")
     passed: dict[str, Any] = {
         "time": event.get("log_time", 0.0),
         "level": event.get("log_level", LogLevel.info).name,
         "logger": event.get("log_namespace", "-"),
-        # What the parts have says all that the whole does.
-        "text": "" if each else message_of(event),
+        "text": message_of(event),
         "traceback": traceback_of(event),
         "kind": str(kind_of(event)),
-        "fields": {} if each else fields_of(event),
-        "each": each,
+        "fields": fields_of(event),
     }
     return json_line(passed)

@@ -28,12 +28,13 @@ from asciid.store._queries import (
 from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
 from asciid.store._reserve import free_bytes
-from asciid.store._rules import tell_nobody
+from asciid.store._rules import do_nothing
 from asciid.store._stats import StoreEvents, StoreStats
 from asciid.store._uploads import Unverified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store._aging import Aging
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from asciid.store._uploads import Completed
     from asciid.store._writer import IWriterReactor, ReadPool
 
-__all__ = ["DiskStore"]
+__all__ = ["DiskStore", "measure_storage"]
 
 ResultT = TypeVar("ResultT")
 
@@ -55,6 +56,16 @@ HOT_IMAGE = 64 * 1024
 
 HOT_OVERHEAD = 768
 """Bytes that one takes there besides its content, measured and rounded up."""
+
+
+def measure_storage(snapshot: Snapshot, path: Path) -> StoreUsage:
+    """
+    Return how much is stored in the directory `path`.
+
+    Errors: `OSError`.
+    """
+    size = (path / DATA_FILE).stat().st_size
+    return measure(snapshot, size, free_bytes(path))
 
 
 class _Queue(Protocol):
@@ -90,7 +101,8 @@ class DiskStore(ABC):
         self._reads = reads
         self._aging = aging
         self._reading = Health("Reading from the storage", monotonic)
-        self.on_complete: Callable[[ImageSpec], object] = tell_nobody
+        self.on_complete: Callable[[ImageSpec], object] = do_nothing
+        self.on_delete: Callable[[str], object] = do_nothing
         # Of what never came to the writer.
         self._own_events = StoreEvents()
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
@@ -153,12 +165,7 @@ class DiskStore(ABC):
     def usage(self) -> Deferred[StoreUsage]:
         """See `IImageStore.usage`."""
         path = self._environment.path
-
-        def measured(snapshot: Snapshot) -> StoreUsage:
-            size = (path / DATA_FILE).stat().st_size
-            return measure(snapshot, size, free_bytes(path))
-
-        return self._query(measured)
+        return self._query(lambda snapshot: measure_storage(snapshot, path))
 
     def register(self, spec: ImageSpec, client: str = "") -> Deferred[None]:
         """See `IImageStore.register`."""
@@ -275,6 +282,7 @@ class DiskStore(ABC):
         await self._change(Remove(sha256))
         self._forget(sha256)
         self._discarding.begin()
+        self.on_delete(sha256)
 
     def _forget(self, sha256: str) -> None:
         """Serve an image no longer from memory: it was removed."""

@@ -89,6 +89,10 @@ class IImageStore(Interface):
         "Called with the `asciid.model.ImageSpec` of each image that became complete "
         "through this store; to be set before the start."
     )
+    on_delete: Callable[[str], object] = Attribute(
+        "Called with the hash of each image or upload that was deleted through this "
+        "store, not of those that expired; to be set before the start."
+    )
 
     def start() -> Deferred[None]:
         """

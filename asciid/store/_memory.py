@@ -29,8 +29,8 @@ from asciid.store._rules import (
     PIECE,
     check_chunk,
     check_empty,
+    do_nothing,
     missing_ranges,
-    tell_nobody,
 )
 from asciid.store._stats import (
     BATCH_SIZES,
@@ -130,7 +130,8 @@ class MemoryStore:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.event_counts = StoreEvents()
-        self.on_complete: Callable[[ImageSpec], object] = tell_nobody
+        self.on_complete: Callable[[ImageSpec], object] = do_nothing
+        self.on_delete: Callable[[str], object] = do_nothing
         self._limits = pending
         self._clock = clock
         self._aging = Aging(lifetimes, clock, monotonic)
@@ -307,6 +308,7 @@ class MemoryStore:
         if image.completed is None:
             self._pending.ended(sha256)
         self.event_counts.deleted += 1
+        self.on_delete(sha256)
 
     def _expire(self) -> int:
         uploads, images = self._aging.uploads_before(), self._aging.images_before()

@@ -17,8 +17,8 @@ __all__ = [
     "PIECE",
     "check_chunk",
     "check_empty",
+    "do_nothing",
     "missing_ranges",
-    "tell_nobody",
 ]
 
 PIECE = 64 * 1024
@@ -79,5 +79,5 @@ def missing_ranges(
     return tuple(gaps), False
 
 
-def tell_nobody(_: ImageSpec) -> None:
-    """Take note of nothing: what a store's `on_complete` is to begin with."""
+def do_nothing(_: object) -> None:
+    """Do nothing: the default of a store's `on_complete` and `on_delete`."""

@@ -14,10 +14,9 @@ from asciid._histogram import Histogram
 from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._checkup import StoreHealth
-from asciid.store._disk import DiskStore
+from asciid.store._disk import DiskStore, measure_storage
 from asciid.store._environment import Environment
 from asciid.store._interface import IImageStore
-from asciid.store._queries import count
 from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES, StoreEvents, StoreStats
 from asciid.store._writer import ReadPool
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from asciid.store._operations import AnyOperation
     from asciid.store._peers import Use
+    from asciid.store._stats import StoreUsage
     from asciid.store._uploads import Completed
     from asciid.store._writer import IWriterReactor
 
@@ -35,9 +35,9 @@ __all__ = ["IOperations", "SharedStore", "prepare_storage"]
 _SMALLEST_MAP = 2**20
 
 
-def prepare_storage(path: Path, *, sync: bool) -> int:
+def prepare_storage(path: Path, *, sync: bool) -> StoreUsage:
     """
-    Create the storage in `path` unless it is there; return how many images it has.
+    Create the storage in `path` unless it is there; return what it has.
 
     Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
     """
@@ -46,7 +46,9 @@ def prepare_storage(path: Path, *, sync: bool) -> int:
     try:
         while True:
             try:
-                return environment.read(count)
+                return environment.read(
+                    lambda snapshot: measure_storage(snapshot, path)
+                )
             except lmdb.MapResizedError:
                 environment.remap(grow=False)
     finally:

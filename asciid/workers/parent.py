@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from asciid.config import Settings
+    from asciid.store import StoreUsage
 
 __all__ = ["Parent"]
 
@@ -121,7 +122,7 @@ class Parent(Service):
         if not self._descriptors:
             self.privilegedStartService()
         try:
-            images = self._prepare_storage()
+            stored = self._prepare_storage()
         except (AsciidError, OSError, lmdb.Error) as error:
             self._refuse(StartError(f"cannot use the storage {self._storage}", error))
         if self._tokens is not None:
@@ -132,7 +133,7 @@ class Parent(Service):
                 what = f"cannot use the write tokens in {self._tokens.path}"
                 self._refuse(StartError(what, error))
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
-        Deferred.fromCoroutine(self._start(images)).addErrback(self._give_up)
+        Deferred.fromCoroutine(self._start(stored)).addErrback(self._give_up)
 
     def stopService(self) -> Deferred[None]:
         """End all processes: the workers finish their requests, then the writer."""
@@ -161,16 +162,18 @@ class Parent(Service):
                 lambda failure: _log.failure("Not every process is new", failure)
             )
 
-    async def _start(self, images: int) -> None:
+    async def _start(self, stored: StoreUsage) -> None:
         await self._processes.start()
         settings = self._settings
         _log.info(
             "asciid {version} listens on {address}, storage {storage}, "
-            "images {images}, sync {sync}, workers {workers}",
+            "images {images}, pending uploads {pending}, sync {sync}, "
+            "workers {workers}",
             version=__version__,
             address=self._listeners[0].address,
             storage=self._storage.resolve(),
-            images=images,
+            images=stored.images,
+            pending=stored.pending,
             sync="on" if settings.sync else "off",
             workers=settings.workers,
         )
@@ -209,14 +212,14 @@ class Parent(Service):
         sockets = [ports[number % len(ports)] for ports in self._descriptors]
         return sockets if self._copy is None else [*sockets, self._copy]
 
-    def _prepare_storage(self) -> int:
-        images = prepare_storage(self._storage, sync=self._settings.sync)
+    def _prepare_storage(self) -> StoreUsage:
+        stored = prepare_storage(self._storage, sync=self._settings.sync)
         try:
             self._lock.acquire()
         except StorageInUseError as error:
             message = "another daemon with several workers uses it"
             raise StorageInUseError(message) from error
-        return images
+        return stored
 
     def _let_go(self) -> None:
         """Leave what only one parent has to the next one."""

@@ -28,8 +28,11 @@ ANY_PORT = "tcp:0:interface=127.0.0.1"
 _PATIENCE = 30
 """Seconds until a process that does not start or end has failed the test."""
 
-LISTENS = re.compile(r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+), ")
-"""What a daemon logs once it serves: its port and how many images it found."""
+LISTENS = re.compile(
+    r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+), "
+    r"pending uploads (\d+), "
+)
+"""What a daemon logs once it serves: its port, and what it found."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -61,6 +64,8 @@ class Daemon:
     port: int = field(init=False, default=0)
     images: int = field(init=False, default=0)
     """How many images it found when it started."""
+    pending: int = field(init=False, default=0)
+    """How many uploads it found that were not complete."""
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     @property
@@ -112,7 +117,7 @@ class Daemon:
                 message = f"the daemon does not serve{ended}:\n{self.log}"
                 raise RuntimeError(message)
             time.sleep(0.02)
-        self.port, self.images = int(announced[1]), int(announced[2])
+        self.port, self.images, self.pending = map(int, announced.groups())
         return self
 
     def children(self, role: str) -> list[int]:

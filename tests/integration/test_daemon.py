@@ -52,7 +52,7 @@ class LifeTests(DaemonTestCase):
         daemon.stop()
 
         daemon.start()
-        self.assertEqual(daemon.images, 2)
+        self.assertEqual((daemon.images, daemon.pending), (1, 1))
         await self.assert_downloads(daemon, whole)
         self.assertEqual((await self.download(daemon, half)).status, 404)
         await self.assert_stored(daemon, half, 1)

@@ -77,10 +77,32 @@ class TextTests(SynchronousTestCase):
 
     def test_legacy(self) -> None:
         """Events of twisted.python.log are written, too."""
-        log = Log("text")
+        log = Log("text", "debug")
         legacy = LegacyPublisher(publishPublisher=log.publisher)
         legacy.msg("as in the old days")
         self.assertTrue(log.text.endswith(" [-] as in the old days\n"), log.text)
+
+    def test_library(self) -> None:
+        """Details of Twisted's own are no lines, save at the level debug."""
+        for level, expected in (("info", []), ("debug", ["retry", "opened"])):
+            log = Log("text", level)
+            client = Logger("twisted.application.internet", observer=log.publisher)
+            client.info("retry")
+            LegacyPublisher(publishPublisher=log.publisher).msg("opened")
+            lines = [line.partition("] ")[2] for line in log.text.splitlines()]
+            self.assertEqual(lines, expected)
+            client.warn("trouble")
+            self.assertTrue(log.text.endswith("trouble\n"))
+
+    def test_life_of_the_daemon(self) -> None:
+        """Start, signals and end are logged, of the daemon but not of its workers."""
+        log = Log("text")
+        reactor = Logger("twisted.internet.base", observer=log.publisher)
+        Logger("twisted.scripts._twistd_unix", observer=log.publisher).info("starting")
+        reactor.info("Received SIGTERM", process="worker-1.1")
+        reactor.info("Received SIGTERM")
+        lines = [line.partition("] ")[2] for line in log.text.splitlines()]
+        self.assertEqual(lines, ["starting", "Received SIGTERM"])
 
     def test_nothing_to_say(self) -> None:
         """An event without a message leaves no line, in any format."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from twisted.logger import LogBeginner, Logger, LogPublisher, formatEvent
+from twisted.logger import LogBeginner, Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -65,29 +64,6 @@ class OtherProcessTests(SynchronousTestCase):
         self.assertIn("RuntimeError: boom", lines[0]["traceback"])
         text = self.passed_on("text", fail).text
         self.assertRegex(text, r"(?m)^\t.*RuntimeError: boom$")
-
-    def test_each(self) -> None:
-        """Parts of an event are lines here, too, and say where they are from."""
-
-        def complete(log: Logger) -> None:
-            each = [{"log_format": "{n} is", "log_time": 1.0, "n": n} for n in (1, 2)]
-            log.info("{lines}", lines=object(), log_each=each)
-
-        here = self.passed_on("json", complete)
-        self.assertEqual(
-            [(line["message"], line["process"]) for line in here.objects],
-            [("1 is", "worker-1"), ("2 is", "worker-1")],
-        )
-        self.assertEqual({line["logger"] for line in here.objects}, {"tests.other"})
-
-    def test_each_elsewhere(self) -> None:
-        """For an observer of another kind, such an event has several lines."""
-        passed = {"time": 1, "level": "info", "logger": "", "kind": "", "text": ""}
-        each = [{"log_format": "{n} is", "n": n} for n in (1, 2)]
-        event = event_from(
-            json.dumps({**passed, "fields": {}, "traceback": "", "each": each})
-        )
-        self.assertEqual(formatEvent(event), "1 is\n2 is")
 
     def test_left_out(self) -> None:
         """What is left out is told of in the words of there."""

@@ -154,6 +154,17 @@ class StoreContract(Base):
             told, [(spec.sha256, spec.size) for spec in (*specs, spec_of(b"dog"))]
         )
 
+    def test_on_delete(self) -> None:
+        """Each image or upload that is deleted is reported once, and no other."""
+        deleted: list[str] = []
+        self.store.on_delete = deleted.append
+        image, pending = self.upload(CAT), spec_of(b"dog")
+        self.run_(self.store.register(pending))
+        for sha256 in (image.sha256, pending.sha256):
+            self.run_(self.store.delete(sha256))
+            self.assertRaises(ImageNotFoundError, self.run_, self.store.delete(sha256))
+        self.assertEqual(deleted, [image.sha256, pending.sha256])
+
     def test_register_twice(self) -> None:
         """A hash is registered once, whether its image is complete or not."""
         spec = spec_of(CAT)

@@ -156,7 +156,7 @@ class VerificationTests(MaintenanceTestCase):
             return databases
 
         self.patch(_environment, "open_databases", open_databases)
-        self.assertEqual(prepare_storage(self.path, sync=False), 5)
+        self.assertEqual(prepare_storage(self.path, sync=False).images, 4)
 
     def test_paced(self) -> None:
         """What is read is told in parts of about a megabyte."""

@@ -45,7 +45,7 @@ class SharedStoreTests(SynchronousTestCase):
         """Open it."""
         self.reactor, self.pool = ManualReactor(), ManualThreadPool()
         path = Path(self.mktemp())
-        self.assertEqual(prepare_storage(path, sync=True), 0)
+        self.assertEqual(prepare_storage(path, sync=True).images, 0)
         self.store = SharedStore(
             path, NoOperations(), reactor=self.reactor, read_pool=self.pool
         )

@@ -44,6 +44,16 @@ class _InTurn:
         for store in self._driven.stores:
             store.on_complete = told
 
+    @property
+    def on_delete(self) -> Callable[[str], object]:
+        """See `IImageStore.on_delete`."""
+        return self._driven.stores[0].on_delete
+
+    @on_delete.setter
+    def on_delete(self, deleted: Callable[[str], object]) -> None:
+        for store in self._driven.stores:
+            store.on_delete = deleted
+
     def expire(self) -> Deferred[int]:
         """Have the one that does so remove what is past its time."""
         nothing = next(self._stores).expire()

@@ -102,7 +102,7 @@ class StartTests(ParentTestCase):
         line, metrics = self.logged(self.reactor.alive["worker-1.1"].be_ready)
         self.assertEqual(metrics, "Metrics are told on 127.0.0.1:9090")
         self.assertIn("listens on 127.0.0.1:4444, ", line)
-        self.assertIn("images 0, sync on, workers 2", line)
+        self.assertIn("images 0, pending uploads 0, sync on, workers 2", line)
 
     def test_processes(self) -> None:
         """

@@ -1,0 +1,116 @@
+"""Completed and deleted images in the log."""
+
+from __future__ import annotations
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid._assembly import make_front
+from asciid.api import ImageAPI
+from asciid.logs import ImageLog
+from asciid.logs._images import INTERVAL, ONE_BY_ONE
+from asciid.model import ImageSpec
+from asciid.store import MemoryStore
+from tests.api._support import CAT_BYTES, CAT_SHA256, Client
+
+ONE = ImageSpec("1" * 64, 10, 5)
+
+
+class ImageLogTests(SynchronousTestCase):
+    """A few lines, however many images."""
+
+    def setUp(self) -> None:
+        """Have a reactor and a log."""
+        self.reactor = MemoryReactorClock()
+        self.log = ImageLog(self.reactor)
+
+    def test_few(self) -> None:
+        """Few images are named one by one, at once; then no summary follows."""
+        with capturedLogs() as events:
+            self.log.completed(ONE)
+            self.log.deleted("2" * 64)
+            self.assertEqual(
+                [formatEvent(event) for event in events],
+                [
+                    f"Image {'1' * 64} is complete, 10 bytes",
+                    f"{'2' * 64} was deleted by a request",
+                ],
+            )
+            self.reactor.advance(INTERVAL)
+        self.assertEqual(len(events), 2)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_load(self) -> None:
+        """Under load, 60,000 images leave a few dozen lines that count them all."""
+        with capturedLogs() as events:
+            for _ in range(240):
+                for _ in range(250):
+                    self.log.completed(ONE)
+                    self.log.deleted(ONE.sha256)
+                self.reactor.advance(0.1)
+            self.reactor.advance(INTERVAL)
+        for named, counted in (
+            ("Image 1", "more images became"),
+            ("was deleted", "more images or uploads were"),
+        ):
+            lines = [formatEvent(event) for event in events]
+            single = sum(named in line for line in lines)
+            self.assertEqual(single, 3 * ONE_BY_ONE)
+            summaries = [
+                event["count"] for event in events if counted in formatEvent(event)
+            ]
+            self.assertEqual(len(summaries), 3)
+            self.assertEqual(single + sum(summaries), 60_000)
+        size = sum(event.get("bytes", 0) for event in events)
+        self.assertEqual(size, 10 * (60_000 - 3 * ONE_BY_ONE))
+
+    def test_next_interval(self) -> None:
+        """Images are named again after an interval."""
+        with capturedLogs() as events:
+            for _ in range(2):
+                for _ in range(ONE_BY_ONE + 1):
+                    self.log.completed(ONE)
+                self.reactor.advance(INTERVAL)
+        self.assertEqual(len(events), 2 * (ONE_BY_ONE + 1))
+        self.assertEqual(
+            formatEvent(events[-1]),
+            "1 more images became complete within 10 s, 10 bytes",
+        )
+
+    def test_service(self) -> None:
+        """An image that is uploaded over HTTP is logged, and so is its deletion."""
+        api = ImageAPI(MemoryStore(), max_image_size=1000, max_chunk_size=1000)
+        client = Client(make_front(api, self.reactor))
+        head = f"PUT /image/{CAT_SHA256} HTTP/1.1\r\nHost: a\r\n"
+        body = CAT_BYTES.decode()
+        with capturedLogs() as events:
+            client.raw(f"{head}Content-Length: {len(CAT_BYTES)}\r\n\r\n{body}")
+            self.successResultOf(api.store.delete(CAT_SHA256))
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                f"Image {CAT_SHA256} is complete, 21 bytes",
+                f"{CAT_SHA256} was deleted by a request",
+            ],
+        )
+
+    def test_end_of_the_process(self) -> None:
+        """Nothing that was counted is lost at the end."""
+        api = ImageAPI(MemoryStore(), max_image_size=1000, max_chunk_size=1000)
+        make_front(api, self.reactor)
+        for _ in range(ONE_BY_ONE + 2):
+            api.store.on_complete(ONE)
+        api.metrics.requests.told("store-busy")
+        with capturedLogs() as events:
+            api.metrics.requests.told("store-busy")
+            for tell, _, _ in self.reactor.triggers["after"]["shutdown"]:
+                tell()
+            self.reactor.advance(INTERVAL)
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "1 more requests were refused within a minute: store-busy",
+                "2 more images became complete within 10 s, 20 bytes",
+            ],
+        )
