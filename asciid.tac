@@ -1,8 +1,12 @@
 """The service from the environment alone: twistd --nodaemon --python asciid.tac."""
 
-from twisted.application.service import Application
+from asciid._signals import shield_startup
 
-from asciid.tap import Options, makeService
+shield_startup()  # before the imports that take time
+
+from twisted.application.service import Application  # noqa: E402
+
+from asciid.tap import Options, makeService  # noqa: E402
 
 options = Options()
 options.parseOptions([])

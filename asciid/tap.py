@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +11,12 @@ from twisted.python import usage
 
 from asciid import __version__
 from asciid._assembly import make_image_service, tokens_of
+from asciid._signals import (
+    end_at_once,
+    install_running_handlers,
+    install_sighup_handler,
+    install_stop_handlers,
+)
 from asciid._storing import make_control, make_store
 from asciid._tuning import count_monotonically, rest_collector
 from asciid._usage import usage_text
@@ -32,12 +37,7 @@ if TYPE_CHECKING:
 
     from asciid.config import InForce, Settings
 
-__all__ = [
-    "Options",
-    "heed_hangups",
-    "heed_next_signal",
-    "makeService",
-]
+__all__ = ["Options", "makeService"]
 
 Reactor = Any
 """Provides several interfaces at once, which no one type says."""
@@ -119,33 +119,8 @@ def _ignore(_: Callable[[], object]) -> None:
     """Leave signals as they are, likewise."""
 
 
-def heed_next_signal() -> None:
-    """
-    Let the next SIGTERM or SIGINT end the process at once.
-
-    The first one began the stop, and a reactor that is stopping takes no notice
-    of more.  Nothing is lost: what was acknowledged is on the disk.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def end_at_once() -> None:
-    """End the process as the second signal does."""
-    signal.raise_signal(signal.SIGTERM)
-
-
 def _reread_nothing() -> None:
     """Go on: no file was named that could have changed."""
-
-
-def heed_hangups(reactor: Reactor, reread: Callable[[], object]) -> None:
-    """
-    Have `reread` called in the reactor whenever SIGHUP comes.
-
-    By itself SIGHUP would end the process, and who manages it sends one to all.
-    """
-    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reread))
 
 
 def makeService(options: Options, reactor: Reactor = None) -> IService:
@@ -164,9 +139,10 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         count_monotonically(reactor)
         rest_collector()
         restyle_twistd(settings)
-        stopping = heed_next_signal
+        install_running_handlers(reactor)
+        stopping = install_stop_handlers
         give_up = end_at_once
-        on_hangup = partial(heed_hangups, reactor)
+        on_hangup = partial(install_sighup_handler, reactor)
     if settings.workers > 1:
         # What one process does needs nothing of it.
         from asciid.workers.parent import Parent  # noqa: PLC0415

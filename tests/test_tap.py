@@ -6,7 +6,6 @@ import gc
 import io
 import os
 import re
-import signal
 import time
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -31,14 +30,7 @@ from asciid._tuning import count_monotonically, rest_collector
 from asciid.config import SETTINGS
 from asciid.store import Lifetimes, PendingLimits
 from asciid.store.sharing import ALONE
-from asciid.tap import (
-    Options,
-    end_at_once,
-    heed_hangups,
-    heed_next_signal,
-    makeService,
-)
-from asciid.testing import ManualReactor
+from asciid.tap import Options, makeService
 from asciid.workers.parent import Parent
 
 if TYPE_CHECKING:
@@ -283,9 +275,10 @@ class MakeServiceTests(SynchronousTestCase):
         from twisted.internet import reactor  # noqa: PLC0415 - what is tested
 
         self.patch(_assembly, "ImageService", Service)
-        self.patch(tap, "heed_hangups", lambda *_: None)
+        self.patch(tap, "install_sighup_handler", lambda *_: None)
         restyled: list[Settings] = []
         self.patch(tap, "restyle_twistd", restyled.append)
+        self.patch(tap, "install_running_handlers", lambda _: None)
         options = parsed(["--storage=:memory:"])
         makeService(options)
         self.assertEqual(made, [reactor])
@@ -339,8 +332,11 @@ class TokenTests(SynchronousTestCase):
     def test_workers(self) -> None:
         """Of several processes the parent replaces all, which has them reread."""
         heeded: list[Any] = []
-        self.patch(tap, "heed_hangups", lambda _, reread: heeded.append(reread))
+        self.patch(
+            tap, "install_sighup_handler", lambda _, reread: heeded.append(reread)
+        )
         self.patch(tap, "restyle_twistd", lambda _: None)
+        self.patch(tap, "install_running_handlers", lambda _: None)
         self.patch(os, "environ", {"HOME": "/", "ASCIID_RESERVE": "1"})
         storage = f"--storage={self.mktemp()}"
         service = makeService(parsed(["--workers=2", "--reserve=2", storage]))
@@ -351,23 +347,14 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(environment["ASCIID_RESERVE"], "2")
         self.assertEqual(environment["ASCIID_WORKERS"], "2")
 
-    def test_hangups(self) -> None:
-        """SIGHUP has them read again, in the reactor."""
-        handler = signal.getsignal(signal.SIGHUP)
-        self.addCleanup(signal.signal, signal.SIGHUP, handler)
-        calls: list[object] = []
-        reactor = ManualReactor()
-        heed_hangups(reactor, lambda: calls.append(None))
-        signal.raise_signal(signal.SIGHUP)
-        self.assertEqual(calls, [])
-        reactor.advance(0)
-        self.assertEqual(calls, [None])
-
     def test_who_heeds_hangups(self) -> None:
         """Every daemon does, not a service that tests play with."""
         heeded: list[Any] = []
-        self.patch(tap, "heed_hangups", lambda _, reread: heeded.append(reread))
+        self.patch(
+            tap, "install_sighup_handler", lambda _, reread: heeded.append(reread)
+        )
         self.patch(tap, "restyle_twistd", lambda _: None)
+        self.patch(tap, "install_running_handlers", lambda _: None)
         plain = ["--storage=:memory:"]
         path = Path(self.mktemp())
         tokens = [*plain, f"--write-token-file={path}"]
@@ -406,23 +393,3 @@ class CollectorTests(SynchronousTestCase):
         rest_collector()
         self.assertGreater(gc.get_freeze_count(), 0)
         self.assertGreater(gc.get_threshold()[0], 700)
-
-
-class SignalTests(SynchronousTestCase):
-    """Signals while the daemon stops."""
-
-    def test_next_one_ends(self) -> None:
-        """A second signal does what it does to any process: it ends it."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
-        heed_next_signal()
-        self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
-        self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_DFL)
-
-    def test_ends_at_once(self) -> None:
-        """What gives up ends the process as that signal does."""
-        signals: list[int] = []
-        before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
-        self.addCleanup(signal.signal, signal.SIGTERM, before)
-        end_at_once()
-        self.assertEqual(signals, [signal.SIGTERM])

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from asciid._tuning import count_monotonically, rest_collector
 from asciid.logs import pass_on
-from asciid.workers._spawning import ALIVE, LIFELINE, LOG, READY, REREAD, SIGNS
+from asciid.workers._spawning import ALIVE, HELD, LIFELINE, LOG, READY, REREAD, SIGNS
 from asciid.workers._watching import SIGN_EVERY
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class _Life:
         signal.signal(
             REREAD, lambda *_: self._reactor.callFromThread(self._role.reread)
         )
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         _Lifeline(self._orphaned, self._reactor).startReading()  # type: ignore[no-untyped-call] # Twisted's
         os.set_blocking(SIGNS, False)
         self._live()

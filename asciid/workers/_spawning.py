@@ -13,6 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, globalLogPublisher
 from zope.interface import implementer
 
+from asciid._signals import SURVIVED
 from asciid.logs import event_from
 from asciid.workers._watching import SILENT_FOR, Watch
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIVE",
     "FIRST_INHERITED",
+    "HELD",
     "LIFELINE",
     "LOG",
     "READY",
@@ -56,6 +58,9 @@ FIRST_INHERITED = 4
 
 REREAD = signal.SIGUSR1
 """The signal at which a worker reads its files again."""
+
+HELD = (*SURVIVED, signal.SIGINT)
+"""Signals that are blocked in a process until it has handlers for them."""
 
 _LONGEST_LINE = 256 * 1024
 _PAUSE = 0.1
@@ -101,9 +106,14 @@ class Spawner:
         child = _Child(name, processProtocol, self)
         handed_down = dict(enumerate(self.inherited[name], FIRST_INHERITED))
         pipes = {LIFELINE: "w", LOG: "r", _PRINTED: "r", SIGNS: "r"}
-        started: IProcessTransport = self._reactor.spawnProcess(
-            child, *arguments, **options, childFDs={**pipes, **handed_down}
-        )
+        # The process inherits the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        try:
+            started: IProcessTransport = self._reactor.spawnProcess(
+                child, *arguments, **options, childFDs={**pipes, **handed_down}
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # Of one that could not be started the monitor makes another.
         self._children[name] = child
         return started

@@ -21,7 +21,7 @@ from asciid.config import Settings
 from asciid.testing import ManualReactor
 from asciid.workers import _process
 from asciid.workers._process import run
-from asciid.workers._spawning import ALIVE, READY, REREAD
+from asciid.workers._spawning import ALIVE, HELD, READY, REREAD
 from asciid.workers._watching import SIGN_EVERY
 from asciid.workers._worker import Worker
 from asciid.workers._writer import Writer
@@ -29,7 +29,7 @@ from asciid.workers._writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, REREAD)
+SIGNALS = (signal.SIGTERM, *HELD)
 
 
 class PlayedRole:
@@ -242,6 +242,21 @@ class ProcessTests(SynchronousTestCase):
 
         self.run_process(life)
         self.assertEqual(self.role.asked, ["start", "reread"])
+
+    def test_signals_during_startup(self) -> None:
+        """A signal that arrives before there are handlers is handled by those."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGINT, REREAD):
+            os.kill(os.getpid(), number)
+
+        def life() -> None:
+            self.reactor.advance(0)
+            self.assertEqual(self.role.asked, ["start", "reread"])
+            self.reactor.stop()
+
+        self.assertEqual(self.run_process(life), 0)
+        self.assertEqual(self.role.asked, ["start", "reread", "retire"])
 
     def test_retires(self) -> None:
         """With a successor it first leaves its work to that, and then ends."""

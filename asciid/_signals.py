@@ -1,0 +1,81 @@
+"""
+Signal handling of the daemon from its start to its end.
+
+While a process starts, the handlers of the reactor are not there yet: SIGHUP would end
+it, and SIGINT would print a traceback.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "SURVIVED",
+    "end_at_once",
+    "install_running_handlers",
+    "install_sighup_handler",
+    "install_stop_handlers",
+    "shield_startup",
+]
+
+SURVIVED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that never end a daemon; those without a handler are ignored."""
+
+
+def shield_startup() -> None:
+    """
+    Ignore the `SURVIVED` signals, and have SIGINT end the process without a traceback.
+
+    A SIGHUP that is ignored here loses nothing: tokens and certificates are read later.
+    What was ignored already, as by nohup(1), stays ignored.
+    """
+    for number in SURVIVED:
+        signal.signal(number, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def install_running_handlers(reactor: Any) -> None:  # noqa: ANN401 - IReactorCore
+    """Undo `shield_startup` where it would keep others from installing handlers."""
+    # twistd installs log rotation only where the signal has its default action.
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+    def before_startup() -> None:
+        # The reactor replaces only this handler of SIGINT.
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in SURVIVED:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, signal.SIG_IGN)
+
+    reactor.addSystemEventTrigger("before", "startup", before_startup)
+
+
+def install_sighup_handler(
+    reactor: Any,  # noqa: ANN401 - IReactorFromThreads
+    reread: Callable[[], object],
+) -> None:
+    """Have `reread` called in the reactor thread for each SIGHUP."""
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reread))
+
+
+def install_stop_handlers() -> None:
+    """
+    Let the next SIGTERM or SIGINT end the process at once, and ignore SIGHUP.
+
+    The first one began the stop, and a reactor that is stopping ignores more.
+    Nothing is lost: what was acknowledged is on the disk.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    # There is nothing left to reread, and the interpreter resets handlers at exit.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def end_at_once() -> None:
+    """End the process as the second signal does."""
+    signal.raise_signal(signal.SIGTERM)
