@@ -136,6 +136,8 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     limits = Limits(
         connections=-(-settings.max_connections // settings.workers),
         bodies=-(-settings.max_bodies // settings.workers),
+        linger_bytes=settings.linger_bytes,
+        linger_time=settings.linger_time,
     )
     observer = make_observer(settings, api)
     front = make_front(api, reactor, limits, observer)

@@ -145,6 +145,19 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "Bytes of request bodies that are being received; more is answered 503.",
         ),
         Setting(
+            "linger-bytes",
+            "64M",
+            size_up_to(_LARGEST_IMAGE, smallest=0),
+            "Bytes of a refused request that are still read, so that its client gets "
+            "the answer.",
+        ),
+        Setting(
+            "linger-time",
+            "30s",
+            duration_of,
+            "Time for which they are read; 0 closes the connection at once.",
+        ),
+        Setting(
             "max-queue",
             "64M",
             size_up_to(_LARGEST_QUEUE),

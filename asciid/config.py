@@ -69,6 +69,10 @@ class Settings:
     """Connections open at a time."""
     max_bodies: int = 256 * 1024 * 1024
     """Bytes of request bodies that are being received."""
+    linger_bytes: int = 64 * 1024 * 1024
+    """Bytes of a refused request that are still read."""
+    linger_time: int = 30
+    """Seconds for which they are read."""
     max_queue: int = 64 * 1024 * 1024
     """Bytes that wait to be written."""
     max_uploads: int = 100_000

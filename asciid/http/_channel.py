@@ -81,7 +81,7 @@ class Channel(Connection):
         if now >= factory.sweep_due:
             factory.sweep_late()
         if self._closing:
-            self._discard(len(data))
+            self._drop(len(data))
             return
         if self._buffer:
             data = self._buffer + data

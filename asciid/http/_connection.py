@@ -16,6 +16,8 @@ from twisted.internet.tcp import Server
 
 from asciid._output import Output, output_for
 
+from ._discard import Discard
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,7 +64,8 @@ class Connection(Protocol):
         self._closing = False
         self._shut_down = False
         self._linger = False
-        self._linger_bytes = 0
+        # What is read after that, while the client may still be sending.
+        self._discard: Discard | None = None
         self._half_closes = False
 
     def connectionMade(self) -> None:
@@ -71,14 +74,14 @@ class Connection(Protocol):
         self.secure = ISSLTransport.providedBy(transport)
         self._output: Output = output_for(transport, self._moved)
         # A UNIX socket's transport claims to be one of TCP.
-        if ITCPTransport.providedBy(transport) and isinstance(
+        self._half_closes = ITCPTransport.providedBy(transport)
+        if self._half_closes and isinstance(
             transport.getHost(), IPv4Address | IPv6Address
         ):
             # An answer after the first on a connection must not wait for an ACK.
             transport.setTcpNoDelay(True)
             if type(transport) is Server:
                 _bound_unsent(transport.getHandle())
-            self._half_closes = not self.secure
 
     @property
     def host(self) -> IAddress:
@@ -115,10 +118,12 @@ class Connection(Protocol):
     def check(self, now: float) -> None:
         """See which deadline has passed (called by the sweep)."""
         self.deadline = NEVER
-        if self._linger and self._shut_down:
-            self._linger = False
-            self.deadline = now + self.factory.limits.linger_timeout
-            self._wire.loseConnection()
+        discard = self._discard
+        if discard is not None:
+            if discard.is_over(now):
+                self._end_linger()
+            else:
+                self.deadline = discard.due
         elif self._closing or (self._output.blocked and now >= self._stalled_at):
             self.abort()
         else:
@@ -204,41 +209,52 @@ class Connection(Protocol):
             self._shut()
 
     def _shut(self) -> None:
-        # RFC 9112 9.6: a close while bytes are unread resets the connection, and
-        # the client may lose the answer.  So only our side is closed at first.
+        # RFC 9112 9.6: only our side is closed at first, and the other one read.
         if self._output.blocked or self._shut_down:
             return
         self._shut_down = True
         self._output.release()
-        limits = self.factory.limits
-        self.deadline = self.factory.clock() + limits.linger_timeout
-        if self._linger:
-            self._linger_bytes = limits.linger_bytes
-            self._take_buffer()
-            self._wire.loseWriteConnection()
-        else:
+        now = self.factory.clock()
+        if not self._linger:
+            self._lose(now)
+            return
+        brief = self.factory.crowded
+        self._discard = discard = Discard(self.factory.limits, now, brief=brief)
+        self.deadline = discard.due
+        self._take_buffer()
+        if self.secure:
+            # TLS's own half-close: what the client sends is still read.
             self._wire.loseConnection()
+        else:
+            self._wire.loseWriteConnection()
 
-    def _discard(self, size: int) -> None:
+    def _drop(self, size: int) -> None:
         # Bytes came after the last answer, or while it is being sent.
-        self._linger_bytes -= size
         if not self._shut_down:
             if not self._paused:
                 self._paused = True
                 self._wire.pauseProducing()
-        elif self._linger and self._linger_bytes < 0:
+        elif self._discard is not None and not self._discard.take(size):
             self._end_linger()
 
     def _end_linger(self) -> None:
-        if self._shut_down and self._linger:
-            self._linger = False
-            self._wire.loseConnection()
+        if self._discard is None:
+            return
+        self._discard = None
+        if self.secure:
+            self._wire.abortConnection()
+        else:
+            self._lose(self.factory.clock())
+
+    def _lose(self, now: float) -> None:
+        self.deadline = now + self.factory.limits.linger_pause
+        self._wire.loseConnection()
 
     def _release(self) -> None:
         # The connection is gone.
         self._closing = True
         self._shut_down = True
-        self._linger = False
+        self._discard = None
         self.deadline = NEVER
         self._buffer = b""
         self._pending.clear()

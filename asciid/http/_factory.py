@@ -137,6 +137,11 @@ class KleinFactory(ServerFactory):
         """How many connections are open."""
         return len(self._connections)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more connections are open than are served."""
+        return len(self._connections) > self.limits.connections
+
     def drain(self) -> Deferred[None]:
         """
         End gracefully.
@@ -172,7 +177,7 @@ class KleinFactory(ServerFactory):
     def admit(self, channel: Channel) -> bool:
         """Take a new connection in; false when there are too many."""
         self._connections.add(channel)
-        return len(self._connections) <= self.limits.connections
+        return not self.crowded
 
     def forget(self, channel: Channel) -> None:
         """Let go of a connection that is gone."""

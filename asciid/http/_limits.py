@@ -22,6 +22,12 @@ def _positive(_: Limits, attribute: Attribute[Any], value: float) -> None:
         raise ValueError(message)
 
 
+def _not_negative(_: Limits, attribute: Attribute[Any], value: float) -> None:
+    if value < 0:
+        message = f"{attribute.name} must be at least 0, not {value}"
+        raise ValueError(message)
+
+
 def _frozen(bodies: Mapping[str, int]) -> Mapping[str, int]:
     return MappingProxyType(dict(bodies))
 
@@ -31,7 +37,7 @@ class Limits:
     """
     Bounds on size, number and time; sizes are bytes and times are seconds.
 
-    :raises ValueError: when a bound is zero or negative.
+    :raises ValueError: when a bound is negative, or zero where that makes no sense.
     """
 
     request_line: int = field(default=8 * KIB, validator=_positive)
@@ -95,14 +101,21 @@ class Limits:
     write_timeout: float = field(default=60.0, validator=_positive)
     """Seconds a client may leave response bytes unread without any progress."""
 
-    linger_timeout: float = field(default=2.0, validator=_positive)
+    linger_bytes: int = field(default=64 * MIB, validator=_not_negative)
     """
-    Seconds a connection is read after its last answer, so that the answer is not
-    lost to a TCP reset (RFC 9112 9.6).
+    Bytes that are read and thrown away after the last answer on a connection, so
+    that a client that is still sending does not lose the answer to a TCP reset
+    (RFC 9112 9.6).
     """
 
-    linger_bytes: int = field(default=MIB, validator=_positive)
-    """Bytes that are read, and thrown away, in that time."""
+    linger_time: float = field(default=30.0, validator=_not_negative)
+    """Seconds for which they are read."""
+
+    linger_pause: float = field(default=5.0, validator=_positive)
+    """
+    Seconds in which a client must send ``body_rate`` bytes each, for the reading to
+    go on.
+    """
 
     sweep_interval: float = field(default=1.0, validator=_positive)
     """Seconds between two looks at the timeouts of all connections."""

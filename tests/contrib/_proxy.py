@@ -1,4 +1,8 @@
-"""nginx and HAProxy as processes, with the configuration that contrib/ has."""
+"""
+nginx, HAProxy, Varnish and Squid as processes in front of a daemon.
+
+The first two have the configuration of contrib/.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Proxy", "haproxy", "nginx"]
+__all__ = ["Proxy", "haproxy", "nginx", "varnish"]
 
 _PATIENCE = 30
 """Seconds until a proxy that does not listen has failed the test."""
@@ -129,3 +133,19 @@ def haproxy(directory: Path, upstream: int) -> Proxy:
     }
     file.write_text(_configuration("haproxy.cfg", service))
     return Proxy([found, "-db", "-f", str(file)], port, directory)
+
+
+def varnish(directory: Path, upstream: int) -> Proxy:
+    """Return Varnish in front of port `upstream`; it is not started yet."""
+    found, port = program("varnishd"), _free_port()
+    directory.mkdir(parents=True)
+    file = directory / "asciid.vcl"
+    file.write_text(
+        f'vcl 4.1;\nbackend asciid {{ .host = "127.0.0.1"; .port = "{upstream}"; }}\n'
+    )
+    command = [
+        *(found, "-F", "-n", str(directory / "work"), "-f", str(file)),
+        *("-a", f"127.0.0.1:{port}", "-s", "malloc,32m", "-j", "none"),
+        *("-p", "thread_pools=1", "-p", "thread_pool_min=5"),
+    ]
+    return Proxy(command, port, directory)

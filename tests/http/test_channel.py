@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.routing import BaseConverter
 
-from asciid.http import Limits, body_of
+from asciid.http import Limits, body_of, streams_body
 from tests.http._app import App
 from tests.http._support import HOST, Answer, MemoryTransport, Site, Wire, get, post
 
@@ -159,7 +159,7 @@ class PersistenceTests(ChannelTestCase):
         wire.channel.makeConnection(transport)
         [answer] = wire.send(b"GET /dir HTTP/1.0\r\n\r\n").answers()
         self.assertEqual(answer.status, 308)
-        self.assertTrue(transport.closed)
+        self.assertTrue(transport.half_closed)
         self.assertFalse(transport.no_delay)
 
 
@@ -296,7 +296,8 @@ class RefusalTests(ChannelTestCase):
 
     def test_flood(self) -> None:
         """Of 20 MB of header nothing is kept, and soon nothing is read."""
-        wire = self.connect().send(b"GET / HTTP/1.1\r\n" + HOST + b"X: ")
+        wire = Site(self.app.app, Limits(linger_bytes=1_000_000)).connect()
+        wire.send(b"GET / HTTP/1.1\r\n" + HOST + b"X: ")
         pieces = 0
         while not wire.transport.closed and pieces < 300:
             wire.send(b"x" * 65536)
@@ -345,14 +346,6 @@ class RefusalTests(ChannelTestCase):
             self.assertIn(answer.status, (400, 501))
             self.assertTrue(wire.over)
 
-    def test_linger(self) -> None:
-        """After a refusal the connection is read for a while, then closed."""
-        wire = self.refused(400, b"x\r\n\r\n")
-        wire.send(b"y" * 1000)
-        self.assertFalse(wire.transport.closed)
-        self.site.advance(4)
-        self.assertTrue(wire.transport.closed)
-
     def test_too_many_connections(self) -> None:
         """One connection too many is answered 503."""
         site = Site(self.app.app, Limits(connections=2))
@@ -363,6 +356,130 @@ class RefusalTests(ChannelTestCase):
         third.leave()
         first.leave()
         self.assertEqual(site.ask(get(b"/a"))[0].status, 200)
+
+
+class LingerTests(ChannelTestCase):
+    """What is read after the last answer, so that the client gets it (RFC 9112 9.6)."""
+
+    limits = Limits(
+        body=2000,
+        linger_bytes=1_000_000,
+        linger_time=30,
+        linger_pause=5,
+        body_rate=100,
+        connections=2,
+    )
+
+    def refuse(self) -> Wire:
+        """Send the head of a body that is too large; return after the answer."""
+        wire = self.connect().send(post(b"/echo", b"x" * 2_000_000)[:200])
+        [answer] = wire.answers()
+        self.assert_problem(answer, 413)
+        self.assertTrue(wire.transport.half_closed)
+        self.assertFalse(wire.transport.closed)
+        return wire
+
+    def test_bytes(self) -> None:
+        """As many bytes as the limit are read and dropped; after that it is closed."""
+        wire = self.refuse()
+        for _ in range(20):
+            wire.send(b"x" * 50_000)
+        self.assertFalse(wire.transport.closed)
+        self.assertFalse(wire.paused)
+        wire.send(b"x" * 2000)
+        self.assertTrue(wire.transport.closed)
+        self.assertEqual(wire.take(), b"")
+
+    def test_whole_body(self) -> None:
+        """A client that closes after its body gets no reset."""
+        wire = self.refuse().send(b"x" * 500_000).half_close()
+        self.assertTrue(wire.transport.closed)
+        self.assertFalse(wire.transport.aborted)
+
+    def test_time(self) -> None:
+        """While bytes flow it is read for the time of the limit, and no longer."""
+        wire = self.refuse()
+        for _ in range(28):
+            wire.send(b"x" * 200)
+            self.site.advance(1)
+        self.assertFalse(wire.transport.closed)
+        for _ in range(4):
+            wire.send(b"x" * 200)
+            self.site.advance(1)
+        self.assertTrue(wire.transport.closed)
+
+    def test_silence(self) -> None:
+        """A client that sends nothing more is waited for a few seconds."""
+        wire = self.refuse()
+        self.site.advance(4)
+        self.assertFalse(wire.transport.closed)
+        self.site.advance(3)
+        self.assertTrue(wire.transport.closed)
+
+    def test_drip(self) -> None:
+        """A client that sends less than the lowest rate is not waited for, either."""
+        wire = self.refuse()
+        for _ in range(7):
+            wire.send(b"x")
+            self.site.advance(1)
+        self.assertTrue(wire.transport.closed)
+
+    def test_no_time(self) -> None:
+        """A time of 0 closes the connection at the next look."""
+        limits = Limits(body=1, linger_time=0)
+        wire = Site(self.app.app, limits).connect()
+        wire.send(post(b"/echo", b"x" * 50))
+        self.assertTrue(wire.transport.half_closed)
+        wire.site.advance(1)
+        self.assertTrue(wire.transport.closed)
+
+    def test_drain(self) -> None:
+        """It counts as a connection, and a drain waits until it is over."""
+        wire = self.refuse()
+        self.assertEqual(self.site.factory.connections, 1)
+        drained = self.site.factory.drain()
+        self.assertNoResult(drained)
+        wire.send(b"x" * 1000)
+        self.assertFalse(wire.transport.closed)
+        self.site.advance(12)
+        self.successResultOf(drained)
+
+    def test_crowded(self) -> None:
+        """Where more connections are open than may be, it is cut short."""
+        self.connect(), self.connect()
+        wire = self.connect()
+        self.assert_problem(wire.answers()[0], 503)
+        for _ in range(7):
+            wire.send(b"x" * 10_000)
+            self.site.advance(1)
+        self.assertTrue(wire.transport.closed)
+
+    def test_streamed(self) -> None:
+        """A handler that refuses a body it has not read has its answer delivered."""
+        app = Klein()
+
+        @app.route("/", methods=["PUT"])
+        @streams_body
+        def refuse(request: Request) -> bytes:
+            request.setResponseCode(401)
+            return b"no"
+
+        wire = Site(app, self.limits).connect()
+        wire.send(post(b"/", b"x" * 1500, method=b"PUT")[:100])
+        [answer] = wire.answers()
+        self.assertEqual((answer.status, answer.fields["connection"]), (401, "close"))
+        wire.send(b"x" * 900_000)
+        self.assertFalse(wire.transport.closed)
+
+    def test_expectation(self) -> None:
+        """One that asked first is answered finally, without being told to go on."""
+        request = post(b"/echo", b"x" * 5000, b"Expect: 100-continue")
+        wire = self.connect().send(request[:-5000])
+        [answer] = wire.answers()
+        self.assert_problem(answer, 413)
+        wire.send(b"x" * 5000)
+        self.assertFalse(wire.transport.closed)
+        self.assertEqual(wire.take(), b"")
 
 
 class BodyTests(ChannelTestCase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +178,42 @@ class TLSTests(SynchronousTestCase):
         """A refusal arrives before the close."""
         self.ask(b"NONSENSE\r\n\r\n")
         self.assertEqual(parse_answers(self.client.data)[0].status, 400)
+        self.assertTrue(self.server_wire.closed)
+
+    def test_refused_body(self) -> None:
+        """A client that is still sending when it is refused gets the answer."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        client = context.wrap_bio(incoming, outgoing)
+
+        def move() -> None:
+            sent = outgoing.read()
+            if sent and not self.server_wire.closed:
+                self.server.dataReceived(sent)
+            incoming.write(self.server_wire.value())
+            self.server_wire.clear()
+            self.server_wire.settle()
+
+        self.connect(CertificateOptions())
+        for _ in range(3):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+            move()
+        client.write(post(b"/echo", b"x" * 4_000_000)[:200])
+        for _ in range(60):
+            client.write(b"x" * 65536)
+            move()
+        self.assertFalse(self.server_wire.closed)
+        [answer] = parse_answers(client.read(65536))
+        self.assertEqual(answer.status, 413)
+        self.time.now += 6
+        self.clock.advance(1)
+        move()
+        self.time.now += 6
+        self.clock.advance(1)
+        move()
         self.assertTrue(self.server_wire.closed)
 
     def test_idle(self) -> None:
