@@ -13,8 +13,9 @@ import msgspec
 from asciid.api._refusals import NotReadyError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from asciid.api._request import Request
-    from asciid.store import StoreHealth
 
 __all__ = ["answer_live", "answer_ready"]
 
@@ -24,23 +25,19 @@ def answer_live(request: Request) -> bytes:
     return _answer(request, {"live": True})
 
 
-def answer_ready(request: Request, store: StoreHealth, *, draining: bool) -> bytes:
+def answer_ready(request: Request, failed: Mapping[str, str | None]) -> bytes:
     """
-    Answer 200 if all checks hold; the body names each.
+    Answer 200 if all checks pass; the body names each.
+
+    `failed` has the reason why a check fails, or None, by the name of the check.
 
     Errors: `NotReadyError`.
     """
-    reasons = {
-        "storage": None if store.open else "The storage is not open.",
-        "writes": None if store.writes else "The last write to the disk failed.",
-        "room": None if store.has_room else "The disk has no room but the reserve.",
-        "serving": "The service is stopping." if draining else None,
-    }
     checks: dict[str, dict[str, object]] = {
         name: {"ok": True} if reason is None else {"ok": False, "reason": reason}
-        for name, reason in reasons.items()
+        for name, reason in failed.items()
     }
-    if any(reasons.values()):
+    if any(failed.values()):
         raise NotReadyError(checks)
     return _answer(request, {"ready": True, "checks": checks})
 

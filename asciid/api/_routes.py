@@ -221,9 +221,7 @@ class ImageAPI:
     @app.route("/readyz", methods=["GET"])
     def ready(self, request: Request) -> bytes:
         """Tell whether all of the service works."""
-        front = self.metrics.front
-        draining = front is not None and front.draining
-        return answer_ready(request, self._store.health(), draining=draining)
+        return answer_ready(request, self.metrics.failed_checks())
 
     @app.route("/metrics", methods=["GET"])
     def scrape(self, request: Request) -> Deferred[bytes]:

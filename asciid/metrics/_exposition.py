@@ -15,12 +15,14 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
 
+from asciid._readiness import failed_checks
 from asciid.errors import AsciidError
 from asciid.metrics._families import (
     WorkersState,
     bound_families,
     build_families,
     front_families,
+    readiness_families,
     request_families,
     store_families,
     usage_families,
@@ -30,7 +32,7 @@ from asciid.metrics._requests import RequestCounts
 from asciid.metrics._snapshot import LASTING_KINDS, merge, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -94,6 +96,11 @@ class Metrics(Collector):
         """
         return Deferred.fromCoroutine(self._families()).addCallback(snapshot)
 
+    def failed_checks(self) -> Mapping[str, str | None]:
+        """See `asciid._readiness.failed_checks`."""
+        draining = self.front is not None and self.front.draining
+        return failed_checks(self._store.health(), draining=draining)
+
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of ours, as `prometheus_client` asks for it."""
         stats = self._store.stats()
@@ -101,6 +108,7 @@ class Metrics(Collector):
         yield from worker_families(self.workers())
         yield from request_families(self.requests)
         yield from front_families(self.front)
+        yield from readiness_families(self.failed_checks())
         yield from store_families(stats)
         yield from usage_families(self._usage)
         yield from bound_families(self.front, stats, self._usage)

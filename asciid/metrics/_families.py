@@ -17,7 +17,7 @@ from prometheus_client.core import (
 from asciid import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -31,6 +31,7 @@ __all__ = [
     "bound_families",
     "build_families",
     "front_families",
+    "readiness_families",
     "request_families",
     "store_families",
     "usage_families",
@@ -150,6 +151,21 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
     times = HistogramMetricFamily("asciid_commit_seconds", "What a batch took.")
     _add(times, [], stats.commit_times)
     yield times
+    yield GaugeMetricFamily(
+        "asciid_storage_reserve_bytes",
+        "Free space below which nothing more is stored.",
+        value=stats.reserve_bytes,
+    )
+
+
+def readiness_families(failed: Mapping[str, str | None]) -> Iterator[Metric]:
+    """Yield whether each check of /readyz passes."""
+    ready = GaugeMetricFamily(
+        "asciid_ready", "Whether a check of /readyz passes.", labels=["check"]
+    )
+    for name, reason in failed.items():
+        ready.add_metric([name], reason is None)
+    yield ready
 
 
 def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
@@ -170,33 +186,105 @@ def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
         yield GaugeMetricFamily(f"asciid_{name}", text, value=value)
 
 
+@frozen
+class _Bound:
+    """A bound, how much of it is used, and the metrics that show both."""
+
+    name: str
+    used: int | None
+    """None where it is not known, or is of each client."""
+    limit: int | None
+    """None or 0 is no limit."""
+    limit_metric: str
+    limit_help: str
+    used_metric: str = ""
+    """Empty where another family has the use."""
+    used_help: str = ""
+
+
 def bound_families(
     front: KleinFactory | None, stats: StoreStats, usage: StoreUsage | None
 ) -> Iterator[Metric]:
-    """Tell of every bound how much of it is taken, and where it is."""
+    """Yield use and limit of every bound in its own unit, and the ratio of the two."""
     pending = None if usage is None else usage.pending
-    bounds: list[tuple[str, int | None, int | None]] = [
-        ("queue_operations", stats.queue_operations, stats.max_queue_operations),
-        ("queue_bytes", stats.queue_bytes, stats.max_queue_bytes),
-        ("reads", stats.reads, stats.max_reads),
-        ("uploads", pending, stats.max_uploads),
-        ("client_uploads", None, stats.max_client_uploads),
-    ]
-    if front is not None:
-        bounds.append(("connections", front.connections, front.limits.connections))
-        bounds.append(("body_bytes", front.body_bytes, front.limits.bodies))
-    used = GaugeMetricFamily(
-        "asciid_bound_used", "How much of a bound is taken.", labels=["bound"]
+    ratios = GaugeMetricFamily(
+        "asciid_bound_used_ratio",
+        "Used part of a bound, of the process that is nearest to it; 1 is all.",
+        labels=["bound"],
     )
-    limits = GaugeMetricFamily(
-        "asciid_bound_limit", "Where the service refuses more.", labels=["bound"]
+    for bound in (*_store_bounds(stats, pending), *_front_bounds(front)):
+        limit = bound.limit or math.inf
+        if bound.used_metric:
+            yield GaugeMetricFamily(bound.used_metric, bound.used_help, bound.used)
+        yield GaugeMetricFamily(bound.limit_metric, bound.limit_help, limit)
+        if bound.used is not None:
+            ratios.add_metric([bound.name], bound.used / limit)
+    yield ratios
+
+
+def _store_bounds(stats: StoreStats, pending: int | None) -> Iterator[_Bound]:
+    yield _Bound(
+        "queue_operations",
+        stats.queue_operations,
+        stats.max_queue_operations,
+        "asciid_queue_operations_limit",
+        "Writes that may wait for the next batch.",
+        "asciid_queue_operations",
+        "Writes that wait for the next batch.",
     )
-    for name, taken, limit in bounds:
-        if taken is not None:
-            used.add_metric([name], taken)
-        limits.add_metric([name], limit or math.inf)
-    yield used
-    yield limits
+    yield _Bound(
+        "queue_bytes",
+        stats.queue_bytes,
+        stats.max_queue_bytes,
+        "asciid_queue_limit_bytes",
+        "Bytes that may wait for the next batch.",
+        "asciid_queue_bytes",
+        "Bytes that wait for the next batch.",
+    )
+    yield _Bound(
+        "reads",
+        stats.reads,
+        stats.max_reads,
+        "asciid_reads_limit",
+        "Reads that may be under way or wait.",
+        "asciid_reads",
+        "Reads under way or waiting.",
+    )
+    yield _Bound(
+        "uploads",
+        pending,
+        stats.max_uploads,
+        "asciid_uploads_pending_limit",
+        "Uploads that may be pending.",
+    )
+    yield _Bound(
+        "client_uploads",
+        None,
+        stats.max_client_uploads,
+        "asciid_client_uploads_limit",
+        "Uploads that one client may have pending.",
+    )
+
+
+def _front_bounds(front: KleinFactory | None) -> Iterator[_Bound]:
+    if front is None:
+        return
+    yield _Bound(
+        "connections",
+        front.connections,
+        front.limits.connections,
+        "asciid_connections_limit",
+        "Connections that may be open.",
+    )
+    yield _Bound(
+        "bodies",
+        front.body_bytes,
+        front.limits.bodies,
+        "asciid_body_limit_bytes",
+        "Bytes of request bodies that may be in memory.",
+        "asciid_body_bytes",
+        "Bytes of request bodies that are being received.",
+    )
 
 
 def _add(

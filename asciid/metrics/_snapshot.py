@@ -2,9 +2,9 @@
 What one process tells, as bytes; and what several tell, as one.
 
 Counters and histograms of several processes are added up, and so are gauges, save
-those that every process reads off the same thing.  Of file descriptors, of which each
-process has its own bound, those of the process that is nearest to it are told: in a
-sum nobody would see one that has none left.
+those that every process reads off the same thing, and those whose worst value counts.
+Of file descriptors, of which each process has its own bound, those of the process that
+is nearest to it are told: in a sum nobody would see one that has none left.
 """
 
 from __future__ import annotations
@@ -15,33 +15,38 @@ import msgspec
 from prometheus_client.core import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["LASTING_KINDS", "lasting", "merge", "snapshot"]
 
-_SHARED_FAMILIES = frozenset(
+_SHARED = frozenset(
     {
         "asciid_build",
+        "asciid_client_uploads_limit",
         "asciid_images",
         "asciid_storage_file_bytes",
         "asciid_storage_free_bytes",
         "asciid_storage_readable",
+        "asciid_storage_reserve_bytes",
         "asciid_uploads_pending",
+        "asciid_uploads_pending_limit",
         "process_start_time_seconds",
         "python_info",
+        # There is one queue.  What a worker has handed over waits in it, and would
+        # count twice.
+        "asciid_queue_bytes",
+        "asciid_queue_limit_bytes",
+        "asciid_queue_operations",
+        "asciid_queue_operations_limit",
     }
 )
-"""Metrics that are the same whoever is asked: one storage, one release."""
+"""Metrics that are the same in every process: one storage, one release."""
 
-_SHARED_BOUNDS = frozenset(
-    {"client_uploads", "queue_bytes", "queue_operations", "uploads"}
-)
-"""
-Bounds on what is in the storage, or waits to be.
-
-There is one queue: what a worker has handed over waits where it was handed to, and
-the sum of all their bounds would never be near.
-"""
+_WORST: Mapping[str, Callable[[float, float], float]] = {
+    "asciid_bound_used_ratio": max,
+    "asciid_ready": min,
+}
+"""Metrics of which the worst value counts: in a sum or an average it would be lost."""
 
 _OPEN, _MAX = "process_open_fds", "process_max_fds"
 
@@ -101,10 +106,7 @@ def merge(snapshots: Iterable[bytes]) -> list[Metric]:
             known = values.setdefault(name, {})
             for sample, labels, value in family.samples:
                 key = sample, labels
-                if key not in known:
-                    known[key] = value
-                elif not _is_shared(name, labels):
-                    known[key] += value
+                known[key] = _merged(name, known[key], value) if key in known else value
     if all(nearest):
         for name, value in zip((_OPEN, _MAX), nearest, strict=True):
             values[name] = {(name, ()): value}
@@ -125,6 +127,13 @@ def lasting(snapshots: Iterable[bytes]) -> bytes:
     )
 
 
+def _merged(name: str, known: float, value: float) -> float:
+    """Return what two processes report together as the metric `name`."""
+    if name in _WORST:
+        return _WORST[name](known, value)
+    return known if name in _SHARED else known + value
+
+
 def _descriptors(families: Iterable[_Family]) -> tuple[float, float]:
     """Return how many descriptors a process has open, and how many it may have."""
     told = {
@@ -139,9 +148,3 @@ def _descriptors(families: Iterable[_Family]) -> tuple[float, float]:
 def _ratio(descriptors: tuple[float, float]) -> float:
     taken, most = descriptors
     return taken / most if most else 0.0
-
-
-def _is_shared(name: str, labels: _Labels) -> bool:
-    if name in _SHARED_FAMILIES:
-        return True
-    return any(label == "bound" and bound in _SHARED_BOUNDS for label, bound in labels)

@@ -175,6 +175,7 @@ class LMDBStore(DiskStore):
             max_client_uploads=self._pending_limits.per_client,
             tracked_uploads=uploads,
             tracked_clients=clients,
+            reserve_bytes=self._reserve.size,
         )
 
     def health(self) -> StoreHealth:

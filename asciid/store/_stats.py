@@ -71,6 +71,8 @@ class StoreStats:
     tracked_uploads: int = 0
     """Pending uploads whose client is remembered."""
     tracked_clients: int = 0
+    reserve_bytes: int | None = None
+    """Bytes of the file system to leave free; None without a disk, or elsewhere."""
 
 
 @frozen(kw_only=True)

@@ -80,7 +80,7 @@ class PutKilledTests(CommandTestCase):
         stored = self.wait_for(
             lambda metrics: (
                 metrics["asciid_connections"] == 1
-                and metrics['asciid_bound_used{bound="queue_operations"}'] == 0
+                and metrics["asciid_queue_operations"] == 0
             )
         )
         self.assertTrue(CHUNKS // 2 <= stored < CHUNKS, stored)

@@ -123,9 +123,8 @@ class ConnectionsTests(CommandTestCase):
             self.assertEqual(samples["asciid_images"], CONNECTIONS)
             self.assertEqual(samples["asciid_uploads_pending"], 0)
             self.assertEqual(samples["asciid_connections"], CONNECTIONS)
-            bounds = {n: v for n, v in samples.items() if n.startswith("asciid_bound")}
-            self.assertEqual(bounds["asciid_bound_limit uploads"], 77)
-            self.assertEqual(bounds["asciid_bound_limit connections"], 1000)
+            self.assertEqual(samples["asciid_uploads_pending_limit"], 77)
+            self.assertEqual(samples["asciid_connections_limit"], 1000)
         before = set(self.daemon.children("worker"))
         victim = min(before)
         os.kill(victim, signal.SIGKILL)

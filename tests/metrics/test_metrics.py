@@ -120,10 +120,9 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         bounds = re.findall(
             r"^\| `(\w+)` \| (?:`--|none)", metrics_section(), re.MULTILINE
         )
-        limits = next(f for f in families if f.name == "asciid_bound_limit")
-        self.assertEqual(
-            sorted(bounds), sorted(sample.labels["bound"] for sample in limits.samples)
-        )
+        ratios = next(f for f in families if f.name == "asciid_bound_used_ratio")
+        shown = [sample.labels["bound"] for sample in ratios.samples]
+        self.assertEqual(sorted(bounds), sorted(shown))
 
     def test_formats(self) -> None:
         """OpenMetrics is for whoever accepts it, the older text for all others."""
@@ -256,34 +255,62 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.register()
         self.assertEqual(self.register("dog").status, 429)
         values = samples_of(self.scrape())
-        self.assertEqual(values['asciid_bound_used{bound="uploads"}'], 1)
-        self.assertEqual(values['asciid_bound_limit{bound="uploads"}'], 2)
-        self.assertEqual(values['asciid_bound_limit{bound="client_uploads"}'], 1)
+        self.assertEqual(values['asciid_bound_used_ratio{bound="uploads"}'], 0.5)
+        self.assertEqual(values["asciid_uploads_pending_limit"], 2)
+        self.assertEqual(values["asciid_client_uploads_limit"], 1)
         self.assertEqual(values['asciid_refusals_total{reason="client-uploads"}'], 1)
         self.assertEqual(values["asciid_tracked_uploads"], 1)
         self.assertEqual(values["asciid_tracked_clients"], 1)
         self.assertEqual(values["asciid_uploads_pending"], 1)
-        connections = values['asciid_bound_used{bound="connections"}']
-        self.assertEqual(connections, values["asciid_connections"])
-        self.assertGreaterEqual(connections, 1)
-        self.assertEqual(values['asciid_bound_limit{bound="connections"}'], 20_000)
+        self.assertGreaterEqual(values["asciid_connections"], 1)
+        self.assertEqual(values["asciid_connections_limit"], 20_000)
+        self.assertEqual(
+            values['asciid_bound_used_ratio{bound="connections"}'],
+            values["asciid_connections"] / 20_000,
+        )
+
+    def test_units(self) -> None:
+        """Each bound is a metric of its own, whose name has its unit."""
+        names = {family.name for family in self.scrape()}
+        for used, limit in (
+            ("asciid_connections", "asciid_connections_limit"),
+            ("asciid_body_bytes", "asciid_body_limit_bytes"),
+            ("asciid_queue_bytes", "asciid_queue_limit_bytes"),
+            ("asciid_queue_operations", "asciid_queue_operations_limit"),
+            ("asciid_reads", "asciid_reads_limit"),
+            ("asciid_uploads_pending", "asciid_uploads_pending_limit"),
+        ):
+            self.assertLessEqual({used, limit}, names)
+        self.assertFalse({"asciid_bound_used", "asciid_bound_limit"} & names)
+
+    def test_readiness(self) -> None:
+        """Each check of /readyz is a sample; what fails there is 0 here."""
+        store = MemoryStore()
+        self.serve(store)
+        values = samples_of(self.scrape())
+        for check in ("storage", "writes", "room", "serving"):
+            self.assertEqual(values[f'asciid_ready{{check="{check}"}}'], 1)
+        self.successResultOf(store.stop())
+        values = samples_of(self.scrape())
+        self.assertEqual(values['asciid_ready{check="storage"}'], 0)
 
     def test_bodies(self) -> None:
         """The bytes of bodies in flight are what the front says they are."""
         api = ImageAPI(MemoryStore(), max_image_size=100, max_chunk_size=100)
         front = make_front(api, ManualReactor(), Limits(bodies=9))
         page = self.successResultOf(api.metrics.page(""))
-        self.assertIn(b'asciid_bound_used{bound="body_bytes"} 0.0', page.content)
-        self.assertIn(b'asciid_bound_limit{bound="body_bytes"} 9.0', page.content)
+        self.assertIn(b"\nasciid_body_bytes 0.0", page.content)
+        self.assertIn(b"\nasciid_body_limit_bytes 9.0", page.content)
         front.budget.take(7)
         page = self.successResultOf(api.metrics.page(""))
-        self.assertIn(b'asciid_bound_used{bound="body_bytes"} 7.0', page.content)
+        self.assertIn(b"\nasciid_body_bytes 7.0", page.content)
 
     def test_no_bound(self) -> None:
         """A bound that is not set has an infinite limit."""
         self.serve(MemoryStore())
         values = samples_of(self.scrape())
-        self.assertEqual(values['asciid_bound_limit{bound="uploads"}'], float("inf"))
+        self.assertEqual(values["asciid_uploads_pending_limit"], float("inf"))
+        self.assertEqual(values['asciid_bound_used_ratio{bound="uploads"}'], 0)
 
     def test_unreadable_store(self) -> None:
         """A store that cannot be measured leaves out only what is in it."""
@@ -291,7 +318,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         values = samples_of(self.scrape())
         self.assertEqual(values["asciid_storage_readable"], 0)
         self.assertNotIn("asciid_images", values)
-        self.assertNotIn('asciid_bound_used{bound="uploads"}', values)
+        self.assertNotIn('asciid_bound_used_ratio{bound="uploads"}', values)
         self.assertEqual(values["asciid_images_completed_total"], 0)
 
     def test_without_a_front(self) -> None:
@@ -302,7 +329,12 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         values = samples_of(families)
         self.assertNotIn("asciid_connections", values)
         self.assertEqual(values["asciid_storage_readable"], 1)
-        self.assertEqual(exported(families), exported(self.scrape()))
+        missing = exported(self.scrape()) - exported(families)
+        self.assertEqual(
+            missing,
+            {"asciid_body_bytes", "asciid_body_limit_bytes"}
+            | {"asciid_connections_limit"},
+        )
 
 
 class ApartTests(SynchronousTestCase):

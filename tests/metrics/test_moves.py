@@ -15,11 +15,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.metrics import WorkersState
+from asciid.model import ImageSpec
 from asciid.store import Lifetimes, PendingLimits
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
 
-CONSTANT = {"asciid_build_info", "asciid_bound_limit"}
+CONSTANT = {
+    "asciid_build_info",
+    "asciid_body_limit_bytes",
+    "asciid_client_uploads_limit",
+    "asciid_connections_limit",
+    "asciid_queue_limit_bytes",
+    "asciid_queue_operations_limit",
+    "asciid_reads_limit",
+    "asciid_storage_reserve_bytes",
+    "asciid_uploads_pending_limit",
+}
 """What tells of the release and of its settings."""
 
 
@@ -46,7 +57,10 @@ class MovesTests(SynchronousTestCase):
 
     def look(self) -> None:
         """Note whatever differs from the last time."""
-        now = self.scrape()
+        self.note(self.scrape())
+
+    def note(self, now: Samples) -> None:
+        """Note what differs in `now` from the last time."""
         for sample in self.last.keys() | now.keys():
             if self.last.get(sample, 0) != now.get(sample, 0):
                 name = sample.partition("{")[0]
@@ -103,6 +117,14 @@ class MovesTests(SynchronousTestCase):
             self.assertEqual(self.ask("GET", whole), 200)
         self.driven.run(self.driven.store.delete(sha256(b"dog").hexdigest()))
         self.look()
+        self.front.budget.take(7)
+        for image in (b"one", b"two"):
+            self.driven.store.register(
+                ImageSpec(sha256(image).hexdigest(), 3, 3), "client"
+            )
+            self.driven.store.add_chunk(sha256(image).hexdigest(), 0, image)
+        # What waits is committed before a whole scrape is done.
+        self.note(samples_of(self.api.metrics.collect()))
         self.assertEqual(self.ask("PUT", path[:-1] + "0", b"cow", "text/plain"), 422)
         self.register(b"cow")
         channel, transport = self.connect()

@@ -45,6 +45,13 @@ def routes(counts: dict[str, int]) -> bytes:
     return snapshot([family])
 
 
+def _limit_of(bound: str) -> str:
+    """Return the name of the metric that has the limit of `bound`."""
+    if bound.endswith("_bytes"):
+        return f"asciid_{bound.removesuffix('_bytes')}_limit_bytes"
+    return f"asciid_{bound}_limit"
+
+
 class MergeTests(SynchronousTestCase):
     """Adding up."""
 
@@ -92,9 +99,9 @@ class MergeTests(SynchronousTestCase):
             ("asciid_uploads_pending", (), 1),
             ("asciid_storage_readable", (), 1),
             ("asciid_build_info", (__version__,), 1),
-            ("asciid_bound_used", ("uploads",), 1),
-            ("asciid_bound_limit", ("uploads",), 5),
-            ("asciid_bound_limit", ("client_uploads",), 3),
+            ("asciid_bound_used_ratio", ("uploads",), 0.2),
+            ("asciid_uploads_pending_limit", (), 5),
+            ("asciid_client_uploads_limit", (), 3),
         ):
             self.assertEqual(values[name, labels], value, (name, labels))
         seconds = values["asciid_request_seconds_sum", ("download",)]
@@ -107,22 +114,38 @@ class MergeTests(SynchronousTestCase):
         What a worker has handed over waits there: added up it would count twice,
         and against the bounds of all, which nothing could ever come near.
         """
-        processes = []
-        for waiting in 60, 40:
-            used = GaugeMetricFamily("asciid_bound_used", "Used.", labels=["bound"])
-            limit = GaugeMetricFamily("asciid_bound_limit", "Limit.", labels=["bound"])
-            for bound in "queue_bytes", "queue_operations", "reads":
-                used.add_metric([bound], waiting)
-                limit.add_metric([bound], 64)
-            processes.append(snapshot([used, limit]))
+        processes = [
+            snapshot(
+                GaugeMetricFamily(name, "A bound.", value)
+                for bound in ("queue_bytes", "queue_operations", "reads")
+                for name, value in (
+                    (f"asciid_{bound}", waiting),
+                    (_limit_of(bound), 64),
+                )
+            )
+            for waiting in (60, 40)
+        ]
         values = values_of(merge(processes))
         for bound, taken, most in (
             ("queue_bytes", 60, 64),
             ("queue_operations", 60, 64),
             ("reads", 100, 128),
         ):
-            self.assertEqual(values["asciid_bound_used", (bound,)], taken)
-            self.assertEqual(values["asciid_bound_limit", (bound,)], most)
+            self.assertEqual(values[f"asciid_{bound}", ()], taken)
+            self.assertEqual(values[_limit_of(bound), ()], most)
+
+    def test_worst(self) -> None:
+        """One process that is at its bound, or not ready, is not averaged away."""
+        processes = []
+        for ratio, ready in ((0.1, 1), (0.9, 1), (0.2, 0)):
+            used = GaugeMetricFamily("asciid_bound_used_ratio", "Used.", labels=["b"])
+            used.add_metric(["connections"], ratio)
+            checks = GaugeMetricFamily("asciid_ready", "Ready.", labels=["check"])
+            checks.add_metric(["writes"], ready)
+            processes.append(snapshot([used, checks]))
+        values = values_of(merge(processes))
+        self.assertEqual(values["asciid_bound_used_ratio", ("connections",)], 0.9)
+        self.assertEqual(values["asciid_ready", ("writes",)], 0)
 
     def test_descriptors(self) -> None:
         """Those of the process that is nearest to its bound are told, not the sum."""
