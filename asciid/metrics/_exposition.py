@@ -11,6 +11,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
@@ -45,6 +46,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of Prometheus' own text format."""
 
 _OPENMETRICS = "application/openmetrics-text"
+_START = "process_start_time_seconds"
 
 
 @frozen
@@ -61,11 +63,12 @@ class Metrics(Collector):
 
     `requests` is to be told of every request: it is an `asciid.http.Observer`.
     Of connections there is something to tell once `front` is set.  Nothing is
-    computed before somebody asks.  `workers` returns what is known of the processes
-    of the daemon, or None where another knows that.  `gather`, if set, takes the
-    snapshot of this process, and returns those of others that are to be told of
-    together with it; none if they are not known, and then nothing that is counted is
-    told.
+    computed before somebody asks.  `started` is when the daemon started, in seconds
+    since the epoch, if this process is not the first one.  `workers` returns what is
+    known of the processes of the daemon, or None where another knows that.  `gather`,
+    if set, takes the snapshot of this process, and returns those of others that are to
+    be told of together with it; none if they are not known, and then nothing that is
+    counted is told.
     """
 
     def __init__(self, store: IImageStore) -> None:
@@ -73,6 +76,7 @@ class Metrics(Collector):
         self.front: KleinFactory | None = None
         self.workers: Callable[[], WorkersState | None] = WorkersState
         self.gather: Callable[[bytes], Deferred[list[bytes]]] | None = None
+        self.started: float | None = None
         self._store = store
         self._usage: StoreUsage | None = None
         self._registry = CollectorRegistry()
@@ -95,6 +99,14 @@ class Metrics(Collector):
         `asciid.metrics.merge` does that.
         """
         return Deferred.fromCoroutine(self._families()).addCallback(snapshot)
+
+    def counters(self) -> bytes:
+        """Return what was counted, without what takes a query of the storage."""
+        return snapshot(
+            metric
+            for metric in self._registry.collect()
+            if metric.type in LASTING_KINDS
+        )
 
     def failed_checks(self) -> Mapping[str, str | None]:
         """See `asciid._readiness.failed_checks`."""
@@ -126,7 +138,12 @@ class Metrics(Collector):
         if not others:
             # A counter that becomes less looks as if it had begun anew, and all that
             # it says is new when the others are told again.  A gap is harmless.
-            return [metric for metric in own if metric.type not in LASTING_KINDS]
+            # Nor is the start of this process that of the daemon.
+            return [
+                metric
+                for metric in own
+                if metric.type not in LASTING_KINDS and metric.name != _START
+            ]
         # The first is believed in what is told by all: the process that writes.
         return merge([*others, told])
 
@@ -137,7 +154,15 @@ class Metrics(Collector):
             usage = None
         # Nobody comes between this and its use.
         self._usage = usage
-        return list(self._registry.collect())
+        families = list(self._registry.collect())
+        if self.started is not None:
+            families = [
+                GaugeMetricFamily(_START, metric.documentation, self.started)
+                if metric.name == _START
+                else metric
+                for metric in families
+            ]
+        return families
 
 
 class _Families(Collector):

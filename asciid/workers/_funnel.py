@@ -52,6 +52,9 @@ PATIENCE = 5.0
 MESSAGE_BYTES = 4 * 1024 * 1024
 """Bytes of images in one message, unless a single operation has more."""
 
+_UNASKED = 0
+"""The number of a message that answers no other one."""
+
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWriter)
 _log = Logger()
 
@@ -74,6 +77,9 @@ class IFollower(Protocol):
 
     def snapshot(self) -> Deferred[bytes]:
         """Return what this process has counted."""
+
+    def counters(self) -> bytes:
+        """Return the part of that which is known at once, and lasts."""
 
 
 @define(eq=False)
@@ -334,6 +340,9 @@ class Funnel:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        if self._connection is not None:
+            # What was counted since the last scrape would be lost.
+            self._connection.send(Collected(_UNASKED, self.follower.counters()))
         stopping.callback(None)
         self._service.stopService()
 

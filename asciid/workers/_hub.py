@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+from uuid import uuid4
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -35,7 +36,7 @@ from asciid.workers._questions import Questions
 from asciid.workers._told import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from twisted.internet.interfaces import IAddress
     from twisted.python.failure import Failure
@@ -65,6 +66,9 @@ To read it takes each longer, and has a page of the file mapped.
 FRESH_BYTES = 2 * 1024 * 1024
 """Bytes of images at the most that all are sent of what one asked for at a time."""
 
+_KEPT = 16
+"""Processes that have ended, beside those replaced, whose figures are kept apart."""
+
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWorker)
 _log = Logger()
 
@@ -83,8 +87,10 @@ class Hub(Factory):
     Carries out what workers ask for, and tells them what they must know.
 
     Set `store` and `snapshot`, which returns what this process has counted, before
-    anybody connects.  `clock` provides IReactorTime.  Figures are told once `expected`
-    workers have come, or would have: those of a few are less than what was told before.
+    anybody connects.  What all have counted is given to `save` with every answer, for
+    the process that takes this one's place, which calls `load`.  `clock` provides
+    IReactorTime.  Figures are told once `expected` workers have come, or would have:
+    those of a few are less than what was told before.
     """
 
     noisy = False
@@ -101,7 +107,9 @@ class Hub(Factory):
         """
         self._workers: set[_Connection] = set()
         self._names: dict[_Connection, str] = {}
-        self._told = Told()
+        self._told = Told(kept=_KEPT + 2 * expected)
+        self._name = uuid4().hex
+        self.save: Callable[[Mapping[str, bytes]], object] = _do_not_save
         # Those that come while the file may not be used.
         self._kept_waiting: list[_Connection] = []
         self._use = "shared"
@@ -197,6 +205,14 @@ class Hub(Factory):
         return self._questions.ask(
             self._workers, lambda number: Use(number, how)
         ).addCallback(used)
+
+    def load(self, saved: Mapping[str, bytes]) -> None:
+        """Begin with what the process before this one gave to `save`."""
+        self._told.load(saved)
+
+    def save_all(self, own: bytes) -> None:
+        """Give to `save` what all have counted, `own` by this process."""
+        self.save({**self._told.all(), self._name: own})
 
     def dismiss(self) -> Deferred[None]:
         """Have all workers send nothing more; answer once they have stopped."""
@@ -309,7 +325,9 @@ class Hub(Factory):
         async def gathered() -> list[bytes]:
             name = self._names[asking]
             await self._collecting.collect(self._workers - {asking})
-            return [await self.snapshot(), *self._told.others(name)]
+            own = await self.snapshot()
+            self.save_all(own)
+            return [own, *self._told.others(name)]
 
         def unknown(failure: Failure) -> None:
             _log.failure("Nothing was gathered", failure)
@@ -319,6 +337,10 @@ class Hub(Factory):
             lambda snapshots: asking.send(Gathered(number, snapshots)),
             unknown,
         )
+
+
+def _do_not_save(_: Mapping[str, bytes]) -> None:
+    """Do nothing: no process will take the place of this one."""
 
 
 def _without_content(outcome: Any) -> Any:  # noqa: ANN401 - of any operation

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.runner.procmon import ProcessMonitor
 
-from asciid.workers._deaths import Deaths
+from asciid.workers._record import Record
 from asciid.workers._spawning import Spawner
 from asciid.workers._watching import READY_WITHIN
 
@@ -54,7 +54,7 @@ class Processes:
     One process that writes, and workers that speak HTTP.
 
     Each gets `environment`, and a worker the descriptors that `inherited` returns for
-    its number; the one that writes gets that of a `Deaths`.  They have `drain_timeout`
+    its number; the one that writes gets that of a `Record`.  They have `drain_timeout`
     seconds to end when they are told to.
     """
 
@@ -77,13 +77,13 @@ class Processes:
         self._monitor.killTime = drain_timeout + KILL_AFTER
         # The processes that end because they are replaced.
         self._expected: set[str] = set()
-        self._deaths: Deaths
+        self._record: Record
         self._writer = _Place(WRITER)
         self._workers = [_Place("worker", number) for number in range(1, workers + 1)]
 
     async def start(self) -> None:
         """Start the process that writes, then the workers; wait until all are ready."""
-        self._deaths = Deaths()
+        self._record = Record()
         self._monitor.startService()
         await self._begin(self._writer)
         await DeferredList([self._begin(worker) for worker in self._workers])
@@ -92,7 +92,7 @@ class Processes:
         """End all processes: the workers finish their requests, then the writer."""
         self._monitor.stopService()
         ended = Deferred.fromCoroutine(self._spawner.all_ended())
-        return ended.addCallback(lambda _: self._deaths.close())
+        return ended.addCallback(lambda _: self._record.close())
 
     async def replace(self) -> None:
         """
@@ -150,7 +150,7 @@ class Processes:
         """Start the process of a place; answer once it does its work."""
         name = place.name
         self._spawner.inherited[name] = (
-            self._inherited(place.number) if place.number else [self._deaths.descriptor]
+            self._inherited(place.number) if place.number else [self._record.descriptor]
         )
         self._monitor.addProcess(
             name,
@@ -177,5 +177,5 @@ class Processes:
         if name in self._expected:
             self._expected.remove(name)
         elif self._monitor.running:
-            self._deaths.add()
+            self._record.count_exit()
             _log.warn("{process} ended: {reason}", process=name, reason=reason)

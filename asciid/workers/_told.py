@@ -9,12 +9,9 @@ from attrs import define, field
 from asciid.metrics import lasting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Told"]
-
-_KEPT = 16
-"""Processes that have ended whose figures are kept apart: one may come again."""
 
 
 @define(eq=False)
@@ -24,9 +21,11 @@ class Told:
 
     A counter that becomes less has begun anew, to Prometheus, and all that it says
     is new.  So what a process was known to have counted must go on to be told,
-    whether it has ended or does not answer.
+    whether it has ended or does not answer.  At most `kept` processes that have ended
+    are kept apart, as one may connect again.
     """
 
+    kept: int = 16
     _present: dict[str, bytes] = field(init=False, factory=dict)
     _ended: dict[str, bytes] = field(init=False, factory=dict)
     _rest: bytes | None = field(init=False, default=None)
@@ -44,9 +43,19 @@ class Told:
         if snapshot is None:
             return
         self._ended[name] = lasting([snapshot])
-        if len(self._ended) > _KEPT:
+        if len(self._ended) > self.kept:
             oldest = self._ended.pop(next(iter(self._ended)))
             self._rest = oldest if self._rest is None else lasting([self._rest, oldest])
+
+    def load(self, saved: Mapping[str, bytes]) -> None:
+        """Begin with what `all` returned in the process before this one."""
+        for name, snapshot in saved.items():
+            self._ended[name] = lasting([snapshot])
+
+    def all(self) -> dict[str, bytes]:
+        """Return all that is known, for `load`."""
+        rest = {} if self._rest is None else {"": self._rest}
+        return {**rest, **self._ended, **self._present}
 
     def others(self, name: str) -> Sequence[bytes]:
         """Return what all but one have counted, as far as is known."""

@@ -108,3 +108,6 @@ class _Follower:
 
     def snapshot(self) -> Deferred[bytes]:
         return self.metrics.snapshot()
+
+    def counters(self) -> bytes:
+        return self.metrics.counters()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import defer
@@ -13,8 +14,13 @@ from asciid._storing import make_control, make_disk_store
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.metrics import Metrics, WorkersState
 from asciid.store.sharing import StorageInUseError
-from asciid.workers._deaths import deaths_told
 from asciid.workers._hub import Hub
+from asciid.workers._record import (
+    load_counters,
+    recorded_exits,
+    recorded_start,
+    save_counters,
+)
 from asciid.workers._spawning import FIRST_INHERITED
 
 if TYPE_CHECKING:
@@ -51,9 +57,13 @@ class Writer:
         metrics.workers = lambda: WorkersState(
             answering=self._hub.answering,
             configured=settings.workers,
-            deaths=deaths_told(FIRST_INHERITED),
+            deaths=recorded_exits(FIRST_INHERITED),
         )
+        metrics.started = recorded_start(FIRST_INHERITED)
+        self._metrics = metrics
         self._hub.snapshot = metrics.snapshot
+        self._hub.save = partial(save_counters, FIRST_INHERITED)
+        self._hub.load(load_counters(FIRST_INHERITED))
         self._socket = StorageSocket(storage, WRITER_SOCKET, reactor)
         self._control = make_control(settings, self._store, reactor)
         self._housekeeper = Housekeeper(
@@ -115,6 +125,7 @@ class Writer:
             self._control.stop()
         # Everything that was sent is answered by then.
         await self._store.stop()
+        self._hub.save_all(self._metrics.counters())
         self._hub.disconnect()
         try:
             await self._hub.wait_until_empty().addTimeout(_GOODBYE, self._reactor)

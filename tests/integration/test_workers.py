@@ -106,6 +106,54 @@ class ConnectionsTests(CommandTestCase):
             for sample in family.samples
         }
 
+    def counters(self) -> dict[str, float]:
+        """Return what only grows, and the start, once all processes are there."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            samples = self.samples(self.connect(self.daemon.port))
+            if samples.get("asciid_workers") == 2:
+                break
+            self.assertLess(time.monotonic(), deadline, samples)
+            time.sleep(0.02)
+        counter = re.compile(r"\S+_(total|count|bucket|sum)\b|process_start_\w+").match
+        return {name: value for name, value in samples.items() if counter(name)}
+
+    def test_counters(self) -> None:
+        """Counters only grow, whichever processes are replaced or die."""
+        self.begin("--workers=2")
+        for connection in self.connections[:4]:
+            self.put(connection)
+        before = self.counters()
+        # Nobody has scraped these before the processes end.
+        for connection in self.connections[4:8]:
+            self.put(connection)
+        os.kill(self.daemon.pid, signal.SIGHUP)
+        deadline = time.monotonic() + _PATIENCE
+        while "Every process is new" not in self.daemon.log:
+            self.assertLess(time.monotonic(), deadline, self.daemon.log)
+            time.sleep(0.02)
+        after = self.counters()
+        (put,) = (name for name in after if is_put(name))
+        self.assertEqual(after[put], 8)
+        self.assertEqual(after["asciid_images_completed_total"], 8)
+        (writer,) = self.daemon.children("writer")
+        os.kill(writer, signal.SIGKILL)
+        deadline = time.monotonic() + _PATIENCE
+        while self.daemon.children("writer") in ([writer], []):
+            self.assertLess(time.monotonic(), deadline, self.daemon.log)
+            time.sleep(0.02)
+        last = self.counters()
+        start = "process_start_time_seconds"
+        self.assertEqual((before[start], after[start]), (last[start],) * 2)
+        for one, next_one in ((before, after), (after, last)):
+            fallen = {
+                name: (value, next_one.get(name))
+                for name, value in one.items()
+                if next_one.get(name, -1.0) < value
+            }
+            self.assertEqual(fallen, {})
+        self.daemon.stop()
+
     def test_metrics(self) -> None:
         """
         Whoever is asked tells what all have counted, and once what they share; one

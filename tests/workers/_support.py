@@ -154,6 +154,9 @@ class Counted:
     def snapshot(self) -> Deferred[bytes]:
         return succeed(self.counted)
 
+    def counters(self) -> bytes:
+        return self.counted
+
 
 class DrivenWorkers:
     """`workers` stores, and the one that writes for them, all turned by hand."""

@@ -16,8 +16,8 @@ from asciid.config import Settings
 from asciid.store._environment import DATA_FILE
 from asciid.store.sharing import StorageLock
 from asciid.workers import parent as parent_module
-from asciid.workers._deaths import deaths_told
 from asciid.workers._processes import KILL_AFTER, REPLACED_WITHIN, WRITER
+from asciid.workers._record import recorded_exits
 from asciid.workers._spawning import ALIVE, FIRST_INHERITED, REREAD, SIGNS
 from asciid.workers._watching import READY_WITHIN, SIGN_EVERY, SILENT_FOR
 from asciid.workers.parent import LOCK_FILE, Parent
@@ -120,7 +120,7 @@ class StartTests(ParentTestCase):
             )
             self.assertEqual(process.environment, {"ASCIID_WORKERS": "2"})
         (deaths,) = inherited(alive[WRITER])
-        self.assertEqual(deaths_told(deaths), 0)
+        self.assertEqual(recorded_exits(deaths), 0)
         self.assertEqual(inherited(alive["worker-1.1"]), [100, 101])
         self.assertEqual(len(self.reactor.ports), 2)
 
@@ -218,7 +218,7 @@ class EndTests(ParentTestCase):
         self.reactor.advance(0)
         self.assertIn("worker-1.1", self.reactor.alive)
         (deaths,) = inherited(self.reactor.alive[WRITER])
-        self.assertEqual(deaths_told(deaths), 1)
+        self.assertEqual(recorded_exits(deaths), 1)
         self.assertEqual(inherited(self.reactor.alive["worker-1.1"]), [100])
 
     def test_hangs(self) -> None:
@@ -254,10 +254,10 @@ class EndTests(ParentTestCase):
             self.assertEqual(process.signals, ["TERM"])
             self.assertNoResult(stopped)
             self.assertFalse(self.reactor.ports[0].bound)
-            self.assertEqual(deaths_told(deaths), 0)
+            self.assertEqual(recorded_exits(deaths), 0)
             self.assertEqual(self.logged(process.end), [])
         self.successResultOf(stopped)
-        self.assertRaises(OSError, deaths_told, deaths)
+        self.assertRaises(OSError, recorded_exits, deaths)
         self.reactor.advance(60)
         self.assertEqual(self.reactor.alive, {})
 
@@ -310,7 +310,7 @@ class RestartTests(ParentTestCase):
         self.assertEqual(lines, [])
         self.assertEqual(self.logged(self.replace_writer), ["Every process is new"])
         (deaths,) = inherited(self.reactor.alive[WRITER])
-        self.assertEqual(deaths_told(deaths), 0)
+        self.assertEqual(recorded_exits(deaths), 0)
         self.reactor.advance(60)
         self.assertEqual(
             sorted(self.reactor.alive), ["worker-1.2", "worker-2.2", WRITER]

@@ -23,15 +23,16 @@ from asciid.store._operations import Register
 from asciid.store.sharing import StorageInUseError, prepare_storage
 from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
-from asciid.workers._deaths import Deaths
 from asciid.workers._funnel import Funnel
 from asciid.workers._hub import Hub
 from asciid.workers._pauses import PAUSE
+from asciid.workers._record import Record, recorded_start
 from asciid.workers._worker import Worker
 from asciid.workers._writer import WRITER_SOCKET, Writer
 from tests.store._support import DrivenStore, spec_of
 from tests.workers._played import PlayedPort
 from tests.workers._support import WiredReactor
+from tests.workers._support import told as snapshot_of
 
 ResultT = TypeVar("ResultT")
 
@@ -294,7 +295,7 @@ class WriterTests(RoleTestCase):
         """Make one."""
         super().setUp()
         self.storage.mkdir()
-        self.deaths = Deaths()
+        self.deaths = Record()
         self.addCleanup(self.deaths.close)
         self.patch(_writer, "FIRST_INHERITED", self.deaths.descriptor)
         self.patch(_writer, "make_disk_store", self.make_store)
@@ -340,6 +341,10 @@ class WriterTests(RoleTestCase):
                 """Tell nothing."""
                 return succeed(NOTHING)
 
+            def counters(self) -> bytes:
+                """Tell what is counted at the end."""
+                return snapshot_of(5)
+
         funnel = Funnel(WRITER_SOCKET, self.reactor)
         funnel.follower = Follower()  # type: ignore[assignment] # of what is asked here
         self.run_(funnel.start())
@@ -363,18 +368,44 @@ class WriterTests(RoleTestCase):
         """It tells how many workers answer, and how many processes have died."""
         self.start()
         for _ in range(3):
-            self.deaths.add()
+            self.deaths.count_exit()
         funnels = [self.connect() for _ in range(2)]
         self.run_(funnels[0].stop())
         self.settle()
         snapshots = self.run_(funnels[1].gather(NOTHING))
         metrics = merge(snapshots)
-        told = {
+        values = {
             metric.name: metric.samples[0].value for metric in metrics if metric.samples
         }
-        self.assertEqual(told["asciid_workers"], 1)
-        self.assertEqual(told["asciid_workers_configured"], 2)
-        self.assertEqual(told["asciid_process_deaths"], 3)
+        self.assertEqual(values["asciid_workers"], 1)
+        self.assertEqual(values["asciid_workers_configured"], 2)
+        self.assertEqual(values["asciid_process_deaths"], 3)
+
+    def test_replaced(self) -> None:
+        """The next process that writes knows all that was counted before it began."""
+        self.start()
+        funnels = [self.connect() for _ in range(2)]
+        self.run_(funnels[0].submit(Register(spec_of(CAT))))
+        self.run_(funnels[1].stop())
+        self.run_(funnels[0].stop())
+        self.settle()
+        self.run_(self.writer.stop())
+        self.stopped = True
+
+        self.writer = Writer(self.settings, self.reactor)
+        self.start()
+        self.stopped = False
+        funnels = [self.connect() for _ in range(2)]
+        snapshots = self.run_(funnels[0].gather(NOTHING))
+        counts = {
+            metric.name: metric.samples[0].value
+            for metric in merge(snapshots)
+            if metric.samples
+        }
+        self.assertEqual(counts["asciid_chunks_stored"], 10)
+        self.assertEqual(counts["asciid_images_registered"], 1)
+        started = recorded_start(self.deaths.descriptor)
+        self.assertEqual(counts["process_start_time_seconds"], started)
 
     def test_another_writes(self) -> None:
         """There is one process that writes: a second one does not start."""
