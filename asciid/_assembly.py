@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorCore
+from twisted.python.threadpool import ThreadPool
 
 from asciid._listener import Listener, endpoint_from
+from asciid._offload import Offload
 from asciid._tokens import TokenFile
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.http import KleinFactory, Limits, Observers, unique_ids
@@ -123,6 +125,8 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     open_endpoint = endpoint_of or (
         lambda name: endpoint_from(getattr(settings, name), reactor)
     )
+    # One thread: two would take cores from the reactor and the writer.
+    offload = Offload(reactor, ThreadPool(1, 1, name="asciid-offload"))
     api = ImageAPI(
         store,
         max_image_size=settings.max_image_size,
@@ -131,6 +135,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         trusted_proxies=settings.trusted_proxies,
         metrics_apart=settings.metrics_port is not None,
         tokens=tokens,
+        offload=offload,
     )
     # Each of several workers has its share.
     limits = Limits(
@@ -154,6 +159,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         metrics=metrics,
         store=store,
         tokens=tokens,
+        offload=offload,
         reactor=reactor,
         control=control,
         drain=front.drain,

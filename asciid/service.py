@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorCore
 
+    from asciid._offload import Offload
     from asciid._tokens import TokenFile
     from asciid.config import Settings
     from asciid.control import Control
@@ -48,6 +49,9 @@ class ImageService(Service):
     which an open LMDB environment must not go through.  No request comes
     between the two, since the reactor has not had a turn.
 
+    `offload`, whose threads must not go through the fork either, runs while the store
+    is open.
+
     `tokens` are read then, too, by the user that will read them again.
 
     `housekeeper`, if any, works while the store is open; `control`, if any, takes
@@ -69,6 +73,7 @@ class ImageService(Service):
         *,
         listener: Listener,
         store: IImageStore,
+        offload: Offload,
         reactor: IReactorCore,
         housekeeper: Housekeeper | None = None,
         metrics: Listener | None = None,
@@ -85,6 +90,7 @@ class ImageService(Service):
         self._metrics = metrics
         self._tokens = tokens
         self._store = store
+        self._offload = offload
         self._reactor = reactor
         self._housekeeper = housekeeper
         self._control = control
@@ -168,6 +174,7 @@ class ImageService(Service):
             what = f"cannot use the storage {self._settings.storage}"
             raise StartError(what, error) from error
         self._store_open = True
+        self._offload.start()
         if self._housekeeper is not None:
             self._housekeeper.start()
         if self._control is not None:
@@ -200,6 +207,7 @@ class ImageService(Service):
                 _log.warn("Requests under way are cut off after {s} s", s=patience)
             left = max(deadline - clock.seconds(), LAST_WRITES)
             await self._stop_store(left, clock)
+            self._offload.stop()
 
     async def _stop_store(self, patience: float, clock: IReactorTime) -> None:
         give_up = self._give_up_store

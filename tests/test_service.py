@@ -20,12 +20,14 @@ from zope.interface import implementer
 
 from asciid import __version__
 from asciid._listener import Listener, StartError
+from asciid._offload import Offload
 from asciid._tokens import TokenFile
 from asciid.config import Settings
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.housekeeping import Housekeeper
 from asciid.service import LAST_WRITES, ImageService
 from asciid.store import MemoryStore, StoreUsage
+from asciid.testing import ManualThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +108,7 @@ class ServiceTestCase(SynchronousTestCase):
         self.endpoint = FakeEndpoint(self.events, lambda: succeed(self.port))
         self.store = FakeStore(self.events)
         self.reactor = MemoryReactorClock()
+        self.threads = ManualThreadPool()
         self.drained: Deferred[None] = succeed(None)
         self.retired: Deferred[None] = succeed(None)
         self.metrics: Listener | None = None
@@ -125,6 +128,7 @@ class ServiceTestCase(SynchronousTestCase):
             metrics=self.metrics,
             tokens=self.tokens,
             store=self.store,
+            offload=Offload(self.reactor, self.threads),
             reactor=self.reactor,
             housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
             drain=self.drain,

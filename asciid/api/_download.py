@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from asciid.api._conditions import is_not_modified, range_applies
 from asciid.api._digests import digest_field, preferred_algorithm
-from asciid.api._encodings import Encodings
+from asciid.api._encodings import Encodings, is_encodable
 from asciid.api._fields import all_lines
 from asciid.api._negotiation import ANY_CODING, accepted_codings, takes_text
 from asciid.api._ranges import Part, closing, content_range, multipart, parse_ranges
@@ -21,9 +21,11 @@ from asciid.api._streaming import PIECE, send_parts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid._offload import IOffload
     from asciid.api._encodings import Encoded
     from asciid.api._negotiation import AcceptedCodings
     from asciid.api._request import Request
+    from asciid.model import ImageSpec
     from asciid.store import IImageReader
 
 __all__ = ["Downloads"]
@@ -35,19 +37,22 @@ class Downloads:
     """
     Answers the requests for images.
 
-    `clock` tells the time in seconds since the epoch.
+    `offload` compresses; `clock` tells the time in seconds since the epoch.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, offload: IOffload, clock: Callable[[], float] = time.time
+    ) -> None:
         self._clock = clock
-        self._encodings = Encodings()
+        self._encodings = Encodings(offload)
 
     def answer(self, request: Request, reader: IImageReader) -> bytes | Deferred[bytes]:
         """
         Set the status and the header fields, and return the body.
 
         A range is always one of the image as it is: a client that asks for one
-        gets no content coding.
+        gets no content coding.  Nothing is compressed for a HEAD, nor for an answer
+        without a body.
 
         Errors: `NotAcceptableError`, `PreconditionFailedError`,
         `RangeNotSatisfiableError`, and those of `IImageReader.read`; no header
@@ -66,12 +71,12 @@ class Downloads:
         asked = header(b"range")
         if asked is not None and request.method == b"GET" and codings.identity:
             ranges = parse_ranges(asked, spec.size)
-        encoded = None
+        coding = None
         if ranges is None and accept_encoding is not None:
-            encoded = self._encode(reader, codings)
+            coding = self._choose_coding(reader, codings)
         # Never later than Date (RFC 9110, section 8.8.2.1).
         modified = int(min(reader.completed, self._clock()))
-        form = Representation(spec, modified, encoded)
+        form = Representation(spec, modified, coding)
         if is_not_modified(request, form.etag, modified):
             request.setResponseCode(304)
             form.set_kept_fields(request)
@@ -80,25 +85,47 @@ class Downloads:
             if not ranges:
                 raise RangeNotSatisfiableError(spec.size)
             return _send_ranges(request, reader, form, ranges)
-        content = reader.content if encoded is None else encoded.content
+        content = reader.content
+        if coding is not None and content is not None:
+            return self._answer_encoded(request, form, coding, content)
         if content is None and request.method == b"GET" and spec.size:
             return _stream(
                 request,
                 reader,
                 [Part(0, spec.size)],
-                lambda: _set_fields(request, form, spec.size, None),
+                lambda: _set_fields(request, form, spec, None),
             )
-        _set_fields(request, form, spec.size, content)
+        _set_fields(request, form, spec, content)
         return content or b""
 
-    def _encode(self, reader: IImageReader, codings: AcceptedCodings) -> Encoded | None:
-        for coding in codings.preferred:
-            encoded = self._encodings.encode(reader, coding)
-            if encoded is not None:
-                return encoded
+    def _choose_coding(
+        self, reader: IImageReader, codings: AcceptedCodings
+    ) -> bytes | None:
+        content = reader.content
+        if (
+            codings.preferred
+            and content is not None
+            and is_encodable(len(content))
+            # Compression that would come late helps nobody.
+            and not (codings.identity and self._encodings.is_full)
+        ):
+            return codings.preferred[0]
         if not codings.identity:
             raise NotAcceptableError
         return None
+
+    def _answer_encoded(
+        self, request: Request, form: Representation, coding: bytes, content: bytes
+    ) -> bytes | Deferred[bytes]:
+        encoded = self._encodings.kept(form.sha256, coding)
+        if encoded is not None:
+            return _send_encoded(encoded, request, form)
+        if request.method == b"GET":
+            encoding = self._encodings.encode(form.sha256, content, coding)
+            return encoding.addCallback(_send_encoded, request, form)
+        # RFC 9110, section 9.3.2: what only making the content would tell is left out.
+        form.set_fields(request, None)
+        return b""
 
 
 def _takes_text(request: Request, accept: bytes) -> bool:
@@ -108,23 +135,31 @@ def _takes_text(request: Request, accept: bytes) -> bool:
 
 
 def _set_fields(
-    request: Request, form: Representation, size: int, content: bytes | None
+    request: Request, form: Representation, spec: ImageSpec, content: bytes | None
 ) -> None:
-    """Set the fields of a 200; `content` are all `size` bytes if they are at hand."""
-    form.set_fields(request, size if content is None else len(content))
-    _set_digest(request, form, content)
+    """Set the fields of a 200; `content` are all bytes of the image if at hand."""
+    form.set_fields(request, spec.size)
+    _set_digest(request, bytes.fromhex(spec.sha256), content)
 
 
-def _set_digest(request: Request, form: Representation, content: bytes | None) -> None:
+def _send_encoded(encoded: Encoded, request: Request, form: Representation) -> bytes:
+    content = encoded.content
+    form.set_fields(request, len(content))
+    _set_digest(request, encoded.digest, content)
+    return content
+
+
+def _set_digest(request: Request, sha_256: bytes, content: bytes | None) -> None:
+    """Set Repr-Digest; `content` is what has the SHA-256 `sha_256`, if at hand."""
     if request.getHeader(b"want-repr-digest") is None:
-        request.setHeader(b"Repr-Digest", form.digest)
+        request.setHeader(b"Repr-Digest", digest_field(b"sha-256", sha_256))
         return
     algorithm = preferred_algorithm(all_lines(request, b"want-repr-digest"))
     if algorithm == b"sha-512" and content is not None and len(content) <= PIECE:
         digest = digest_field(algorithm, sha512(content).digest())
         request.setHeader(b"Repr-Digest", digest)
     elif algorithm is not None:
-        request.setHeader(b"Repr-Digest", form.digest)
+        request.setHeader(b"Repr-Digest", digest_field(b"sha-256", sha_256))
 
 
 def _send_ranges(
@@ -149,7 +184,7 @@ def _send_ranges(
         request.setResponseCode(206)
         form.set_fields(request, length)
         request.setHeader(*field)
-        _set_digest(request, form, content)
+        _set_digest(request, bytes.fromhex(reader.spec.sha256), content)
 
     if content is None or length > PIECE:
         return _stream(request, reader, parts, begin, end)

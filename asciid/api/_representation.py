@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
 from asciid.api._cors import READ_FIELDS
-from asciid.api._digests import digest_field
 from asciid.api._encodings import is_encodable
 
 if TYPE_CHECKING:
-    from asciid.api._encodings import Encoded
     from asciid.api._request import Request
     from asciid.model import ImageSpec
 
@@ -41,47 +39,40 @@ class Representation:
     """
     One form of an image: as it is, or in a content coding.
 
-    `modified` is its Last-Modified, in seconds since the epoch.
+    `sha256` is the hash of the bare image, `modified` the Last-Modified, in seconds
+    since the epoch; `coding` is None for the bare image.  What is said here of a coding
+    is known before it is made.
     """
 
-    __slots__ = ("_encoded", "_name", "_size", "etag", "modified")
+    __slots__ = ("_name", "_size", "coding", "etag", "modified", "sha256")
 
-    def __init__(self, spec: ImageSpec, modified: int, encoded: Encoded | None) -> None:
+    def __init__(self, spec: ImageSpec, modified: int, coding: bytes | None) -> None:
+        self.sha256 = spec.sha256
         self._name = name = spec.sha256.encode("ascii")
         self._size = spec.size
-        self._encoded = encoded
+        self.coding = coding
         self.modified = modified
-        self.etag = (
-            b'"%b"' % name if encoded is None else b'"%b-%b"' % (name, encoded.coding)
-        )
+        self.etag = b'"%b"' % name if coding is None else b'"%b-%b"' % (name, coding)
 
-    @property
-    def digest(self) -> bytes:
-        """The value of Repr-Digest with SHA-256."""
-        encoded = self._encoded
-        digest = (
-            bytes.fromhex(self._name.decode()) if encoded is None else encoded.digest
-        )
-        return digest_field(b"sha-256", digest)
-
-    def set_fields(self, request: Request, length: int) -> None:
+    def set_fields(self, request: Request, length: int | None) -> None:
         """
         Set the header fields of a 200 or 206, those of a digest apart.
 
-        `length` is that of the body.
+        `length` is that of the body, None while it is not known.
         """
         set_header = request.setHeader
         for name, value in _CONSTANT_FIELDS:
             set_header(name, value)
-        set_header(b"Content-Length", b"%d" % length)
+        if length is not None:
+            set_header(b"Content-Length", b"%d" % length)
         set_header(b"Content-Disposition", b'inline; filename="%b.txt"' % self._name)
         set_header(b"Last-Modified", _format_date(self.modified))
-        if self._encoded is None:
+        if self.coding is None:
             set_header(b"Accept-Ranges", b"bytes")
         else:
             # No Accept-Ranges: a range would be one of the bare image, and must
             # not be joined to a part of this.
-            set_header(b"Content-Encoding", self._encoded.coding)
+            set_header(b"Content-Encoding", self.coding)
         self._set_validators(request)
 
     def set_kept_fields(self, request: Request) -> None:

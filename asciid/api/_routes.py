@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from klein import Klein
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from asciid._offload import AT_ONCE
 from asciid.api._access import Access
 from asciid.api._clients import ClientAddresses
 from asciid.api._contract import contract_document
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
+    from asciid._offload import IOffload
     from asciid.api._access import Tokens
     from asciid.api._request import Request
     from asciid.model import UploadStatus
@@ -67,6 +69,7 @@ class ImageAPI:
     whom a request comes from.  `metrics` is what it tells of itself; with
     `metrics_apart` no route here leads to that.  With `tokens`, whoever bears one
     of them may write, and delete; without, everybody may write and nobody delete.
+    `offload` runs what takes long.
     """
 
     app = Klein()
@@ -83,12 +86,13 @@ class ImageAPI:
         trusted_proxies: Iterable[IPv4Network | IPv6Network] = (),
         metrics_apart: bool = False,
         tokens: Tokens | None = None,
+        offload: IOffload = AT_ONCE,
     ) -> None:
         self._store = store
         self.metrics = Metrics(store)
         self.metrics.requests.expect(PROBLEM_TYPES)
         self._metrics_apart = metrics_apart
-        self._downloads = Downloads()
+        self._downloads = Downloads(offload)
         self._access = None if tokens is None else Access(tokens)
         self._cors = CORS(write_origins, tokens=tokens is not None)
         self._begin_write = self._cors.mark

@@ -181,7 +181,9 @@ class Reply:
                 % (start, varying, self._id_line(), length, body)
             )
         else:
-            start = self._start(length, typed=not body)
+            # To HEAD an empty body says nothing of the one that GET would have.
+            known = length if body or self.method != b"HEAD" else None
+            start = self._start(known, typed=not body)
             channel.send(start + self._cut(body))
         self.finished = True
         self._end()
@@ -328,14 +330,13 @@ class Reply:
                 framing = b"Content-Length: %d\r\n" % length
                 self._left = length
             elif self._block.modern:
-                framing = b"Transfer-Encoding: chunked\r\n"
-                self._chunked = True
+                self._chunked = self.method != b"HEAD"
+                framing = b"Transfer-Encoding: chunked\r\n" * self._chunked
             else:
                 framing = b""
                 keep = False
             if self.method == b"HEAD":
                 self._left = 0
-                self._chunked = False
         self._keep = keep
         if not keep:
             framing += b"Connection: close\r\n"
