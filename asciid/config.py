@@ -5,7 +5,7 @@ Each setting is one row of :data:`SETTINGS`.  The option ``--max-chunk-size``
 has the environment variable ``ASCIID_MAX_CHUNK_SIZE`` and, in the file, the key
 ``max-chunk-size``; what the option says beats what the variable says, which beats
 the file, which beats the default.  A variable that is set to the empty string
-counts as not set.
+counts as not set, and so does one with the address of a Kubernetes Service.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from asciid._config_file import read_config_file
+from asciid._service_links import is_service_link
 from asciid._setting import InForce, Setting, SettingError, Source
 from asciid._table import CONFIG, GROUPS, SETTINGS
 from asciid._values import MEMORY, NONE, parse_size
@@ -39,6 +40,7 @@ __all__ = [
     "find_in_force",
     "parse_size",
     "resolve",
+    "service_links_in",
     "settings_of",
 ]
 
@@ -124,6 +126,15 @@ def find_in_force(
     return in_force
 
 
+def service_links_in(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables of settings that hold the address of a Service."""
+    return [
+        row.variable
+        for row in SETTINGS
+        if is_service_link(row.variable, environ.get(row.variable, ""))
+    ]
+
+
 def settings_of(in_force: Iterable[InForce]) -> Settings:
     """Return the settings as the daemon takes them."""
     values = {row.setting.name: row.value for row in in_force}
@@ -165,9 +176,12 @@ def _find(
     in_file: Mapping[str, str] = MappingProxyType({}),
     file: str = "",
 ) -> InForce:
+    variable = environ.get(row.variable) or None
+    if variable is not None and is_service_link(row.variable, variable):
+        variable = None
     texts = {
         Source.OPTION: given.get(row.option),
-        Source.ENVIRONMENT: environ.get(row.variable) or None,
+        Source.ENVIRONMENT: variable,
         Source.FILE: in_file.get(row.option),
     }
     return row.in_force(texts, file)

@@ -2,12 +2,13 @@
 Asks a daemon for its health: ``python -P -m asciid.health [URL]``.
 
 It is for container health checks, which run it again and again: so it imports
-nothing but the standard library, and is no part of the ``asciid`` command.
+nothing but the standard library, and what needs no more than that, and is no part of
+the ``asciid`` command.
 
-The URL is that of ``/readyz`` on this machine if none is given, on the port in
-``ASCIID_PORT``, or in the file that ``ASCIID_CONFIG`` names.  The exit code is 0 if
-the answer is a 2xx, 1 if not, 2 if there is no such URL to ask; one line says what was
-answered.
+The URL is that of ``/readyz`` on this machine if none is given, on the port and the
+interface of the endpoint in ``ASCIID_PORT``, or in the file that ``ASCIID_CONFIG``
+names.  The exit code is 0 if the answer is a 2xx, 1 if not, 2 if there is no such URL
+to ask; one line says what was answered.  It counts even if that cannot be printed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from asciid._service_links import is_service_link
+from asciid._streams import open_daemon_streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,33 +35,55 @@ PATIENCE = 4.0
 _LONGEST = 4096
 """Bytes of an answer that are shown."""
 
-_port_of = re.compile(r"(?:tcp6?:)?(?:port=)?([0-9]+)(?::.*)?").fullmatch
+_arguments_of = re.compile(r"(?<!\\):").split
+"""Splits the description of an endpoint at colons; a backslash escapes one."""
+
+_LARGEST_PORT = 2**16 - 1
+
+_EVERY_INTERFACE = {
+    "": ("127.0.0.1", "::1"),
+    "0.0.0.0": ("127.0.0.1",),  # noqa: S104 - compared with, not bound to
+    "::": ("::1", "127.0.0.1"),
+}
+"""Where on this machine to ask a daemon that listens on all of them."""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Ask, print what was answered, and return the exit code."""
     try:
-        host, port, path = _target(arguments, environ)
+        hosts, port, path = _target(arguments, environ)
     except ValueError as error:
         _say(f"asciid.health: {error}")
         return 2
-    connection = HTTPConnection(host, port, timeout=PATIENCE)
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
-        answer = connection.getresponse()
-        body = answer.read(_LONGEST).decode("utf-8", "replace").strip()
+        with closing(_connection_to(hosts, port)) as connection:
+            connection.request("GET", path, headers={"Connection": "close"})
+            answer = connection.getresponse()
+            body = answer.read(_LONGEST).decode("utf-8", "replace").strip()
     except (OSError, HTTPException) as error:
         _say(f"no answer: {error or type(error).__name__}")
         return 1
-    finally:
-        connection.close()
+    except ValueError as error:  # neither a host nor a path can be every text
+        _say(f"asciid.health: cannot ask {hosts[0]!r} for {path!r}: {error}")
+        return 2
     _say(f"{answer.status} {body}")
     return 0 if answer.status // 100 == 2 else 1  # noqa: PLR2004 - the 2 of 2xx
 
 
+def _connection_to(hosts: Sequence[str], port: int) -> HTTPConnection:
+    """Return a connection to the first host that accepts one, or a new to the last."""
+    *first, last = hosts
+    for host in first:
+        connection = HTTPConnection(host, port, timeout=PATIENCE)
+        with suppress(OSError):
+            connection.connect()
+            return connection
+    return HTTPConnection(last, port, timeout=PATIENCE)
+
+
 def _say(line: str) -> None:
     """Tell whoever reads the log of the check."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{line}\n".encode(errors="backslashreplace").decode())
 
 
 def _configured(environ: Mapping[str, str]) -> str | None:
@@ -85,25 +112,49 @@ def _configured(environ: Mapping[str, str]) -> str | None:
 
 def _target(
     arguments: Sequence[str], environ: Mapping[str, str]
-) -> tuple[str, int, str]:
+) -> tuple[Sequence[str], int, str]:
     """
-    Return the host, the port and the path to ask.
+    Return the hosts of which the first that can be reached, the port and the path.
 
     Errors: `ValueError`.
     """
     if not arguments:
-        listening = environ.get("ASCIID_PORT") or _configured(environ) or "4444"
-        port = _port_of(listening)
-        if port is None:
-            message = f"the port is {listening!r}: name the URL to ask"
-            raise ValueError(message)
-        return "127.0.0.1", int(port[1]), "/readyz"
+        variable = environ.get("ASCIID_PORT", "")
+        if is_service_link("ASCIID_PORT", variable):
+            variable = ""
+        return *_address_of(variable or _configured(environ) or "4444"), "/readyz"
     parts = urlsplit(arguments[0])
     if len(arguments) > 1 or parts.scheme != "http" or not parts.hostname:
         message = "the only argument is a URL such as http://127.0.0.1:4444/readyz"
         raise ValueError(message)
-    return parts.hostname, parts.port or 80, parts.path or "/readyz"
+    return [parts.hostname], parts.port or 80, parts.path or "/readyz"
+
+
+def _address_of(endpoint: str) -> tuple[Sequence[str], int]:
+    """
+    Return where a daemon that listens on `endpoint` is reached.
+
+    Errors: `ValueError`.
+    """
+    kind, *arguments = _arguments_of(endpoint)
+    if kind.isdecimal():
+        kind, arguments = "tcp", [kind]
+    named = {"port": "", "interface": "" if kind == "tcp" else "::"}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        named.update({name: value} if equals else {"port": argument})
+    port = named["port"]
+    if (
+        kind not in {"tcp", "tcp6"}
+        or re.fullmatch("[0-9]{1,9}", port) is None
+        or int(port) > _LARGEST_PORT
+    ):
+        message = f"the port is {endpoint!r}: name the URL to ask"
+        raise ValueError(message)
+    interface = re.sub(r"\\(.)", r"\1", named["interface"])
+    return _EVERY_INTERFACE.get(interface, (interface,)), int(port)
 
 
 if __name__ == "__main__":
+    open_daemon_streams()
     sys.exit(main(sys.argv[1:], os.environ))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 
 from asciid import __version__
 from asciid._listener import Listener, StartError
+from asciid._streams import print_refusal
 from asciid._tokens import TokenFileError
 from asciid.config import MEMORY
 from asciid.errors import AsciidError
@@ -270,6 +270,5 @@ class ImageService(Service):
             deferred.addErrback(lambda _: None)
             if self._announces:
                 _log.critical("{reason}", reason=result.value)
-                # twistd has put its log in the place of sys.stderr by now.
-                print(result.value, file=sys.__stderr__)
+                print_refusal(result.value)
             result.raiseException()

@@ -7,6 +7,7 @@ from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from twisted.logger import Logger
 from twisted.python import usage
 
 from asciid import __version__
@@ -18,6 +19,7 @@ from asciid._signals import (
     install_stop_handlers,
 )
 from asciid._storing import make_control, make_store
+from asciid._streams import open_daemon_streams
 from asciid._tuning import count_monotonically, rest_collector
 from asciid._usage import usage_text
 from asciid.config import (
@@ -25,6 +27,7 @@ from asciid.config import (
     SettingError,
     environment_of,
     find_in_force,
+    service_links_in,
     settings_of,
 )
 from asciid.housekeeping import Housekeeper, housekeeping_interval
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from asciid.config import InForce, Settings
 
 __all__ = ["Options", "makeService"]
+
+_log = Logger()
 
 Reactor = Any
 """Provides several interfaces at once, which no one type says."""
@@ -69,10 +74,15 @@ class Options(usage.Options):
     """What is in force, once the options are parsed."""
     in_force: tuple[InForce, ...]
     """The same, with where each setting is from."""
+    service_links: list[str]
+    """Variables that were ignored: they hold the address of a Kubernetes Service."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Twisted's
-        self._environ = os.environ if environ is None else environ
+        if environ is None:
+            open_daemon_streams()
+            environ = os.environ
+        self._environ = environ
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the help, `width` columns wide or as wide as the terminal."""
@@ -109,6 +119,7 @@ class Options(usage.Options):
         except SettingError as error:
             raise usage.UsageError(str(error)) from error
         self.settings = settings_of(self.in_force)
+        self.service_links = service_links_in(self._environ)
 
 
 def _do_nothing() -> None:
@@ -130,6 +141,11 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     `reactor` is the one to run on; the process's own if None.
     """
     settings = options.settings
+    if options.service_links:
+        _log.warn(
+            "Ignored {variables}: set by Kubernetes for a Service, not a setting",
+            variables=", ".join(options.service_links),
+        )
     stopping: Callable[[], None] = _do_nothing
     give_up: Callable[[], None] | None = None
     on_hangup: Callable[[Callable[[], object]], None] = _ignore

@@ -40,9 +40,9 @@ class Handler(BaseHTTPRequestHandler):
 class HealthTests(SynchronousTestCase):
     """What is asked, and what is told of the answer."""
 
-    def serve(self) -> int:
+    def serve(self, host: str = "127.0.0.1") -> int:
         """Answer requests; return the port."""
-        server = HTTPServer(("127.0.0.1", 0), Handler)
+        server = HTTPServer((host, 0), Handler)
         serving = Thread(target=server.serve_forever, args=(0.01,))
         serving.start()
         self.addCleanup(server.server_close)
@@ -76,6 +76,63 @@ class HealthTests(SynchronousTestCase):
         ):
             answer = self.check([], ASCIID_PORT=listening)
             self.assertEqual(answer, (0, "204 \n"), listening)
+
+    def test_interface_of_the_daemon(self) -> None:
+        """The interface of the endpoint is asked, wherever it stands there."""
+        port = self.serve("127.0.0.3")
+        for listening in (
+            f"tcp:{port}:interface=127.0.0.3",
+            f"tcp:interface=127.0.0.3:port={port}:backlog=50",
+        ):
+            answer = self.check([], ASCIID_PORT=listening)
+            self.assertEqual(answer, (0, "204 \n"), listening)
+        self.assertEqual(self.check([], ASCIID_PORT=f"tcp:{port}")[0], 1)
+
+    def test_interface_over_ipv6(self) -> None:
+        """So is one of IPv6, whose colons are escaped, and the one for all."""
+        self.patch(HTTPServer, "address_family", socket.AF_INET6)
+        port = self.serve("::1")
+        for listening in (
+            f"tcp6:{port}",
+            f"tcp6:{port}:interface=\\:\\:1",
+            f"tcp6:{port}:interface=\\:\\:",
+        ):
+            answer = self.check([], ASCIID_PORT=listening)
+            self.assertEqual(answer, (0, "204 \n"), listening)
+
+    def test_service_link(self) -> None:
+        """The address of a Kubernetes Service in the variable is none of a daemon."""
+        port, file = self.serve(), Path(self.mktemp())
+        file.write_text(f"port = {port}")
+        answer = self.check(
+            [], ASCIID_CONFIG=str(file), ASCIID_PORT="tcp://10.96.0.11:4444"
+        )
+        self.assertEqual(answer, (0, "204 \n"))
+        target = health._target([], {"ASCIID_PORT": "tcp://10.96.0.11:4321"})
+        self.assertEqual(target[1], 4444)
+
+    def test_endpoints_that_are_none(self) -> None:
+        """A port or a host that cannot be asked is 2, with a line, whatever it is."""
+        for listening in (
+            "tcp:70000",
+            "tcp:",
+            "tcp",
+            "\u0664",
+            "tcp:4444:interface=\udcff",
+            f"tcp:4444:interface={'a' * 70}.example",
+        ):
+            code, line = self.check([], ASCIID_PORT=listening)
+            self.assertEqual(code, 2, listening)
+            self.assertTrue(line.startswith("asciid.health: "), line)
+            line.encode()
+
+    def test_paths_that_are_none(self) -> None:
+        """A path that no request can have is 1 or 2, and no traceback."""
+        url = f"http://127.0.0.1:{self.serve()}"
+        for path in ("/\u00e9", "/\udcff", "/a b"):
+            code, line = self.check([url + path])
+            self.assertIn(code, (1, 2), path)
+            line.encode()
 
     def test_port_in_a_file(self) -> None:
         """The port may be in the configuration file, which the environment beats."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from asciid._reporting import report
 from asciid.admin._options import (
     EXAMPLES,
     json_option,
@@ -45,13 +46,13 @@ def backup_command(
     """Make a backup; return the exit code."""
     with readable_errors():
         copied = backup(storage, destination, Pace(rate))
-    report = {
+    done = {
         "destination": str(destination.absolute()),
         "images": copied.images,
         "bytes": copied.after,
     }
     if as_json:
-        click.echo(json.dumps(report))
+        report(json.dumps(done))
     else:
-        click.echo(f"{destination}: {copied.images} images, {copied.after} bytes")
+        report(f"{destination}: {copied.images} images, {copied.after} bytes")
     return 0

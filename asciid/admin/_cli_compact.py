@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asciid._reporting import report
 from asciid.admin._daemon import NoDaemonError, ask_daemon
 from asciid.admin._options import (
     EXAMPLES,
@@ -44,13 +45,13 @@ it was then, 2 if the options are wrong.
 def compact_command(*, storage: Path, as_json: bool) -> int:
     """Compact a storage; return the exit code."""
     with readable_errors():
-        report = _compacted(storage)
+        done = _compacted(storage)
     if as_json:
-        click.echo(json.dumps(report))
+        report(json.dumps(done))
     else:
-        click.echo(
-            f"{report['images']} images: "
-            f"{report['bytes_before']} bytes before, {report['bytes_after']} after"
+        report(
+            f"{done['images']} images: "
+            f"{done['bytes_before']} bytes before, {done['bytes_after']} after"
         )
     return 0
 

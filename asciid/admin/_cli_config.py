@@ -10,7 +10,14 @@ import click
 
 from asciid import __version__
 from asciid.admin._options import EXAMPLES, json_option
-from asciid.config import NONE, SETTINGS, SettingError, Source, find_in_force
+from asciid.config import (
+    NONE,
+    SETTINGS,
+    SettingError,
+    Source,
+    find_in_force,
+    service_links_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,6 +81,9 @@ def config_command(*, show: bool, as_json: bool, **options: Any) -> int:  # noqa
         in_force = find_in_force(given, os.environ)
     except SettingError as error:
         raise click.UsageError(str(error)) from error
+    for variable in service_links_in(os.environ):
+        message = f"asciid: ignored {variable}: set by Kubernetes for a Service"
+        click.echo(message, err=True)
     if show:
         click.echo(_as_json(in_force) if as_json else "\n".join(_as_toml(in_force)))
     return 0

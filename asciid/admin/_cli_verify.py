@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import asdict
 
+from asciid._reporting import report
 from asciid.admin._options import (
     EXAMPLES,
     json_option,
@@ -64,18 +65,18 @@ def verify_command(
         for image in verification.run():
             damaged.append(image)
             if not as_json:
-                click.echo(f"{image.sha256}: {image.reason}")
+                report(f"{image.sha256}: {image.reason}")
         purged = purge_quarantine(opened) if purge else None
-    report: dict[str, Any] = {
+    result: dict[str, Any] = {
         "images": verification.images,
         "bytes": verification.size,
         "damaged": [asdict(image) for image in damaged],
         "purged": purged,
     }
     if as_json:
-        click.echo(json.dumps(report))
+        report(json.dumps(result))
     else:
-        click.echo(
+        report(
             f"{verification.images} images, {verification.size} bytes: "
             f"{len(damaged) or 'none'} damaged"
             + (", in quarantine" if damaged and quarantine else "")

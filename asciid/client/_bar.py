@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 from twisted.internet.task import LoopingCall
 
+from asciid._reporting import report
+
 from ._filter import one_line
 from ._patience import nothing
 from ._progress import Progress
@@ -79,7 +81,10 @@ class Bar:
         """
         if text:
             self._erase()
-            click.echo(text, nl=False, err=err)
+            if err:
+                click.echo(text, nl=False, err=True)
+            else:
+                report(text, nl=False)
 
     @contextmanager
     def showing(self, clock: IReactorTime) -> Iterator[None]:

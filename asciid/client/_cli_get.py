@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
 import shutil
 import sys
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 
 import click
+
+from asciid._reporting import report
 
 from ._bar import Bar
 from ._cli_server import EXIT_CODES, TargetType, is_stream, server_option, speak
@@ -100,8 +101,7 @@ def get_command(
         message = f"{STOPPED[code]}; the same command goes on from there"
         click.echo(f"asciid: {message}", err=True)
     else:
-        # In bytes: not every name is text.
-        click.echo(os.fsencode(path))
+        report(str(path))
     return code
 
 

@@ -12,7 +12,9 @@ import click
 from ._summary import summary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from typing import TextIO
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -21,6 +23,32 @@ if TYPE_CHECKING:
     from ._simulate import Simulation
 
 __all__ = ["Report"]
+
+
+class _Lines:
+    """Writes the log to a stream; what that does not take is lost, which is said."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._failed = False
+
+    def write(self, text: str) -> None:
+        """Write whole lines."""
+        if not self._failed:
+            self._attempt(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        """Write what is not written yet."""
+        if not self._failed:
+            self._attempt(self._stream.flush)
+
+    def _attempt(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except OSError as error:
+            self._failed = True
+            message = f"asciid: cannot write the log: {error.strerror}"
+            click.echo(message, err=True)
 
 
 class Report:
@@ -38,6 +66,7 @@ class Report:
     def __init__(self, clock: IReactorTime, *, table: bool, as_json: bool) -> None:
         self._as_json = as_json
         self._stream = sys.stderr if as_json else sys.stdout
+        self._lines = _Lines(self._stream)
         self._screen: Screen | None = None
         on_terminal = self._stream.isatty()
         self._table = table or (on_terminal and not as_json)
@@ -59,7 +88,7 @@ class Report:
     @property
     def sink(self) -> Sink:
         """What takes the lines of the log."""
-        return self._screen or self._stream
+        return self._screen or self._lines
 
     def showing(self, simulation: Simulation) -> AbstractContextManager[None]:
         """Show how far `simulation` is, for as long as the context lasts."""
@@ -67,7 +96,7 @@ class Report:
 
     def finish(self, simulation: Simulation, **more: object) -> None:
         """Show the figures of `simulation`, and in JSON `more` members."""
-        (self._screen or self._stream).flush()
+        (self._screen or self._lines).flush()
         if self._table:
             stream = self._stream if self._screen else sys.stderr
             self._print_table(simulation, stream)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from asciid import __version__
+from asciid._streams import discard_unwritten_output, open_command_streams
 from asciid.admin import (
     backup_command,
     compact_command,
@@ -63,6 +63,7 @@ def main(
     are wrong, 3 when there is no such image, 4 when the server refused, 130
     after an interrupt, 143 after SIGTERM.  Raises :exc:`SystemExit`, always.
     """
+    open_command_streams()
     try:
         code = asciid.main(
             args=args,
@@ -83,6 +84,5 @@ def main(
     except OSError as error:
         click.echo(one_line(f"asciid: {error}"), err=True)
         code = EXIT_FAILED
-        # What standard output has not taken would fail again at the exit.
-        sys.stdout = io.StringIO()
+    discard_unwritten_output()
     sys.exit(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import lmdb
@@ -14,6 +13,7 @@ from twisted.logger import Logger
 from asciid import __version__
 from asciid._assembly import tokens_of
 from asciid._listener import Listener, StartError
+from asciid._streams import print_refusal
 from asciid.errors import AsciidError
 from asciid.store.sharing import StorageInUseError, StorageLock, prepare_storage
 from asciid.workers._processes import Processes
@@ -230,8 +230,7 @@ class Parent(Service):
 
     def _refuse(self, error: StartError) -> None:
         _log.critical("{reason}", reason=error)
-        # twistd has put its log in the place of sys.stderr by now.
-        print(error, file=sys.__stderr__)
+        print_refusal(error)
         self._let_go()
         for listener in self._listeners:
             Deferred.fromCoroutine(listener.stop())

@@ -104,7 +104,7 @@ class Daemon:
             self._process = subprocess.Popen(
                 twistd("--nodaemon", "--pidfile=", *what),
                 cwd=self.directory,
-                env=environment(ASCIID_PORT=ANY_PORT, **self.environ),
+                env=environment(**{"ASCIID_PORT": ANY_PORT, **self.environ}),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

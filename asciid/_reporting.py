@@ -1,0 +1,34 @@
+"""Prints what a command has done."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+__all__ = ["report"]
+
+
+def report(text: str, *, nl: bool = True) -> None:
+    """
+    Print what a command has done, followed by a newline if `nl`.
+
+    What is done is no failure because that cannot be printed: a line on standard error
+    then says why, with `text`.  Where the text itself is what was asked for, this is
+    not the function to use.
+    """
+    try:
+        # In bytes: not every name is text.
+        click.echo(text if _is_text(text) else os.fsencode(text), nl=nl)
+    except OSError as error:
+        shown = "".join(each if each.isprintable() else "?" for each in text.rstrip())
+        message = f"asciid: cannot write to standard output: {error.strerror}: {shown}"
+        click.echo(message, err=True)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
