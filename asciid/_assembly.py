@@ -113,6 +113,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     endpoint_of: Callable[[str], IStreamServerEndpoint] | None = None,
     control: Control | None = None,
     housekeeper: Housekeeper | None = None,
+    serving: Callable[[str], object] = lambda _: None,
     stopping: Callable[[], object] = lambda: None,
     give_up: Callable[[], object] | None = None,
 ) -> Assembled:
@@ -164,6 +165,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         control=control,
         drain=front.drain,
         retire=front.retire,
+        serving=serving,
         stopping=stopping,
         give_up=give_up,
         housekeeper=housekeeper,

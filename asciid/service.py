@@ -59,6 +59,7 @@ class ImageService(Service):
 
     `drain` has the connections finish what is under way and close; its Deferred
     fires once they have.  `retire` has each end with its next request instead.
+    `serving` is called with a line for people once the service serves.
     `stopping` is called when the stop begins, and `give_up` when the store, whose disk
     may hang, has not finished by the time that the requests have to end, or
     `LAST_WRITES` after they were cut off: nothing that was acknowledged is lost by an
@@ -81,6 +82,7 @@ class ImageService(Service):
         control: Control | None = None,
         drain: Callable[[], Deferred[None]] = lambda: succeed(None),
         retire: Callable[[], Deferred[None]] = lambda: succeed(None),
+        serving: Callable[[str], object] = lambda _: None,
         stopping: Callable[[], object] = lambda: None,
         give_up: Callable[[], object] | None = None,
         announces: bool = True,
@@ -96,6 +98,7 @@ class ImageService(Service):
         self._control = control
         self._drain = drain
         self._retire = retire
+        self._serving = serving
         self._stopping = stopping
         self._give_up_store = give_up
         self._announces = announces
@@ -181,6 +184,7 @@ class ImageService(Service):
             self._control.start()
         if self._announces:
             self._announce(await self._store.usage())
+        self._serving(f"Serving on {self._listener.address}")
 
     async def _retired(self) -> None:
         await self._stop_listening()

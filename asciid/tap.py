@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from asciid import __version__
 from asciid._assembly import make_image_service, tokens_of
+from asciid._sd_notify import ServiceManager
 from asciid._signals import (
     end_at_once,
     install_running_handlers,
@@ -126,12 +127,29 @@ def _do_nothing() -> None:
     """Leave the process as it is: it belongs to whoever gave the reactor."""
 
 
+def _say_nothing(_: str) -> None:
+    """Report nothing, likewise."""
+
+
 def _ignore(_: Callable[[], object]) -> None:
     """Leave signals as they are, likewise."""
 
 
 def _reread_nothing() -> None:
     """Go on: no file was named that could have changed."""
+
+
+def _begin_stop(manager: ServiceManager) -> None:
+    """Report that the stop begins; the next signal ends the process at once."""
+    install_stop_handlers()
+    manager.stopping()
+
+
+def _reload_at_hangup(
+    reactor: Reactor, manager: ServiceManager, reload: Callable[[], object]
+) -> None:
+    """Have `reload` called for each SIGHUP, and its begin and end reported."""
+    install_sighup_handler(reactor, partial(manager.reload, reload))
 
 
 def makeService(options: Options, reactor: Reactor = None) -> IService:
@@ -146,6 +164,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
             "Ignored {variables}: set by Kubernetes for a Service, not a setting",
             variables=", ".join(options.service_links),
         )
+    serving: Callable[[str], None] = _say_nothing
     stopping: Callable[[], None] = _do_nothing
     give_up: Callable[[], None] | None = None
     on_hangup: Callable[[Callable[[], object]], None] = _ignore
@@ -156,9 +175,11 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         rest_collector()
         restyle_twistd(settings)
         install_running_handlers(reactor)
-        stopping = install_stop_handlers
+        manager = ServiceManager.from_environment(os.environ, reactor)
+        serving = manager.serving
+        stopping = partial(_begin_stop, manager)
         give_up = end_at_once
-        on_hangup = partial(install_sighup_handler, reactor)
+        on_hangup = partial(_reload_at_hangup, reactor, manager)
     if settings.workers > 1:
         # What one process does needs nothing of it.
         from asciid.workers.parent import Parent  # noqa: PLC0415
@@ -167,6 +188,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
             settings,
             environment={**os.environ, **environment_of(options.in_force)},
             reactor=reactor,
+            serving=serving,
             stopping=stopping,
         )
         on_hangup(parent.restart)
@@ -180,6 +202,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         reactor,
         tokens=tokens,
         control=make_control(settings, store, reactor),
+        serving=serving,
         stopping=stopping,
         give_up=give_up,
         housekeeper=Housekeeper(

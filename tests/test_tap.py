@@ -341,7 +341,8 @@ class TokenTests(SynchronousTestCase):
         storage = f"--storage={self.mktemp()}"
         service = makeService(parsed(["--workers=2", "--reserve=2", storage]))
         assert isinstance(service, Parent)
-        self.assertEqual(heeded, [service.restart])
+        (reload,) = heeded
+        self.assertEqual(reload.args, (service.restart,))
         environment = service._environment
         self.assertEqual(environment["HOME"], "/")
         self.assertEqual(environment["ASCIID_RESERVE"], "2")

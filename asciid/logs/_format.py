@@ -55,11 +55,15 @@ class LineFormatter:
 
     `style` is one of `FORMATS`, `level` one of `LEVELS`: what is below it is left
     out, and so is what repeats itself (see `Repeats`).  Details of Twisted's own are
-    logged at ``debug``.
+    logged at ``debug``.  With `journal` a line begins with its priority, and text has
+    no time of its own.
     """
 
-    def __init__(self, style: str, level: str) -> None:
+    def __init__(self, style: str, level: str, *, journal: bool = False) -> None:
         self._format = FORMATS[style]
+        if journal:
+            to_line = _JOURNAL_FORMATS[style]
+            self._format = lambda event: _with_priority(to_line(event), event)
         self._levels = {
             LogLevel.levelWithName(name) for name in LEVELS[LEVELS.index(level) :]
         }
@@ -115,19 +119,31 @@ def json_line(members: dict[str, Any]) -> str:
 
 
 def _text_line(event: LogEvent) -> str:
+    text, name = _text_of(event), event.get("log_system")
+    if not text:
+        return ""
+    if name is None:
+        level = event.get("log_level", LogLevel.info)
+        name = f"{event.get('log_namespace', '-')}#{level.name}"
+    return f"{_text_start(int(event.get('log_time', 0)), str(name))}{text}\n"
+
+
+def _journal_line(event: LogEvent) -> str:
+    text = _text_of(event)
+    if not text:
+        return ""
+    name = printable(str(event.get("log_namespace", "-")))
+    return f"[{name}] {text}\n"
+
+
+def _text_of(event: LogEvent) -> str:
     text = message_of(event)
     if traceback := traceback_of(event):
         text = f"{text}\n{traceback}"
     if not text.isprintable():
         # Further lines of one event are indented, so that none can be forged.
         text = printable(text).rstrip("\n").replace("\n", "\n\t")
-    if not text:
-        return ""
-    name = event.get("log_system")
-    if name is None:
-        level = event.get("log_level", LogLevel.info)
-        name = f"{event.get('log_namespace', '-')}#{level.name}"
-    return f"{_text_start(int(event.get('log_time', 0)), str(name))}{text}\n"
+    return text
 
 
 def _event_json_line(event: LogEvent) -> str:
@@ -151,6 +167,24 @@ FORMATS: dict[str, Callable[[LogEvent], str]] = {
     "json": _event_json_line,
 }
 """How events can be written."""
+
+_JOURNAL_FORMATS = {"text": _journal_line, "json": _event_json_line}
+"""How they are written for the journal, which has time and priority of its own."""
+
+_PRIORITIES = {
+    LogLevel.debug: 7,
+    LogLevel.info: 6,
+    LogLevel.warn: 4,
+    LogLevel.error: 3,
+    LogLevel.critical: 2,
+}
+"""Those of syslog(3)."""
+
+
+def _with_priority(line: str, event: LogEvent) -> str:
+    """Prefix each line with the priority, as sd-daemon(3) has it."""
+    prefix = f"<{_PRIORITIES[event.get('log_level', LogLevel.info)]}>"
+    return "".join(f"{prefix}{part}" for part in line.splitlines(keepends=True))
 
 
 def fields_of(event: LogEvent) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from twisted.logger import (
@@ -13,6 +14,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from asciid.logs._format import LineFormatter
+from asciid.logs._journal import is_journal
 
 if TYPE_CHECKING:
     from twisted.logger import LogEvent
@@ -56,6 +58,8 @@ class _Restyler:
         for observer in self._publisher._observers:  # noqa: SLF001 - not shown otherwise
             if isinstance(observer, FileLogObserver):
                 observer.formatEvent = LineFormatter(
-                    self._settings.log_format, self._settings.log_level
+                    self._settings.log_format,
+                    self._settings.log_level,
+                    journal=is_journal(observer._outFile, os.environ),  # noqa: SLF001 - likewise
                 )
                 self._done = True

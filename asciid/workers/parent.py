@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import lmdb
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from asciid import __version__
@@ -51,7 +51,8 @@ class Parent(Service):
     It binds the ports itself, in `privilegedStartService`, and accepts nothing on
     them: each worker inherits a socket.  So none of the connections that wait is
     lost when a worker ends, and none is refused until there is another.  `environment`
-    is what the processes get, `stopping` is called when the stop begins.
+    is what the processes get; `serving` is called with a line for people once all
+    serve, `stopping` when the stop begins.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Parent(Service):
         *,
         environment: Mapping[str, str],
         reactor: Any,  # noqa: ANN401 - several interfaces at once
+        serving: Callable[[str], object] = lambda _: None,
         stopping: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
@@ -88,8 +90,11 @@ class Parent(Service):
             copy = FIRST_INHERITED + len(self._listeners)
             self._environment["ASCIID_WRITE_TOKEN_FILE"] = f"/proc/self/fd/{copy}"
         self._reactor = reactor
+        self._serving = serving
         self._stopping = stopping
-        self._restarting = self._asked_again = False
+        self._asked_again = False
+        # Those who wait for a restart that is under way.
+        self._awaiting: list[Deferred[None]] = []
         self._descriptors: list[Sequence[int]] = []
         self._processes = Processes(
             reactor,
@@ -141,26 +146,28 @@ class Parent(Service):
         self._stopping()
         return Deferred.fromCoroutine(self._stop())
 
-    def restart(self) -> None:
+    def restart(self) -> Deferred[None]:
         """
-        Replace every process by a new one, one after the other.
+        Replace every process by a new one, one after the other; answer once it is done.
 
         Requests go on meanwhile.  Those that run read the tokens again at once; if
         these cannot be used, everything stays as it is.  Asked for while it is
         done, it is done once more afterwards.
         """
         if not self.running:
-            return
+            return succeed(None)
         if self._tokens is not None:
             if not self._tokens.reload():
-                return
+                return succeed(None)
             self._processes.reread()
         self._asked_again = True
-        if not self._restarting:
-            self._restarting = True
+        done: Deferred[None] = Deferred()
+        self._awaiting.append(done)
+        if len(self._awaiting) == 1:
             Deferred.fromCoroutine(self._restart()).addErrback(
                 lambda failure: _log.failure("Not every process is new", failure)
-            )
+            ).addCallback(lambda _: self._restarted())
+        return done
 
     async def _start(self, stored: StoreUsage) -> None:
         await self._processes.start()
@@ -183,6 +190,9 @@ class Parent(Service):
             )
         if not settings.sync:
             _log.warn("sync is off: a power cut loses writes that were answered")
+        self._serving(
+            f"Serving on {self._listeners[0].address}, {settings.workers} workers"
+        )
 
     def _give_up(self, failure: Failure) -> None:
         _log.failure("The processes cannot be started", failure)
@@ -199,13 +209,15 @@ class Parent(Service):
         self._let_go()
 
     async def _restart(self) -> None:
-        try:
-            while self._asked_again:
-                self._asked_again = False
-                await self._processes.replace()
-            _log.info("Every process is new")
-        finally:
-            self._restarting = False
+        while self._asked_again:
+            self._asked_again = False
+            await self._processes.replace()
+        _log.info("Every process is new")
+
+    def _restarted(self) -> None:
+        awaiting, self._awaiting = self._awaiting, []
+        for done in awaiting:
+            done.callback(None)
 
     def _inherited_by(self, number: int) -> list[int]:
         """Return what that worker gets: a socket of each port, and the tokens."""

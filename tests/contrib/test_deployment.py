@@ -45,6 +45,14 @@ class UnitTests(CommandTestCase):
         self.assertEqual(value, f"/var/lib/{self.values['StateDirectory']}")
         self.assertEqual(self.values["ProtectSystem"], "strict")
 
+    def test_service_manager(self) -> None:
+        """It waits for the reports of the daemon, and watches it; logs have a place."""
+        self.assertEqual(self.values["Type"], "notify")
+        self.assertGreaterEqual(int(self.values["WatchdogSec"]), 30)
+        self.assertEqual(self.values["LogsDirectory"], "asciid")
+        self.assertEqual(self.values["SyslogIdentifier"], "asciid")
+        self.assertGreater(int(self.values["LogRateLimitBurst"]), 10_000)
+
     def test_time_to_stop(self) -> None:
         """It is given more time to stop than it takes to drain."""
         timeout = int(self.values["TimeoutStopSec"])

@@ -1,0 +1,29 @@
+"""Whether a stream leads to the journal of systemd."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import IO
+
+__all__ = ["is_journal"]
+
+
+def is_journal(stream: IO[str], environ: Mapping[str, str]) -> bool:
+    """
+    Tell whether `stream` is the one that JOURNAL_STREAM names (systemd.exec(5)).
+
+    The variable is inherited by processes whose output is redirected elsewhere, so
+    device and inode decide.
+    """
+    named = environ.get("JOURNAL_STREAM")
+    if not named:
+        return False
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False  # it is closed, or no file
+    return named == f"{status.st_dev}:{status.st_ino}"
