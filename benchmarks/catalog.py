@@ -42,7 +42,8 @@ def _uvicorn(app: str) -> Callable[[int, Path], Command]:
     ]
 
 
-def _twistd(port: int, storage: Path) -> Command:
+def twistd(port: int, storage: Path) -> Command:
+    """Return the command of the daemon on a port of 127.0.0.1."""
     endpoint = f"tcp:{port}:interface=127.0.0.1"
     return [
         *(BIN / "twistd", "--nodaemon", "--pidfile="),
@@ -53,7 +54,7 @@ def _twistd(port: int, storage: Path) -> Command:
 
 
 def _workers(port: int, storage: Path) -> Command:
-    return [*_twistd(port, storage), "--workers=4"]
+    return [*twistd(port, storage), "--workers=4"]
 
 
 OURS = "ours"
@@ -68,14 +69,14 @@ EMPTY_STARLETTE = "empty-starlette"
 EMPTY_FASTAPI = "empty-fastapi"
 
 SERVICES = [
-    Server(OURS, "asciid", _twistd),
+    Server(OURS, "asciid", twistd),
     Server(OURS_WORKERS, "asciid with 4 workers", _workers),
     Server(OURS_STOCK, "asciid under stock twisted.web", _script("stock_site.py")),
     Server(NAIVE, "naive: stock Klein, a file per image", _script("naive.py")),
 ]
 """Those that keep images; all are given an empty directory."""
 
-APART = Server(OURS_APART, "4 daemons apart, on the same core", _twistd)
+APART = Server(OURS_APART, "4 daemons apart, on the same core", twistd)
 """Of this one several run side by side."""
 
 EMPTY = [

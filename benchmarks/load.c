@@ -312,7 +312,10 @@ static void parse(struct connection *connection) {
         fail("not an answer: %.40s", buffer);
     int status = atoi(buffer + 9);
     const char *value = field(buffer, "content-length");
-    if (value != NULL) {
+    if (status == 204 || status == 304) { /* RFC 9112 6.3: no body */
+        length = 0;
+        end = body;
+    } else if (value != NULL) {
         length = atol(value);
         end = body + length;
         if (length > BUFFER)

@@ -61,11 +61,13 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_serving(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
+def _wait_until_serving(
+    process: subprocess.Popen[bytes], port: int, timeout: float
+) -> None:
+    deadline = time.monotonic() + timeout
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
-            probe.settimeout(START_TIMEOUT)
+            probe.settimeout(timeout)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 # A socket may listen before anybody serves it.
                 probe.sendall(b"GET / HTTP/1.1\r\nHost: benchmark\r\n\r\n")
@@ -78,13 +80,26 @@ def _wait_until_serving(process: subprocess.Popen[bytes], port: int) -> None:
 
 @contextmanager
 def running(server: Server, storage: Path, cores: Cores) -> Iterator[Running]:
+    """Start `server` as `started` does, on a new storage that is then removed."""
+    storage.mkdir(parents=True)
+    try:
+        with started(server, storage, cores) as process:
+            yield process
+    finally:
+        shutil.rmtree(storage)
+
+
+@contextmanager
+def started(
+    server: Server, storage: Path, cores: Cores, timeout: float = START_TIMEOUT
+) -> Iterator[Running]:
     """
     Start `server` on its own core, and end it at the end.
 
     What it prints is kept in memory, so that it does not count as written to
-    the disk, and is part of the error if something goes wrong.
+    the disk, and is part of the error if something goes wrong.  `timeout` is in
+    seconds, until it serves.
     """
-    storage.mkdir(parents=True)
     port = _free_port()
     output = os.memfd_create("output")
     os.sched_setaffinity(0, {cores.server})  # inherited
@@ -99,7 +114,7 @@ def running(server: Server, storage: Path, cores: Cores) -> Iterator[Running]:
     finally:
         os.sched_setaffinity(0, {cores.load})
     try:
-        _wait_until_serving(process, port)
+        _wait_until_serving(process, port, timeout)
         yield Running(process.pid, port)
     except (BenchmarkError, FileNotFoundError) as error:
         said = os.pread(output, 100_000, 0).decode(errors="replace")[-2000:]
@@ -108,7 +123,6 @@ def running(server: Server, storage: Path, cores: Cores) -> Iterator[Running]:
     finally:
         _end(process)
         os.close(output)
-        shutil.rmtree(storage)
 
 
 def _end(process: subprocess.Popen[Any]) -> None:

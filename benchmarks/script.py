@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 IMAGE_SIZE = 700
@@ -55,9 +55,39 @@ def _register(digest: str) -> Request:
     return _post("/image", members)
 
 
-def _get(digest: str, art: bytes) -> Request:
-    head = f"GET /image/{digest} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    return Request(head.encode("ascii"), 200, art)
+def get(
+    digest: str,
+    art: bytes | None = None,
+    *,
+    fields: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Request:
+    """Make a download of an image, which is `art`."""
+    return _bodyless(f"GET /image/{digest}", fields or {}, status, art)
+
+
+def status(digest: str) -> Request:
+    """Make a request for what is missing of an upload."""
+    return _bodyless(f"GET /image/{digest}/chunks", {}, 200)
+
+
+def put(art: bytes) -> Request:
+    """Make an upload of a whole image."""
+    head = (
+        f"PUT /image/{sha256(art).hexdigest()} HTTP/1.1\r\n"
+        "Host: 127.0.0.1\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(art)}\r\n\r\n"
+    )
+    return Request(head.encode("ascii") + art, 201)
+
+
+def _bodyless(
+    line: str, fields: Mapping[str, str], status: int, body: bytes | None = None
+) -> Request:
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    data = f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n"
+    return Request(data.encode("ascii"), status, body)
 
 
 def _draw(rng: random.Random) -> bytes:
@@ -67,14 +97,21 @@ def _draw(rng: random.Random) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-def exercise(count: int) -> Iterator[Image]:
+def art_of(count: int, seed: int) -> Iterator[bytes]:
+    """Draw `count` images; another seed draws others."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        yield _draw(rng)
+
+
+def exercise(count: int, seed: int = 1) -> Iterator[Image]:
     """
     Make `count` images, each to be registered, uploaded and downloaded.
 
     The chunks of an image are one step, in random order; the download must
-    answer the image's bytes.
+    answer the image's bytes.  Another seed makes other images.
     """
-    rng = random.Random(1)
+    rng = random.Random(seed)
     for _ in range(count):
         art = _draw(rng)
         digest = sha256(art).hexdigest()
@@ -84,7 +121,7 @@ def exercise(count: int) -> Iterator[Image]:
             members = {"id": index, "size": len(data), "data": data.decode("ascii")}
             chunks.append(_post(f"/image/{digest}/chunks", members))
         rng.shuffle(chunks)
-        yield [[_register(digest)], chunks, [_get(digest, art)]]
+        yield [[_register(digest)], chunks, [get(digest, art)]]
 
 
 def registrations(count: int) -> Iterator[Image]:
