@@ -34,6 +34,9 @@ _CHUNK_LINE = re.compile(
 )
 _TRAILER_LINE = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*")
 _MAX_SIZE_DIGITS = 15  # below 2**60
+_PLAIN_SIZE = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7})\r\n")
+_STEPS = 100
+"""Chunks, or parts of their framing, that are decoded in one call."""
 
 # What the next line of a chunked body is.
 _SIZE, _DATA_END, _TRAILER = range(3)
@@ -55,7 +58,8 @@ class IBody(Protocol):
         """
         Decode from ``start`` on, and append the content to ``out``.
 
-        :return: where decoding stopped: the end of the data or of the body.
+        :return: where decoding stopped: the end of the data or of the body, or
+            further on than ``start`` when there is much to do.
         :raises RefusedError: when the framing is broken or a limit is passed.
         """
 
@@ -98,7 +102,20 @@ class ChunkedBody:
 
     def feed(self, data: bytes, start: int, out: list[bytes]) -> int:
         """See :meth:`IBody.feed`."""
-        while start < len(data) and not self.done:
+        steps = _STEPS
+        while start < len(data) and steps and not self.done:
+            steps -= 1
+            if self._state is _SIZE and not self._line:
+                chunk = _PLAIN_SIZE.match(data, start)
+                if chunk is not None:
+                    first = chunk.end()
+                    last = first + int(chunk[1], 16)
+                    if data.startswith(b"\r\n", last):
+                        # Nearly every chunk: it is all here.
+                        self._take(last - first)
+                        out.append(data[first:last])
+                        start = last + 2
+                        continue
             if self._left:
                 end = min(len(data), start + self._left)
                 out.append(data[start:end])
@@ -143,11 +160,14 @@ class ChunkedBody:
         digits = found[1].lstrip(b"0")
         self._spend(len(line) - (len(digits) or 1))
         size = int(digits or b"0", 16) if len(digits) <= _MAX_SIZE_DIGITS else MAXSIZE
+        self._take(size)
+        self._left = size
+        self._state = _DATA_END if size else _TRAILER
+
+    def _take(self, size: int) -> None:
         self._limit -= size
         if self._limit < 0:
             raise RefusedError(413, "The body is too large.")
-        self._left = size
-        self._state = _DATA_END if size else _TRAILER
 
     def _spend(self, size: int) -> None:
         self._overhead -= size

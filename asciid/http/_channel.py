@@ -37,6 +37,9 @@ __all__ = ["Channel"]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CR = 13
+_PIECE = 64 * 1024
+"""Bytes of a body, with its framing, that a handler gets at a time."""
+
 _MAX_EMPTY_LINES = 64
 """Those before one request: a client has no use for more than one."""
 
@@ -58,6 +61,8 @@ class Channel(Connection):
         # the next, while there is only a part of it.
         self._request: Request | None = None
         self._incoming: Incoming | None = None
+        # Whether a body that is streamed has had its share of this turn.
+        self._turn_used = False
         self._probe: Probe | None = None
         # Whether the idle time is running; empty lines do not extend it.
         self._idle = True
@@ -87,14 +92,11 @@ class Channel(Connection):
             data = self._buffer + data
             self._buffer = b""
         incoming = self._incoming
-        if incoming is not None:
-            if not incoming.streaming:
-                self._serve(data, now)
-                return
+        if incoming is not None and incoming.streaming:
             self._keep(data)
             if incoming.wanted:
                 self._pump()
-        elif self._request is None and self._turn is None and not self._output.blocked:
+        elif self._turn is None and self._ready:
             self._serve(data, now)
         else:
             self._keep(data)
@@ -108,11 +110,11 @@ class Channel(Connection):
         elif incoming is not None and incoming.streaming:
             if incoming.wanted:
                 self._pump()
-        elif self._output.blocked:
-            pass  # what has come before is served once the client reads on
+        elif self._output.blocked or self._turn is not None:
+            pass  # what has come before is served first
         elif incoming is not None:
             self._refuse(400, "The body ended early.")
-        elif self._request is None and self._turn is None:
+        elif self._request is None:
             self._starve()
 
     def writeConnectionLost(self) -> None:
@@ -215,12 +217,14 @@ class Channel(Connection):
 
     def _serve(self, data: bytes, now: float) -> None:
         # Answer the requests in the data; keep what cannot be dealt with yet.
-        turns = self.factory.limits.pipelined
         size = len(data)
         pos = 0
         self._corked = True
         try:
             while pos < size and self._ready:
+                if pos and self._is_turn_over(now):
+                    self._later(self._continue)
+                    break
                 if self._incoming is not None:
                     pos = self._gather(self._incoming, data, pos, now)
                 elif data[pos] == _CR and data.startswith(b"\r\n", pos):
@@ -228,12 +232,8 @@ class Channel(Connection):
                 elif (end := data.find(b"\r\n\r\n", pos)) < 0:
                     self._await_head(data[pos:], now)
                     break
-                elif turns:
-                    turns -= 1
-                    pos = self._begin(data, pos, end + 4)
                 else:
-                    self._later(self._continue)
-                    break
+                    pos = self._begin(data, pos, end + 4)
         except RefusedError as refusal:
             self._refuse(refusal.status, refusal.detail, data[pos : pos + 5])
         self._corked = False
@@ -246,6 +246,10 @@ class Channel(Connection):
         elif self._buffer and self._request is None:
             self._later(self._continue)
         self._settle(now)
+
+    def _is_turn_over(self, began: float) -> bool:
+        factory = self.factory
+        return factory.clock() - began >= factory.limits.turn
 
     def _skip_line(self, pos: int) -> int:
         # Go past an empty line before a request (RFC 9112 2.2).
@@ -361,6 +365,7 @@ class Channel(Connection):
             expects=expects,
         )
         if streaming:
+            self._turn_used = False
             request.body = None
         else:
             self._want(incoming)
@@ -391,18 +396,33 @@ class Channel(Connection):
             self._incoming = None
             incoming.finish()
             return
+        if self._turn_used:
+            self._turn_used = incoming.wanted = False
+            self._later(self._pump)
+            return
         data = self._take_buffer()
         incoming.expects = incoming.expects and not data
         self._want(incoming)
         self.deadline = now = self.factory.clock()
         try:
-            self._buffer = data[incoming.feed(data, 0, now) :]
+            end = self._feed(incoming, data[:_PIECE], now)
         except RefusedError as refusal:
             self._fail_body(refusal)
             return
+        self._buffer = data[end:]
+        self._turn_used = end < len(data) and not incoming.done
         incoming.hand_over()
-        if self._eof and incoming.wanted:
+        if incoming.wanted and self._turn_used:
+            self._pump()
+        elif self._eof and incoming.wanted:
             self._fail_body(RefusedError(400, "The body ended early."))
+
+    def _feed(self, incoming: Incoming, data: bytes, now: float) -> int:
+        # Decode what can be in one turn; return where decoding stopped.
+        end = incoming.feed(data, 0, now)
+        while end < len(data) and not (incoming.done or self._is_turn_over(now)):
+            end = incoming.feed(data, end, now)
+        return end
 
     def _fail_body(self, refusal: RefusedError) -> None:
         incoming = self._incoming
@@ -432,7 +452,7 @@ class Channel(Connection):
         incoming = self._incoming
         if incoming is not None:
             self.deadline = now
-            if self._eof and not incoming.streaming:
+            if self._eof and self._turn is None and not incoming.streaming:
                 self._refuse(400, "The body ended early.")
         elif self._request is not None or self._turn is not None:
             self.deadline = NEVER

@@ -68,10 +68,11 @@ class Limits:
     endpoint_bodies: Mapping[str, int] = field(factory=dict, converter=_frozen)
     """Bytes of a body by the name of the Klein endpoint that takes it."""
 
-    pipelined: int = field(default=32, validator=_positive)
+    turn: float = field(default=0.0002, validator=_positive)
     """
-    Requests answered from one connection before the others get their turn.
-    Those behind wait unparsed, in ``read_ahead`` bytes at most.
+    Seconds that one connection is served before the others get their turn; what is
+    under way then is finished.  Requests behind wait unparsed, in ``read_ahead``
+    bytes at most.
     """
 
     read_ahead: int = field(default=64 * KIB, validator=_positive)

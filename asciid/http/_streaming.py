@@ -52,7 +52,7 @@ def read_body(
     """
     Hand the body of a request out piece by piece.
 
-    :param receive: takes a piece, at most 128 KiB; while a Deferred that it
+    :param receive: takes a piece, at most 64 KiB; while a Deferred that it
         returned has not fired, it gets no other, and the client is made to wait:
         no more than 256 KiB are ever held.  What it raises ends the reading.
     :return: fires when the body is complete and taken.  Fails with what

@@ -72,6 +72,7 @@ class APIContract(Base):
 
     def setUp(self) -> None:
         """Serve an empty store."""
+        self.reactor = MemoryReactorClock()
         self.serve(MemoryStore())
 
     def serve(self, store: IImageStore) -> None:
@@ -90,6 +91,9 @@ class APIContract(Base):
     ) -> Answer:
         """Exchange a request for its response."""
         answer = self.client.begin(method, path, data, content_type, **headers)
+        self.client.treq.flush()
+        # A large body is taken in several turns.
+        self.reactor.advance(0)
         self.client.treq.flush()
         return self.successResultOf(answer)
 
@@ -746,4 +750,4 @@ class FrontTests(APIContract, SynchronousTestCase):
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
         """Return what the daemon serves through."""
-        return make_front(api, reactor=MemoryReactorClock())
+        return make_front(api, reactor=self.reactor)

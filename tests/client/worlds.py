@@ -195,6 +195,7 @@ class World:
     max_image_size: int = 8 * 1024 * 1024
     retries: int = 10
     token: str | None = None
+    service_reactor: Clock = field(init=False, factory=Clock)
     network: Network = field(init=False)
     client: Client = field(init=False)
 
@@ -207,7 +208,7 @@ class World:
         )
         # The service's clock stands still: it is the client that waits.
         limits = Limits(endpoint_bodies=api.body_limits)
-        service = KleinFactory(api.app, reactor=Clock(), limits=limits)
+        service = KleinFactory(api.app, reactor=self.service_reactor, limits=limits)
         self.network = Network(service)
         self.client = Client(
             "http://asciid.test",
@@ -225,6 +226,7 @@ class World:
         while idle < 3:  # a flush does not tell whether it has moved anything
             idle = 0 if self.threads.step() else idle + 1
             self.network.flush()
+            self.service_reactor.advance(0)
             self.reactor.advance(0)
 
     def pass_time(self) -> bool:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO
 
-from asciid.http import Limits
 from tests.faults._case import FaultTestCase
 from tests.faults._client import Connection
 from tests.faults._load import Upload
@@ -37,8 +36,8 @@ LARGE = 16 * 1024 * 1024
 SHARE = 100
 """How often the one connection asks for as much as is answered in one turn."""
 
-PIPELINED = Limits().pipelined
-"""Requests of one connection that are answered in one turn."""
+PIPELINED = 32
+"""Requests of one connection that are sent at a time."""
 
 _PER_CONNECTION = 5
 """Rounds after which the polite client connects anew."""

@@ -23,7 +23,9 @@ def decode(
     step = step or len(data) or 1
     for start in range(0, len(data), step):
         piece = data[start : start + step]
-        end = body.feed(piece, 0, out)
+        end = 0
+        while end < len(piece) and not body.done:
+            end = body.feed(piece, end, out)
         if body.done:
             return b"".join(out), piece[end:] + data[start + step :]
     message = "the body has no end"
@@ -132,6 +134,30 @@ class ChunkedTests(SynchronousTestCase):
         self.refused(413, b"0\r\n" + b"A: b\r\n" * 20)
         self.refused(413, b"1;abcdefghij\r\nx\r\n" * 20)
         self.assertEqual(decode(b"1\r\nx\r\n" * 500 + b"0\r\n\r\n")[0], b"x" * 500)
+
+    def test_steps(self) -> None:
+        """One call decodes a bounded number of chunks, however small they are."""
+        for chunk in (b"1\r\nx\r\n", b"01;a\r\nx\r\n"):
+            body = ChunkedBody(10_000, Limits(chunk_overhead=10_000))
+            end = body.feed(chunk * 1_000, 0, [])
+            self.assertGreater(end, 0)
+            self.assertLess(end, 200 * len(chunk))
+        body = ChunkedBody(10_000, Limits(chunk_overhead=10_000))
+        end = body.feed(b"0\r\n" + b"A:\r\n" * 1_000, 0, [])
+        self.assertLess(end, 1_000)
+
+    def test_pieces(self) -> None:
+        """A chunk is read the same way, all at once or piece by piece."""
+        for size in (1, 9, 10, 15, 16, 255, 256):
+            for line in (b"%x" % size, b"%X" % size, b"00%x" % size):
+                data = b"%b\r\n%b\r\n0\r\n\r\nrest" % (line, b"y" * size)
+                for step in (None, 1, 3):
+                    content, _ = decode(data, 256, step)
+                    self.assertEqual(content, b"y" * size)
+                with self.assertRaises(RefusedError) as caught:
+                    decode(data, size - 1)
+                self.assertEqual(caught.exception.status, 413)
+            self.refused(400, b"%x\r\n%b0\r\n\r\n" % (size, b"y" * size))
 
     @settings(deadline=None, max_examples=60)
     @given(

@@ -146,7 +146,7 @@ class ValueTests(SynchronousTestCase):
         limits = Limits(endpoint_bodies=bodies)
         bodies["a"] = 2
         self.assertEqual(limits.endpoint_bodies["a"], 1)
-        for name in ("body", "idle_timeout", "pipelined"):
+        for name in ("body", "idle_timeout", "turn"):
             with self.assertRaisesRegex(ValueError, name):
                 Limits(**{name: 0})  # type: ignore[arg-type]
         with self.assertRaises(AttributeError):

@@ -128,6 +128,49 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual([a.status for a in wire.answers()], [200, 404])
         self.assertEqual(self.upload.pieces, [b"one", b"two"])
 
+    def test_tiny_chunks(self) -> None:
+        """A body of tiny chunks is handed out in turns, at the handler's pace."""
+        self.upload.start.callback(None)
+        body = b"1\r\nx\r\n" * 5000
+        for ready in (None, Deferred[None]()):
+            self.upload.pieces.clear()
+            self.upload.ready = ready
+            turns = self.site.count_turns()
+            wire = self.begin(CHUNKED).send(body, body[:1])
+            self.assertEqual(len(self.upload.pieces), 1)
+            wire.send(body[1:], b"0\r\n\r\n" + get(b"/nope"))
+            wire.half_close()
+            self.site.reactor.advance(0)
+            if ready is not None:
+                self.assertEqual(len(self.upload.pieces), 1)
+                self.upload.ready = None
+                ready.callback(None)
+                self.site.reactor.advance(0)
+            self.assertEqual([a.status for a in wire.answers()], [200, 404])
+            self.assertEqual(b"".join(self.upload.pieces), b"x" * 10_000)
+            self.assertGreater(len(turns), 10)
+
+    def test_many_trailers(self) -> None:
+        """Trailers without any content are read on in later turns."""
+        self.upload.start.callback(None)
+        turns = self.site.count_turns()
+        wire = self.begin(CHUNKED).send(b"0\r\n" + b"A:\r\n" * 1_000)
+        self.site.reactor.advance(0)
+        self.assertEqual((wire.take(), self.upload.pieces), (b"", []))
+        self.assertGreaterEqual(len(turns), 2)
+        wire.send(b"\r\n")
+        self.assertEqual([a.status for a in wire.answers()], [200])
+
+    def test_large_pieces(self) -> None:
+        """A handler gets at most 64 KiB at a time, also of what has piled up."""
+        self.upload.start.callback(None)
+        wire = self.site.connect().send(
+            get(b"/", b"Content-Length: 200000", method=b"PUT") + b"x" * 200_000
+        )
+        self.site.reactor.advance(0)
+        self.assertEqual(list(map(len, self.upload.pieces)), [65536] * 3 + [3392])
+        self.assertEqual([a.status for a in wire.answers()], [200])
+
     def test_one_read(self) -> None:
         """A body that came with its head is handed out all the same."""
         self.upload.start.callback(None)
@@ -155,6 +198,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(len(self.upload.pieces), 1)
         ready, self.upload.ready = self.upload.ready, None
         ready.callback(None)
+        self.site.reactor.advance(0)
         self.assertFalse(wire.paused)
         self.assertEqual(sum(map(len, self.upload.pieces)), sent)
 
@@ -189,6 +233,7 @@ class UploadTests(SynchronousTestCase):
             sent += 65536
         self.assertLessEqual(sent, 256 * 1024)
         self.upload.start.callback(None)
+        self.site.reactor.advance(0)
         self.assertEqual(sum(map(len, self.upload.pieces)), sent)
 
     def test_no_timeout_while_waiting_for_the_handler(self) -> None:
@@ -281,6 +326,7 @@ class UploadTests(SynchronousTestCase):
         self.upload.start.callback(None)
         wire = self.begin(CHUNKED).send(b"fffff\r\n" + b"x" * 0xFFFFF + b"\r\n")
         wire.send(b"ffffff\r\n")
+        self.site.reactor.advance(0)
         self.assertEqual(wire.answers()[0].status, 413)
         self.assertTrue(wire.over)
 
