@@ -81,6 +81,10 @@ class Setting:
         except ValueError as error:
             message = f"{place}: {error}"
             raise SettingError(message) from error
+        if "\0" in text:
+            # No argument and no variable of a child process can hold one.
+            message = f"{place}: {text!r} has a NUL character"
+            raise SettingError(message)
         return InForce(self, text, source, place, value)
 
 

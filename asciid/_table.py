@@ -14,6 +14,7 @@ from asciid._values import (
     endpoint_of,
     file_of,
     flag_of,
+    limit_of,
     networks_of,
     optional_endpoint_of,
     origins_of,
@@ -93,8 +94,9 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting(
             "drain-timeout",
             "10s",
-            duration_of,
-            "Time that requests under way are given when the daemon stops.",
+            limit_of,
+            "Time that requests under way are given when the daemon stops; 0 is any "
+            "time.",
         ),
     ),
     "Storage": (

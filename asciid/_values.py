@@ -23,6 +23,7 @@ __all__ = [
     "endpoint_of",
     "file_of",
     "flag_of",
+    "limit_of",
     "networks_of",
     "optional_endpoint_of",
     "origins_of",
@@ -140,6 +141,15 @@ def duration_of(text: str) -> int:
         message = f"{text} is more than {_LONGEST_TIME} seconds"
         raise ValueError(message)
     return seconds
+
+
+def limit_of(text: str) -> int:
+    """
+    Return a time in seconds that bounds another; 0 is so long that it bounds nothing.
+
+    Errors: `ValueError`.
+    """
+    return duration_of(text) or _LONGEST_TIME
 
 
 def flag_of(text: str) -> bool:

@@ -90,7 +90,7 @@ class Settings:
     workers: int = 1
     """Processes that speak HTTP; with more than one, another one writes."""
     drain_timeout: int = 10
-    """Seconds that requests under way are given when the daemon stops."""
+    """Seconds that requests under way are given when the daemon stops; never 0."""
     log_format: str = "text"
     """How the log is written: ``text`` or ``json``."""
     log_level: str = "info"

@@ -187,6 +187,17 @@ class ValueTests(SynchronousTestCase):
             settings = resolve({"upload-ttl": text}, {})
             self.assertEqual(settings.upload_ttl, seconds, text)
 
+    def test_time_to_drain(self) -> None:
+        """0 is never, too, for the time after which requests are cut off."""
+        self.assertEqual(resolve({"drain-timeout": "1"}, {}).drain_timeout, 1)
+        years = resolve({"drain-timeout": "0"}, {}).drain_timeout / 31_536_000
+        self.assertEqual(years, 100)
+
+    def test_nul(self) -> None:
+        """A character that no environment variable can hold is refused."""
+        for option in ("port", "metrics-port", "storage", "access-log"):
+            self.assert_refused(option, "unix:a\0b", "\\x00b'")
+
     def test_bad_durations(self) -> None:
         """A time that is no number, or ends after the calendar, is refused."""
         for text in ["", "h", "1.5h", "-1", "1w", "1 h", "\u0661"]:

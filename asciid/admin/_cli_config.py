@@ -107,11 +107,23 @@ def _as_toml(in_force: Sequence[InForce]) -> Iterator[str]:
     config, *settings = in_force
     yield f"# The settings in force of asciid {__version__}, and where each is from."
     if config.value is not None:
-        yield f"# The file is {_quoted(config.text)}, named by {config.place}."
+        yield f"# The file is {config.text!a}, named by {config.place}."
     yield ""
     for row in settings:
+        _check_is_text(row)
         place = row.source if row.source in (Source.FILE, Source.DEFAULT) else row.place
         yield f"{row.setting.option} = {_toml(_typed(row))}  # {place}"
+
+
+def _check_is_text(row: InForce) -> None:
+    """Raise :exc:`click.ClickException` for what no configuration file can hold."""
+    try:
+        row.text.encode()
+    except UnicodeEncodeError as error:
+        message = (
+            f"{row.place}: {row.text!r} is not UTF-8, as a file must be: use --json"
+        )
+        raise click.ClickException(message) from error
 
 
 def _typed(row: InForce) -> bool | int | str | list[str]:

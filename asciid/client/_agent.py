@@ -51,8 +51,11 @@ def parse_base_url(text: str) -> EncodedURL:
         message = f"{text!r} has more than a host, a port and a path"
         raise ValueError(message)
     # The encoder takes an IPv6 address for a name, and refuses it.
-    if ":" not in url.host:
-        url = url.to_uri()
+    host = url.host
+    name = "localhost" if ":" in host else host
+    url = url.replace(host=name).to_uri()
+    if ":" in host:
+        url = url.replace(host=host)
     return url.replace(path=tuple(segment for segment in url.path if segment))
 
 

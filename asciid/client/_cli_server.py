@@ -19,6 +19,7 @@ from ._client import Client
 from ._errors import ClientError, NotFoundError, ProblemError
 from ._filter import one_line
 from ._run import run
+from ._wire import check_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -49,6 +50,9 @@ The exit code is 0 if all went well, 1 if something failed, 2 if the command lin
 is wrong, 3 if the server does not have the image, 4 if it refused the request,
 130 after an interrupt, 143 after SIGTERM.
 """
+
+_LONGEST_TOKEN = 8 * 1024
+"""Bytes of a token at the most, with the white space around it."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -86,15 +90,26 @@ def read_token(path: Path | None) -> str | None:
     A token is no argument: everybody on the machine could read it there.
     """
     if path is None:
-        return os.environ.get("ASCIID_TOKEN", "").strip() or None
+        token, place = os.environ.get("ASCIID_TOKEN", "").strip(), "ASCIID_TOKEN"
+        if not token:
+            return None
+    else:
+        token, place = _file_start(path).strip(), str(path)
     try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.ClickException(str(error)) from error
-    if not token or not token.isascii() or len(token.split()) != 1:
-        message = f"{path} does not hold one token"
-        raise click.ClickException(message)
+        check_token(token)
+    except ValueError as error:
+        message = f"{place} does not hold one token"
+        raise click.ClickException(message) from error
     return token
+
+
+def _file_start(path: Path) -> str:
+    """Return what is in a file, or as much of it as shows that it is no token."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_LONGEST_TOKEN + 1).decode("latin-1")
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @frozen

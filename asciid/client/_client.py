@@ -20,6 +20,7 @@ from ._progress import Meter
 from ._source import SMALL, open_source
 from ._transport import Transport
 from ._upload import Upload
+from ._wire import check_token
 
 if TYPE_CHECKING:
     import os
@@ -74,8 +75,9 @@ class Client:
     or :exc:`ServerFailedError` with the problem document, or :exc:`LostError`; or
     with :exc:`OSError` from a file.
 
-    Raises :exc:`ValueError` if `base_url` is not the URL of a server, and
-    :exc:`NoTLSError` if it is one of https and the packages for that are missing.
+    Raises :exc:`ValueError` if `base_url` is not the URL of a server or `token` is
+    not a token, and :exc:`NoTLSError` if it is one of https and the packages for that
+    are missing.
     """
 
     def __init__(  # noqa: PLR0913 - each has its default
@@ -91,6 +93,8 @@ class Client:
         on_retry: Callable[[ClientError], None] = nothing,
     ) -> None:
         url = parse_base_url(base_url)
+        if token:
+            check_token(token)
         if reactor is None:
             # Importing it installs it, so not before there is a client.
             from twisted.internet import reactor  # noqa: PLC0415

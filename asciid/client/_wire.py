@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from hyperlink import EncodedURL
@@ -24,10 +25,24 @@ if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
     from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 
-__all__ = ["CUT_OFF", "UNCONNECTED", "Wire", "reasons"]
+__all__ = ["CUT_OFF", "UNCONNECTED", "Wire", "check_token", "reasons"]
 
 UNCONNECTED = (ConnectError, DNSLookupError)
 """What a request fails with that was never sent."""
+
+_is_token = re.compile(r"[A-Za-z0-9._~+/-]+=*").fullmatch
+
+
+def check_token(token: str) -> None:
+    """
+    Raise :exc:`ValueError`, without the token, if it is none (RFC 6750, section 2.1).
+
+    What else there is could not be sent, or would begin another field.
+    """
+    if _is_token(token) is None:
+        message = "not a token: letters, digits and -._~+/ with = at the end"
+        raise ValueError(message)
+
 
 CUT_OFF = (
     ConnectionClosed,

@@ -127,7 +127,7 @@ class Environment:
         make_room_for_readers(self.path, _MAX_READERS)
         try:
             env = lmdb.open(
-                os.fspath(self.path),
+                os.fsencode(self.path),  # in bytes: not every name is text
                 map_size=self.map_size,
                 max_dbs=8,
                 max_readers=_MAX_READERS,
@@ -295,7 +295,7 @@ class Environment:
 
         Errors: `OSError`, `lmdb.Error`.
         """
-        self._env.copy(os.fspath(path), compact=True)
+        self._env.copy(os.fsencode(path), compact=True)  # type: ignore[arg-type] # as for open, its types know no bytes
 
     def _reusable(self, transaction: lmdb.Transaction[Any]) -> int:
         """Return the bytes of pages in the file that no database uses."""

@@ -80,6 +80,7 @@ class AddressTests(SynchronousTestCase):
             ("http://localhost:4444", "http://localhost:4444/image"),
             ("https://art.example/a/", "https://art.example/a/image"),
             ("http://[::1]:4444/", "http://[::1]:4444/image"),
+            ("http://[::1]/a\n\u00e9", "http://[::1]/a%0A%C3%A9/image"),
             ("http://bücher.example", "http://xn--bcher-kva.example/image"),
         ):
             agent = StuckAgent()

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.client import _cli_server, cli
+from asciid.client import Client, _cli_server, cli
 from asciid.client._bar import Bar
 from asciid.client._cli_simulate import Surroundings
 from asciid.client._filter import TerminalFilter
@@ -253,9 +253,25 @@ class PutTests(CommandTestCase):
         Path("token").write_text("other\n", encoding="utf-8")
         self.output("put", "--token-file", "token", "cat.txt")
         self.assertEqual(self.authorizations(), {"Bearer secret", "Bearer other"})
-        for wrong in (b"", b"two words", b"\xff"):
+        for wrong in (b"", b"two words", b"\xff", b"a\nb", b"a\0b", b'"a"', b"=a"):
             Path("token").write_bytes(wrong)
-            self.assert_fails(1, "", "put", "--token-file=token", "cat.txt")
+            message = "token does not hold one token"
+            self.assert_fails(1, message, "put", "--token-file=token", "cat.txt")
+        message = "/dev/zero does not hold one token"
+        self.assert_fails(1, message, "put", "--token-file=/dev/zero", "cat.txt")
+
+    def test_token_that_is_none(self) -> None:
+        """One in the environment is checked as one in a file is, and never shown."""
+        for wrong in ("two words", "a\nb", "a\rb", "\udcff", "\u00e9", '"a"', "=a"):
+            for command in (["put", "cat.txt"], ["rm", SHA256]):
+                result = self.run_command(*command, environ={"ASCIID_TOKEN": wrong})
+                message = "asciid: ASCIID_TOKEN does not hold one token\n"
+                self.assertEqual((result.exit_code, result.stderr), (1, message))
+        self.assertEqual(self.authorizations(), set())
+        for wrong in ("two words", "a\r\nHost: b", "\udcff"):
+            with self.assertRaises(ValueError) as raised:
+                Client(SERVER, token=wrong, agent=self.world.network)
+            self.assertNotIn(wrong, str(raised.exception))
 
     def test_interrupt(self) -> None:
         """Interrupted, it says how to go on; going on sends the rest alone."""
