@@ -107,7 +107,7 @@ def _as_toml(in_force: Sequence[InForce]) -> Iterator[str]:
     config, *settings = in_force
     yield f"# The settings in force of asciid {__version__}, and where each is from."
     if config.value is not None:
-        yield f"# The file is {config.text!a}, named by {config.place}."
+        yield f"# The file is {json.dumps(config.text)}, named by {config.place}."
     yield ""
     for row in settings:
         _check_is_text(row)
