@@ -280,6 +280,7 @@ class Channel(Connection):
         try:
             request.route, request.values = route, _ = self.routes.find(request)
         except RefusedError:
+            request.route = self.routes.nowhere  # observers ask for it
             raise
         except Exception:  # noqa: BLE001  # the error handlers get it
             # Answered when the body is here, like every other request.

@@ -74,6 +74,19 @@ class ObserverTests(SynchronousTestCase):
             ],
         )
 
+    def test_path_that_is_not_utf_8(self) -> None:
+        """An observer finds no route at a request that has none."""
+        routes = []
+
+        def refused(refusal: Refusal) -> None:
+            assert refusal.request is not None
+            routes.append((refusal.request.route.endpoint, refusal.status))
+
+        self.recorder.refused = refused  # type: ignore[method-assign]
+        [answer] = self.site.ask(get(b"/%ff"))
+        self.assertEqual(answer.status, 400)
+        self.assertEqual(routes, [(None, 400)])
+
     def test_no_route(self) -> None:
         """Without a route there is no endpoint."""
         self.site.ask(get(b"/nowhere"))

@@ -96,10 +96,33 @@ class AccessLogTests(SynchronousTestCase):
         access = self.ask(get(b"/image", b"Content-Length: 9999999", method=b"PUT"))
         self.assertEqual((access.method, access.target), ("PUT", "/image"))
         self.assertEqual(access.status, 405)
-        access = self.ask(get(b"/image", b"Content-Length: 9999999", method=b"POST"))
+        length = b"Content-Length: 9999999"
+        json_type = b"Content-Type: application/json"
+        access = self.ask(get(b"/image", length, json_type, method=b"POST"))
         self.assertEqual((access.method, access.target), ("POST", "/image"))
         self.assertEqual(access.status, 413)
         self.assertNotEqual(access.request_id, "-")
+
+    def test_paths_that_are_not_utf_8(self) -> None:
+        """They are refused like any other, and logged as they came."""
+        for target in (
+            b"/image/%ff",
+            b"/%c3",
+            b"/problems/%ed%a0%80?q=%ff",
+            b"/%80%f8",
+        ):
+            for request in (
+                get(target, b"Referer: \xff\xfe", b"User-Agent: \xc3\x28"),
+                get(target, b"X-Request-Id: \xff", method=b"HEAD"),
+                post(target, b"body", method=b"PUT"),
+                get(target, b"X-Forwarded-For: \xff", b"Forwarded: for=\xff"),
+            ):
+                access = self.ask(request)
+                self.assertEqual((access.status, access.route), (400, None))
+                self.assertEqual(access.target, target.decode())
+                self.assertTrue(access.combined(0).isascii())
+                json.dumps(access.members()).encode()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_refused_on_a_unix_socket(self) -> None:
         """There the client has no address."""

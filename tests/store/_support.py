@@ -73,12 +73,14 @@ class DrivenStore:
         self.run(self.store.stop())
 
     def settle(self) -> None:
-        """Turn everything until nothing is left to do."""
+        """Turn everything until nothing is left to do at this time."""
         busy = True
         while busy:
             self.reactor.advance(0)
             busy = self.writer_pool.step() | self.read_pool.step()
-            busy = busy or bool(self.reactor.getDelayedCalls())
+            now = self.reactor.seconds()
+            calls = self.reactor.getDelayedCalls()
+            busy = busy or any(call.getTime() <= now for call in calls)
 
     def upload(self, data: bytes, chunk_size: int = 4) -> ImageSpec:
         """Register and upload a whole image."""
