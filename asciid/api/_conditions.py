@@ -11,11 +11,18 @@ from asciid.api._fields import all_lines
 from asciid.api._refusals import PreconditionFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from asciid.api._request import Request
 
-__all__ = ["check_write", "is_not_modified", "parse_http_date", "range_applies"]
+__all__ = [
+    "check_write",
+    "has_write_condition",
+    "last_modified",
+    "parse_http_date",
+    "range_applies",
+    "unmodified_tag",
+]
 
 _MONTHS = (
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun",
@@ -37,64 +44,99 @@ _DATES = tuple(
 _find_tags = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"').findall
 
 
-def is_not_modified(request: Request, etag: bytes, modified: int | None = None) -> bool:
+def unmodified_tag(
+    request: Request,
+    etag: bytes,
+    modified: int | None = None,
+    others: Callable[[], Collection[bytes]] = tuple,
+) -> bytes | None:
     """
     Evaluate the preconditions of a GET or HEAD in the order of section 13.2.2.
 
-    `etag` is the strong entity tag, with its quotes, of the representation
-    that would be sent, `modified` its Last-Modified in seconds since the epoch;
-    without one, the conditions on that are ignored (section 13.1.3).
+    `etag` is the strong entity tag, with its quotes, of the representation that would
+    be sent, `modified` its Last-Modified in seconds since the epoch; without one, the
+    conditions on that are ignored (section 13.1.3).  `others` returns the tags of
+    representations that hold the same: a client that lists one has what it asks for.
 
-    Return whether to answer 304.  Errors: `PreconditionFailedError`.
+    Return the entity tag of the 304 to answer with, None for the whole answer.
+    Errors: `PreconditionFailedError`.
     """
     header = request.getHeader
     if header(b"if-match") is not None:
-        if not _names_strongly(request, etag):
+        if not _names_strongly(request, {etag, *others()}):
             raise PreconditionFailedError(b"If-Match")
     elif modified is not None:
-        unmodified_since = _date(header(b"if-unmodified-since"))
-        if unmodified_since is not None and modified > unmodified_since:
-            raise PreconditionFailedError(b"If-Unmodified-Since")
+        _check_unmodified_since(request, modified)
     if header(b"if-none-match") is not None:
-        return _names_weakly(request, etag)
+        named = _named_weakly(request, {etag, *others()})
+        return etag if etag in named else min(named, default=None)
     if modified is None:
-        return False
+        return None
     modified_since = _date(header(b"if-modified-since"))
-    return modified_since is not None and modified <= modified_since
+    if modified_since is None or modified > modified_since:
+        return None
+    return etag
 
 
-def check_write(request: Request, etag: bytes | None) -> None:
+def last_modified(completed: float, now: float) -> int:
     """
-    Evaluate If-Match and If-None-Match of a PUT or DELETE (sections 13.1.1 and 13.1.2).
+    Return the Last-Modified of an image, in seconds since the epoch.
 
-    `etag` is the strong entity tag, with its quotes, of what is there; None if
-    there is nothing.
+    It is never later than Date (section 8.8.2.1).
+    """
+    return int(min(completed, now))
+
+
+def has_write_condition(request: Request) -> bool:
+    """Return whether `check_write` could refuse the request."""
+    header = request.getHeader
+    return not (
+        header(b"if-match") is None
+        and header(b"if-none-match") is None
+        and header(b"if-unmodified-since") is None
+    )
+
+
+def check_write(
+    request: Request, etags: Collection[bytes], modified: int | None = None
+) -> None:
+    """
+    Evaluate the preconditions of a PUT or DELETE in the order of section 13.2.2.
+
+    `etags` are the strong entity tags, with their quotes, of all representations of
+    what is there, `modified` its Last-Modified in seconds since the epoch.  If there is
+    nothing, there are no tags, and If-Unmodified-Since is ignored (section 13.1.4).
 
     Errors: `PreconditionFailedError`.
     """
-    if request.getHeader(b"if-match") is not None and (
-        etag is None or not _names_strongly(request, etag)
-    ):
-        raise PreconditionFailedError(b"If-Match")
-    if (
-        etag is not None
-        and request.getHeader(b"if-none-match") is not None
-        and _names_weakly(request, etag)
-    ):
+    header = request.getHeader
+    if header(b"if-match") is not None:
+        if not etags or not _names_strongly(request, etags):
+            raise PreconditionFailedError(b"If-Match")
+    elif modified is not None:
+        _check_unmodified_since(request, modified)
+    if etags and header(b"if-none-match") is not None and _named_weakly(request, etags):
         raise PreconditionFailedError(b"If-None-Match")
 
 
-def _names_strongly(request: Request, etag: bytes) -> bool:
+def _check_unmodified_since(request: Request, modified: int) -> None:
+    unmodified_since = _date(request.getHeader(b"if-unmodified-since"))
+    if unmodified_since is not None and modified > unmodified_since:
+        raise PreconditionFailedError(b"If-Unmodified-Since")
+
+
+def _names_strongly(request: Request, etags: Collection[bytes]) -> bool:
     tags = all_lines(request, b"if-match")
     # A weak tag keeps its W/ here, so it is equal to no strong one.
-    return tags.strip() == b"*" or etag in _find_tags(tags)
+    return tags.strip() == b"*" or not {*_find_tags(tags)}.isdisjoint(etags)
 
 
-def _names_weakly(request: Request, etag: bytes) -> bool:
-    tags = all_lines(request, b"if-none-match")
-    return tags.strip() == b"*" or etag in [
-        tag.removeprefix(b"W/") for tag in _find_tags(tags)
-    ]
+def _named_weakly(request: Request, etags: Collection[bytes]) -> Collection[bytes]:
+    """Return those of `etags` that If-None-Match names."""
+    field = all_lines(request, b"if-none-match")
+    if field.strip() == b"*":
+        return etags
+    return {tag.removeprefix(b"W/") for tag in _find_tags(field)}.intersection(etags)
 
 
 def range_applies(request: Request, etag: bytes, modified: int) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from asciid.api._conditions import check_write
+from asciid.api._conditions import check_write, last_modified
+from asciid.api._representation import entity_tags
 from asciid.errors import ImageIncompleteError
 
 if TYPE_CHECKING:
@@ -21,12 +23,11 @@ async def delete_image(request: Request, store: IImageStore, sha256: str) -> Non
     Errors: `PreconditionFailedError` (RFC 9110, section 13.1), those of
     `IImageStore.delete`.
     """
-    etag = None
     try:
-        await store.open(sha256)
+        reader = await store.open(sha256)
     except ImageIncompleteError:
-        pass  # nothing is there that a condition could be on
+        check_write(request, ())
     else:
-        etag = b'"%b"' % sha256.encode("ascii")
-    check_write(request, etag)
+        modified = last_modified(reader.completed, time.time())
+        check_write(request, entity_tags(reader.spec), modified)
     await store.delete(sha256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from asciid.api._conditions import is_not_modified
+from asciid.api._conditions import unmodified_tag
 
 if TYPE_CHECKING:
     from asciid.api._request import Request
@@ -31,11 +31,11 @@ class Document:
 
         Errors: `PreconditionFailedError`.
         """
-        not_modified = is_not_modified(request, self._etag)
-        request.setHeader(b"ETag", self._etag)
+        unmodified = unmodified_tag(request, self._etag)
+        request.setHeader(b"ETag", unmodified or self._etag)
         # Another release, or other settings, may change it.
         request.setHeader(b"Cache-Control", b"max-age=300")
-        if not_modified:
+        if unmodified is not None:
             request.setResponseCode(304)
             return b""
         request.setHeader(b"Content-Type", self._content_type)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from hashlib import sha512
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from asciid.api._conditions import is_not_modified, range_applies
+from asciid.api._conditions import last_modified, range_applies, unmodified_tag
 from asciid.api._digests import digest_field, preferred_algorithm
 from asciid.api._encodings import Encodings, is_encodable
 from asciid.api._fields import all_lines
 from asciid.api._negotiation import ANY_CODING, accepted_codings, takes_text
 from asciid.api._ranges import Part, closing, content_range, multipart, parse_ranges
 from asciid.api._refusals import NotAcceptableError, RangeNotSatisfiableError
-from asciid.api._representation import TEXT, Representation
+from asciid.api._representation import TEXT, Representation, entity_tags
 from asciid.api._streaming import PIECE, send_parts
 
 if TYPE_CHECKING:
@@ -74,12 +75,14 @@ class Downloads:
         coding = None
         if ranges is None and accept_encoding is not None:
             coding = self._choose_coding(reader, codings)
-        # Never later than Date (RFC 9110, section 8.8.2.1).
-        modified = int(min(reader.completed, self._clock()))
+        modified = last_modified(reader.completed, self._clock())
         form = Representation(spec, modified, coding)
-        if is_not_modified(request, form.etag, modified):
+        # A range is one of the bare image: then only what that has counts.
+        others = partial(entity_tags, spec) if ranges is None else tuple
+        unmodified = unmodified_tag(request, form.etag, modified, others)
+        if unmodified is not None:
             request.setResponseCode(304)
-            form.set_kept_fields(request)
+            form.set_kept_fields(request, unmodified)
             return b""
         if ranges is not None and range_applies(request, form.etag, modified):
             if not ranges:

@@ -42,9 +42,18 @@ _PAGES = {
     "malformed-request": _Page(
         "The path or the body does not have the form that was asked for: a hash "
         "that is not 64 hex digits, JSON without a member that must be there, a "
-        "number that is none, text that is not UTF-8, a size that is not that of "
-        "the data. Nothing was stored.",
+        "number that is none, a size that is not that of the data. Nothing was "
+        "stored.",
         "Read the detail, and /openapi.json for the form of each request.",
+        _NEVER,
+    ),
+    "not-utf-8": _Page(
+        "The body is not UTF-8; the member offset counts the bytes before the first "
+        "one that is wrong. In JSON, an escape such as \\ud800 that is half of a "
+        "surrogate pair is no character, either. Nothing was stored.",
+        "Convert the image to UTF-8, with iconv for example. If it is UTF-8, a chunk "
+        "was cut within a character: cut the image elsewhere, or send it whole with "
+        "PUT /image/<sha256>.",
         _NEVER,
     ),
     "digest-mismatch": _Page(
@@ -63,7 +72,9 @@ _PAGES = {
         "The chunk does not have the length that its place asks for: chunk_size, "
         "or what is left for the last chunk. Lengths are in bytes of UTF-8.",
         "GET /image/<sha256>/chunks, and cut the image as it is registered: "
-        "somebody else may have registered it with another chunk_size.",
+        "somebody else may have registered it with another chunk_size. If a chunk of "
+        "that length would end within a character, send the image whole with "
+        "PUT /image/<sha256>.",
         _NEVER,
     ),
     "authorization-malformed": _Page(
@@ -174,13 +185,19 @@ _PAGES = {
     ),
     "not-json": _Page(
         "The body must be JSON in UTF-8, and Content-Type must say so.",
-        "Send Content-Type: application/json.",
+        "Send Content-Type: application/json, or a type that ends in +json. To send "
+        "the image itself, use PUT /image/<sha256>.",
         _NEVER,
     ),
-    "not-text": _Page(
-        "The body must be plain text in UTF-8 without a content coding, and "
-        "Content-Type, if there is one, must say so.",
-        "Send Content-Type: text/plain; charset=utf-8, and no Content-Encoding.",
+    "encoded-body": _Page(
+        "The request has Content-Encoding. Bodies are taken as they are.",
+        "Send the body without a content coding, and no Content-Encoding.",
+        _NEVER,
+    ),
+    "multipart-body": _Page(
+        "The body is multipart, as forms are. It must be the image itself.",
+        "Send the bytes of the image as the body, with any other Content-Type: "
+        "curl -T FILE does, and curl -F does not.",
         _NEVER,
     ),
     "range-not-satisfiable": _Page(

@@ -29,12 +29,14 @@ from asciid.api._refusals import (
     AuthorizationMalformedError,
     ChunkTooLargeError,
     DigestMismatchError,
+    EncodedBodyError,
     ImageTooLargeError,
     MalformedRequestError,
+    MultipartBodyError,
     NotAcceptableError,
     NotJSONError,
     NotReadyError,
-    NotTextError,
+    NotUTF8Error,
     PreconditionFailedError,
     RangeNotSatisfiableError,
     TokenInvalidError,
@@ -99,6 +101,7 @@ class Problem:
 _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     BadRequest: (400, "malformed-body", "Malformed body"),
     MalformedRequestError: (400, "malformed-request", "Malformed request"),
+    NotUTF8Error: (400, "not-utf-8", "Not UTF-8"),
     DigestMismatchError: (400, "digest-mismatch", "Wrong digest"),
     errors.ChunkOutOfRangeError: (400, "chunk-out-of-range", "No such chunk"),
     errors.ChunkSizeError: (400, "chunk-size-mismatch", "Wrong chunk size"),
@@ -122,7 +125,8 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     ImageTooLargeError: (413, "image-too-large", "Image too large"),
     ChunkTooLargeError: (413, "chunk-too-large", "Chunk too large"),
     NotJSONError: (415, "not-json", "Not JSON"),
-    NotTextError: (415, "not-text", "Not text"),
+    EncodedBodyError: (415, "encoded-body", "Content-Encoding not supported"),
+    MultipartBodyError: (415, "multipart-body", "Multipart body"),
     RangeNotSatisfiableError: (416, "range-not-satisfiable", "No such range"),
     errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
     errors.ClientUploadsError: (429, "client-uploads", "Too many of your uploads"),
@@ -139,6 +143,8 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
 
 _CHALLENGE = b"WWW-Authenticate"
 _HEADERS: dict[type[BaseException | None], dict[bytes, bytes]] = {
+    # RFC 9110, section 12.5.3
+    EncodedBodyError: {b"Accept-Encoding": b"identity"},
     # RFC 6750, section 3
     TokenMissingError: {_CHALLENGE: b'Bearer realm="asciid"'},
     TokenInvalidError: {_CHALLENGE: b'Bearer realm="asciid", error="invalid_token"'},
@@ -177,14 +183,9 @@ def problem_for(error: BaseException | None) -> Problem:
         return Problem(name, status, title, detail, headers)
     status, name, title = _TABLE.get(type(error), _INTERNAL_ERROR)
     headers = dict(_HEADERS.get(type(error), ()))
-    members: dict[str, Any] = {}
     detail = str(error)
-    if isinstance(error, NotReadyError):
-        members["checks"] = error.checks
     if isinstance(error, errors.ImageExistsError):
         headers[b"Link"] = status_link(error.sha256)
-    elif isinstance(error, errors.ChunkExistsError):
-        members["identical"] = error.identical
     elif isinstance(error, RangeNotSatisfiableError):
         headers[b"Content-Range"] = b"bytes */%d" % error.size
     elif isinstance(error, NotFound):
@@ -196,7 +197,18 @@ def problem_for(error: BaseException | None) -> Problem:
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
         # What went wrong is for the log, not for the client.
         detail = "The service failed to answer; the failure was logged."
-    return Problem(name, status, title, detail, headers, members)
+    return Problem(name, status, title, detail, headers, _members(error))
+
+
+def _members(error: BaseException | None) -> Mapping[str, Any]:
+    """Return what a problem document has besides the usual members."""
+    if isinstance(error, NotReadyError):
+        return {"checks": error.checks}
+    if isinstance(error, errors.ChunkExistsError):
+        return {"identical": error.identical}
+    if isinstance(error, NotUTF8Error):
+        return {"offset": error.offset}
+    return {}
 
 
 def answer_problem(request: Request, problem: Problem, failure: Failure) -> bytes:

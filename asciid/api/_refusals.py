@@ -13,12 +13,14 @@ __all__ = [
     "AuthorizationMalformedError",
     "ChunkTooLargeError",
     "DigestMismatchError",
+    "EncodedBodyError",
     "ImageTooLargeError",
     "MalformedRequestError",
+    "MultipartBodyError",
     "NotAcceptableError",
     "NotJSONError",
     "NotReadyError",
-    "NotTextError",
+    "NotUTF8Error",
     "PreconditionFailedError",
     "RangeNotSatisfiableError",
     "TokenInvalidError",
@@ -39,14 +41,36 @@ class NotJSONError(AsciidError):
         )
 
 
-class NotTextError(AsciidError):
-    """The body is not said to be plain text in UTF-8, as it is."""
+class EncodedBodyError(AsciidError):
+    """The body has a content coding (RFC 9110, section 15.5.16)."""
+
+    def __init__(self) -> None:
+        super().__init__("Content-Encoding is not supported: send the body as it is.")
+
+
+class MultipartBodyError(AsciidError):
+    """The body is a form, or has several parts for another reason."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The body must be text in UTF-8, with Content-Type: text/plain or none, "
-            "and without Content-Encoding."
+            "The body must be the image itself, not multipart: send the file with "
+            "curl -T, or --data-binary and -X PUT, in place of -F."
         )
+
+
+class NotUTF8Error(AsciidError):
+    """
+    The body is not UTF-8.
+
+    `offset` counts the bytes of the body before the first that is wrong; `reason`
+    says what is wrong there, `advice` what to do.
+    """
+
+    def __init__(self, offset: int, reason: str, advice: str = "") -> None:
+        super().__init__(
+            f"The body is not UTF-8: {reason} at offset {offset}. {advice}".rstrip()
+        )
+        self.offset = offset
 
 
 class PreconditionFailedError(AsciidError):

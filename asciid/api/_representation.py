@@ -8,12 +8,13 @@ from wsgiref.handlers import format_date_time
 
 from asciid.api._cors import READ_FIELDS
 from asciid.api._encodings import is_encodable
+from asciid.api._negotiation import CODINGS
 
 if TYPE_CHECKING:
     from asciid.api._request import Request
     from asciid.model import ImageSpec
 
-__all__ = ["TEXT", "Representation"]
+__all__ = ["TEXT", "Representation", "entity_tags"]
 
 TEXT = b"text/plain; charset=utf-8"
 
@@ -35,6 +36,17 @@ _CONSTANT_FIELDS = (
 )
 
 
+def entity_tags(spec: ImageSpec) -> tuple[bytes, ...]:
+    """Return the entity tags of an image in all its forms, the bare one first."""
+    name = spec.sha256.encode("ascii")
+    codings = CODINGS if is_encodable(spec.size) else ()
+    return (_entity_tag(name, None), *(_entity_tag(name, one) for one in codings))
+
+
+def _entity_tag(name: bytes, coding: bytes | None) -> bytes:
+    return b'"%b"' % name if coding is None else b'"%b-%b"' % (name, coding)
+
+
 class Representation:
     """
     One form of an image: as it is, or in a content coding.
@@ -52,7 +64,7 @@ class Representation:
         self._size = spec.size
         self.coding = coding
         self.modified = modified
-        self.etag = b'"%b"' % name if coding is None else b'"%b-%b"' % (name, coding)
+        self.etag = _entity_tag(name, coding)
 
     def set_fields(self, request: Request, length: int | None) -> None:
         """
@@ -73,16 +85,20 @@ class Representation:
             # No Accept-Ranges: a range would be one of the bare image, and must
             # not be joined to a part of this.
             set_header(b"Content-Encoding", self.coding)
-        self._set_validators(request)
+        self._set_validators(request, self.etag)
 
-    def set_kept_fields(self, request: Request) -> None:
-        """Set the header fields of a 304 (RFC 9110, section 15.4.5)."""
+    def set_kept_fields(self, request: Request, etag: bytes) -> None:
+        """
+        Set the header fields of a 304 (RFC 9110, section 15.4.5).
+
+        `etag` is the one of what the client has, which may be another form.
+        """
         for name, value in _KEPT_FIELDS:
             request.setHeader(name, value)
-        self._set_validators(request)
+        self._set_validators(request, etag)
 
-    def _set_validators(self, request: Request) -> None:
-        request.setHeader(b"ETag", self.etag)
+    def _set_validators(self, request: Request, etag: bytes) -> None:
+        request.setHeader(b"ETag", etag)
         if is_encodable(self._size):
             request.setHeader(b"Vary", b"Accept-Encoding")
 

@@ -19,11 +19,13 @@ from asciid.api._download import Downloads
 from asciid.api._health import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES, answer_problem, problem_for
+from asciid.api._refusals import EncodedBodyError, MultipartBodyError, NotJSONError
 from asciid.api._schema import (
     InputLimits,
     parse_chunk,
     parse_hash,
     parse_registration,
+    require_image,
     require_json,
 )
 from asciid.api._scrape import answer_scrape
@@ -50,6 +52,13 @@ __all__ = ["ImageAPI"]
 
 _IMAGE_METHODS = ("GET", "HEAD", "PUT")
 """Those of an image's path where nobody can delete."""
+
+
+_TYPE_CHECKS: dict[bytes, Callable[[Request], None]] = {
+    b"POST": require_json,
+    b"PUT": require_image,
+}
+"""What each method with a body asks of its Content-Type and Content-Encoding."""
 
 
 def _admit(cors: CORS, access: Access, request: Request) -> None:
@@ -119,9 +128,20 @@ class ImageAPI:
         }
 
     @property
-    def refuses_unread(self) -> Callable[[Request], bool] | None:
+    def refuses_unread(self) -> Callable[[Request], bool]:
         """Tells of a request whether it is refused whatever its body is."""
-        return None if self._access is None else self._access.refuses
+        return self._refuses_unread
+
+    def _refuses_unread(self, request: Request) -> bool:
+        if self._access is not None and self._access.refuses(request):
+            return True
+        check = _TYPE_CHECKS.get(request.method)
+        try:
+            if check is not None:
+                check(request)
+        except (EncodedBodyError, MultipartBodyError, NotJSONError):
+            return True
+        return False
 
     @app.route("/image", methods=["POST"])
     def register(self, request: Request) -> Deferred[bytes]:

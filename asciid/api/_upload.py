@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import codecs
+import time
 from typing import TYPE_CHECKING
 
-from asciid.api._conditions import check_write
+from asciid.api._conditions import check_write, has_write_condition, last_modified
 from asciid.api._digests import ContentDigest
 from asciid.api._refusals import (
     ImageTooLargeError,
     MalformedRequestError,
-    NotTextError,
+    NotUTF8Error,
 )
-from asciid.api._schema import is_utf8_text
+from asciid.api._representation import entity_tags
+from asciid.api._schema import require_image
+from asciid.errors import ImageGoneError, ImageIncompleteError, ImageNotFoundError
 from asciid.http import read_body
 
 if TYPE_CHECKING:
@@ -35,16 +38,21 @@ async def receive_image(
     left behind; once all has come, the image is stored whether the client
     waits or not.
 
-    Errors: `NotTextError`, `MalformedRequestError`, `ImageTooLargeError`,
-    `PreconditionFailedError` (RFC 9110, section 13.1.2), `DigestMismatchError`
-    (the request's Content-Digest is of another body), those of
-    `IImageWriter.finish`, those of `asciid.http.read_body`.
+    Errors: those of `require_image`, `MalformedRequestError`, `NotUTF8Error`,
+    `ImageTooLargeError`, `PreconditionFailedError` (RFC 9110, section 13.1),
+    `DigestMismatchError` (the request's Content-Digest is of another body), those
+    of `IImageWriter.finish`, those of `asciid.http.read_body`.
     """
-    _check_fields(request)
+    if request.getHeader(b"content-range") is not None:
+        # RFC 9110, section 14.5: what would be taken for the whole is a part.
+        message = "An image is sent as a whole: Content-Range cannot be used."
+        raise MalformedRequestError(message)
+    require_image(request)
     digest = ContentDigest(request)
     writer = await store.create(sha256)
-    etag = b'"%b"' % sha256.encode("ascii")
-    check_write(request, etag if writer.exists else None)
+    conditional = has_write_condition(request)
+    if conditional:
+        await _check_conditions(request, store, sha256)
     body = _Body(writer, max_size, digest)
     try:
         await read_body(request, body.receive)
@@ -54,10 +62,20 @@ async def receive_image(
         await writer.abandon()
         raise
     new = await writer.finish()
-    if not new and not writer.exists:
+    if conditional and not new and not writer.exists:
         # Another client was faster.
-        check_write(request, etag)
+        await _check_conditions(request, store, sha256)
     return new
+
+
+async def _check_conditions(request: Request, store: IImageStore, sha256: str) -> None:
+    try:
+        reader = await store.open(sha256)
+    except (ImageGoneError, ImageIncompleteError, ImageNotFoundError):
+        check_write(request, ())
+    else:
+        modified = last_modified(reader.completed, time.time())
+        check_write(request, entity_tags(reader.spec), modified)
 
 
 class _Body:
@@ -70,14 +88,15 @@ class _Body:
         self._digest = digest
         self._max_size = max_size
         self._size = 0
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def receive(self, piece: bytes) -> Deferred[None]:
         """Take a piece."""
-        self._size += len(piece)
-        if self._size > self._max_size:
-            raise ImageTooLargeError(limit=self._max_size, actual=self._size)
+        size = self._size + len(piece)
+        if size > self._max_size:
+            raise ImageTooLargeError(limit=self._max_size, actual=size)
         self._check_text(piece, final=False)
+        self._size = size
         self._digest.update(piece)
         return self._writer.write(piece)
 
@@ -88,20 +107,9 @@ class _Body:
 
     def _check_text(self, piece: bytes, *, final: bool) -> None:
         try:
-            self._decode(piece, final)
+            self._decoder.decode(piece, final)
         except UnicodeDecodeError as error:
-            detail = f"The body is not UTF-8: {error}."
-            raise MalformedRequestError(detail) from error
-
-
-def _check_fields(request: Request) -> None:
-    if request.getHeader(b"content-range") is not None:
-        # RFC 9110, section 14.5: what would be taken for the whole is a part.
-        message = "An image is sent as a whole: Content-Range cannot be used."
-        raise MalformedRequestError(message)
-    encoding = request.getHeader(b"content-encoding")
-    if encoding is not None and encoding.strip().lower() != b"identity":
-        raise NotTextError
-    content_type = request.getHeader(b"content-type")
-    if content_type is not None and not is_utf8_text(content_type):
-        raise NotTextError
+            # Counted from the part of a character that was left of the last piece.
+            offset = self._size - len(self._decoder.getstate()[0]) + error.start
+            reason = "unfinished character" if final else "invalid byte"
+            raise NotUTF8Error(offset, reason) from error

@@ -58,8 +58,9 @@ class Answer:
             "code": f"{self.status} {phrase}",
             "message": document["detail"],
         }
-        if "identical" in document:
-            expected["identical"] = document["identical"]
+        for member in ("identical", "offset"):
+            if member in document:
+                expected[member] = document[member]
         if self.header("Content-Type") != "application/problem+json":
             message = f"not a problem document: {self.headers}"
             raise AssertionError(message)

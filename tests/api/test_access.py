@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,36 @@ class AccessContract(RawCase):
         answer = self.ask("DELETE", IMAGE, GOOD, f"If-Match: {etag}")
         self.assertEqual(answer.status, 204)
 
+    def test_delete_unmodified_since(self) -> None:
+        """Without If-Match, If-Unmodified-Since is heeded; of an upload it is not."""
+        early = "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT"
+        self.register(GOOD)
+        self.assertEqual(self.ask("DELETE", IMAGE, GOOD, early).status, 204)
+        self.put(GOOD)
+        answer = self.ask("DELETE", IMAGE, GOOD, early)
+        self.assert_problem(answer, 412, "precondition-failed")
+        modified = self.ask("GET", IMAGE).fields["last-modified"]
+        both = early, f'If-Match: "{CAT_SHA256}"'
+        self.assertEqual(self.ask("DELETE", IMAGE, GOOD, *both).status, 204)
+        self.put(GOOD)
+        late = f"If-Unmodified-Since: {modified}"
+        self.assertEqual(self.ask("DELETE", IMAGE, GOOD, late).status, 204)
+
+    def test_delete_tags_of_codings(self) -> None:
+        """A client that has the image in a coding may delete it by that tag."""
+        art = "art\n" * 500
+        name = sha256(art.encode()).hexdigest()
+        path = f"/image/{name}"
+        for coding in ("gzip", "zstd"):
+            self.ask("PUT", path, GOOD, body=art)
+            answer = self.ask("GET", path, f"Accept-Encoding: {coding}")
+            tag = answer.fields["etag"]
+            self.assertEqual(tag, f'"{name}-{coding}"')
+            answer = self.ask("DELETE", path, GOOD, f"If-None-Match: {tag}")
+            self.assert_problem(answer, 412, "precondition-failed")
+            answer = self.ask("DELETE", path, GOOD, f"If-Match: {tag}")
+            self.assertEqual(answer.status, 204)
+
     def test_delete_what_is_gone(self) -> None:
         """An image past its lifetime is gone, also for who would delete it."""
         self.serve(BrokenStore(ImageGoneError(CAT_SHA256)))
@@ -226,6 +257,24 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
                 answer = parse_response(transport.value())
                 self.assert_refused(answer, "token-missing", None)
                 self.assertEqual(answer.fields["connection"], "close")
+                self.assertEqual(self.front.body_bytes, 0)
+
+    def test_type_before_size(self) -> None:
+        """A form, or a coded body, is refused as such, however large it is."""
+        form = "Content-Type: multipart/form-data; boundary=x"
+        coded = "Content-Encoding: gzip"
+        for method, path, lines, name in (
+            ("POST", "/image", (form,), "not-json"),
+            ("POST", CHUNKS, (form,), "not-json"),
+            ("PUT", IMAGE, (form,), "multipart-body"),
+            ("POST", "/image", (JSON, coded), "encoded-body"),
+            ("PUT", IMAGE, (JSON, coded), "encoded-body"),
+        ):
+            for framing in ("Content-Length: 99999999", "Transfer-Encoding: chunked"):
+                transport = self.begin(method, path, GOOD, framing, *lines)
+                answer = parse_response(transport.value())
+                self.assertEqual(answer.status, 415)
+                self.assertEqual(json.loads(answer.body)["type"], f"/problems/{name}")
                 self.assertEqual(self.front.body_bytes, 0)
 
     def test_body_of_who_may(self) -> None:

@@ -300,7 +300,11 @@ class KeptContract(RawCase):
     def test_upload(self) -> None:
         """An image in one request, and what can be wrong with it."""
         self.meet(400, "PUT", "/image/cat", TEXT, body=CAT)
-        self.meet(415, "PUT", IMAGE, JSON, body=CAT)
+        multipart = "Content-Type: multipart/form-data; boundary=x"
+        self.meet(415, "PUT", IMAGE, multipart, body=CAT)
+        self.meet(415, "PUT", IMAGE, TEXT, "Content-Encoding: gzip", body=CAT)
+        self.meet(415, "POST", "/image", JSON, "Content-Encoding: gzip", body="{}")
+        self.meet(400, "POST", "/image", JSON, body='{"sha256": "\\ud800"}')
         self.meet(422, "PUT", IMAGE, TEXT, body="dog")
         wrong = "Content-Digest: sha-256=:AAAA:"
         self.meet(400, "PUT", IMAGE, TEXT, wrong, body=CAT)

@@ -248,7 +248,37 @@ class DownloadContract(RawCase):
             answer = self.get(has, f"Accept-Encoding: {coding}")
             self.assertEqual(answer.status, 304)
             self.assert_fields(answer, KEPT_FIELDS | {"vary"})
-            self.assert_whole(self.get(has))
+
+    def test_tags_of_all_codings(self) -> None:
+        """A client that has the image in any coding gets a 304 with that tag."""
+        self.put(ART)
+        tags = [f'"{self.name}{coding}"' for coding in ("", "-gzip", "-zstd")]
+        for tag in tags:
+            for accept in ("identity", "gzip", "zstd", "gzip, zstd", "br"):
+                for method in ("GET", "HEAD"):
+                    lines = f"Accept-Encoding: {accept}", f"If-None-Match: W/{tag}"
+                    answer = self.get(*lines, method=method)
+                    self.assertEqual(answer.status, 304)
+                    self.assertEqual(answer.fields["etag"], tag)
+                    self.assertEqual(answer.fields["vary"], "Accept-Encoding")
+            self.assertEqual(self.get(f"If-Match: {tag}").status, 200)
+            answer = self.get(f"If-Match: W/{tag}")
+            self.assert_problem(answer, 412, "precondition-failed")
+
+    def test_tags_and_ranges(self) -> None:
+        """A range, which is one of the bare image, is sent on its tag alone."""
+        self.put(ART)
+        asked = "Range: bytes=5-9", "Accept-Encoding: gzip"
+        coded = f'"{self.name}-gzip"'
+        answer = self.get(*asked, f"If-Match: {coded}")
+        self.assert_problem(answer, 412, "precondition-failed")
+        self.assertEqual(self.get(*asked, f"If-None-Match: {coded}").status, 206)
+        self.assertEqual(self.get(*asked, f"If-Range: {coded}").body, ART)
+        for line in ("If-Match", "If-Range"):
+            answer = self.get(*asked, f'{line}: "{self.name}"')
+            self.assertEqual((answer.status, answer.body), (206, ART[5:10]))
+            self.assertNotIn("content-encoding", answer.fields)
+            self.assertEqual(answer.fields["vary"], "Accept-Encoding")
 
     def test_encoded_once(self) -> None:
         """An image is encoded at the first request for it, not at the next."""

@@ -133,7 +133,7 @@ class EncodingTests(SynchronousTestCase):
             self.assertEqual(answer.status, 304)
             self.assertEqual(answer.fields["etag"], etag)
             self.assertEqual(answer.fields["vary"], "Accept-Encoding")
-            wrong = f'If-Match: "{self.name}"'
+            wrong = f'If-Match: "{64 * "0"}"'
             answer = self.begin(GZIP, wrong, method=method).answer
             self.assertEqual(answer.status, 412)
         self.assertFalse(self.pool.work)

@@ -89,5 +89,6 @@ def _example(error: type[Exception]) -> Exception:
         _refusals.DigestMismatchError(b"sha-256"),
         _refusals.RangeNotSatisfiableError(5),
         _refusals.NotReadyError({}),
+        _refusals.NotUTF8Error(5, "invalid byte"),
     )
     return next((e for e in examples if type(e) is error), None) or error()

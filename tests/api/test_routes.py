@@ -122,6 +122,13 @@ class APIContract(Base):
         self.assertEqual(answer.status, status, answer.body)
         self.assertEqual(answer.problem["type"], f"/problems/{name}")
 
+    def assert_not_utf8(self, answer: Answer, offset: int) -> None:
+        """Check that `answer` says where the body is not UTF-8, in our words."""
+        self.assert_problem(answer, 400, "not-utf-8")
+        self.assertEqual(answer.problem["offset"], offset)
+        self.assertIn(f"at offset {offset}.", answer.problem["detail"])
+        self.assertNotIn("codec", answer.problem["detail"])
+
     def test_register(self) -> None:
         """A registration is 201 with the image's location."""
         answer = self.register()
@@ -197,7 +204,6 @@ class APIContract(Base):
             b'{"sha256":"' + CAT_SHA256.encode() + b'","size":NaN,"chunk_size":1}',
             b"[" * 10_000,
             b'{"x":' + b"[" * 9_000,
-            b'{"x":"\xff"}',
             b'{"size":' + b"9" * 10_000 + b"}",
             b"\xef\xbb\xbf{}",
             b"\x00" * 10,
@@ -228,6 +234,9 @@ class APIContract(Base):
             "text/plain",
             "application/x-www-form-urlencoded",
             "application/jsonp",
+            "application/+json",
+            "text/json",
+            "text/x+json",
             "application/json; charset=latin-1",
             'application/json; charset="utf-16"',
             "",
@@ -242,6 +251,8 @@ class APIContract(Base):
             "application/json; charset=utf-8",
             'application/json;charset="UTF-8"',
             "application/json; profile=x",
+            "application/vnd.art+json",
+            "Application/Problem+JSON; charset=utf-8",
         ):
             for path, status in zip(paths, (201, 400), strict=True):
                 self.serve(MemoryStore())
@@ -324,8 +335,6 @@ class APIContract(Base):
             {"data": None},
             {"data": 5},
             {"data": "ö" * 11},
-            {"data": "\ud800"},
-            {"data": "\udc00 \ud800"},
         ):
             answer = self.ask("POST", path, {**good, **changes})
             self.assert_problem(answer, 400, "malformed-request")
@@ -333,7 +342,6 @@ class APIContract(Base):
             b"",
             b"[]",
             b'{"id":NaN,"size":11,"data":"x"}',
-            b'{"data":"\xff"}',
         ):
             answer = self.ask("POST", path, body)
             self.assert_problem(answer, 400, "malformed-request")
@@ -363,10 +371,18 @@ class APIContract(Base):
         self.register(chunk_size=9)
         half = CAT_BYTES[:9].decode("utf-8", "replace")
         self.assert_problem(self.add(0, half), 400, "chunk-size-mismatch")
-        escaped = CAT_BYTES[:9].decode("utf-8", "surrogateescape")
-        body = {"id": 0, "size": 9, "data": escaped}
-        answer = self.ask("POST", f"/image/{CAT_SHA256}/chunks", body)
+        path = f"/image/{CAT_SHA256}/chunks"
+        answer = self.ask("POST", path, {"id": 0, "size": 9, "data": half})
         self.assert_problem(answer, 400, "malformed-request")
+        self.assertIn("PUT /image/", answer.problem["detail"])
+        escaped = CAT_BYTES[:9].decode("utf-8", "surrogateescape")
+        answer = self.ask("POST", path, {"id": 0, "size": 9, "data": escaped})
+        self.assert_not_utf8(answer, json.dumps({"data": escaped}).index("\\ud") + 20)
+        self.assertIn("PUT /image/", answer.problem["detail"])
+        body = b'{"id": 0, "size": 9, "data": "' + CAT_BYTES[8:9] + b'"}'
+        answer = self.ask("POST", path, body)
+        self.assert_not_utf8(answer, 30)
+        self.assertIn("PUT /image/", answer.problem["detail"])
 
     def test_chunk_twice(self) -> None:
         """A stored chunk is 409, which says whether the bytes are the same."""
@@ -459,6 +475,44 @@ class APIContract(Base):
         ):
             self.assertEqual(self.put(CAT_BYTES, **conditions).status, 200)
 
+    def test_put_unmodified_since(self) -> None:
+        """Without If-Match, If-Unmodified-Since is heeded where there is an image."""
+        early = "Sun, 06 Nov 1994 08:49:37 GMT"
+        answer = self.put(CAT_BYTES, If_Unmodified_Since=early)
+        self.assertEqual(answer.status, 201)
+        fields = self.ask("GET", f"/image/{CAT_SHA256}").headers
+        [modified] = fields.getRawHeaders("Last-Modified", [])
+        answer = self.put(CAT_BYTES, If_Unmodified_Since=early)
+        self.assert_problem(answer, 412, "precondition-failed")
+        self.assertIn("If-Unmodified-Since", answer.problem["detail"])
+        for conditions in (
+            {"If_Unmodified_Since": modified},
+            {"If_Unmodified_Since": "never"},
+            {"If_Unmodified_Since": early, "If_Match": "*"},
+        ):
+            self.assertEqual(self.put(CAT_BYTES, **conditions).status, 200)
+        # If-None-Match comes after it (RFC 9110, section 13.2.2).
+        answer = self.put(CAT_BYTES, If_Unmodified_Since=early, If_None_Match="*")
+        self.assertIn("If-Unmodified-Since", answer.problem["detail"])
+
+    def test_put_tags_of_codings(self) -> None:
+        """The tag of any coding is one of the image; of a small image there is none."""
+        art = b"art\n" * 500
+        name = hashlib.sha256(art).hexdigest()
+        path, text = f"/image/{name}", "text/plain"
+        self.ask("PUT", path, art, text)
+        for coding in ("gzip", "zstd"):
+            tag = f'"{name}-{coding}"'
+            answer = self.ask("PUT", path, art, text, If_Match=tag)
+            self.assertEqual(answer.status, 200)
+            answer = self.ask("PUT", path, art, text, If_None_Match=f"W/{tag}")
+            self.assert_problem(answer, 412, "precondition-failed")
+        self.put(CAT_BYTES)
+        answer = self.put(CAT_BYTES, If_Match=f'"{CAT_SHA256}-gzip"')
+        self.assert_problem(answer, 412, "precondition-failed")
+        answer = self.put(CAT_BYTES, If_Match=f'"{CAT_SHA256}-br"')
+        self.assert_problem(answer, 412, "precondition-failed")
+
     def test_put_while_another_does(self) -> None:
         """If-None-Match holds only if no other client was faster."""
         self.serve(OvertakingStore())
@@ -468,16 +522,46 @@ class APIContract(Base):
         self.assertEqual(self.put(CAT_BYTES).status, 200)
 
     def test_put_content_types(self) -> None:
-        """The body is plain text in UTF-8, or of a type that is not stated."""
-        for content_type in ("text/plain", "TEXT/Plain; charset=UTF-8", None):
+        """Whatever a client says of its body, the hash and the UTF-8 decide."""
+        for content_type in (
+            "text/plain",
+            "TEXT/Plain; charset=UTF-8",
+            "text/plain; charset=x",
+            "text/html",
+            "application/octet-stream",
+            "application/x-www-form-urlencoded",
+            "application/json",
+            "image/png",
+            "nonsense",
+            "",
+            None,
+        ):
             self.serve(MemoryStore())
             self.assertEqual(self.put(CAT_BYTES, content_type).status, 201)
-        for content_type in ("application/json", "text/html", "text/plain;charset=x"):
+
+    def test_put_of_a_form(self) -> None:
+        """A body in parts is refused, and the answer says what to do."""
+        for content_type in ("multipart/form-data; boundary=x", " Multipart/Mixed"):
             answer = self.put(CAT_BYTES, content_type)
-            self.assert_problem(answer, 415, "not-text")
-        answer = self.put(CAT_BYTES, Content_Encoding="gzip")
-        self.assert_problem(answer, 415, "not-text")
-        self.assertEqual(self.put(CAT_BYTES, Content_Encoding="identity").status, 200)
+            self.assert_problem(answer, 415, "multipart-body")
+            self.assertIn("curl -T", answer.problem["detail"])
+
+    def test_content_encoding(self) -> None:
+        """No body may have a content coding, and the answer says so in a field."""
+        register = {"sha256": CAT_SHA256, "size": 21, "chunk_size": 11}
+        path = f"/image/{CAT_SHA256}"
+        for method, where, body in (
+            ("PUT", path, CAT_BYTES),
+            ("POST", "/image", register),
+            ("POST", f"{path}/chunks", {}),
+        ):
+            for coding in ("gzip", "identity, gzip", "x"):
+                answer = self.ask(method, where, body, Content_Encoding=coding)
+                self.assert_problem(answer, 415, "encoded-body")
+                self.assertEqual(answer.header("Accept-Encoding"), "identity")
+        for coding in ("Identity", ""):
+            answer = self.put(CAT_BYTES, Content_Encoding=coding)
+            self.assertIn(answer.status, (200, 201))
 
     def test_put_of_a_part(self) -> None:
         """A part of an image cannot be put (RFC 9110, section 14.5)."""
@@ -485,10 +569,44 @@ class APIContract(Base):
         self.assert_problem(answer, 400, "malformed-request")
 
     def test_put_of_bytes_that_are_no_text(self) -> None:
-        """A body that is not UTF-8 is 400, wherever it breaks."""
-        for body in (b"\xff", CAT_BYTES[:9], CAT_BYTES[9:], b"\xed\xa0\x80"):
-            self.assert_problem(self.put(body), 400, "malformed-request")
+        """A body that is not UTF-8 is 400 with the offset, wherever it breaks."""
+        for body, offset in (
+            (b"\xff", 0),
+            (CAT_BYTES[:9], 8),
+            (CAT_BYTES[9:], 0),
+            (b"\xed\xa0\x80", 0),
+            (b"x" * 70_000 + b"\xc3(", 70_000),
+            ("ö".encode() * 150_001 + b"\xc3", 300_002),
+            (b"x" + "ö".encode() * 150_001 + b"\xff", 300_003),
+        ):
+            self.assert_not_utf8(self.put(body), offset)
         self.assertEqual(self.put(CAT_BYTES).status, 201)
+
+    def test_json_that_is_no_text(self) -> None:
+        """JSON that is not UTF-8, or has half of a surrogate pair, has a problem of its own."""
+        for body, offset in (
+            (b'{"x":"\xff"}', 6),
+            ("{}".encode("utf-16"), 0),
+            (b'{"sha256":"\\ud800"}', 11),
+            (b'{"sha256":"\\\\ud800\\uDC00"}', 18),
+            (b'{"x":"\\ud83d\\ude00\\ud83d"}', 18),
+            (b'{"x":"\\udc00 \\ud800"}', 6),
+        ):
+            answer = self.ask("POST", "/image", body)
+            self.assert_not_utf8(answer, offset)
+        for body in (b'{"x":"\\ud83d\\ude00"', b'{"sha256":"\\\\ud800"}', b'{"x'):
+            answer = self.ask("POST", "/image", body)
+            self.assert_problem(answer, 400, "malformed-request")
+        answer = self.ask("POST", "/image", b"[" * 10_000)
+        self.assertNotIn("recursion", answer.problem["detail"].lower())
+
+    def test_surrogate_among_many_escapes(self) -> None:
+        """It is not looked for in a body with too many escapes."""
+        body = b'{"x":"' + b"\\n" * 70_000 + b'\\ud800"}'
+        api = ImageAPI(self.store, max_image_size=10**6, max_chunk_size=10**5)
+        self.client = Client(self.factory(api))
+        answer = self.ask("POST", f"/image/{CAT_SHA256}/chunks", body)
+        self.assert_problem(answer, 400, "malformed-request")
 
     def test_put_too_large(self) -> None:
         """A body over the limit is 413."""
