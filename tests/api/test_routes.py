@@ -583,7 +583,7 @@ class APIContract(Base):
         self.assertEqual(self.put(CAT_BYTES).status, 201)
 
     def test_json_that_is_no_text(self) -> None:
-        """JSON that is not UTF-8, or has half of a surrogate pair, has a problem of its own."""
+        """JSON that is not UTF-8, or has half of a surrogate pair, is not-utf-8."""
         for body, offset in (
             (b'{"x":"\xff"}', 6),
             ("{}".encode("utf-16"), 0),
