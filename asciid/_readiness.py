@@ -17,6 +17,7 @@ def failed_checks(store: StoreHealth, *, draining: bool) -> Mapping[str, str | N
     return {
         "storage": None if store.open else "The storage is not open.",
         "writes": None if store.writes else "The last write to the disk failed.",
+        "reads": None if store.reads else "Reading from the disk fails or hangs.",
         "room": None if store.has_room else "The disk has no room but the reserve.",
         "serving": "The service is stopping." if draining else None,
     }

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.threads import deferToThreadPool
 
+from asciid._threads import call_in_pool
 from asciid.model import ImageSpec
 
 from ._agent import make_agent, make_pool, parse_base_url
@@ -283,7 +283,7 @@ class Client:
         **kwargs: Any,  # noqa: ANN401 - likewise
     ) -> Deferred[ResultT]:
         threads = self._threads or self._reactor.getThreadPool()
-        return deferToThreadPool(self._reactor, threads, call, *args, **kwargs)
+        return call_in_pool(self._reactor, threads, call, *args, **kwargs)
 
 
 def _hash(text: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
 
 from asciid.errors import AsciidError, StorageFullError, StoreBusyError
 from asciid.store._operations import Probe
@@ -31,47 +32,96 @@ class StoreHealth:
     """Whether it takes work: it was started, and does not stop."""
     writes: bool
     """Whether the last commit succeeded, as far as any was tried."""
+    reads: bool
+    """Whether the last read that was tried succeeded, and none hangs."""
     has_room: bool
     """Whether there is more room than the reserve, or enough inside the file."""
+
+
+@define
+class _Attempt:
+    """A probe that is begun at most every `PROBE_EVERY` seconds, one at a time."""
+
+    monotonic: Callable[[], float]
+    _began: float = field(init=False, default=float("-inf"))
+    _under_way: bool = field(init=False, default=False)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it is overdue."""
+        return self._under_way and self.monotonic() - self._began >= PATIENCE
+
+    def begin(self) -> bool:
+        """Return whether the probe is due; `end` must follow then."""
+        now = self.monotonic()
+        if self._under_way or now - self._began < PROBE_EVERY:
+            return False
+        self._began = now
+        self._under_way = True
+        return True
+
+    def end(self) -> None:
+        """Note that the probe has an outcome."""
+        self._under_way = False
 
 
 @define(eq=False)
 class Checkup:
     """
-    Has writing tried now and then, and remembers what came of it.
+    Tries writing and reading now and then, and remembers the outcome.
 
     A store that nobody writes to, perhaps because it was said to fail, would
     never learn that it works again.  `monotonic` is in seconds.
     """
 
     change: Change
+    read: Callable[[], Deferred[Any]]
+    """Reads a little from the storage file."""
     in_background: InBackground
     monotonic: Callable[[], float]
     writes: bool = field(init=False, default=True)
-    """See `StoreHealth.writes`."""
+    """See `StoreHealth.writes`; whether a probe hangs is not in it."""
     has_room: bool = field(init=False, default=True)
     """See `StoreHealth.has_room`."""
-    _began: float = field(init=False, default=float("-inf"))
-    _under_way: bool = field(init=False, default=False)
+    _reads: bool = field(init=False, default=True)
+    _writing: _Attempt = field(init=False)
+    _reading: _Attempt = field(init=False)
+
+    @_writing.default
+    def _(self) -> _Attempt:
+        return _Attempt(self.monotonic)
+
+    @_reading.default
+    def _(self) -> _Attempt:
+        return _Attempt(self.monotonic)
 
     @property
-    def hangs(self) -> bool:
-        """Whether a probe is overdue."""
-        return self._under_way and self.monotonic() - self._began >= PATIENCE
+    def writes_hang(self) -> bool:
+        """Whether a probe that writes is overdue."""
+        return self._writing.hangs
+
+    @property
+    def reads(self) -> bool:
+        """See `StoreHealth.reads`."""
+        return self._reads and not self._reading.hangs
 
     def begin(self) -> None:
-        """Begin a probe, unless one is under way or was begun a moment ago."""
-        now = self.monotonic()
-        if not self._under_way and now - self._began >= PROBE_EVERY:
-            self._began = now
-            self._under_way = True
-            self.in_background(self._probe())
+        """Begin each probe, unless it is under way or was begun a moment ago."""
+        self.begin_writing()
+        if self._reading.begin():
+            # Not in the background: a stop must not wait for a read that is held.
+            Deferred.fromCoroutine(self._read())
 
-    async def _probe(self) -> None:
+    def begin_writing(self) -> None:
+        """Begin the probe that writes, likewise."""
+        if self._writing.begin():
+            self.in_background(self._write())
+
+    async def _write(self) -> None:
         try:
             await self.change(Probe())
         except StoreBusyError:
-            return  # it has told nothing
+            return  # it says nothing about the disk
         except StorageFullError:
             self.has_room = False
         except AsciidError:
@@ -79,4 +129,16 @@ class Checkup:
         else:
             self.writes = self.has_room = True
         finally:
-            self._under_way = False
+            self._writing.end()
+
+    async def _read(self) -> None:
+        try:
+            await self.read()
+        except StoreBusyError:
+            return  # likewise
+        except AsciidError:
+            self._reads = False
+        else:
+            self._reads = True
+        finally:
+            self._reading.end()

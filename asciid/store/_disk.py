@@ -113,7 +113,9 @@ class DiskStore(ABC):
         self._stopping = False
         self._brief = BriefQueries(self._query, reactor)
         self._background = Background()
-        self._checkup = Checkup(self._change, self._background.run, monotonic)
+        self._checkup = Checkup(
+            self._change, self.count, self._background.run, monotonic
+        )
         self._discarding = Discarding(
             self._change, self._background.run, lambda: self._stopping
         )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from asciid._threads import FixedThreadPool
 from asciid.errors import (
     AsciidError,
     StorageFailedError,
@@ -34,11 +34,13 @@ from asciid.store._peers import ALONE
 from asciid.store._pending import NO_LIMITS
 from asciid.store._reserve import Reserve, lacks_room
 from asciid.store._sweeping import has_discarded
-from asciid.store._writer import FileWriter, ReadPool
+from asciid.store._writer import READERS, FileWriter, ReadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from twisted.python.threadpool import ThreadPool
 
     from asciid.store._batch import Batch
     from asciid.store._copying import Copied
@@ -102,7 +104,7 @@ class LMDBStore(DiskStore):
         )
         reads = ReadPool(
             reactor=reactor,
-            pool=read_pool or ThreadPool(0, 3, name="asciid-reader"),
+            pool=read_pool or FixedThreadPool(READERS, "asciid-reader"),
         )
         super().__init__(
             environment,
@@ -118,7 +120,7 @@ class LMDBStore(DiskStore):
             environment.execute,
             self._recover,
             reactor=reactor,
-            pool=writer_pool or ThreadPool(0, 1, name="asciid-writer"),
+            pool=writer_pool or FixedThreadPool(1, "asciid-writer"),
             max_bytes=max_queue,
             pause=peers.pause,
         )
@@ -142,13 +144,24 @@ class LMDBStore(DiskStore):
             return fail()
         # A compaction that was killed has left it: none is under way now.
         discard_copy(self._environment.path)
-        self._writer.start()
-        self._reads.start()
+        try:
+            self._start_threads()
+        except OSError:
+            self._environment.close()
+            return fail()
         self._started = True
         # So that the first to ask is told of a disk that is full.
-        self._checkup.begin()
+        self._checkup.begin_writing()
         self._discarding.begin()
         return succeed(None)
+
+    def _start_threads(self) -> None:
+        self._writer.start()
+        try:
+            self._reads.start()
+        except OSError:
+            self._writer.stop()
+            raise
 
     def stop(self) -> Deferred[None]:
         """See `IImageStore.stop`; the store must have been started."""
@@ -185,7 +198,8 @@ class LMDBStore(DiskStore):
             self._checkup.begin()
         return StoreHealth(
             is_open,
-            writes=not (self._health.failing or self._checkup.hangs),
+            writes=not (self._health.failing or self._checkup.writes_hang),
+            reads=self._checkup.reads,
             has_room=self._reserve.has_room,
         )
 

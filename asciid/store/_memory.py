@@ -170,7 +170,7 @@ class MemoryStore:
 
     def health(self) -> StoreHealth:
         """See `IImageStore.health`; what is in memory cannot fail."""
-        return StoreHealth(not self._stopped, writes=True, has_room=True)
+        return StoreHealth(not self._stopped, writes=True, reads=True, has_room=True)
 
     def usage(self) -> Deferred[StoreUsage]:
         """See `IImageStore.usage`."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import lmdb
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from asciid._histogram import Histogram
+from asciid._threads import FixedThreadPool
 from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._checkup import StoreHealth
@@ -18,11 +18,13 @@ from asciid.store._disk import DiskStore, measure_storage
 from asciid.store._environment import Environment
 from asciid.store._interface import IImageStore
 from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES, StoreEvents, StoreStats
-from asciid.store._writer import ReadPool
+from asciid.store._writer import READERS, ReadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from twisted.python.threadpool import ThreadPool
 
     from asciid.store._operations import AnyOperation
     from asciid.store._peers import Use
@@ -105,7 +107,7 @@ class SharedStore(DiskStore):
         aging = Aging(lifetimes, clock, monotonic)
         reads = ReadPool(
             reactor=reactor,
-            pool=read_pool or ThreadPool(0, 3, name="asciid-reader"),
+            pool=read_pool or FixedThreadPool(READERS, "asciid-reader"),
         )
         # The map follows the file, whatever its size.
         environment = Environment(
@@ -123,12 +125,15 @@ class SharedStore(DiskStore):
         # Each waits for reads to end: of two at a time, the one that lets them begin
         # again would do so under the other.
         self._switching = DeferredLock()
-        reads.start()
         # Until the file is open.
         reads.hold()
 
     def start(self) -> Deferred[None]:
         """See `IImageStore.start`."""
+        try:
+            self._reads.start()
+        except OSError:
+            return fail()
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -163,7 +168,7 @@ class SharedStore(DiskStore):
             self.forget_all()
             self._environment.open()
             # So that the first to ask is told what the writer knows.
-            self._checkup.begin()
+            self._checkup.begin_writing()
         if how != "closed":
             self._reads.release()
 
@@ -198,7 +203,8 @@ class SharedStore(DiskStore):
             checkup.begin()
         return StoreHealth(
             not self._stopping,
-            writes=checkup.writes and not checkup.hangs,
+            writes=checkup.writes and not checkup.writes_hang,
+            reads=checkup.reads,
             has_room=checkup.has_room,
         )
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.threadpool import ThreadPool
 
-__all__ = ["FileWriter", "IWriterReactor", "ReadPool"]
+__all__ = ["READERS", "FileWriter", "IWriterReactor", "ReadPool"]
+
+READERS = 3
+"""Threads that read."""
 
 TransactionT = TypeVar("TransactionT")
 ResultT = TypeVar("ResultT")
@@ -217,7 +220,10 @@ class FileWriter(Generic[TransactionT]):
             else:
                 self._reactor.callFromThread(done.callback, result)
 
-        self._pool.callInThread(run)
+        try:
+            self._pool.callInThread(run)
+        except RuntimeError:
+            return fail(_no_thread())
         return done
 
     def _schedule(self) -> None:
@@ -246,7 +252,11 @@ class FileWriter(Generic[TransactionT]):
 
     def _hand_over(self, batch: list[_Entry[TransactionT]]) -> None:
         self._busy = True
-        self._pool.callInThread(self._run, batch)
+        try:
+            self._pool.callInThread(self._run, batch)
+        except RuntimeError:
+            # Not at once: the pause expects that it is called in a turn of its own.
+            self._reactor.callLater(0, self._fail, batch, _no_thread())
 
     def _run(self, batch: list[_Entry[TransactionT]]) -> None:
         """Carry out a batch, in the thread."""
@@ -288,9 +298,7 @@ class FileWriter(Generic[TransactionT]):
             if failure is None:
                 self._hand_over(batch)
             else:
-                self._committed(
-                    batch, [failure] * sum(len(entry.operations) for entry in batch)
-                )
+                self._fail(batch, failure)
 
         def unforeseen(failure: Failure) -> None:
             # The next batch may do better; without this there would be none.
@@ -298,6 +306,10 @@ class FileWriter(Generic[TransactionT]):
             decided(StorageFailedError())
 
         self._recover(error).addCallbacks(decided, unforeseen)
+
+    def _fail(self, batch: list[_Entry[TransactionT]], failure: Exception) -> None:
+        operations = sum(len(entry.operations) for entry in batch)
+        self._committed(batch, [failure] * operations)
 
     def _next(self) -> None:
         self._busy = False
@@ -310,6 +322,12 @@ class FileWriter(Generic[TransactionT]):
         self._pool.stop()
         # After the Deferreds of the last batch, which fire in this turn.
         self._reactor.callLater(0, stopped.callback, None)
+
+
+def _no_thread() -> StoreBusyError:
+    """Log that a pool cannot create a thread; return what the caller fails with."""
+    _log.failure("The storage cannot be used: no thread can be created")
+    return StoreBusyError()
 
 
 class ReadPool:
@@ -352,8 +370,12 @@ class ReadPool:
         done: Deferred[ResultT] = Deferred()
 
         def begin() -> None:
-            self._active += 1
-            self._pool.callInThread(self._run, read, done)
+            try:
+                self._pool.callInThread(self._run, read, done)
+            except RuntimeError:
+                done.errback(_no_thread())
+            else:
+                self._active += 1
 
         if self._held is None:
             begin()

@@ -19,8 +19,10 @@ from tests.api._support import Client
 if TYPE_CHECKING:
     from asciid.http import KleinFactory
 
-READY = StoreHealth(open=True, writes=True, has_room=True)
-CHECKS = {name: {"ok": True} for name in ("storage", "writes", "room", "serving")}
+READY = StoreHealth(open=True, writes=True, reads=True, has_room=True)
+CHECKS = {
+    name: {"ok": True} for name in ("storage", "writes", "reads", "room", "serving")
+}
 
 
 @implementer(IImageStore)
@@ -96,6 +98,7 @@ class HealthTests(SynchronousTestCase):
         for attribute, name, reason in (
             ("open", "storage", "The storage is not open."),
             ("writes", "writes", "The last write to the disk failed."),
+            ("reads", "reads", "Reading from the disk fails or hangs."),
             ("has_room", "room", "The disk has no room but the reserve."),
         ):
             self.store.known = evolve(READY, **{attribute: False})
@@ -105,9 +108,11 @@ class HealthTests(SynchronousTestCase):
 
     def test_all_reasons(self) -> None:
         """What fails at the same time is told at the same time."""
-        self.store.known = StoreHealth(open=False, writes=False, has_room=False)
+        self.store.known = StoreHealth(
+            open=False, writes=False, reads=False, has_room=False
+        )
         detail = str(self.get("/readyz").document["detail"])
-        self.assertEqual(detail.count("."), 3)
+        self.assertEqual(detail.count("."), 4)
 
     def test_draining(self) -> None:
         """Who asks while the service stops is told so."""
@@ -136,7 +141,9 @@ class HealthTests(SynchronousTestCase):
 
     def test_live(self) -> None:
         """The process lives whatever becomes of its disk."""
-        self.store.known = StoreHealth(open=False, writes=False, has_room=False)
+        self.store.known = StoreHealth(
+            open=False, writes=False, reads=False, has_room=False
+        )
         live = Health(200, "application/json", None, {"live": True})
         self.assertEqual(self.get("/livez"), live)
         self.front.draining = True

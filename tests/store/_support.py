@@ -26,6 +26,12 @@ def chunk_of(data: bytes, spec: ImageSpec, chunk_id: int) -> bytes:
     return data[chunk_id * spec.chunk_size :][: spec.chunk_size]
 
 
+def no_thread(*_: object) -> None:
+    """Fail as a pool does that cannot create a thread."""
+    message = "can't start new thread"
+    raise RuntimeError(message)
+
+
 class DrivenStore:
     """An `LMDBStore` whose threads and clock a test turns by hand."""
 

@@ -30,7 +30,7 @@ from tests.store.test_lmdb import Failing
 if TYPE_CHECKING:
     from asciid.store._operations import AnyOperation
 
-READY = StoreHealth(open=True, writes=True, has_room=True)
+READY = StoreHealth(open=True, writes=True, reads=True, has_room=True)
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 
 
@@ -41,13 +41,21 @@ class CheckupTests(SynchronousTestCase):
         """Make a checkup of a writer that answers when the test says."""
         self.now = 7.0
         self.probes: list[Deferred[Any]] = []
-        self.checkup = Checkup(self.change, Background().run, lambda: self.now)
+        self.read_probes: list[Deferred[Any]] = []
+        self.checkup = Checkup(
+            self.change, self.read, Background().run, lambda: self.now
+        )
 
     def change(self, operation: AnyOperation) -> Deferred[Any]:
         """Take an operation."""
         self.assertEqual(operation, Probe())
         self.probes.append(Deferred())
         return self.probes[-1]
+
+    def read(self) -> Deferred[Any]:
+        """Take a read."""
+        self.read_probes.append(Deferred())
+        return self.read_probes[-1]
 
     def probe(self) -> Deferred[Any]:
         """Begin a probe; return where its outcome goes."""
@@ -92,11 +100,34 @@ class CheckupTests(SynchronousTestCase):
     def test_hangs(self) -> None:
         """A probe that is not answered for long is bad news, until it is."""
         outcome = self.probe()
-        self.assertFalse(self.checkup.hangs)
+        self.assertFalse(self.checkup.writes_hang)
         self.now += PATIENCE
-        self.assertTrue(self.checkup.hangs)
+        self.assertTrue(self.checkup.writes_hang)
         outcome.callback(None)
-        self.assertFalse(self.checkup.hangs)
+        self.assertFalse(self.checkup.writes_hang)
+
+    def test_reads(self) -> None:
+        """A read that fails or hangs is noticed, and that reads succeed again."""
+        for error, reads in (
+            (StorageFailedError(), False),
+            (StoreBusyError(), False),
+            (None, True),
+            (StoreBusyError(), True),
+        ):
+            self.probe()
+            outcome = self.read_probes[-1]
+            if error is None:
+                outcome.callback(None)
+            else:
+                outcome.errback(error)
+            self.assertEqual(self.checkup.reads, reads, error)
+        self.probe()
+        self.now += PATIENCE
+        self.assertFalse(self.checkup.reads)
+        self.probe()
+        self.assertEqual(len(self.read_probes), 5)
+        self.read_probes[-1].callback(None)
+        self.assertTrue(self.checkup.reads)
 
 
 class SharedStoreTests(SynchronousTestCase):
@@ -152,7 +183,8 @@ class SharedStoreTests(SynchronousTestCase):
         self.outcome = Deferred()
         self.assertEqual(self.health(), READY)
         self.now += PATIENCE
-        self.assertEqual(self.store.health(), evolve(READY, writes=False))
+        # Nor can anything be read: the file is opened when the writer answers.
+        self.assertEqual(self.store.health(), evolve(READY, writes=False, reads=False))
 
     def test_stopped(self) -> None:
         """A store that stops is not open, and asks its writer nothing."""
@@ -191,7 +223,7 @@ class LMDBStoreTests(SynchronousTestCase):
 
     def test_open(self) -> None:
         """A store is open from its start to its stop; nothing is tried outside."""
-        closed = StoreHealth(open=False, writes=True, has_room=True)
+        closed = StoreHealth(open=False, writes=True, reads=True, has_room=True)
         self.assertEqual(self.store.health(), closed)
         self.driven.start()
         self.assertEqual(self.store.health(), READY)
@@ -241,7 +273,7 @@ class LMDBStoreTests(SynchronousTestCase):
     def test_no_room(self) -> None:
         """A disk that is full at the start is noticed at once."""
         left = 0
-        lacking = StoreHealth(open=True, writes=True, has_room=False)
+        lacking = StoreHealth(open=True, writes=True, reads=True, has_room=False)
         self.patch(self.store._reserve, "free", lambda _: left)
         self.start()
         # The start has looked, so that the first to ask is told.
@@ -254,7 +286,7 @@ class LMDBStoreTests(SynchronousTestCase):
         self.start()
         self.assertEqual(self.health_after(_reserve.CHECK_EVERY), READY)
         left = 0
-        lacking = StoreHealth(open=True, writes=True, has_room=False)
+        lacking = StoreHealth(open=True, writes=True, reads=True, has_room=False)
         self.assertEqual(self.health_after(_reserve.CHECK_EVERY), lacking)
         left = 10**9
         # Not at once: on a disk that is nearly full it would come and go.
@@ -268,5 +300,17 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertEqual(self.store.health(), READY)
         self.driven.pass_time(PATIENCE)
         self.assertFalse(self.store.health().writes)
+        self.driven.settle()
+        self.assertEqual(self.store.health(), READY)
+
+    def test_reads_hang(self) -> None:
+        """So is a read that does not end, such as of a thread that never ran."""
+        self.start()
+        self.store.health()
+        self.driven.reactor.advance(0)
+        while self.driven.writer_pool.step():
+            self.driven.reactor.advance(0)
+        self.driven.pass_time(PATIENCE)
+        self.assertEqual(self.store.health(), evolve(READY, reads=False))
         self.driven.settle()
         self.assertEqual(self.store.health(), READY)

@@ -6,9 +6,11 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import lmdb
@@ -35,7 +37,7 @@ from asciid.store._staging import abandon
 from asciid.store._uploads import REMEMBERED_BYTES
 from asciid.testing import ManualReactor
 from tests.store._damage import flip
-from tests.store._support import DrivenStore, chunk_of, spec_of
+from tests.store._support import DrivenStore, chunk_of, no_thread, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -631,6 +633,30 @@ class LMDBStoreTests(SynchronousTestCase):
             [store._writer._pool.name, store._reads._pool.name],
             ["asciid-writer", "asciid-reader"],
         )
+
+
+class ThreadTests(SynchronousTestCase):
+    """The threads of a store."""
+
+    def test_no_thread(self) -> None:
+        """Without all of them a store does not start, and leaves nothing open."""
+        path = Path(self.mktemp())
+        start = Thread.start
+
+        def start_writer(thread: Thread) -> None:
+            if "reader" in thread.name:
+                no_thread()
+            start(thread)
+
+        for started in (no_thread, start_writer):
+            limited = self.patch(Thread, "start", started)
+            store = LMDBStore(path, reactor=ManualReactor())
+            error = self.failureResultOf(store.start(), OSError).value
+            self.assertIn("can't start new thread", str(error))
+            self.assertFalse(store._environment.is_open)
+            limited.restore()
+        names = [thread.name for thread in threading.enumerate()]
+        self.assertEqual([name for name in names if "asciid" in name], [])
 
 
 class OpeningTests(SynchronousTestCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
@@ -12,8 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.errors import ImageNotFoundError, StorageFailedError, StoreClosedError
 from asciid.store import _shared
 from asciid.store._environment import EnvironmentClosedError
+from asciid.store._writer import READERS
 from asciid.store.sharing import SharedStore, prepare_storage
 from asciid.testing import ManualReactor, ManualThreadPool, run
+from tests.store._support import no_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,10 +164,17 @@ class SharedStoreTests(SynchronousTestCase):
         """It has threads of its own, which end with it."""
         made: list[Any] = []
 
-        def pool(*_: object, **options: object) -> ManualThreadPool:
-            made.append(options["name"])
+        def pool(*arguments: object) -> ManualThreadPool:
+            made.append(arguments)
             return self.pool
 
-        self.patch(_shared, "ThreadPool", pool)
+        self.patch(_shared, "FixedThreadPool", pool)
         SharedStore(Path("nowhere"), NoOperations(), reactor=self.reactor)
-        self.assertEqual(made, ["asciid-reader"])
+        self.assertEqual(made, [(READERS, "asciid-reader")])
+
+    def test_no_threads(self) -> None:
+        """It does not start without its threads."""
+        self.patch(Thread, "start", no_thread)
+        store = SharedStore(Path("nowhere"), NoOperations(), reactor=self.reactor)
+        error = self.failureResultOf(store.start(), OSError).value
+        self.assertIn("can't start new thread", str(error))

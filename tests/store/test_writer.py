@@ -15,9 +15,11 @@ from asciid.errors import (
 )
 from asciid.store._writer import FileWriter, ReadPool
 from asciid.testing import ManualReactor, ManualThreadPool
+from tests.store._support import no_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
 
 Operation = "Callable[[list[str]], object]"
 
@@ -370,6 +372,22 @@ class FileWriterTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.failureResultOf(self.writer.run_alone(work), StoreClosedError)
 
+    def test_no_thread(self) -> None:
+        """A batch for which there is no thread fails, and the next one is tried."""
+        no_threads = self.patch(self.pool, "callInThread", no_thread)
+        failed = [self.append("a"), self.append("b")]
+        self.settle()
+        for append in failed:
+            self.failureResultOf(append, StoreBusyError)
+        asked = self.writer.call_in_thread(lambda: 1)
+        self.failureResultOf(asked, StoreBusyError)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+        no_threads.restore()
+        append = self.append("c")
+        self.settle()
+        self.successResultOf(append)
+        self.assertEqual(self.log, ["c"])
+
 
 class ReadPoolTests(SynchronousTestCase):
     """The pool for reads."""
@@ -436,6 +454,23 @@ class ReadPoolTests(SynchronousTestCase):
         self.reads.release()
         self.step()
         self.assertEqual(self.successResultOf(held), 2)
+
+    def test_no_thread(self) -> None:
+        """A read for which there is no thread fails, and is not waited for."""
+        no_threads = self.patch(self.pool, "callInThread", no_thread)
+        quiet = self.reads.hold()
+        held = [self.reads.run(lambda: 1), self.reads.run(lambda: 2)]
+        self.reads.release()
+        for read in (*held, self.reads.run(lambda: 3)):
+            self.failureResultOf(read, StoreBusyError)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 3)
+        self.successResultOf(quiet)
+        self.successResultOf(self.reads.hold())
+        self.reads.release()
+        no_threads.restore()
+        awaited = self.reads.run(lambda: 4)
+        self.step()
+        self.assertEqual(self.successResultOf(awaited), 4)
 
     def test_stop(self) -> None:
         """Stopping takes nothing more and waits for the reads under way."""

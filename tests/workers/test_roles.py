@@ -126,7 +126,7 @@ class WorkerTests(RoleTestCase):
     def setUp(self) -> None:
         """Make one, and a process that writes."""
         super().setUp()
-        self.patch(_shared, "ThreadPool", self.pool)
+        self.patch(_shared, "FixedThreadPool", self.pool)
         inherited = socket.create_server(("127.0.0.1", 0))
         self.inherited = inherited.detach()
         self.patch(_worker, "FIRST_INHERITED", self.inherited)
