@@ -8,8 +8,9 @@ from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.threadpool import ThreadPool
 
-from asciid._listener import Listener, endpoint_from
+from asciid._listener import Listener, StartError, endpoint_from
 from asciid._offload import Offload
+from asciid._tls import Certificate, TLSFileError, tls_files
 from asciid._tokens import TokenFile
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.http import KleinFactory, Limits, Observers, unique_ids
@@ -18,7 +19,7 @@ from asciid.logs.access import AccessLog, access_writer
 from asciid.service import ImageService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IStreamServerEndpoint
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assembled",
+    "certificates_of",
     "make_front",
     "make_image_service",
     "make_observer",
@@ -47,6 +49,8 @@ class Assembled:
 
     service: ImageService
     metrics: Metrics
+    certificates: Sequence[Certificate]
+    """Those of its endpoints, to be read again when they were renewed."""
 
 
 def tokens_of(settings: Settings, *, quiet: bool = False) -> TokenFile | None:
@@ -57,6 +61,24 @@ def tokens_of(settings: Settings, *, quiet: bool = False) -> TokenFile | None:
     """
     path = settings.write_token_file
     return None if path is None else TokenFile(path, quiet=quiet)
+
+
+def certificates_of(settings: Settings) -> dict[str, Certificate]:
+    """
+    Return the certificate of ``port`` and of ``metrics_port``, as far as they have one.
+
+    Errors: `StartError`.
+    """
+    certificates = {}
+    for name in ("port", "metrics_port"):
+        description = getattr(settings, name)
+        if description is not None and tls_files(description):
+            try:
+                certificates[name] = Certificate(description)
+            except TLSFileError as error:
+                what = f"cannot listen on {description}"
+                raise StartError(what, error) from error
+    return certificates
 
 
 def make_observer(settings: Settings, api: ImageAPI) -> Observer:
@@ -123,9 +145,16 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     `endpoint_of` returns the endpoint for ``port`` and for ``metrics_port``; those
     that the settings describe if it is None.
     """
-    open_endpoint = endpoint_of or (
-        lambda name: endpoint_from(getattr(settings, name), reactor)
-    )
+    certificates = certificates_of(settings)
+
+    def own_endpoint(name: str) -> IStreamServerEndpoint:
+        certificate = certificates.get(name)
+        return endpoint_from(
+            getattr(settings, name),
+            reactor if certificate is None else certificate.reactor(reactor),
+        )
+
+    open_endpoint = endpoint_of or own_endpoint
     # One thread: two would take cores from the reactor and the writer.
     offload = Offload(reactor, ThreadPool(1, 1, name="asciid-offload"))
     api = ImageAPI(
@@ -138,6 +167,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         tokens=tokens,
         offload=offload,
     )
+    api.metrics.certificates = certificates
     # Each of several workers has its share.
     limits = Limits(
         connections=-(-settings.max_connections // settings.workers),
@@ -171,7 +201,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         housekeeper=housekeeper,
         announces=settings.workers == 1,
     )
-    return Assembled(service, api.metrics)
+    return Assembled(service, api.metrics, list(certificates.values()))
 
 
 def _metrics_front(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.endpoints import serverFromString
 
+from asciid._tls import TLSFileError, load_identity, tls_files
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,8 +62,13 @@ def endpoint_of(text: str) -> str:
             raise ValueError(message)
         return f"tcp:{int(text)}"
     try:
+        if tls_files(text):
+            load_identity(text)
         # Only parsed here, so there is nothing to do for a reactor yet.
         serverFromString(None, text)
+    except TLSFileError as error:
+        message = f"{text!r}: {error}"
+        raise ValueError(message) from error
     except Exception as error:  # endpoint plugins raise what they like
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"{text!r} is neither a port number nor a Twisted endpoint ({reason})"

@@ -7,6 +7,7 @@ from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from twisted.internet.defer import DeferredList
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from twisted.application.service import IService
+    from twisted.internet.defer import Deferred
 
     from asciid.config import InForce, Settings
 
@@ -135,10 +137,6 @@ def _ignore(_: Callable[[], object]) -> None:
     """Leave signals as they are, likewise."""
 
 
-def _reread_nothing() -> None:
-    """Go on: no file was named that could have changed."""
-
-
 def _begin_stop(manager: ServiceManager) -> None:
     """Report that the stop begins; the next signal ends the process at once."""
     install_stop_handlers()
@@ -194,9 +192,8 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         on_hangup(parent.restart)
         return parent
     tokens = tokens_of(settings)
-    on_hangup(_reread_nothing if tokens is None else tokens.reload)
     store = make_store(settings, reactor)
-    return make_image_service(
+    assembled = make_image_service(
         settings,
         store,
         reactor,
@@ -208,4 +205,12 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         housekeeper=Housekeeper(
             store, clock=reactor, interval=housekeeping_interval(settings)
         ),
-    ).service
+    )
+
+    def reload() -> Deferred[list[tuple[bool, bool]]]:
+        if tokens is not None:
+            tokens.reload()
+        return DeferredList([each.reload(reactor) for each in assembled.certificates])
+
+    on_hangup(reload)
+    return assembled.service

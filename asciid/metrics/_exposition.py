@@ -19,9 +19,11 @@ from twisted.internet.defer import Deferred
 from asciid._readiness import failed_checks
 from asciid.errors import AsciidError
 from asciid.metrics._families import (
+    ICertificate,
     WorkersState,
     bound_families,
     build_families,
+    certificate_families,
     front_families,
     readiness_families,
     request_families,
@@ -64,7 +66,8 @@ class Metrics(Collector):
     `requests` is to be told of every request: it is an `asciid.http.Observer`.
     Of connections there is something to tell once `front` is set.  Nothing is
     computed before somebody asks.  `started` is when the daemon started, in seconds
-    since the epoch, if this process is not the first one.  `workers` returns what is
+    since the epoch, if this process is not the first one; `certificates` has those of
+    TLS endpoints by the name of the setting.  `workers` returns what is
     known of the processes of the daemon, or None where another knows that.  `gather`,
     if set, takes the snapshot of this process, and returns those of others that are to
     be told of together with it; none if they are not known, and then nothing that is
@@ -77,6 +80,7 @@ class Metrics(Collector):
         self.workers: Callable[[], WorkersState | None] = WorkersState
         self.gather: Callable[[bytes], Deferred[list[bytes]]] | None = None
         self.started: float | None = None
+        self.certificates: Mapping[str, ICertificate] = {}
         self._store = store
         self._usage: StoreUsage | None = None
         self._registry = CollectorRegistry()
@@ -118,6 +122,7 @@ class Metrics(Collector):
         stats = self._store.stats()
         yield from build_families()
         yield from worker_families(self.workers())
+        yield from certificate_families(self.certificates)
         yield from request_families(self.requests)
         yield from front_families(self.front)
         yield from readiness_families(self.failed_checks())

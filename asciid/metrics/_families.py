@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 from prometheus_client.core import (
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from asciid.store import StoreStats, StoreUsage
 
 __all__ = [
+    "ICertificate",
     "WorkersState",
     "bound_families",
     "build_families",
+    "certificate_families",
     "front_families",
     "readiness_families",
     "request_families",
@@ -56,6 +58,26 @@ def build_families() -> Iterator[Metric]:
     build = InfoMetricFamily("asciid_build", "The release that runs.")
     build.add_metric([], {"version": __version__})
     yield build
+
+
+class ICertificate(Protocol):
+    """The certificate of an endpoint."""
+
+    @property
+    def expires(self) -> float:
+        """When it expires, in seconds since the epoch."""
+
+
+def certificate_families(certificates: Mapping[str, ICertificate]) -> Iterator[Metric]:
+    """Yield when the certificate of each TLS endpoint expires."""
+    expiry = GaugeMetricFamily(
+        "asciid_certificate_expiry_timestamp_seconds",
+        "When a TLS certificate that is in use expires.",
+        labels=["setting"],
+    )
+    for name, certificate in certificates.items():
+        expiry.add_metric([name.replace("_", "-")], certificate.expires)
+    yield expiry
 
 
 def worker_families(state: WorkersState | None) -> Iterator[Metric]:

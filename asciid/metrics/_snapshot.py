@@ -44,6 +44,7 @@ _SHARED = frozenset(
 
 _WORST: Mapping[str, Callable[[float, float], float]] = {
     "asciid_bound_used_ratio": max,
+    "asciid_certificate_expiry_timestamp_seconds": min,
     "asciid_ready": min,
 }
 """Metrics of which the worst value counts: in a sum or an average it would be lost."""

@@ -11,7 +11,9 @@ if __name__ == "__main__":
     if sys.argv[1] == "writer":
         from asciid.workers._writer import Writer
 
-        run(Writer, resolve({}, os.environ))
+        # It listens on no port, and has not inherited what one of TLS needs.
+        ports = {"ASCIID_PORT": "tcp:0", "ASCIID_METRICS_PORT": "none"}
+        run(Writer, resolve({}, {**os.environ, **ports}))
     else:
         from asciid.workers._worker import Worker
 

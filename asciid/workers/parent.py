@@ -14,8 +14,10 @@ from asciid import __version__
 from asciid._assembly import tokens_of
 from asciid._listener import Listener, StartError
 from asciid._streams import print_refusal
+from asciid._tls import TLSFileError
 from asciid.errors import AsciidError
 from asciid.store.sharing import StorageInUseError, StorageLock, prepare_storage
+from asciid.workers._certificates import CertificateCopies
 from asciid.workers._processes import Processes
 from asciid.workers._spawning import FIRST_INHERITED
 from asciid.workers._spreading import SilentFactory, descriptors_of, spread_endpoint
@@ -79,10 +81,15 @@ class Parent(Service):
         # moment: that must not keep the next daemon from starting.
         self._lock = StorageLock(self._storage, exclusive=True, file=LOCK_FILE)
         self._tokens = tokens_of(settings)
+        # Processes read copies of the files of TLS: one that takes the place of another
+        # must have what the others have, and may not be allowed to read the files.
+        first = FIRST_INHERITED + len(self._listeners) + (self._tokens is not None)
+        self._copies = CertificateCopies(settings, first)
         self._environment = {
             name: _INHERITED if value.startswith("systemd:") else value
             for name, value in environment.items()
         }
+        self._environment |= self._copies.environment
         # A worker that takes the place of one that died must have the tokens that the
         # others have, whatever is in the file by then.
         self._copy: int | None = None
@@ -137,6 +144,10 @@ class Parent(Service):
             except AsciidError as error:
                 what = f"cannot use the write tokens in {self._tokens.path}"
                 self._refuse(StartError(what, error))
+        try:
+            self._copies.load()
+        except TLSFileError as error:
+            self._refuse(StartError("cannot use TLS", error))
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
         Deferred.fromCoroutine(self._start(stored)).addErrback(self._give_up)
 
@@ -211,6 +222,7 @@ class Parent(Service):
     async def _restart(self) -> None:
         while self._asked_again:
             self._asked_again = False
+            await self._copies.reload(self._reactor)
             await self._processes.replace()
         _log.info("Every process is new")
 
@@ -220,9 +232,10 @@ class Parent(Service):
             done.callback(None)
 
     def _inherited_by(self, number: int) -> list[int]:
-        """Return what that worker gets: a socket of each port, and the tokens."""
+        """Return what that worker gets: sockets, tokens and certificates."""
         sockets = [ports[number % len(ports)] for ports in self._descriptors]
-        return sockets if self._copy is None else [*sockets, self._copy]
+        tokens = [] if self._copy is None else [self._copy]
+        return [*sockets, *tokens, *self._copies.descriptors]
 
     def _prepare_storage(self) -> StoreUsage:
         stored = prepare_storage(self._storage, sync=self._settings.sync)
@@ -236,6 +249,7 @@ class Parent(Service):
     def _let_go(self) -> None:
         """Leave what only one parent has to the next one."""
         self._lock.release()
+        self._copies.close()
         copy, self._copy = self._copy, None
         if copy is not None:
             os.close(copy)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from http.client import HTTPConnection
+import ssl
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ from tests._commands import CommandTestCase
 from tests._programs import program
 from tests.contrib.test_monitoring import ALERTS, CONTRIB
 from tests.integration._case import Art
+from tests.integration._certificate import write_certificate
+from tests.integration._daemon import Daemon
+from tests.integration.test_tls import ENDPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from tests.integration._daemon import Daemon
 
 Scrape = dict[str, float]
 
@@ -31,7 +33,10 @@ class ScrapeTestCase(CommandTestCase):
         self, daemon: Daemon, method: str, path: str, document: object = None
     ) -> bytes:
         """Send a request; return the body of the answer."""
-        connection = HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+        context = ssl.create_default_context(cafile=str(daemon.directory / "cert.pem"))
+        connection = HTTPSConnection(
+            "127.0.0.1", daemon.port, timeout=30, context=context
+        )
         self.addCleanup(connection.close)
         body = None if document is None else json.dumps(document).encode()
         connection.request(method, path, body, {"Content-Type": "application/json"})
@@ -139,9 +144,18 @@ class OneProcessTests(ScrapeTestCase):
         request no query is NaN.
         """
         program("promtool")
-        daemon = self.start_daemon(
-            "--max-uploads=100", "--max-client-uploads=10", *self.options
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir()
+        write_certificate(directory)
+        daemon = Daemon(
+            directory,
+            [
+                *("--max-uploads=100", "--max-client-uploads=10"),
+                *("--port", ENDPOINT, *self.options),
+            ],
         )
+        self.addCleanup(daemon.kill)
+        daemon.start()
         self.use(daemon)
         before = self.whole_scrape(daemon)
         self.use(daemon)

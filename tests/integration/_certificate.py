@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["write_certificate"]
 
 
-def write_certificate(directory: Path) -> None:
-    """Write ``key.pem`` and ``cert.pem``, valid for an hour, into `directory`."""
+def write_certificate(directory: Path, hours: int = 1) -> None:
+    """Write ``key.pem`` and ``cert.pem``, valid for some hours, into `directory`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -35,7 +35,7 @@ def write_certificate(directory: Path) -> None:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=hours))
         .add_extension(address, critical=False)
         .sign(key, hashes.SHA256())
     )

@@ -30,6 +30,8 @@ class TLSTests(SynchronousTestCase):
 
     options: Sequence[str] = ()
     """What else the daemon is told."""
+    reloaded = "Read the certificate in "
+    """What is in the log once SIGHUP has been dealt with."""
 
     def setUp(self) -> None:
         """Start a daemon."""
@@ -82,6 +84,61 @@ class TLSTests(SynchronousTestCase):
         self.assertEqual(answer.headers["Connection"], "close")
         self.daemon.stop()
         self.assertEqual(self.daemon.start().images, 1)
+
+    def scraped_expiry(self) -> float:
+        """Return when the certificate expires, as the metrics have it."""
+        connection = self.connect()
+        connection.request("GET", "/metrics")
+        name = 'asciid_certificate_expiry_timestamp_seconds{setting="port"} '
+        text = connection.getresponse().read().decode()
+        return float(text.partition(f"\n{name}")[2].partition("\n")[0])
+
+    def served_expiry(self) -> float:
+        """Return when the certificate expires that a new connection gets."""
+        sock = self.connect().sock
+        assert isinstance(sock, ssl.SSLSocket)
+        certificate = sock.getpeercert()
+        assert certificate is not None
+        return ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+
+    def wait_for(self, words: str, times: int = 1) -> None:
+        """Wait until the log has `words`."""
+        deadline = time.monotonic() + 60
+        while self.daemon.log.count(words) < times:
+            self.assertLess(time.monotonic(), deadline, self.daemon.log)
+            time.sleep(0.02)
+
+    def test_renewed(self) -> None:
+        """
+        SIGHUP has new connections get a new certificate; those that are open stay.
+
+        One that cannot be used leaves the old one, and the log says why.
+        """
+        before = self.served_expiry()
+        self.assertEqual(self.scraped_expiry(), before)
+        connection = self.connect()
+        write_certificate(self.daemon.directory, hours=2)
+        renewed = str(self.daemon.directory / "cert.pem")
+        self.context = ssl.create_default_context(cafile=renewed)
+        os.kill(self.daemon.pid, signal.SIGHUP)
+        self.wait_for(self.reloaded)
+        after = self.served_expiry()
+        self.assertGreater(after, before + 3000)
+        deadline = time.monotonic() + 60
+        while self.scraped_expiry() != after:
+            # A worker that is replaced may still be about to end.
+            self.assertLess(time.monotonic(), deadline)
+        if not self.options:
+            connection.request("GET", "/livez")
+            self.assertEqual(connection.getresponse().status, 200)
+        (self.daemon.directory / "key.pem").write_text("no key")
+        os.kill(self.daemon.pid, signal.SIGHUP)
+        self.wait_for("The certificate stays as it is: ")
+        self.assertIn("key.pem has no private key", self.daemon.log)
+        if self.options:
+            self.wait_for(self.reloaded, 2)
+        self.assertEqual(self.served_expiry(), after)
+        self.daemon.stop()
 
     def wait_until_nobody_listens(self) -> None:
         """Wait until the daemon has begun to stop."""

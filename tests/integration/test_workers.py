@@ -56,6 +56,7 @@ class TLSTests(test_tls.TLSTests):
     """Several workers with TLS."""
 
     options = ("--workers=2",)
+    reloaded = "Every process is new"
 
 
 class ConnectionsTests(CommandTestCase):

@@ -23,6 +23,7 @@ from tests.store._support import DrivenStore
 CONSTANT = {
     "asciid_build_info",
     "asciid_body_limit_bytes",
+    "asciid_certificate_expiry_timestamp_seconds",
     "asciid_client_uploads_limit",
     "asciid_connections_limit",
     "asciid_queue_limit_bytes",
