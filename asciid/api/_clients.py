@@ -26,6 +26,12 @@ _find_strings_and_for = re.compile(
     rb"""(?:^|;)\s*for=("[^"]*"|[^\s;"]*)|"[^"]*"?""", re.IGNORECASE
 ).finditer
 
+_MAX_HOPS = 16
+"""Hops that are read, from the nearest on; the last of them is then the client."""
+
+_MAX_ELEMENT = 1024
+"""Bytes of an element of Forwarded that is read."""
+
 # RFC 7239, section 6: an IPv6 address is in brackets, a port may follow.
 _bare = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+)(?::\d+)?")
 
@@ -37,7 +43,7 @@ class ClientAddresses:
     What a trusted proxy says is read from Forwarded (RFC 7239), or from
     X-Forwarded-For where that is missing.  Of several hops the last one that
     is not trusted itself is the client: what stands before it, it may have
-    made up.
+    made up.  If the nearest 16 are all trusted, the last of those is the client.
     """
 
     def __init__(self, trusted: Iterable[Network] = ()) -> None:
@@ -77,12 +83,13 @@ def _hops(request: Request) -> Iterator[str]:
     forwarded = all_lines(request, b"forwarded")
     if forwarded:
         for element in _elements(forwarded):
-            found = (match[1] for match in _find_strings_and_for(element))
+            read = element if len(element) <= _MAX_ELEMENT else b""
+            found = (match[1] for match in _find_strings_and_for(read))
             # What does not say for whom it asked is no address.
             hop = next((value for value in found if value is not None), b"")
             yield hop.strip(b'"').decode("latin-1")
     else:
-        for value in reversed(all_lines(request, b"x-forwarded-for").split(b",")):
+        for value in _last_members(all_lines(request, b"x-forwarded-for")):
             yield value.decode("latin-1").strip()
 
 
@@ -95,7 +102,7 @@ def _elements(forwarded: bytes) -> Iterator[bytes]:
     """
     parts: list[bytes] = []
     quotes = 0
-    for part in reversed(forwarded.split(b",")):
+    for part in _last_members(forwarded):
         parts.append(part)
         quotes += part.count(b'"')
         # An odd number of quotes: the comma before this was within a string.
@@ -106,6 +113,11 @@ def _elements(forwarded: bytes) -> Iterator[bytes]:
             parts.clear()
     if parts:
         yield b",".join(reversed(parts))
+
+
+def _last_members(field: bytes) -> Iterator[bytes]:
+    """Return what is between the commas of a field, the last one first."""
+    return reversed(field.rsplit(b",", _MAX_HOPS)[-_MAX_HOPS:])
 
 
 def _address(text: str) -> Address | None:

@@ -33,10 +33,16 @@ _ITEM = (
     rb"|\?[01]"
     rb"|[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*)"
 )
-_match_member = re.compile(
-    rb"(%b)(?:=(%b))?(?:;[ ]*%b(?:=%b)?)*" % (_KEY, _ITEM, _KEY, _ITEM)
-).match
-_match_comma = re.compile(rb"[ \t]*,[ \t]*(?=[^ \t])").match
+# One after the other: a member, with what is before the next, or all that is wrong.
+_find_members = re.compile(
+    rb"(?>(%b)(?:=(%b))?(?:;[ ]*%b(?:=%b)?)*+)(?:[ \t]*,[ \t]*(?=[^ \t])|\Z)|(.+)"
+    % (_KEY, _ITEM, _KEY, _ITEM),
+    re.DOTALL,
+).findall
+
+# As many as a parser must take (RFC 8941, section 3.2).
+_MAX_MEMBERS = 1_024
+_MAX_FIELD = 4 * 1024
 
 
 def parse_dictionary(field: bytes) -> dict[bytes, bytes] | None:
@@ -44,20 +50,16 @@ def parse_dictionary(field: bytes) -> dict[bytes, bytes] | None:
     Read a dictionary (RFC 8941, section 3.2) whose members are items.
 
     Return the items as they are written, their parameters left out, or None
-    if the field is malformed or has a list as a member.
+    if the field is malformed, has a list as a member, or is longer than 4 KiB or
+    1,024 members.
     """
-    members: dict[bytes, bytes] = {}
     field = field.strip(b" ")
-    position = 0
-    while position < len(field):
-        comma = _match_comma(field, position) if members else None
-        position = comma.end() if comma else position
-        member = _match_member(field, position)
-        if member is None or (members and not comma):
-            return None
-        members[member[1]] = member[2] or b"?1"
-        position = member.end()
-    return members
+    if len(field) > _MAX_FIELD or field.count(b",") >= _MAX_MEMBERS:
+        return None
+    members = _find_members(field)
+    if members and members[-1][2]:
+        return None
+    return {key: item or b"?1" for key, item, _ in members}
 
 
 def digest_field(algorithm: bytes, digest: bytes) -> bytes:
@@ -136,7 +138,8 @@ def check_content_digest(request: Request, body: bytes) -> None:
 
 
 _MALFORMED = (
-    "Content-Digest must be a dictionary of byte sequences, such as sha-256=:...:."
+    "Content-Digest must be a dictionary of byte sequences, such as sha-256=:...:, in "
+    "4096 bytes at most."
 )
 
 

@@ -15,6 +15,9 @@ __all__ = ["all_lines", "weighted_members"]
 # An unclosed string ends with the field, so that one pass is enough.
 _quoted = re.compile(rb'"((?:[^"\\]|\\.?)*)"?').sub
 _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_MAX_DELIMITERS = 100
+"""Commas, semicolons and quotes in a field that is read; clients send up to 30."""
+
 _find_weight = re.compile(rb"[01]?(?:\.[0-9]*)?").fullmatch
 
 
@@ -33,8 +36,11 @@ def weighted_members(value: bytes) -> Iterator[tuple[bytes, tuple[bytes, ...], f
 
     That is the form of Accept and Accept-Encoding (RFC 9110, section 12.4.2).
     A weight is from 0 to 1; where it is missing or unreadable it is 1.  What
-    follows the weight is no part of the parameters.
+    follows the weight is no part of the parameters.  A field that has more than 100
+    delimiters is ignored, as a server may (section 12.1): it has no members.
     """
+    if sum(map(value.count, (b",", b";", b'"'))) > _MAX_DELIMITERS:
+        return
     if b'"' in value:
         value = _quoted(_unquoted, value)
     for member in value.lower().split(b","):

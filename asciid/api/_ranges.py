@@ -22,7 +22,9 @@ __all__ = [
 MAX_RANGES = 16
 """The most ranges in one response."""
 
-# Room for many more ranges than are sent, and for numbers that int() takes.
+# Room for more ranges than are sent, since they may overlap, and for numbers that
+# int() takes.
+_MAX_MEMBERS = 64
 _MAX_FIELD = 4_000
 
 _find_spec = re.compile(rb"([0-9]+)-([0-9]*)|-([0-9]+)").fullmatch
@@ -44,14 +46,17 @@ def parse_ranges(field: bytes, size: int) -> list[tuple[int, int]] | None:
     Return ``(start, end)`` pairs that do not touch one another, in the order
     in which the client asked; an empty list if nothing asked for is there
     (416); None if the field is to be ignored, because it has another unit, is
-    malformed, or still names more than `MAX_RANGES` ranges when those that
-    overlap or touch are joined (RFC 9110, section 14.2).
+    malformed, names more than 64 different ranges, or more than `MAX_RANGES` when
+    those that overlap or touch are joined (RFC 9110, section 14.2).
     """
     unit, _, specs = field.partition(b"=")
     if unit.strip().lower() != b"bytes" or len(field) > _MAX_FIELD:
         return None
     asked: list[tuple[int, int]] = []
-    members = [spec for spec in map(bytes.strip, specs.split(b",")) if spec]
+    members = dict.fromkeys(map(bytes.strip, specs.split(b",")))
+    members.pop(b"", None)
+    if not 0 < len(members) <= _MAX_MEMBERS:
+        return None
     for member in members:
         spec = _find_spec(member)
         if spec is None:
@@ -63,15 +68,14 @@ def parse_ranges(field: bytes, size: int) -> list[tuple[int, int]] | None:
                 # Satisfiable by the RFC, and no Content-Range can say it.
                 return None
         else:
-            start, end = int(first), min(int(last) + 1, size) if last else size
-            if last and int(last) < start:
+            start, stop = int(first), int(last) + 1 if last else size
+            if last and stop <= start:
                 return None
+            end = min(stop, size)
         if start < end:
             asked.append((start, end))
     joined = _join(asked)
-    if not members or len(joined) > MAX_RANGES:
-        return None
-    return joined
+    return None if len(joined) > MAX_RANGES else joined
 
 
 def _join(asked: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ __all__ = ["host_name", "is_valid_authority"]
 # lines: it is left out on purpose.
 _AUTHORITY = re.compile(
     rb"(?:\[(?P<literal>[^\]]*)\]"
-    rb"|(?:[a-z0-9\-._~!$&'()*+;=]|%[0-9a-f]{2})+)"
+    rb"|(?:[a-z0-9\-._~!$&'()*+;=]++|%[0-9a-f]{2})++)"
     rb"(?::(?P<port>[0-9]{0,5}))?"
 )
 _FUTURE = re.compile(rb"v[0-9a-f]+\.[a-z0-9\-._~!$&'()*+,;=:]+")

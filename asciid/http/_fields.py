@@ -139,12 +139,10 @@ def _body_length(folded: bytes, *, modern: bool) -> int:
 def _keeps_alive(folded: bytes, *, modern: bool) -> bool:
     if folded.find(b"\r\nconnection:") < 0:
         return modern
-    options = {
-        option.strip(b" \t")
-        for value in _values(folded, b"connection")
-        for option in value.split(b",")
-    }
-    return b"close" not in options and (modern or b"keep-alive" in options)
+    # No option has white space in it, so what is left stands between commas.
+    options = b",".join([b"", *_values(folded, b"connection"), b""])
+    options = options.translate(None, b" \t")
+    return b",close," not in options and (modern or b",keep-alive," in options)
 
 
 def _expects_continue(folded: bytes) -> bool:

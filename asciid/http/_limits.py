@@ -43,6 +43,9 @@ class Limits:
     request_line: int = field(default=8 * KIB, validator=_positive)
     """Bytes of method, target and version together; more is 414 (RFC 9112 3)."""
 
+    path: int = field(default=KIB, validator=_positive)
+    """Bytes of a path that may lead to a route, percent-encoded; no longer one does."""
+
     header_block: int = field(default=16 * KIB, validator=_positive)
     """Bytes of the request line and all fields together; more is 431 (RFC 6585 5)."""
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
 from klein._resource import route_metadata
+from werkzeug.exceptions import BadHost, NotFound
 from werkzeug.routing import ValidationError
 
 from ._problem import RefusedError
@@ -96,6 +97,7 @@ class RouteTable:
             name: _route(name, handler, limits)
             for name, handler in app.endpoints.items()
         }
+        self._longest = limits.path
         self.nowhere = Route(None, 0, limits.body, streams=False)
         self._fixed: dict[tuple[bytes, bytes], Route] = {
             (b"OPTIONS", b"*"): self.nowhere
@@ -129,6 +131,8 @@ class RouteTable:
         recent = self._recent.get((request.method, request.path))
         if recent is not None:
             return recent
+        if len(request.path) > self._longest:
+            raise NotFound
         try:
             path = unquote_to_bytes(request.path).decode("utf-8")
         except UnicodeDecodeError:
@@ -159,13 +163,17 @@ class RouteTable:
         path = b"/".join(segments(request.path)).decode("utf-8")
         if not path.startswith("/"):
             path = f"/{path}"
-        return self._map.bind(
-            host,
-            "",
-            path_info=path,
-            default_method=request.method.decode("ascii"),
-            url_scheme="https" if secure else "http",
-        )
+        try:
+            return self._map.bind(
+                host,
+                "",
+                path_info=path,
+                default_method=request.method.decode("ascii"),
+                url_scheme="https" if secure else "http",
+            )
+        except BadHost:
+            # No name in the DNS has such a label (RFC 1035, section 2.3.4).
+            raise RefusedError(400, "The Host field is malformed.") from None
 
     def _add(self, rule: Rule) -> None:
         node = self._root

@@ -34,6 +34,9 @@ _NOTHING = "-"
 
 _log = Logger("asciid.access")
 
+_LONGEST = 1024
+"""Characters of a target or a header field that are logged; "..." is the rest."""
+
 # Nobody is let in by a token in a query (RFC 6750, section 2.3), but some clients
 # put it there.
 _hide_token = partial(
@@ -41,7 +44,11 @@ _hide_token = partial(
 )
 
 # What cannot be between quotes, in the Combined Log Format.
-_unquotable = re.compile(r'["\\]|[^ -~]').sub
+_unquotable = {
+    code: f"\\x{code:02x}"
+    for code in range(256)
+    if chr(code) in '"\\' or not " " <= chr(code) <= "~"
+}
 
 
 @frozen
@@ -176,7 +183,7 @@ class AccessLog:
                 request_id=request_id(request),
                 client=self._client_of(request),
                 method=request.method.decode("latin-1"),
-                target=_hide_token(request.uri.decode("latin-1")),
+                target=_shown(request.uri),
                 protocol=request.clientproto.decode("latin-1"),
                 route=request.route.endpoint,
                 status=status,
@@ -190,8 +197,13 @@ class AccessLog:
 
 def _field(request: Request, name: bytes) -> str | None:
     value = request.getHeader(name)
-    return None if value is None else _hide_token(value.decode("latin-1"))
+    return None if value is None else _shown(value)
+
+
+def _shown(value: bytes) -> str:
+    text = _hide_token(value[:_LONGEST].decode("latin-1"))
+    return text if len(value) <= _LONGEST else f"{text}..."
 
 
 def _quotable(text: str) -> str:
-    return _unquotable(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return text.translate(_unquotable)

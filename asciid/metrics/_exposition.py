@@ -48,6 +48,9 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of Prometheus' own text format."""
 
 _OPENMETRICS = "application/openmetrics-text"
+
+_MAX_DELIMITERS = 100
+"""Commas and semicolons in an Accept field that is read."""
 _START = "process_start_time_seconds"
 
 
@@ -191,6 +194,8 @@ def render(families: Iterable[Metric], accept: str) -> Page:
 
 
 def _takes_openmetrics(accept: str) -> bool:
+    if accept.count(",") + accept.count(";") > _MAX_DELIMITERS:
+        return False
     for accepted in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in accepted.split(";"))
         if kind == _OPENMETRICS:

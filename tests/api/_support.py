@@ -100,6 +100,10 @@ class Client:
         transport.protocol = protocol
         protocol.makeConnection(transport)
         protocol.dataReceived(request.encode())
+        # One connection is served for a while, then in the next turn.
+        reactor: Any = getattr(self.factory, "reactor", None)
+        if reactor is not None:
+            reactor.advance(0)
         return bytes(transport.value())
 
     def begin(

@@ -134,6 +134,23 @@ class ClientAddressesTests(SynchronousTestCase):
         self.assertEqual(self.of("10.0.0.1"), "10.0.0.1")
         self.assertEqual(self.of(None), "local")
 
+    def test_many_hops(self) -> None:
+        """Of a long list only the nearest 16 hops are read."""
+        hops = [f"10.0.0.{number}" for number in range(100)]
+        lists = (", ".join(hops), ", ".join(f"for={hop}" for hop in hops))
+        self.assertEqual(self.of("10.1.1.1", X_Forwarded_For=lists[0]), "10.0.0.84")
+        self.assertEqual(self.of("10.1.1.1", Forwarded=lists[1]), "10.0.0.84")
+        self.assertEqual(
+            self.of("10.1.1.1", X_Forwarded_For="192.0.2.1" + ",10.0.0.1" * 15),
+            "192.0.2.1",
+        )
+
+    def test_long_element(self) -> None:
+        """An element of Forwarded that is longer than any proxy's says nothing."""
+        for padding, client in ((b"a" * 900, "192.0.2.1"), (b"a" * 1_100, "10.0.0.1")):
+            said = f"x={padding.decode()};for=192.0.2.1"
+            self.assertEqual(self.of("10.0.0.1", Forwarded=said), client)
+
     def test_nonsense(self) -> None:
         """From what is no address on, nothing is believed."""
         for value in ("unknown", "_hidden", "", "192.0.2.1.5", "192.0.2.1, unknown"):

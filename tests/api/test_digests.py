@@ -138,6 +138,15 @@ class DictionaryTests(SynchronousTestCase):
         for field in (b",", b"a,", b"a,,b", b"a b", b"A", b"a=", b"a=(1)", b"\xff"):
             self.assertIsNone(parse_dictionary(field), field)
 
+    def test_bounds(self) -> None:
+        """Members, and bytes, are read up to a bound, and no more."""
+        names = [b"a%d" % number for number in range(512)]
+        self.assertEqual(set(parse_dictionary(b",".join(names)) or ()), set(names))
+        self.assertEqual(parse_dictionary(b",".join([b"a"] * 1_024)), {b"a": b"?1"})
+        self.assertIsNone(parse_dictionary(b",".join([b"a"] * 1_025)))
+        self.assertIsNotNone(parse_dictionary(b"a" * 4_096))
+        self.assertIsNone(parse_dictionary(b"a" * 4_097))
+
     @settings(max_examples=100, deadline=None)
     @given(st.text('a1-=:;,"\\?*.( \t', max_size=30).map(str.encode) | st.binary())
     @example(b'a="' + b"\\" * 10_000)

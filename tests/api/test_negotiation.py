@@ -58,6 +58,9 @@ class AcceptTests(SynchronousTestCase):
             b'text/plain;charset="utf-8"',
             b"text/plain;q=0, text/plain;q=1",
             b"junk",
+            b"image/png" + b",image/gif" * 101,
+            b"image/png" + b";a" * 101,
+            b"image/png," + b'"a"' * 51,
         ):
             self.assertTrue(takes_text(field), field)
 
@@ -72,6 +75,7 @@ class AcceptTests(SynchronousTestCase):
             b"text/plain;charset=utf-8;q=0, text/plain",
             b"text/plain;charset=latin-1",
             b"text/plain;format=flowed, image/png",
+            b"image/png" + b",image/gif" * 100,
         ):
             self.assertFalse(takes_text(field), field)
 
@@ -83,6 +87,8 @@ class AcceptEncodingTests(SynchronousTestCase):
         """Codings come by weight, zstd first of equal ones."""
         for field, preferred, identity in (
             (b"", (), True),
+            (b"gzip" + b",a" * 100, (b"gzip",), True),
+            (b"gzip, identity;q=0" + b",a" * 100, (), True),
             (b"gzip", (b"gzip",), True),
             (b"X-GZIP, deflate, br", (b"gzip",), True),
             (b"gzip, zstd", (b"zstd", b"gzip"), True),

@@ -48,6 +48,9 @@ class ParseTests(SynchronousTestCase):
         specs = [b"%d-%d" % (i, i) for i in range(0, 1_000, 2)]
         some = b"bytes=" + b",".join(specs[:MAX_RANGES])
         self.assertEqual(len(parse_ranges(some, 1_000) or ()), MAX_RANGES)
+        same = [b"0-%d" % end for end in range(65)]
+        self.assertEqual(parse_ranges(b"bytes=" + b",".join(same[1:]), 9), [(0, 9)])
+        self.assertIsNone(parse_ranges(b"bytes=" + b",".join(same), 9))
         for count in (MAX_RANGES + 1, 500):
             many = b"bytes=" + b",".join(specs[:count])
             self.assertIsNone(parse_ranges(many, 1_000))

@@ -347,6 +347,8 @@ class FieldTests(HeadTestCase):
             (b"1.1", b"Connection: x, CLOSE\r\n", False),
             (b"1.1", b"Connection: x\r\nConnection: close\r\n", False),
             (b"1.1", b"Connection: closed\r\n", True),
+            (b"1.1", b"Connection: ,\t,close ,\r\n", False),
+            (b"1.0", b"Connection:\tkeep-alive\t,x\r\n", True),
             (b"1.1", b"Connection: Upgrade\r\nUpgrade: h2c\r\n", True),
             (b"1.0", b"", False),
             (b"1.0", b"Connection: keep-alive\r\n", True),

@@ -11,6 +11,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from asciid.http import Limits
 from asciid.http._routes import _MOST, _SHORT, RouteTable
+from tests.http._support import Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +88,16 @@ class RecentTests(SynchronousTestCase):
             self.assertRaises(NotFound, self.find, b"/picture/cat")
         self.assertEqual(self.table._recent, {})
 
+    def test_long_path(self) -> None:
+        """A path that is longer than the bound is not walked, nor decoded."""
+        limit = Limits().path
+        name = b"%41" * 300
+        path = b"/image/" + name + b"A" * (limit - len(name) - 7)
+        self.find(path)
+        self.assertEqual(len(self.walked), 1)
+        self.assertRaises(NotFound, self.find, path + b"A")
+        self.assertEqual(len(self.walked), 1)
+
     def test_bounded(self) -> None:
         """However many paths there are, and however long, so many are remembered."""
         self.find(b"/image/" + b"x" * _SHORT)
@@ -94,3 +105,15 @@ class RecentTests(SynchronousTestCase):
         for number in range(_MOST + 1):
             self.find(b"/image/%d" % number)
         self.assertEqual(len(self.table._recent), 1)
+
+
+class HostTests(SynchronousTestCase):
+    """Paths without a route, for which werkzeug is told the host."""
+
+    def test_long_label(self) -> None:
+        """A host that no DNS can have is refused where it matters."""
+        site = Site(Klein())
+        [answer] = site.ask(b"GET /x HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 64))
+        self.assertEqual(answer.status, 400)
+        [answer] = site.ask(b"GET /x HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 63))
+        self.assertEqual(answer.status, 404)

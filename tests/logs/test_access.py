@@ -86,6 +86,17 @@ class AccessLogTests(SynchronousTestCase):
         access = self.ask(get(b"/", b"X-Forwarded-For: 198.51.100.7"))
         self.assertEqual((access.client, access.route), ("198.51.100.7", None))
 
+    def test_long_values(self) -> None:
+        """What is long is cut, and the end shown."""
+        field = b"User-Agent: " + b"\xff" * 5000
+        access = self.ask(get(b"/" + b'"' * 5000, field, b"Referer: " + b"r" * 1024))
+        self.assertEqual(access.target, "/" + '"' * 1023 + "...")
+        self.assertEqual(access.user_agent, "\xff" * 1024 + "...")
+        self.assertEqual(access.referer, "r" * 1024)
+        self.assertIn("\\x22" * 1023 + "... HTTP", access.combined(0))
+        token = b"/?a=" + b"b" * 1000 + b"&access_token=secret"
+        self.assertNotIn("secr", self.ask(get(token)).target)
+
     def test_refused(self) -> None:
         """What the front refuses is told of, with what is known of it."""
         access = self.ask(b"nonsense\r\n\r\n")

@@ -136,6 +136,8 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
             ("application/openmetrics-text; q=0.000", "text/plain"),
             ("*/*", "text/plain"),
             ("", "text/plain"),
+            (OPENMETRICS + ",a" * 100, OPENMETRICS),
+            (OPENMETRICS + ",a" * 101, "text/plain"),
         ):
             answer = self.ask("GET", "/metrics", f"Accept: {accept}")
             self.assertEqual(answer.fields["content-type"].partition(";")[0], kind)
