@@ -102,7 +102,9 @@ def _path_of(text: str) -> Path:
     if not text or "\0" in text:
         message = f"{text!r} is no path"
         raise ValueError(message)
-    return Path(text)
+    path = Path(text)
+    # A file of that name, and not what is meant by - alone.
+    return path.absolute() if path == Path("-") and text != "-" else path
 
 
 def parse_size(text: str, largest: int, smallest: int = 1) -> int:

@@ -16,7 +16,8 @@ import click
 from asciid._reporting import report
 
 from ._bar import Bar
-from ._cli_server import EXIT_CODES, TargetType, is_stream, server_option, speak
+from ._cli_server import EXIT_CODES, TargetType, server_option, speak
+from ._destination import InPlace, destination_of
 from ._filter import TerminalFilter
 from ._run import STOPPED
 
@@ -62,15 +63,27 @@ _NO_COLOURS = "\x1b[0m"
 _target = click.argument("image", metavar="SHA|URL", type=TargetType())
 
 
+def _checked_output(
+    _: click.Context, __: click.Parameter, text: str | None
+) -> str | None:
+    if text == "":
+        message = "the name is empty"
+        raise click.BadParameter(message)
+    return text
+
+
 @click.command("get", help=_GET_HELP)
 @_target
 @server_option
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    # As it was written: ./- is a file, and - is not.
+    type=click.Path(),
+    callback=_checked_output,
     show_default="the hash, with .txt, in this directory",
-    help="The file to write, or the directory for it; - is standard output.",
+    help="The file to write, or the directory for it; - is standard output. What is "
+    "there and is not a regular file, such as a pipe, is written to as it is.",
 )
 @click.option(
     "--resume/--no-resume",
@@ -83,19 +96,16 @@ def get_command(
     *,
     image: Target,
     server: str,
-    output: Path | None,
+    output: str | None,
     resume: bool,
 ) -> int:
     """Download an image; return the exit code."""
-    path = output or Path()
-    if path == Path("-") or is_stream(path):
-        # Another file would take its name.
+    path = destination_of(output, f"{image.sha256}.txt")
+    if isinstance(path, InPlace):
         with _downloaded(surroundings, image, server) as (code, file):
             if file is not None:
                 _copy(file, path)
         return code
-    if path.is_dir():
-        path /= f"{image.sha256}.txt"
     code = _download(surroundings, image, server, path, resume=resume)
     if code in STOPPED:
         message = f"{STOPPED[code]}; the same command goes on from there"
@@ -116,7 +126,7 @@ def cat_command(
     """Show an image; return the exit code."""
     with _downloaded(surroundings, image, server) as (code, file):
         if file is not None and raw:
-            _copy(file, Path("-"))
+            _copy(file, InPlace(None))
         elif file is not None:
             _show(file)
     return code
@@ -147,7 +157,8 @@ def _downloaded(
     surroundings: Surroundings, image: Target, server: str
 ) -> Iterator[tuple[int, IO[bytes] | None]]:
     """Download an image for a moment; give the exit code, and the file if any."""
-    with TemporaryDirectory(prefix="asciid-") as directory:
+    # What cannot be removed at the end does not take away what was downloaded.
+    with TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True) as directory:
         path = Path(directory, image.sha256)
         code = _download(surroundings, image, server, path, resume=False)
         if code:
@@ -157,11 +168,10 @@ def _downloaded(
             yield code, file
 
 
-def _copy(file: IO[bytes], path: Path) -> None:
+def _copy(file: IO[bytes], to: InPlace) -> None:
     """Write all of it to a stream."""
-    with click.open_file(str(path), "wb") as stream:
+    with to.opened() as stream:
         shutil.copyfileobj(file, stream)
-        stream.flush()
 
 
 def _show(file: IO[bytes]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -160,12 +160,15 @@ def _source(name: str, stack: ExitStack) -> Path:
     if name == "-" and sys.stdin is None:
         message = "standard input is closed"
         raise click.UsageError(message)
-    temporary = tempfile.NamedTemporaryFile()  # noqa: SIM115 - the stack closes it
-    copy = stack.enter_context(temporary)
-    with sys.stdin.buffer if name == "-" else path.open("rb") as pipe:
-        shutil.copyfileobj(pipe, copy)
-    copy.flush()
-    return Path(copy.name)
+    # What cannot be removed at the end does not take away what was uploaded.
+    temporary = TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True)
+    copy = Path(stack.enter_context(temporary), "image")
+    with (
+        sys.stdin.buffer if name == "-" else path.open("rb") as pipe,
+        copy.open("xb") as file,
+    ):
+        shutil.copyfileobj(pipe, file)
+    return copy
 
 
 def _size(sources: Sequence[Path]) -> int | None:

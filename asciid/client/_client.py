@@ -48,6 +48,9 @@ CONCURRENCY = 8
 CONNECTIONS = 64
 """Connections that are kept open at a time, for the next request."""
 
+_CLOSED_WITHIN = 2.0
+"""Seconds for connections to close."""
+
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 ResultT = TypeVar("ResultT")
@@ -130,11 +133,17 @@ class Client:
         await self.close()
 
     def close(self) -> Deferred[None]:
-        """Close the connections that are idle; fire when they are closed."""
+        """
+        Close the connections that are idle; fire when they are closed.
+
+        It does not fail, and a server that does not take part (TLS asks it to) does
+        not keep it waiting: what was to be done is done.
+        """
         if self._pool is None:
             return succeed(None)
         closed: Deferred[None] = self._pool.closeCachedConnections()
-        return closed
+        closed.addTimeout(_CLOSED_WITHIN, self._reactor)
+        return closed.addErrback(lambda _: None)
 
     def url(self, sha256: str) -> str:
         """Return where an image can be downloaded."""
@@ -259,10 +268,10 @@ class Client:
         """
         Download an image and check its hash; a part of it is asked for once.
 
-        It is written to the path `to` when all of it is there and right; without
-        one, the Deferred fires with its bytes.  Until then it grows in a hidden
-        file beside, which stays if the download fails, and spares a later one
-        with `resume` that part.
+        It is written to the path `to`, or where that links to, when all of it is there
+        and right; without one, the Deferred fires with its bytes.  Until then it grows
+        in a hidden file beside, which stays if the download fails, and spares a later
+        one with `resume` that part.
 
         Where no answer tells how long the image is, its status is asked for that;
         without one, 1 GiB of it is taken at the most.

@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from hashlib import sha256 as _sha256
 from threading import Lock
 from typing import IO, TYPE_CHECKING
 
+from ._destination import real_path
 from ._errors import DownloadBusyError
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def hash_of(file: IO[bytes]) -> str:
 
 class PartFile:
     """
-    A part of the image `sha256`, which is to be at `target`.
+    A part of the image `sha256`, which is to be at `target`, or where that links to.
 
     Only one process at a time has it; with `resume` it holds what an earlier one
     has left.
@@ -44,10 +46,7 @@ class PartFile:
 
     def __init__(self, target: Path, sha256: str, *, resume: bool) -> None:
         self._target = target
-        name = target.name
-        if len(os.fsencode(name)) > _LONGEST_NAME:
-            name = _sha256(os.fsencode(name)).hexdigest()
-        self._name = f".{name}.{sha256[:16]}.part"
+        self._sha256 = sha256
         self._resume = resume
         self._lock = Lock()  # `leave` may come while another thread opens
         self._left = False
@@ -57,12 +56,14 @@ class PartFile:
         """
         Open it, as `file`.
 
-        Raises :exc:`DownloadBusyError` while another has it, and :exc:`OSError`.
+        Raises :exc:`DownloadBusyError` while another has it, and :exc:`OSError`, also
+        if the target is there and is not a regular file.
         """
-        if self._target.is_dir():
-            code = errno.EISDIR
-            raise IsADirectoryError(code, os.strerror(code), str(self._target))
-        self._path = self._target.with_name(self._name)
+        self._target = real_path(self._target)
+        if self._target.exists() and not self._target.is_file():
+            code = errno.EISDIR if self._target.is_dir() else errno.EINVAL
+            raise OSError(code, os.strerror(code), str(self._target))
+        self._path = self._target.with_name(self._part_name())
         file = self._taken()
         if not self._resume:
             file.truncate(0)
@@ -70,6 +71,12 @@ class PartFile:
             self.file = file
             if self._left:
                 self._end()
+
+    def _part_name(self) -> str:
+        name = self._target.name
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            name = _sha256(os.fsencode(name)).hexdigest()
+        return f".{name}.{self._sha256[:16]}.part"
 
     def _taken(self) -> IO[bytes]:
         while True:
@@ -99,11 +106,20 @@ class PartFile:
             return False
 
     def finish(self) -> None:
-        """Put the file where it is to be, on disk; the name is the last step."""
+        """
+        Put the file where it is to be, on disk; the name is the last step.
+
+        With the name it is all there: what fails after that is no failure.
+        """
         self.file.flush()
         os.fsync(self.file.fileno())
         self._path.replace(self._target)
-        self.file.close()
+        with suppress(OSError):
+            self.file.close()
+        with suppress(OSError):
+            self._sync_directory()
+
+    def _sync_directory(self) -> None:
         directory = os.open(self._target.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -118,6 +134,7 @@ class PartFile:
                 self._end()
 
     def _end(self) -> None:
-        with self.file as file:
+        # Why the download has ended is what counts.
+        with suppress(OSError), self.file as file:
             if not self._resume or file.seek(0, os.SEEK_END) == 0:
                 self._path.unlink(missing_ok=True)

@@ -283,6 +283,21 @@ class DownloadTests(SynchronousTestCase):
         self.assert_files()
         self.assertEqual(self.world.network.asked, [])
 
+    def test_links(self) -> None:
+        """A link stays, and what it names becomes the image."""
+        self.path.symlink_to("other")
+        self.download()
+        self.assertTrue(self.path.is_symlink())
+        self.assertEqual((self.directory / "other").read_bytes(), ART)
+
+    def test_not_a_regular_file(self) -> None:
+        """A pipe is none to write in one step, and stays; nothing is asked for."""
+        os.mkfifo(self.path)
+        with self.assertRaises(OSError):
+            self.download()
+        self.assertTrue(self.path.is_fifo())
+        self.assertEqual(self.world.network.asked, [])
+
     def test_name_taken_by_directory(self) -> None:
         """What cannot get its name at the end stays, for a later download."""
         self.world.network.first(Cut(10), None)
