@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from asciid._maintenance import Maintenance
 from asciid.control import Control
 from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
 from asciid.store.sharing import ALONE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
-
-    from twisted.internet.defer import Deferred
 
     from asciid.config import Settings
     from asciid.store import IImageStore
-    from asciid.store.sharing import IPeers
+    from asciid.store.sharing import IPeers, StorageLock
 
 __all__ = ["lifetimes_of", "make_control", "make_disk_store", "make_store"]
 
@@ -39,7 +37,11 @@ def make_store(settings: Settings, reactor: Reactor) -> IImageStore:
 
 
 def make_disk_store(
-    settings: Settings, storage: Path, reactor: Reactor, peers: IPeers = ALONE
+    settings: Settings,
+    storage: Path,
+    reactor: Reactor,
+    peers: IPeers = ALONE,
+    lock: StorageLock | None = None,
 ) -> LMDBStore:
     """Return the store of the process that writes to `storage`."""
     return LMDBStore(
@@ -51,6 +53,7 @@ def make_disk_store(
         pending=_pending_limits(settings),
         max_queue=settings.max_queue,
         peers=peers,
+        lock=lock,
     )
 
 
@@ -64,7 +67,10 @@ def make_control(
     if settings.storage is None or not isinstance(store, LMDBStore):
         return None
 
-    def compact() -> Deferred[Mapping[str, object]]:
-        return store.compact().addCallback(lambda copied: copied.report)
-
-    return Control(settings.storage, {"compact": compact}, reactor)
+    maintenance = Maintenance(store, reactor)
+    commands = {
+        "backup": maintenance.backup,
+        "compact": maintenance.compact,
+        "verify": maintenance.verify,
+    }
+    return Control(settings.storage, commands, reactor, maintenance.stop)

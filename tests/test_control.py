@@ -19,12 +19,13 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.admin._daemon import DaemonError, NoDaemonError, ask_daemon
+from asciid.admin._owner import NoOwnerError, Owner, OwnerError
 from asciid.control import (
     MAX_LINE,
     PATIENCE,
     SOCKET_FILE,
     Control,
+    Request,
     _ConnectionFactory,
 )
 from asciid.errors import StoreClosedError
@@ -49,9 +50,12 @@ class ConnectionTests(SynchronousTestCase):
         self.transport = StringTransport()
         self.protocol.makeConnection(self.transport)
 
-    def compact(self) -> Deferred[Mapping[str, object]]:
+    def compact(self, request: Request) -> Deferred[Mapping[str, object]]:
         """Answer what the test chose."""
         self.asked += 1
+        self.request = request
+        if request.descriptor is not None:
+            self.descriptor = os.dup(request.descriptor)
         return self.outcome
 
     def answer(self) -> dict[str, Any]:
@@ -139,10 +143,60 @@ class ConnectionTests(SynchronousTestCase):
         self.clock.advance(PATIENCE)
         self.assertTrue(self.transport.disconnecting)
 
+    def test_progress(self) -> None:
+        """What is found meanwhile is sent before the answer."""
+        self.protocol.dataReceived(b'{"version": 1, "command": "compact", "rate": 7}\n')
+        self.assertEqual(self.request.arguments["rate"], 7)
+        self.request.progress({"damaged": 1})
+        self.outcome.callback({"images": 3})
+        lines = map(json.loads, self.transport.value().splitlines())
+        self.assertEqual(
+            list(lines),
+            [
+                {"version": 1, "progress": {"damaged": 1}},
+                {"version": 1, "images": 3},
+            ],
+        )
+
+    def test_descriptor(self) -> None:
+        """One descriptor may come with a command; none is left open."""
+        pipes = [os.pipe() for _ in range(3)]
+        self.protocol.fileDescriptorReceived(pipes[0][1])
+        self.protocol.fileDescriptorReceived(pipes[1][1])
+        self.protocol.dataReceived(COMPACT)
+        self.protocol.fileDescriptorReceived(pipes[2][1])
+        os.write(self.descriptor, b"first")
+        os.close(self.descriptor)
+        # Each ends, as nobody has its other end.
+        read = [os.read(reader, 9) + os.read(reader, 9) for reader, _ in pipes]
+        self.assertEqual(read, [b"first", b"", b""])
+        for reader, _ in pipes:
+            os.close(reader)
+
+    def test_descriptor_without_command(self) -> None:
+        """A descriptor is closed where no command follows it, or none that is known."""
+        for line in (b"", b"unknown\n"):
+            self.setUp()
+            reader, writer = os.pipe()
+            self.protocol.fileDescriptorReceived(writer)
+            self.protocol.dataReceived(line)
+            self.protocol.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual(os.read(reader, 9), b"")
+            os.close(reader)
+
     def test_leaving(self) -> None:
-        """Who leaves leaves nothing behind; the command goes on."""
+        """A client that leaves leaves nothing behind; its command is cancelled."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        cancelled: list[object] = []
+        for ended in (False, True):
+            self.setUp()
+            self.outcome = Deferred(cancelled.append)
+            self.protocol.dataReceived(COMPACT)
+            if ended:
+                self.outcome.callback({})
+            self.protocol.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual(len(cancelled), 1)
 
 
 class ControlTests(SynchronousTestCase):
@@ -173,13 +227,19 @@ class ControlTests(SynchronousTestCase):
         self.addCleanup(control.stop)
         return control
 
+    def asked(self) -> dict[str, Any]:
+        """Ask for the command "compact"."""
+        with Owner.of(self.path) as owner:
+            owner.ask("compact")
+            return owner.answer()
+
     def ask(self) -> Any:  # noqa: ANN401 - what a thread had
         """Ask for the command "compact" in a thread, and turn the reactor."""
         outcome: list[Any] = []
 
         def ask() -> None:
             try:
-                outcome.append(ask_daemon(self.path, "compact"))
+                outcome.append(self.asked())
             except Exception as error:  # noqa: BLE001 - told to the test
                 outcome.append(error)
 
@@ -191,15 +251,15 @@ class ControlTests(SynchronousTestCase):
 
     def test_command(self) -> None:
         """What the daemon answers comes back; only its user may ask."""
-        self.control(compact=lambda: succeed({"images": 3}))
+        self.control(compact=lambda _: succeed({"images": 3}))
         self.assertEqual((self.path / SOCKET_FILE).stat().st_mode & 0o777, 0o600)
         self.assertEqual(self.ask(), {"images": 3})
 
     def test_failure(self) -> None:
         """What it fails with does, too."""
-        self.control(compact=lambda: fail(StoreClosedError()))
+        self.control(compact=lambda _: fail(StoreClosedError()))
         error = self.ask()
-        self.assertIsInstance(error, DaemonError)
+        self.assertIsInstance(error, OwnerError)
         self.assertEqual(str(error), str(StoreClosedError()))
 
     def test_stop(self) -> None:
@@ -209,7 +269,7 @@ class ControlTests(SynchronousTestCase):
         control.stop()
         self.reactor.iterate()
         self.assertEqual(list(self.path.iterdir()), [])
-        self.assertIsInstance(self.ask(), NoDaemonError)
+        self.assertIsInstance(self.ask(), NoOwnerError)
 
     def test_left_behind(self) -> None:
         """The socket of a daemon that was killed is replaced."""
@@ -218,15 +278,9 @@ class ControlTests(SynchronousTestCase):
         left.bind(f"/proc/self/fd/{directory}/{SOCKET_FILE}")
         os.close(directory)
         left.close()
-        self.assertIsInstance(self.ask(), NoDaemonError)
-        self.control(compact=lambda: succeed({"images": 3}))
+        self.assertIsInstance(self.ask(), NoOwnerError)
+        self.control(compact=lambda _: succeed({"images": 3}))
         self.assertEqual(self.ask(), {"images": 3})
-
-    def test_second_daemon(self) -> None:
-        """The first daemon keeps the socket, also when the second stops."""
-        self.control(compact=lambda: succeed({"images": 1}))
-        self.control(compact=lambda: succeed({"images": 2})).stop()
-        self.assertEqual(self.ask(), {"images": 1})
 
     def test_socket_that_has_gone(self) -> None:
         """To stop goes well when somebody has deleted the socket."""
@@ -265,6 +319,6 @@ class ControlTests(SynchronousTestCase):
                 thread = threading.Thread(target=serve)
                 thread.start()
                 self.addCleanup(thread.join)
-                error = self.assertRaises(DaemonError, ask_daemon, self.path, "compact")
+                error = self.assertRaises(OwnerError, self.asked)
                 self.assertIn(what, str(error))
             (self.path / SOCKET_FILE).unlink()

@@ -251,6 +251,7 @@ class MakeServiceTests(SynchronousTestCase):
             "pending": PendingLimits(total=100_000, per_client=10_000),
             "max_queue": 64 * 2**20,
             "peers": ALONE,
+            "lock": None,
         }
         chosen = {
             "reactor": reactor,
@@ -260,6 +261,7 @@ class MakeServiceTests(SynchronousTestCase):
             "pending": PendingLimits(total=8, per_client=9),
             "max_queue": 10,
             "peers": ALONE,
+            "lock": None,
         }
         path = Path("/images")
         self.assertEqual(made, [(path, default), (path, chosen)])

@@ -8,28 +8,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asciid._reporting import report
-from asciid.admin._daemon import NoDaemonError, ask_daemon
 from asciid.admin._options import (
     EXAMPLES,
     json_option,
     readable_errors,
     storage_option,
 )
-from asciid.admin._pace import Pace
-from asciid.store.maintenance import StorageInUseError, compact
+from asciid.admin._owner import on_storage
+from asciid.pace import Pace
+from asciid.store.maintenance import compact
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from asciid.admin._owner import Owner
+    from asciid.store.maintenance import StorageFile
 
 __all__ = ["compact_command"]
 
 _HELP = f"""
 Shrink the storage file to what is in it.
 
-A daemon that uses the storage does it itself: writes wait meanwhile, reads go on.
-Several of them cannot; stop all but one. A copy is made beside the file, every
-image in it is read and checked, and only then it takes the file's place, in one
-step. There must be room for both.
+A daemon that runs on the storage does it itself: writes wait meanwhile, reads
+continue. A copy is made beside the file, every image in it is read and checked, and
+only then it takes the file's place, in one step. There must be room for both.
 
 The exit code is 0 once that is done, 1 if it could not be, and the storage is as
 it was then, 2 if the options are wrong.
@@ -57,11 +59,13 @@ def compact_command(*, storage: Path, as_json: bool) -> int:
 
 
 def _compacted(storage: Path) -> dict[str, Any]:
-    """Compact, or have the daemon do it; return the report."""
-    try:
-        return compact(storage, Pace(0)).report
-    except StorageInUseError as in_use:
-        try:
-            return ask_daemon(storage, "compact")
-        except NoDaemonError:
-            raise in_use from None
+    """Compact, or have the owner do it; return the report."""
+
+    def alone(opened: StorageFile) -> dict[str, Any]:
+        return dict(compact(opened, Pace(0)).report)
+
+    def asked(owner: Owner) -> dict[str, Any]:
+        owner.ask("compact")
+        return owner.answer()
+
+    return on_storage(storage, "asciid compact", alone, asked)

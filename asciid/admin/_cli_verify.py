@@ -16,22 +16,29 @@ from asciid.admin._options import (
     readable_errors,
     storage_option,
 )
-from asciid.admin._pace import Pace
-from asciid.store.maintenance import StorageFile, Verification, purge_quarantine
+from asciid.admin._owner import on_storage
+from asciid.pace import Pace
+from asciid.store.maintenance import (
+    Verification,
+    leave_in,
+    purge_quarantine,
+    quarantine_in,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asciid.store.maintenance import Damaged
+    from asciid.admin._owner import Owner
+    from asciid.store.maintenance import StorageFile
 
 __all__ = ["verify_command"]
 
 _HELP = f"""
 Read every complete image again and check its SHA-256.
 
-A daemon may be running. An image that is damaged is put in quarantine: requests
-for it are answered 404, and its hash can be registered and uploaded again. Its
-chunks are kept until --purge.
+A daemon may be running, in another container, too. An image that is damaged is put in
+quarantine: requests for it are answered 404, and its hash can be registered and
+uploaded again. Its chunks are kept until --purge.
 
 The exit code is 0 if every image is what it was, 1 if one is damaged or the
 storage cannot be used, 2 if the options are wrong.
@@ -59,27 +66,44 @@ def verify_command(
     *, storage: Path, rate: int, quarantine: bool, purge: bool, as_json: bool
 ) -> int:
     """Verify a storage; return the exit code."""
-    damaged: list[Damaged] = []
-    with readable_errors(), StorageFile(storage) as opened:
-        verification = Verification(opened, Pace(rate), quarantine)
+    damaged: list[dict[str, Any]] = []
+
+    def found(image: dict[str, Any]) -> None:
+        damaged.append({**image, "quarantined": quarantine})
+        if not as_json:
+            report(f"{image['sha256']}: {image['reason']}")
+
+    def alone(opened: StorageFile) -> dict[str, Any]:
+        put_aside = quarantine_in(opened) if quarantine else leave_in(opened)
+        verification = Verification(opened, Pace(rate), put_aside)
         for image in verification.run():
-            damaged.append(image)
-            if not as_json:
-                report(f"{image.sha256}: {image.reason}")
+            found(asdict(image))
         purged = purge_quarantine(opened) if purge else None
+        return {
+            "images": verification.images,
+            "bytes": verification.size,
+            "purged": purged,
+        }
+
+    def asked(owner: Owner) -> dict[str, Any]:
+        owner.ask("verify", rate=rate, quarantine=quarantine, purge=purge)
+        return owner.answer(lambda progress: found(progress["damaged"]))
+
+    with readable_errors():
+        answer = on_storage(storage, "asciid verify", alone, asked)
     result: dict[str, Any] = {
-        "images": verification.images,
-        "bytes": verification.size,
-        "damaged": [asdict(image) for image in damaged],
-        "purged": purged,
+        "images": answer["images"],
+        "bytes": answer["bytes"],
+        "damaged": damaged,
+        "purged": answer.get("purged"),
     }
     if as_json:
         report(json.dumps(result))
     else:
         report(
-            f"{verification.images} images, {verification.size} bytes: "
+            f"{result['images']} images, {result['bytes']} bytes: "
             f"{len(damaged) or 'none'} damaged"
             + (", in quarantine" if damaged and quarantine else "")
-            + ("" if purged is None else f"; {purged} purged")
+            + (f"; {result['purged']} purged" if purge else "")
         )
     return 1 if damaged else 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import lmdb
 
-from asciid.config import parse_size
+from asciid.config import MEMORY, parse_size
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
@@ -36,9 +36,17 @@ def _rate(_: click.Context, __: click.Parameter, text: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def _on_disk(_: click.Context, __: click.Parameter, storage: Path) -> Path:
+    if str(storage) == MEMORY:
+        message = f"a daemon with {MEMORY} has its images in no directory"
+        raise click.BadParameter(message)
+    return storage
+
+
 storage_option = click.option(
     "--storage",
     type=click.Path(path_type=Path),
+    callback=_on_disk,
     envvar="ASCIID_STORAGE",
     default="asciid-storage",
     show_envvar=True,

@@ -31,7 +31,7 @@ class Compaction:
 
     Writes wait from begin to end, so that the copy has all of them.  Reads wait
     only for those before them, while the file is exchanged; so do those of
-    `peers`.  No other process may open the storage meanwhile.
+    `peers`.
     """
 
     environment: Environment
@@ -45,7 +45,7 @@ class Compaction:
         """
         Compact the file.
 
-        Errors: `StorageInUseError` if another process uses the storage,
+        Errors: `StorageInUseError` if a peer does not close the file,
         `DamagedError`, `StoreClosedError`, `OSError`, `lmdb.Error`; the storage
         has all that it had then.
         """
@@ -53,8 +53,6 @@ class Compaction:
 
     async def _compact(self) -> Copied:
         try:
-            await self.peers.use("yielded")
-            await self._without_reads(self.environment.claim)
             copied = await self.writer.call_in_thread(
                 lambda: make_copy(self.environment, self._pace)
             )

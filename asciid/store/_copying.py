@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 from asciid.errors import AsciidError
-from asciid.store._directories import sync_directory
-from asciid.store._lock import LMDB_LOCK_FILE, LOCK_FILE
-from asciid.store._storage_file import DATA_FILE, StorageFile
-from asciid.store._verification import Verification
+from asciid.store._directories import (
+    DATA_FILE,
+    LMDB_LOCK_FILE,
+    LOCK_FILE,
+    sync_directory,
+)
+from asciid.store._storage_file import StorageFile
+from asciid.store._verification import Verification, leave_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +65,7 @@ class Copied:
 
 
 class _Source(Protocol):
-    """What is copied: a storage file, or the environment of a store."""
+    """What is compacted: a storage file, or the environment of a store."""
 
     @property
     def path(self) -> Path: ...
@@ -71,46 +75,48 @@ class _Source(Protocol):
     def read(self, query: Callable[[Snapshot], list[int]], /) -> list[int]: ...
 
 
-def backup(source: Path, destination: Path, pace: Pace) -> Copied:
+def backup(
+    copy: Callable[[Path], object], destination: Path, pace: Pace
+) -> tuple[int, int]:
     """
-    Copy the storage `source` to the new directory `destination`.
+    Make a copy of a storage in the new directory `destination`.
 
-    Daemons may use it meanwhile; the copy has what was committed at one moment.
-    It has its name only once it was checked and is on disk.
+    `copy` is called with the empty directory in which it has to put the data file.
+    The copy has its name only once it was checked and is on disk.  Return how many
+    complete images it has, and the length of its file in bytes.
 
-    Errors: `FileExistsError`, `DamagedError`, `NoStorageError`, `OSError`,
-    `lmdb.Error`; nothing is left behind then.
+    Errors: `FileExistsError`, `DamagedError`, `OSError`, `lmdb.Error`, those of
+    `copy`; nothing is left behind then.
     """
     if os.path.lexists(destination):
         message = f"{destination} exists already"
         raise FileExistsError(message)
     parent = destination.absolute().parent
-    with StorageFile(source) as storage:
-        work = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=parent))
-        try:
-            copied = _copy(storage, work, pace, changing=True)
-            work.chmod(0o750)
-            work.rename(destination)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        sync_directory(parent)
-    return copied
+    work = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=parent))
+    try:
+        copy(work)
+        images = _check(work, pace)
+        size = (work / DATA_FILE).stat().st_size
+        work.chmod(0o750)
+        work.rename(destination)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    sync_directory(parent)
+    return images, size
 
 
-def compact(path: Path, pace: Pace) -> Copied:
+def compact(storage: StorageFile, pace: Pace) -> Copied:
     """
     Put a copy without unused room in the place of a storage's file.
 
-    No other process may use the storage.  At any moment, a power cut included,
-    the file is the old one or the new one, and both hold the same.
+    At any moment, a power cut included, the file is the old one or the new one, and
+    both hold the same.  `storage` has the old one open.
 
-    Errors: `StorageInUseError`, `DamagedError`, `NoStorageError`, `OSError`,
-    `lmdb.Error`; the storage is as it was then.
+    Errors: `DamagedError`, `OSError`, `lmdb.Error`; the storage is as it was then.
     """
-    with StorageFile(path, exclusive=True) as storage:
-        copied = make_copy(storage, pace)
-        put_in_place(path)
+    copied = make_copy(storage, pace)
+    put_in_place(storage.path)
     return copied
 
 
@@ -128,8 +134,9 @@ def make_copy(storage: _Source, pace: Pace) -> Copied:
     discard_copy(storage.path)
     work.mkdir(mode=0o700)
     try:
-        copied = _copy(storage, work, pace, changing=False)
         owner = (storage.path / DATA_FILE).stat()
+        storage.copy(work)
+        images = _check(work, pace, storage.read(_entries))
         made = (work / DATA_FILE).stat()
         # A service may be denied to change owners at all, even to what they are.
         if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
@@ -139,7 +146,7 @@ def make_copy(storage: _Source, pace: Pace) -> Copied:
     except BaseException:
         discard_copy(storage.path)
         raise
-    return copied
+    return Copied(images, owner.st_size, made.st_size)
 
 
 def put_in_place(path: Path) -> None:
@@ -160,26 +167,27 @@ def discard_copy(path: Path) -> None:
     shutil.rmtree(path / _WORK, ignore_errors=True)
 
 
-def _copy(storage: _Source, work: Path, pace: Pace, *, changing: bool) -> Copied:
-    """Copy to the empty directory `work`, check the copy, have it on disk."""
-    before = (storage.path / DATA_FILE).stat().st_size
-    storage.copy(work)
+def _check(work: Path, pace: Pace, entries: list[int] | None = None) -> int:
+    """
+    Check the copy in the directory `work`, and have it on disk.
+
+    It must have so many `entries`, if that is known.  Return how many complete images
+    it has.
+    """
     (work / DATA_FILE).chmod(0o640)
     with StorageFile(work) as copy:
-        verification = Verification(copy, pace, quarantine=False)
-        damaged = [image.sha256 for image in verification.run()]
-        whole = changing or copy.read(_entries) == storage.read(_entries)
+        verification = Verification(copy, pace, leave_in(copy))
+        damaged = sum(1 for _ in verification.run())
+        whole = entries is None or copy.read(_entries) == entries
     if damaged or not whole:
-        what = (
-            f"{len(damaged)} images are damaged" if damaged else "records are missing"
-        )
+        what = f"{damaged} images are damaged" if damaged else "records are missing"
         message = f"{what}: asciid verify tells which images"
         raise DamagedError(message)
     for name in (LOCK_FILE, LMDB_LOCK_FILE):
         (work / name).unlink()
     _sync_file(work / DATA_FILE)
     sync_directory(work)
-    return Copied(verification.images, before, (work / DATA_FILE).stat().st_size)
+    return verification.images
 
 
 def _entries(snapshot: Snapshot) -> list[int]:

@@ -1,4 +1,4 @@
-"""Directories whose names survive a power cut."""
+"""The names in a storage directory, and directories that survive a power cut."""
 
 from __future__ import annotations
 
@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["make_directory", "sync_directory"]
+__all__ = [
+    "DATA_FILE",
+    "LMDB_LOCK_FILE",
+    "LOCK_FILE",
+    "make_directory",
+    "sync_directory",
+]
+
+DATA_FILE = "data.mdb"
+"""The name that LMDB gives the file with everything in it."""
+
+LMDB_LOCK_FILE = "lock.mdb"
+"""The name that LMDB gives the file in which it notes who reads and who writes."""
+
+LOCK_FILE = "asciid.lock"
+"""The file that describes the owner of the storage."""
 
 
 def make_directory(path: Path) -> list[Path]:

@@ -24,11 +24,11 @@ from asciid.store._databases import (
     open_databases,
     pages_in_use,
 )
-from asciid.store._directories import make_directory, sync_directory
+from asciid.store._directories import DATA_FILE, LMDB_LOCK_FILE, sync_directory
 from asciid.store._frames import forget_frames
 from asciid.store._health import Health
 from asciid.store._length import check_length
-from asciid.store._lock import StorageLock, make_room_for_readers
+from asciid.store._lock import make_room_for_readers
 from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
 from asciid.store._residency import Residency
 from asciid.store._stats import StoreEvents
@@ -38,12 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["DATA_FILE", "Environment", "EnvironmentClosedError"]
+__all__ = ["DATA_FILE", "Environment", "EnvironmentClosedError", "identity_of"]
 
 ResultT = TypeVar("ResultT")
-
-DATA_FILE = "data.mdb"
-"""The name that LMDB gives the file with everything in it."""
 
 RELIEVE_AFTER = 32
 """Brief reads after which the memory that the file takes is looked at."""
@@ -52,13 +49,29 @@ _MAX_READERS = 512
 """Reads at the same time, over all processes; a slot takes 64 bytes."""
 
 
+def identity_of(path: Path) -> tuple[int, int]:
+    """
+    Return the inode numbers of the data file and of LMDB's lock file.
+
+    Two processes see one another's reads only if both have the same.
+
+    Errors: `OSError`.
+    """
+    return (path / DATA_FILE).stat().st_ino, (path / LMDB_LOCK_FILE).stat().st_ino
+
+
 class EnvironmentClosedError(lmdb.Error):
     """The environment is closed, because it could not be opened again."""
 
 
 @define(eq=False)
 class Environment:
-    """The LMDB environment in the directory `path`."""
+    """
+    The LMDB environment in the directory `path`, whose lock this process has.
+
+    Other processes may only read it, in the same PID namespace: LMDB notes readers by
+    their process ids.
+    """
 
     path: Path
     sync: bool
@@ -68,8 +81,6 @@ class Environment:
     """Tells stamps, as `Aging.stamp`."""
     map_size: int
     """Bytes of address space to begin with; what is on disk may need more."""
-    exclusive: bool = field(default=False, kw_only=True)
-    """Whether no other process may have the environment open meanwhile."""
     readonly: bool = field(default=False, kw_only=True)
     """Whether another process writes; it must have created the file."""
     health: Health = field(factory=partial(Health, "Writing"), kw_only=True)
@@ -86,18 +97,15 @@ class Environment:
     """
     events: StoreEvents = field(init=False, factory=StoreEvents)
     """What was committed."""
-    _lock: StorageLock = field(init=False)
+    identity: tuple[int, int] = field(init=False, default=(0, 0))
+    """The `identity_of` the files that are open."""
     _residency: Residency = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)
     _databases: Databases = field(init=False)
     _unrelieved: int = field(init=False, default=0)
     _memory: WriterMemory = field(init=False)
-    _unsynced: set[Path] = field(init=False, factory=set)
-    """Directories to be synced, with the file, before anything is committed."""
-
-    @_lock.default
-    def _(self) -> StorageLock:
-        return StorageLock(self.path, self.exclusive)
+    _unsynced: bool = field(init=False, default=False)
+    """Whether file and directory are to be synced before anything is committed."""
 
     @_residency.default
     def _(self) -> Residency:
@@ -109,19 +117,12 @@ class Environment:
 
     def open(self) -> None:
         """
-        Open the environment, creating the directory and the file if need be.
+        Open the environment, creating the file if need be.
 
         Errors: `StoreVersionError`, `CutShortError`, `OSError`, `lmdb.Error`.
         """
-        changed = make_directory(self.path)
-        self._lock.acquire()
-        try:
-            self._open = self._opened()
-        except BaseException:
-            self._lock.release()
-            raise
-        if self.sync:
-            self._unsynced.update((self.path, *changed))
+        self._open = self._opened()
+        self._unsynced = self.sync
 
     def _opened(self) -> lmdb.Environment:
         make_room_for_readers(self.path, _MAX_READERS)
@@ -145,6 +146,7 @@ class Environment:
         try:
             while not self._is_usable(env):
                 pass
+            self.identity = identity_of(self.path)
         except BaseException:
             env.close()
             raise
@@ -169,29 +171,11 @@ class Environment:
         if self._open is not None:
             self._open.close()
             self._open = None
-            self._lock.release()
 
     @property
     def is_open(self) -> bool:
         """Whether it can be read."""
         return self._open is not None
-
-    def yield_lock(self) -> None:
-        """Leave the directory to another process; the environment stays open."""
-        self._lock.release()
-
-    def claim(self) -> None:
-        """
-        Have no other process open the environment, until `reopen`.
-
-        No transaction may be open in this process.
-
-        Errors: `StorageInUseError` if one has, `lmdb.Error`, `OSError`; the
-        environment must be reopened then, too.
-        """
-        self._lock.claim()
-        # What others have added to the file can be read from now on.
-        self.remap(grow=False)
 
     def reopen(self) -> None:
         """
@@ -267,7 +251,7 @@ class Environment:
 
     def remap(self, *, grow: bool) -> None:
         """
-        Double the map, or follow another process that has grown it.
+        Double the map, or follow the process that writes and has grown it.
 
         No transaction may be open in this process.
         """
@@ -297,6 +281,14 @@ class Environment:
         """
         self._env.copy(os.fsencode(path), compact=True)  # type: ignore[arg-type] # as for open, its types know no bytes
 
+    def copy_to(self, descriptor: int) -> None:
+        """
+        Write the state last committed to a descriptor, compacted.
+
+        Errors: `lmdb.MapResizedError`, with nothing written; `OSError`, `lmdb.Error`.
+        """
+        self._env.copyfd(descriptor, compact=True)
+
     def _reusable(self, transaction: lmdb.Transaction[Any]) -> int:
         """Return the bytes of pages in the file that no database uses."""
         used = pages_in_use(transaction, self._databases)
@@ -312,9 +304,8 @@ class Environment:
         A new file survives a power cut once its directory is synced.
         """
         self._env.sync(force=True)
-        for directory in self._unsynced:
-            sync_directory(directory)
-        self._unsynced.clear()
+        sync_directory(self.path)
+        self._unsynced = False
 
     def _attempt(
         self,

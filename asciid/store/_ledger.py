@@ -63,8 +63,6 @@ class Ledger:
         self.events = StoreEvents()
         self._changed = False
         self._numbered = False
-        if memory.transaction_id != transaction.id() - 1:
-            memory.forget()
 
     @property
     def changed(self) -> bool:
@@ -87,10 +85,6 @@ class Ledger:
             self.put(self.databases.uploads, upload_key(number), record.pack())
         if self._numbered:
             self.put(None, NEXT_UPLOAD_KEY, upload_key(self._next_number()))
-        # LMDB gives a transaction that changed nothing no id of its own: the
-        # next one, of whatever process, will have this one's.
-        transaction_id = self.transaction.id()
-        self._memory.transaction_id = transaction_id - (not self._changed)
         if len(self._memory.uploads) > REMEMBERED_UPLOADS:
             self._memory.forget_uploads()
 

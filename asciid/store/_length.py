@@ -69,25 +69,21 @@ def check_length(env: lmdb.Environment, file: Path) -> None:
 
     Errors: `CutShortError`, `OSError`, `lmdb.Error`.
     """
-    if file.stat().st_size >= _length(env):
+    size, length = file.stat().st_size, _length(env)
+    if size >= length:
         return
-    # Another daemon may have been adding to it.
-    with env.begin(write=True):
-        size, length = file.stat().st_size, _length(env)
-        if size >= length:
-            return
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            whole = _Walk(descriptor, env.stat()["psize"], size).is_whole()
-        finally:
-            os.close(descriptor)
-        if not whole:
-            message = (
-                f"{file} was cut short or is damaged: it has {size} of {length} bytes, "
-                "and some that are missing were in use; restore a backup"
-            )
-            raise CutShortError(message)
-        os.truncate(file, length)
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        whole = _Walk(descriptor, env.stat()["psize"], size).is_whole()
+    finally:
+        os.close(descriptor)
+    if not whole:
+        message = (
+            f"{file} was cut short or is damaged: it has {size} of {length} bytes, "
+            "and some that are missing were in use; restore a backup"
+        )
+        raise CutShortError(message)
+    os.truncate(file, length)
     _log.info(
         "{file} had {size} of {length} bytes; nothing used those that were missing",
         file=file,
@@ -98,8 +94,6 @@ def check_length(env: lmdb.Environment, file: Path) -> None:
 
 def _length(env: lmdb.Environment) -> int:
     """Return how many bytes the pages that were ever used take."""
-    # In this order: others may be adding pages, which are written before they
-    # are counted.
     pages = env.info()["last_pgno"] + 1
     return pages * env.stat()["psize"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
@@ -29,9 +30,11 @@ from asciid.store._environment import (
 from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageStore
+from asciid.store._lock import StorageLock
 from asciid.store._operations import Abandon, Probe
 from asciid.store._peers import ALONE
 from asciid.store._pending import NO_LIMITS
+from asciid.store._quarantine import PURGE_STEP, deletable, purge, put_aside
 from asciid.store._reserve import Reserve, lacks_room
 from asciid.store._sweeping import has_discarded
 from asciid.store._writer import READERS, FileWriter, ReadPool
@@ -68,7 +71,8 @@ class LMDBStore(DiskStore):
     `reserve` bytes free; 0 fills it up.  `pending` bounds the uploads under way,
     `max_queue` the bytes that wait to be written.  `clock` tells the time in
     seconds since the epoch, `monotonic` seconds since any moment.  `peers` are
-    other processes that read the same storage.
+    other processes that read the same storage.  `lock` is the ownership of the
+    directory, taken at the start and released at the end.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
@@ -88,7 +92,9 @@ class LMDBStore(DiskStore):
         writer_pool: ThreadPool | None = None,
         read_pool: ThreadPool | None = None,
         peers: IPeers = ALONE,
+        lock: StorageLock | None = None,
     ) -> None:
+        self.lock = lock or StorageLock(path, sync=sync)
         aging = Aging(lifetimes, clock, monotonic)
         self._health = Health("Writing to the storage", monotonic)
         self._reserve = Reserve(path, reserve, monotonic)
@@ -135,12 +141,20 @@ class LMDBStore(DiskStore):
         )
 
     def start(self) -> Deferred[None]:
-        """See `IImageStore.start`; the Deferred has fired already."""
+        """
+        See `IImageStore.start`; the Deferred has fired already.
+
+        This blocks while another owner of the storage is ending: see
+        `StorageLock.acquire`.
+        """
         try:
+            self.lock.acquire()
             self._environment.open()
         except lmdb.Error as error:
+            self.lock.release()
             return fail(OSError(f"cannot open the storage: {error}"))
         except (AsciidError, OSError):
+            self.lock.release()
             return fail()
         # A compaction that was killed has left it: none is under way now.
         discard_copy(self._environment.path)
@@ -175,6 +189,7 @@ class LMDBStore(DiskStore):
         await self._writer.stop()
         await self._reads.stop()
         self._environment.close()
+        self.lock.release()
 
     def stats(self) -> StoreStats:
         """See `IImageStore.stats`."""
@@ -220,6 +235,44 @@ class LMDBStore(DiskStore):
             self._peers,
             lambda: self._stopping,
         ).run()
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """See `identity_of`."""
+        return self._environment.identity
+
+    def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:
+        """
+        Put a damaged image in quarantine; see `asciid.store._quarantine.put_aside`.
+
+        Errors: `StoreBusyError`, `StoreClosedError`, those of a commit.
+        """
+
+        def put(found: bool) -> bool:  # noqa: FBT001 - the Deferred's
+            self._forget(digest.hex())
+            return found
+
+        return self._writer.submit(
+            lambda batch: put_aside(batch, digest, record)
+        ).addCallback(put)
+
+    def purge_quarantine(self) -> Deferred[int]:
+        """
+        Delete what is in quarantine; answer how many images that were.
+
+        Errors: those of a query, those of a commit.
+        """
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._background.run(self._purge())
+
+    async def _purge(self) -> int:
+        entries = list((await self._query(deletable)).items())
+        for first in range(0, len(entries), PURGE_STEP):
+            some = entries[first : first + PURGE_STEP]
+            await self._writer.submit(partial(purge, quarantined=some))
+        await self._discarding.begin()
+        return len(entries)
 
     def _forget(self, sha256: str) -> None:
         super()._forget(sha256)

@@ -1,38 +1,49 @@
-"""Who uses a storage directory: many at a time, or one that replaces its file."""
+"""The lock that gives a storage directory one owner."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from asciid.store._directories import (
+    DATA_FILE,
+    LMDB_LOCK_FILE,
+    LOCK_FILE,
+    make_directory,
+    sync_directory,
+)
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-__all__ = [
-    "LMDB_LOCK_FILE",
-    "LOCK_FILE",
-    "StorageInUseError",
-    "StorageLock",
-    "make_room_for_readers",
-]
+__all__ = ["StorageInUseError", "StorageLock", "make_room_for_readers"]
 
-LOCK_FILE = "asciid.lock"
+PATIENCE = 10.0
+"""Seconds for which a start waits for an owner that is ending."""
 
-LMDB_LOCK_FILE = "lock.mdb"
-"""The name that LMDB gives the file in which it notes who reads and who writes."""
+_RETRY_EVERY = 0.05
+"""Seconds between two attempts."""
 
 _LMDB_LOCK = 128
-"""Bytes that LMDB has at the beginning of that file ..."""
+"""Bytes that LMDB has at the beginning of its lock file ..."""
 
 _READER = 64
 """... and for each reader."""
 
+_LONGEST_DESCRIPTION = 200
+"""Bytes of the owner's description that are read."""
+
 
 class StorageInUseError(OSError):
-    """Another process uses the storage in a way that does not go with ours."""
+    """Another process owns the storage; the text names it."""
 
 
 def make_room_for_readers(path: Path, readers: int) -> None:
@@ -57,58 +68,117 @@ def make_room_for_readers(path: Path, readers: int) -> None:
 @define(eq=False)
 class StorageLock:
     """
-    A lock on the directory `path`; see flock(2).
+    The ownership of the directory `path`, for one process and its children.
 
-    The kernel takes it back when the process ends, in whatever way.  LMDB's
-    own lock file knows who reads and who writes, but not whether the data file
-    may be replaced.
+    It is an exclusive flock(2) on the directory itself: no file can be removed to
+    get a second one, it moves with a directory that is renamed, it holds across PID
+    namespaces and containers, and the kernel releases it when the last process
+    that inherited the descriptor has ended.  `LOCK_FILE` in the directory only
+    describes the owner, to those that are refused.
+
+    A process that has `inherited` the descriptor has the lock, as long as it lives.
     """
 
     path: Path
-    exclusive: bool
-    """Whether nobody else may use the directory meanwhile."""
-    file: str = field(default=LOCK_FILE, kw_only=True)
-    """The name of the file that is locked, and made where it is not there."""
+    sync: bool = field(default=True, kw_only=True)
+    """Whether the names of new directories survive a power cut."""
+    holder: str = field(default="asciid", kw_only=True)
+    """What the owner is called, for those that are refused."""
+    patience: float = field(default=PATIENCE, kw_only=True)
+    """Seconds to wait for another owner to end."""
+    inherited: int | None = field(default=None, kw_only=True)
+    monotonic: Callable[[], float] = field(default=time.monotonic, kw_only=True)
+    sleep: Callable[[float], None] = field(default=time.sleep, kw_only=True)
     _descriptor: int | None = field(init=False, default=None)
+
+    @property
+    def held(self) -> int:
+        """
+        The descriptor that has the lock.
+
+        Errors: `StorageInUseError` if it is not held.
+        """
+        held = self._descriptor if self.inherited is None else self.inherited
+        if held is None:
+            message = "the storage is closed"
+            raise StorageInUseError(message)
+        return held
 
     def acquire(self) -> None:
         """
-        Take the lock, at once or not at all.
+        Create the directory if it does not exist, and take the lock.
+
+        This blocks for up to `patience` seconds.
 
         Errors: `StorageInUseError`, `OSError`.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.path / self.file, flags, 0o640)
-        kind = fcntl.LOCK_EX if self.exclusive else fcntl.LOCK_SH
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if not isinstance(error, BlockingIOError):
-                raise
-            use = "used by another process" if self.exclusive else "being compacted"
-            message = f"{self.path} is {use}"
-            raise StorageInUseError(message) from error
-        self._descriptor = descriptor
-
-    def claim(self) -> None:
-        """
-        Have the directory alone from now on, at once or not at all.
-
-        Errors: `StorageInUseError`, `OSError`; the lock is lost then, for the
-        kernel gives the old one up before it tries for the new one.
-        """
-        if self._descriptor is None:
-            message = f"{self.path} is not locked"
-            raise StorageInUseError(message)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            message = f"{self.path} is used by another process"
-            raise StorageInUseError(message) from error
+        if self.inherited is not None or self._descriptor is not None:
+            return
+        deadline = self.monotonic() + self.patience
+        while not self._try():
+            if self.monotonic() >= deadline:
+                raise StorageInUseError(self._refusal())
+            self.sleep(_RETRY_EVERY)
+        # A full disk does not keep a daemon from serving what is stored.
+        with suppress(OSError):
+            self._describe(self._description())
 
     def release(self) -> None:
-        """Give the lock back, if it was taken."""
+        """Release the lock, unless a child process still holds it."""
         if self._descriptor is not None:
+            with suppress(OSError):
+                self._describe("")
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _try(self) -> bool:
+        """Take the lock; return False if another process has it."""
+        self._make_directory()
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptor = os.open(self.path, flags)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # While this waited, the owner's directory may have been renamed.
+            if os.path.samestat(os.fstat(descriptor), self.path.stat()):
+                self._descriptor, descriptor = descriptor, -1
+                return True
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+        return False
+
+    def _make_directory(self) -> None:
+        """
+        Create the directory, and have its name survive a power cut.
+
+        Without a data file, an earlier start may have been interrupted between the
+        two; with one, nothing above it has changed.
+        """
+        make_directory(self.path)
+        if self.sync and not (self.path / DATA_FILE).exists():
+            for directory in self.path.resolve().parents:
+                # One that this user cannot read was not created here.
+                with suppress(PermissionError):
+                    sync_directory(directory)
+
+    def _description(self) -> str:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        host = socket.gethostname()
+        return f"{self.holder}, pid {os.getpid()} on host {host}, since {since}"
+
+    def _describe(self, description: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(LOCK_FILE, flags, 0o640, dir_fd=self._descriptor)
+        try:
+            os.write(descriptor, description.encode())
+        finally:
+            os.close(descriptor)
+
+    def _refusal(self) -> str:
+        owner = b""
+        with suppress(OSError), (self.path / LOCK_FILE).open("rb") as file:
+            owner = file.read(_LONGEST_DESCRIPTION)
+        text = owner.decode("utf-8", "replace")
+        return f"in use by {text if text and text.isprintable() else 'another process'}"

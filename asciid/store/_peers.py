@@ -11,13 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "IPeers", "Use"]
 
-Use = Literal["shared", "yielded", "closed"]
-"""
-How to use the storage file.
-
-``shared`` is to have it open, as always; ``yielded`` is to have it open and to
-leave the lock on the directory to another; ``closed`` is not to have it open.
-"""
+Use = Literal["shared", "closed"]
+"""Whether to have the storage file open, as always, or closed."""
 
 
 class IPeers(Protocol):

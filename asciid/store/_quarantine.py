@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from asciid.store._batch import Batch
     from asciid.store._databases import Snapshot
 
-__all__ = ["deletable", "purge", "put_aside"]
+__all__ = ["PURGE_STEP", "deletable", "purge", "put_aside"]
+
+PURGE_STEP = 300
+"""How many images leave quarantine in one transaction."""
 
 
 def put_aside(batch: Batch, digest: bytes, record: bytes) -> bool:

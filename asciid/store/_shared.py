@@ -41,6 +41,8 @@ def prepare_storage(path: Path, *, sync: bool) -> StoreUsage:
     """
     Create the storage in `path` unless it is there; return what it has.
 
+    This process must have the `StorageLock`.
+
     Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
     """
     environment = Environment(path, sync, time.time, time.time, _SMALLEST_MAP)
@@ -160,16 +162,12 @@ class SharedStore(DiskStore):
 
     async def _used(self, how: Use) -> None:
         await self._reads.hold()
-        if how == "yielded":
-            self._environment.yield_lock()
-        else:
-            self._environment.close()
+        self._environment.close()
         if how == "shared":
             self.forget_all()
             self._environment.open()
             # So that the first to ask is told what the writer knows.
             self._checkup.begin_writing()
-        if how != "closed":
             self._reads.release()
 
     def keep(self, images: Sequence[Completed]) -> None:

@@ -9,7 +9,9 @@ import lmdb
 from attrs import define, field
 
 from asciid.errors import AsciidError
-from asciid.store._environment import DATA_FILE, Environment
+from asciid.store._directories import DATA_FILE
+from asciid.store._environment import Environment
+from asciid.store._lock import StorageLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +26,6 @@ __all__ = ["DATA_FILE", "NoStorageError", "StorageFile"]
 ResultT = TypeVar("ResultT")
 
 _MAP_SIZE = 2**20
-_COPY_TRIES = 5
 
 
 class NoStorageError(AsciidError):
@@ -36,13 +37,19 @@ class StorageFile:
     """
     The storage in the directory `path`, which must exist; a context manager.
 
-    Daemons may use it at the same time, unless it is `exclusive`.
+    This process owns the storage meanwhile: `lock` is taken, and released again.
     """
 
     path: Path
-    exclusive: bool = field(default=False, kw_only=True)
+    lock: StorageLock = field(kw_only=True)
+    readonly: bool = field(default=False, kw_only=True)
+    """Whether another process, which is the owner, writes."""
     clock: Callable[[], float] = field(default=time.time, kw_only=True)
     _environment: Environment = field(init=False)
+
+    @lock.default
+    def _(self) -> StorageLock:
+        return StorageLock(self.path, patience=0.0)
 
     @_environment.default
     def _(self) -> Environment:
@@ -52,7 +59,7 @@ class StorageFile:
             clock=self.clock,
             stamp=self.clock,
             map_size=_MAP_SIZE,
-            exclusive=self.exclusive,
+            readonly=self.readonly,
         )
 
     def __enter__(self) -> Self:
@@ -63,9 +70,14 @@ class StorageFile:
         `OSError`, `lmdb.Error`.
         """
         if not (self.path / DATA_FILE).is_file():
-            message = f"{self.path} is no storage directory: it has no {DATA_FILE}"
+            message = f"{self.path} is not a storage directory: it has no {DATA_FILE}"
             raise NoStorageError(message)
-        self._environment.open()
+        self.lock.acquire()
+        try:
+            self._environment.open()
+        except BaseException:
+            self.lock.release()
+            raise
         return self
 
     def __exit__(
@@ -76,6 +88,7 @@ class StorageFile:
     ) -> None:
         """Close it."""
         self._environment.close()
+        self.lock.release()
 
     @property
     def size(self) -> int:
@@ -116,11 +129,16 @@ class StorageFile:
 
         Errors: `OSError`, `lmdb.Error`.
         """
-        for _ in range(_COPY_TRIES):
+        self._environment.copy(directory)
+
+    def copy_to(self, descriptor: int) -> None:
+        """
+        Write the state last committed to a descriptor, compacted.
+
+        Errors: `OSError`, `lmdb.Error`.
+        """
+        while True:
             try:
-                return self._environment.copy(directory)
-            except lmdb.MapResizedError:
-                (directory / DATA_FILE).unlink(missing_ok=True)
+                return self._environment.copy_to(descriptor)
+            except lmdb.MapResizedError:  # before anything was written
                 self._environment.remap(grow=False)
-        message = "the storage grows faster than it can be copied"
-        raise OSError(message)

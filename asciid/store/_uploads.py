@@ -60,11 +60,10 @@ class WriterMemory:
     """
     What the writer remembers from its last transaction to the next.
 
-    It is true as long as no other process has committed in between, which the
-    transaction's id tells.
+    It holds because no other process commits; after a transaction that failed it is
+    forgotten.
     """
 
-    transaction_id: int = -1
     next_upload: int | None = None
     uploads: dict[str, Upload] = field(factory=dict)
     pending: PendingUploads[int] = field(factory=lambda: PendingUploads(NO_LIMITS))
@@ -88,7 +87,6 @@ class WriterMemory:
 
     def forget(self) -> None:
         """Forget everything."""
-        self.transaction_id = -1
         self.next_upload = None
         self.pending.forget()
         self.forget_uploads()

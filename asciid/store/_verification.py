@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import lmdb
 from attrs import define, field, frozen
 
-from asciid.store._quarantine import deletable, purge, put_aside
+from asciid.store._quarantine import PURGE_STEP, deletable, purge, put_aside
 from asciid.store._records import (
     SEAL_ID,
     ImageRecord,
@@ -20,22 +20,25 @@ from asciid.store._records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from asciid.store._batch import Batch
     from asciid.store._databases import Snapshot
     from asciid.store._storage_file import StorageFile
 
-__all__ = ["Damaged", "Verification", "purge_quarantine"]
+__all__ = [
+    "Damaged",
+    "Verification",
+    "leave_in",
+    "purge_quarantine",
+    "quarantine_in",
+]
 
 PAGE = 100
 """How many image records are read in one transaction."""
 
 STEP = 1024 * 1024
 """After so many bytes a read transaction ends, so that it keeps no page in use."""
-
-PURGE_STEP = 300
-"""How many images leave quarantine in one transaction."""
 
 
 class _Digest(Protocol):
@@ -53,7 +56,6 @@ class Damaged:
     sha256: str
     reason: str
     """What is wrong, for people."""
-    quarantined: bool
 
 
 @define
@@ -96,16 +98,16 @@ class Pace(Protocol):
 @define
 class Verification:
     """
-    One walk over the complete images of a storage, while daemons may use it.
+    One walk over the complete images of a storage, which may change meanwhile.
 
-    `pace` is told of every part that was read.  With `quarantine`, what is
-    damaged is put aside: nobody finds it any more, and the hash can be
-    registered and uploaded again.
+    `pace` is called with the size of every part that was read.  `put_aside` is called
+    with the key and the record of a damaged image, and returns False if that image
+    has been removed meanwhile.
     """
 
     storage: StorageFile
     pace: Pace
-    quarantine: bool
+    put_aside: Callable[[bytes, bytes], bool]
     images: int = field(init=False, default=0)
     """How many images were read."""
     size: int = field(init=False, default=0)
@@ -122,11 +124,8 @@ class Verification:
             page = self.storage.read(partial(_page, start=start))
             for digest, record in page:
                 reason = self._check(digest, record)
-                if reason is None:
-                    continue
-                damaged = self._damaged(digest, record, reason)
-                if damaged is not None:
-                    yield damaged
+                if reason is not None and self.put_aside(digest, record):
+                    yield Damaged(digest.hex(), reason)
             if len(page) < PAGE:
                 return
             start = page[-1][0] + b"\0"
@@ -152,13 +151,19 @@ class Verification:
         actual = reading.digest.hexdigest()
         return None if actual == digest.hex() else f"its bytes have the hash {actual}"
 
-    def _damaged(self, digest: bytes, record: bytes, reason: str) -> Damaged | None:
-        """Put an image aside; None if it was removed while it was read."""
-        if self.quarantine:
-            found = self.storage.execute(lambda batch: put_aside(batch, digest, record))
-        else:
-            found = self.storage.read(lambda snapshot: _has(snapshot, digest, record))
-        return Damaged(digest.hex(), reason, self.quarantine) if found else None
+
+def quarantine_in(storage: StorageFile) -> Callable[[bytes, bytes], bool]:
+    """Return a `Verification.put_aside` for a storage that this process owns."""
+    return lambda digest, record: storage.execute(
+        lambda batch: put_aside(batch, digest, record)
+    )
+
+
+def leave_in(storage: StorageFile) -> Callable[[bytes, bytes], bool]:
+    """Return a `Verification.put_aside` that changes nothing."""
+    return lambda digest, record: storage.read(
+        lambda snapshot: _has(snapshot, digest, record)
+    )
 
 
 def purge_quarantine(storage: StorageFile) -> int:

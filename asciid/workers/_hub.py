@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from asciid.store.sharing import AnyOperation
+    from asciid.store.sharing import Use as HowToUse
     from asciid.workers._messages import FromWriter
 
 __all__ = ["Hub", "IWritingStore"]
@@ -185,7 +186,7 @@ class Hub(Factory):
             self._workers, lambda number: Forget(number, list(hashes))
         ).addCallback(lambda _: None)
 
-    def use(self, how: Literal["shared", "yielded", "closed"]) -> Deferred[None]:
+    def use(self, how: HowToUse) -> Deferred[None]:
         """
         Have all workers use the storage file like that; see `Use`.
 
@@ -199,7 +200,7 @@ class Hub(Factory):
                 for connection in kept_waiting:
                     self._welcome(connection)
             elif not all_answered:
-                message = "a worker does not let go of the storage"
+                message = "in use by a worker that does not answer"
                 raise StorageInUseError(message)
 
         return self._questions.ask(

@@ -39,7 +39,7 @@ __all__ = [
     "refused",
 ]
 
-VERSION = 2
+VERSION = 3
 """Raise it with every change to a message or an operation."""
 
 
@@ -107,12 +107,11 @@ class Use(Message, frozen=True):
     """
     How to use the storage file from now on; answer with `Ack` once that is so.
 
-    ``shared`` is to have it open, as always; ``yielded`` is to have it open and
-    leave the lock to the writer; ``closed`` is not to have it open.
+    ``shared`` is to have it open, as always; ``closed`` is not to have it open.
     """
 
     number: int
-    how: Literal["shared", "yielded", "closed"]
+    how: Literal["shared", "closed"]
 
 
 class Leave(Message, frozen=True):

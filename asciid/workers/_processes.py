@@ -81,8 +81,13 @@ class Processes:
         self._writer = _Place(WRITER)
         self._workers = [_Place("worker", number) for number in range(1, workers + 1)]
 
-    async def start(self) -> None:
-        """Start the process that writes, then the workers; wait until all are ready."""
+    async def start(self, lock: int) -> None:
+        """
+        Start the process that writes, then the workers; wait until all are ready.
+
+        `lock` is the descriptor of the lock on the storage, which all inherit.
+        """
+        self._spawner.lock = lock
         self._record = Record()
         self._monitor.startService()
         await self._begin(self._writer)

@@ -29,6 +29,7 @@ __all__ = [
     "FIRST_INHERITED",
     "HELD",
     "LIFELINE",
+    "LOCK",
     "LOG",
     "READY",
     "REREAD",
@@ -53,7 +54,10 @@ ALIVE = b"."
 READY = b"\n"
 """The sign that it does its work from now on."""
 
-FIRST_INHERITED = 4
+LOCK = 4
+"""The descriptor that has the lock on the storage: see `StorageLock`."""
+
+FIRST_INHERITED = 5
 """The first of the descriptors that are handed down."""
 
 REREAD = signal.SIGUSR1
@@ -74,11 +78,14 @@ class Spawner:
     """
     The reactor, as a ProcessMonitor sees it.
 
-    It hands descriptors down, which the monitor itself cannot: set `inherited` for
-    the name of a process before the monitor starts it.  `on_ready` is told
+    It hands descriptors down, which the monitor itself cannot: set `lock` and, for
+    the name of a process, `inherited` before the monitor starts it.  `on_ready` is told
     the name of a process that does its work, `on_late` that of one that should and
     does not, `on_end` that of one that ended, and how.  One that hangs is killed.
     """
+
+    lock: int
+    """The descriptor that becomes `LOCK` in each process."""
 
     def __init__(
         self,
@@ -105,7 +112,7 @@ class Spawner:
         name = processProtocol.name
         child = _Child(name, processProtocol, self)
         handed_down = dict(enumerate(self.inherited[name], FIRST_INHERITED))
-        pipes = {LIFELINE: "w", LOG: "r", _PRINTED: "r", SIGNS: "r"}
+        pipes = {LIFELINE: "w", LOG: "r", _PRINTED: "r", SIGNS: "r", LOCK: self.lock}
         # The process inherits the mask.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         try:

@@ -13,7 +13,7 @@ from asciid._storage_socket import StorageSocket
 from asciid._storing import make_control, make_disk_store
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.metrics import Metrics, WorkersState
-from asciid.store.sharing import StorageInUseError
+from asciid.store.sharing import StorageLock
 from asciid.workers._hub import Hub
 from asciid.workers._record import (
     load_counters,
@@ -21,7 +21,7 @@ from asciid.workers._record import (
     recorded_start,
     save_counters,
 )
-from asciid.workers._spawning import FIRST_INHERITED
+from asciid.workers._spawning import FIRST_INHERITED, LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,13 @@ class Writer:
         self._reactor = reactor
         self._patience = settings.drain_timeout + _LONGER
         self._hub = Hub(reactor, expected=settings.workers)
-        self._store = make_disk_store(settings, storage, reactor, peers=self._hub)
+        self._store = make_disk_store(
+            settings,
+            storage,
+            reactor,
+            peers=self._hub,
+            lock=StorageLock(storage, inherited=LOCK),
+        )
         self._hub.store = self._store
         metrics = Metrics(self._store)
         metrics.workers = lambda: WorkersState(
@@ -94,9 +100,7 @@ class Writer:
     async def _start(self) -> None:
         await self._store.start()
         self._open = True
-        if not self._socket.listen(self._hub):
-            message = "another process writes already"
-            raise StorageInUseError(message)
+        self._socket.listen(self._hub)
         self._housekeeper.start()
         if self._control is not None:
             self._control.start()

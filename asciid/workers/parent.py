@@ -16,7 +16,7 @@ from asciid._listener import Listener, StartError
 from asciid._streams import print_refusal
 from asciid._tls import TLSFileError
 from asciid.errors import AsciidError
-from asciid.store.sharing import StorageInUseError, StorageLock, prepare_storage
+from asciid.store.sharing import StorageLock, prepare_storage
 from asciid.workers._certificates import CertificateCopies
 from asciid.workers._processes import Processes
 from asciid.workers._spawning import FIRST_INHERITED
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from asciid.store import StoreUsage
 
 __all__ = ["Parent"]
-
-LOCK_FILE = "workers.lock"
-"""The file in the storage directory that the parent has locked while it runs."""
 
 _INHERITED = "tcp:0"
 """
@@ -77,9 +74,8 @@ class Parent(Service):
             for port in ports
             if port is not None
         ]
-        # It goes with this process.  The others outlive one that is killed for a
-        # moment: that must not keep the next daemon from starting.
-        self._lock = StorageLock(self._storage, exclusive=True, file=LOCK_FILE)
+        # The other processes inherit it: those that outlive this one keep it.
+        self._lock = StorageLock(self._storage, sync=settings.sync)
         self._tokens = tokens_of(settings)
         # Processes read copies of the files of TLS: one that takes the place of another
         # must have what the others have, and may not be allowed to read the files.
@@ -181,7 +177,7 @@ class Parent(Service):
         return done
 
     async def _start(self, stored: StoreUsage) -> None:
-        await self._processes.start()
+        await self._processes.start(self._lock.held)
         settings = self._settings
         _log.info(
             "asciid {version} listens on {address}, storage {storage}, "
@@ -238,13 +234,8 @@ class Parent(Service):
         return [*sockets, *tokens, *self._copies.descriptors]
 
     def _prepare_storage(self) -> StoreUsage:
-        stored = prepare_storage(self._storage, sync=self._settings.sync)
-        try:
-            self._lock.acquire()
-        except StorageInUseError as error:
-            message = "another daemon with several workers uses it"
-            raise StorageInUseError(message) from error
-        return stored
+        self._lock.acquire()
+        return prepare_storage(self._storage, sync=self._settings.sync)
 
     def _let_go(self) -> None:
         """Leave what only one parent has to the next one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -11,8 +12,9 @@ from unittest.mock import patch
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.admin._pace import Pace
+from asciid.admin import _owner
 from asciid.client.cli import main
+from asciid.pace import Pace
 from asciid.store import _verification
 from tests.store._damage import flip, records
 from tests.store._support import DrivenStore
@@ -136,14 +138,20 @@ class CommandTests(SynchronousTestCase):
             (code, out), (0, f"2 images: {after} bytes before, {after} after\n")
         )
 
-    def test_compact_while_in_use(self) -> None:
-        """A storage that is in use is not compacted."""
+    def test_while_in_use(self) -> None:
+        """A storage whose owner takes no commands is not worked on."""
+        self.patch(_owner, "PATIENCE", 0.1)
         driven = DrivenStore(str(self.path))
         driven.start()
         self.addCleanup(driven.stop)
-        code, _, err = self.on_storage("compact")
-        self.assertEqual(code, 1)
-        self.assertIn("is used by another process", err)
+        copy = self.path.with_name("copy")
+        for command in (("verify",), ("backup", copy), ("compact",)):
+            code, _, err = self.on_storage(*command)
+            self.assertEqual(code, 1)
+            owner = f"{self.path} is in use by asciid, pid {os.getpid()} on host "
+            self.assertIn(owner, err)
+            self.assertEqual(len(err.splitlines()), 1)
+        self.assertFalse(copy.exists())
 
     def test_no_storage(self) -> None:
         """A directory that is no storage is told in a line."""
@@ -151,7 +159,7 @@ class CommandTests(SynchronousTestCase):
         for command in ("verify", "compact"):
             code, _, err = self.run_command(command, "--storage", nowhere)
             self.assertEqual(code, 1)
-            self.assertIn("is no storage directory", err)
+            self.assertIn("is not a storage directory", err)
             self.assertEqual(len(err.splitlines()), 1)
         self.assertFalse(nowhere.exists())
 
@@ -165,6 +173,18 @@ class CommandTests(SynchronousTestCase):
         code, _, err = self.on_storage("verify")
         self.assertEqual(code, 1)
         self.assertIn("the storage cannot be used: mdb_cursor_get", err)
+
+    def test_memory(self) -> None:
+        """A daemon without a directory has nothing to work on."""
+        backup = ("backup", self.path.with_name("copy"))
+        for command in (("verify",), backup, ("compact",)):
+            for environment in ({}, {"ASCIID_STORAGE": ":memory:"}):
+                chosen = () if environment else ("--storage=:memory:",)
+                with patch.dict("os.environ", environment):
+                    code, _, err = self.run_command(*command, *chosen)
+                self.assertEqual(code, 2)
+                self.assertIn("a daemon with :memory: has its images in no dir", err)
+                self.assertEqual(len(err.splitlines()), 1)
 
     def test_mistakes(self) -> None:
         """Wrong options end with 2 and one line."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -107,29 +106,6 @@ class LifeTests(DaemonTestCase):
         self.assertEqual(
             [path.name for path in self.directory.iterdir()], ["daemon.log"]
         )
-
-
-class TwoDaemonsTests(DaemonTestCase):
-    """Two daemons on one directory at the same time."""
-
-    async def test_interleaved(self) -> None:
-        """Uploads that go to either of them by turns are one upload."""
-        daemons = [self.daemon(name="one"), self.daemon(name="two")]
-        arts = [Art.random(random.randint(1, 3000)) for _ in range(20)]
-        for art in arts:
-            first, second = random.sample(daemons, 2)
-            self.assertEqual((await self.register(first, art)).status, 201)
-            self.assertEqual((await self.register(second, art)).status, 409)
-        jobs = [(art, chunk_id) for art in arts for chunk_id in art.ids]
-        random.shuffle(jobs)
-        for art, chunk_id in jobs:
-            first, second = random.sample(daemons, 2)
-            self.assertEqual((await self.upload(first, art, chunk_id)).status, 201)
-            await self.assert_stored(second, art, chunk_id)
-        for daemon in daemons:
-            for art in arts:
-                await self.assert_downloads(daemon, art)
-            daemon.stop()
 
 
 class DisconnectingTests(DaemonTestCase):

@@ -1,11 +1,10 @@
-"""Several workers, what an operator signals to them, and a second daemon."""
+"""Several workers, and what an operator signals to them."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import subprocess
 import time
 from contextlib import closing
 from http.client import HTTPConnection
@@ -14,7 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration._case import Art
-from tests.integration._daemon import ANY_PORT, Daemon, environment, twistd
+from tests.integration._daemon import Daemon
 
 _PATIENCE = 30
 """Seconds for what does not happen otherwise."""
@@ -99,23 +98,6 @@ class WorkerSignalTests(SynchronousTestCase):
         self.assertNotIn(" ended: ", self.daemon.log)
         # What Twisted says of its own connections and ports is nobody's business.
         self.assertNotRegex(self.daemon.log, "Scheduling retry|starting on|Closed")
-
-    def test_second(self) -> None:
-        """Another daemon with workers does not start on the same storage."""
-        other = subprocess.run(
-            twistd("--nodaemon", "--pidfile=", "asciid", "--workers", "2"),
-            cwd=self.directory,
-            env=environment(ASCIID_PORT=ANY_PORT),
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-            check=False,
-        )
-        (line,) = other.stderr.splitlines()
-        self.assertEqual(other.returncode, 1)
-        self.assertIn("cannot use the storage", line)
-        self.assertIn("another daemon with several workers uses it", line)
-        self.assertEqual(self.register(self.connect(), "old"), 201)
 
     def processes(self) -> set[int]:
         """Return the process ids of the workers and of the one that writes."""

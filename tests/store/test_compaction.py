@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.errors import StorageFailedError, StoreClosedError
+from asciid.errors import StoreClosedError
 from asciid.store import _compaction
 from asciid.store._copying import _WORK
 from asciid.store._environment import Environment
-from asciid.store._lock import StorageInUseError, StorageLock
 from asciid.store._peers import ALONE
 from asciid.store.maintenance import DamagedError
 from tests.store._damage import flip
@@ -78,11 +77,7 @@ class CompactionTests(SynchronousTestCase):
 
     def turn_until_copying(self) -> None:
         """Let the compaction get to where the writer's thread is to copy."""
-        for _ in range(3):
-            self.driven.reactor.advance(0)
-        self.assertTrue(self.driven.writer_pool.step())
-        for _ in range(2):
-            self.driven.reactor.advance(0)
+        self.driven.reactor.advance(0)
         self.assertEqual(len(self.driven.writer_pool.work), 1)
 
     def test_shrinks(self) -> None:
@@ -147,50 +142,6 @@ class CompactionTests(SynchronousTestCase):
         self.driven.run(compacting)
         self.successResultOf(opening)
 
-    def test_other_process(self) -> None:
-        """While another process uses the storage, it is refused."""
-        other = StorageLock(self.path, exclusive=False)
-        other.acquire()
-        before = self.size
-        self.assertRaises(StorageInUseError, self.driven.run, self.store.compact())
-        self.assertEqual(self.size, before)
-        # The lock is shared again: neither is compacted under the other.
-        other.release()
-        alone = StorageLock(self.path, exclusive=True)
-        self.assertRaises(StorageInUseError, alone.acquire)
-        self.assert_works()
-
-    def test_other_process_is_refused(self) -> None:
-        """No other process can open the storage meanwhile."""
-        compacting = self.store.compact()
-        self.turn_until_copying()
-        other = StorageLock(self.path, exclusive=False)
-        self.assertRaises(StorageInUseError, other.acquire)
-        self.driven.run(compacting)
-        other.acquire()
-        other.release()
-
-    def test_lock_that_is_lost(self) -> None:
-        """
-        If another process compacts in the moment in which the lock is given up,
-        nothing is written until it is done.
-        """
-        other = StorageLock(self.path, exclusive=True)
-
-        def claim(lock: StorageLock) -> None:
-            lock.release()
-            other.acquire()
-            message = "lost"
-            raise StorageInUseError(message)
-
-        self.patch(StorageLock, "claim", claim)
-        self.assertRaises(StorageInUseError, self.driven.run, self.store.compact())
-        for _ in range(2):
-            writing = self.store.register(spec_of(DOG, 5))
-            self.assertRaises(StorageFailedError, self.driven.run, writing)
-        other.release()
-        self.assert_works()
-
     def test_file_that_does_not_open(self) -> None:
         """If the file cannot be opened again, the other processes still try to."""
         told: list[str] = []
@@ -211,13 +162,8 @@ class CompactionTests(SynchronousTestCase):
         self.patch(Environment, "reopen", reopen)
         self.assertRaises(OSError, self.driven.run, self.store.compact())
         self.patch(Environment, "reopen", works)
-        self.assertEqual(told, ["yielded", "closed", "shared"])
+        self.assertEqual(told, ["closed", "shared"])
         self.assert_works()
-
-    def test_closed_lock(self) -> None:
-        """What is not locked cannot be claimed."""
-        lock = StorageLock(self.path, exclusive=False)
-        self.assertRaises(StorageInUseError, lock.claim)
 
     def test_damaged(self) -> None:
         """A storage with a damaged image is left as it is, and goes on."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.errors import ImageNotFoundError
+from asciid.errors import ImageNotFoundError, StoreClosedError
 from asciid.store._batch import DISCARD_STEP
 from tests.store._support import DrivenStore, chunk_of, spec_of
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
     from asciid.model import ImageSpec
     from asciid.store._batch import Batch
+    from asciid.store._databases import Snapshot
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 LARGE = bytes(range(256)) * 2000
 
 
-class DeletingTests(SynchronousTestCase):
-    """`LMDBStore.delete` on its own."""
+class DeletingTestCase(SynchronousTestCase):
+    """A store, and what is in its file."""
 
     def setUp(self) -> None:
         """Make a store."""
@@ -58,6 +59,10 @@ class DeletingTests(SynchronousTestCase):
                 )
             )
         )
+
+
+class DeletingTests(DeletingTestCase):
+    """`LMDBStore.delete` on its own."""
 
     def test_nothing_is_left(self) -> None:
         """What was deleted leaves no record of any kind."""
@@ -174,3 +179,44 @@ class DeletingTests(SynchronousTestCase):
             self.driven.writer_pool.step()
         self.assertRaises(ImageNotFoundError, self.driven.run, adding)
         self.assert_absent(spec)
+
+
+class QuarantineTests(DeletingTestCase):
+    """Damaged images that the store of a daemon puts aside."""
+
+    def put_aside(self, spec: ImageSpec) -> bool:
+        """Put an image in quarantine."""
+        key = bytes.fromhex(spec.sha256)
+
+        def record(snapshot: Snapshot) -> bytes:
+            images = snapshot.databases.images
+            return bytes(snapshot.transaction.get(key, b"", db=images))
+
+        found = self.store._environment.read(record)
+        return self.driven.run(self.store.put_aside(key, found))
+
+    def test_put_aside(self) -> None:
+        """An image in quarantine is served no more, not from memory either."""
+        spec = self.driven.upload(CAT)
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+        self.assertTrue(self.put_aside(spec))
+        self.assert_absent(spec)
+        self.assertFalse(self.put_aside(spec))
+        self.driven.upload(CAT)
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+
+    def test_purge(self) -> None:
+        """What is purged leaves nothing."""
+        before = self.records()
+        for data in (CAT, LARGE):
+            self.assertTrue(self.put_aside(self.driven.upload(data, 1_000)))
+        self.assertEqual(self.driven.run(self.store.purge_quarantine()), 2)
+        self.assertEqual(self.driven.run(self.store.purge_quarantine()), 0)
+        self.assertEqual(self.records(), before)
+
+    def test_stopped(self) -> None:
+        """A store that stops purges nothing."""
+        self.driven.stop()
+        self.failureResultOf(self.store.purge_quarantine(), StoreClosedError)
+        self.driven = DrivenStore(str(self.driven.path))
+        self.driven.start()

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import StorageFailedError
 from asciid.store import _length
-from asciid.store._length import CutShortError, check_length
+from asciid.store._length import CutShortError
 from asciid.store._records import chunk_key
 from asciid.store.maintenance import StorageFile
 from tests.store._support import DrivenStore, spec_of
@@ -148,13 +148,6 @@ class LengthTests(SynchronousTestCase):
         self.leave_short_tail()
         last = self.good.rindex(MARK) // PAGE
         self.assert_refused(self.file.read_bytes()[: (last + 1) * PAGE])
-
-    def test_another_daemon_was_first(self) -> None:
-        """What another process completes meanwhile is not refused."""
-        with opened(self.file) as env:
-            os.truncate(self.file, 2 * PAGE)
-            check_length(Filled(env, self.file, self.good), self.file)  # type: ignore[arg-type]
-        self.assertEqual(self.file.read_bytes(), self.good)
 
     def test_damaged_too(self) -> None:
         """A short file with pages that lead elsewhere is refused, too."""

@@ -172,24 +172,6 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertEqual(path.stat().st_mode & 0o007, 0)
         self.assertEqual((path / "data.mdb").stat().st_mode & 0o007, 0)
 
-    def test_new_directories_are_synced(self) -> None:
-        """Before the first commit each directory with a new name in it is synced."""
-        synced: list[Path] = []
-        self.patch(_environment, "sync_directory", synced.append)
-        top = Path(self.mktemp())
-        top.mkdir()
-        path = top / "a" / "b"
-        for new in ([path, path.parent, top], [path]):
-            driven = DrivenStore(str(path), sync=True)
-            driven.run(driven.store.start())
-            self.assertEqual(synced, [])
-            driven.settle()
-            self.assertEqual(sorted(synced), sorted(new))
-            synced.clear()
-            driven.upload(CAT + bytes([len(new)]))
-            self.assertEqual(synced, [])
-            driven.stop()
-
     def test_sync_before_the_first_commit(self) -> None:
         """Nothing is built on what could not be synced since it was opened."""
         self.restart(sync=True)
@@ -238,38 +220,6 @@ class LMDBStoreTests(SynchronousTestCase):
                 self.assertEqual(self.driven.run(self.driven.store.count()), 0)
         spec = self.driven.upload(CAT)
         self.assertEqual(self.driven.download(spec.sha256), CAT)
-
-    def test_another_process_writes(self) -> None:
-        """What another process commits is seen though uploads are remembered."""
-        spec = spec_of(CAT)
-        self.driven.run(self.driven.store.register(spec))
-        script = (
-            "import sys\n"
-            "from tests.store._support import DrivenStore, chunk_of, spec_of\n"
-            "driven = DrivenStore(sys.argv[1])\n"
-            "driven.start()\n"
-            "data = bytes.fromhex(sys.argv[2])\n"
-            "spec = spec_of(data)\n"
-            "for i in range(spec.chunks - 1):\n"
-            "    chunk = chunk_of(data, spec, i)\n"
-            "    driven.run(driven.store.add_chunk(spec.sha256, i, chunk))\n"
-            "driven.upload(b'another')\n"
-            "driven.stop()\n"
-        )
-        root = Path(__file__).parent.parent.parent
-        subprocess.run(
-            [sys.executable, "-c", script, self.driven.path.resolve(), CAT.hex()],
-            check=True,
-            cwd=root,
-            env={**os.environ, "PYTHONPATH": str(root)},
-            timeout=60,
-        )
-        last = chunk_of(CAT, spec, spec.chunks - 1)
-        awaited = self.driven.store.add_chunk(spec.sha256, spec.chunks - 1, last)
-        self.assertTrue(self.driven.run(awaited))
-        self.assertEqual(self.driven.download(spec.sha256), CAT)
-        self.assertEqual(self.driven.upload(b"a third").size, 7)
-        self.assertEqual(self.driven.download(spec_of(b"another").sha256), b"another")
 
     def test_hot_images_are_not_read_again(self) -> None:
         """A small image is in memory once it is complete, or was read."""

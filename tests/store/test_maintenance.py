@@ -14,7 +14,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from asciid.errors import ImageNotFoundError
 from asciid.model import ImageState
-from asciid.store import _batch, _databases, _environment, _verification
+from asciid.store import _batch, _verification
 from asciid.store._copying import _WORK
 from asciid.store._records import ImageRecord, chunk_key
 from asciid.store.maintenance import (
@@ -22,19 +22,22 @@ from asciid.store.maintenance import (
     NoStorageError,
     StorageFile,
     StorageInUseError,
+    StorageLock,
     Verification,
     backup,
     compact,
+    leave_in,
     purge_quarantine,
+    quarantine_in,
 )
-from asciid.store.sharing import prepare_storage
 from tests.store._damage import delete, flip, number_of, put, records, unseal
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asciid.model import ImageSpec
-    from asciid.store._databases import Databases
-    from asciid.store.maintenance import Damaged
+    from asciid.store.maintenance import Copied, Damaged
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 DOG = b"/^ ^\\\n/ 0 0 \\\nV\\ Y /V\n"
@@ -99,23 +102,22 @@ class MaintenanceTestCase(SynchronousTestCase):
         self.assertEqual(status.missing, ((1, 1),))
         self.stop()
 
-    def grow(self) -> None:
-        """Have another process upload more than the map of this one has."""
-        script = (
-            "import os, sys\n"
-            "from tests.store._support import DrivenStore\n"
-            "driven = DrivenStore(sys.argv[1])\n"
-            "driven.start()\n"
-            "driven.upload(os.urandom(9_000_000), 1_000_000)\n"
-            "driven.stop()\n"
-        )
-        run_script(script, self.path).check_returncode()
-
     def verify(self, *, quarantine: bool = True) -> list[Damaged]:
         """Verify the storage."""
         with StorageFile(self.path) as storage:
-            self.verification = Verification(storage, no_pace, quarantine)
+            put_aside = quarantine_in(storage) if quarantine else leave_in(storage)
+            self.verification = Verification(storage, no_pace, put_aside)
             return list(self.verification.run())
+
+    def back_up(self, destination: Path) -> tuple[int, int]:
+        """Make a backup of the storage."""
+        with StorageFile(self.path) as storage:
+            return backup(storage.copy, destination, no_pace)
+
+    def compact(self, pace: Callable[[int], None] = no_pace) -> Copied:
+        """Compact the storage."""
+        with StorageFile(self.path) as storage:
+            return compact(storage, pace)
 
 
 class VerificationTests(MaintenanceTestCase):
@@ -131,48 +133,20 @@ class VerificationTests(MaintenanceTestCase):
             self.assertEqual(self.verification.size, size)
         self.assert_everything()
 
-    def test_file_that_grows_when_it_is_opened(self) -> None:
-        """A daemon may add to the file just after its size was looked at."""
-        looks: list[Path] = []
-
-        def check_length(env: lmdb.Environment, file: Path) -> None:
-            if not looks:
-                self.grow()
-            looks.append(file)
-            with env.begin():
-                pass
-
-        self.patch(_environment, "check_length", check_length)
-        self.assertEqual(self.verify(), [])
-        self.assertEqual((self.verification.images, len(looks)), (4, 2))
-
-    def test_file_that_grows_when_its_images_are_counted(self) -> None:
-        """The same for the parent of several workers, which only looks."""
-
-        def open_databases(env: lmdb.Environment) -> Databases:
-            self.patch(_environment, "open_databases", _databases.open_databases)
-            databases = _databases.open_databases(env)
-            self.grow()
-            return databases
-
-        self.patch(_environment, "open_databases", open_databases)
-        self.assertEqual(prepare_storage(self.path, sync=False).images, 4)
-
     def test_paced(self) -> None:
         """What is read is told in parts of about a megabyte."""
         sizes: list[int] = []
         with StorageFile(self.path) as storage:
-            list(Verification(storage, sizes.append, quarantine=False).run())
+            list(Verification(storage, sizes.append, leave_in(storage)).run())
         self.assertEqual(sum(sizes), len(CAT) + len(DOG) + len(LARGE))
         self.assertLess(max(sizes), _verification.STEP + 100_000)
 
     def assert_quarantined(self, spec: ImageSpec, data: bytes, *words: str) -> None:
         """Check that exactly `spec` is found damaged, and can be uploaded again."""
-        (told,) = self.verify(quarantine=False)
-        self.assertFalse(told.quarantined)
+        (found,) = self.verify(quarantine=False)
         (damaged,) = self.verify()
+        self.assertEqual(damaged, found)
         self.assertEqual(damaged.sha256, spec.sha256)
-        self.assertTrue(damaged.quarantined)
         for word in words:
             self.assertIn(word, damaged.reason)
         self.assertEqual(self.verify(), [])
@@ -232,7 +206,8 @@ class VerificationTests(MaintenanceTestCase):
                 )
 
         with StorageFile(self.path) as storage:
-            damaged = list(Verification(storage, remove, quarantine).run())
+            put_aside = quarantine_in(storage) if quarantine else leave_in(storage)
+            damaged = list(Verification(storage, remove, put_aside).run())
         self.assertEqual(len(removed), 1)
         return damaged
 
@@ -254,18 +229,6 @@ class VerificationTests(MaintenanceTestCase):
         damaged = self.verify(quarantine=False)
         self.assertEqual(len(damaged), 3)
         self.assertIn("it cannot be read", damaged[0].reason)
-
-    def test_file_that_grows_meanwhile(self) -> None:
-        """A storage that another process has grown is read and written on."""
-        with StorageFile(self.path) as storage:
-            self.grow()
-            verification = Verification(storage, no_pace, quarantine=True)
-            self.assertEqual(list(verification.run()), [])
-            self.assertEqual(verification.images, 4)
-            self.grow()
-            storage.execute(
-                lambda batch: batch.put(batch.databases.gone, bytes(32), bytes(8))
-            )
 
     def test_operation_that_is_refused(self) -> None:
         """What an operation raises is raised to who asked."""
@@ -331,19 +294,19 @@ class BackupTests(MaintenanceTestCase):
     def test_backup(self) -> None:
         """A backup is a storage that has everything."""
         destination = self.path.with_name("backup")
-        copied = backup(self.path, destination, no_pace)
-        self.assertEqual(copied.images, 3)
+        images, size = self.back_up(destination)
+        self.assertEqual(images, 3)
         self.assertEqual([path.name for path in destination.iterdir()], ["data.mdb"])
         self.assertEqual(destination.stat().st_mode & 0o777, 0o750)
         file = destination / "data.mdb"
         self.assertEqual(file.stat().st_mode & 0o777, 0o640)
-        self.assertEqual(file.stat().st_size, copied.after)
+        self.assertEqual(file.stat().st_size, size)
         self.assert_everything(destination)
 
     def assert_refused(self, destination: Path, error: type[Exception]) -> str:
         """Check that a backup is refused and leaves nothing."""
         before = sorted(self.path.parent.iterdir())
-        refusal = self.assertRaises(error, backup, self.path, destination, no_pace)
+        refusal = self.assertRaises(error, self.back_up, destination)
         self.assertEqual(sorted(self.path.parent.iterdir()), before)
         return str(refusal)
 
@@ -368,36 +331,6 @@ class BackupTests(MaintenanceTestCase):
         self.assertIn("1 image", message)
         self.assertIn("asciid verify", message)
 
-    def test_storage_that_grew(self) -> None:
-        """A storage that another process has grown can be copied."""
-        work = Path(self.mktemp())
-        work.mkdir()
-        with StorageFile(self.path) as storage:
-            self.grow()
-            storage.copy(work)
-        with StorageFile(work) as copy:
-            verification = Verification(copy, no_pace, quarantine=False)
-            self.assertEqual(list(verification.run()), [])
-            self.assertEqual(verification.images, 4)
-
-    def test_storage_that_never_stops_growing(self) -> None:
-        """A copy that does not succeed ends in time."""
-        with StorageFile(self.path) as storage:
-            environment = storage._environment
-
-            class Growing:
-                def copy(self, _: Path) -> None:
-                    raise lmdb.MapResizedError("mdb_txn_begin")
-
-                def remap(self, *, grow: bool) -> None:
-                    """Follow in vain."""
-
-                def close(self) -> None:
-                    environment.close()
-
-            storage._environment = Growing()  # type: ignore[assignment]
-            self.assertRaises(OSError, storage.copy, self.path)
-
 
 class CompactTests(MaintenanceTestCase):
     """Compaction."""
@@ -418,7 +351,7 @@ class CompactTests(MaintenanceTestCase):
         self.make_room()
         file = self.path / "data.mdb"
         file.chmod(0o600)
-        copied = compact(self.path, no_pace)
+        copied = self.compact()
         self.assertGreater(copied.before, 8_000_000)
         self.assertLess(copied.after, 4_000_000)
         self.assertEqual(file.stat().st_size, copied.after)
@@ -441,7 +374,7 @@ class CompactTests(MaintenanceTestCase):
 
         self.make_room()
         self.patch(os, "chown", refused)
-        copied = compact(self.path, no_pace)
+        copied = self.compact()
         self.assertLess(copied.after, copied.before)
         self.assert_everything()
 
@@ -452,15 +385,15 @@ class CompactTests(MaintenanceTestCase):
             raise SkipTest(message)
         file = self.path / "data.mdb"
         os.chown(file, 4321, 1234)
-        compact(self.path, no_pace)
+        self.compact()
         owner = file.stat()
         self.assertEqual((owner.st_uid, owner.st_gid), (4321, 1234))
 
     def test_refused_while_in_use(self) -> None:
         """While a store has the storage open it is not compacted."""
         self.start()
-        refusal = self.assertRaises(StorageInUseError, compact, self.path, no_pace)
-        self.assertIn("used by another process", str(refusal))
+        refusal = self.assertRaises(StorageInUseError, self.compact)
+        self.assertIn("in use by asciid, pid ", str(refusal))
         self.stop()
         self.assert_everything()
 
@@ -469,19 +402,20 @@ class CompactTests(MaintenanceTestCase):
         started: list[str] = []
 
         def start_store(_: int) -> None:
-            driven = DrivenStore(str(self.path))
+            lock = StorageLock(self.path, patience=0.0)
+            driven = DrivenStore(str(self.path), lock=lock)
             failure = self.failureResultOf(driven.store.start(), OSError)
             started.append(str(failure.value))
 
-        compact(self.path, start_store)
-        self.assertIn("being compacted", started[0])
+        self.compact(start_store)
+        self.assertIn("in use by asciid, pid ", started[0])
         self.assert_everything()
 
     def test_damaged(self) -> None:
         """A storage with a damaged image is left as it is."""
         flip(self.path, DOG)
         before = (self.path / "data.mdb").read_bytes()
-        self.assertRaises(DamagedError, compact, self.path, no_pace)
+        self.assertRaises(DamagedError, self.compact)
         self.assertEqual((self.path / "data.mdb").read_bytes(), before)
         self.assertFalse((self.path / _WORK).exists())
 
@@ -491,7 +425,7 @@ class CompactTests(MaintenanceTestCase):
         work = self.path / _WORK
         work.mkdir()
         (work / "data.mdb").write_bytes(b"half")
-        compact(self.path, no_pace)
+        self.compact()
         self.assert_everything()
 
     def test_killed(self) -> None:
@@ -500,12 +434,13 @@ class CompactTests(MaintenanceTestCase):
         script = (
             "import os, signal, sys\n"
             "from pathlib import Path\n"
-            "from asciid.store.maintenance import compact\n"
+            "from asciid.store.maintenance import StorageFile, compact\n"
             "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "compact(Path(sys.argv[1]), lambda _: None)\n"
+            "with StorageFile(Path(sys.argv[1])) as storage:\n"
+            "    compact(storage, lambda _: None)\n"
         )
         done = run_script(script, self.path)
         self.assertEqual(done.returncode, -9)
         self.assert_everything()
-        self.assertLess(compact(self.path, no_pace).after, 4_000_000)
+        self.assertLess(self.compact().after, 4_000_000)
         self.assert_everything()

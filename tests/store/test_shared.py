@@ -14,7 +14,7 @@ from asciid.errors import ImageNotFoundError, StorageFailedError, StoreClosedErr
 from asciid.store import _shared
 from asciid.store._environment import EnvironmentClosedError
 from asciid.store._writer import READERS
-from asciid.store.sharing import SharedStore, prepare_storage
+from asciid.store.sharing import SharedStore, StorageLock, prepare_storage
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import no_thread
 
@@ -48,6 +48,9 @@ class SharedStoreTests(SynchronousTestCase):
         """Open it."""
         self.reactor, self.pool = ManualReactor(), ManualThreadPool()
         path = Path(self.mktemp())
+        lock = StorageLock(path)
+        lock.acquire()
+        self.addCleanup(lock.release)
         self.assertEqual(prepare_storage(path, sync=True).images, 0)
         self.store = SharedStore(
             path, NoOperations(), reactor=self.reactor, read_pool=self.pool
@@ -133,7 +136,7 @@ class SharedStoreTests(SynchronousTestCase):
     def test_two_uses(self) -> None:
         """The second waits for the first: no read begins under a file it closes."""
         environment, reading = self.store._environment, self.store.count()
-        uses = [self.store.use("yielded"), self.store.use("closed")]
+        uses = [self.store.use("shared"), self.store.use("closed")]
         waiting = self.store.count()
         self.pool.step()
         self.reactor.advance(0)

@@ -128,9 +128,6 @@ class SameFile:
     def close(self) -> None:
         self.used.append("close")
 
-    def yield_lock(self) -> None:
-        self.used.append("yield_lock")
-
     def read(self, query: Callable[[Any], Any], *, brief: bool = False) -> Any:  # noqa: ANN401 - the query's
         return self._writer.read(query, brief=brief)
 

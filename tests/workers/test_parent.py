@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid._listener import StartError, endpoint_from
 from asciid.config import Settings
+from asciid.store import _lock
 from asciid.store._environment import DATA_FILE
 from asciid.store.sharing import StorageLock
 from asciid.workers import parent as parent_module
@@ -20,7 +23,7 @@ from asciid.workers._processes import KILL_AFTER, REPLACED_WITHIN, WRITER
 from asciid.workers._record import recorded_exits
 from asciid.workers._spawning import ALIVE, FIRST_INHERITED, REREAD, SIGNS
 from asciid.workers._watching import READY_WITHIN, SIGN_EVERY, SILENT_FOR
-from asciid.workers.parent import LOCK_FILE, Parent
+from asciid.workers.parent import Parent
 from tests.workers._played import PlayedProcess, PlayedReactor
 
 if TYPE_CHECKING:
@@ -153,6 +156,20 @@ class StartTests(ParentTestCase):
         """Break."""
         raise KeyError(place)
 
+    def test_new_storage(self) -> None:
+        """The directories above a new storage are synced before a process starts."""
+        synced: list[Path] = []
+
+        def sync(path: Path) -> None:
+            self.assertEqual(self.reactor.alive, {})
+            synced.append(path)
+
+        self.patch(_lock, "sync_directory", sync)
+        self.storage = self.storage.absolute() / "a" / "b"
+        self.start()
+        above = self.storage.parents
+        self.assertEqual(synced[:3], [above[0], above[1], above[2]])
+
 
 class RefusalTests(ParentTestCase):
     """Starts that cannot succeed: one line on stderr and in the log."""
@@ -186,12 +203,12 @@ class RefusalTests(ParentTestCase):
         self.assert_refused("does not hold asciid images")
 
     def test_second(self) -> None:
-        """Another daemon with workers has the storage."""
-        self.storage.mkdir()
-        other = StorageLock(self.storage, exclusive=True, file=LOCK_FILE)
+        """Another process has the storage."""
+        self.patch(parent_module, "StorageLock", partial(StorageLock, patience=0.0))
+        other = StorageLock(self.storage)
         other.acquire()
         self.addCleanup(other.release)
-        self.assert_refused("another daemon with several workers uses it")
+        self.assert_refused(f": in use by asciid, pid {os.getpid()} on host ")
         # What is refused leaves nothing locked itself.
         other.release()
         other.acquire()

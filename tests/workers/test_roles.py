@@ -15,18 +15,18 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._storage_socket import StorageSocket
 from asciid.config import Settings
 from asciid.metrics import merge, snapshot
 from asciid.store import _shared
 from asciid.store._operations import Register
-from asciid.store.sharing import StorageInUseError, prepare_storage
+from asciid.store.sharing import StorageLock, prepare_storage
 from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
 from asciid.workers._funnel import Funnel
 from asciid.workers._hub import Hub
 from asciid.workers._pauses import PAUSE
 from asciid.workers._record import Record, recorded_start
+from asciid.workers._spawning import LOCK
 from asciid.workers._worker import Worker
 from asciid.workers._writer import WRITER_SOCKET, Writer
 from tests.store._support import DrivenStore, spec_of
@@ -130,6 +130,7 @@ class WorkerTests(RoleTestCase):
         inherited = socket.create_server(("127.0.0.1", 0))
         self.inherited = inherited.detach()
         self.patch(_worker, "FIRST_INHERITED", self.inherited)
+        self.storage.mkdir()
         prepare_storage(self.storage, sync=False)
         self.hub = Hub(self.reactor)
         self.hub.store = self.written = WritingStore()
@@ -308,9 +309,11 @@ class WriterTests(RoleTestCase):
         storage: Path,
         reactor: Any,  # noqa: ANN401 - as the original
         peers: Any,  # noqa: ANN401 - likewise
+        lock: StorageLock,
     ) -> Any:  # noqa: ANN401 - likewise
         """Return a store that is turned by hand."""
         self.assertIs(settings, self.settings)
+        self.assertEqual(lock.held, LOCK)
         driven = DrivenStore(str(storage), reactor, peers=peers)
         self.pools += [driven.writer_pool, driven.read_pool]
         return driven.store
@@ -406,12 +409,6 @@ class WriterTests(RoleTestCase):
         self.assertEqual(counts["asciid_images_registered"], 1)
         started = recorded_start(self.deaths.descriptor)
         self.assertEqual(counts["process_start_time_seconds"], started)
-
-    def test_another_writes(self) -> None:
-        """There is one process that writes: a second one does not start."""
-        self.patch(StorageSocket, "listen", lambda *_: False)
-        self.assertRaises(StorageInUseError, self.run_, self.writer.start())
-        self.run_(self.writer.stop())
 
     def test_stop_before_the_start(self) -> None:
         """There is nothing to stop then."""

@@ -16,6 +16,7 @@ from asciid.workers._spawning import (
     ALIVE,
     FIRST_INHERITED,
     LIFELINE,
+    LOCK,
     LOG,
     READY,
     REREAD,
@@ -46,6 +47,7 @@ class SpawningTestCase(SynchronousTestCase):
             self.late.append,
             lambda *end: self.ends.append(end),
         )
+        self.spawner.lock = 16
         self.spawner.inherited["cat"] = [17, 18]
         self.monitor = ProcessMonitor(self.spawner)
         self.monitor.startService()
@@ -69,6 +71,7 @@ class SpawnerTests(SpawningTestCase):
                 LOG: "r",
                 PRINTED: "r",
                 SIGNS: "r",
+                LOCK: 16,
                 FIRST_INHERITED: 17,
                 FIRST_INHERITED + 1: 18,
             },

@@ -431,12 +431,10 @@ class HubTests(WorkersCase):
             self.assertRaises(ImageNotFoundError, self.driven.run, opening)
 
     def test_storage_taken(self) -> None:
-        """Workers let go of the lock, then of the file, and take both again."""
+        """Workers close the file, and open it again."""
         spec = self.upload(CAT)
         for file in self.driven.files:
             file.used.clear()
-        self.successResultOf(self.ask("yielded"))
-        self.assertEqual(self.download(spec, 1), CAT)
         self.successResultOf(self.ask("closed"))
         self.driven.stores[1].forget([spec.sha256])
         opening = self.driven.stores[1].open(spec.sha256)
@@ -445,12 +443,12 @@ class HubTests(WorkersCase):
         self.successResultOf(self.ask("shared"))
         self.driven.run(opening)
         for file in self.driven.files:
-            self.assertEqual(file.used, ["yield_lock", "close", "close", "open"])
+            self.assertEqual(file.used, ["close", "close", "open"])
 
     def test_worker_that_does_not_let_go(self) -> None:
         """The storage is not taken from one that does not answer; it is cut off."""
         self.wires[1].cut = True
-        using = self.driven.hub.use("yielded")
+        using = self.driven.hub.use("closed")
         with capturedLogs() as events:
             self.pass_time(_questions.PATIENCE)
         self.failureResultOf(using, StorageInUseError)
@@ -870,4 +868,4 @@ class CompactionTests(WorkersCase):
         self.driven.run(registering)
         self.assertEqual(self.download(spec, 1), CAT)
         used = self.driven.files[1].used
-        self.assertEqual(used[-4:], ["yield_lock", "close", "close", "open"])
+        self.assertEqual(used[-4:], ["open", "close", "close", "open"])
