@@ -79,8 +79,8 @@ class _Reader(ProcessProtocol):
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 self._found(json.loads(line))
-        elif len(self._printed) < _LONGEST_PRINTED:
-            self._printed += data
+        else:
+            self._printed = (self._printed + data)[:_LONGEST_PRINTED]
 
     def processEnded(self, reason: Failure) -> None:
         """Answer what it came to."""

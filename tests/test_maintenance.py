@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -206,7 +207,10 @@ class MaintenanceTests(SynchronousTestCase):
         process.protocol.childDataReceived(PRINTED, b"Fatal Python error\n")
         process.protocol.childDataReceived(PRINTED, b"x" * 100_000)
         process.protocol.childDataReceived(PRINTED, b"x")
-        process.end(ProcessTerminated(signal=11))
+        with capturedLogs() as events:
+            process.end(ProcessTerminated(signal=11))
+        self.assertIn("Fatal Python error", str(formatEvent(events[0])))
+        self.assertLess(len(str(formatEvent(events[0]))), 20_000)
         self.assert_refused(verifying, "signal 11")
 
     def test_command_that_leaves(self) -> None:

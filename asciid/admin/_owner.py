@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from attrs import define
@@ -73,13 +73,14 @@ class Owner:
         """
         Have a command carried out; `descriptor` goes with it.
 
-        Errors: `OSError`.
+        What comes of it, `answer` has: the owner may have ended.
         """
         request = {"version": VERSION, "command": command, **arguments}
         line = json.dumps(request).encode() + b"\n"
         descriptors = [] if descriptor is None else [descriptor]
-        sent = socket.send_fds(self._connection, [line], descriptors)
-        self._connection.sendall(line[sent:])
+        with suppress(ConnectionError):
+            # That is less than any socket takes at once.
+            socket.send_fds(self._connection, [line], descriptors)
 
     def answer(
         self, progress: Callable[[dict[str, Any]], object] = lambda _: None
@@ -91,7 +92,7 @@ class Owner:
 
         Errors: `OwnerError`, `OSError`.
         """
-        with self._connection.makefile("rb") as lines:
+        with suppress(ConnectionError), self._connection.makefile("rb") as lines:
             for line in lines:
                 document = _read(line)
                 if "progress" not in document:

@@ -426,7 +426,7 @@ class WriterTests(RoleTestCase):
         self.successResultOf(funnel.stop())
         self.settle()
         self.successResultOf(stopping)
-        self.assertEqual([p.bound for p in self.reactor.ports], [True, True])
+        self.assertEqual([p.bound for p in self.reactor.ports], [False, False])
         self.stopped = True
 
     def test_worker_that_does_not_end(self) -> None:
