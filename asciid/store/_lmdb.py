@@ -162,6 +162,7 @@ class LMDBStore(DiskStore):
             self._start_threads()
         except OSError:
             self._environment.close()
+            self.lock.release()
             return fail()
         self._started = True
         # So that the first to ask is told of a disk that is full.
