@@ -12,8 +12,8 @@ from asciid._listener import Listener, StartError, endpoint_from
 from asciid._offload import Offload
 from asciid._tls import Certificate, TLSFileError, tls_files
 from asciid._tokens import TokenFile
-from asciid.api import ImageAPI, MetricsAPI, problem_for_status
-from asciid.http import KleinFactory, Limits, Observers, unique_ids
+from asciid.api import ImageAPI, InputLimits, MetricsAPI, problem_for_status
+from asciid.http import STREAMED, KleinFactory, Limits, Observers, unique_ids
 from asciid.logs import ImageLog, RefusalLog
 from asciid.logs.access import AccessLog, access_writer
 from asciid.service import ImageService
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assembled",
+    "body_share_warning",
     "certificates_of",
     "make_front",
     "make_image_service",
@@ -121,6 +122,7 @@ def make_front(
         observer=observer or api.metrics.requests,
         request_ids=unique_ids(),
         refuses_unread=api.refuses_unread,
+        client_of=api.clients.key_of,
     )
     api.metrics.front = front
     return front
@@ -171,10 +173,11 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     # Each of several workers has its share.
     limits = Limits(
         connections=-(-settings.max_connections // settings.workers),
-        bodies=-(-settings.max_bodies // settings.workers),
+        bodies=_body_share(settings),
         linger_bytes=settings.linger_bytes,
         linger_time=settings.linger_time,
     )
+    warning = body_share_warning(settings)
     observer = make_observer(settings, api)
     front = make_front(api, reactor, limits, observer)
     metrics = None
@@ -200,8 +203,32 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         give_up=give_up,
         housekeeper=housekeeper,
         announces=settings.workers == 1,
+        warnings=() if warning is None else (warning,),
     )
     return Assembled(service, api.metrics, list(certificates.values()))
+
+
+def body_share_warning(settings: Settings) -> str | None:
+    """Return a warning if bodies may hold more than `settings.max_bodies`."""
+    total = _body_share(settings) * settings.workers
+    if total - settings.workers < settings.max_bodies:
+        return None
+    return (
+        f"request bodies may hold {total} bytes, not {settings.max_bodies}: each "
+        "process takes at least one chunk of --max-chunk-size"
+    )
+
+
+def _body_share(settings: Settings) -> int:
+    """Return the bytes that the bodies in one process may hold."""
+    inputs = InputLimits(settings.max_image_size, settings.max_chunk_size)
+    # With less the largest body, or any that is streamed, would always be refused.
+    return max(
+        -(-settings.max_bodies // settings.workers),
+        inputs.max_registration_body,
+        inputs.max_chunk_body,
+        STREAMED,
+    )
 
 
 def _metrics_front(

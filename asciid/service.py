@@ -20,7 +20,7 @@ from asciid.config import MEMORY
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IReactorCore
 
@@ -65,7 +65,7 @@ class ImageService(Service):
     `LAST_WRITES` after they were cut off: nothing that was acknowledged is lost by an
     end at once.  Without it the store has all the time that it takes.  One of several
     processes announces nothing, nor reports why it cannot start: whoever starts it
-    does.
+    does.  `warnings` are logged after it.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -86,6 +86,7 @@ class ImageService(Service):
         stopping: Callable[[], object] = lambda: None,
         give_up: Callable[[], object] | None = None,
         announces: bool = True,
+        warnings: Sequence[str] = (),
     ) -> None:
         self._settings = settings
         self._listener = listener
@@ -102,6 +103,7 @@ class ImageService(Service):
         self._stopping = stopping
         self._give_up_store = give_up
         self._announces = announces
+        self._warnings = warnings
         self._listening: Deferred[None] | None = None
         self._store_open = False
 
@@ -254,6 +256,8 @@ class ImageService(Service):
         )
         if self._metrics is not None:
             _log.info("Metrics are told on {address}", address=self._metrics.address)
+        for warning in self._warnings:
+            _log.warn("{risk}", risk=warning)
         if storage is None:
             risk = "images are kept in memory and are lost at exit"
         elif not settings.sync:

@@ -103,6 +103,7 @@ class ServiceTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make collaborators that do as they are told at once."""
+        self.warnings: tuple[str, ...] = ()
         self.events: list[str] = []
         self.port = FakePort(self.events, IPv4Address("TCP", "127.0.0.1", 4444))
         self.endpoint = FakeEndpoint(self.events, lambda: succeed(self.port))
@@ -135,6 +136,7 @@ class ServiceTestCase(SynchronousTestCase):
             retire=self.retire,
             give_up=lambda: self.events.append("give up"),
             announces=announces,
+            warnings=self.warnings,
         )
 
     def retire(self) -> Deferred[None]:
@@ -491,6 +493,11 @@ class AnnouncementTests(ServiceTestCase):
         self.assertEqual(
             second, "sync is off: a power cut loses writes that were answered"
         )
+
+    def test_warnings(self) -> None:
+        """What the settings make risky is a warning."""
+        self.warnings = ("watch out",)
+        self.assertEqual(self.announced()[1:], ["watch out"])
 
     def test_memory(self) -> None:
         """Without a disk there is a warning, and sync is off."""

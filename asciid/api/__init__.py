@@ -2,6 +2,7 @@
 
 from asciid.api._problems import problem_for_status
 from asciid.api._routes import ImageAPI
+from asciid.api._schema import InputLimits
 from asciid.api._scrape import MetricsAPI
 
-__all__ = ["ImageAPI", "MetricsAPI", "problem_for_status"]
+__all__ = ["ImageAPI", "InputLimits", "MetricsAPI", "problem_for_status"]

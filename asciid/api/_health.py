@@ -25,11 +25,14 @@ def answer_live(request: Request) -> bytes:
     return _answer(request, {"live": True})
 
 
-def answer_ready(request: Request, failed: Mapping[str, str | None]) -> bytes:
+def answer_ready(
+    request: Request, failed: Mapping[str, str | None], remarks: Mapping[str, str]
+) -> bytes:
     """
     Answer 200 if all checks pass; the body names each.
 
-    `failed` has the reason why a check fails, or None, by the name of the check.
+    `failed` has the reason why a check fails, or None, by the name of the check;
+    `remarks` has what is to be known of checks that pass.
 
     Errors: `NotReadyError`.
     """
@@ -37,6 +40,8 @@ def answer_ready(request: Request, failed: Mapping[str, str | None]) -> bytes:
         name: {"ok": True} if reason is None else {"ok": False, "reason": reason}
         for name, reason in failed.items()
     }
+    for name, remark in remarks.items():
+        checks[name].setdefault("reason", remark)
     if any(failed.values()):
         raise NotReadyError(checks)
     return _answer(request, {"ready": True, "checks": checks})

@@ -236,8 +236,17 @@ _PAGES = {
     ),
     "too-many-bodies": _Page(
         "More bytes of request bodies are on their way, of all clients together, than "
-        "the service takes. Nothing was stored.",
-        "Wait; then send the same request, on a new connection.",
+        "the service takes, and your address has sent the most of them. Nothing was "
+        "stored.",
+        "Wait; then send the same request, on a new connection. Use fewer connections, "
+        "and send each body without pauses.",
+        _SOON,
+    ),
+    "too-many-connections": _Page(
+        "More connections are open, of all clients together, than the service takes, "
+        "and your address has the most of them. Nothing was stored.",
+        "Wait; then send the same request. Use fewer connections, and close those "
+        "that you do not need.",
         _SOON,
     ),
     "store-busy": _Page(

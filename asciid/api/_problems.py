@@ -43,7 +43,7 @@ from asciid.api._refusals import (
     TokenMissingError,
 )
 from asciid.api._status import status_link
-from asciid.http import request_id
+from asciid.http import TooManyConnections, request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,6 +131,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
     errors.ClientUploadsError: (429, "client-uploads", "Too many of your uploads"),
     ServiceUnavailable: (503, "too-many-bodies", "Too many request bodies"),
+    TooManyConnections: (503, "too-many-connections", "Too many connections"),
     NotReadyError: (503, "not-ready", "Not ready"),
     errors.TooManyUploadsError: (503, "too-many-uploads", "Too many uploads"),
     errors.StoreBusyError: (503, "store-busy", "Too many writes"),
@@ -234,13 +235,16 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
     return body
 
 
-def problem_for_status(status: int, detail: str) -> bytes:
+def problem_for_status(status: int, detail: str, name: str | None = None) -> bytes:
     """
     Return the body for an error met below the routes, in HTTP itself.
 
-    It says no more than the status does, which RFC 9457, section 4.2.1 calls
-    ``about:blank``; `detail` says what was wrong.
+    Without the `name` of a problem type it says no more than the status does, which
+    RFC 9457, section 4.2.1 calls ``about:blank``; `detail` says what was wrong.
     """
+    if name is not None:
+        _, title = PROBLEM_TYPES[name]
+        return Problem(name, status, title, detail).body
     phrase = HTTPStatus(status).phrase
     return msgspec.json.encode(
         {

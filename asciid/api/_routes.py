@@ -245,7 +245,8 @@ class ImageAPI:
     @app.route("/readyz", methods=["GET"])
     def ready(self, request: Request) -> bytes:
         """Tell whether all of the service works."""
-        return answer_ready(request, self.metrics.failed_checks())
+        metrics = self.metrics
+        return answer_ready(request, metrics.failed_checks(), metrics.remarks())
 
     @app.route("/metrics", methods=["GET"])
     def scrape(self, request: Request) -> Deferred[bytes]:

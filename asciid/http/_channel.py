@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from werkzeug.exceptions import default_exceptions
 from zope.interface import implementer
 
 from ._body import ChunkedBody, IBody, SizedBody
@@ -21,7 +20,7 @@ from ._fields import CHUNKED
 from ._head import Probe
 from ._incoming import Incoming
 from ._observer import Refusal
-from ._problem import RefusedError
+from ._problem import BodiesLimitError, ConnectionsLimitError, RefusedError
 from ._request import Request
 
 if TYPE_CHECKING:
@@ -57,12 +56,13 @@ class Channel(Connection):
         Connection.__init__(self, factory)
         self.heads = factory.heads
         self.routes = factory.routes
-        # The request under way; its body, until that is complete; the head of
-        # the next, while there is only a part of it.
+        # The request under way; its body, until that is complete, and from then on
+        # until the answer is; the head of the next, while there is only a part of it.
         self._request: Request | None = None
         self._incoming: Incoming | None = None
         # Whether a body that is streamed has had its share of this turn.
         self._turn_used = False
+        self._received: Incoming | None = None
         self._probe: Probe | None = None
         # Whether the idle time is running; empty lines do not extend it.
         self._idle = True
@@ -75,8 +75,9 @@ class Channel(Connection):
         Connection.connectionMade(self)
         factory = self.factory
         self.deadline = factory.clock() + factory.limits.header_timeout
+        self._waiting_since = factory.clock()
         if not factory.admit(self):
-            self._refuse(503, "Too many connections are open; try again soon.")
+            self._refuse(ConnectionsLimitError())
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -113,7 +114,7 @@ class Channel(Connection):
         elif self._output.blocked or self._turn is not None:
             pass  # what has come before is served first
         elif incoming is not None:
-            self._refuse(400, "The body ended early.")
+            self._refuse(RefusedError(400, "The body ended early."))
         elif self._request is None:
             self._starve()
 
@@ -132,6 +133,7 @@ class Channel(Connection):
             request.connection_lost(reason)
         if incoming is not None:
             incoming.fail(reason)
+        self._release_body()
         self.factory.forget(self)
 
     # What the request calls.
@@ -167,6 +169,7 @@ class Channel(Connection):
         if self._incoming is not None:
             self._incoming.stop()
             self._incoming = None
+        self._release_body()
         if not keep:
             self._close(linger=True)
         elif not self._corked:
@@ -194,14 +197,46 @@ class Channel(Connection):
         if not (self._request or self._probe or self._turn or self._closing):
             self._close(linger=False)
 
+    def eviction_gain(self, now: float) -> float | None:
+        """
+        Return for how many seconds the client has let this connection wait.
+
+        None while its request is being worked on.
+        """
+        if self._output.blocked:
+            return now - self._blocked_since
+        if self._incoming is not None:
+            return self._incoming.silence(now)
+        if self._request is not None or self._turn is not None:
+            return None
+        return now - self._waiting_since
+
+    def evict(self) -> None:
+        """End, for a connection of another client that has fewer."""
+        self.factory.release(self)
+        if self._output.blocked:
+            self.abort()
+        elif self._closing:
+            self._end_linger()
+        elif self._incoming is not None:
+            self._fail_body(ConnectionsLimitError())
+        elif self._probe is not None:
+            self._refuse(ConnectionsLimitError())
+        else:
+            self._close(linger=True)
+
+    def _may_linger(self) -> bool:
+        return self.factory.may_linger(self)
+
     def _overdue(self, now: float) -> None:
         incoming = self._incoming
         if incoming is not None:
             self.deadline = now
             if incoming.is_late(now):
+                self.factory.slow_bodies += 1
                 self._fail_body(RefusedError(408, "The body came too slowly."))
         elif self._probe is not None:
-            self._refuse(408, "The header block took too long.")
+            self._refuse(RefusedError(408, "The header block took too long."))
         elif self._request is None:
             self._close(linger=False)
 
@@ -235,7 +270,7 @@ class Channel(Connection):
                 else:
                     pos = self._begin(data, pos, end + 4)
         except RefusedError as refusal:
-            self._refuse(refusal.status, refusal.detail, data[pos : pos + 5])
+            self._refuse(refusal, data[pos : pos + 5])
         self._corked = False
         self._flush()
         if self._closing:
@@ -312,10 +347,11 @@ class Channel(Connection):
             raise RefusedError(431, "The header block is too long.")
         if self._probe is None:
             self._probe = Probe()
+            self._waiting_since = now
             self.deadline = now + limits.header_timeout
         self._probe.feed(head)
 
-    def _refuse(self, status: int, detail: str, start: bytes = b"") -> None:
+    def _refuse(self, refusal: RefusedError, start: bytes = b"") -> None:
         # Answer in place of the app, and close.  The start of the request shows
         # whether it may have a body.
         request, self._request = self._request, None
@@ -323,7 +359,8 @@ class Channel(Connection):
             self._incoming.stop()
         self._incoming = self._probe = None
         factory = self.factory
-        body = factory.problem(status, detail)
+        status = refusal.status
+        body = factory.problem(status, refusal.detail, refusal.problem)
         if request is not None:
             name = request.id
         else:
@@ -333,8 +370,9 @@ class Channel(Connection):
         if start == b"HEAD " or (request is not None and request.method == b"HEAD"):
             body = b""
         if factory.observer is not None:
-            refusal = Refusal(status, len(body), self.peer, name, request)
-            factory.observer.refused(refusal)
+            factory.observer.refused(
+                Refusal(status, len(body), self.peer, name, request, refusal.problem)
+            )
         self.send(head + body)
         self._close(linger=True)
 
@@ -361,7 +399,9 @@ class Channel(Connection):
         self._incoming = incoming = Incoming(
             body,
             limits,
-            self.factory.budget,
+            self.factory.bodies,
+            client=self.factory.client_of(request),
+            evicted=self._evict_body,
             streaming=streaming,
             expects=expects,
         )
@@ -383,8 +423,9 @@ class Channel(Connection):
         request = self._request
         if incoming.done and request is not None:
             self._incoming = None
-            request.body = incoming.body
-            incoming.stop()
+            self._received = incoming
+            request.body = incoming.take()
+            incoming.finish()
             self.factory.dispatcher.run(request)
         return end
 
@@ -395,6 +436,7 @@ class Channel(Connection):
             return
         if incoming.done:
             self._incoming = None
+            self._received = incoming
             incoming.finish()
             return
         if self._turn_used:
@@ -428,10 +470,17 @@ class Channel(Connection):
     def _fail_body(self, refusal: RefusedError) -> None:
         incoming = self._incoming
         if incoming is not None and incoming.streaming:
-            kind = default_exceptions[refusal.status]
-            incoming.fail(Failure(kind(refusal.detail)))
+            incoming.fail(Failure(refusal.as_exception()))
         else:
-            self._refuse(refusal.status, refusal.detail)
+            self._refuse(refusal)
+
+    def _evict_body(self) -> None:
+        self._fail_body(BodiesLimitError())
+
+    def _release_body(self) -> None:
+        if self._received is not None:
+            self._received.release()
+            self._received = None
 
     # Turns.
 
@@ -454,7 +503,7 @@ class Channel(Connection):
         if incoming is not None:
             self.deadline = now
             if self._eof and self._turn is None and not incoming.streaming:
-                self._refuse(400, "The body ended early.")
+                self._refuse(RefusedError(400, "The body ended early."))
         elif self._request is not None or self._turn is not None:
             self.deadline = NEVER
         elif self._eof:
@@ -464,12 +513,13 @@ class Channel(Connection):
                 self._close(linger=False)
             elif not self._idle:
                 self._idle = True
+                self._waiting_since = now
                 self.deadline = now + self.factory.limits.idle_timeout
 
     def _starve(self) -> None:
         # The client has closed its side, and is owed no answer but this.
         if self._probe is not None:
-            self._refuse(400, "The request ended early.")
+            self._refuse(RefusedError(400, "The request ended early."))
         else:
             self._close(linger=False)
 

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Server
 
+from asciid._client_key import client_key
 from asciid._output import Output, output_for
 
 from ._discard import Discard
@@ -41,6 +42,7 @@ class Connection(Protocol):
     One connection, without the protocol that is spoken on it.
 
     :ivar deadline: the monotonic time from which :meth:`check` is to be called.
+    :ivar client: the key of the client, by its address.
     :ivar secure: whether the connection is encrypted.
     """
 
@@ -49,6 +51,7 @@ class Connection(Protocol):
     def __init__(self, factory: KleinFactory) -> None:
         self.factory = factory
         self.deadline = NEVER
+        self.client = ""
         self.secure = False
         self._buffer = b""
         self._paused = False
@@ -57,8 +60,8 @@ class Connection(Protocol):
         self._corked = False
         self._pending: list[bytes] = []
         self._pending_size = 0
-        # When a client that reads nothing is to be cut off.
-        self._stalled_at = NEVER
+        # Since when the client has read nothing, and when it is to be cut off.
+        self._blocked_since = self._stalled_at = NEVER
         self._turn: IDelayedCall | None = None
         # Nothing more is served; then, our side is closed as well.
         self._closing = False
@@ -72,6 +75,8 @@ class Connection(Protocol):
         """Choose how to send."""
         transport = self._wire
         self.secure = ISSLTransport.providedBy(transport)
+        host = getattr(transport.getPeer(), "host", None)
+        self.client = client_key(host) if isinstance(host, str) else "local"
         self._output: Output = output_for(transport, self._moved)
         # A UNIX socket's transport claims to be one of TCP.
         self._half_closes = ITCPTransport.providedBy(transport)
@@ -141,6 +146,10 @@ class Connection(Protocol):
         """Go on: the client has read all there was."""
         raise NotImplementedError
 
+    def _may_linger(self) -> bool:
+        """Return whether this may be read after its last answer."""
+        raise NotImplementedError
+
     # What the protocol uses.
 
     @property
@@ -184,7 +193,7 @@ class Connection(Protocol):
 
     def _moved(self) -> None:
         # The output has just become blocked, or has moved on.
-        now = self.factory.clock()
+        now = self._blocked_since = self.factory.clock()
         self._stalled_at = now + self.factory.limits.write_timeout
         self.deadline = self._stalled_at
         if self._output.blocked or self._corked:
@@ -215,7 +224,7 @@ class Connection(Protocol):
         self._shut_down = True
         self._output.release()
         now = self.factory.clock()
-        if not self._linger:
+        if not (self._linger and self._may_linger()):
             self._lose(now)
             return
         brief = self.factory.crowded

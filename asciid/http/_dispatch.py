@@ -42,7 +42,10 @@ class Dispatcher:
     """
 
     def __init__(
-        self, app: Klein, problem: Callable[[int, str], bytes], methods: bytes
+        self,
+        app: Klein,
+        problem: Callable[[int, str, str | None], bytes],
+        methods: bytes,
     ) -> None:
         self._methods = methods
         self._execute = app.execute_endpoint
@@ -169,7 +172,7 @@ class Dispatcher:
             return
         request.setResponseCode(500)
         request.setHeader(b"content-type", b"application/problem+json")
-        request.respond(self._problem(500, "The server failed to answer."))
+        request.respond(self._problem(500, "The server failed to answer.", None))
 
 
 def _render(result: object, request: Request) -> object:

@@ -12,10 +12,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from asciid._fair_limit import FairLimit
+
 from ._channel import Channel
 from ._dispatch import Dispatcher
 from ._head import HeadParser
-from ._incoming import BodyBudget
 from ._limits import Limits
 from ._problem import default_problem
 from ._response import ResponseHeads
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
 
     from ._observer import Observer
+    from ._request import Request
     from ._streaming import AnyRequest
 
 __all__ = ["KleinFactory"]
@@ -45,6 +47,10 @@ class KleinFactory(ServerFactory):
     :ivar draining: whether :meth:`drain` or :meth:`retire` was called.
     :ivar bytes_in: bytes that came on all connections so far, TLS taken off.
     :ivar bytes_out: bytes that were sent, or queued to be.
+    :ivar bodies: the limit on the bytes of request bodies.
+    :ivar connections_limit: the limit on connections, those that are only read after
+        their last answer left out.
+    :ivar slow_bodies: bodies that were ended as they came too slowly.
     :ivar sweep_due: the monotonic time by which the next sweep should be over.
     """
 
@@ -56,12 +62,13 @@ class KleinFactory(ServerFactory):
         *,
         reactor: IReactorTime,
         limits: Limits | None = None,
-        problem: Callable[[int, str], bytes] | None = None,
+        problem: Callable[[int, str, str | None], bytes] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
         request_ids: Iterator[bytes] | None = None,
         refuses_unread: Callable[[AnyRequest], bool] | None = None,
+        client_of: Callable[[AnyRequest], str] | None = None,
     ) -> None:
         """
         Read the app's routes.
@@ -70,7 +77,8 @@ class KleinFactory(ServerFactory):
         :param reactor: runs the sweep and long pipelines.
         :param limits: what one client may cost.
         :param problem: makes the JSON body of an error that the front answers
-            itself, of the status and a sentence of detail.
+            itself, of the status, a sentence of detail, and the name of the problem
+            type, if it has one of its own.
         :param clock: monotonic seconds, for all timeouts.
         :param wall_clock: seconds since the epoch, for Date.
         :param observer: is told of every request.
@@ -79,6 +87,8 @@ class KleinFactory(ServerFactory):
         :param refuses_unread: tells of a request, whose body is not here yet,
             whether its handler refuses it whatever that is: then the handler is
             called at once, and must not ask for the body.
+        :param client_of: returns the key of the client whose share of the limit on
+            bodies a request counts for; by default that of its connection.
         """
         self.reactor = reactor
         self.limits = limits or Limits()
@@ -89,7 +99,11 @@ class KleinFactory(ServerFactory):
         self.refuses_unread = refuses_unread
         self.bytes_in = self.bytes_out = 0
         self.draining = False
-        self.budget = BodyBudget(self.limits.bodies)
+        self.client_of = client_of or _client_of_connection
+        self.bodies = FairLimit(self.limits.bodies, clock)
+        self.connections_limit = FairLimit(self.limits.connections, clock)
+        self._lingering = FairLimit(self.limits.lingering, clock)
+        self.slow_bodies = 0
         self.head_parser = HeadParser(self.limits)
         self.heads = ResponseHeads(clock, wall_clock)
         self.routes = RouteTable(app, self.limits)
@@ -102,8 +116,13 @@ class KleinFactory(ServerFactory):
 
     @property
     def body_bytes(self) -> int:
-        """The bytes of bodies that are being received now."""
-        return self.budget.used
+        """The bytes of bodies whose requests are not answered yet."""
+        return self.bodies.used
+
+    @property
+    def shared_limits(self) -> dict[str, FairLimit]:
+        """The limits that clients share, by what they limit."""
+        return {"bodies": self.bodies, "connections": self.connections_limit}
 
     # What Twisted calls.
 
@@ -177,11 +196,22 @@ class KleinFactory(ServerFactory):
     def admit(self, channel: Channel) -> bool:
         """Take a new connection in; false when there are too many."""
         self._connections.add(channel)
-        return not self.crowded
+        return self.connections_limit.take(channel.client, channel, 1)
+
+    def release(self, channel: Channel) -> None:
+        """Count a connection no more, though it is still open."""
+        self.connections_limit.give_back(channel.client, channel)
+        self._lingering.give_back(channel.client, channel)
+
+    def may_linger(self, channel: Channel) -> bool:
+        """Return whether a connection may be read after its last answer."""
+        self.connections_limit.give_back(channel.client, channel)
+        return self._lingering.take(channel.client, channel, 1)
 
     def forget(self, channel: Channel) -> None:
-        """Let go of a connection that is gone."""
+        """Forget a connection that is gone."""
         self._connections.discard(channel)
+        self.release(channel)
         if not self._connections:
             if self._sweep.running and not self.numPorts:
                 self._sweep.stop()
@@ -213,3 +243,7 @@ class KleinFactory(ServerFactory):
         for channel in list(self._connections):
             if channel.deadline <= now:
                 channel.check(now)
+
+
+def _client_of_connection(request: Request) -> str:
+    return request.client_key

@@ -7,61 +7,39 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ._problem import RefusedError
+from ._problem import BodiesLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid._fair_limit import FairLimit
+
     from ._body import IBody
     from ._limits import Limits
 
-__all__ = ["BodyBudget", "Incoming"]
+__all__ = ["Incoming"]
 
 STREAMED = 256 * 1024
 """Bytes of a body that is streamed that its handler may hold at a time."""
-
-
-class BodyBudget:
-    """
-    The bytes that all bodies being received may hold together.
-
-    :ivar used: what they hold now.
-    """
-
-    __slots__ = ("_limit", "used")
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.used = 0
-
-    def take(self, size: int) -> None:
-        """
-        Hold more.
-
-        :raises RefusedError: 503 when that would be too much.
-        """
-        if self.used + size > self._limit:
-            message = "Too many request bodies are under way; try again soon."
-            raise RefusedError(503, message)
-        self.used += size
-
-    def give_back(self, size: int) -> None:
-        """Hold less."""
-        self.used -= size
 
 
 class Incoming:
     """
     One body that was not complete when its request's head came.
 
+    It holds a part of the limit on bodies, until :meth:`release` is called.
+
+    :ivar client: the key of the client that sends it.
     :ivar streaming: whether the handler reads it itself.
     :ivar wanted: whether somebody waits for more of it now.
     """
 
     __slots__ = (
-        "_budget",
+        "_allowance",
+        "_bodies",
         "_decoder",
         "_deferred",
+        "_evicted",
         "_held",
         "_limits",
         "_pieces",
@@ -70,30 +48,43 @@ class Incoming:
         "_resume",
         "_since",
         "_waited",
+        "client",
         "expects",
         "streaming",
         "wanted",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a fact about the request
         self,
         decoder: IBody,
         limits: Limits,
-        budget: BodyBudget,
+        bodies: FairLimit,
         *,
+        client: str,
+        evicted: Callable[[], None],
         streaming: bool,
         expects: bool,
     ) -> None:
-        """:param expects: whether the client waits for ``100 Continue``."""
+        """
+        Wait for a body.
+
+        :param bodies: the limit on what all bodies hold.
+        :param evicted: called when another client needs the room.
+        :param expects: whether the client waits for ``100 Continue``.
+        """
         self._decoder = decoder
-        self._budget = budget
+        self._bodies = bodies
         self._held = 0
         self._limits = limits
+        self._evicted = evicted
+        self.client = client
         self._pieces: list[bytes] = []
         self._received = 0
         # Time counts only while somebody waits for the client.
         self._since = 0.0
         self._waited = 0.0
+        # Seconds that the client may still send nothing.
+        self._allowance = limits.body_timeout
         self.expects = expects
         self.streaming = streaming
         self.wanted = False
@@ -106,10 +97,11 @@ class Incoming:
         """Whether the whole body was decoded."""
         return self._decoder.done
 
-    @property
-    def body(self) -> bytes:
-        """The content, when it is gathered."""
-        return b"".join(self._pieces)
+    def take(self) -> bytes:
+        """Return what was decoded since the last call."""
+        content = b"".join(self._pieces)
+        self._pieces.clear()
+        return content
 
     def want(self, now: float) -> None:
         """Start to wait for the client, if nobody did yet."""
@@ -121,8 +113,7 @@ class Incoming:
         """
         Decode, and return the place where decoding stopped.
 
-        :raises RefusedError: as :meth:`IBody.feed` does, or as
-            :meth:`BodyBudget.take`.
+        :raises RefusedError: as :meth:`IBody.feed` does, or 503 when there is no room.
         """
         count = len(self._pieces)
         end = self._decoder.feed(data, start, self._pieces)
@@ -134,22 +125,43 @@ class Incoming:
             held = self._received
             if self.streaming:
                 held = min(held, STREAMED)
-            self._budget.take(held - self._held)
+            more = held - self._held
+            if more and not self._bodies.take(self.client, self, more):
+                raise BodiesLimitError
             self._held = held
-            self._waited += now - self._since
-            self._since = now
+            self._count(len(piece), now)
         return end
 
-    def is_late(self, now: float) -> bool:
-        """Tell whether the client stalls, or sends too slowly on the whole."""
-        if not self.wanted:
-            return False
+    def _count(self, size: int, now: float) -> None:
         limits = self._limits
-        waiting = now - self._since
-        counted = self._waited + waiting - limits.body_timeout
-        return (
-            waiting > limits.body_timeout or self._received < counted * limits.body_rate
-        )
+        waited = now - self._since
+        self._since = now
+        self._waited += waited
+        earned = size / max(limits.body_rate, self._held / limits.body_time)
+        self._allowance = min(self._allowance - waited + earned, limits.body_timeout)
+
+    def is_late(self, now: float) -> bool:
+        """Return whether the client sends nothing, or too slowly for what is held."""
+        return self.wanted and now - self._since > self._allowance
+
+    def silence(self, now: float) -> float:
+        """Return the seconds for which the client has sent nothing."""
+        return now - self._since if self.wanted else 0.0
+
+    def eviction_gain(self, now: float) -> float | None:
+        """
+        Return the byte-seconds that were spent on waiting for the client.
+
+        None for a whole body: its request is being worked on.
+        """
+        if self.done:
+            return None
+        return self._held * (self._waited + self.silence(now))
+
+    def evict(self) -> None:
+        """Give the room to another client."""
+        self.release()
+        self._evicted()
 
     def open(
         self,
@@ -173,8 +185,7 @@ class Incoming:
 
     def hand_over(self) -> None:
         """Give what was decoded to the handler, and wait until it is ready."""
-        content = self.body
-        self._pieces.clear()
+        content = self.take()
         if self._receive is None or not (content or self.done):
             return
         self.wanted = False
@@ -194,7 +205,7 @@ class Incoming:
     def finish(self) -> None:
         """Tell the reader that it has had the whole body."""
         deferred = self._deferred
-        self.stop()
+        self._end()
         if deferred is not None:
             deferred.callback(None)
 
@@ -206,9 +217,17 @@ class Incoming:
             deferred.errback(failure)
 
     def stop(self) -> None:
-        """Forget the reader, and count what is held no more."""
-        self._budget.give_back(self._held)
+        """Forget the reader and the content."""
+        self._end()
+        self.release()
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._pieces.clear()
         self._held = 0
+        self._bodies.give_back(self.client, self)
+
+    def _end(self) -> None:
         self.wanted = False
         self._deferred = self._resume = None
 

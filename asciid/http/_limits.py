@@ -63,9 +63,10 @@ class Limits:
 
     bodies: int = field(default=256 * MIB, validator=_positive)
     """
-    Bytes of all bodies together that are being received; more is 503.  Of one that
-    is streamed 256 KiB count at the most.  What comes with its head in one read, for
-    a handler that does not stream it, is not counted.
+    Bytes of all bodies together, from their first byte to the answer; more is 503 for
+    the clients that hold the most (see :class:`asciid._fair_limit.FairLimit`).  Of one
+    that is streamed 256 KiB count at the most.  What comes with its head in one read,
+    for a handler that does not stream it, is not counted.
     """
 
     endpoint_bodies: Mapping[str, int] = field(factory=dict, converter=_frozen)
@@ -85,7 +86,16 @@ class Limits:
     """
 
     connections: int = field(default=20_000, validator=_positive)
-    """Connections open at one time; the next is answered 503 and closed."""
+    """
+    Connections open at one time.  The next takes the place of the most idle one of the
+    client that has the most, or else is answered 503 and closed.
+    """
+
+    lingering: int = field(default=1_000, validator=_positive)
+    """
+    Connections that are read after their last answer, besides ``connections``; with
+    more, those of the client that has the most are closed at once.
+    """
 
     header_timeout: float = field(default=10.0, validator=_positive)
     """Seconds from the first byte of a request to the end of its header block."""
@@ -95,8 +105,14 @@ class Limits:
 
     body_rate: float = field(default=512.0, validator=_positive)
     """
-    Bytes of content a second that a body must average, counted from
-    ``body_timeout`` seconds after it was first wanted.
+    Bytes of content a second that a body must bring; it may be ``body_timeout``
+    seconds behind that.
+    """
+
+    body_time: float = field(default=512.0, validator=_positive)
+    """
+    Seconds in which a body must bring as many bytes as are held of it, if that is a
+    higher rate than ``body_rate``.
     """
 
     idle_timeout: float = field(default=60.0, validator=_positive)

@@ -24,6 +24,7 @@ class Refusal:
     :ivar peer: whom the connection is with.
     :ivar id: the name of the request, ``None`` where the factory gives none.
     :ivar request: the request, ``None`` when there was no whole head of one.
+    :ivar problem: the name of the problem type, ``None`` for ``about:blank``.
     """
 
     status: int
@@ -31,6 +32,7 @@ class Refusal:
     peer: IAddress
     id: bytes | None
     request: Request | None
+    problem: str | None = None
 
     @property
     def method(self) -> bytes:

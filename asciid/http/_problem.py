@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-__all__ = ["RefusedError", "default_problem", "reason_phrase"]
+from werkzeug.exceptions import ServiceUnavailable, default_exceptions
+
+if TYPE_CHECKING:
+    from werkzeug.exceptions import HTTPException
+
+__all__ = [
+    "BodiesLimitError",
+    "ConnectionsLimitError",
+    "RefusedError",
+    "TooManyConnections",
+    "default_problem",
+    "reason_phrase",
+]
 
 
 class RefusedError(Exception):
@@ -14,12 +27,47 @@ class RefusedError(Exception):
 
     :ivar status: the status code of the answer.
     :ivar detail: a sentence for the client's developer.
+    :ivar problem: the name of the problem type, ``None`` for ``about:blank``.
     """
+
+    problem: str | None = None
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(status, detail)
         self.status = status
         self.detail = detail
+
+    def as_exception(self) -> HTTPException:
+        """Return the same for a handler that reads the body itself."""
+        return default_exceptions[self.status](self.detail)
+
+
+class BodiesLimitError(RefusedError):
+    """The limit on the bytes of request bodies is reached: 503 (RFC 9110 15.6.4)."""
+
+    problem = "too-many-bodies"
+
+    def __init__(self) -> None:
+        detail = "Too many request bodies are being received; try again soon."
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, detail)
+
+
+class TooManyConnections(ServiceUnavailable):
+    """A :class:`ConnectionsLimitError` for a handler."""
+
+
+class ConnectionsLimitError(RefusedError):
+    """The limit on connections is reached: 503 (RFC 9110 15.6.4)."""
+
+    problem = "too-many-connections"
+
+    def __init__(self) -> None:
+        detail = "Too many connections are open; try again soon."
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, detail)
+
+    def as_exception(self) -> HTTPException:
+        """See :meth:`RefusedError.as_exception`."""
+        return TooManyConnections(self.detail)
 
 
 def reason_phrase(status: int) -> str:
@@ -30,12 +78,17 @@ def reason_phrase(status: int) -> str:
         return ""
 
 
-def default_problem(status: int, detail: str) -> bytes:
+def default_problem(
+    status: int,
+    detail: str,
+    name: str | None = None,  # noqa: ARG001  # the front has no pages on them
+) -> bytes:
     """
     Make a problem document without a type of its own.
 
     :param status: the status code of the answer.
     :param detail: a sentence on this very occurrence.
+    :param name: the name of the problem type, ``None`` for ``about:blank``.
     """
     title = reason_phrase(status)
     document = {

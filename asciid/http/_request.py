@@ -161,6 +161,11 @@ class Request(Reply):
 
     client = property(getClientAddress)
 
+    @property
+    def client_key(self) -> str:
+        """The key of the client, by the address of the connection."""
+        return self._channel.client
+
     def getClientIP(self) -> str | None:
         """Return the client's IP address, ``None`` if it has none."""
         host = getattr(self._channel.peer, "host", None)

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
 
-from asciid._readiness import failed_checks
+from asciid._readiness import failed_checks, remarks
 from asciid.errors import AsciidError
 from asciid.metrics._families import (
     ICertificate,
@@ -117,8 +117,16 @@ class Metrics(Collector):
 
     def failed_checks(self) -> Mapping[str, str | None]:
         """See `asciid._readiness.failed_checks`."""
-        draining = self.front is not None and self.front.draining
-        return failed_checks(self._store.health(), draining=draining)
+        front = self.front
+        return failed_checks(
+            self._store.health(),
+            draining=front is not None and front.draining,
+            limits={} if front is None else front.shared_limits,
+        )
+
+    def remarks(self) -> Mapping[str, str]:
+        """See `asciid._readiness.remarks`."""
+        return {} if self.front is None else remarks(self.front.shared_limits)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of ours, as `prometheus_client` asks for it."""

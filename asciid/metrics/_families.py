@@ -142,6 +142,32 @@ def front_families(front: KleinFactory | None) -> Iterator[Metric]:
         sent.add_metric([], front.bytes_out)
         connections.add_metric([], front.connections)
     yield from (received, sent, connections)
+    yield from _sharing_families(front)
+
+
+def _sharing_families(front: KleinFactory | None) -> Iterator[Metric]:
+    """Report how clients share the limits of the front."""
+    evictions = CounterMetricFamily(
+        "asciid_evictions",
+        "Bodies and connections that were ended early: for another client, or as "
+        "they came too slowly.",
+        labels=["what", "reason"],
+    )
+    bodies = GaugeMetricFamily(
+        "asciid_largest_client_body_bytes",
+        "Bytes of request bodies of the client that has the most.",
+    )
+    connections = GaugeMetricFamily(
+        "asciid_largest_client_connections",
+        "Connections of the client that has the most.",
+    )
+    if front is not None:
+        for name, limit in front.shared_limits.items():
+            evictions.add_metric([name, "share"], limit.evictions)
+        evictions.add_metric(["bodies", "rate"], front.slow_bodies)
+        bodies.add_metric([], front.bodies.largest)
+        connections.add_metric([], front.connections_limit.largest)
+    yield from (evictions, bodies, connections)
 
 
 def store_families(stats: StoreStats) -> Iterator[Metric]:
@@ -293,19 +319,19 @@ def _front_bounds(front: KleinFactory | None) -> Iterator[_Bound]:
         return
     yield _Bound(
         "connections",
-        front.connections,
-        front.limits.connections,
+        front.connections_limit.used,
+        front.connections_limit.capacity,
         "asciid_connections_limit",
         "Connections that may be open.",
     )
     yield _Bound(
         "bodies",
-        front.body_bytes,
-        front.limits.bodies,
+        front.bodies.used,
+        front.bodies.capacity,
         "asciid_body_limit_bytes",
         "Bytes of request bodies that may be in memory.",
         "asciid_body_bytes",
-        "Bytes of request bodies that are being received.",
+        "Bytes of request bodies that are received, or whose requests are at work.",
     )
 
 

@@ -65,7 +65,7 @@ class RequestCounts:
 
     def refused(self, refusal: Refusal) -> None:
         """See `asciid.http.Observer.refused`."""
-        self.refuse(f"http-{refusal.status}")
+        self.refuse(refusal.problem or f"http-{refusal.status}")
         self._new(None, refusal.method, refusal.status).add(0.0)
 
     def refuse(self, reason: str) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from asciid import __version__
-from asciid._assembly import tokens_of
+from asciid._assembly import body_share_warning, tokens_of
 from asciid._listener import Listener, StartError
 from asciid._streams import print_refusal
 from asciid._tls import TLSFileError
@@ -195,6 +195,9 @@ class Parent(Service):
             _log.info(
                 "Metrics are told on {address}", address=self._listeners[1].address
             )
+        warning = body_share_warning(settings)
+        if warning is not None:
+            _log.warn("{risk}", risk=warning)
         if not settings.sync:
             _log.warn("sync is off: a power cut loses writes that were answered")
         self._serving(

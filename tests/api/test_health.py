@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid._assembly import make_front
+from asciid._fair_limit import FairLimit
 from asciid.api import ImageAPI
 from asciid.store import IImageStore, MemoryStore, StoreHealth
 from tests.api._support import Client
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from asciid.http import KleinFactory
 
 READY = StoreHealth(open=True, writes=True, reads=True, has_room=True)
-CHECKS = {
-    name: {"ok": True} for name in ("storage", "writes", "reads", "room", "serving")
-}
+NAMES = ("storage", "writes", "reads", "room", "serving", "bodies", "connections")
+CHECKS = {name: {"ok": True} for name in NAMES}
 
 
 @implementer(IImageStore)
@@ -34,6 +34,16 @@ class AilingStore(MemoryStore):
     def health(self) -> StoreHealth:
         """Tell what the test says."""
         return self.known
+
+
+class Working:
+    """Holds a part of a limit, and must not be evicted."""
+
+    def eviction_gain(self, _: float) -> float | None:
+        """Keep it."""
+
+    def evict(self) -> None:
+        """Never called."""
 
 
 @define
@@ -133,6 +143,28 @@ class HealthTests(SynchronousTestCase):
         self.assertTrue(head.startswith("HTTP/1.1 503 "), head)
         self.assertIn("\r\nConnection: close", head)
         self.assertFalse(json.loads(body)["checks"]["serving"]["ok"])
+
+    def test_limit_reached(self) -> None:
+        """A limit that one client uses up is reported, but all is well for others."""
+        clock = Clock()
+        self.front.bodies = limit = FairLimit(10, clock.seconds)
+        limit.take("192.0.2.1", Working(), 10)
+        for _ in range(12):
+            limit.take("192.0.2.1", Working(), 1)
+            clock.advance(1)
+        answer = self.get("/readyz")
+        self.assertEqual((answer.status, answer.document["ready"]), (200, True))
+        checks: Any = answer.document["checks"]
+        self.assertTrue(checks["bodies"]["ok"])
+        self.assertIn("is reached", checks["bodies"]["reason"])
+        self.assertEqual(checks["connections"], {"ok": True})
+        for _ in range(12):
+            limit.take("192.0.2.2", Working(), 1)
+            clock.advance(1)
+        reason = "Clients are refused their equal share of bodies."
+        self.assert_not_ready("bodies", reason)
+        clock.advance(20)
+        self.assertEqual(self.get("/readyz").document["checks"], CHECKS)
 
     def test_another_http(self) -> None:
         """Behind an HTTP front that is not asciid's, nothing is known of draining."""

@@ -90,7 +90,7 @@ class QueryTestCase(CommandTestCase):
         known = exported_names() | self.process_names()
         used = set(re.findall(r"\b(?:asciid|process)_\w+", query))
         self.assertEqual(used - known, set(), query)
-        for reason in re.findall(r'reason="(.*?)"', query):
+        for reason in re.findall(r'refusals_total{[^}]*reason="(.*?)"', query):
             self.assertIn(reason, PROBLEM_TYPES)
         return used
 

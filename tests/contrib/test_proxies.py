@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -208,6 +210,25 @@ class NginxTests(Behind, SynchronousTestCase):
         "rl-no-version",  # answered as HTTP/0.9
         "rl-options-star",  # refused
     }
+
+    def test_many_requests_of_a_client(self) -> None:
+        """A client has 128 requests under way at most; others are served."""
+        proxy = self.put_before(self.daemon().port)
+        head = b"PUT /image/%b HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
+        for number in range(128):
+            connection = socket.create_connection(
+                ("127.0.0.1", proxy.port), 60, source_address=("127.0.0.2", 0)
+            )
+            self.addCleanup(connection.close)
+            connection.sendall(head % (b"%064x" % number))
+        deadline = time.monotonic() + 30
+        while (answer := self.ask(proxy, "GET", "/livez"))[0] != 429:
+            self.assertLess(time.monotonic(), deadline)
+        self.assertEqual(answer[1]["Content-Type"], "application/problem+json")
+        self.assertEqual(answer[1]["Retry-After"], "1")
+        self.assertEqual(json.loads(answer[2])["status"], 429)
+        status, _, _ = self.ask(proxy, "GET", "/livez", source="127.0.0.3")
+        self.assertEqual(status, 200)
 
 
 class HAProxyTests(Behind, SynchronousTestCase):

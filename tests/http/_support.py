@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from klein import Klein
+    from twisted.internet.interfaces import IAddress
 
     from asciid.http._channel import Channel
 
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 HOST = b"Host: localhost\r\n"
+PEER = IPv4Address("TCP", "192.0.2.1", 5555)
+"""Where connections come from, unless a test says otherwise."""
 
 
 def get(path: bytes, *lines: bytes, method: bytes = b"GET") -> bytes:
@@ -125,9 +128,8 @@ class MemoryTransport(StringTransport):
     :ivar stuck: while true, the client reads nothing.
     """
 
-    def __init__(self) -> None:
-        address = IPv4Address("TCP", "127.0.0.1", 80)
-        super().__init__(address, IPv4Address("TCP", "192.0.2.1", 5555))
+    def __init__(self, peer: IAddress = PEER) -> None:
+        super().__init__(IPv4Address("TCP", "127.0.0.1", 80), peer)
         self.half_closed = self.closed = self.aborted = self.stuck = False
         self.unread = 0
         self.most_unread = 0
@@ -209,9 +211,9 @@ class Ticking:
 class Wire:
     """One connection to a site, seen from the client."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, peer: IAddress) -> None:
         self.site = site
-        self.transport = MemoryTransport()
+        self.transport = MemoryTransport(peer)
         self.channel: Channel = site.factory.buildProtocol(self.transport.getPeer())
         self.transport.protocol = self.channel
         self.channel.makeConnection(self.transport)
@@ -262,7 +264,7 @@ class Site:
         self,
         app: Klein,
         limits: Limits | None = None,
-        problem: Callable[[int, str], bytes] | None = None,
+        problem: Callable[[int, str, str | None], bytes] | None = None,
     ) -> None:
         self.reactor = Clock()
         self.time = Time()
@@ -276,9 +278,13 @@ class Site:
         )
         self.factory.doStart()
 
-    def connect(self) -> Wire:
-        """Open a connection."""
-        return Wire(self)
+    def connect(self, host: str = "192.0.2.1") -> Wire:
+        """Open a connection from an address."""
+        return self.connect_from(IPv4Address("TCP", host, 5555))
+
+    def connect_from(self, peer: IAddress) -> Wire:
+        """Open a connection from any peer."""
+        return Wire(self, peer)
 
     def ask(self, request: bytes, *methods: bytes) -> list[Answer]:
         """Send a request on a connection of its own; return what comes back."""

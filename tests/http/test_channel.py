@@ -307,7 +307,7 @@ class RefusalTests(ChannelTestCase):
 
     def test_problem(self) -> None:
         """The body of refusals can be made elsewhere."""
-        site = Site(self.app.app, problem=lambda status, _: b"%d" % status)
+        site = Site(self.app.app, problem=lambda status, *_: b"%d" % status)
         [answer] = site.ask(b"x\r\n\r\n")
         self.assertEqual(answer.body, b"400")
 

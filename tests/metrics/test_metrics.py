@@ -49,6 +49,16 @@ JSON = "Content-Type: application/json"
 OPENMETRICS = "application/openmetrics-text"
 
 
+class IdleHolder:
+    """Holds a part of a limit."""
+
+    def eviction_gain(self, _: float) -> float | None:
+        """Keep it."""
+
+    def evict(self) -> None:
+        """Do nothing."""
+
+
 @implementer(IImageStore)
 class UnreadableStore(MemoryStore):
     """A store that cannot be measured."""
@@ -303,9 +313,19 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         page = self.successResultOf(api.metrics.page(""))
         self.assertIn(b"\nasciid_body_bytes 0.0", page.content)
         self.assertIn(b"\nasciid_body_limit_bytes 9.0", page.content)
-        front.budget.take(7)
+        front.bodies.take("192.0.2.1", IdleHolder(), 4)
+        front.bodies.take("192.0.2.2", IdleHolder(), 3)
         page = self.successResultOf(api.metrics.page(""))
         self.assertIn(b"\nasciid_body_bytes 7.0", page.content)
+        self.assertIn(b"asciid_largest_client_body_bytes 4.0", page.content)
+        front.slow_bodies = 2
+        front.bodies.evictions = 3
+        page = self.successResultOf(api.metrics.page(""))
+        for what, reason, count in (("bodies", "rate", 2), ("bodies", "share", 3)):
+            line = (
+                f'asciid_evictions_total{{reason="{reason}",what="{what}"}} {count}.0'
+            )
+            self.assertIn(line, page.content.decode())
 
     def test_no_bound(self) -> None:
         """A bound that is not set has an infinite limit."""

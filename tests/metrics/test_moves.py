@@ -118,7 +118,9 @@ class MovesTests(SynchronousTestCase):
             self.assertEqual(self.ask("GET", whole), 200)
         self.driven.run(self.driven.store.delete(sha256(b"dog").hexdigest()))
         self.look()
-        self.front.budget.take(7)
+        channel, transport = self.connect()
+        self.front.bodies.take("192.0.2.1", channel, 7)
+        self.front.slow_bodies += 1
         for image in (b"one", b"two"):
             self.driven.store.register(
                 ImageSpec(sha256(image).hexdigest(), 3, 3), "client"

@@ -88,10 +88,12 @@ class RequestCountsTests(SynchronousTestCase):
         self.observer.refused(Refusal(413, 0, peer, None, request))
         self.observer.refused(Refusal(503, 0, peer, None, None))
         self.assertEqual(told, ["http-413", "http-503"])
+        self.observer.refused(Refusal(503, 0, peer, None, None, "too-many-bodies"))
+        self.assertEqual(self.counts.refusals.pop("too-many-bodies"), 1)
         self.assertEqual(self.counts.refusals, {"http-413": 1, "http-503": 1})
         self.assertEqual(
             self.counts.by_status(),
-            {("none", "POST", 413): 1, ("none", "other", 503): 1},
+            {("none", "POST", 413): 1, ("none", "other", 503): 2},
         )
 
     def test_methods_made_up(self) -> None:

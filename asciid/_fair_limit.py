@@ -1,0 +1,170 @@
+"""
+A limit that all clients share.
+
+While there is room, a client may hold any part of it: a lone client, or many behind
+one address, may hold all.  Once there is none, a client that wants more gets it from
+the client that holds the most, if that holds more than the first one then would.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["SUSTAINED", "FairLimit", "IHolder"]
+
+SUSTAINED = 10.0
+"""
+Seconds for which a limit must be reached again and again to count as exhausted.
+
+It no longer counts as that after as many seconds without an event.
+"""
+
+_MOST_CLIENTS = 8
+_MOST_HOLDERS = 256
+_MOST_EVICTIONS = 32
+"""What one call may examine and evict, so that its time is bounded."""
+
+
+class IHolder(Protocol):
+    """Holds a part of a limit for a client."""
+
+    def eviction_gain(self, now: float) -> float | None:
+        """
+        Return how much is gained by evicting this, compared with its client's others.
+
+        None if it must not be evicted.
+        """
+
+    def evict(self) -> None:
+        """End, and give back what is held before returning."""
+
+
+class _Episode:
+    """Events, each at most `SUSTAINED` seconds after the one before."""
+
+    def __init__(self) -> None:
+        self._began = self._last = float("-inf")
+
+    def add(self, now: float) -> None:
+        """Record an event."""
+        if now - self._last > SUSTAINED:
+            self._began = now
+        self._last = now
+
+    def is_sustained(self, now: float) -> bool:
+        """Return whether events have gone on for `SUSTAINED` seconds until now."""
+        return now - self._last <= SUSTAINED <= self._last - self._began
+
+
+class FairLimit:
+    """
+    Shares `capacity` units among clients, each known by its `client_key`.
+
+    `clock` returns monotonic seconds.  The time of a call is bounded, however many
+    holders and clients there are.
+    """
+
+    def __init__(self, capacity: int, clock: Callable[[], float]) -> None:
+        self.capacity = capacity
+        self.used = 0
+        """Units that are held."""
+        self.evictions = 0
+        """Holders that were evicted for another client, since the start."""
+        self._clock = clock
+        # A client's holders in the order in which they began: the oldest first.
+        self._holders: dict[str, dict[IHolder, int]] = {}
+        self._totals: dict[str, int] = {}
+        self._ranking: list[tuple[int, str]] = []
+        self._reached = _Episode()
+        self._starved = _Episode()
+
+    @property
+    def largest(self) -> int:
+        """Units that the client with the most of them holds."""
+        return self._ranking[-1][0] if self._ranking else 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether clients were refused or evicted again and again until now."""
+        return self._reached.is_sustained(self._clock())
+
+    @property
+    def is_starving(self) -> bool:
+        """Whether clients were refused that asked for no more than an equal share."""
+        return self._starved.is_sustained(self._clock())
+
+    def take(self, client: str, holder: IHolder, amount: int) -> bool:
+        """
+        Let `holder` hold `amount` units more; return whether it may.
+
+        Others may be evicted for it.  It holds what it has held before in any case.
+        """
+        if self.used + amount > self.capacity and not self._make_room(client, amount):
+            return False
+        holders = self._holders.setdefault(client, {})
+        holders[holder] = holders.get(holder, 0) + amount
+        self._add(client, amount)
+        return True
+
+    def give_back(self, client: str, holder: IHolder) -> None:
+        """Take back all that `holder` holds, if anything."""
+        holders = self._holders.get(client)
+        if holders is None:
+            return
+        amount = holders.pop(holder, 0)
+        if not holders:
+            del self._holders[client]
+        if amount:
+            self._add(client, -amount)
+
+    def _add(self, client: str, amount: int) -> None:
+        self.used += amount
+        total = self._totals.pop(client, 0)
+        if total:
+            del self._ranking[bisect_left(self._ranking, (total, client))]
+        total += amount
+        if total:
+            self._totals[client] = total
+            insort(self._ranking, (total, client))
+
+    def _make_room(self, client: str, amount: int) -> bool:
+        now = self._clock()
+        self._reached.add(now)
+        wanted = self._totals.get(client, 0) + amount
+        for _ in range(_MOST_EVICTIONS):
+            victim = self._find_victim(client, wanted, now)
+            if victim is None:
+                break
+            self.evictions += 1
+            victim.evict()
+            if self.used + amount <= self.capacity:
+                return True
+        clients = len(self._totals) + (client not in self._totals)
+        if wanted * clients <= self.capacity:
+            self._starved.add(now)
+        return False
+
+    def _find_victim(self, client: str, wanted: int, now: float) -> IHolder | None:
+        for other in self._larger_clients(client, wanted):
+            best = None
+            most = -1.0
+            for holder in islice(self._holders[other], _MOST_HOLDERS):
+                gain = holder.eviction_gain(now)
+                if gain is not None and gain > most:
+                    best, most = holder, gain
+            if best is not None:
+                return best
+        return None
+
+    def _larger_clients(self, client: str, wanted: int) -> Iterator[str]:
+        # Those that hold more than the client would then, the largest first.
+        for total, other in islice(reversed(self._ranking), _MOST_CLIENTS):
+            if total <= wanted:
+                return
+            if other != client:
+                yield other
