@@ -24,6 +24,7 @@ from asciid.store._compaction import Compaction
 from asciid.store._copying import discard_copy
 from asciid.store._disk import DiskStore
 from asciid.store._environment import (
+    DATA_FILE,
     Environment,
     EnvironmentClosedError,
 )
@@ -35,7 +36,7 @@ from asciid.store._operations import Abandon, Probe
 from asciid.store._peers import ALONE
 from asciid.store._pending import NO_LIMITS
 from asciid.store._quarantine import PURGE_STEP, deletable, purge, put_aside
-from asciid.store._reserve import Reserve, lacks_room
+from asciid.store._reserve import Reserve, is_full, lacks_room
 from asciid.store._sweeping import has_discarded
 from asciid.store._writer import READERS, FileWriter, ReadPool
 
@@ -353,13 +354,11 @@ class LMDBStore(DiskStore):
                 self._environment.remap(grow=isinstance(error, lmdb.MapFullError))
                 return None
             self._health.failed(str(error))
-            full = isinstance(error, lmdb.DiskError) or lacks_room(
-                self._environment.path
-            )
+            full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
             self._environment.reopen()
         except (lmdb.Error, AsciidError, OSError) as unusable:
             self._health.failed(f"it cannot be used: {unusable}")
-            return StorageFailedError()
+            return StorageFullError() if is_full(unusable) else StorageFailedError()
         if isinstance(error, EnvironmentClosedError):
             return None
         return StorageFullError() if full else StorageFailedError()

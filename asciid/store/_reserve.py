@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, NoReturn
 
 from attrs import define, field
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Reserve", "free_bytes", "lacks_room"]
+__all__ = ["Reserve", "free_bytes", "is_full", "lacks_room"]
 
 _log = Logger()
 
@@ -36,6 +38,8 @@ Each commit frees some and takes others, and what is stored in one piece needs p
 that are neighbours.
 """
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 NO_ROOM = 64 * 1024
 """Bytes free below which a write that failed is put down to lack of room."""
 
@@ -50,15 +54,31 @@ def free_bytes(path: Path) -> int:
     return system.f_bavail * system.f_frsize
 
 
-def lacks_room(path: Path) -> bool:
-    """
-    Tell whether a write that failed around `path` has filled the file system.
+def is_full(error: Exception) -> bool:
+    """Return whether a write failed because the disk, a quota or a limit is full."""
+    # An error of LMDB has the number as its code.
+    number = getattr(error, "errno", None) or getattr(error, "code", None)
+    return number in _FULL
 
-    To LMDB a write that the last free block cuts short is an IO error.
+
+def lacks_room(file: Path) -> bool:
+    """
+    Return whether nothing can be added to `file`, whatever a write to it said.
+
+    To LMDB a write that the last free block cuts short is an IO error.  A quota or a
+    limit of the process does not show in what the file system has free, so room is
+    asked for behind the file's end, in an unnamed file beside it.
 
     Errors: `OSError`.
     """
-    return free_bytes(path) < NO_ROOM
+    if free_bytes(file.parent) < NO_ROOM:
+        return True
+    try:
+        with TemporaryFile(dir=file.parent) as probe:
+            os.posix_fallocate(probe.fileno(), file.stat().st_size, NO_ROOM)
+    except OSError as error:
+        return is_full(error)
+    return False
 
 
 @define

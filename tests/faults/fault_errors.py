@@ -35,6 +35,10 @@ class CommitErrorTests(FaultTestCase):
         """The same with ENOSPC, which is answered with 507."""
         self._fail_each_call("ENOSPC", 507)
 
+    def test_quota(self) -> None:
+        """The same with EDQUOT, as where a quota is used up."""
+        self._fail_each_call("EDQUOT", 507)
+
     def _fail_each_call(self, error: str, status: int) -> None:
         daemon = self.daemon()
         records = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import lmdb
 
 from asciid.model import ImageSpec
 from asciid.store import LMDBStore
@@ -14,6 +17,13 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
 ResultT = TypeVar("ResultT")
+
+
+def lmdb_error(number: int) -> lmdb.Error:
+    """Return what LMDB raises for an error of the system."""
+    error = lmdb.Error(os.strerror(number))
+    error.__dict__["code"] = number
+    return error
 
 
 def spec_of(data: bytes, chunk_size: int = 4) -> ImageSpec:

@@ -30,6 +30,7 @@ from asciid.store._batch import (
     DISCARD_STEP,
     VERIFY_IN_TRANSACTION,
 )
+from asciid.store._environment import DATA_FILE, Environment
 from asciid.store._ledger import REMEMBERED_UPLOADS
 from asciid.store._residency import MAX_GROWTH, Residency
 from asciid.store._rules import PIECE
@@ -37,7 +38,13 @@ from asciid.store._staging import abandon
 from asciid.store._uploads import REMEMBERED_BYTES
 from asciid.testing import ManualReactor
 from tests.store._damage import flip
-from tests.store._support import DrivenStore, chunk_of, no_thread, spec_of
+from tests.store._support import (
+    DrivenStore,
+    chunk_of,
+    lmdb_error,
+    no_thread,
+    spec_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,18 +260,20 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertIsNone(reader.content)
 
     def test_commit_that_found_no_room(self) -> None:
-        """A full disk fails the batch; the next one is tried afresh."""
-        self.fail_transactions(lmdb.DiskError("mdb_txn_commit: no space"))
-        first = self.driven.store.register(spec_of(CAT))
-        second = self.driven.store.register(spec_of(b"dog"))
-        self.assertRaises(StorageFullError, self.driven.run, first)
-        self.assertRaises(StorageFullError, self.driven.run, second)
+        """A full disk, or quota, fails the batch; the next one is tried afresh."""
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            self.fail_transactions(lmdb_error(number))
+            first = self.driven.store.register(spec_of(CAT))
+            second = self.driven.store.register(spec_of(b"dog"))
+            self.assertRaises(StorageFullError, self.driven.run, first)
+            self.assertRaises(StorageFullError, self.driven.run, second)
         spec = self.driven.upload(CAT)
         self.assertEqual(self.driven.download(spec.sha256), CAT)
 
     def test_commit_that_was_cut_short(self) -> None:
         """An IO error on a file system without room is its being full."""
-        self.patch(_lmdb, "lacks_room", lambda path: path == self.driven.path)
+        data = self.driven.path / DATA_FILE
+        self.patch(_lmdb, "lacks_room", lambda path: path == data)
         self.fail_transactions(lmdb.Error("mdb_txn_commit: Input/output error"))
         awaited = self.driven.store.register(spec_of(CAT))
         self.assertRaises(StorageFullError, self.driven.run, awaited)
@@ -277,6 +286,17 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertRaises(StorageFailedError, self.driven.run, awaited)
         self.assertEqual(self.driven.download(spec.sha256), CAT)
         self.assertEqual(self.driven.upload(b"dog").size, 3)
+
+    def test_no_room_to_open_it_again(self) -> None:
+        """A quota that the repair meets is a full storage, too."""
+        self.fail_transactions(lmdb_error(errno.EIO))
+
+        def reopen(_: Environment) -> None:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+        self.patch(Environment, "reopen", reopen)
+        awaited = self.driven.store.register(spec_of(CAT))
+        self.assertRaises(StorageFullError, self.driven.run, awaited)
 
     def test_storage_that_cannot_be_opened_again(self) -> None:
         """While the storage cannot be opened everything fails, and then recovers."""

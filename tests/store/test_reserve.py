@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,10 @@ from asciid.store._reserve import (
     SCATTERED,
     Reserve,
     free_bytes,
+    is_full,
     lacks_room,
 )
-from tests.store._support import DrivenStore, spec_of
+from tests.store._support import DrivenStore, lmdb_error, spec_of
 from tests.store.test_lmdb import Failing
 
 if TYPE_CHECKING:
@@ -342,7 +344,7 @@ class StoreTests(SynchronousTestCase):
             writer = await self.store.create(spec_of(data).sha256)
             await writer.write(data)
             environment = self.store._environment
-            full = lmdb.DiskError("No space left on device")
+            full = lmdb_error(errno.ENOSPC)
             environment._open = Failing(environment._open, full)  # type: ignore[assignment]
             await writer.abandon()
 
@@ -352,7 +354,7 @@ class StoreTests(SynchronousTestCase):
         self.driven.settle()
         self.assertEqual(self.entries()[1], 2)
         environment = self.store._environment
-        full = lmdb.DiskError("No space left on device")
+        full = lmdb_error(errno.ENOSPC)
         environment._open = Failing(environment._open, full, writes=True)  # type: ignore[assignment]
         self.assertRaises(StorageFullError, self.driven.run, self.store.expire())
         self.assertEqual(self.entries()[1], 2)
@@ -433,13 +435,13 @@ class HealthTests(SynchronousTestCase):
         spec = self.driven.upload(b"dog")
         with capturedLogs() as events:
             for _ in range(3):
-                self.fail_commit(lmdb.DiskError("No space left on device"))
+                self.fail_commit(lmdb_error(errno.ENOSPC))
                 # Commits of nothing say nothing about the disk.
                 again = self.store.add_chunk(spec.sha256, 0, b"dog")
                 self.assertRaises(ChunkExistsError, self.driven.run, again)
             self.fail_commit(lmdb.Error("Input/output error"))
             self.driven.upload(CAT)
-            self.fail_commit(lmdb.DiskError("No space left on device"), b"fish")
+            self.fail_commit(lmdb_error(errno.ENOSPC), b"fish")
             self.driven.pass_time(SETTLED - 1)
             self.driven.upload(b"bird")
             self.assertNotIn(
@@ -466,6 +468,36 @@ class RoomTests(SynchronousTestCase):
         """There is none when nearly nothing is free."""
         free = [NO_ROOM]
         self.patch(_reserve, "free_bytes", lambda _: free[0])
-        self.assertFalse(lacks_room(Path()))
+        file = Path(self.mktemp())
+        file.write_bytes(b"cat")
+        self.assertFalse(lacks_room(file))
         free[0] -= 1
-        self.assertTrue(lacks_room(Path()))
+        self.assertTrue(lacks_room(file))
+
+    def test_quota(self) -> None:
+        """There is none when nothing can be added, whatever is free."""
+        file = Path(self.mktemp())
+        file.write_bytes(b"cat")
+        error = OSError()
+
+        def allocate(_: int, offset: int, size: int) -> None:
+            self.assertEqual((offset, size), (3, NO_ROOM))
+            raise error
+
+        self.patch(os, "posix_fallocate", allocate)
+        for number, full in (
+            (errno.ENOSPC, True),
+            (errno.EDQUOT, True),
+            (errno.EFBIG, True),
+            (errno.EIO, False),
+            (errno.EROFS, False),
+        ):
+            error = OSError(number, os.strerror(number))
+            self.assertEqual(lacks_room(file), full)
+
+    def test_errors(self) -> None:
+        """Errors of the system and of LMDB are told by their number alone."""
+        self.assertTrue(is_full(OSError(errno.EDQUOT, "")))
+        self.assertFalse(is_full(OSError("no space left on device")))
+        self.assertFalse(is_full(lmdb_error(errno.EIO)))
+        self.assertTrue(is_full(lmdb_error(errno.EFBIG)))
