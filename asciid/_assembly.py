@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorCore
-from twisted.python.threadpool import ThreadPool
 
 from asciid._listener import Listener, StartError, endpoint_from
 from asciid._offload import Offload
+from asciid._threads import FixedThreadPool
 from asciid._tls import Certificate, TLSFileError, tls_files
 from asciid._tokens import TokenFile
 from asciid.api import ImageAPI, InputLimits, MetricsAPI, problem_for_status
@@ -158,7 +158,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
 
     open_endpoint = endpoint_of or own_endpoint
     # One thread: two would take cores from the reactor and the writer.
-    offload = Offload(reactor, ThreadPool(1, 1, name="asciid-offload"))
+    offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))
     api = ImageAPI(
         store,
         max_image_size=settings.max_image_size,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.threadpool import ThreadPool
 
-__all__ = ["AT_ONCE", "TURN", "IOffload", "Offload"]
+__all__ = ["AT_ONCE", "TURN", "IOffload", "Offload", "run_steps"]
 
 ResultT = TypeVar("ResultT")
 
@@ -72,7 +72,11 @@ class Offload:
         self._waiting = 0
 
     def start(self) -> None:
-        """Start the threads."""
+        """
+        Start the threads.
+
+        Errors: those of `ThreadPool.start`.
+        """
         self._pool.start()
 
     def stop(self) -> None:
@@ -121,6 +125,16 @@ class Offload:
         return done
 
 
+def run_steps(steps: Generator[None, None, ResultT]) -> ResultT:
+    """Run all steps at once and return the result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: ResultT = stop.value
+            return result
+
+
 class _AtOnce:
     """Does everything at once, in the caller's thread."""
 
@@ -130,16 +144,7 @@ class _AtOnce:
 
     def in_turns(self, steps: Generator[None, None, ResultT]) -> Deferred[ResultT]:
         """See `IOffload.in_turns`."""
-
-        def run() -> ResultT:
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as stop:
-                    result: ResultT = stop.value
-                    return result
-
-        return maybeDeferred(run)
+        return maybeDeferred(run_steps, steps)
 
 
 AT_ONCE: IOffload = _AtOnce()

@@ -178,8 +178,13 @@ class ImageService(Service):
         except (AsciidError, OSError) as error:
             what = f"cannot use the storage {self._settings.storage}"
             raise StartError(what, error) from error
+        try:
+            self._offload.start()
+        except OSError as error:
+            await self._store.stop()
+            what = "cannot create threads"
+            raise StartError(what, error) from error
         self._store_open = True
-        self._offload.start()
         if self._housekeeper is not None:
             self._housekeeper.start()
         if self._control is not None:

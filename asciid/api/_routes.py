@@ -98,7 +98,7 @@ class ImageAPI:
         offload: IOffload = AT_ONCE,
     ) -> None:
         self._store = store
-        self.metrics = Metrics(store)
+        self.metrics = Metrics(store, offload)
         self.metrics.requests.expect(PROBLEM_TYPES)
         self._metrics_apart = metrics_apart
         self._downloads = Downloads(offload)

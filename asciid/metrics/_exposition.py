@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 from attrs import frozen
-from prometheus_client import (
-    CollectorRegistry,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
 
+from asciid._offload import AT_ONCE, run_steps
 from asciid._readiness import failed_checks, remarks
 from asciid.errors import AsciidError
 from asciid.metrics._families import (
@@ -32,13 +29,19 @@ from asciid.metrics._families import (
     worker_families,
 )
 from asciid.metrics._requests import RequestCounts
-from asciid.metrics._snapshot import LASTING_KINDS, merge, snapshot
+from asciid.metrics._snapshot import (
+    LASTING_KINDS,
+    merge_in_steps,
+    snapshot,
+    snapshot_in_steps,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
+    from asciid._offload import IOffload
     from asciid.http import KleinFactory
     from asciid.store import IImageStore, StoreUsage
 
@@ -48,6 +51,11 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of Prometheus' own text format."""
 
 _OPENMETRICS = "application/openmetrics-text"
+_OPENMETRICS_TYPE = openmetrics.CONTENT_TYPE_LATEST
+_OPENMETRICS_END = b"# EOF\n"
+
+_SAMPLES = 10
+"""Samples that are written in one step."""
 
 _MAX_DELIMITERS = 100
 """Commas and semicolons in an Accept field that is read."""
@@ -62,7 +70,7 @@ class Page:
     content_type: str
 
 
-class Metrics(Collector):
+class Metrics:
     """
     What one process tells of itself and of `store`.
 
@@ -74,10 +82,10 @@ class Metrics(Collector):
     known of the processes of the daemon, or None where another knows that.  `gather`,
     if set, takes the snapshot of this process, and returns those of others that are to
     be told of together with it; none if they are not known, and then nothing that is
-    counted is told.
+    counted is told.  `offload` keeps a scrape from holding the reactor.
     """
 
-    def __init__(self, store: IImageStore) -> None:
+    def __init__(self, store: IImageStore, offload: IOffload = AT_ONCE) -> None:
         self.requests = RequestCounts()
         self.front: KleinFactory | None = None
         self.workers: Callable[[], WorkersState | None] = WorkersState
@@ -85,11 +93,12 @@ class Metrics(Collector):
         self.started: float | None = None
         self.certificates: Mapping[str, ICertificate] = {}
         self._store = store
+        self._offload = offload
         self._usage: StoreUsage | None = None
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        self._registry.register(self)
+        self._process = (
+            ProcessCollector(registry=None),
+            PlatformCollector(registry=None),
+        )
 
     def page(self, accept: str) -> Deferred[Page]:
         """
@@ -97,7 +106,7 @@ class Metrics(Collector):
 
         What cannot be measured is left out, and the rest told.
         """
-        return Deferred.fromCoroutine(self._all()).addCallback(render, accept)
+        return Deferred.fromCoroutine(self._page(accept))
 
     def snapshot(self) -> Deferred[bytes]:
         """
@@ -105,13 +114,13 @@ class Metrics(Collector):
 
         `asciid.metrics.merge` does that.
         """
-        return Deferred.fromCoroutine(self._families()).addCallback(snapshot)
+        return Deferred.fromCoroutine(self._snapshot())
 
     def counters(self) -> bytes:
         """Return what was counted, without what takes a query of the storage."""
         return snapshot(
             metric
-            for metric in self._registry.collect()
+            for metric in (*self._collect_process(), *self.collect())
             if metric.type in LASTING_KINDS
         )
 
@@ -129,7 +138,10 @@ class Metrics(Collector):
         return {} if self.front is None else remarks(self.front.shared_limits)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric of ours, as `prometheus_client` asks for it."""
+        """Yield every metric of ours."""
+        yield from filter(None, self._steps())
+
+    def _steps(self) -> Iterator[Metric | None]:
         stats = self._store.stats()
         yield from build_families()
         yield from worker_families(self.workers())
@@ -141,15 +153,32 @@ class Metrics(Collector):
         yield from usage_families(self._usage)
         yield from bound_families(self.front, stats, self._usage)
 
-    def describe(self) -> Iterator[Metric]:
-        """Yield nothing: the names are known once they are collected."""
-        yield from ()
+    def _collect_process(self) -> list[Metric]:
+        return [metric for each in self._process for metric in each.collect()]
+
+    def _collect_in_steps(
+        self, families: list[Metric]
+    ) -> Generator[None, None, list[Metric]]:
+        """Add every metric of ours to `families`."""
+        for metric in self._steps():
+            if metric is not None:
+                families.append(metric)
+            yield
+        return families
+
+    async def _page(self, accept: str) -> Page:
+        families = await self._all()
+        return await self._offload.in_turns(render_in_steps(families, accept))
+
+    async def _snapshot(self) -> bytes:
+        families = await self._families()
+        return await self._offload.in_turns(snapshot_in_steps(families))
 
     async def _all(self) -> list[Metric]:
         own = await self._families()
         if self.gather is None:
             return own
-        told = snapshot(own)
+        told = await self._offload.in_turns(snapshot_in_steps(own))
         others = await self.gather(told)
         if not others:
             # A counter that becomes less looks as if it had begun anew, and all that
@@ -161,16 +190,20 @@ class Metrics(Collector):
                 if metric.type not in LASTING_KINDS and metric.name != _START
             ]
         # The first is believed in what is told by all: the process that writes.
-        return merge([*others, told])
+        return await self._offload.in_turns(merge_in_steps([*others, told]))
 
     async def _families(self) -> list[Metric]:
         try:
             usage = await self._store.usage()
         except (AsciidError, OSError):
             usage = None
-        # Nobody comes between this and its use.
         self._usage = usage
-        families = list(self._registry.collect())
+        try:
+            # It reads files, and lists a descriptor for each connection.
+            process = await self._offload.in_thread(self._collect_process)
+        except AsciidError:
+            process = []
+        families = await self._offload.in_turns(self._collect_in_steps(process))
         if self.started is not None:
             families = [
                 GaugeMetricFamily(_START, metric.documentation, self.started)
@@ -194,11 +227,34 @@ class _Families(Collector):
 
 def render(families: Iterable[Metric], accept: str) -> Page:
     """Return `families` as text, in OpenMetrics if the Accept field has it."""
-    collected = _Families(families)
-    if not _takes_openmetrics(accept):
-        return Page(generate_latest(collected), TEXT)
-    content = openmetrics.generate_latest(collected)  # type: ignore[no-untyped-call] # theirs
-    return Page(content, openmetrics.CONTENT_TYPE_LATEST)
+    return run_steps(render_in_steps(families, accept))
+
+
+def render_in_steps(
+    families: Iterable[Metric], accept: str
+) -> Generator[None, None, Page]:
+    """Do what `render` does, in steps for `asciid._offload`."""
+    write: Callable[[Collector], bytes] = generate_latest
+    content_type, end = TEXT, b""
+    if _takes_openmetrics(accept):
+        write, content_type = openmetrics.generate_latest, _OPENMETRICS_TYPE
+        end = _OPENMETRICS_END
+    pieces = []
+    for family in families:
+        samples = family.samples
+        for start in range(0, len(samples) or 1, _SAMPLES):
+            part = copy(family)
+            part.samples = samples[start : start + _SAMPLES]
+            text = write(_Families([part])).removesuffix(end)
+            # The comments before the samples belong to the family.
+            pieces.append(text if not start else _without_comments(text))
+            yield
+    return Page(b"".join([*pieces, end]), content_type)
+
+
+def _without_comments(text: bytes) -> bytes:
+    lines = text.splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(b"# "))
 
 
 def _takes_openmetrics(accept: str) -> bool:

@@ -96,8 +96,8 @@ def worker_families(state: WorkersState | None) -> Iterator[Metric]:
     yield from (workers, configured, deaths)
 
 
-def request_families(counts: RequestCounts) -> Iterator[Metric]:
-    """Tell of requests and refusals."""
+def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
+    """Tell of requests and refusals; None is a place to pause."""
     requests = CounterMetricFamily(
         "asciid_requests",
         "Requests that were answered.",
@@ -119,7 +119,9 @@ def request_families(counts: RequestCounts) -> Iterator[Metric]:
         "From the end of a request's header block to the end of the answer.",
         labels=["route"],
     )
-    for route, times in counts.by_route().items():
+    routes = counts.by_route()
+    for route, times in routes.items():
+        yield None
         _add(seconds, [route], times)
     yield seconds
     refusals = CounterMetricFamily(

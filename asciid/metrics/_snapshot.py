@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING
 import msgspec
 from prometheus_client.core import Metric
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+from asciid._offload import run_steps
 
-__all__ = ["LASTING_KINDS", "lasting", "merge", "snapshot"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping
+
+__all__ = [
+    "LASTING_KINDS",
+    "lasting",
+    "merge",
+    "merge_in_steps",
+    "snapshot",
+    "snapshot_in_steps",
+]
 
 _SHARED = frozenset(
     {
@@ -71,20 +80,20 @@ _decoder = msgspec.msgpack.Decoder(list[_Family])
 
 def snapshot(families: Iterable[Metric]) -> bytes:
     """Return `families` as bytes that `merge` takes, in another process, too."""
-    return msgspec.msgpack.encode(
-        [
-            _Family(
-                family.name,
-                family.type,
-                family.documentation,
-                [
-                    (sample.name, tuple(sample.labels.items()), float(sample.value))
-                    for sample in family.samples
-                ],
-            )
-            for family in families
+    return run_steps(snapshot_in_steps(families))
+
+
+def snapshot_in_steps(families: Iterable[Metric]) -> Generator[None, None, bytes]:
+    """Do what `snapshot` does, in steps for `asciid._offload`."""
+    encoded = []
+    for family in families:
+        samples = [
+            (sample.name, tuple(sample.labels.items()), float(sample.value))
+            for sample in family.samples
         ]
-    )
+        encoded.append(_Family(family.name, family.type, family.documentation, samples))
+        yield
+    return msgspec.msgpack.encode(encoded)
 
 
 def merge(snapshots: Iterable[bytes]) -> list[Metric]:
@@ -95,12 +104,18 @@ def merge(snapshots: Iterable[bytes]) -> list[Metric]:
 
     Errors: `msgspec.DecodeError`, for what is no snapshot of this release.
     """
+    return run_steps(merge_in_steps(snapshots))
+
+
+def merge_in_steps(snapshots: Iterable[bytes]) -> Generator[None, None, list[Metric]]:
+    """Do what `merge` does, in steps for `asciid._offload`."""
     metrics: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, _Labels], float]] = {}
     nearest = (0.0, 0.0)
     for data in snapshots:
         families = _decoder.decode(data)
         nearest = max(nearest, _descriptors(families), key=_ratio)
+        yield
         for family in families:
             name = family.name
             metrics.setdefault(name, Metric(name, family.text, family.kind))
@@ -108,12 +123,14 @@ def merge(snapshots: Iterable[bytes]) -> list[Metric]:
             for sample, labels, value in family.samples:
                 key = sample, labels
                 known[key] = _merged(name, known[key], value) if key in known else value
+            yield
     if all(nearest):
         for name, value in zip((_OPEN, _MAX), nearest, strict=True):
             values[name] = {(name, ()): value}
     for name, metric in metrics.items():
         for (sample, labels), value in values[name].items():
             metric.add_sample(sample, dict(labels), value)
+        yield
     return list(metrics.values())
 
 

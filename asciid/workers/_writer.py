@@ -9,8 +9,10 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from asciid._offload import Offload
 from asciid._storage_socket import StorageSocket
 from asciid._storing import make_control, make_disk_store
+from asciid._threads import FixedThreadPool
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.metrics import Metrics, WorkersState
 from asciid.store.sharing import StorageLock
@@ -59,7 +61,8 @@ class Writer:
             lock=StorageLock(storage, inherited=LOCK),
         )
         self._hub.store = self._store
-        metrics = Metrics(self._store)
+        self._offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))
+        metrics = Metrics(self._store, self._offload)
         metrics.workers = lambda: WorkersState(
             answering=self._hub.answering,
             configured=settings.workers,
@@ -99,6 +102,7 @@ class Writer:
 
     async def _start(self) -> None:
         await self._store.start()
+        self._offload.start()
         self._open = True
         self._socket.listen(self._hub)
         self._housekeeper.start()
@@ -131,6 +135,7 @@ class Writer:
         await self._store.stop()
         self._hub.save_all(self._metrics.counters())
         self._hub.disconnect()
+        self._offload.stop()
         try:
             await self._hub.wait_until_empty().addTimeout(_GOODBYE, self._reactor)
         except defer.TimeoutError:

@@ -1,0 +1,137 @@
+"""How long a scrape holds the reactor: it is made in turns, whatever it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from twisted.internet.defer import succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid._offload import Offload
+from asciid.errors import StoreBusyError
+from asciid.metrics import Metrics, merge, render, snapshot
+from asciid.metrics._exposition import render_in_steps
+from asciid.metrics._snapshot import merge_in_steps, snapshot_in_steps
+from asciid.store import MemoryStore
+from asciid.testing import ManualReactor, ManualThreadPool, run
+from tests.metrics._support import a_request
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+OPENMETRICS = "application/openmetrics-text"
+STATUSES = (200, 201, 304, 400, 404, 409, 412, 413, 422, 503)
+
+
+class Registry:
+    """What the writers of prometheus_client take."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self.families = families
+
+    def collect(self) -> list[Metric]:
+        """Return the families."""
+        return self.families
+
+
+class TurnTests(SynchronousTestCase):
+    """A scrape with a reactor and a pool that are stepped by hand."""
+
+    def setUp(self) -> None:
+        """Have something of every kind counted."""
+        self.reactor = ManualReactor()
+        self.pool = ManualThreadPool()
+        self.now = 0.0
+        self.turns = 0
+        call_later = self.reactor.callLater
+
+        def note(delay: float, *call: Any) -> object:  # noqa: ANN401 - any call
+            self.turns += 1
+            return call_later(delay, *call)
+
+        self.patch(self.reactor, "callLater", note)
+        offload = Offload(self.reactor, self.pool, clock=self.clock)
+        self.metrics = Metrics(MemoryStore(), offload)
+        for route in range(12):
+            for status in STATUSES:
+                request = a_request(f"route{route}", b"GET", status)
+                self.metrics.requests.answered(request, 0.002)
+
+    def clock(self) -> float:
+        """Have each look at it take 0.1 ms."""
+        self.now += 0.0001
+        return self.now
+
+    def families(self) -> list[Metric]:
+        """Return what does not change from one look to the next."""
+        return list(self.metrics.collect())
+
+    def test_scrape(self) -> None:
+        """A scrape leaves the reactor to others many times, and reads in a thread."""
+        for accept in ("", OPENMETRICS):
+            self.turns = 0
+            scrape = self.metrics.page(accept)
+            self.assertNoResult(scrape)
+            self.assertEqual(len(self.pool.work), 1)
+            page = run(scrape, self.reactor, self.pool)
+            self.assertIn(b"process_open_fds", page.content)
+            self.assertGreater(self.turns, 40)
+
+    def test_workers(self) -> None:
+        """So does one of several processes, and what is told to others."""
+        told = run(self.metrics.snapshot(), self.reactor, self.pool)
+        self.assertGreater(self.turns, 20)
+        self.metrics.gather = lambda own: succeed([told, own])
+        self.turns = 0
+        page = run(self.metrics.page(""), self.reactor, self.pool)
+        self.assertGreater(self.turns, 60)
+        counted = b'asciid_requests_total{method="GET",route="route1",status="200"} 3.0'
+        self.assertIn(counted, page.content)
+
+    def test_client_leaves(self) -> None:
+        """A scrape that nobody waits for ends."""
+        scrape = self.metrics.page("")
+        self.pool.step()
+        scrape.addErrback(lambda _: None)
+        scrape.cancel()
+        self.reactor.advance(0)
+        self.assertFalse(self.pool.work)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_busy(self) -> None:
+        """If the thread has too much to do, metrics of the process are left out."""
+        pool, reactor = ManualThreadPool(), ManualReactor()
+        metrics = Metrics(MemoryStore(), Offload(reactor, pool, max_waiting=0))
+        self.failureResultOf(
+            Offload(reactor, pool, max_waiting=0).in_thread(int), StoreBusyError
+        )
+        page = run(metrics.page(""), reactor)
+        self.assertNotIn(b"process_open_fds", page.content)
+        self.assertIn(b"asciid_images", page.content)
+
+    def test_same(self) -> None:
+        """Made in steps, a page is what prometheus_client makes in one go."""
+        families = self.families()
+        whole: Any = Registry(families)
+        self.assertEqual(render(families, "").content, generate_latest(whole))
+        self.assertEqual(
+            render(families, OPENMETRICS).content,
+            openmetrics.generate_latest(whole),
+        )
+        self.assertEqual(render([], OPENMETRICS).content, b"# EOF\n")
+
+    def test_steps(self) -> None:
+        """A step does as much as one family, or a few samples of a large one."""
+        families = self.families()
+        samples = sum(len(family.samples) for family in families)
+        self.assertGreater(samples, 300)
+        told = snapshot(families)
+        for steps, least in (
+            (render_in_steps(families, ""), len(families) + samples // 50),
+            (snapshot_in_steps(families), len(families)),
+            (merge_in_steps([told, told]), 3 * len(families)),
+        ):
+            self.assertGreaterEqual(sum(1 for _ in steps), least)
+        self.assertEqual(len(merge([told])), len(families))
