@@ -48,13 +48,17 @@ def twistd(port: int, storage: Path) -> Command:
     return [
         *(BIN / "twistd", "--nodaemon", "--pidfile="),
         *("asciid", "--port", endpoint, "--storage", storage),
-        # Registrations alone leave more pending than one client is meant to.
-        "--max-client-uploads=0",
     ]
 
 
+def unbounded(port: int, storage: Path) -> Command:
+    """Return the command of a daemon in which one client may have all uploads."""
+    # Registrations alone leave more pending than one client is meant to.
+    return [*twistd(port, storage), "--max-client-uploads=0"]
+
+
 def _workers(port: int, storage: Path) -> Command:
-    return [*twistd(port, storage), "--workers=4"]
+    return [*unbounded(port, storage), "--workers=4"]
 
 
 OURS = "ours"
@@ -69,14 +73,14 @@ EMPTY_STARLETTE = "empty-starlette"
 EMPTY_FASTAPI = "empty-fastapi"
 
 SERVICES = [
-    Server(OURS, "asciid", twistd),
+    Server(OURS, "asciid", unbounded),
     Server(OURS_WORKERS, "asciid with 4 workers", _workers),
     Server(OURS_STOCK, "asciid under stock twisted.web", _script("stock_site.py")),
     Server(NAIVE, "naive: stock Klein, a file per image", _script("naive.py")),
 ]
 """Those that keep images; all are given an empty directory."""
 
-APART = Server(OURS_APART, "4 daemons apart, on the same core", twistd)
+APART = Server(OURS_APART, "4 daemons apart, on the same core", unbounded)
 """Of this one several run side by side."""
 
 EMPTY = [

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import callgrind
 import kinds
-from catalog import BIN, Server, twistd
+from catalog import BIN, Server, unbounded
 from kinds import KINDS, MIX, Load, Sizes
 from process import BenchmarkError, choose_cores, connected, started
 from verdict import compare, per_request, table
@@ -186,7 +186,7 @@ def _server(tree: Tree, *before: str) -> Server:
             *variables,
             *before,
             BIN / "python",
-            *twistd(port, storage),
+            *unbounded(port, storage),
         ]
 
     return Server("asciid", tree.name, command)

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import catalog
 import procfs
 import report
 import session
 from apart import measure_apart
+from machine import describe_machine
 from plot import draw
 from process import BenchmarkError, choose_cores
 
@@ -41,11 +38,6 @@ RESULTS = HERE / "results"
 # early, and one that finds none fails.
 IMAGES_PER_SECOND = 6_000
 REGISTRATIONS_PER_SECOND = 40_000
-
-PACKAGES = (
-    *("twisted", "klein", "httptools", "lmdb", "msgspec"),
-    *("aiohttp", "starlette", "fastapi", "uvicorn", "uvloop"),
-)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -80,46 +72,6 @@ def parse_arguments() -> argparse.Namespace:
     if unknown:
         parser.error(f"no such server: {', '.join(sorted(unknown))}")
     return arguments
-
-
-def describe_machine(disk: procfs.Disk) -> dict[str, Any]:
-    """Return what a reader of the figures must know about where they come from."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "missing"
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": _git("rev-parse", "--short", "HEAD"),
-        "changed": bool(_git("status", "--porcelain", "asciid", "benchmarks")),
-        "cpu": cpu,
-        "cpus": os.cpu_count(),
-        "kernel": platform.release(),
-        "filesystem": disk.filesystem,
-        "load_before": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "packages": packages,
-    }
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", ROOT, *arguments]
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 @contextmanager

@@ -56,6 +56,27 @@ def peak_rss(pid: int) -> int:
     )
 
 
+def pss(pid: int) -> int:
+    """
+    Return the resident set of a family, in bytes.
+
+    What several processes share counts once.
+    """
+    total = 0
+    for member in family(pid):
+        # A member may have ended meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            path = Path(f"/proc/{member}/smaps_rollup")
+            total += int(_fields(path)["Pss"].split()[0]) * 1024
+    return total
+
+
+def forget_peak_rss(pid: int) -> None:
+    """Have `peak_rss` begin anew."""
+    for member in family(pid):
+        Path(f"/proc/{member}/clear_refs").write_text("5")
+
+
 def written_by(pid: int) -> int:
     """Return the bytes that a family has caused to be written to any disk."""
     return sum(

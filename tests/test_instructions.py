@@ -7,16 +7,13 @@ import io
 import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests._benchmarks import BENCHMARKS, load
 from tests._programs import program
-
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 DUMP = """\
 # callgrind format
@@ -33,12 +30,6 @@ calls=0 0
 
 totals: 363144
 """
-
-
-def load(name: str) -> Any:  # noqa: ANN401 - the benchmarks are scripts, not a package
-    """Return a module of the benchmarks."""
-    with patch.object(sys, "path", [str(BENCHMARKS), *sys.path]):
-        return import_module(name)
 
 
 class CallgrindTests(SynchronousTestCase):
