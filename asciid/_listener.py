@@ -10,6 +10,8 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 
+from asciid._unix_socket import StaleReplacing
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
         IAddress,
@@ -38,10 +40,13 @@ def endpoint_from(description: str, reactor: Any) -> IStreamServerEndpoint:  # n
     Return the endpoint that `description` is, as Twisted reads it.
 
     Of the endpoints that Twisted brings, one that does not say how many
-    connections may wait to be accepted lets `BACKLOG` wait.
+    connections may wait to be accepted lets `BACKLOG` wait.  A Unix socket takes the
+    place of one that nobody answers on.
     """
     if _leaves_backlog_open(description):
         description += f":backlog={BACKLOG}"
+    if description.startswith("unix:"):
+        reactor = StaleReplacing(reactor)
     endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     return endpoint
 
