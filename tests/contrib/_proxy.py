@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Proxy", "haproxy", "nginx", "varnish"]
+__all__ = ["Proxy", "haproxy", "nginx", "nginx_cache", "squid", "varnish"]
 
 _PATIENCE = 30
 """Seconds until a proxy that does not listen has failed the test."""
@@ -149,3 +149,54 @@ def varnish(directory: Path, upstream: int) -> Proxy:
         *("-p", "thread_pools=1", "-p", "thread_pool_min=5"),
     ]
     return Proxy(command, port, directory)
+
+
+def nginx_cache(directory: Path, upstream: int) -> Proxy:
+    """Return nginx as a cache before port `upstream`; it is not started yet."""
+    found, port = program("nginx"), _free_port()
+    directory.mkdir(parents=True)
+    (directory / "asciid.conf").write_text(
+        f"""\
+proxy_cache_path {directory}/cache keys_zone=art:1m;
+server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 0;
+    location / {{
+        proxy_pass http://127.0.0.1:{upstream};
+        proxy_http_version 1.1;
+        proxy_cache art;
+        proxy_cache_revalidate on;
+    }}
+}}
+"""
+    )
+    main = directory / "main.conf"
+    # Where it gives up root, it cannot write below a directory of root's.
+    main.write_text("user root;\n" + _NGINX.format(directory=directory))
+    return Proxy([found, "-p", str(directory), "-c", str(main)], port, directory)
+
+
+def squid(directory: Path, upstream: int) -> Proxy:
+    """Return Squid as a cache before port `upstream`; it is not started yet."""
+    found, port = program("squid"), _free_port()
+    directory.mkdir(parents=True)
+    file = directory / "squid.conf"
+    # It gives up root, and may then write nowhere.
+    file.write_text(
+        f"""\
+http_port 127.0.0.1:{port} accel defaultsite=127.0.0.1:{port} no-vhost
+cache_peer 127.0.0.1 parent {upstream} 0 no-query no-digest originserver login=PASSTHRU
+http_access allow all
+cache_mem 16 MB
+maximum_object_size_in_memory 1 MB
+memory_cache_shared off
+shutdown_lifetime 0 seconds
+pinger_enable off
+access_log none
+cache_log /dev/null
+pid_filename none
+visible_hostname localhost
+coredump_dir /
+"""
+    )
+    return Proxy([found, "-N", "-d", "1", "-f", str(file)], port, directory)
