@@ -84,9 +84,21 @@ def segments(path: bytes) -> list[bytes]:
     return [unquote_to_bytes(part) for part in path[1:].split(b"/")]
 
 
+_has_odd_slash = re.compile(rb"//|%2f", re.IGNORECASE).search
+"""
+Finds a doubled slash, or an encoded one.
+
+Klein takes either for one slash.  They are none (RFC 3986, sections 2.2 and 3.3), and a
+proxy that hides a path would have to know that.
+"""
+
+
 class RouteTable:
     """
     Finds the route of a request.
+
+    A path has one spelling but for what RFC 3986, section 6.2.2.2 makes equivalent:
+    unreserved characters, encoded or not.
 
     :ivar nowhere: the route of requests that have none.
     """
@@ -131,7 +143,7 @@ class RouteTable:
         recent = self._recent.get((request.method, request.path))
         if recent is not None:
             return recent
-        if len(request.path) > self._longest:
+        if len(request.path) > self._longest or _has_odd_slash(request.path):
             raise NotFound
         try:
             path = unquote_to_bytes(request.path).decode("utf-8")

@@ -6,6 +6,7 @@ The first two have the configuration of contrib/.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -78,6 +79,12 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """The process id; it must have been started."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What it has written."""
         return (self.directory / "proxy.log").read_text(errors="replace")
@@ -131,6 +138,10 @@ def haproxy(directory: Path, upstream: int) -> Proxy:
         "    bind :80\n": f"    bind 127.0.0.1:{port}\n",
         "server asciid 127.0.0.1:4444\n": f"server asciid 127.0.0.1:{upstream}\n",
     }
+    if os.geteuid():
+        # Only root can become another user.
+        own = ("user haproxy", "group haproxy", "chroot /var/lib/haproxy")
+        service.update({f"    {line}\n": "" for line in own})
     file.write_text(_configuration("haproxy.cfg", service))
     return Proxy([found, "-db", "-f", str(file)], port, directory)
 

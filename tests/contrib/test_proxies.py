@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from hashlib import sha256
 from pathlib import Path
+from pwd import getpwnam
 from typing import TYPE_CHECKING
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests._programs import program
 from tests.contrib._proxy import Proxy, haproxy, nginx
@@ -28,6 +31,16 @@ else:
 JSON = {"Content-Type": "application/json"}
 TEXT = {"Content-Type": "text/plain"}
 
+
+SPELLINGS = r"""
+/metrics //metrics ///metrics /%6detrics /%6Detrics /metric%73 //%6detrics
+/%6d%65%74%72%69%63%73 /metrics? /metrics?a=%zz /%6detrics?a /metrics#a
+/metrics/ /metrics// /metrics/. /./metrics /x/../metrics /.//metrics
+/%2e/metrics /x/%2e%2e/metrics /%2fmetrics /%2Fmetrics %2fmetrics /metrics%2f
+/metrics%3f /metrics%23 /metrics%00 /metrics;a /metrics%20 /metrics%zz /%6detrics%zz
+/metrics% /%256detrics /%u006detrics /METRICS /metrics\ \metrics /\metrics
+"""
+"""Paths that are that of the metrics, or that somebody may take for it."""
 
 _MENDED = frozenset(
     {"chunk-data-lf", "chunk-ext-nul", "chunk-size-lf", "chunk-trailer-lf"}
@@ -187,6 +200,32 @@ class Behind(Base):
             self.assertEqual(self.register(proxy, "b", one, **claim)[0], 429, field)
         self.assertEqual(self.register(proxy, "b", other)[0], 201)
 
+    def test_inside(self) -> None:
+        """The metrics stay inside, however their path is spelled."""
+        daemon = self.daemon()
+        proxy = self.put_before(daemon.port)
+        shown = 0
+        for target in SPELLINGS.split():
+            for host in ("", f"http://127.0.0.1:{proxy.port}"):
+                shown += b"# HELP" in self.get(daemon.port, host + target)
+                answer = self.get(proxy.port, host + target)
+                self.assertNotIn(b"# HELP", answer, host + target)
+                self.assertNotIn(b" 200 ", answer.partition(b"\r\n")[0], host + target)
+        # Some are those of the metrics indeed.
+        self.assertGreater(shown, 5)
+        status, _, _ = self.ask(proxy, "GET", "/livez")
+        self.assertEqual(status, 200)
+
+    def get(self, port: int, target: str) -> bytes:
+        """Send a request as it is, and return the whole answer."""
+        with socket.create_connection(("127.0.0.1", port), 30) as connection:
+            request = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            connection.sendall(request.encode("latin-1"))
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+        return answer
+
     def test_down(self) -> None:
         """While the daemon is away the answer is a problem that passes."""
         daemon = self.daemon()
@@ -240,3 +279,18 @@ class HAProxyTests(Behind, SynchronousTestCase):
         "rl-http2-version",  # taken for HTTP/1.1
         "te-gzip-chunked",  # refused with 422
     }
+
+    def test_privileges(self) -> None:
+        """It gives up being root and sees no file; it logs requests."""
+        proxy = self.put_before(self.daemon().port)
+        self.assertEqual(self.ask(proxy, "GET", "/livez")[0], 200)
+        self.assertIn("GET /livez HTTP/1.1", proxy.log)
+        if os.geteuid():
+            message = "only root can start HAProxy as another user"
+            raise SkipTest(message)
+        process = Path(f"/proc/{proxy.pid}")
+        (uids,) = re.findall(
+            r"^Uid:\t(.*)$", (process / "status").read_text(), re.MULTILINE
+        )
+        self.assertEqual(set(uids.split()), {str(getpwnam("haproxy").pw_uid)})
+        self.assertEqual((process / "root").readlink(), Path("/var/lib/haproxy"))
