@@ -124,6 +124,15 @@ class ContentDigest:
             if actual.digest() != stated:
                 raise DigestMismatchError(algorithm)
 
+    def check(self, body: bytes) -> None:
+        """
+        Check a whole body.
+
+        Errors: those of `verify`.
+        """
+        self.update(body)
+        self.verify()
+
 
 def check_content_digest(request: Request, body: bytes) -> None:
     """
@@ -132,9 +141,7 @@ def check_content_digest(request: Request, body: bytes) -> None:
     Errors: `MalformedRequestError`, `DigestMismatchError`.
     """
     if request.getHeader(b"content-digest") is not None:
-        check = ContentDigest(request)
-        check.update(body)
-        check.verify()
+        ContentDigest(request).check(body)
 
 
 _MALFORMED = (

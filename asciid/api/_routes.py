@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from klein import Klein
+from twisted.internet.defer import Deferred
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from asciid._offload import AT_ONCE
@@ -14,16 +15,18 @@ from asciid.api._clients import ClientAddresses
 from asciid.api._contract import contract_document
 from asciid.api._cors import CORS
 from asciid.api._deleting import delete_image
-from asciid.api._digests import check_content_digest
+from asciid.api._digests import ContentDigest, check_content_digest
 from asciid.api._download import Downloads
 from asciid.api._health import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES, answer_problem, problem_for
 from asciid.api._refusals import EncodedBodyError, MultipartBodyError, NotJSONError
 from asciid.api._schema import (
+    LONG_BODY,
     InputLimits,
     parse_chunk,
     parse_hash,
+    parse_long_chunk,
     parse_registration,
     require_image,
     require_json,
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from ipaddress import IPv4Network, IPv6Network
 
-    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
@@ -98,6 +100,7 @@ class ImageAPI:
         offload: IOffload = AT_ONCE,
     ) -> None:
         self._store = store
+        self._offload = offload
         self.metrics = Metrics(store, offload)
         self.metrics.requests.expect(PROBLEM_TYPES)
         self._metrics_apart = metrics_apart
@@ -167,15 +170,29 @@ class ImageAPI:
         sha256 = parse_hash(sha256)
         require_json(request)
         body = body_of(request)
-        check_content_digest(request, body)
-        chunk = parse_chunk(body, self._limits)
 
         def stored(_: bool) -> bytes:  # noqa: FBT001 - a callback's result
             request.setResponseCode(201)
             request.setHeader(b"Link", status_link(sha256))
             return b""
 
+        if len(body) > LONG_BODY:
+            # A client that leaves meanwhile does not end it.
+            answer: Deferred[bool] = Deferred()
+            adding = self._add_long_chunk(sha256, body, ContentDigest(request))
+            Deferred.fromCoroutine(adding).addBoth(answer.callback)
+            return answer.addCallback(stored)
+        check_content_digest(request, body)
+        chunk = parse_chunk(body, self._limits)
         return self._store.add_chunk(sha256, chunk.id, chunk.data).addCallback(stored)
+
+    async def _add_long_chunk(
+        self, sha256: str, body: bytes, digest: ContentDigest
+    ) -> bool:
+        await self._offload.in_thread(lambda: digest.check(body))
+        steps = parse_long_chunk(body, self._limits)
+        chunk = await self._offload.in_turns(steps)
+        return await self._store.add_chunk(sha256, chunk.id, chunk.data)
 
     @app.route("/image/<sha256>/chunks", methods=["GET"])
     def status(self, request: Request, sha256: str) -> Deferred[bytes]:
