@@ -91,6 +91,8 @@ class Downloads:
         content = reader.content
         if coding is not None and content is not None:
             return self._answer_encoded(request, form, coding, content)
+        if content is not None and len(content) > PIECE:
+            content = None  # too large to be copied in one go
         if content is None and request.method == b"GET" and spec.size:
             return _stream(
                 request,

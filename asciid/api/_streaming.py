@@ -9,19 +9,19 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from asciid.api._ranges import Part
 from asciid.errors import AsciidError, ImageNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from asciid.api._ranges import Part
     from asciid.api._request import Request
     from asciid.store import IImageReader
 
 __all__ = ["PIECE", "send_parts"]
 
 PIECE = 64 * 1024
-"""Bytes read and written at a time."""
+"""Bytes of an image that are read and written at a time."""
 
 _log = Logger()
 
@@ -36,25 +36,24 @@ async def send_parts(
     """
     Write parts of an image to `request`, then `end`; stop by cancelling.
 
-    There must be a part, and none may be empty.  The next piece is read when
-    the transport has room for it, so a slow client costs a piece or two of
-    memory.  `begin` is called once the first piece is there, to set the header
-    fields.  If a later piece cannot be read, the connection is closed: the
+    There must be a part, and none may be empty.  The next pieces are read when
+    the transport has room for them, `PIECE` bytes at a time, so a slow client costs
+    twice that in memory.  `begin` is called once the first of them are there, to set
+    the header fields.  If a later piece cannot be read, the connection is closed: the
     client sees that it has fewer bytes than announced.
 
     Errors: those of `IImageReader.read` before `begin` was called.
     """
-    pieces = _pieces(parts)
-    lead, start, stop = next(pieces)
-    piece = await reader.read(start, stop)
+    batches = _batches(parts)
+    data = await _read(reader, next(batches))
     begin()
     gate = _Gate()
     request.registerProducer(gate, True)  # noqa: FBT003 - Twisted's signature
     try:
-        request.write(lead + piece)
-        for lead, start, stop in pieces:
+        request.write(data)
+        for batch in batches:
             await gate.opened()
-            request.write(lead + await reader.read(start, stop))
+            request.write(await _read(reader, batch))
         request.write(end)
     except ImageNotFoundError as error:
         # It was deleted meanwhile, or its time was over: nothing is wrong.
@@ -66,11 +65,39 @@ async def send_parts(
     request.unregisterProducer()
 
 
-def _pieces(parts: Sequence[Part]) -> Iterator[tuple[bytes, int, int]]:
+async def _read(reader: IImageReader, batch: list[Part]) -> bytes:
+    if len(batch) == 1:
+        [part] = batch
+        return part.lead + await reader.read(part.start, part.end)
+    pieces = await reader.read_ranges([(part.start, part.end) for part in batch])
+    return b"".join(
+        [
+            data
+            for part, piece in zip(batch, pieces, strict=True)
+            for data in (part.lead, piece)
+        ]
+    )
+
+
+def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """Yield what is read at a time: as many pieces as have `PIECE` bytes together."""
+    batch: list[Part] = []
+    size = 0
+    for piece in _pieces(parts):
+        length = piece.end - piece.start
+        if batch and size + length > PIECE:
+            yield batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += length
+    yield batch
+
+
+def _pieces(parts: Sequence[Part]) -> Iterator[Part]:
     for part in parts:
         lead = part.lead
         for start in range(part.start, part.end, PIECE):
-            yield lead, start, min(start + PIECE, part.end)
+            yield Part(start, min(start + PIECE, part.end), lead)
             lead = b""
 
 

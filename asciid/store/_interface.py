@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -39,6 +39,13 @@ class IImageReader(Interface):
 
         Errors: `ImageNotFoundError` if the image has gone since it was opened,
         `StorageFailedError`, `StoreClosedError`.
+        """
+
+    def read_ranges(ranges: Sequence[tuple[int, int]]) -> Deferred[Sequence[bytes]]:
+        """
+        Do what `read` does for several ``(start, end)`` at once, which costs less.
+
+        Errors: those of `read`.
         """
 
 

@@ -41,7 +41,7 @@ from asciid.store._stats import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from asciid.store._pending import PendingLimits
 
@@ -76,6 +76,12 @@ class _Reader:
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""
         return succeed(self.content[start:end])
+
+    def read_ranges(
+        self, ranges: Sequence[tuple[int, int]]
+    ) -> Deferred[Sequence[bytes]]:
+        """See `IImageReader.read_ranges`."""
+        return succeed([self.content[start:end] for start, end in ranges])
 
 
 @implementer(IImageWriter)

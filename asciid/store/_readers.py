@@ -12,11 +12,11 @@ from asciid.store._interface import IImageReader
 from asciid.store._queries import read_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from asciid.model import ImageSpec
-    from asciid.store._databases import Snapshot
     from asciid.store._records import ImageRecord
+    from asciid.store._submit import Query
 
 __all__ = ["ColdReader", "HotReader"]
 
@@ -36,6 +36,12 @@ class HotReader:
         """See `IImageReader.read`."""
         return succeed(self.content[start:end])
 
+    def read_ranges(
+        self, ranges: Sequence[tuple[int, int]]
+    ) -> Deferred[Sequence[bytes]]:
+        """See `IImageReader.read_ranges`."""
+        return succeed([self.content[start:end] for start, end in ranges])
+
 
 @implementer(IImageReader)
 @frozen(eq=False)
@@ -45,7 +51,7 @@ class ColdReader:
     spec: ImageSpec
     completed: float
     image: ImageRecord
-    query: Callable[[Callable[[Snapshot], bytes]], Deferred[bytes]]
+    query: Query
     content: None = None
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
@@ -54,4 +60,15 @@ class ColdReader:
             lambda snapshot: read_range(
                 snapshot, self.spec.sha256, self.image, start, end
             )
+        )
+
+    def read_ranges(
+        self, ranges: Sequence[tuple[int, int]]
+    ) -> Deferred[Sequence[bytes]]:
+        """See `IImageReader.read_ranges`."""
+        return self.query(
+            lambda snapshot: [
+                read_range(snapshot, self.spec.sha256, self.image, start, end)
+                for start, end in ranges
+            ]
         )

@@ -19,7 +19,7 @@ from asciid.store import IImageReader, MemoryStore
 from tests.api._support import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.trial.unittest import SynchronousTestCase
@@ -69,6 +69,7 @@ class OneImage(MemoryStore):
         self.data = data
         self.content = data if hot else None
         self.reads: list[tuple[int, int]] = []
+        self.batches: list[int] = []
 
     def open(self, sha256: str) -> Deferred[IImageReader]:
         """Return itself."""
@@ -78,6 +79,17 @@ class OneImage(MemoryStore):
         """Read."""
         self.reads.append((start, end))
         return succeed(self.data[start:end])
+
+    def read_ranges(
+        self, ranges: Sequence[tuple[int, int]]
+    ) -> Deferred[Sequence[bytes]]:
+        """Read several."""
+        self.batches.append(len(ranges))
+
+        async def read_all() -> Sequence[bytes]:
+            return [await self.read(*each) for each in ranges]
+
+        return Deferred.fromCoroutine(read_all())
 
 
 class RawCase(Base):

@@ -411,6 +411,25 @@ class DownloadContract(RawCase):
                 [part for _, part in parts_of(answer)], [LARGE[1:end], LARGE[-3:]]
             )
 
+    def test_small_ranges(self) -> None:
+        """Small parts of an image on the disk are read at once, not one by one."""
+        self.put(LARGE, hot=False)
+        starts = range(0, len(LARGE), len(LARGE) // 15)
+        answer = self.get(f"Range: bytes={','.join(f'{i}-{i + 9}' for i in starts)}")
+        self.assertEqual(
+            [part for _, part in parts_of(answer)], [LARGE[i : i + 10] for i in starts]
+        )
+        self.assertEqual(self.store.batches, [16])
+
+    def test_large_in_memory(self) -> None:
+        """A large image is sent in pieces also from memory."""
+        self.put(LARGE, hot=True)
+        self.assert_whole(self.get())
+        self.assertEqual(len(self.store.reads), 3)
+        self.assertEqual(
+            self.get(method="HEAD").fields["content-length"], str(len(LARGE))
+        )
+
     def test_range_ignored(self) -> None:
         """A range that is malformed, of another unit, or too much, is ignored."""
         self.put(LARGE)

@@ -34,6 +34,8 @@ from asciid.store import (
 from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Client
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.interfaces import IProtocolFactory
 
     from asciid.store import IImageWriter
@@ -853,6 +855,12 @@ class ColdStore(MemoryStore):
         else:
             reading.callback(self.data[start:end])
         return reading
+
+    def read_ranges(
+        self, ranges: Sequence[tuple[int, int]]
+    ) -> Deferred[Sequence[bytes]]:
+        """Not be called: there is one range at a time."""
+        raise AssertionError(ranges)
 
 
 class SiteTests(APIContract, SynchronousTestCase):

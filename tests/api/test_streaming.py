@@ -15,6 +15,7 @@ from asciid.model import ImageSpec
 from asciid.store import IImageReader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import IO
 
     from twisted.internet.interfaces import IPushProducer
@@ -38,6 +39,12 @@ class Reader:
         reading: Deferred[bytes] = Deferred()
         self.waiting.append((start, end, reading))
         return reading
+
+    def read_ranges(
+        self, ranges: Sequence[tuple[int, int]]
+    ) -> Deferred[Sequence[bytes]]:
+        """Not be called: no two parts are small."""
+        raise AssertionError(ranges)
 
     def give(self) -> None:
         """Answer the one read under way."""
