@@ -47,9 +47,9 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         CONFIG,
         Setting(
             "port",
-            "tcp:4444",
+            "4444",
             endpoint_of,
-            "Port number or Twisted endpoint to listen on.",
+            "Port number, for IPv6 and IPv4, or Twisted endpoint to listen on.",
         ),
         Setting(
             "workers",

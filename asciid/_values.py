@@ -60,7 +60,7 @@ def endpoint_of(text: str) -> str:
         if int(text) > _LARGEST_PORT:
             message = f"{text} is not a port: ports end at {_LARGEST_PORT}"
             raise ValueError(message)
-        return f"tcp:{int(text)}"
+        return str(int(text))
     try:
         if tls_files(text):
             load_identity(text)

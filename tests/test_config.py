@@ -19,7 +19,7 @@ class PrecedenceTests(SynchronousTestCase):
         self.assertEqual(
             resolve({}, {}),
             Settings(
-                port="tcp:4444",
+                port="4444",
                 storage=Path("asciid-storage"),
                 max_image_size=64 * 2**20,
                 max_chunk_size=2**20,
@@ -55,7 +55,7 @@ class PrecedenceTests(SynchronousTestCase):
         self.assertEqual(
             settings,
             Settings(
-                "tcp:1234",
+                "1234",
                 Path("/somewhere"),
                 5,
                 6,
@@ -75,7 +75,7 @@ class PrecedenceTests(SynchronousTestCase):
     def test_overruled_value_is_not_read(self) -> None:
         """A bad variable does no harm where the option was given."""
         settings = resolve({"port": "1"}, {"ASCIID_PORT": "nonsense"})
-        self.assertEqual(settings.port, "tcp:1")
+        self.assertEqual(settings.port, "1")
 
     def test_empty_variable(self) -> None:
         """A variable set to nothing counts as not set."""
@@ -109,8 +109,8 @@ class ValueTests(SynchronousTestCase):
     def test_endpoints(self) -> None:
         """A port is a number or a Twisted endpoint description."""
         for text, port in [
-            ("0", "tcp:0"),
-            ("65535", "tcp:65535"),
+            ("0", "0"),
+            ("65535", "65535"),
             ("tcp:80:interface=127.0.0.1", "tcp:80:interface=127.0.0.1"),
             ("unix:/run/asciid.sock", "unix:/run/asciid.sock"),
         ]:
@@ -143,7 +143,7 @@ class ValueTests(SynchronousTestCase):
 
     def test_no_endpoint(self) -> None:
         """The metrics may have an endpoint of their own, or none."""
-        for text, port in [("none", None), ("9090", "tcp:9090")]:
+        for text, port in [("none", None), ("9090", "9090")]:
             self.assertEqual(resolve({"metrics-port": text}, {}).metrics_port, port)
         self.assert_refused("metrics-port", "nowhere", "endpoint")
 

@@ -68,9 +68,9 @@ class SourceTests(FileTestCase):
         """The file can be named by ASCIID_CONFIG; one named by the option wins."""
         one, two = self.written("port = 1"), self.written("port = 2")
         environ = {"ASCIID_CONFIG": one}
-        self.assertEqual(resolve({}, environ).port, "tcp:1")
-        self.assertEqual(resolve({"config": two}, environ).port, "tcp:2")
-        self.assertEqual(resolve({"config": "none"}, environ).port, "tcp:4444")
+        self.assertEqual(resolve({}, environ).port, "1")
+        self.assertEqual(resolve({"config": two}, environ).port, "2")
+        self.assertEqual(resolve({"config": "none"}, environ).port, "4444")
 
     def test_environment_of(self) -> None:
         """Another process finds the same in its environment, with no file there."""

@@ -161,7 +161,7 @@ class ContainerTests(CommandTestCase):
         self.assertEqual(arguments[:split], ["--nodaemon", "--pidfile="])
         options = Options({})
         options.parseOptions(arguments[split + 1 :])
-        self.assertEqual(options.settings.port, "tcp:4444")
+        self.assertEqual(options.settings.port, "4444")
 
     def test_health_check(self) -> None:
         """The health check passes while a daemon serves, and not afterwards."""

@@ -65,7 +65,7 @@ class OptionsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """With no option, the defaults are in force."""
         settings = parsed().settings
-        self.assertEqual(settings.port, "tcp:4444")
+        self.assertEqual(settings.port, "4444")
         self.assertTrue(settings.sync)
 
     def test_every_option(self) -> None:
@@ -82,7 +82,7 @@ class OptionsTests(SynchronousTestCase):
                 "--reserve=0",
             ]
         ).settings
-        self.assertEqual(settings.port, "tcp:1")
+        self.assertEqual(settings.port, "1")
         self.assertEqual(settings.storage, Path("/images"))
         self.assertEqual(settings.max_image_size, 2048)
         self.assertEqual(settings.max_chunk_size, 3)
@@ -94,7 +94,7 @@ class OptionsTests(SynchronousTestCase):
     def test_environment(self) -> None:
         """The environment is read, and the option wins."""
         settings = parsed(["--port=2"], ASCIID_PORT="1", ASCIID_NO_SYNC="yes").settings
-        self.assertEqual(settings.port, "tcp:2")
+        self.assertEqual(settings.port, "2")
         self.assertFalse(settings.sync)
 
     def test_own_environment(self) -> None:
@@ -102,7 +102,7 @@ class OptionsTests(SynchronousTestCase):
         with patch.dict(os.environ, {"ASCIID_PORT": "4321"}):
             options = Options()
             options.parseOptions([])
-        self.assertEqual(options.settings.port, "tcp:4321")
+        self.assertEqual(options.settings.port, "4321")
 
     def test_mistakes(self) -> None:
         """A mistake ends the start with one line that names it."""
@@ -199,7 +199,9 @@ class MakeServiceTests(SynchronousTestCase):
     def test_metrics_port(self) -> None:
         """The metrics are on a port of their own, if asked for, and only there."""
         reactor = MemoryReactorClock()
-        options = parsed(["--port=80", "--storage=:memory:", "--metrics-port=9090"])
+        options = parsed(
+            ["--port=tcp:80", "--storage=:memory:", "--metrics-port=tcp:9090"]
+        )
         service = makeService(options, reactor=reactor)
         service.startService()
         servers = {server[0]: server[1] for server in reactor.tcpServers}
@@ -309,7 +311,7 @@ class TokenTests(SynchronousTestCase):
         """They are read when the service starts, and asked for from then on."""
         path = Path(self.mktemp())
         reactor = MemoryReactorClock()
-        options = [f"--write-token-file={path}", "--port=80", "--storage=:memory:"]
+        options = [f"--write-token-file={path}", "--port=tcp:80", "--storage=:memory:"]
         service = makeService(parsed(options), reactor=reactor)
         path.write_text("good\n")
         service.startService()

@@ -7,7 +7,7 @@ Nothing here knows what a request is.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
@@ -30,11 +30,25 @@ __all__ = ["NEVER", "Connection"]
 
 NEVER = float("inf")
 
+_MAPPED = "::ffff:"
+
 _FLUSH = 16 * 1024
 """Bytes of answers that are gathered before they are sent together."""
 
 _UNSENT = 128 * 1024
 """Bytes that the kernel holds for a client, besides those it has sent."""
+
+
+def unmapped(address: IAddress) -> IAddress:
+    """
+    Return `address`; of an IPv4 client of a dual-stack socket, that of IPv4.
+
+    Such a socket shows it as ``::ffff:192.0.2.1`` (RFC 4291, section 2.5.5.2).
+    """
+    host = getattr(address, "host", None)
+    if isinstance(host, str) and host.startswith(_MAPPED) and "." in host:
+        return IPv4Address("TCP", host.removeprefix(_MAPPED), address.port)  # type: ignore[attr-defined] # as it has a host
+    return address
 
 
 class Connection(Protocol):
@@ -91,12 +105,12 @@ class Connection(Protocol):
     @property
     def host(self) -> IAddress:
         """The local address."""
-        return cast("IAddress", self._wire.getHost())
+        return unmapped(self._wire.getHost())
 
     @property
     def peer(self) -> IAddress:
         """The client's address."""
-        return cast("IAddress", self._wire.getPeer())
+        return unmapped(self._wire.getPeer())
 
     @property
     def blocked(self) -> bool:

@@ -29,6 +29,9 @@ def inherited_endpoint(
 
     `descriptor` is given up once that was adopted.
     """
+    if description.isdecimal():
+        # The family is that of the socket.
+        description = f"tcp:{description}"
     adopting = _Adopting(reactor, descriptor)
     endpoint: IStreamServerEndpoint = serverFromString(adopting, description)
     return endpoint

@@ -16,10 +16,9 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
-from twisted.internet.tcp import Port
 from zope.interface import implementer
 
-from asciid._listener import endpoint_from
+from asciid._listener import BACKLOG, DualStackEndpoint, DualStackPort, endpoint_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +48,16 @@ def spread_endpoint(
 
     Nothing is accepted on them here: see `descriptors_of`.
     """
-    return endpoint_from(description, _Spreading(reactor, count))
+    spreading = _Spreading(reactor, count)
+    if description.isdecimal():
+
+        def open_port(
+            number: int, factory: IProtocolFactory, interface: str
+        ) -> IListeningPort:
+            return spreading.listenTCP(number, factory, BACKLOG, interface)
+
+        return DualStackEndpoint(open_port, int(description))
+    return endpoint_from(description, spreading)
 
 
 def descriptors_of(port: IListeningPort) -> Sequence[int]:
@@ -66,11 +74,11 @@ def descriptors_of(port: IListeningPort) -> Sequence[int]:
     return [one.fileno() for one in ports]
 
 
-class _SharedPort(Port):
+class _SharedPort(DualStackPort):
     """A port that others may share."""
 
     def createInternetSocket(self) -> socket.socket:
-        created: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call] # Twisted's
+        created: socket.socket = super().createInternetSocket()
         created.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return created
 
@@ -146,8 +154,14 @@ def _free_port(port: int, interface: str) -> int:
     the others otherwise.
     """
     family = socket.AF_INET6 if ":" in interface else socket.AF_INET
-    with socket.socket(family) as probe:
+    try:
+        probe = socket.socket(family)
+    except OSError as error:
+        raise CannotListenError(interface, port, error) from error
+    with probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         try:
             probe.bind((interface, port))
             probe.listen()

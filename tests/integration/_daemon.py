@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import define, field
 
@@ -61,6 +61,7 @@ class Daemon:
     """Tells the logs of two daemons in one directory apart."""
     tac: bool = False
     """Whether it is started from asciid.tac, which knows no options."""
+    announced: ClassVar[re.Pattern[str]] = LISTENS
     port: int = field(init=False, default=0)
     images: int = field(init=False, default=0)
     """How many images it found when it started."""
@@ -109,7 +110,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + _PATIENCE
-        while (announced := LISTENS.search(self.log)) is None:
+        while (announced := self.announced.search(self.log)) is None:
             code = self._process.poll()
             if code is not None or time.monotonic() > deadline:
                 self.kill()

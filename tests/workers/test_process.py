@@ -248,7 +248,7 @@ class ProcessTests(SynchronousTestCase):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGINT, REREAD):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
         def life() -> None:
             self.reactor.advance(0)

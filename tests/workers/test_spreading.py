@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -78,6 +79,33 @@ class SpreadingTests(SynchronousTestCase):
         with socket.create_connection(inherited.getsockname(), timeout=5):
             accepted, _ = inherited.accept()
             accepted.close()
+
+    def test_number(self) -> None:
+        """A port number is IPv6 and IPv4, on each of the sockets."""
+        port: Any = self.listen("0")
+        descriptors = descriptors_of(port)
+        self.assertEqual(len(descriptors), COUNT)
+        names = set()
+        for descriptor in descriptors:
+            inherited = self.handed_down(descriptor)
+            self.assertEqual(
+                inherited.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), 0
+            )
+            names.add(inherited.getsockname())
+        self.assertEqual(len(names), 1)
+
+    def test_no_ipv6(self) -> None:
+        """Where there is no IPv6, IPv4 is left."""
+
+        def none(family: int, *arguments: Any) -> socket.socket:  # noqa: ANN401 - the original's
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported")
+            return made(family, *arguments)
+
+        made = socket.socket
+        self.patch(socket, "socket", none)
+        port: Any = self.listen("0")
+        self.assertEqual(port.getHost().host, "0.0.0.0")
 
     def test_unix(self) -> None:
         """A Unix socket is one, for all."""
