@@ -6,7 +6,10 @@ import json
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
@@ -19,7 +22,7 @@ from asciid.http import Refusal
 from asciid.logs.access import LEFT, Access, AccessLog, access_writer
 from asciid.store import MemoryStore
 from tests.api._support import CAT_SHA256, Client
-from tests.http._support import MemoryTransport, get, post
+from tests.http._support import MemoryTransport, get, parse_answers, post
 
 
 class AccessLogTests(SynchronousTestCase):
@@ -134,6 +137,30 @@ class AccessLogTests(SynchronousTestCase):
                 self.assertTrue(access.combined(0).isascii())
                 json.dumps(access.members()).encode()
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.binary(max_size=8),
+        st.sampled_from(
+            [
+                *(b"User-Agent", b"Referer", b"X-Request-Id", b"X-Forwarded-For"),
+                *(b"Forwarded", b"traceparent", b"Accept", b"If-Match", b"Range"),
+            ]
+        ),
+        st.binary(max_size=12).filter(lambda value: not {*b"\r\n\0"} & {*value}),
+    )
+    def test_any_bytes(self, path: bytes, name: bytes, value: bytes) -> None:
+        """Whatever a client sends, its request is answered once and logged once."""
+        target = b"/image/" + quote(path, safe="").encode()
+        transport = self.connect()
+        transport.protocol.dataReceived(get(target, b"%b: %b" % (name, value)))
+        [answer] = parse_answers(transport.value(), closed=False)
+        [access] = self.seen
+        self.seen.clear()
+        self.assertEqual(access.status, answer.status)
+        self.assertLess(answer.status, 500)
+        self.assertTrue(access.combined(0).isascii())
+        json.dumps(access.members()).encode()
 
     def test_refused_on_a_unix_socket(self) -> None:
         """There the client has no address."""
