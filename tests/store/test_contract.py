@@ -267,8 +267,14 @@ class StoreContract(Base):
         """A large image is verified too, and read in ranges."""
         spec = self.upload(LARGE, chunk_size=100_000)
         reader = self.run_(self.store.open(spec.sha256))
-        for start, end in ((0, 0), (0, 1), (99_999, 100_001), (5, len(LARGE))):
-            self.assertEqual(self.run_(reader.read(start, end)), LARGE[start:end])
+        ranges = ((0, 0), (0, 1), (99_999, 100_001), (5, len(LARGE)))
+        expected = [LARGE[start:end] for start, end in ranges]
+        self.assertEqual([self.run_(reader.read(*each)) for each in ranges], expected)
+        self.assertEqual(self.run_(reader.read_ranges(ranges)), expected)
+        cat = self.run_(self.store.open(self.upload(CAT).sha256))
+        self.assertEqual(
+            self.run_(cat.read_ranges([(1, 3), (0, 2)])), [CAT[1:3], CAT[:2]]
+        )
 
     def test_large_in_reverse(self) -> None:
         """The last chunk to arrive may be the first one of a large image."""
