@@ -41,6 +41,12 @@ _DATES = tuple(
 )
 """The three forms of a date (RFC 9110, section 5.6.7); the first is usual."""
 
+_MAX_TAGS = 4 * 1024
+"""Bytes of a list of entity tags that are read: more than 50 tags of images."""
+
+_MAX_DATE = 64
+"""Bytes of a date that is read, in any of the forms."""
+
 _find_tags = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"').findall
 
 
@@ -126,14 +132,14 @@ def _check_unmodified_since(request: Request, modified: int) -> None:
 
 
 def _names_strongly(request: Request, etags: Collection[bytes]) -> bool:
-    tags = all_lines(request, b"if-match")
+    tags = all_lines(request, b"if-match")[:_MAX_TAGS]
     # A weak tag keeps its W/ here, so it is equal to no strong one.
     return tags.strip() == b"*" or not {*_find_tags(tags)}.isdisjoint(etags)
 
 
 def _named_weakly(request: Request, etags: Collection[bytes]) -> Collection[bytes]:
     """Return those of `etags` that If-None-Match names."""
-    field = all_lines(request, b"if-none-match")
+    field = all_lines(request, b"if-none-match")[:_MAX_TAGS]
     if field.strip() == b"*":
         return etags
     return {tag.removeprefix(b"W/") for tag in _find_tags(field)}.intersection(etags)
@@ -186,4 +192,6 @@ def parse_http_date(
 
 
 def _date(field: bytes | None) -> int | None:
-    return None if field is None else parse_http_date(field.strip())
+    if field is None or len(field) > _MAX_DATE:
+        return None
+    return parse_http_date(field.strip())

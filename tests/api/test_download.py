@@ -166,6 +166,17 @@ class DownloadContract(RawCase):
         for value in ('"x"', f'"{self.name}-gzip"', self.name, "", "W/", '"'):
             self.assert_whole(self.get(f"If-None-Match: {value}"))
 
+    def test_many_tags(self) -> None:
+        """Of a list of tags 4 KiB are read."""
+        for count, found in ((1_000, True), (1_100, False)):
+            tags = '"x",' * count + self.etag
+            answer = self.get(f"If-None-Match: {tags}")
+            self.assertEqual(answer.status, 304 if found else 200)
+            answer = self.get(f"If-Match: {tags}")
+            self.assertEqual(answer.status, 200 if found else 412)
+        late = f"If-Modified-Since: {LAST_MODIFIED}" + " " * 100 + "x"
+        self.assert_whole(self.get(late))
+
     def test_if_modified_since(self) -> None:
         """Without an entity tag, the date decides; what is no date is ignored."""
         for date in (
