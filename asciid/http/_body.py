@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkedBody", "IBody", "SizedBody"]
 
-_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# Nothing is tried twice: possessive, each takes what it can.
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*+"'
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _CHUNK_LINE = re.compile(
-    rb"([0-9A-Fa-f]+)"
-    rb"(?:[ \t]*;[ \t]*"
+    rb"([0-9A-Fa-f]++)"
+    rb"(?:[ \t]*+;[ \t]*+"
     + _TOKEN
-    + rb"(?:[ \t]*=[ \t]*(?:"
+    + rb"(?:[ \t]*+=[ \t]*+(?:"
     + _TOKEN
     + rb"|"
     + _QUOTED
-    + rb"))?)*"
+    + rb"))?+)*+"
 )
 _TRAILER_LINE = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*")
 _MAX_SIZE_DIGITS = 15  # below 2**60
