@@ -82,12 +82,12 @@ def certificates_of(settings: Settings) -> dict[str, Certificate]:
     return certificates
 
 
-def make_observer(settings: Settings, api: ImageAPI) -> Observer:
+def make_observer(settings: Settings, api: ImageAPI, reactor: Reactor) -> Observer:
     """Return what is told of every request: the metrics, and the access log if any."""
     if settings.access_log is None:
         return api.metrics.requests
     access_log = AccessLog(
-        access_writer(settings.access_log, settings.log_format),
+        access_writer(settings.access_log, settings.log_format, reactor),
         api.clients.of,
         settings.access_log_sample,
     )
@@ -178,7 +178,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         linger_time=settings.linger_time,
     )
     warning = body_share_warning(settings)
-    observer = make_observer(settings, api)
+    observer = make_observer(settings, api, reactor)
     front = make_front(api, reactor, limits, observer)
     metrics = None
     if settings.metrics_port is not None:

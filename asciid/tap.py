@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.config import InForce, Settings
+    from asciid.logs import TwistdLog
 
 __all__ = ["Options", "makeService"]
 
@@ -143,6 +144,12 @@ def _begin_stop(manager: ServiceManager) -> None:
     manager.stopping()
 
 
+def _give_up(log: TwistdLog) -> None:
+    """End the process at once, but for the log."""
+    log.finish()
+    end_at_once()
+
+
 def _reload_at_hangup(
     reactor: Reactor, manager: ServiceManager, reload: Callable[[], object]
 ) -> None:
@@ -171,12 +178,12 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
 
         count_monotonically(reactor)
         rest_collector()
-        restyle_twistd(settings)
+        log = restyle_twistd(settings, reactor)
         install_running_handlers(reactor)
         manager = ServiceManager.from_environment(os.environ, reactor)
         serving = manager.serving
         stopping = partial(_begin_stop, manager)
-        give_up = end_at_once
+        give_up = partial(_give_up, log)
         on_hangup = partial(_reload_at_hangup, reactor, manager)
     if settings.workers > 1:
         # What one process does needs nothing of it.

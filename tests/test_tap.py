@@ -36,8 +36,6 @@ from asciid.workers.parent import Parent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asciid.config import Settings
-
 
 class TCPTransport(StringTransport):
     """A transport in memory that takes what else one of TCP does."""
@@ -280,13 +278,13 @@ class MakeServiceTests(SynchronousTestCase):
 
         self.patch(_assembly, "ImageService", Service)
         self.patch(tap, "install_sighup_handler", lambda *_: None)
-        restyled: list[Settings] = []
-        self.patch(tap, "restyle_twistd", restyled.append)
+        restyled: list[object] = []
+        self.patch(tap, "restyle_twistd", lambda *given: restyled.append(given))
         self.patch(tap, "install_running_handlers", lambda _: None)
         options = parsed(["--storage=:memory:"])
         makeService(options)
         self.assertEqual(made, [reactor])
-        self.assertEqual(restyled, [options.settings])
+        self.assertEqual(restyled, [(options.settings, reactor)])
 
     def test_clock_set_back(self) -> None:
         """Set the wall clock back, and what is due at once is still done at once."""
@@ -339,7 +337,7 @@ class TokenTests(SynchronousTestCase):
         self.patch(
             tap, "install_sighup_handler", lambda _, reread: heeded.append(reread)
         )
-        self.patch(tap, "restyle_twistd", lambda _: None)
+        self.patch(tap, "restyle_twistd", lambda *_: None)
         self.patch(tap, "install_running_handlers", lambda _: None)
         self.patch(os, "environ", {"HOME": "/", "ASCIID_RESERVE": "1"})
         storage = f"--storage={self.mktemp()}"
@@ -358,7 +356,7 @@ class TokenTests(SynchronousTestCase):
         self.patch(
             tap, "install_sighup_handler", lambda _, reread: heeded.append(reread)
         )
-        self.patch(tap, "restyle_twistd", lambda _: None)
+        self.patch(tap, "restyle_twistd", lambda *_: None)
         self.patch(tap, "install_running_handlers", lambda _: None)
         plain = ["--storage=:memory:"]
         path = Path(self.mktemp())

@@ -1,14 +1,20 @@
 """What the daemon tells its operator; `asciid.logs.access` is the access log."""
 
+from asciid.logs._append import write_lines
 from asciid.logs._images import ImageLog
-from asciid.logs._observers import restyle_twistd
+from asciid.logs._observers import TwistdLog, restyle_twistd
 from asciid.logs._passing import event_from, pass_on
 from asciid.logs._refusals import RefusalLog
+from asciid.logs._writer import LineWriter, lost_lines
 
 __all__ = [
     "ImageLog",
+    "LineWriter",
     "RefusalLog",
+    "TwistdLog",
     "event_from",
+    "lost_lines",
     "pass_on",
     "restyle_twistd",
+    "write_lines",
 ]

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
+import stat
 import time
 from typing import TYPE_CHECKING
 
 from attrs import define, field
-from twisted.logger import Logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["LOOK_EVERY", "AppendedFile"]
+__all__ = ["LOOK_EVERY", "AppendedFile", "write_lines"]
 
 LOOK_EVERY = 1.0
 """Seconds for which a file is believed to be where it was."""
 
 _MODE = 0o640
 
-_log = Logger()
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+
+_UNREACHABLE = {
+    stat.S_IFIFO: "no process has the FIFO open for reading",
+    stat.S_IFSOCK: "it is a socket",
+}
+"""What ENXIO means, by the type of a file."""
 
 
 @define
 class AppendedFile:
     """
-    Writes whole lines, each at once, so that several processes can share the file.
+    Writes whole lines at once, so that several processes can share the file.
 
     Within a second of being moved or deleted, as log rotation does, it is made
-    anew.  While it cannot be written its lines are lost, and the log says why.
-    `monotonic` is in seconds.
+    anew; so is one that could not be opened or written.  A write waits for a reader of
+    a FIFO that is slow, and for a disk: it is meant for a thread.  `monotonic` is in
+    seconds.
     """
 
     path: Path
@@ -38,18 +47,39 @@ class AppendedFile:
     _descriptor: int | None = field(init=False, default=None)
     _look_at: float = field(init=False, default=float("-inf"))
     """When to see next whether the file is still there."""
+    _error: OSError | None = field(init=False, default=None)
+    """Why it is not open, until it is looked at again."""
+    _torn: tuple[int, int] | None = field(init=False, default=None)
+    """Device and inode of a file that may end within a line."""
 
-    def write(self, line: str) -> None:
-        """Add `line`, which has its end."""
+    def write(self, lines: str) -> None:
+        """
+        Add `lines`, each with its end.
+
+        Errors: `OSError`; some of them may have been written.
+        """
         try:
             if self.monotonic() >= self._look_at:
                 self._look_at = self.monotonic() + LOOK_EVERY
+                self._error = None
                 self._follow()
-            if self._descriptor is not None:
-                os.write(self._descriptor, line.encode("utf-8"))
+            elif self._error is not None:
+                raise self._error
+            descriptor = (
+                self._opened() if self._descriptor is None else self._descriptor
+            )
+            status = os.fstat(descriptor)
+            identity = status.st_dev, status.st_ino
+            if self._torn == identity and stat.S_ISREG(status.st_mode):
+                # A line does not go on where a full disk has cut off another.
+                lines = f"\n{lines}"
+            self._torn = identity
+            write_lines(descriptor, lines)
+            self._torn = None
         except OSError as error:
+            self._error = error
             self.close()
-            _log.error("{path} cannot be written: {error}", path=self.path, error=error)
+            raise
 
     def close(self) -> None:
         """Close the file; it is opened again for a line to come."""
@@ -58,15 +88,65 @@ class AppendedFile:
             os.close(descriptor)
 
     def _follow(self) -> None:
-        if self._descriptor is not None:
-            try:
-                there = self.path.stat()
-            except FileNotFoundError:
-                there = None
-            if there is not None and os.path.samestat(
-                there, os.fstat(self._descriptor)
-            ):
-                return
+        """Close the file if its path names another one by now, or none."""
+        if self._descriptor is None:
+            return
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            there = None
+        if there is None or not os.path.samestat(there, os.fstat(self._descriptor)):
             self.close()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._descriptor = os.open(self.path, flags, _MODE)
+
+    def _opened(self) -> int:
+        try:
+            # To open a FIFO would wait for a reader.
+            descriptor = os.open(self.path, _FLAGS | os.O_NONBLOCK, _MODE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                kind = stat.S_IFMT(self.path.stat().st_mode)
+                reason = _UNREACHABLE.get(kind, error.strerror)
+                raise OSError(errno.ENXIO, reason) from error
+            raise
+        os.set_blocking(descriptor, True)
+        self._descriptor = descriptor
+        return descriptor
+
+
+def write_lines(descriptor: int, lines: str) -> None:
+    """
+    Write `lines` to a file, pipe, socket or terminal, waiting for it.
+
+    Pipes take so many at once as do not mix with those of other processes.
+
+    Errors: `OSError`.
+    """
+    data = lines.encode("utf-8", "backslashreplace")
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        _write_all(descriptor, data)
+        return
+    for piece in _pieces(data):
+        _write_all(descriptor, piece)
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """Cut between lines, into pieces that a pipe takes as one (PIPE_BUF)."""
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+        if not end:
+            # A line that is longer.
+            end = data.find(b"\n", start) + 1 or len(data)
+        yield data[start:end]
+        start = end
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            # Another process that has it open, too, does not want to wait.
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()

@@ -1,43 +1,59 @@
-"""Gives the lines of twistd's log their form."""
+"""Gives the lines of twistd's log their form, and a thread that writes them."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from attrs import define, field
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
+    Logger,
     LogPublisher,
     globalLogPublisher,
 )
 from zope.interface import implementer
 
+from asciid.logs._append import write_lines
 from asciid.logs._format import LineFormatter
 from asciid.logs._journal import is_journal
+from asciid.logs._writer import LineWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO
+
     from twisted.logger import LogEvent
 
     from asciid.config import Settings
 
-__all__ = ["restyle_twistd"]
+__all__ = ["TwistdLog", "restyle_twistd"]
+
+_log = Logger()
 
 
 def restyle_twistd(
-    settings: Settings, publisher: LogPublisher = globalLogPublisher
-) -> None:
+    settings: Settings,
+    reactor: Any,  # noqa: ANN401 - any reactor
+    publisher: LogPublisher = globalLogPublisher,
+) -> TwistdLog:
     """
     Have ``twistd`` write its log as `settings` say, to wherever it was told.
 
     Called before ``twistd`` begins to log, which is when services are made.  What
-    is no file, such as syslog, has a form of its own and keeps it.
+    is no file, such as syslog, has a form of its own and keeps it.  While `reactor`
+    runs, the file is written in a thread.
     """
-    publisher.addObserver(_Restyler(settings, publisher))
+    log = TwistdLog(settings, reactor, publisher)
+    publisher.addObserver(log)
+    return log
 
 
 @implementer(ILogObserver)
-class _Restyler:
+class TwistdLog:
     """
     Meets the first event that ``twistd`` logs just before its own observer does.
 
@@ -46,20 +62,83 @@ class _Restyler:
     itself knows.
     """
 
-    def __init__(self, settings: Settings, publisher: LogPublisher) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,  # noqa: ANN401 - any reactor
+        publisher: LogPublisher,
+    ) -> None:
         self._settings = settings
+        self._reactor = reactor
         self._publisher = publisher
-        self._done = False
+        self._writer: LineWriter | None = None
 
     def __call__(self, _: LogEvent) -> None:
-        """Look whether the observer is there."""
-        if self._done:
+        """Change the observer, once it is there."""
+        if self._writer is not None:
             return
         for observer in self._publisher._observers:  # noqa: SLF001 - not shown otherwise
             if isinstance(observer, FileLogObserver):
+                file = observer._outFile  # noqa: SLF001 - likewise
                 observer.formatEvent = LineFormatter(
                     self._settings.log_format,
                     self._settings.log_level,
-                    journal=is_journal(observer._outFile, os.environ),  # noqa: SLF001 - likewise
+                    journal=is_journal(file, os.environ),
                 )
-                self._done = True
+                self._writer = self._writer_of(file)
+                observer._outFile = self._writer  # type: ignore[assignment] # noqa: SLF001 - it uses write and flush alone
+
+    def finish(self) -> None:
+        """Wait a moment for the lines to be written: the process ends."""
+        if self._writer is not None:
+            self._writer.finish()
+
+    def _writer_of(self, file: IO[str]) -> LineWriter:
+        """Return what writes to `file`, which nobody else does from now on."""
+        name = str(getattr(file, "path", None) or getattr(file, "name", "the log"))
+        sink: Callable[[str], object]
+        if hasattr(file, "rotate"):
+            rotated = _RotatedFile(file)
+            sink = rotated.write
+            self._install_rotation(rotated)
+        else:
+            try:
+                # A thread that hangs in a stream of Python's keeps it locked.
+                sink = partial(write_lines, file.fileno())
+            except (OSError, AttributeError):
+                sink = file.write
+        writer = LineWriter(name, "log", sink)
+        writer.attach(self._reactor)
+        return writer
+
+    def _install_rotation(self, file: _RotatedFile) -> None:
+        """Have SIGUSR1 rotate the file, as twistd says, but in the thread."""
+
+        def rotate() -> None:
+            file.is_due = True
+            _log.info("The log is rotated")
+
+        if signal.getsignal(signal.SIGUSR1) not in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(
+                signal.SIGUSR1, lambda *_: self._reactor.callFromThread(rotate)
+            )
+
+
+@define
+class _RotatedFile:
+    """A `twisted.python.logfile` that is rotated before the next line."""
+
+    file: Any
+    is_due: bool = field(init=False, default=False)
+    """Whether the next line begins a new file."""
+
+    def write(self, lines: str) -> None:
+        """
+        Add lines.
+
+        Errors: `OSError`, `ValueError`.
+        """
+        if self.is_due:
+            self.is_due = False
+            self.file.rotate()
+        self.file.write(lines)

@@ -8,7 +8,7 @@ here the text is made where the event is.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from twisted.logger import FileLogObserver, LogLevel, globalLogBeginner
 
@@ -18,12 +18,18 @@ from asciid.logs._repeats import kind_of
 if TYPE_CHECKING:
     from twisted.logger import LogBeginner, LogEvent
 
+    from asciid.logs._writer import LineWriter
+
 __all__ = ["event_from", "pass_on"]
 
 
-def pass_on(stream: TextIO, beginner: LogBeginner = globalLogBeginner) -> None:
+def pass_on(
+    stream: TextIO | LineWriter, beginner: LogBeginner = globalLogBeginner
+) -> None:
     """Write what is logged in this process to `stream`, for `event_from`."""
-    beginner.beginLoggingTo([FileLogObserver(stream, _line)], redirectStandardIO=False)
+    # It uses write and flush alone.
+    observer = FileLogObserver(cast("TextIO", stream), _line)
+    beginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
 def event_from(line: str) -> LogEvent:

@@ -15,6 +15,7 @@ from twisted.web.http import datetimeToLogString
 from asciid.http import request_id
 from asciid.logs._append import AppendedFile
 from asciid.logs._format import json_line, utc_time
+from asciid.logs._writer import LineWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,10 +94,15 @@ class Access:
 
 
 def access_writer(
-    path: Path, style: str, clock: Callable[[], float] = time.time
+    path: Path,
+    style: str,
+    reactor: Any,  # noqa: ANN401 - any reactor
+    clock: Callable[[], float] = time.time,
 ) -> Callable[[Access], object]:
     """
     Return what writes to the file `path`, or to the log for ``-``.
+
+    While `reactor` runs, the file is written in a thread.
 
     `style` is ``text``, for the Combined Log Format, or ``json``.  `clock` tells
     seconds since the epoch.
@@ -110,7 +116,8 @@ def access_writer(
 
     if str(path) == THE_LOG:
         return log_json if style == "json" else log_text
-    file = AppendedFile(path)
+    file = LineWriter(str(path), "access", AppendedFile(path).write)
+    file.attach(reactor)
 
     def write_text(access: Access) -> None:
         file.write(access.combined(clock()) + "\n")

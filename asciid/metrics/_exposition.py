@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from asciid._offload import AT_ONCE, run_steps
 from asciid._readiness import failed_checks, remarks
 from asciid.errors import AsciidError
+from asciid.logs import lost_lines
 from asciid.metrics._families import (
     ICertificate,
     WorkersState,
@@ -22,6 +23,7 @@ from asciid.metrics._families import (
     build_families,
     certificate_families,
     front_families,
+    log_families,
     readiness_families,
     request_families,
     store_families,
@@ -148,6 +150,7 @@ class Metrics:
         yield from certificate_families(self.certificates)
         yield from request_families(self.requests)
         yield from front_families(self.front)
+        yield from log_families(lost_lines)
         yield from readiness_families(self.failed_checks())
         yield from store_families(stats)
         yield from usage_families(self._usage)

@@ -33,6 +33,7 @@ __all__ = [
     "build_families",
     "certificate_families",
     "front_families",
+    "log_families",
     "readiness_families",
     "request_families",
     "store_families",
@@ -206,6 +207,18 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
         "Free space below which nothing more is stored.",
         value=stats.reserve_bytes,
     )
+
+
+def log_families(lost: Mapping[str, int]) -> Iterator[Metric]:
+    """Yield the log lines that were lost, by the kind of log."""
+    lines = CounterMetricFamily(
+        "asciid_log_lines_lost",
+        "Log lines that could not be written, or not fast enough.",
+        labels=["log"],
+    )
+    for kind in ("access", "log"):
+        lines.add_metric([kind], lost.get(kind, 0))
+    yield lines
 
 
 def readiness_families(failed: Mapping[str, str | None]) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
@@ -15,8 +16,17 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 
 from asciid._tuning import count_monotonically, rest_collector
-from asciid.logs import pass_on
-from asciid.workers._spawning import ALIVE, HELD, LIFELINE, LOG, READY, REREAD, SIGNS
+from asciid.logs import LineWriter, pass_on, write_lines
+from asciid.workers._spawning import (
+    ALIVE,
+    HELD,
+    LIFELINE,
+    LOG,
+    PRINTED,
+    READY,
+    REREAD,
+    SIGNS,
+)
 from asciid.workers._watching import SIGN_EVERY
 
 if TYPE_CHECKING:
@@ -50,12 +60,13 @@ class IRole(Protocol):
 def run(make: Callable[[Settings, Any], IRole], settings: Settings) -> None:
     """Be the process that `make` makes until told to end; exit."""
     # The parent puts this into its own log.
-    log = os.fdopen(os.dup(LOG), "w", buffering=1, encoding="utf-8")
+    log = LineWriter("the parent's log", "log", partial(write_lines, os.dup(LOG)))
     pass_on(log)
     from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 
     count_monotonically(reactor)
     rest_collector()
+    log.attach(reactor)
     life = _Life(make(settings, reactor), reactor)
     reactor.callWhenRunning(life.begin)
     reactor.addSystemEventTrigger("before", "shutdown", life.end)
@@ -84,7 +95,9 @@ class _Life:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         _Lifeline(self._orphaned, self._reactor).startReading()  # type: ignore[no-untyped-call] # Twisted's
-        os.set_blocking(SIGNS, False)
+        # A parent that is stopped reads nothing, and must not have this process wait.
+        for descriptor in (SIGNS, PRINTED):
+            os.set_blocking(descriptor, False)
         self._live()
         self._role.start().addCallbacks(self._announce, self._give_up)
 
@@ -105,8 +118,7 @@ class _Life:
         self._reactor.callLater(SIGN_EVERY, self._live)
 
     def _tell(self, sign: bytes) -> None:
-        # A parent that is stopped must not have this process wait, and at the end of
-        # one that has ended the lifeline is what counts.
+        # At the end of a parent that has ended the lifeline is what counts.
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(SIGNS, sign)
 

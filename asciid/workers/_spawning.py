@@ -31,6 +31,7 @@ __all__ = [
     "LIFELINE",
     "LOCK",
     "LOG",
+    "PRINTED",
     "READY",
     "REREAD",
     "SIGNS",
@@ -43,7 +44,8 @@ LIFELINE = 0
 LOG = 1
 """The descriptor to which a process writes events, each a line of JSON."""
 
-_PRINTED = 2
+PRINTED = 2
+"""The descriptor to which a process prints."""
 
 SIGNS = 3
 """The descriptor to which a process writes signs, a byte each."""
@@ -112,7 +114,7 @@ class Spawner:
         name = processProtocol.name
         child = _Child(name, processProtocol, self)
         handed_down = dict(enumerate(self.inherited[name], FIRST_INHERITED))
-        pipes = {LIFELINE: "w", LOG: "r", _PRINTED: "r", SIGNS: "r", LOCK: self.lock}
+        pipes = {LIFELINE: "w", LOG: "r", PRINTED: "r", SIGNS: "r", LOCK: self.lock}
         # The process inherits the mask.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         try:

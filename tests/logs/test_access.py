@@ -251,7 +251,7 @@ class FormTests(SynchronousTestCase):
         """A file gets lines of the one form or the other."""
         for style in ("text", "json"):
             path = Path(self.mktemp())
-            write = access_writer(path, style, lambda: 784111777.0)
+            write = access_writer(path, style, None, lambda: 784111777.0)
             write(an_access())
             write(an_access(status=200))
             first, second = path.read_text().splitlines()
@@ -265,8 +265,8 @@ class FormTests(SynchronousTestCase):
     def test_the_log(self) -> None:
         """The log gets the line as a message, or the members as its own."""
         with capturedLogs() as events:
-            access_writer(Path("-"), "text", lambda: 0.0)(an_access())
-            access_writer(Path("-"), "json")(an_access())
+            access_writer(Path("-"), "text", None, lambda: 0.0)(an_access())
+            access_writer(Path("-"), "json", None)(an_access())
         text, structured = events
         self.assertEqual(formatEvent(text), an_access().combined(0))
         self.assertEqual(formatEvent(structured), "GET /image 404")
@@ -281,14 +281,14 @@ class SettingsTests(SynchronousTestCase):
     def test_off(self) -> None:
         """By default the metrics alone are told."""
         api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
-        self.assertIs(make_observer(resolve({}, {}), api), api.metrics.requests)
+        self.assertIs(make_observer(resolve({}, {}), api, None), api.metrics.requests)
 
     def test_on(self) -> None:
         """With a file, each request is counted and written."""
         path = Path(self.mktemp())
         api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
         settings = resolve({"access-log": str(path), "log-format": "json"}, {})
-        observer = make_observer(settings, api)
+        observer = make_observer(settings, api, None)
         front = make_front(api, MemoryReactorClock(), observer=observer)
         client = Client(front)
         client.raw(get(b"/image").decode())
@@ -317,7 +317,7 @@ class SettingsTests(SynchronousTestCase):
         api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
         settings = resolve({"access-log": "-", "access-log-sample": "0.000001"}, {})
         front = make_front(
-            api, MemoryReactorClock(), observer=make_observer(settings, api)
+            api, MemoryReactorClock(), observer=make_observer(settings, api, None)
         )
         client = Client(front)
         with capturedLogs() as events:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -15,13 +18,16 @@ from twisted.logger import (
     LogBeginner,
     Logger,
     LogPublisher,
+    globalLogPublisher,
     textFileLogObserver,
 )
+from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid.config import resolve
 from asciid.logs import restyle_twistd
+from asciid.testing import ManualReactor
 
 if TYPE_CHECKING:
     from twisted.logger import LogEvent
@@ -52,7 +58,7 @@ class ObserverTests(SynchronousTestCase):
     def test_restyle(self) -> None:
         """Every line of twistd's log is in the format, from the first on."""
         self.source.warn("before")
-        restyle_twistd(JSON, self.publisher)
+        restyle_twistd(JSON, None, self.publisher)
         self.source.warn("made")
         self.beginner.beginLoggingTo([textFileLogObserver(self.stream)])
         self.source.info("not that much")
@@ -68,17 +74,71 @@ class ObserverTests(SynchronousTestCase):
         def observe(event: LogEvent) -> None:
             seen.append(event["log_format"])
 
-        restyle_twistd(JSON, self.publisher)
+        restyle_twistd(JSON, None, self.publisher)
         self.beginner.beginLoggingTo([observe])
         self.source.info("for syslog")
         self.assertEqual(seen, ["for syslog"])
 
     def test_own_file(self) -> None:
         """A file that comes later has a form of its own."""
-        restyle_twistd(JSON, self.publisher)
+        restyle_twistd(JSON, None, self.publisher)
         self.beginner.beginLoggingTo([textFileLogObserver(io.StringIO())])
         self.source.error("the first")
         other = FileLogObserver(self.stream, lambda event: f"{event['log_format']}\n")
         self.publisher.addObserver(other)
         self.source.error("the second")
         self.assertEqual(self.lines(), ["the second"])
+
+    def test_descriptor(self) -> None:
+        """Standard output is written by its descriptor, and flushed at the end."""
+        log = restyle_twistd(JSON, None, self.publisher)
+        log.finish()
+        path = Path(self.mktemp())
+        with path.open("w") as file:
+            self.beginner.beginLoggingTo([textFileLogObserver(file)])
+            self.source.error("at once")
+            log.finish()
+            self.assertIn("at once", path.read_text())
+
+    def test_rotation(self) -> None:
+        """SIGUSR1 rotates twistd's log file, which the next line begins anew."""
+        number = signal.SIGUSR1
+        self.addCleanup(signal.signal, number, signal.getsignal(number))
+        # As twistd does.
+        signal.signal(number, lambda *_: self.fail("not in this thread"))
+        reactor = ManualReactor()
+        path = Path(self.mktemp())
+        file = LogFile.fromFullPath(os.fspath(path))
+        self.addCleanup(file.close)
+        restyle_twistd(resolve({}, {}), reactor, self.publisher)
+        self.beginner.beginLoggingTo([textFileLogObserver(file)])
+        logged: list[str] = []
+
+        @implementer(ILogObserver)
+        def relay(event: LogEvent) -> None:
+            logged.append(str(event["log_format"]))
+
+        globalLogPublisher.addObserver(relay)
+        self.addCleanup(globalLogPublisher.removeObserver, relay)
+        self.source.error("one")
+        signal.raise_signal(number)
+        self.source.error("two")
+        reactor.advance(0)
+        self.assertIn("The log is rotated", logged)
+        self.source.error("three")
+        rotated = Path(f"{path}.1").read_text()
+        self.assertIn("two", rotated)
+        self.assertIn("three", path.read_text())
+        self.assertNotIn("two", path.read_text())
+
+    def test_no_rotation(self) -> None:
+        """Without a handler of twistd's for it, SIGUSR1 stays as it is."""
+        number = signal.SIGUSR1
+        self.addCleanup(signal.signal, number, signal.getsignal(number))
+        signal.signal(number, signal.SIG_IGN)
+        file = LogFile.fromFullPath(self.mktemp())
+        self.addCleanup(file.close)
+        restyle_twistd(JSON, None, self.publisher)
+        self.beginner.beginLoggingTo([textFileLogObserver(file)])
+        self.source.error("one")
+        self.assertEqual(signal.getsignal(number), signal.SIG_IGN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,6 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid._assembly import make_front
 from asciid.api import ImageAPI
+from asciid.logs import LineWriter
+from asciid.logs._append import AppendedFile
 from asciid.metrics import WorkersState
 from asciid.model import ImageSpec
 from asciid.store import Lifetimes, PendingLimits
@@ -135,6 +138,8 @@ class MovesTests(SynchronousTestCase):
         channel.dataReceived(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         transport.loseConnection()
         self.look()
+        full = Path("/dev/full")
+        LineWriter("the access log", "access", AppendedFile(full).write).write("one\n")
         self.api.metrics.workers = lambda: WorkersState(3, 4, 1)
         self.look()
         self.driven.pass_time(50)

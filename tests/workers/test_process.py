@@ -115,6 +115,7 @@ class ProcessTests(SynchronousTestCase):
         self.lifeline = self.pipe("LIFELINE", 0)
         self.signs = self.pipe("SIGNS", 1)
         self.log = self.pipe("LOG", 1)
+        self.printed = self.pipe("PRINTED", 1)
         self.patch(_process, "rest_collector", lambda: None)
         self.patch(_process, "count_monotonically", lambda _: None)
         self.patch(_process, "pass_on", lambda _: None)
