@@ -104,7 +104,7 @@ class LogOutputTests(SynchronousTestCase):
         while (listens := LISTENS.search(log)) is None:
             log += os.read(output.fileno(), _PAGE).decode()
         port = int(listens[1])
-        self.ask(port, f"/{'x' * 4000}", count=500)
+        self.ask(port, f"/{'x' * 4000}", count=1_000)
         self.assertGreater(self.lost(port, "log"), 0)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(_PATIENCE), -signal.SIGTERM)
