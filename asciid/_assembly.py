@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorCore
 
+from asciid._descriptors import (
+    ConnectionLimits,
+    connection_limits,
+    descriptor_limit,
+)
 from asciid._listener import Listener, StartError, endpoint_from
 from asciid._offload import Offload
 from asciid._threads import FixedThreadPool
@@ -37,6 +42,7 @@ __all__ = [
     "make_front",
     "make_image_service",
     "make_observer",
+    "possible_connections",
     "tokens_of",
 ]
 
@@ -62,6 +68,15 @@ def tokens_of(settings: Settings, *, quiet: bool = False) -> TokenFile | None:
     """
     path = settings.write_token_file
     return None if path is None else TokenFile(path, quiet=quiet)
+
+
+def possible_connections(settings: Settings) -> ConnectionLimits:
+    """Return how many connections each process that speaks HTTP can have."""
+    return connection_limits(
+        -(-settings.max_connections // settings.workers),
+        descriptor_limit(),
+        metrics=settings.metrics_port is not None,
+    )
 
 
 def certificates_of(settings: Settings) -> dict[str, Certificate]:
@@ -171,8 +186,11 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     )
     api.metrics.certificates = certificates
     # Each of several workers has its share.
+    possible = possible_connections(settings)
     limits = Limits(
-        connections=-(-settings.max_connections // settings.workers),
+        connections=possible.served,
+        accepted=possible.accepted,
+        lingering=possible.lingering,
         bodies=_body_share(settings),
         linger_bytes=settings.linger_bytes,
         linger_time=settings.linger_time,
@@ -187,9 +205,10 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
             open_endpoint("metrics_port"),
             _metrics_front(api.metrics, reactor, observer),
         )
+    front.acceptor = Listener(settings.port, open_endpoint("port"), front)
     service = ImageService(
         settings,
-        listener=Listener(settings.port, open_endpoint("port"), front),
+        listener=front.acceptor,
         metrics=metrics,
         store=store,
         tokens=tokens,

@@ -164,6 +164,18 @@ class Listener:
         if port is not None:
             await maybeDeferred(port.stopListening)
 
+    def pause(self) -> None:
+        """Leave new connections to wait, if the port can."""
+        stop_reading = getattr(self._port, "stopReading", None)
+        if stop_reading is not None:
+            stop_reading()
+
+    def resume(self) -> None:
+        """Accept connections again, if it still listens."""
+        start_reading = getattr(self._port, "startReading", None)
+        if start_reading is not None:
+            start_reading()
+
     @property
     def address(self) -> str:
         """Where it listens, as text; it must have been bound."""

@@ -12,7 +12,8 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from asciid import __version__
-from asciid._assembly import make_image_service, tokens_of
+from asciid._assembly import make_image_service, possible_connections, tokens_of
+from asciid._descriptors import descriptor_limit, raise_limit
 from asciid._sd_notify import ServiceManager
 from asciid._signals import (
     end_at_once,
@@ -138,6 +139,19 @@ def _ignore(_: Callable[[], object]) -> None:
     """Leave signals as they are, likewise."""
 
 
+def _check_descriptors(settings: Settings) -> None:
+    """Warn if there cannot be as many connections as the settings allow."""
+    possible = possible_connections(settings).served * settings.workers
+    if possible < settings.max_connections:
+        _log.warn(
+            "{limit} file descriptors allow {possible} connections, fewer than "
+            "--max-connections {wanted}: raise the limit (LimitNOFILE=, ulimit -n)",
+            limit=descriptor_limit(),
+            possible=possible,
+            wanted=settings.max_connections,
+        )
+
+
 def _begin_stop(manager: ServiceManager) -> None:
     """Report that the stop begins; the next signal ends the process at once."""
     install_stop_handlers()
@@ -176,6 +190,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 
+        raise_limit()
         count_monotonically(reactor)
         rest_collector()
         log = restyle_twistd(settings, reactor)
@@ -185,6 +200,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         stopping = partial(_begin_stop, manager)
         give_up = partial(_give_up, log)
         on_hangup = partial(_reload_at_hangup, reactor, manager)
+        _check_descriptors(settings)
     if settings.workers > 1:
         # What one process does needs nothing of it.
         from asciid.workers.parent import Parent  # noqa: PLC0415

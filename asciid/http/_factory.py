@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocolNegotiationFactory
@@ -37,6 +37,16 @@ __all__ = ["KleinFactory"]
 _log = Logger()
 
 
+class IAcceptor(Protocol):
+    """What accepts connections for a factory."""
+
+    def pause(self) -> None:
+        """Accept no more connections for a while; they wait."""
+
+    def resume(self) -> None:
+        """Accept those that have waited."""
+
+
 @implementer(IProtocolNegotiationFactory)
 class KleinFactory(ServerFactory):
     """
@@ -44,6 +54,9 @@ class KleinFactory(ServerFactory):
 
     The app's routes are read once, here; later ones are not seen.
 
+    :ivar acceptor: accepts the connections; asked to pause while there is no file
+        descriptor for another one.
+    :ivar pauses: how often it was.
     :ivar draining: whether :meth:`drain` or :meth:`retire` was called.
     :ivar bytes_in: bytes that came on all connections so far, TLS taken off.
     :ivar bytes_out: bytes that were sent, or queued to be.
@@ -99,6 +112,9 @@ class KleinFactory(ServerFactory):
         self.refuses_unread = refuses_unread
         self.bytes_in = self.bytes_out = 0
         self.draining = False
+        self.acceptor: IAcceptor | None = None
+        self.pauses = 0
+        self._full = False
         self.client_of = client_of or _client_of_connection
         self.bodies = FairLimit(self.limits.bodies, clock)
         self.connections_limit = FairLimit(self.limits.connections, clock)
@@ -196,6 +212,8 @@ class KleinFactory(ServerFactory):
     def admit(self, channel: Channel) -> bool:
         """Take a new connection in; false when there are too many."""
         self._connections.add(channel)
+        if len(self._connections) >= self.limits.accepted and not self._full:
+            self._pause()
         return self.connections_limit.take(channel.client, channel, 1)
 
     def release(self, channel: Channel) -> None:
@@ -211,6 +229,10 @@ class KleinFactory(ServerFactory):
     def forget(self, channel: Channel) -> None:
         """Forget a connection that is gone."""
         self._connections.discard(channel)
+        if self._full and len(self._connections) < self.limits.accepted:
+            self._full = False
+            if self.acceptor is not None:
+                self.acceptor.resume()
         self.release(channel)
         if not self._connections:
             if self._sweep.running and not self.numPorts:
@@ -218,6 +240,17 @@ class KleinFactory(ServerFactory):
             drained, self._drained = self._drained, []
             for deferred in drained:
                 deferred.callback(None)
+
+    def _pause(self) -> None:
+        self._full = True
+        self.pauses += 1
+        _log.warn(
+            "No more connections are accepted until one of {count} closes: there are "
+            "no more file descriptors",
+            count=len(self._connections),
+        )
+        if self.acceptor is not None:
+            self.acceptor.pause()
 
     def sweep_late(self) -> None:
         """

@@ -97,6 +97,12 @@ class Limits:
     more, those of the client that has the most are closed at once.
     """
 
+    accepted: int = field(default=2**31 - 1, validator=_positive)
+    """
+    Connections open at one time, those that are refused among them.  No more are
+    accepted until one closes: there may be no file descriptor for them.
+    """
+
     header_timeout: float = field(default=10.0, validator=_positive)
     """Seconds from the first byte of a request to the end of its header block."""
 

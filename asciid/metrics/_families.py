@@ -140,11 +140,16 @@ def front_families(front: KleinFactory | None) -> Iterator[Metric]:
     received = CounterMetricFamily("asciid_received_bytes", "Bytes of requests.")
     sent = CounterMetricFamily("asciid_sent_bytes", "Bytes of answers.")
     connections = GaugeMetricFamily("asciid_connections", "Open connections.")
+    pauses = CounterMetricFamily(
+        "asciid_accept_pauses",
+        "Times that connections had to wait for want of file descriptors.",
+    )
     if front is not None:
         received.add_metric([], front.bytes_in)
         sent.add_metric([], front.bytes_out)
         connections.add_metric([], front.connections)
-    yield from (received, sent, connections)
+        pauses.add_metric([], front.pauses)
+    yield from (received, sent, connections, pauses)
     yield from _sharing_families(front)
 
 

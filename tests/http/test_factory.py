@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from klein import Klein
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import KleinFactory, Limits
@@ -135,6 +136,41 @@ class DrainTests(SynchronousTestCase):
         [answer] = wire.answers()
         self.assertEqual(answer.fields["connection"], "close")
         self.assertFalse(waiting.over)
+
+
+class Acceptor:
+    """Notes what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def pause(self) -> None:
+        """Note it."""
+        self.asked.append("pause")
+
+    def resume(self) -> None:
+        """Note it."""
+        self.asked.append("resume")
+
+
+class AcceptingTests(SynchronousTestCase):
+    """No more connections than there are file descriptors."""
+
+    def test_pause(self) -> None:
+        """At the bound others wait, until one of those that are open ends."""
+        for acceptor in (Acceptor(), None):
+            site = Site(App().app, limits=Limits(connections=1, accepted=2))
+            site.factory.acceptor = acceptor
+            site.connect()
+            with capturedLogs() as events:
+                refused, another = site.connect(), site.connect()
+            self.assertEqual(len(events), 1)
+            self.assertIn("of 2 closes", formatEvent(events[0]))
+            self.assertEqual(site.factory.pauses, 1)
+            for wire in (another, refused):
+                wire.leave()
+            if acceptor is not None:
+                self.assertEqual(acceptor.asked, ["pause", "resume"])
 
 
 class ValueTests(SynchronousTestCase):

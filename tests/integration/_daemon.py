@@ -94,6 +94,10 @@ class Daemon:
             raise RuntimeError(message)
         return self._process
 
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line that starts it."""
+        return twistd(*arguments)
+
     def start(self) -> Daemon:
         """Start it and wait until it serves."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -103,7 +107,7 @@ class Daemon:
         self._log_file.unlink(missing_ok=True)
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                twistd("--nodaemon", "--pidfile=", *what),
+                self.command("--nodaemon", "--pidfile=", *what),
                 cwd=self.directory,
                 env=environment(**{"ASCIID_PORT": ANY_PORT, **self.environ}),
                 stdout=log,

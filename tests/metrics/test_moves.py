@@ -31,6 +31,7 @@ CONSTANT = {
     "asciid_connections_limit",
     "asciid_queue_limit_bytes",
     "asciid_queue_operations_limit",
+    "asciid_accept_pauses_total",
     "asciid_reads_limit",
     "asciid_storage_reserve_bytes",
     "asciid_uploads_pending_limit",
