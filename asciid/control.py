@@ -140,10 +140,11 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
             self._answering.cancel()
 
     def _done(self, outcome: Mapping[str, object], name: str) -> None:
+        details = ", ".join(f"{key} {value}" for key, value in outcome.items())
         _log.info(
-            "{command} is done: {outcome}",
+            "{command} is done{details}",
             command=name,
-            outcome=", ".join(f"{key} {value}" for key, value in outcome.items()),
+            details=f": {details}" if details else "",
         )
         self._answer(outcome)
 
