@@ -57,7 +57,12 @@ class StartSignalTests(SynchronousTestCase):
         self.log = directory / "log"
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                twistd("--nodaemon", "--pidfile=", *what),
+                # A shell has the commands in its background ignore SIGINT.
+                [
+                    "env",
+                    "--default-signal=INT",
+                    *twistd("--nodaemon", "--pidfile=", *what),
+                ],
                 cwd=directory,
                 env=environ,
                 stdout=log,
