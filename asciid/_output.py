@@ -11,7 +11,7 @@ TLS and every other transport are written to in the ordinary way.
 from __future__ import annotations
 
 from collections import deque
-from errno import ENOBUFS
+from errno import ENOBUFS, ENOMEM
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp, unix
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer
 
 __all__ = ["DirectOutput", "Output", "QueuedOutput", "output_for"]
+
+_NO_MEMORY = frozenset({ENOBUFS, ENOMEM})
+"""What a kernel that is short of memory says, for a moment."""
 
 _PIECE = 64 * 1024
 """Bytes handed to a transport at a time: what tells progress from a stall."""
@@ -97,7 +100,7 @@ class DirectOutput(Output):
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            if error.errno != ENOBUFS:
+            if error.errno not in _NO_MEMORY:
                 # The connection is lost: the transport finds that out by itself,
                 # and says so in a turn of its own.
                 self._transport.write(data)

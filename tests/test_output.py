@@ -262,19 +262,21 @@ class OutputTests(SynchronousTestCase):
 
     def test_no_buffers(self) -> None:
         """A kernel short of memory is like a slow reader."""
-        transport: Any = PullTransport(errno.ENOBUFS)
-        output = DirectOutput(transport, self.moved)
-        verifyObject(IPullProducer, output)
-        output.send(b"data")
-        output.send(b"more")
-        self.assertTrue(output.blocked)
-        self.assertEqual(transport.value(), b"data")
-        output.resumeProducing()
-        self.assertEqual(transport.value(), b"datamore")
-        output.resumeProducing()
-        self.assertFalse(output.blocked)
-        self.assertIsNone(transport.producer)
-        self.assertEqual(self.moves, 3)
+        for number in (errno.ENOBUFS, errno.ENOMEM):
+            self.moves = 0
+            transport: Any = PullTransport(number)
+            output = DirectOutput(transport, self.moved)
+            verifyObject(IPullProducer, output)
+            output.send(b"data")
+            output.send(b"more")
+            self.assertTrue(output.blocked)
+            self.assertEqual(transport.value(), b"data")
+            output.resumeProducing()
+            self.assertEqual(transport.value(), b"datamore")
+            output.resumeProducing()
+            self.assertFalse(output.blocked)
+            self.assertIsNone(transport.producer)
+            self.assertEqual(self.moves, 3)
 
     def test_broken_pipe(self) -> None:
         """A lost connection is left for the transport to find."""

@@ -18,6 +18,10 @@ __all__ = ["TEXT", "Representation", "entity_tags"]
 
 TEXT = b"text/plain; charset=utf-8"
 
+_BARE_TAG = b'"%b"'
+_CODED_TAG = b'"%b-%b"'
+"""Entity tags of an image, by its name and the coding."""
+
 _KEPT_FIELDS = (
     (b"Cache-Control", b"public, max-age=31536000, immutable"),
     *READ_FIELDS,
@@ -40,11 +44,7 @@ def entity_tags(spec: ImageSpec) -> tuple[bytes, ...]:
     """Return the entity tags of an image in all its forms, the bare one first."""
     name = spec.sha256.encode("ascii")
     codings = CODINGS if is_encodable(spec.size) else ()
-    return (_entity_tag(name, None), *(_entity_tag(name, one) for one in codings))
-
-
-def _entity_tag(name: bytes, coding: bytes | None) -> bytes:
-    return b'"%b"' % name if coding is None else b'"%b-%b"' % (name, coding)
+    return (_BARE_TAG % name, *(_CODED_TAG % (name, coding) for coding in codings))
 
 
 class Representation:
@@ -64,7 +64,7 @@ class Representation:
         self._size = spec.size
         self.coding = coding
         self.modified = modified
-        self.etag = _entity_tag(name, coding)
+        self.etag = _BARE_TAG % name if coding is None else _CODED_TAG % (name, coding)
 
     def set_fields(self, request: Request, length: int | None) -> None:
         """
