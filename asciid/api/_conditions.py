@@ -74,8 +74,10 @@ def unmodified_tag(
     elif modified is not None:
         _check_unmodified_since(request, modified)
     if header(b"if-none-match") is not None:
-        named = _named_weakly(request, {etag, *others()})
-        return etag if etag in named else min(named, default=None)
+        named = _weakly_named(request)
+        if named is None or etag in named:
+            return etag
+        return min(named.intersection(others()), default=None)
     if modified is None:
         return None
     modified_since = _date(header(b"if-modified-since"))
@@ -121,8 +123,10 @@ def check_write(
             raise PreconditionFailedError(b"If-Match")
     elif modified is not None:
         _check_unmodified_since(request, modified)
-    if etags and header(b"if-none-match") is not None and _named_weakly(request, etags):
-        raise PreconditionFailedError(b"If-None-Match")
+    if etags and header(b"if-none-match") is not None:
+        named = _weakly_named(request)
+        if named is None or not named.isdisjoint(etags):
+            raise PreconditionFailedError(b"If-None-Match")
 
 
 def _check_unmodified_since(request: Request, modified: int) -> None:
@@ -137,12 +141,12 @@ def _names_strongly(request: Request, etags: Collection[bytes]) -> bool:
     return tags.strip() == b"*" or not {*_find_tags(tags)}.isdisjoint(etags)
 
 
-def _named_weakly(request: Request, etags: Collection[bytes]) -> Collection[bytes]:
-    """Return those of `etags` that If-None-Match names."""
+def _weakly_named(request: Request) -> set[bytes] | None:
+    """Return the tags in If-None-Match, as strong ones; None is any tag."""
     field = all_lines(request, b"if-none-match")[:_MAX_TAGS]
     if field.strip() == b"*":
-        return etags
-    return {tag.removeprefix(b"W/") for tag in _find_tags(field)}.intersection(etags)
+        return None
+    return {tag.removeprefix(b"W/") for tag in _find_tags(field)}
 
 
 def range_applies(request: Request, etag: bytes, modified: int) -> bool:

@@ -29,5 +29,5 @@ async def delete_image(request: Request, store: IImageStore, sha256: str) -> Non
         check_write(request, ())
     else:
         modified = last_modified(reader.completed, time.time())
-        check_write(request, entity_tags(reader.spec), modified)
+        check_write(request, entity_tags(sha256, reader.spec.size), modified)
     await store.delete(sha256)

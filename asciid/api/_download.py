@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from hashlib import sha512
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from asciid.api._fields import all_lines
 from asciid.api._negotiation import ANY_CODING, accepted_codings, takes_text
 from asciid.api._ranges import Part, closing, content_range, multipart, parse_ranges
 from asciid.api._refusals import NotAcceptableError, RangeNotSatisfiableError
-from asciid.api._representation import TEXT, Representation, entity_tags
+from asciid.api._representation import TEXT, Representation
 from asciid.api._streaming import PIECE, send_parts
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Downloads:
         modified = last_modified(reader.completed, self._clock())
         form = Representation(spec, modified, coding)
         # A range is one of the bare image: then only what that has counts.
-        others = partial(entity_tags, spec) if ranges is None else tuple
+        others = form.all_tags if ranges is None else tuple
         unmodified = unmodified_tag(request, form.etag, modified, others)
         if unmodified is not None:
             request.setResponseCode(304)

@@ -40,10 +40,10 @@ _CONSTANT_FIELDS = (
 )
 
 
-def entity_tags(spec: ImageSpec) -> tuple[bytes, ...]:
+def entity_tags(sha256: str, size: int) -> tuple[bytes, ...]:
     """Return the entity tags of an image in all its forms, the bare one first."""
-    name = spec.sha256.encode("ascii")
-    codings = CODINGS if is_encodable(spec.size) else ()
+    name = sha256.encode("ascii")
+    codings = CODINGS if is_encodable(size) else ()
     return (_BARE_TAG % name, *(_CODED_TAG % (name, coding) for coding in codings))
 
 
@@ -65,6 +65,10 @@ class Representation:
         self.coding = coding
         self.modified = modified
         self.etag = _BARE_TAG % name if coding is None else _CODED_TAG % (name, coding)
+
+    def all_tags(self) -> tuple[bytes, ...]:
+        """Return the entity tags of all forms of the image."""
+        return entity_tags(self.sha256, self._size)
 
     def set_fields(self, request: Request, length: int | None) -> None:
         """

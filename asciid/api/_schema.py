@@ -139,7 +139,8 @@ def require_json(request: Request) -> None:
     content_type = request.getHeader(b"content-type")
     if content_type != b"application/json" and not _is_json(content_type or b""):
         raise NotJSONError
-    _require_bare(request)
+    if request.getHeader(b"content-encoding") is not None:
+        _require_bare(request)
 
 
 def require_image(request: Request) -> None:

@@ -75,7 +75,7 @@ async def _check_conditions(request: Request, store: IImageStore, sha256: str) -
         check_write(request, ())
     else:
         modified = last_modified(reader.completed, time.time())
-        check_write(request, entity_tags(reader.spec), modified)
+        check_write(request, entity_tags(sha256, reader.spec.size), modified)
 
 
 class _Body:

@@ -77,12 +77,14 @@ class FieldBlock:
         asked = self._asked
         if name in asked:
             return asked[name]
-        mark = b"\r\n%b:" % name
-        start = self.folded.rfind(mark)
         value = None
-        if start >= 0:
-            start += len(mark)
-            value = self.raw[start : self.raw.find(b"\r\n", start)].strip(b" \t")
+        # Most fields that are asked for are not there.
+        if name in self.folded:
+            mark = b"\r\n%b:" % name
+            start = self.folded.rfind(mark)
+            if start >= 0:
+                start += len(mark)
+                value = self.raw[start : self.raw.find(b"\r\n", start)].strip(b" \t")
         asked[name] = value
         return value
 
