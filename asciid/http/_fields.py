@@ -33,11 +33,12 @@ class FieldBlock:
     :ivar length: bytes of body, or :data:`CHUNKED`.
     :ivar expects: whether the client waits for ``100 Continue``.
     :ivar usual: whether a response need say nothing of the connection.
+    :ivar asked: the fields that :meth:`last` was asked for, by their names.
     :ivar request_id: what the client calls the request, ``None`` if nothing.
     """
 
     __slots__ = (
-        "_asked",
+        "asked",
         "expects",
         "folded",
         "keep_alive",
@@ -62,7 +63,7 @@ class FieldBlock:
         self.keep_alive = _keeps_alive(folded, modern=modern)
         self.expects = modern and _expects_continue(folded)
         self.usual = modern and self.keep_alive
-        self._asked: dict[bytes, bytes | None] = {}
+        self.asked: dict[bytes, bytes | None] = {}
         self.request_id = given_id(
             self.last(b"x-request-id"), self.last(b"traceparent")
         )
@@ -74,7 +75,7 @@ class FieldBlock:
         :param name: in lower case.
         """
         # Blocks are repeated, and so is what handlers ask of them.
-        asked = self._asked
+        asked = self.asked
         if name in asked:
             return asked[name]
         value = None

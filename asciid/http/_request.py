@@ -134,10 +134,12 @@ class Request(Reply):
 
     def getHeader(self, key: AnyStr) -> AnyStr | None:
         """Return the last value of a field, of the key's type, or ``None``."""
-        if self._request_headers is not None or isinstance(key, str):
+        if self._request_headers is not None or type(key) is not bytes:
             values = self.requestHeaders.getRawHeaders(key)
             return values[-1] if values else None
-        return self._block.last(key.lower())
+        # Handlers ask for the same few fields of every request.
+        asked = self._block.asked
+        return asked[key] if key in asked else self._block.last(key.lower())
 
     def getAllHeaders(self) -> dict[bytes, bytes]:
         """Return the last value of each field by its name in lower case."""
