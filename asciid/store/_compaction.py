@@ -57,7 +57,7 @@ class Compaction:
                 lambda: make_copy(self.environment, self._pace)
             )
             await self.peers.use("closed")
-            await self._without_reads(lambda: put_in_place(self.environment.path))
+            await self._without_reads(self._exchange)
         finally:
             # Others may use the storage again, too, from here on.
             try:
@@ -66,6 +66,10 @@ class Compaction:
                 # Even if this process could not: each tries until it can.
                 await self.peers.use("shared")
         return copied
+
+    def _exchange(self) -> None:
+        self.environment.expect_another_file()
+        put_in_place(self.environment.path)
 
     async def _without_reads(self, call: Callable[[], ResultT]) -> ResultT:
         """Make `call` in the writer's thread while nothing is read."""

@@ -28,7 +28,7 @@ from asciid.store._directories import DATA_FILE, LMDB_LOCK_FILE, sync_directory
 from asciid.store._frames import forget_frames
 from asciid.store._health import Health
 from asciid.store._length import check_length
-from asciid.store._lock import make_room_for_readers
+from asciid.store._lock import StorageMovedError, make_room_for_readers
 from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
 from asciid.store._residency import Residency
 from asciid.store._stats import StoreEvents
@@ -95,10 +95,15 @@ class Environment:
 
     What it is given tells how many bytes the file has free inside.
     """
+    check_directory: Callable[[], object] = field(default=lambda: None, kw_only=True)
+    """Raises `StorageMovedError` if `path` names another directory, or none."""
+    creates: bool = field(default=True, kw_only=True)
+    """Whether `open` creates a file that is missing; only the first one does."""
     events: StoreEvents = field(init=False, factory=StoreEvents)
     """What was committed."""
     identity: tuple[int, int] = field(init=False, default=(0, 0))
     """The `identity_of` the files that are open."""
+    _data_path: Path = field(init=False)
     _residency: Residency = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)
     _databases: Databases = field(init=False)
@@ -106,10 +111,16 @@ class Environment:
     _memory: WriterMemory = field(init=False)
     _unsynced: bool = field(init=False, default=False)
     """Whether file and directory are to be synced before anything is committed."""
+    _file: os.stat_result | None = field(init=False, default=None)
+    """The status of the file that is open; None if it may be another one."""
+
+    @_data_path.default
+    def _(self) -> Path:
+        return self.path / DATA_FILE
 
     @_residency.default
     def _(self) -> Residency:
-        return Residency(self.path / DATA_FILE)
+        return Residency(self._data_path)
 
     @_memory.default
     def _(self) -> WriterMemory:
@@ -117,12 +128,16 @@ class Environment:
 
     def open(self) -> None:
         """
-        Open the environment, creating the file if need be.
+        Open the environment, creating the file if it `creates`.
 
-        Errors: `StoreVersionError`, `CutShortError`, `OSError`, `lmdb.Error`.
+        Errors: `StorageMovedError`, `StoreVersionError`, `CutShortError`, `OSError`,
+        `lmdb.Error`.
         """
+        self._check_files()
         self._open = self._opened()
+        self._file = None if self.readonly else self._data_path.stat()
         self._unsynced = self.sync
+        self.creates = False
 
     def _opened(self) -> lmdb.Environment:
         make_room_for_readers(self.path, _MAX_READERS)
@@ -158,7 +173,7 @@ class Environment:
         try:
             env.reader_check()
             if not self.readonly:
-                check_length(env, self.path / DATA_FILE)
+                check_length(env, self._data_path)
             check_version(env, self.path, readonly=self.readonly)
             self._databases = open_databases(env)
         except lmdb.MapResizedError:
@@ -179,12 +194,48 @@ class Environment:
 
     def reopen(self) -> None:
         """
-        Close the environment and open the file that has its name now.
+        Close the environment and open its file again.
 
         Errors: those of `open`; it is closed then.
         """
         self.close()
         self.open()
+
+    def expect_another_file(self) -> None:
+        """Let `reopen` open whatever file is there: this process exchanges it."""
+        self.check_place()
+        self._file = None
+
+    def check_place(self) -> None:
+        """
+        Check that the path names the directory and the file that are open.
+
+        Errors: `StorageMovedError`, `OSError`.
+        """
+        self.check_directory()
+        try:
+            if self._file is None or os.path.samestat(
+                self._file, self._data_path.stat()
+            ):
+                return
+        except FileNotFoundError:
+            pass
+        message = f"{self._data_path} is no longer the file that was opened"
+        raise StorageMovedError(message)
+
+    def _check_files(self) -> None:
+        """Check that `open` would neither create a file nor open a wrong one."""
+        self.check_place()
+        if self.creates:
+            return
+        for name in (DATA_FILE, LMDB_LOCK_FILE):
+            if not (self.path / name).exists():
+                message = f"{self.path / name} was removed"
+                raise StorageMovedError(message)
+        if self._file is not None and identity_of(self.path) != self.identity:
+            # Processes with different lock files do not see one another's reads.
+            message = f"{self.path / LMDB_LOCK_FILE} was replaced"
+            raise StorageMovedError(message)
 
     @property
     def tracked(self) -> tuple[int, int]:
@@ -337,6 +388,8 @@ class Environment:
                         self._memory.forget()
                         return index
                 batch.flush()
+                # What is committed to a file that no path names is lost.
+                self.check_place()
                 # To find the place of what is new, pages were read.
                 self._residency.check()
         except BaseException:

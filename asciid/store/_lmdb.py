@@ -31,7 +31,7 @@ from asciid.store._environment import (
 from asciid.store._expiry import Expiry
 from asciid.store._health import Health
 from asciid.store._interface import IImageStore
-from asciid.store._lock import StorageLock
+from asciid.store._lock import StorageLock, StorageMovedError
 from asciid.store._operations import Abandon, Probe
 from asciid.store._peers import ALONE
 from asciid.store._pending import NO_LIMITS
@@ -108,6 +108,8 @@ class LMDBStore(DiskStore):
             health=self._health,
             pending=pending,
             began=self._reserve.begin,
+            check_directory=self.lock.check,
+            creates=self.lock.inherited is None,
         )
         reads = ReadPool(
             reactor=reactor,
@@ -354,6 +356,9 @@ class LMDBStore(DiskStore):
                 self._environment.remap(grow=isinstance(error, lmdb.MapFullError))
                 return None
             self._health.failed(str(error))
+            if isinstance(error, StorageMovedError):
+                # What is open can still be read, and goes on once it is back.
+                return StorageFailedError()
             full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
             self._environment.reopen()
         except (lmdb.Error, AsciidError, OSError) as unusable:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["StorageInUseError", "StorageLock", "make_room_for_readers"]
+__all__ = [
+    "StorageInUseError",
+    "StorageLock",
+    "StorageMovedError",
+    "make_room_for_readers",
+]
 
 PATIENCE = 10.0
 """Seconds for which a start waits for an owner that is ending."""
@@ -40,6 +45,10 @@ _READER = 64
 
 _LONGEST_DESCRIPTION = 200
 """Bytes of the owner's description that are read."""
+
+
+class StorageMovedError(OSError):
+    """The path of the storage names something else than what was opened, or nothing."""
 
 
 class StorageInUseError(OSError):
@@ -90,6 +99,8 @@ class StorageLock:
     monotonic: Callable[[], float] = field(default=time.monotonic, kw_only=True)
     sleep: Callable[[float], None] = field(default=time.sleep, kw_only=True)
     _descriptor: int | None = field(init=False, default=None)
+    _status: os.stat_result | None = field(init=False, default=None)
+    """The status of the directory that is locked, once `check` has read it."""
 
     @property
     def held(self) -> int:
@@ -123,13 +134,29 @@ class StorageLock:
         with suppress(OSError):
             self._describe(self._description())
 
+    def check(self) -> None:
+        """
+        Check that `path` still names the directory that is locked.
+
+        Errors: `StorageMovedError`, `OSError`.
+        """
+        if self._status is None:
+            self._status = os.fstat(self.held)
+        try:
+            if os.path.samestat(self._status, self.path.stat()):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        message = f"{self.path} is no longer the directory that was opened"
+        raise StorageMovedError(message)
+
     def release(self) -> None:
         """Release the lock, unless a child process still holds it."""
         if self._descriptor is not None:
             with suppress(OSError):
                 self._describe("")
             os.close(self._descriptor)
-            self._descriptor = None
+            self._descriptor = self._status = None
 
     def _try(self) -> bool:
         """Take the lock; return False if another process has it."""

@@ -105,6 +105,7 @@ class SharedStore(DiskStore):
         monotonic: Callable[[], float] = time.monotonic,
         cache_size: int = 32 * 1024 * 1024,
         read_pool: ThreadPool | None = None,
+        check_directory: Callable[[], object] = lambda: None,
     ) -> None:
         aging = Aging(lifetimes, clock, monotonic)
         reads = ReadPool(
@@ -113,7 +114,14 @@ class SharedStore(DiskStore):
         )
         # The map follows the file, whatever its size.
         environment = Environment(
-            path, sync=False, clock=clock, stamp=aging.stamp, map_size=0, readonly=True
+            path,
+            sync=False,
+            clock=clock,
+            stamp=aging.stamp,
+            map_size=0,
+            readonly=True,
+            check_directory=check_directory,
+            creates=False,
         )
         super().__init__(
             environment,

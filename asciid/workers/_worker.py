@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,10 @@ from asciid._assembly import make_image_service, tokens_of
 from asciid._storage_socket import socket_name
 from asciid._storing import lifetimes_of
 from asciid._tokens import TokenFileError
-from asciid.store.sharing import SharedStore
+from asciid.store.sharing import SharedStore, StorageLock
 from asciid.workers._funnel import Funnel
 from asciid.workers._inherited import inherited_endpoint
-from asciid.workers._spawning import FIRST_INHERITED
+from asciid.workers._spawning import FIRST_INHERITED, LOCK
 from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
@@ -38,15 +37,18 @@ class Worker:
     def __init__(self, settings: Settings, reactor: Any) -> None:  # noqa: ANN401 - several interfaces
         # The parent has seen to it.
         storage: Path = settings.storage  # type: ignore[assignment]
-        # Held open for as long as the process lives: it is part of the name.
-        directory = os.open(storage, os.O_RDONLY | os.O_DIRECTORY)
+        lock = StorageLock(storage, inherited=LOCK)
         self._funnel = Funnel(
-            socket_name(directory, WRITER_SOCKET),
+            socket_name(lock.held, WRITER_SOCKET),
             reactor,
             max_bytes=settings.max_queue,
         )
         store = SharedStore(
-            storage, self._funnel, reactor=reactor, lifetimes=lifetimes_of(settings)
+            storage,
+            self._funnel,
+            reactor=reactor,
+            lifetimes=lifetimes_of(settings),
+            check_directory=lock.check,
         )
 
         def endpoint_of(name: str) -> IStreamServerEndpoint:

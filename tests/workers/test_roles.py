@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,6 +135,9 @@ class WorkerTests(RoleTestCase):
         self.patch(_worker, "FIRST_INHERITED", self.inherited)
         self.storage.mkdir()
         prepare_storage(self.storage, sync=False)
+        lock = os.open(self.storage, os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, lock)
+        self.patch(_worker, "LOCK", lock)
         self.hub = Hub(self.reactor)
         self.hub.store = self.written = WritingStore()
         self.worker = Worker(self.settings, self.reactor)
