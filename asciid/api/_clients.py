@@ -121,12 +121,10 @@ def _last_members(field: bytes) -> Iterator[bytes]:
 
 
 def _address(text: str) -> Address | None:
+    # An IPv6 address without brackets has no port, and does not match.
+    match = _bare.fullmatch(text)
     try:
-        return _canonical(ip_address(text))
-    except ValueError:
-        match = _bare.fullmatch(text)
-    try:
-        return None if match is None else _canonical(ip_address(match[1] or match[2]))
+        return _canonical(ip_address(match[1] or match[2] if match else text))
     except ValueError:
         return None
 
