@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from asciid import __version__
 from asciid._listener import Listener, StartError
+from asciid._malloc import MemoryTrimmer
 from asciid._streams import print_refusal
 from asciid._tokens import TokenFileError
 from asciid.config import MEMORY
@@ -94,6 +95,7 @@ class ImageService(Service):
         self._tokens = tokens
         self._store = store
         self._offload = offload
+        self._trimmer = MemoryTrimmer(offload.in_thread, clock=reactor)
         self._reactor = reactor
         self._housekeeper = housekeeper
         self._control = control
@@ -189,6 +191,7 @@ class ImageService(Service):
             self._housekeeper.start()
         if self._control is not None:
             self._control.start()
+        self._trimmer.start()
         if self._announces:
             self._announce(await self._store.usage())
         self._serving(f"Serving on {self._listener.address}")
@@ -209,6 +212,7 @@ class ImageService(Service):
                 self._housekeeper.stop()
             if self._control is not None:
                 self._control.stop()
+            self._trimmer.stop()
             clock = IReactorTime(self._reactor)
             patience = self._settings.drain_timeout
             deadline = clock.seconds() + patience

@@ -14,6 +14,7 @@ from twisted.python import usage
 from asciid import __version__
 from asciid._assembly import make_image_service, possible_connections, tokens_of
 from asciid._descriptors import descriptor_limit, raise_limit
+from asciid._malloc import set_allocator_thresholds
 from asciid._sd_notify import ServiceManager
 from asciid._signals import (
     end_at_once,
@@ -193,6 +194,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         raise_limit()
         count_monotonically(reactor)
         rest_collector()
+        set_allocator_thresholds()
         log = restyle_twistd(settings, reactor)
         install_running_handlers(reactor)
         manager = ServiceManager.from_environment(os.environ, reactor)

@@ -169,7 +169,8 @@ class Channel(Connection):
         if self._incoming is not None:
             self._incoming.stop()
             self._incoming = None
-        self._release_body()
+        if self._received is not None:
+            self._release_body()
         if not keep:
             self._close(linger=True)
         elif not self._corked:

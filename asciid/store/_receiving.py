@@ -97,6 +97,8 @@ class StagingWriter:
         number = self._number
         if number is None:
             content = bytes(self._buffer)
+            # Until the write is committed there is one copy.
+            self._buffer = bytearray()
             outcome = await self._change(Put(self._sha256, content))
         else:
             await self._store(-(-len(self._buffer) // PIECE))

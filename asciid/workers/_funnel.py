@@ -36,7 +36,7 @@ from asciid.workers._messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from twisted.internet.interfaces import IAddress, IDelayedCall
     from twisted.python.failure import Failure
@@ -49,8 +49,15 @@ __all__ = ["Funnel", "IFollower"]
 PATIENCE = 5.0
 """Seconds for which an operation waits while nobody writes."""
 
-MESSAGE_BYTES = 4 * 1024 * 1024
+MESSAGE_BYTES = 1024 * 1024
 """Bytes of images in one message, unless a single operation has more."""
+
+UNANSWERED_BYTES = 4 * 1024 * 1024
+"""
+Bytes of images that are sent before the answers to earlier ones are here.
+
+Of each there are copies on both sides of the socket; of what waits there is one.
+"""
 
 _UNASKED = 0
 """The number of a message that answers no other one."""
@@ -109,6 +116,8 @@ class Funnel:
     _waiting: list[_Waiting] = field(init=False, factory=list)
     _sent: dict[int, Sequence[_Waiting]] = field(init=False, factory=dict)
     _gathering: dict[int, Deferred[list[bytes]]] = field(init=False, factory=dict)
+    _unanswered: int = field(init=False, default=0)
+    """Bytes of the operations that were sent."""
     _operations: int = field(init=False, default=0)
     _bytes: int = field(init=False, default=0)
     _name: str = field(init=False, factory=lambda: uuid4().hex)
@@ -221,6 +230,7 @@ class Funnel:
         del connection
         self._pause()
         sent, self._sent = self._sent, {}
+        self._unanswered = 0
         for operations in sent.values():
             self._fail(operations)
         gathering, self._gathering = self._gathering, {}
@@ -297,18 +307,33 @@ class Funnel:
         self._scheduled = False
         if self._connection is None:
             return
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+        if not self._waiting:
             self._connection.send(Idle())
-        for some in _messages_of(waiting):
+        while self._waiting and self._unanswered < UNANSWERED_BYTES:
+            some = self._take_message()
             self._last_number += 1
             self._sent[self._last_number] = some
             self._connection.send(
                 Submit(self._last_number, [one for one, _, _ in some])
             )
 
+    def _take_message(self) -> Sequence[_Waiting]:
+        """Take the first operations that wait, as many as one message has."""
+        count = total = 0
+        for _, size, _ in self._waiting:
+            total += size
+            if count and total > MESSAGE_BYTES:
+                total -= size
+                break
+            count += 1
+        self._unanswered += total
+        some = self._waiting[:count]
+        del self._waiting[:count]
+        return some
+
     def _answered(self, message: Outcomes) -> None:
         sent = self._sent.pop(message.number)
+        self._unanswered -= sum(size for _, size, _ in sent)
         for (_, size, done), outcome in zip(sent, message.outcomes, strict=True):
             self._forget_size(size)
             if type(outcome) is Refused:
@@ -345,18 +370,6 @@ class Funnel:
             self._connection.send(Collected(_UNASKED, self.follower.counters()))
         stopping.callback(None)
         self._service.stopService()
-
-
-def _messages_of(waiting: Sequence[_Waiting]) -> Iterator[Sequence[_Waiting]]:
-    """Cut what waits into messages that are not too large."""
-    first = total = 0
-    for index, (_, size, _) in enumerate(waiting):
-        total += size
-        if total > MESSAGE_BYTES and index > first:
-            yield waiting[first:index]
-            first, total = index, size
-    if waiting:
-        yield waiting[first:]
 
 
 class _ConnectionFactory(Factory):

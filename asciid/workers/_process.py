@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 
+from asciid._malloc import set_allocator_thresholds
 from asciid._tuning import count_monotonically, rest_collector
 from asciid.logs import LineWriter, pass_on, write_lines
 from asciid.workers._spawning import (
@@ -66,6 +67,7 @@ def run(make: Callable[[Settings, Any], IRole], settings: Settings) -> None:
 
     count_monotonically(reactor)
     rest_collector()
+    set_allocator_thresholds()
     log.attach(reactor)
     life = _Life(make(settings, reactor), reactor)
     reactor.callWhenRunning(life.begin)

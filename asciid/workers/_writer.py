@@ -9,6 +9,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from asciid._malloc import MemoryTrimmer
 from asciid._offload import Offload
 from asciid._storage_socket import StorageSocket
 from asciid._storing import make_control, make_disk_store
@@ -78,6 +79,7 @@ class Writer:
         self._housekeeper = Housekeeper(
             self._store, clock=reactor, interval=housekeeping_interval(settings)
         )
+        self._trimmer = MemoryTrimmer(self._offload.in_thread, clock=reactor)
         self._closed = False
         self._open = False
 
@@ -103,6 +105,7 @@ class Writer:
     async def _start(self) -> None:
         await self._store.start()
         self._offload.start()
+        self._trimmer.start()
         self._open = True
         self._socket.listen(self._hub)
         self._housekeeper.start()
@@ -129,6 +132,7 @@ class Writer:
             return
         self._closed = True
         self._housekeeper.stop()
+        self._trimmer.stop()
         if self._control is not None:
             self._control.stop()
         # Everything that was sent is answered by then.

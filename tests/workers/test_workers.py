@@ -26,7 +26,7 @@ from asciid.store._reserve import CHECK_EVERY
 from asciid.store.sharing import Remove, StorageInUseError
 from asciid.workers import _collecting, _hub, _questions
 from asciid.workers._framing import MessageProtocol
-from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE
+from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE, UNANSWERED_BYTES
 from asciid.workers._hub import FRESH_IMAGE, Hub
 from asciid.workers._messages import (
     VERSION,
@@ -131,6 +131,35 @@ class FunnelTests(WorkersCase):
             [self.successResultOf(one) for one in adding], [False, False, True]
         )
         self.assertEqual(self.download(spec, 1), b"".join(data))
+
+    def test_unanswered(self) -> None:
+        """No more is sent than the process that writes may have to answer."""
+        funnel = self.driven.funnels[0]
+        sent: list[int] = []
+        size = MESSAGE_BYTES
+        count = 3 * UNANSWERED_BYTES // size
+        spec = spec_of(bytes(count * size), size)
+        store = self.driven.stores[0]
+        self.driven.run(store.register(spec))
+        connection = funnel._connection
+        assert connection is not None
+        send = connection.send
+
+        def note(message: Any) -> None:  # noqa: ANN401 - any message
+            if isinstance(message, Submit):
+                sent.append(sum(one.size for one in message.operations))
+            send(message)
+
+        self.patch(connection, "send", note)
+        adding = [store.add_chunk(spec.sha256, i, bytes(size)) for i in range(count)]
+        for _ in range(3):
+            self.driven.reactor.advance(0)
+        self.assertEqual(sum(sent), UNANSWERED_BYTES)
+        self.assertEqual(funnel.waiting, (count, count * size))
+        self.driven.settle()
+        self.assertGreaterEqual(sum(sent), count * size)
+        for one in adding:
+            self.successResultOf(one)
 
     def test_bounded(self) -> None:
         """Past a bound, what comes is refused at once."""
