@@ -17,6 +17,7 @@ from twisted.internet.tcp import Port
 from zope.interface import implementer
 
 from asciid._unix_socket import StaleReplacing
+from asciid.logs import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,8 +128,8 @@ class StartError(SystemExit, Exception):
     """
 
     def __init__(self, what: str, why: BaseException) -> None:
-        reason = " ".join(str(why).split()) or type(why).__name__
-        super().__init__(f"asciid: {what}: {reason}")
+        line = f"asciid: {what}: {str(why) or type(why).__name__}"
+        super().__init__(printable(" ".join(line.split())))
         self.code = 1
 
 

@@ -9,11 +9,12 @@ reading and writing fail then, as they do on a closed descriptor.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -24,6 +25,7 @@ __all__ = [
     "occupy_standard_descriptors",
     "open_command_streams",
     "open_daemon_streams",
+    "print_and_exit",
     "print_refusal",
 ]
 
@@ -61,6 +63,26 @@ def discard_unwritten_output() -> None:
         sys.stdout.flush()
     except OSError:
         sys.stdout = io.StringIO()
+
+
+def print_and_exit(text: str) -> NoReturn:
+    """
+    Print what a program was asked for; exit with 0, or with 1 if that is impossible.
+
+    Raises :exc:`SystemExit`, always.
+    """
+    reason = os.strerror(errno.EBADF)
+    if sys.stdout is not None:
+        try:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except OSError as error:
+            reason = str(error.strerror)
+            discard_unwritten_output()
+        else:
+            raise SystemExit(0)
+    message = f"asciid: cannot write to standard output: {reason}"
+    raise SystemExit(message)
 
 
 def print_refusal(reason: object) -> None:

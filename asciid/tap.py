@@ -23,7 +23,7 @@ from asciid._signals import (
     install_stop_handlers,
 )
 from asciid._storing import make_control, make_store
-from asciid._streams import open_daemon_streams
+from asciid._streams import open_daemon_streams, print_and_exit
 from asciid._tuning import count_monotonically, rest_collector
 from asciid._usage import usage_text
 from asciid.config import (
@@ -35,7 +35,7 @@ from asciid.config import (
     settings_of,
 )
 from asciid.housekeeping import Housekeeper, housekeeping_interval
-from asciid.logs import restyle_twistd
+from asciid.logs import printable, restyle_twistd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,10 +85,8 @@ class Options(usage.Options):
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Twisted's
-        if environ is None:
-            open_daemon_streams()
-            environ = os.environ
-        self._environ = environ
+        self._is_own = environ is None
+        self._environ = os.environ if environ is None else environ
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the help, `width` columns wide or as wide as the terminal."""
@@ -96,8 +94,11 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Print the version and exit."""
-        print(f"asciid {__version__}")  # noqa: T201 - what the option is for
-        raise SystemExit(0)
+        print_and_exit(f"asciid {__version__}")
+
+    def opt_help(self) -> None:
+        """Print the help and exit."""
+        print_and_exit(str(self))
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
@@ -109,7 +110,7 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call] # likewise
         except usage.UsageError as error:
-            message = f"asciid: {error}"
+            message = printable(" ".join(f"asciid: {error}".split()))
             raise SystemExit(message) from error
 
     def postOptions(self) -> None:
@@ -126,6 +127,8 @@ class Options(usage.Options):
             raise usage.UsageError(str(error)) from error
         self.settings = settings_of(self.in_force)
         self.service_links = service_links_in(self._environ)
+        if self._is_own:
+            open_daemon_streams()
 
 
 def _do_nothing() -> None:

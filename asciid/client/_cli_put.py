@@ -25,6 +25,7 @@ from ._cli_server import (
     token_option,
 )
 from ._client import CONCURRENCY, CONNECTIONS
+from ._destination import descriptor_of
 from ._errors import ClientError
 from ._filter import one_line, shell_word
 from ._parallel import in_parallel
@@ -157,7 +158,7 @@ def _source(name: str, stack: ExitStack) -> Path:
     path = Path(name)
     if name != "-" and not is_stream(path):
         return path
-    if name == "-" and sys.stdin is None:
+    if sys.stdin is None and (name == "-" or descriptor_of(path) == 0):
         message = "standard input is closed"
         raise click.UsageError(message)
     # What cannot be removed at the end does not take away what was uploaded.

@@ -16,7 +16,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["InPlace", "destination_of", "real_path"]
+__all__ = ["InPlace", "descriptor_of", "destination_of", "real_path"]
 
 _STANDARD_OUTPUT = "-"
 _MAX_LINKS = 40  # as in Linux
@@ -65,7 +65,7 @@ def destination_of(output: str | None, name: str) -> Path | InPlace:
     elif output is not None and output.endswith("/"):
         code = errno.ENOTDIR
         raise NotADirectoryError(code, os.strerror(code), output)
-    descriptor = _descriptor_of(path)
+    descriptor = descriptor_of(path)
     if descriptor is not None:
         return InPlace(descriptor)
     if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -95,7 +95,7 @@ def _mode_of(path: Path) -> int | None:
         return None
 
 
-def _descriptor_of(path: Path) -> int | None:
+def descriptor_of(path: Path) -> int | None:
     """Return the descriptor of this process that `path` means, as /dev/stdout does."""
     for _ in range(_MAX_LINKS):
         path = Path(os.path.realpath(path.parent), path.name)

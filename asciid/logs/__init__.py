@@ -1,6 +1,7 @@
 """What the daemon tells its operator; `asciid.logs.access` is the access log."""
 
 from asciid.logs._append import write_lines
+from asciid.logs._format import printable
 from asciid.logs._images import ImageLog
 from asciid.logs._observers import TwistdLog, restyle_twistd
 from asciid.logs._passing import event_from, pass_on
@@ -15,6 +16,7 @@ __all__ = [
     "event_from",
     "lost_lines",
     "pass_on",
+    "printable",
     "restyle_twistd",
     "write_lines",
 ]

@@ -113,9 +113,13 @@ def json_line(members: dict[str, Any]) -> str:
     """
     Return a line with a JSON object of printable ASCII.
 
-    Values that JSON does not have are written as text, bytes as Latin-1.
+    Values that JSON does not have are written as text, bytes as Latin-1, and half of a
+    surrogate pair, which many parsers refuse, as its escape sequence.
     """
-    return _encode(members) + "\n"
+    line = _encode(members)
+    if "\\ud" in line:
+        line = _escape(_without_lone_surrogate, line)
+    return line + "\n"
 
 
 def _text_line(event: LogEvent) -> str:
@@ -224,6 +228,19 @@ def _utc_second(second: int) -> str:
 def _text_start(second: int, name: str) -> str:
     moment = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
     return f"{moment} [{printable(name)}] "
+
+
+_escape = re.compile(
+    r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\ud[89a-f][0-9a-f]{2}|\\."
+).sub
+"""Replaces escape sequences of JSON; a pair of surrogates is one."""
+
+_LONE_SURROGATE = len(r"\udcff")
+
+
+def _without_lone_surrogate(match: re.Match[str]) -> str:
+    sequence = match[0]
+    return f"\\{sequence}" if len(sequence) == _LONE_SURROGATE else sequence
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -67,8 +67,11 @@ class RefusedStartTests(SynchronousTestCase):
 
     def test_mistakes(self) -> None:
         """An option is unknown, or it or a variable has a value of no use."""
+        (self.directory / "file").touch()
         self.assert_refused("--max-chunk-size: '1x'", "--max-chunk-size=1x")
         self.assert_refused("--colour", "--colour=red")
+        self.assert_refused("cannot read a b\\x1b: No such", "--config=a\nb\x1b")
+        self.assert_refused("cannot use the storage file/\\x1b", "--storage=file/\x1b")
         self.assert_refused("ASCIID_MAX_IMAGE_SIZE: 'big'", ASCIID_MAX_IMAGE_SIZE="big")
 
     def test_mistake_without_options(self) -> None:

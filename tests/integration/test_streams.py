@@ -102,6 +102,7 @@ class CommandTests(StreamTestCase):
             (f"status {MISSING}", ">&- 2>&-", 3),
             ("status cat", "2>/dev/full", 2),
             ("put - ", "<&-", 2),
+            ("put /dev/stdin", "<&-", 2),
         ):
             end = self.asciid(f"{command} {redirection}")
             self.assertEqual(end.code, code, (command, redirection, end))
@@ -197,6 +198,17 @@ class DaemonTests(StreamTestCase):
                 self.assertFalse(opened.is_relative_to(self.directory), opened)
             daemon.send_signal(signal.SIGTERM)
             self.assertEqual(daemon.wait(30), -signal.SIGTERM, redirection)
+
+    def test_help(self) -> None:
+        """Help and version are what was asked for: without output they fail."""
+        command = " ".join(twistd("asciid"))
+        for option, redirection, code in (
+            ("--help", ">/dev/full", 1),
+            ("--version", ">&-", 1),
+            ("--version", "2>&-", 0),
+        ):
+            end = self.sh(f"{command} {option} {redirection}")
+            self.assertEqual(end.code, code, (option, redirection, end))
 
     def test_refused_start(self) -> None:
         """A start that fails is exit code 1, with as much as can be printed."""

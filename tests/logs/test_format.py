@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.python.log import LogPublisher as LegacyPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.logs._format import FORMATS, LEVELS, LineFormatter
+from asciid.logs._format import FORMATS, LEVELS, LineFormatter, json_line
 from asciid.logs._repeats import ALLOWED, WINDOW
 
 
@@ -137,6 +137,16 @@ class TextTests(SynchronousTestCase):
 
 class JSONTests(SynchronousTestCase):
     """The log for programs."""
+
+    def test_bytes_in_json(self) -> None:
+        """Bytes that are no text are shown escaped: no parser takes half a pair."""
+        for text, shown in (
+            ("st\udcff", "st\\udcff"),
+            ("\\udcff", "\\udcff"),
+            ("\\\udcff\ud83d", "\\\\udcff\\ud83d"),
+            ('\U0001f600"\n', '\U0001f600"\n'),
+        ):
+            self.assertEqual(json.loads(json_line({"path": text}))["path"], shown)
 
     def test_members(self) -> None:
         """A line is an object with the members of the event."""
