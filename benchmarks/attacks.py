@@ -299,8 +299,22 @@ class Sampler:
             self.peak = max(self.peak, procfs.pss(self._pid))
 
 
+def _cpu_of(daemon: Running) -> float:
+    """Return the CPU time of the daemon, the clients and this process, in seconds."""
+    used = sum(procfs.cpu_seconds(daemon.pid).values())
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        used += usage.ru_utime + usage.ru_stime
+    return used
+
+
+def _busy(cores: Cores) -> list[float]:
+    busy = procfs.busy_seconds()
+    return [busy[core] for core in cores]
+
+
 def measure_one(
-    attack: Attack, options: argparse.Namespace, daemon: Running
+    attack: Attack, options: argparse.Namespace, daemon: Running, cores: Cores
 ) -> dict[str, Any]:
     """Attack a daemon that has just started."""
     target = target_of(attack, daemon.port)
@@ -312,6 +326,7 @@ def measure_one(
     procfs.forget_peak_rss(daemon.pid)
     alone, under_attack = [], []
     answers: dict[str, int] = {}
+    began, used, busy = time.monotonic(), _cpu_of(daemon), sum(_busy(cores))
     with Sampler(daemon.pid) as sampler:
         for _ in range(ROUNDS):
             alone.append(be_polite(target, options.seconds / ROUNDS / 2))
@@ -319,6 +334,8 @@ def measure_one(
                 under_attack.append(be_polite(target, options.seconds / ROUNDS))
             for status, number in answered.items():
                 answers[status] = answers.get(status, 0) + number
+    others = sum(_busy(cores)) - busy - (_cpu_of(daemon) - used)
+    others_share = max(0.0, others) / (time.monotonic() - began) / len(cores)
     # That of one process is exact; of several it would count twice what they share.
     peak = procfs.peak_rss(daemon.pid) if attack.workers == 1 else sampler.peak
     after = None
@@ -337,6 +354,7 @@ def measure_one(
         "attack": attack.key,
         "title": attack.title,
         "attackers": answers,
+        "others_cpu_share": others_share,
         **verdict,
     }
 
@@ -395,7 +413,7 @@ def measure(
     storage.mkdir()
     try:
         with started(server_of(attack), storage, cores) as daemon:
-            return measure_one(attack, options, daemon)
+            return measure_one(attack, options, daemon, cores)
     finally:
         shutil.rmtree(storage)
 

@@ -111,7 +111,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     columns = "".join(f"{name:>8}" for name in ("p50", "p99", "max") * 2)
     memory = "".join(f"{name:>7}" for name in ("idle", "peak", "after"))
     yield f"{'':<28}{'alone, ms':>24}{'attacked, ms':>24}{'':>16}{'MiB':>21}"
-    yield f"{'':<28}{columns}{'wrong':>8}{'of':>8}{memory}"
+    yield f"{'':<28}{columns}{'wrong':>8}{'of':>8}{memory}{'others':>8}"
     for result in results:
         times = "".join(
             f"{result[when][figure] / 1000:>8.1f}"
@@ -130,7 +130,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         verdict = "passed" if result["passed"] else "FAILED"
         yield (
             f"{result['title']:<28}{times}{attacked['wrong']:>8}"
-            f"{attacked['requests']:>8}{sizes}  {verdict}"
+            f"{attacked['requests']:>8}{sizes}"
+            f"{result['others_cpu_share']:>8.0%}  {verdict}"
         )
     for result in results:
         for failure in result["failures"]:

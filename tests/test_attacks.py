@@ -93,7 +93,7 @@ class JudgeTests(SynchronousTestCase):
 
     def test_table(self) -> None:
         """The table says what failed and shows a wrong answer."""
-        result = {"attack": "a", "title": "an attack", **self.judge(wrong=2)}
+        result = {"title": "an attack", "others_cpu_share": 0.1, **self.judge(wrong=2)}
         text = "\n".join(self.endurance.table([result]))
         self.assertIn("FAILED", text)
         self.assertIn("an attack: wrong answers: 2", text)
