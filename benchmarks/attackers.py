@@ -18,6 +18,7 @@ import resource
 import sys
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from itertools import count
 from typing import TYPE_CHECKING
@@ -54,6 +55,12 @@ def art(size: int, number: int = 0) -> bytes:
     """Return an image of `size` bytes; another number makes another one."""
     first = b"%015d\n" % number
     return (first + _BLOCK * (size // len(_BLOCK) + 1))[:size]
+
+
+@cache
+def digest_of(size: int) -> str:
+    """Return the hash of an image of `size` bytes."""
+    return sha256(art(size)).hexdigest()
 
 
 def request(line: str, body: bytes = b"", **fields: str) -> bytes:
@@ -198,11 +205,11 @@ class Attack:
         self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Ask for what gzip makes of an image, without needing its bytes."""
-        path = f"/image/{sha256(art(CODED)).hexdigest()}"
+        path = f"/image/{digest_of(CODED)}"
         if number % 2:
             data = request(f"HEAD {path}", Accept_Encoding="gzip")
         else:
-            tag = f'"{sha256(art(CODED)).hexdigest()}-gzip"'
+            tag = f'"{digest_of(CODED)}-gzip"'
             data = request(f"GET {path}", Accept_Encoding="gzip", If_None_Match=tag)
         await self._repeat(number, reader, writer, data)
 
@@ -212,9 +219,7 @@ class Attack:
         """Ask for 16 bytes, each at another place of a large image."""
         step = LARGE // 16
         specs = ",".join(f"{at * step}-{at * step}" for at in range(16))
-        data = request(
-            f"GET /image/{sha256(art(LARGE)).hexdigest()}", Range=f"bytes={specs}"
-        )
+        data = request(f"GET /image/{digest_of(LARGE)}", Range=f"bytes={specs}")
         await self._repeat(number, reader, writer, data)
 
     async def range_field(
@@ -223,9 +228,7 @@ class Attack:
         """Ask for the same bytes again and again in one field."""
         specs = ",".join(f"{at * 2}-{at * 2}" for at in range(15))
         specs += ",90-90" * ((3_990 - len(specs)) // 6)
-        data = request(
-            f"GET /image/{sha256(art(CODED)).hexdigest()}", Range=f"bytes={specs}"
-        )
+        data = request(f"GET /image/{digest_of(CODED)}", Range=f"bytes={specs}")
         await self._repeat(number, reader, writer, data)
 
     async def digest_field(

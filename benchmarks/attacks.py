@@ -19,7 +19,6 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
-from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -188,7 +187,7 @@ def upload(port: int, size: int) -> None:
     Errors: `BenchmarkError`.
     """
     body = attackers.art(size)
-    path = f"/image/{sha256(body).hexdigest()}"
+    path = f"/image/{attackers.digest_of(size)}"
     _send(port, "PUT", path, body, "text/plain; charset=utf-8")
 
 
