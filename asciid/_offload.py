@@ -99,15 +99,14 @@ class Offload:
 
     def in_turns(self, steps: Generator[None, None, ResultT]) -> Deferred[ResultT]:
         """See `IOffload.in_turns`; the first slice runs at once."""
-        later: IDelayedCall | None = None
+        later: list[IDelayedCall] = []
 
         def cancel(_: Deferred[ResultT]) -> None:
             steps.close()
-            if later is not None and later.active():
-                later.cancel()
+            for call in later:
+                call.cancel()
 
         def turn() -> None:
-            nonlocal later
             end = self._clock() + TURN
             try:
                 next(steps)
@@ -118,7 +117,7 @@ class Offload:
             except Exception:  # noqa: BLE001 - handed to the caller
                 done.errback()
             else:
-                later = self._reactor.callLater(0, turn)
+                later[:] = [self._reactor.callLater(0, turn)]
 
         done: Deferred[ResultT] = Deferred(cancel)
         turn()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from pathlib import Path
@@ -265,6 +266,21 @@ class FailureTests(ServiceTestCase):
             "[Errno 13] Permission denied: '/images'",
         )
         self.assertEqual(self.events, ["bind", "open", "unbind"])
+
+    def test_no_threads(self) -> None:
+        """A process that may have no further thread says so, and closes the store."""
+
+        def start() -> None:
+            message = "cannot create the threads of asciid-offload"
+            raise OSError(errno.EAGAIN, message)
+
+        self.threads.start = start  # type: ignore[method-assign]
+        self.assert_refused(
+            self.service().startService,
+            "asciid: cannot create threads: "
+            "[Errno 11] cannot create the threads of asciid-offload",
+        )
+        self.assertEqual(self.events, ["bind", "open", "close", "unbind"])
 
     def test_unknown_version(self) -> None:
         """A storage of another format is refused, on one line."""

@@ -80,6 +80,7 @@ class StepTests(SynchronousTestCase):
 
     @settings(max_examples=300, deadline=None)
     @given(st.binary(max_size=200).map(lambda junk: b'{"a":"' + b"-" * 40 + junk))
+    @example(b'{"a":"' + b"\x80" * 100)
     def test_junk(self, body: bytes) -> None:
         """Whatever a client sends, it is decoded, or refused with a reason."""
         try:
