@@ -16,6 +16,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from asciid._journal import error_prefix, is_journal
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -89,11 +91,17 @@ def print_refusal(reason: object) -> None:
     """
     Print why a daemon cannot start on the standard error that it was started with.
 
-    ``twistd`` has put its log in the place of `sys.stderr` by then.
+    ``twistd`` has put its log in the place of `sys.stderr` by then.  Where both lead to
+    the journal of systemd, that has it from the log.
     """
-    if sys.__stderr__ is not None:
-        with suppress(OSError):
-            print(reason, file=sys.__stderr__, flush=True)
+    outputs = (sys.__stdout__, sys.__stderr__)
+    if sys.__stderr__ is None or all(
+        stream is not None and is_journal(stream, os.environ) for stream in outputs
+    ):
+        return
+    prefix = error_prefix(sys.__stderr__, os.environ)
+    with suppress(OSError):
+        print(f"{prefix}{reason}", file=sys.__stderr__, flush=True)
 
 
 def occupy_standard_descriptors() -> None:

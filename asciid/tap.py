@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +15,7 @@ from twisted.python import usage
 from asciid import __version__
 from asciid._assembly import make_image_service, possible_connections, tokens_of
 from asciid._descriptors import descriptor_limit, raise_limit
+from asciid._journal import error_prefix
 from asciid._malloc import set_allocator_thresholds
 from asciid._sd_notify import ServiceManager
 from asciid._signals import (
@@ -110,7 +112,8 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call] # likewise
         except usage.UsageError as error:
-            message = printable(" ".join(f"asciid: {error}".split()))
+            prefix = error_prefix(sys.stderr, os.environ)
+            message = prefix + printable(" ".join(f"asciid: {error}".split()))
             raise SystemExit(message) from error
 
     def postOptions(self) -> None:

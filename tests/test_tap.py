@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
 import re
 import time
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -34,7 +37,7 @@ from asciid.tap import Options, makeService
 from asciid.workers.parent import Parent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class TCPTransport(StringTransport):
@@ -150,6 +153,26 @@ class OptionsTests(SynchronousTestCase):
         self.assertLessEqual(max(map(len, narrow.splitlines())), 60)
 
 
+class ThreadedReactor(MemoryReactorClock):
+    """A reactor that threads can call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+
+    def callFromThread(
+        self, call: Callable[..., object], *args: object, **kwargs: object
+    ) -> None:
+        """Have `call` made in a turn."""
+        self._calls.put(partial(call, *args, **kwargs))
+
+    def turn(self) -> None:
+        """Do what is due, and what a thread asks for within a moment."""
+        self.advance(0)
+        with contextlib.suppress(Empty):
+            self._calls.get(timeout=0.05)()
+
+
 class MakeServiceTests(SynchronousTestCase):
     """From options to a service."""
 
@@ -196,7 +219,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_metrics_port(self) -> None:
         """The metrics are on a port of their own, if asked for, and only there."""
-        reactor = MemoryReactorClock()
+        reactor = ThreadedReactor()
         options = parsed(
             ["--port=tcp:80", "--storage=:memory:", "--metrics-port=tcp:9090"]
         )
@@ -205,7 +228,7 @@ class MakeServiceTests(SynchronousTestCase):
         servers = {server[0]: server[1] for server in reactor.tcpServers}
         self.assertEqual(set(servers), {80, 9090})
         statuses = {
-            (port, path): self.status_of(servers[port], path)
+            (port, path): self.status_of(reactor, servers[port], path)
             for port in servers
             for path in ("/metrics", "/openapi.json")
         }
@@ -220,12 +243,14 @@ class MakeServiceTests(SynchronousTestCase):
         )
         self.successResultOf(service.stopService())
 
-    def status_of(self, factory: Any, path: str) -> int:  # noqa: ANN401 - any factory
+    def status_of(self, reactor: ThreadedReactor, factory: Any, path: str) -> int:  # noqa: ANN401 - any factory
         """Return the status of what is answered to a GET."""
         transport = TCPTransport()
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1024))
         protocol.makeConnection(transport)
         protocol.dataReceived(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        while not transport.value():
+            reactor.turn()
         protocol.connectionLost(Failure(ConnectionDone()))
         return int(transport.value().split()[1])
 

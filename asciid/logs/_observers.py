@@ -17,9 +17,9 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+from asciid._journal import is_journal
 from asciid.logs._append import write_lines
 from asciid.logs._format import LineFormatter
-from asciid.logs._journal import is_journal
 from asciid.logs._writer import LineWriter
 
 if TYPE_CHECKING:

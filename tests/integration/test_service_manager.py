@@ -96,6 +96,20 @@ class ServiceManagerTests(SynchronousTestCase):
         (warning,) = (line for line in lines if "sync is off" in line)
         self.assertTrue(warning.startswith("<4>"), warning)
 
+    def test_cannot_start(self) -> None:
+        """Why it cannot start is in the journal once, as an error."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            number = taken.getsockname()[1]
+            for option, words in (
+                (f"--port=tcp:{number}:interface=127.0.0.1", "cannot listen on"),
+                ("--max-chunk-size=none", "is not a number of bytes"),
+            ):
+                process = self.start(option)
+                self.assertEqual(process.wait(_PATIENCE), 1)
+                lines = self.journal.read_text().splitlines()
+                (line,) = (line for line in lines if words in line)
+                self.assertRegex(line, r"\A<[23]>", lines)
+
     def test_workers(self) -> None:
         """With workers it serves once all do, and again once all are replaced."""
         status = self.run_through("--workers=2", "--log-format=json")

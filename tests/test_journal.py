@@ -10,8 +10,8 @@ from twisted.logger import FileLogObserver, Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid._journal import is_journal
 from asciid.logs._format import LineFormatter
-from asciid.logs._journal import is_journal
 
 
 class JournalTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import IO
 
-__all__ = ["is_journal"]
+__all__ = ["error_prefix", "is_journal"]
 
 
 def is_journal(stream: IO[str], environ: Mapping[str, str]) -> bool:
@@ -27,3 +27,8 @@ def is_journal(stream: IO[str], environ: Mapping[str, str]) -> bool:
     except (OSError, ValueError, AttributeError):
         return False  # it is closed, or no file
     return named == f"{status.st_dev}:{status.st_ino}"
+
+
+def error_prefix(stream: IO[str] | None, environ: Mapping[str, str]) -> str:
+    """Return the priority of an error (sd-daemon(3)) if `stream` is the journal."""
+    return "<3>" if stream is not None and is_journal(stream, environ) else ""
