@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from asciid.config import Settings
     from asciid.store import IImageStore
-    from asciid.store.sharing import IPeers, StorageLock
+    from asciid.store.sharing import Generations, IPeers, StorageLock
 
 __all__ = ["lifetimes_of", "make_control", "make_disk_store", "make_store"]
 
@@ -36,12 +36,14 @@ def make_store(settings: Settings, reactor: Reactor) -> IImageStore:
     return make_disk_store(settings, settings.storage, reactor)
 
 
-def make_disk_store(
+def make_disk_store(  # noqa: PLR0913 - each is a collaborator of its own
     settings: Settings,
     storage: Path,
     reactor: Reactor,
+    *,
     peers: IPeers = ALONE,
     lock: StorageLock | None = None,
+    generations: Generations | None = None,
 ) -> LMDBStore:
     """Return the store of the process that writes to `storage`."""
     return LMDBStore(
@@ -54,6 +56,7 @@ def make_disk_store(
         max_queue=settings.max_queue,
         peers=peers,
         lock=lock,
+        generations=generations,
     )
 
 

@@ -277,6 +277,7 @@ class MakeServiceTests(SynchronousTestCase):
             "max_queue": 64 * 2**20,
             "peers": ALONE,
             "lock": None,
+            "generations": None,
         }
         chosen = {
             "reactor": reactor,
@@ -287,6 +288,7 @@ class MakeServiceTests(SynchronousTestCase):
             "max_queue": 10,
             "peers": ALONE,
             "lock": None,
+            "generations": None,
         }
         path = Path("/images")
         self.assertEqual(made, [(path, default), (path, chosen)])

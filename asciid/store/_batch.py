@@ -118,7 +118,10 @@ class Batch(Ledger):
 
     def remove(self, sha256: str) -> None:
         """Do what `IImageStore.delete` says; chunks are left to `delete_discarded`."""
-        self.discard(self.find(sha256), chunks=0)
+        upload = self.find(sha256)
+        self.discard(upload, chunks=0)
+        if not upload.missing:
+            self.removed.append(sha256)
         # It may have been gone before it came again.
         self.delete(self.databases.gone, bytes.fromhex(sha256))
         self.events.deleted += 1

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from asciid.store._copying import Copied
     from asciid.store._environment import Environment
+    from asciid.store._generations import Generations
     from asciid.store._peers import IPeers
     from asciid.store._writer import FileWriter, ReadPool
 
@@ -38,6 +39,7 @@ class Compaction:
     writer: FileWriter[Any]
     reads: ReadPool
     peers: IPeers
+    generations: Generations
     stopping: Callable[[], bool]
     """Whether to give up: the store is to be stopped."""
 
@@ -69,7 +71,11 @@ class Compaction:
 
     def _exchange(self) -> None:
         self.environment.expect_another_file()
-        put_in_place(self.environment.path)
+        try:
+            put_in_place(self.environment.path)
+        finally:
+            # A peer that has lost its connection still has the old files open.
+            self.generations.count_file()
 
     async def _without_reads(self, call: Callable[[], ResultT]) -> ResultT:
         """Make `call` in the writer's thread while nothing is read."""

@@ -153,9 +153,13 @@ def put_in_place(path: Path) -> None:
     """
     Put the copy that `make_copy` made in the place of the file.
 
+    It gets a lock file of its own: in that of another file, LMDB would take the number
+    of that file's last transaction for its own, and see an older state, or none.
+
     Errors: `OSError`.
     """
     try:
+        (path / LMDB_LOCK_FILE).unlink(missing_ok=True)
         (path / _WORK / DATA_FILE).replace(path / DATA_FILE)
         sync_directory(path)
     finally:

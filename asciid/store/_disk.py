@@ -33,13 +33,14 @@ from asciid.store._stats import StoreEvents, StoreStats
 from asciid.store._uploads import Unverified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store._aging import Aging
     from asciid.store._databases import Snapshot
     from asciid.store._environment import Environment
+    from asciid.store._generations import Generations
     from asciid.store._interface import IImageReader, IImageWriter
     from asciid.store._operations import AnyOperation
     from asciid.store._queries import Found
@@ -85,6 +86,7 @@ class DiskStore(ABC):
 
     What is read comes from `environment`, in threads of `reads`.  `cache_size`
     bounds the bytes of small images kept in memory, `monotonic` is in seconds.
+    `generations` are those of the process that commits.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -96,7 +98,9 @@ class DiskStore(ABC):
         reactor: IWriterReactor,
         cache_size: int,
         monotonic: Callable[[], float],
+        generations: Generations,
     ) -> None:
+        self._generations = generations
         self._environment = environment
         self._reads = reads
         self._aging = aging
@@ -108,8 +112,6 @@ class DiskStore(ABC):
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
             cache_size, largest=HOT_IMAGE + HOT_OVERHEAD
         )
-        # How many images this process knows to be removed.
-        self._removals = 0
         self._stopping = False
         self._brief = BriefQueries(self._query, reactor)
         self._background = Background()
@@ -218,19 +220,23 @@ class DiskStore(ABC):
     def open(self, sha256: str) -> Deferred[IImageReader]:
         """See `IImageStore.open`."""
         hot = self._cache.get(sha256)
-        # One past its time may have been removed, by another process too.
+        # One that has expired may have been removed.
         if hot is not None and hot.stamp >= self._aging.images_before():
             return succeed(hot)
+        return self._find(sha256)
+
+    def _find(self, sha256: str) -> Deferred[IImageReader]:
+        """Look for an image in the storage file."""
         return self._brief.ask(
             lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE)
-        ).addCallback(self._reader, self._removals)
+        ).addCallback(self._reader, self._generations.removals)
 
     def _reader(self, found: Found, removals: int) -> IImageReader:
         if found.content is None:
             return ColdReader(found.spec, found.completed, found.image, self._query)
         reader = HotReader(found.spec, found.completed, found.content, found.stamp)
-        # What was looked for before a removal may be what was removed.
-        if removals == self._removals:
+        # What was found before a removal may be what was removed.
+        if removals == self._generations.removals:
             self._keep_hot(reader)
         return reader
 
@@ -282,14 +288,16 @@ class DiskStore(ABC):
 
     async def _delete(self, sha256: str) -> None:
         await self._change(Remove(sha256))
-        self._forget(sha256)
         self._discarding.begin()
         self.on_delete(sha256)
 
-    def _forget(self, sha256: str) -> None:
-        """Serve an image no longer from memory: it was removed."""
-        self._removals += 1
-        self._cache.discard(sha256)
+    def _forget(self, hashes: Sequence[str] | None) -> None:
+        """Keep images no longer in memory, or none at all, as they were removed."""
+        if hashes is None:
+            self._cache.clear()
+            return
+        for sha256 in hashes:
+            self._cache.discard(sha256)
 
     def _query(self, query: Callable[[Snapshot], ResultT]) -> Deferred[ResultT]:
         """Ask the storage file in a thread."""

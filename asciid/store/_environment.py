@@ -101,6 +101,8 @@ class Environment:
     """Whether `open` creates a file that is missing; only the first one does."""
     events: StoreEvents = field(init=False, factory=StoreEvents)
     """What was committed."""
+    removed: list[str] = field(init=False, factory=list)
+    """The hashes of images whose removal the last `execute` committed."""
     identity: tuple[int, int] = field(init=False, default=(0, 0))
     """The `identity_of` the files that are open."""
     _data_path: Path = field(init=False)
@@ -261,6 +263,7 @@ class Environment:
 
         Errors: `OSError`, `lmdb.Error`; nothing was committed then.
         """
+        self.removed = []
         if self._unsynced:
             self._sync_found()
         outcomes: list[object] = [None] * len(operations)
@@ -397,5 +400,6 @@ class Environment:
             raise
         if batch.changed:
             self.events.add(batch.events)
+            self.removed = batch.removed
             self.health.succeeded()
         return None

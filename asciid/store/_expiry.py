@@ -48,15 +48,13 @@ class Expiry:
     """
     Looks for what is past its time, from where it stopped the last time.
 
-    Uploads whose hash is in `busy` are left alone; `removed` is told of each
-    image that was removed.
+    Uploads whose hash is in `busy` are left alone.
     """
 
     aging: Aging
     query: Query
     submit: Submit
     busy: Container[str]
-    removed: Callable[[str], None]
     _walks: Sequence[_Walk] = field(init=False)
 
     @_walks.default
@@ -82,8 +80,6 @@ class Expiry:
         uploads, images, staged, gone = self._walks
         removed = await self._walk(uploads)
         expired = await self._walk(images)
-        for image in expired:
-            self.removed(image.sha256)
         await self._walk(staged)
         await self._walk(gone)
         return len(removed) + len(expired)

@@ -61,6 +61,8 @@ class Ledger:
         self._failing = failing
         self._touched: dict[int, Upload] = {}
         self.events = StoreEvents()
+        self.removed: list[str] = []
+        """The hashes of complete images that were removed."""
         self._changed = False
         self._numbered = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ from asciid.store._environment import (
     EnvironmentClosedError,
 )
 from asciid.store._expiry import Expiry
+from asciid.store._generations import Generations
 from asciid.store._health import Health
 from asciid.store._interface import IImageStore
 from asciid.store._lock import StorageLock, StorageMovedError
@@ -73,7 +75,8 @@ class LMDBStore(DiskStore):
     `max_queue` the bytes that wait to be written.  `clock` tells the time in
     seconds since the epoch, `monotonic` seconds since any moment.  `peers` are
     other processes that read the same storage.  `lock` is the ownership of the
-    directory, taken at the start and released at the end.
+    directory, taken at the start and released at the end.  `generations` are shared
+    with `peers`.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
@@ -94,6 +97,7 @@ class LMDBStore(DiskStore):
         read_pool: ThreadPool | None = None,
         peers: IPeers = ALONE,
         lock: StorageLock | None = None,
+        generations: Generations | None = None,
     ) -> None:
         self.lock = lock or StorageLock(path, sync=sync)
         aging = Aging(lifetimes, clock, monotonic)
@@ -122,15 +126,18 @@ class LMDBStore(DiskStore):
             reactor=reactor,
             cache_size=cache_size,
             monotonic=monotonic,
+            generations=generations or Generations(),
         )
+        self._to_forget: deque[tuple[int, Sequence[str] | None]] = deque()
         self._peers = peers
         self._pending_limits = pending
         self._writer: FileWriter[Batch] = FileWriter(
-            environment.execute,
+            self._execute,
             self._recover,
             reactor=reactor,
             pool=writer_pool or FixedThreadPool(1, "asciid-writer"),
             max_bytes=max_queue,
+            delivered=self._forget_removed,
             pause=peers.pause,
         )
         self._abandoned = Abandoned(self._writer.submit)
@@ -140,7 +147,6 @@ class LMDBStore(DiskStore):
             self._query,
             self._writer.submit,
             busy=self._last_chunks.busy,
-            removed=self._forget,
         )
 
     def start(self) -> Deferred[None]:
@@ -152,6 +158,9 @@ class LMDBStore(DiskStore):
         """
         try:
             self.lock.acquire()
+            # Of what the process before this one committed, it may have told nobody.
+            self._generations.count_removal()
+            self._generations.count_file()
             self._environment.open()
         except lmdb.Error as error:
             self.lock.release()
@@ -237,6 +246,7 @@ class LMDBStore(DiskStore):
             self._writer,
             self._reads,
             self._peers,
+            self._generations,
             lambda: self._stopping,
         ).run()
 
@@ -251,14 +261,7 @@ class LMDBStore(DiskStore):
 
         Errors: `StoreBusyError`, `StoreClosedError`, those of a commit.
         """
-
-        def put(found: bool) -> bool:  # noqa: FBT001 - the Deferred's
-            self._forget(digest.hex())
-            return found
-
-        return self._writer.submit(
-            lambda batch: put_aside(batch, digest, record)
-        ).addCallback(put)
+        return self._writer.submit(lambda batch: put_aside(batch, digest, record))
 
     def purge_quarantine(self) -> Deferred[int]:
         """
@@ -278,9 +281,33 @@ class LMDBStore(DiskStore):
         await self._discarding.begin()
         return len(entries)
 
-    def _forget(self, sha256: str) -> None:
-        super()._forget(sha256)
-        self._peers.forget([sha256])
+    def _execute(
+        self, operations: Sequence[Callable[[Batch], object]]
+    ) -> Sequence[object]:
+        """Do as `Environment.execute`, in the writer's thread."""
+        outcomes = self._environment.execute(operations)
+        if self._environment.removed:
+            self._removed(self._environment.removed)
+        return outcomes
+
+    def _removed(self, hashes: Sequence[str] | None) -> None:
+        """
+        Count that images were removed, or that any may have been if None.
+
+        This is called in the writer's thread, before a removal is acknowledged.
+        """
+        self._to_forget.append((self._generations.count_removal(), hashes))
+
+    def _forget_removed(self) -> None:
+        """
+        Have what was removed kept in memory no longer, here and by peers.
+
+        An image that was completed and removed in one batch was kept before.
+        """
+        while self._to_forget:
+            removals, hashes = self._to_forget.popleft()
+            self._forget(hashes)
+            self._peers.forget(removals, hashes)
 
     async def _expire(self) -> int:
         # As a read, beside which the environment stays open.
@@ -360,6 +387,8 @@ class LMDBStore(DiskStore):
                 # What is open can still be read, and goes on once it is back.
                 return StorageFailedError()
             full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
+            # What failed may have been committed all the same.
+            self._removed(None)
             self._environment.reopen()
         except (lmdb.Error, AsciidError, OSError) as unusable:
             self._health.failed(f"it cannot be used: {unusable}")

@@ -18,8 +18,12 @@ Use = Literal["shared", "closed"]
 class IPeers(Protocol):
     """The processes that read what a store commits, and do as it says."""
 
-    def forget(self, hashes: Sequence[str]) -> Deferred[None]:
-        """Have all of them serve images no longer from memory; answer once they do."""
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """
+        Have all of them keep images no longer in memory, or none at all.
+
+        With that they have caught up with so many `Generations.removals`.
+        """
 
     @property
     def pause(self) -> Callable[[Callable[[], None]], None] | None:
@@ -38,8 +42,8 @@ class _Alone:
 
     pause = None
 
-    def forget(self, _: Sequence[str]) -> Deferred[None]:
-        return succeed(None)
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        pass
 
     def use(self, _: Use) -> Deferred[None]:
         return succeed(None)

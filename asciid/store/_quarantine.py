@@ -33,6 +33,7 @@ def put_aside(batch: Batch, digest: bytes, record: bytes) -> bool:
     if batch.transaction.get(digest, db=databases.images) != record:
         return False
     batch.delete(databases.images, digest)
+    batch.removed.append(digest.hex())
     batch.put(databases.quarantined, digest + upload_key(batch.now), record)
     return True
 

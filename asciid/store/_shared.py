@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import lmdb
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from asciid._histogram import Histogram
 from asciid._threads import FixedThreadPool
-from asciid.errors import StorageFailedError, StoreClosedError
+from asciid.errors import AsciidError, StorageFailedError, StoreClosedError
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._checkup import StoreHealth
 from asciid.store._disk import DiskStore, measure_storage
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from twisted.python.threadpool import ThreadPool
 
+    from asciid.store._databases import Snapshot
+    from asciid.store._generations import Generations
+    from asciid.store._interface import IImageReader
     from asciid.store._operations import AnyOperation
     from asciid.store._peers import Use
     from asciid.store._stats import StoreUsage
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from asciid.store._writer import IWriterReactor
 
 __all__ = ["IOperations", "SharedStore", "prepare_storage"]
+
+ResultT = TypeVar("ResultT")
 
 _SMALLEST_MAP = 2**20
 
@@ -88,10 +93,11 @@ class SharedStore(DiskStore):
     """
     The images in the directory `path`, which another process writes.
 
-    That process has an `LMDBStore` there, removes what is past its time, and says
-    what this one must know: whoever hears it calls `forget` and `use`.  The file
-    is not opened before the first ``use("shared")``.  The other parameters are
-    those of `LMDBStore`.
+    That process has an `LMDBStore` there, removes expired images, and says what this
+    one must know: the receiver calls `catch_up`, `forget`, `keep` and `use`, and `lose`
+    when its connection is lost.  Nothing is served from memory until this process has
+    caught up with `generations`.  The file is not opened before the first
+    ``use("shared")``.  The other parameters are those of `LMDBStore`.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
@@ -100,6 +106,7 @@ class SharedStore(DiskStore):
         operations: IOperations,
         *,
         reactor: IWriterReactor,
+        generations: Generations,
         lifetimes: Lifetimes = FOR_EVER,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -130,7 +137,12 @@ class SharedStore(DiskStore):
             reactor=reactor,
             cache_size=cache_size,
             monotonic=monotonic,
+            generations=generations,
         )
+        # The removals that this process has heard of; None while it hears nothing.
+        self._heard_of: int | None = None
+        # The `Generations.files` before the file was opened.
+        self._file = generations.files
         self._operations = operations
         # Each waits for reads to end: of two at a time, the one that lets them begin
         # again would do so under the other.
@@ -172,8 +184,7 @@ class SharedStore(DiskStore):
         await self._reads.hold()
         self._environment.close()
         if how == "shared":
-            self.forget_all()
-            self._environment.open()
+            self._open()
             # So that the first to ask is told what the writer knows.
             self._checkup.begin_writing()
             self._reads.release()
@@ -183,15 +194,24 @@ class SharedStore(DiskStore):
         for image in images:
             self._keep(image)
 
-    def forget(self, hashes: Sequence[str]) -> None:
-        """Serve images no longer from memory: they were removed."""
-        for sha256 in hashes:
-            self._forget(sha256)
+    def catch_up(self, removals: int) -> None:
+        """Serve from memory: this process hears of every removal after those."""
+        self.forget(removals, None)
 
-    def forget_all(self) -> None:
-        """Serve nothing from memory that is there now."""
-        self._removals += 1
-        self._cache.clear()
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """See `IPeers.forget`."""
+        self._forget(hashes)
+        self._heard_of = removals
+
+    def lose(self) -> None:
+        """Serve nothing from memory: this process does not hear of removals."""
+        self._heard_of = None
+
+    def open(self, sha256: str) -> Deferred[IImageReader]:
+        """See `IImageStore.open`."""
+        if self._heard_of != self._generations.removals:
+            return self._find(sha256)
+        return super().open(sha256)
 
     def stats(self) -> StoreStats:
         """See `IImageStore.stats`; what is committed is counted by whoever does it."""
@@ -226,6 +246,11 @@ class SharedStore(DiskStore):
     def _make_readable(self) -> Deferred[None]:
         return self._switching.run(lambda: Deferred.fromCoroutine(self._follow()))
 
+    async def _asked(self, query: Callable[[Snapshot], ResultT]) -> ResultT:
+        if self._file != self._generations.files:
+            await self._make_readable()
+        return await super()._asked(query)
+
     async def _follow(self) -> None:
         if not self._environment.is_open:
             # Reads wait until it is, and find all of the file then.
@@ -233,8 +258,18 @@ class SharedStore(DiskStore):
         try:
             # Whoever waits for this may leave, and ends it by that.
             await self._reads.hold()
-            self._environment.remap(grow=False)
-        except lmdb.Error as error:
+            if self._file == self._generations.files:
+                self._environment.remap(grow=False)
+            else:
+                self._environment.close()
+                self._open()
+        except (lmdb.Error, OSError, AsciidError) as error:
             raise StorageFailedError from error
         finally:
-            self._reads.release()
+            if self._environment.is_open:
+                self._reads.release()
+
+    def _open(self) -> None:
+        # In this order: the file may be exchanged at any time.
+        self._file = self._generations.files
+        self._environment.open()

@@ -174,6 +174,7 @@ def _remove_image(batch: Batch, old: Old, before: int) -> bool:
     ):
         return False
     batch.discard(image, chunks=0)
+    batch.removed.append(old.sha256)
     batch.events.expired_images += 1
     batch.put(batch.databases.gone, bytes.fromhex(old.sha256), upload_key(batch.stamp))
     return True

@@ -69,8 +69,9 @@ class FileWriter(Generic[TransactionT]):
     with what was raised and answers, by a Deferred, the exception that the
     whole batch fails with, or None to have the same batch run again.
 
-    After each batch `pause` is called with what begins the next one, and calls it
-    once those who were answered have had the time to ask for the next thing.
+    Once all outcomes of a batch are delivered, `delivered` is called in the same turn
+    of the reactor.  Then `pause` is called with what begins the next batch, and calls
+    it once those who were answered have had the time to ask for the next thing.
 
     At most `max_operations` operations holding `max_bytes` bytes wait at a
     time, or a single one that holds more.  A batch costs one hand-over to the
@@ -89,8 +90,10 @@ class FileWriter(Generic[TransactionT]):
         max_operations: int = 16_384,
         max_bytes: int = 64 * 1024 * 1024,
         monotonic: Callable[[], float] = time.monotonic,
+        delivered: Callable[[], object] = lambda: None,
         pause: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
+        self._delivered = delivered
         self._execute = execute
         self._recover = recover
         self._reactor = reactor
@@ -285,6 +288,7 @@ class FileWriter(Generic[TransactionT]):
             else:
                 entry.done.callback(outcome)
             first = after
+        self._delivered()
         # Those just answered ask for the next thing at once, and with them the next
         # batch is about twice as large.
         self._pause(self._next)

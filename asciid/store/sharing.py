@@ -1,5 +1,6 @@
 """Stores for several processes that share one storage; one of them writes."""
 
+from asciid.store._generations import Generations
 from asciid.store._lock import StorageInUseError, StorageLock
 from asciid.store._operations import AnyOperation, Outcome, Remove
 from asciid.store._peers import ALONE, IPeers, Use
@@ -10,6 +11,7 @@ __all__ = [
     "ALONE",
     "AnyOperation",
     "Completed",
+    "Generations",
     "IOperations",
     "IPeers",
     "Outcome",

@@ -76,8 +76,14 @@ class IFollower(Protocol):
     def keep(self, images: Sequence[Completed]) -> None:
         """See `Fresh`."""
 
-    def forget(self, hashes: Sequence[str]) -> None:
+    def catch_up(self, removals: int) -> None:
+        """See `Welcome`."""
+
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
         """See `Forget`."""
+
+    def lose(self) -> None:
+        """Hear nothing more, until the next `catch_up`."""
 
     def use(self, how: HowToUse) -> Deferred[None]:
         """See `Use`."""
@@ -210,11 +216,10 @@ class Funnel:
                 self._answered(message)
             case Fresh(images=images):
                 self.follower.keep(images)
-            case Welcome(version=version):
-                self._welcomed(connection, version)
-            case Forget(number=number, hashes=hashes):
-                self.follower.forget(hashes)
-                connection.send(Ack(number))
+            case Welcome():
+                self._welcomed(connection, message)
+            case Forget(removals=removals, hashes=hashes):
+                self.follower.forget(removals, hashes)
             case Use(number=number, how=how):
                 self._use(connection, how, Ack(number))
             case Leave(number=number):
@@ -229,6 +234,7 @@ class Funnel:
         """See `IEnd.lost`."""
         del connection
         self._pause()
+        self.follower.lose()
         sent, self._sent = self._sent, {}
         self._unanswered = 0
         for operations in sent.values():
@@ -238,15 +244,16 @@ class Funnel:
             gathered.callback([])
         self._end_if_idle()
 
-    def _welcomed(self, connection: _Connection, version: int) -> None:
-        if version != VERSION:
+    def _welcomed(self, connection: _Connection, message: Welcome) -> None:
+        if message.version != VERSION:
             _log.error(
                 "The writer speaks version {theirs}, and this process {ours}",
-                theirs=version,
+                theirs=message.version,
                 ours=VERSION,
             )
             connection.abort()
             return
+        self.follower.catch_up(message.removals)
         # What was known of the file may have changed with the one who writes it.
         self._use(connection, "shared", None)
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from asciid.store.sharing import Completed, Remove, StorageInUseError
+from asciid.store.sharing import Completed, StorageInUseError
 from asciid.workers._collecting import Collecting
 from asciid.workers._framing import MessageProtocol, framed
 from asciid.workers._messages import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
     from twisted.python.failure import Failure
 
-    from asciid.store.sharing import AnyOperation
+    from asciid.store.sharing import AnyOperation, Generations
     from asciid.store.sharing import Use as HowToUse
     from asciid.workers._messages import FromWriter
 
@@ -91,14 +91,21 @@ class Hub(Factory):
     anybody connects.  What all have counted is given to `save` with every answer, for
     the process that takes this one's place, which calls `load`.  `clock` provides
     IReactorTime.  Figures are told once `expected` workers have come, or would have:
-    those of a few are less than what was told before.
+    those of a few are less than what was told before.  `generations` are those of the
+    store.
     """
 
     noisy = False
     store: IWritingStore
     snapshot: Callable[[], Deferred[bytes]]
 
-    def __init__(self, clock: Any, expected: int = 1) -> None:  # noqa: ANN401 - IReactorTime
+    def __init__(
+        self,
+        clock: Any,  # noqa: ANN401 - IReactorTime
+        generations: Generations,
+        expected: int = 1,
+    ) -> None:
+        self._generations = generations
         self._clock = clock
         self._expected = expected
         self._patient_until: float | None = None
@@ -175,16 +182,10 @@ class Hub(Factory):
                 waiting.callback(None)
         self._told.end(self._names.pop(connection, ""))
 
-    def forget(self, hashes: Sequence[str]) -> Deferred[None]:
-        """
-        Have all workers forget images; answer once they have.
-
-        One that does not answer is cut off, and forgets everything before it
-        connects again.
-        """
-        return self._questions.ask(
-            self._workers, lambda number: Forget(number, list(hashes))
-        ).addCallback(lambda _: None)
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """See `IPeers.forget`; a worker serves nothing from memory until it arrives."""
+        listed = None if hashes is None else list(hashes)
+        self._send_each(self._workers, Forget(removals, listed))
 
     def use(self, how: HowToUse) -> Deferred[None]:
         """
@@ -247,7 +248,7 @@ class Hub(Factory):
                 ours=VERSION,
             )
             # It is told which version is spoken here, and ends the connection.
-            connection.send(Welcome(VERSION))
+            connection.send(Welcome(VERSION, 0))
         elif self._use == "shared":
             self._welcome(connection)
         else:
@@ -259,7 +260,7 @@ class Hub(Factory):
             self._patient_until = self._clock.seconds() + GATHERING
         if len(self._workers) >= self._expected:
             self._patient_until = 0.0
-        connection.send(Welcome(VERSION))
+        connection.send(Welcome(VERSION, self._generations.removals))
 
     def _submit(self, connection: _Connection, message: Submit) -> None:
         operations = message.operations
@@ -273,23 +274,16 @@ class Hub(Factory):
             self._send_each((connection,), Outcomes(message.number, told))
 
         def committed(outcomes: Sequence[Any]) -> None:
-            removed, fresh, left = [], [], FRESH_BYTES
-            for operation, outcome in zip(operations, outcomes, strict=True):
+            fresh, left = [], FRESH_BYTES
+            for outcome in outcomes:
                 if type(outcome) is Completed:
                     size = outcome.spec.size
                     if outcome.content is not None and size <= min(left, FRESH_IMAGE):
                         fresh.append(outcome)
                         left -= size
-                elif type(operation) is Remove and not isinstance(outcome, Exception):
-                    removed.append(operation.sha256)
             if fresh:
                 self._tell_others(connection, fresh)
-            if removed:
-                # Who is told that an image is gone finds it nowhere.
-                told = list(map(_without_content, outcomes))
-                self.forget(removed).addCallback(lambda _: answer(told))
-            else:
-                answer(outcomes)
+            answer(outcomes)
 
         def failed(failure: Failure) -> None:
             answer([failure.value] * len(operations))
@@ -342,14 +336,3 @@ class Hub(Factory):
 
 def _do_not_save(_: Mapping[str, bytes]) -> None:
     """Do nothing: no process will take the place of this one."""
-
-
-def _without_content(outcome: Any) -> Any:  # noqa: ANN401 - of any operation
-    """
-    Return an outcome that nobody keeps in memory.
-
-    When it comes late, what it tells of may have been removed since.
-    """
-    if type(outcome) is Completed:
-        return msgspec.structs.replace(outcome, content=None)
-    return outcome

@@ -39,7 +39,7 @@ __all__ = [
     "refused",
 ]
 
-VERSION = 3
+VERSION = 4
 """Raise it with every change to a message or an operation."""
 
 
@@ -55,9 +55,14 @@ class Hello(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """The first thing that the writer says: it takes operations from now on."""
+    """
+    The first thing that the writer says: it takes operations from now on.
+
+    It says of every removal after so many `Generations.removals`.
+    """
 
     version: int
+    removals: int
 
 
 class Submit(Message, frozen=True):
@@ -97,10 +102,14 @@ class Fresh(Message, frozen=True):
 
 
 class Forget(Message, frozen=True):
-    """Images that are no longer there; answer with `Ack`."""
+    """
+    Images that were removed, to be kept in memory no longer; None is all.
 
-    number: int
-    hashes: list[str]
+    Before it the receiver has heard of all other removals, up to `removals`.
+    """
+
+    removals: int
+    hashes: list[str] | None
 
 
 class Use(Message, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.runner.procmon import ProcessMonitor
 
+from asciid.store.sharing import Generations
 from asciid.workers._record import Record
-from asciid.workers._spawning import Spawner
+from asciid.workers._spawning import GENERATIONS, LOCK, Spawner
 from asciid.workers._watching import READY_WITHIN
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class Processes:
         # The processes that end because they are replaced.
         self._expected: set[str] = set()
         self._record: Record
+        self._generations: int
         self._writer = _Place(WRITER)
         self._workers = [_Place("worker", number) for number in range(1, workers + 1)]
 
@@ -87,7 +90,8 @@ class Processes:
 
         `lock` is the descriptor of the lock on the storage, which all inherit.
         """
-        self._spawner.lock = lock
+        self._generations = Generations.create_shared()
+        self._spawner.shared = {LOCK: lock, GENERATIONS: self._generations}
         self._record = Record()
         self._monitor.startService()
         await self._begin(self._writer)
@@ -97,7 +101,11 @@ class Processes:
         """End all processes: the workers finish their requests, then the writer."""
         self._monitor.stopService()
         ended = Deferred.fromCoroutine(self._spawner.all_ended())
-        return ended.addCallback(lambda _: self._record.close())
+        return ended.addCallback(lambda _: self._close())
+
+    def _close(self) -> None:
+        self._record.close()
+        os.close(self._generations)
 
     async def replace(self) -> None:
         """

@@ -18,7 +18,7 @@ from asciid.logs import event_from
 from asciid.workers._watching import SILENT_FOR, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.interfaces import IDelayedCall, IProcessTransport
     from twisted.python.failure import Failure
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIVE",
     "FIRST_INHERITED",
+    "GENERATIONS",
     "HELD",
     "LIFELINE",
     "LOCK",
@@ -59,7 +60,10 @@ READY = b"\n"
 LOCK = 4
 """The descriptor that has the lock on the storage: see `StorageLock`."""
 
-FIRST_INHERITED = 5
+GENERATIONS = 5
+"""The descriptor of the `Generations`."""
+
+FIRST_INHERITED = 6
 """The first of the descriptors that are handed down."""
 
 REREAD = signal.SIGUSR1
@@ -80,14 +84,14 @@ class Spawner:
     """
     The reactor, as a ProcessMonitor sees it.
 
-    It hands descriptors down, which the monitor itself cannot: set `lock` and, for
+    It hands descriptors down, which the monitor itself cannot: set `shared` and, for
     the name of a process, `inherited` before the monitor starts it.  `on_ready` is told
     the name of a process that does its work, `on_late` that of one that should and
     does not, `on_end` that of one that ended, and how.  One that hangs is killed.
     """
 
-    lock: int
-    """The descriptor that becomes `LOCK` in each process."""
+    shared: Mapping[int, int]
+    """The descriptors that become `LOCK` and `GENERATIONS` in each process."""
 
     def __init__(
         self,
@@ -114,7 +118,7 @@ class Spawner:
         name = processProtocol.name
         child = _Child(name, processProtocol, self)
         handed_down = dict(enumerate(self.inherited[name], FIRST_INHERITED))
-        pipes = {LIFELINE: "w", LOG: "r", PRINTED: "r", SIGNS: "r", LOCK: self.lock}
+        pipes = {LIFELINE: "w", LOG: "r", PRINTED: "r", SIGNS: "r", **self.shared}
         # The process inherits the mask.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         try:

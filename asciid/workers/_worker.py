@@ -11,10 +11,10 @@ from asciid._assembly import make_image_service, tokens_of
 from asciid._storage_socket import socket_name
 from asciid._storing import lifetimes_of
 from asciid._tokens import TokenFileError
-from asciid.store.sharing import SharedStore, StorageLock
+from asciid.store.sharing import Generations, SharedStore, StorageLock
 from asciid.workers._funnel import Funnel
 from asciid.workers._inherited import inherited_endpoint
-from asciid.workers._spawning import FIRST_INHERITED, LOCK
+from asciid.workers._spawning import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Worker:
             storage,
             self._funnel,
             reactor=reactor,
+            generations=Generations(GENERATIONS),
             lifetimes=lifetimes_of(settings),
             check_directory=lock.check,
         )
@@ -102,8 +103,14 @@ class _Follower:
     def keep(self, images: Sequence[Completed]) -> None:
         self.store.keep(images)
 
-    def forget(self, hashes: Sequence[str]) -> None:
-        self.store.forget(hashes)
+    def catch_up(self, removals: int) -> None:
+        self.store.catch_up(removals)
+
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        self.store.forget(removals, hashes)
+
+    def lose(self) -> None:
+        self.store.lose()
 
     def use(self, how: Use) -> Deferred[None]:
         return self.store.use(how)

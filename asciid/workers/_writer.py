@@ -16,7 +16,7 @@ from asciid._storing import make_control, make_disk_store
 from asciid._threads import FixedThreadPool
 from asciid.housekeeping import Housekeeper, housekeeping_interval
 from asciid.metrics import Metrics, WorkersState
-from asciid.store.sharing import StorageLock
+from asciid.store.sharing import Generations, StorageLock
 from asciid.workers._hub import Hub
 from asciid.workers._record import (
     load_counters,
@@ -24,7 +24,7 @@ from asciid.workers._record import (
     recorded_start,
     save_counters,
 )
-from asciid.workers._spawning import FIRST_INHERITED, LOCK
+from asciid.workers._spawning import FIRST_INHERITED, GENERATIONS, LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,13 +53,15 @@ class Writer:
         storage: Path = settings.storage  # type: ignore[assignment]
         self._reactor = reactor
         self._patience = settings.drain_timeout + _LONGER
-        self._hub = Hub(reactor, expected=settings.workers)
+        generations = Generations(GENERATIONS)
+        self._hub = Hub(reactor, generations, expected=settings.workers)
         self._store = make_disk_store(
             settings,
             storage,
             reactor,
             peers=self._hub,
             lock=StorageLock(storage, inherited=LOCK),
+            generations=generations,
         )
         self._hub.store = self._store
         self._offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))

@@ -20,6 +20,7 @@ from asciid.store import StoreHealth, _reserve
 from asciid.store._background import Background
 from asciid.store._checkup import PATIENCE, PROBE_EVERY, Checkup
 from asciid.store._environment import Environment
+from asciid.store._generations import Generations
 from asciid.store._health import SETTLED
 from asciid.store._operations import Probe
 from asciid.store._shared import SharedStore
@@ -143,6 +144,7 @@ class SharedStoreTests(SynchronousTestCase):
             Path(self.mktemp()),
             self,
             reactor=ManualReactor(),
+            generations=Generations(),
             monotonic=lambda: self.now,
             read_pool=ManualThreadPool(),
         )

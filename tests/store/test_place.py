@@ -14,7 +14,7 @@ from asciid.store import LMDBStore
 from asciid.store._checkup import PROBE_EVERY
 from asciid.store._health import SETTLED
 from asciid.store._lock import StorageLock, StorageMovedError
-from asciid.store.sharing import SharedStore
+from asciid.store.sharing import Generations, SharedStore
 from asciid.testing import ManualReactor
 from tests.store._support import DrivenStore, spec_of
 from tests.store.test_shared import NoOperations
@@ -199,6 +199,7 @@ class ProcessTests(SynchronousTestCase):
             lock.path,
             NoOperations(),
             reactor=ManualReactor(),
+            generations=Generations(),
             check_directory=lock.check,
         )
         error = self.failureResultOf(store.use("shared"), StorageMovedError).value

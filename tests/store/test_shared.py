@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import ImageNotFoundError, StorageFailedError, StoreClosedError
 from asciid.store import _shared
-from asciid.store._environment import EnvironmentClosedError
+from asciid.store._environment import Environment, EnvironmentClosedError
 from asciid.store._writer import READERS
-from asciid.store.sharing import SharedStore, StorageLock, prepare_storage
+from asciid.store.sharing import Generations, SharedStore, StorageLock, prepare_storage
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import no_thread
 
@@ -47,13 +47,18 @@ class SharedStoreTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Open it."""
         self.reactor, self.pool = ManualReactor(), ManualThreadPool()
+        self.generations = Generations()
         path = Path(self.mktemp())
         lock = StorageLock(path)
         lock.acquire()
         self.addCleanup(lock.release)
         self.assertEqual(prepare_storage(path, sync=True).images, 0)
         self.store = SharedStore(
-            path, NoOperations(), reactor=self.reactor, read_pool=self.pool
+            path,
+            NoOperations(),
+            reactor=self.reactor,
+            generations=self.generations,
+            read_pool=self.pool,
         )
         self.run_(self.store.use("shared"))
         self.addCleanup(self.stop)
@@ -163,6 +168,51 @@ class SharedStoreTests(SynchronousTestCase):
             self.failureResultOf(asked, StoreClosedError)
         self.assertFalse(self.store.health().open)
 
+    def nowhere(self) -> SharedStore:
+        """Make a store that opens nothing."""
+        return SharedStore(
+            Path("nowhere"),
+            NoOperations(),
+            reactor=self.reactor,
+            generations=self.generations,
+        )
+
+    def test_exchanged_file(self) -> None:
+        """A file that another took the place of is not read, though nobody says so."""
+        environment = self.store._environment
+        opened: list[str] = []
+        works = type(environment).open
+
+        def counted(own: Environment) -> None:
+            opened.append("")
+            works(own)
+
+        self.patch(type(environment), "open", counted)
+        self.run_(self.store.count())
+        self.assertEqual(opened, [])
+        self.generations.count_file()
+        for _ in range(2):
+            self.run_(self.store.count())
+            self.assertEqual(opened, [""])
+
+    def test_exchanged_file_that_cannot_be_opened(self) -> None:
+        """Until it can be, nothing is read; the writer has it opened again."""
+        environment = self.store._environment
+
+        def failing(_: object) -> None:
+            message = "Too many open files"
+            raise OSError(message)
+
+        patched = self.patch(type(environment), "open", failing)
+        self.generations.count_file()
+        self.assertRaises(StorageFailedError, self.run_, self.store.count())
+        counting = self.store.count()
+        self.assertFalse(self.pool.step())
+        self.assertNoResult(counting)
+        patched.restore()
+        self.run_(self.store.use("shared"))
+        self.assertEqual(self.run_(counting), 0)
+
     def test_own_threads(self) -> None:
         """It has threads of its own, which end with it."""
         made: list[Any] = []
@@ -172,12 +222,12 @@ class SharedStoreTests(SynchronousTestCase):
             return self.pool
 
         self.patch(_shared, "FixedThreadPool", pool)
-        SharedStore(Path("nowhere"), NoOperations(), reactor=self.reactor)
+        self.nowhere()
         self.assertEqual(made, [(READERS, "asciid-reader")])
 
     def test_no_threads(self) -> None:
         """It does not start without its threads."""
         self.patch(Thread, "start", no_thread)
-        store = SharedStore(Path("nowhere"), NoOperations(), reactor=self.reactor)
+        store = self.nowhere()
         error = self.failureResultOf(store.start(), OSError).value
         self.assertIn("can't start new thread", str(error))

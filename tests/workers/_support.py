@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from asciid.metrics import snapshot
-from asciid.store.sharing import SharedStore
+from asciid.store.sharing import Generations, SharedStore
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from asciid.workers._funnel import Funnel
 from asciid.workers._hub import Hub
@@ -142,8 +142,14 @@ class Counted:
     def keep(self, images: Sequence[Completed]) -> None:
         self.store.keep(images)
 
-    def forget(self, hashes: Sequence[str]) -> None:
-        self.store.forget(hashes)
+    def catch_up(self, removals: int) -> None:
+        self.store.catch_up(removals)
+
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        self.store.forget(removals, hashes)
+
+    def lose(self) -> None:
+        self.store.lose()
 
     def use(self, how: Any) -> Deferred[None]:  # noqa: ANN401 - as IFollower says
         return self.store.use(how)
@@ -160,8 +166,15 @@ class DrivenWorkers:
 
     def __init__(self, path: str, workers: int, **options: Any) -> None:  # noqa: ANN401 - as LMDBStore
         self.reactor = WiredReactor()
-        self.hub = Hub(self.reactor)
-        self.writer = DrivenStore(path, self.reactor, peers=self.hub, **options)
+        self.generations = Generations()
+        self.hub = Hub(self.reactor, self.generations)
+        self.writer = DrivenStore(
+            path,
+            self.reactor,
+            peers=self.hub,
+            generations=self.generations,
+            **options,
+        )
         self.hub.store = self.writer.store
         self.hub.snapshot = lambda: succeed(told(0))
         self.read_pool = ManualThreadPool()
@@ -178,6 +191,7 @@ class DrivenWorkers:
             self.writer.path,
             funnel,
             reactor=self.reactor,
+            generations=self.generations,
             read_pool=self.read_pool,
             clock=lambda: self.writer.now,
             monotonic=lambda: self.writer.elapsed,

@@ -21,7 +21,7 @@ from asciid.config import Settings
 from asciid.metrics import merge, snapshot
 from asciid.store import _shared
 from asciid.store._operations import Register
-from asciid.store.sharing import StorageLock, prepare_storage
+from asciid.store.sharing import Generations, StorageLock, prepare_storage
 from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
 from asciid.workers._funnel import Funnel
@@ -138,7 +138,11 @@ class WorkerTests(RoleTestCase):
         lock = os.open(self.storage, os.O_RDONLY | os.O_DIRECTORY)
         self.addCleanup(os.close, lock)
         self.patch(_worker, "LOCK", lock)
-        self.hub = Hub(self.reactor)
+        descriptor = Generations.create_shared()
+        self.addCleanup(os.close, descriptor)
+        self.patch(_worker, "GENERATIONS", descriptor)
+        self.generations = Generations(descriptor)
+        self.hub = Hub(self.reactor, self.generations)
         self.hub.store = self.written = WritingStore()
         self.worker = Worker(self.settings, self.reactor)
         self.hub.snapshot = lambda: succeed(NOTHING)
@@ -206,9 +210,16 @@ class WorkerTests(RoleTestCase):
         """It forgets, uses the storage and tells what it has counted as it is told."""
         self.start()
         self.assertIn(b" 404 ", self.ask("/nowhere"))
-        for told in (self.hub.forget(["0" * 64]), self.hub.use("shared")):
-            self.settle()
-            self.successResultOf(told)
+        store = self.worker._funnel.follower.store  # type: ignore[attr-defined]
+        self.hub.forget(self.generations.count_removal(), ["0" * 64])
+        using = self.hub.use("shared")
+        self.settle()
+        self.successResultOf(using)
+        self.assertEqual(store._heard_of, self.generations.removals)
+        self.reactor.wires[0].abortConnection()
+        self.assertIsNone(store._heard_of)
+        self.pass_time(1)
+        self.assertEqual(store._heard_of, self.generations.removals)
         asking = Funnel(WRITER_SOCKET, self.reactor)
         asking.follower = self.worker._funnel.follower
         self.run_(asking.start())
@@ -305,22 +316,29 @@ class WriterTests(RoleTestCase):
         self.deaths = Record()
         self.addCleanup(self.deaths.close)
         self.patch(_writer, "FIRST_INHERITED", self.deaths.descriptor)
+        descriptor = Generations.create_shared()
+        self.addCleanup(os.close, descriptor)
+        self.patch(_writer, "GENERATIONS", descriptor)
         self.patch(_writer, "make_disk_store", self.make_store)
         self.writer = Writer(self.settings, self.reactor)
         self.stopped = False
 
-    def make_store(
+    def make_store(  # noqa: PLR0913 - as the original
         self,
         settings: Settings,
         storage: Path,
         reactor: Any,  # noqa: ANN401 - as the original
+        *,
         peers: Any,  # noqa: ANN401 - likewise
         lock: StorageLock,
+        generations: Generations,
     ) -> Any:  # noqa: ANN401 - likewise
         """Return a store that is turned by hand."""
         self.assertIs(settings, self.settings)
         self.assertEqual(lock.held, LOCK)
-        driven = DrivenStore(str(storage), reactor, peers=peers)
+        driven = DrivenStore(
+            str(storage), reactor, peers=peers, generations=generations
+        )
         self.pools += [driven.writer_pool, driven.read_pool]
         return driven.store
 
@@ -341,6 +359,12 @@ class WriterTests(RoleTestCase):
 
         class Follower:
             """Does nothing, whatever it is told."""
+
+            def catch_up(self, _: int) -> None:
+                """Do nothing."""
+
+            def lose(self) -> None:
+                """Do nothing."""
 
             def use(self, _: str) -> Deferred[None]:
                 """Do nothing."""

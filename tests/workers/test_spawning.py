@@ -15,6 +15,7 @@ from asciid.logs import pass_on
 from asciid.workers._spawning import (
     ALIVE,
     FIRST_INHERITED,
+    GENERATIONS,
     LIFELINE,
     LOCK,
     LOG,
@@ -47,7 +48,7 @@ class SpawningTestCase(SynchronousTestCase):
             self.late.append,
             lambda *end: self.ends.append(end),
         )
-        self.spawner.lock = 16
+        self.spawner.shared = {LOCK: 16, GENERATIONS: 15}
         self.spawner.inherited["cat"] = [17, 18]
         self.monitor = ProcessMonitor(self.spawner)
         self.monitor.startService()
@@ -72,6 +73,7 @@ class SpawnerTests(SpawningTestCase):
                 PRINTED: "r",
                 SIGNS: "r",
                 LOCK: 16,
+                GENERATIONS: 15,
                 FIRST_INHERITED: 17,
                 FIRST_INHERITED + 1: 18,
             },

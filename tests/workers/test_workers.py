@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import lmdb
 import msgspec
 from attrs import frozen
 from twisted.internet.defer import succeed
+from twisted.internet.error import ConnectionDone
 from twisted.logger import LogLevel, capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import (
+    HashMismatchError,
     ImageExistsError,
+    ImageGoneError,
     ImageNotFoundError,
     StorageFullError,
     StoreBusyError,
@@ -22,7 +27,9 @@ from asciid.metrics import merge
 from asciid.store import Lifetimes
 from asciid.store._checkup import PROBE_EVERY
 from asciid.store._health import SETTLED
+from asciid.store._quarantine import put_aside
 from asciid.store._reserve import CHECK_EVERY
+from asciid.store._sweeping import Old, remove_images
 from asciid.store.sharing import Remove, StorageInUseError
 from asciid.workers import _collecting, _hub, _questions
 from asciid.workers._framing import MessageProtocol
@@ -45,8 +52,10 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec
+    from asciid.store._batch import Batch
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+DOG = b"/^ ^\\\n/ 0 0 \\\nV\\ Y /V\n"
 LARGE = bytes(100_000)
 
 
@@ -243,7 +252,7 @@ class WriterGoneTests(WorkersCase):
 
     def begin_writer(self) -> None:
         """Have another one write."""
-        hub = Hub(self.driven.reactor)
+        hub = Hub(self.driven.reactor, self.driven.generations)
         hub.store, hub.snapshot = self.driven.hub.store, self.driven.hub.snapshot
         self.driven.hub = self.driven.written._peers = hub
         self.driven.reactor.listening = hub
@@ -396,7 +405,7 @@ class StrangerTests(WorkersCase):
         spec = self.upload(CAT)
         submitted = Submit(1, [Remove(spec.sha256)])
         self.assertEqual(self.say(submitted), [])
-        self.assertEqual(self.say(Hello(99, "later"), submitted), [Welcome(VERSION)])
+        self.assertEqual(self.say(Hello(99, "later"), submitted), [Welcome(VERSION, 0)])
         self.assertEqual(self.download(spec, 0), CAT)
 
     def test_figures(self) -> None:
@@ -431,23 +440,115 @@ class HubTests(WorkersCase):
         self.driven.settle()
         return using
 
-    def test_deleted(self) -> None:
-        """Who deletes is answered once no worker serves the image from its memory.
-
-        One that does not answer is cut off.
-        """
-        spec = self.upload(CAT)
+    def cached(self, data: bytes) -> ImageSpec:
+        """Upload an image that all workers have in memory then."""
+        spec = self.upload(data)
         for worker in range(self.workers):
-            self.assertEqual(self.download(spec, worker), CAT)
-        self.wires[1].cut = True
-        deleting = self.driven.stores[0].delete(spec.sha256)
-        self.driven.settle()
-        self.assertNoResult(deleting)
-        self.pass_time(_questions.PATIENCE)
-        self.successResultOf(deleting)
+            self.assertEqual(self.download(spec, worker), data)
+            self.assert_in_memory(spec, worker)
+        return spec
+
+    def assert_in_memory(self, spec: ImageSpec, worker: int) -> None:
+        """Check that a worker serves an image from memory."""
+        self.successResultOf(self.driven.stores[worker].open(spec.sha256))
+
+    def assert_absent(self, spec: ImageSpec) -> None:
+        """Check that no worker serves an image, neither at once nor later."""
         for store in self.driven.stores:
             opening = store.open(spec.sha256)
-            self.assertRaises(ImageNotFoundError, self.driven.run, opening)
+            self.assertNoResult(opening)
+            self.assertRaises(
+                (ImageNotFoundError, ImageGoneError), self.driven.run, opening
+            )
+
+    def test_deleted(self) -> None:
+        """A worker that does not hear of it serves nothing from memory.
+
+        To delete does not take longer for that.
+        """
+        spec, other = self.cached(CAT), self.cached(DOG)
+        self.wires[1].other.cut = True
+        self.driven.run(self.driven.stores[0].delete(spec.sha256))
+        self.assert_absent(spec)
+        self.assert_in_memory(other, 0)
+        self.assertNoResult(self.driven.stores[1].open(other.sha256))
+        self.wires[1].abortConnection()
+        self.pass_time(1)
+        self.assertEqual(self.download(other, 1), DOG)
+        self.assert_in_memory(other, 1)
+
+    def test_writer_that_dies(self) -> None:
+        """The next one knows nothing of a worker that has not come back yet."""
+        spec = self.cached(CAT)
+        far = self.wires[1].other
+        far.connected = False
+        far.own.connectionLost(Failure(ConnectionDone()))
+        self.driven.run(self.driven.stores[0].delete(spec.sha256))
+        self.assert_absent(spec)
+
+    def test_worker_alone(self) -> None:
+        """A worker that has lost the writer keeps nothing in memory."""
+        spec = self.cached(CAT)
+        self.driven.reactor.listening = None
+        self.wires[1].abortConnection()
+        for _ in range(2):
+            opening = self.driven.stores[1].open(spec.sha256)
+            self.assertNoResult(opening)
+            self.driven.run(opening)
+
+    def test_expired(self) -> None:
+        """What expired is served from no memory, whatever a worker's clock says."""
+        spec = self.cached(CAT)
+        self.wires[1].other.cut = True
+        self.driven.run(
+            self.driven.written._writer.submit(
+                lambda batch: remove_images(
+                    batch, [Old(batch.find(spec.sha256).number, spec.sha256)], 2**60
+                )
+            )
+        )
+        self.driven.settle()
+        self.assert_absent(spec)
+
+    def test_quarantined(self) -> None:
+        """The same for what was put in quarantine."""
+        spec = self.cached(CAT)
+        self.wires[1].other.cut = True
+        digest = bytes.fromhex(spec.sha256)
+
+        def put(batch: Batch) -> bool:
+            record = batch.transaction.get(digest, b"", db=batch.databases.images)
+            return put_aside(batch, digest, record)
+
+        self.assertTrue(self.driven.run(self.driven.written._writer.submit(put)))
+        self.driven.settle()
+        self.assert_absent(spec)
+
+    def test_commit_that_fails(self) -> None:
+        """After a commit that failed, and may be there, nothing old is in memory."""
+        spec = self.cached(CAT)
+        self.driven.written._repair(lmdb.Error("mdb_txn_commit"))
+        self.driven.written._forget_removed()
+        self.driven.settle()
+        for store in self.driven.stores:
+            self.assertEqual(store.stats().cache_bytes, 0)
+        self.assertEqual(self.download(spec, 0), CAT)
+        self.assert_in_memory(spec, 0)
+
+    def test_rejected(self) -> None:
+        """An upload with a wrong hash empties nobody's memory."""
+        before = self.driven.generations.removals
+        wrong = spec_of(CAT)
+        self.driven.run(self.driven.stores[0].register(wrong))
+        for chunk_id in range(wrong.chunks):
+            size = len(chunk_of(CAT, wrong, chunk_id))
+            storing = self.driven.stores[0].add_chunk(
+                wrong.sha256, chunk_id, b"#" * size
+            )
+            if chunk_id < wrong.chunks - 1:
+                self.driven.run(storing)
+        self.assertRaises(HashMismatchError, self.driven.run, storing)
+        self.assertEqual(self.driven.generations.removals, before)
 
     def test_deleted_at_once(self) -> None:
         """All workers forget an image that one deletes."""
@@ -465,7 +566,7 @@ class HubTests(WorkersCase):
         for file in self.driven.files:
             file.used.clear()
         self.successResultOf(self.ask("closed"))
-        self.driven.stores[1].forget([spec.sha256])
+        self.driven.stores[1]._forget([spec.sha256])
         opening = self.driven.stores[1].open(spec.sha256)
         self.driven.settle()
         self.assertNoResult(opening)
@@ -543,7 +644,7 @@ class HubTests(WorkersCase):
         self.pass_time(1)
         self.assertEqual(self.gather(), [told(0), told(2)])
         self.wires[-1].cut = True
-        self.driven.hub.forget(["cat"])
+        self.driven.hub.use("shared")
         self.driven.settle()
         self.pass_time(_questions.PATIENCE)
         self.assertFalse(self.wires[-2].connected)
@@ -605,7 +706,9 @@ class HubTests(WorkersCase):
 
     def test_gathered_before_all_are_back(self) -> None:
         """A new writer tells nothing of a few before the others had time to come."""
-        self.driven.reactor.listening = self.driven.hub = Hub(self.driven.reactor, 2)
+        self.driven.reactor.listening = self.driven.hub = Hub(
+            self.driven.reactor, self.driven.generations, 2
+        )
         self.driven.hub.store = self.driven.writer.store
         self.driven.hub.snapshot = lambda: succeed(told(0))
         self.wires[0].abortConnection()
@@ -613,7 +716,9 @@ class HubTests(WorkersCase):
         self.assertEqual(self.gather(), [])
         self.pass_time(_hub.GATHERING)
         self.assertEqual(self.gather(), [told(0)])
-        self.driven.reactor.listening = self.driven.hub = Hub(self.driven.reactor, 2)
+        self.driven.reactor.listening = self.driven.hub = Hub(
+            self.driven.reactor, self.driven.generations, 2
+        )
         self.driven.hub.store = self.driven.writer.store
         self.driven.hub.snapshot = lambda: succeed(told(0))
         for wire in self.wires[1:]:
@@ -674,14 +779,14 @@ class FreshTests(WorkersCase):
         self.assertRaises(ImageNotFoundError, self.driven.run, opening)
 
     def test_file_changed(self) -> None:
-        """Those from before the file was changed are read again."""
+        """Those from before the file was exchanged need not be read again."""
         spec = self.upload(CAT)
         for how in ("closed", "shared"):
             self.driven.run(self.driven.hub.use(how))
             self.driven.settle()
         reads = self.reads()
         self.assertEqual(self.download(spec, 1), CAT)
-        self.assertEqual(len(reads), 1)
+        self.assertEqual(reads, [])
 
     def test_removed_in_the_next_message(self) -> None:
         """What one worker has completed is removed by another at once."""
