@@ -134,19 +134,27 @@ def make_copy(storage: _Source, pace: Pace) -> Copied:
     discard_copy(storage.path)
     work.mkdir(mode=0o700)
     try:
-        owner = (storage.path / DATA_FILE).stat()
+        before = (storage.path / DATA_FILE).stat().st_size
         storage.copy(work)
         images = _check(work, pace, storage.read(_entries))
-        made = (work / DATA_FILE).stat()
-        # A service may be denied to change owners at all, even to what they are.
-        if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
-            os.chown(work / DATA_FILE, owner.st_uid, owner.st_gid)
-        (work / DATA_FILE).chmod(owner.st_mode & 0o777)
+        (work / LMDB_LOCK_FILE).touch()
+        for name in (LMDB_LOCK_FILE, DATA_FILE):
+            _take_owner(work / name, (storage.path / name).stat())
         _sync_file(work / DATA_FILE)
+        after = (work / DATA_FILE).stat().st_size
     except BaseException:
         discard_copy(storage.path)
         raise
-    return Copied(images, owner.st_size, made.st_size)
+    return Copied(images, before, after)
+
+
+def _take_owner(file: Path, owner: os.stat_result) -> None:
+    """Have a file belong to whom another does, and have its mode."""
+    made = file.stat()
+    # A service may be denied to change owners at all, even to what they are.
+    if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+        os.chown(file, owner.st_uid, owner.st_gid)
+    file.chmod(owner.st_mode & 0o777)
 
 
 def put_in_place(path: Path) -> None:
@@ -159,8 +167,8 @@ def put_in_place(path: Path) -> None:
     Errors: `OSError`.
     """
     try:
-        (path / LMDB_LOCK_FILE).unlink(missing_ok=True)
-        (path / _WORK / DATA_FILE).replace(path / DATA_FILE)
+        for name in (LMDB_LOCK_FILE, DATA_FILE):
+            (path / _WORK / name).replace(path / name)
         sync_directory(path)
     finally:
         discard_copy(path)

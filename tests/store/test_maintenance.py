@@ -358,7 +358,7 @@ class CompactTests(MaintenanceTestCase):
         self.assertEqual(file.stat().st_mode & 0o777, 0o600)
         self.assertEqual(
             {path.name for path in self.path.iterdir()},
-            {"data.mdb", "asciid.lock"},
+            {"data.mdb", "lock.mdb", "asciid.lock"},
         )
         self.assert_everything()
         self.start()
