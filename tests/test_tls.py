@@ -16,7 +16,8 @@ from twisted.internet.testing import MemoryReactor
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._listener import endpoint_from
+from asciid._assembly import certificates_of
+from asciid._listener import StartError, endpoint_from
 from asciid._tls import Certificate, TLSFileError, load_identity, tls_files, with_files
 from asciid.config import SettingError, Settings, resolve
 from asciid.testing import ManualReactor, ManualThreadPool, run
@@ -216,6 +217,18 @@ class CertificateTests(TLSTestCase):
         ((port, _, context_factory, backlog, interface),) = reactor.sslServers
         self.assertEqual((port, backlog, interface), (0, 1024, "127.0.0.1"))
         self.assertIs(context_factory, self.used)
+
+    def test_gone(self) -> None:
+        """Files that are gone since the settings were read end the start."""
+        settings = resolve({"port": self.endpoint(), "metrics-port": "none"}, {})
+        self.assertEqual(set(certificates_of(settings)), {"port"})
+        self.key.unlink()
+        error = self.assertRaises(StartError, certificates_of, settings)
+        self.assertIn(f"cannot read privateKey {self.key}", str(error))
+
+    def test_other_interfaces(self) -> None:
+        """The reactor is otherwise what it was."""
+        self.assertIs(self.used.reactor(self.reactor).pool, self.reactor.pool)
 
 
 class CopiesTests(TLSTestCase):

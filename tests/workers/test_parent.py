@@ -24,6 +24,7 @@ from asciid.workers._record import recorded_exits
 from asciid.workers._spawning import ALIVE, FIRST_INHERITED, REREAD, SIGNS
 from asciid.workers._watching import READY_WITHIN, SIGN_EVERY, SILENT_FOR
 from asciid.workers.parent import Parent
+from tests.integration._certificate import write_certificate
 from tests.workers._played import PlayedProcess, PlayedReactor
 
 if TYPE_CHECKING:
@@ -220,6 +221,23 @@ class RefusalTests(ParentTestCase):
         self.assert_refused(
             f"cannot use the write tokens in {path}", write_token_file=path
         )
+
+    def test_certificate(self) -> None:
+        """The certificate for the metrics cannot be read any more."""
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir()
+        write_certificate(directory)
+        files = f"privateKey={directory}/key.pem:certKey={directory}/cert.pem"
+
+        def listen(port: int, factory: Any, contextFactory: Any, **more: Any) -> Any:  # noqa: ANN401 - any port will do
+            del contextFactory
+            return self.reactor.listenTCP(port, factory, **more)
+
+        self.patch(self.reactor, "listenSSL", listen)
+        parent = self.make(metrics_port=f"ssl:9443:{files}")
+        (directory / "key.pem").write_text("no key")
+        error = self.assertRaises(StartError, parent.startService)
+        self.assertIn(f"privateKey {directory}/key.pem has no private key", str(error))
 
 
 class EndTests(ParentTestCase):
