@@ -193,6 +193,12 @@ class ValueTests(SynchronousTestCase):
         years = resolve({"drain-timeout": "0"}, {}).drain_timeout / 31_536_000
         self.assertEqual(years, 100)
 
+    def test_file_named_like_the_log(self) -> None:
+        """- is the log, and ./- a file."""
+        self.assertEqual(resolve({"access-log": "-"}, {}).access_log, Path("-"))
+        access_log = resolve({"access-log": "./-"}, {}).access_log
+        self.assertEqual(access_log, Path.cwd() / "-")
+
     def test_nul(self) -> None:
         """A character that no environment variable can hold is refused."""
         for option in ("port", "metrics-port", "storage", "access-log"):

@@ -50,7 +50,7 @@ class ServiceLinkTests(SynchronousTestCase):
         """What is an endpoint is in force; so is an option beside a link."""
         for text, port in (
             ("tcp:4321", "tcp:4321"),
-            ("4321", "tcp:4321"),
+            ("4321", "4321"),
             ("tcp:4321:interface=10.96.0.11", "tcp:4321:interface=10.96.0.11"),
         ):
             self.assertEqual(resolve({}, {"ASCIID_PORT": text}).port, port)
