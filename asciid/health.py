@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
@@ -51,12 +52,12 @@ _EVERY_INTERFACE = {
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Ask, print what was answered, and return the exit code."""
     try:
-        hosts, port, path = _target(arguments, environ)
+        connections, path = _target(arguments, environ)
     except ValueError as error:
         _say(f"asciid.health: {error}")
         return 2
     try:
-        with closing(_connection_to(hosts, port)) as connection:
+        with closing(_first_open(connections)) as connection:
             connection.request("GET", path, headers={"Connection": "close"})
             answer = connection.getresponse()
             body = answer.read(_LONGEST).decode("utf-8", "replace").strip()
@@ -64,21 +65,35 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         _say(f"no answer: {error or type(error).__name__}")
         return 1
     except ValueError as error:  # neither a host nor a path can be every text
-        _say(f"asciid.health: cannot ask {hosts[0]!r} for {path!r}: {error}")
+        host = connections[0].host
+        _say(f"asciid.health: cannot ask {host!r} for {path!r}: {error}")
         return 2
     _say(f"{answer.status} {body}")
     return 0 if answer.status // 100 == 2 else 1  # noqa: PLR2004 - the 2 of 2xx
 
 
-def _connection_to(hosts: Sequence[str], port: int) -> HTTPConnection:
-    """Return a connection to the first host that accepts one, or a new to the last."""
-    *first, last = hosts
-    for host in first:
-        connection = HTTPConnection(host, port, timeout=PATIENCE)
+class _UnixConnection(HTTPConnection):
+    """A connection to the Unix socket at a path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self._path)
+
+
+def _first_open(connections: Sequence[HTTPConnection]) -> HTTPConnection:
+    """Return the first connection that can be opened, or the last as it is."""
+    *first, last = connections
+    for connection in first:
         with suppress(OSError):
             connection.connect()
             return connection
-    return HTTPConnection(last, port, timeout=PATIENCE)
+    return last
 
 
 def _say(line: str) -> None:
@@ -112,9 +127,9 @@ def _configured(environ: Mapping[str, str]) -> str | None:
 
 def _target(
     arguments: Sequence[str], environ: Mapping[str, str]
-) -> tuple[Sequence[str], int, str]:
+) -> tuple[Sequence[HTTPConnection], str]:
     """
-    Return the hosts of which the first that can be reached, the port and the path.
+    Return the connections of which to take the first that opens, and the path to ask.
 
     Errors: `ValueError`.
     """
@@ -122,27 +137,31 @@ def _target(
         variable = environ.get("ASCIID_PORT", "")
         if is_service_link("ASCIID_PORT", variable):
             variable = ""
-        return *_address_of(variable or _configured(environ) or "4444"), "/readyz"
+        return _reached(variable or _configured(environ) or "4444"), "/readyz"
     parts = urlsplit(arguments[0])
     if len(arguments) > 1 or parts.scheme != "http" or not parts.hostname:
         message = "the only argument is a URL such as http://127.0.0.1:4444/readyz"
         raise ValueError(message)
-    return [parts.hostname], parts.port or 80, parts.path or "/readyz"
+    connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=PATIENCE)
+    return [connection], parts.path or "/readyz"
 
 
-def _address_of(endpoint: str) -> tuple[Sequence[str], int]:
+def _reached(endpoint: str) -> Sequence[HTTPConnection]:
     """
-    Return where a daemon that listens on `endpoint` is reached.
+    Return connections to a daemon that listens on `endpoint`, the likeliest first.
 
     Errors: `ValueError`.
     """
     kind, *arguments = _arguments_of(endpoint)
     if kind.isdecimal():
         kind, arguments = "tcp", [kind]
-    named = {"port": "", "interface": "" if kind == "tcp" else "::"}
+    first = "address" if kind == "unix" else "port"
+    named = {first: "", "interface": "" if kind == "tcp" else "::"}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        named.update({name: value} if equals else {"port": argument})
+        named.update({name: value} if equals else {first: argument})
+    if kind == "unix":
+        return [_UnixConnection(_unescaped(named[first]))]
     port = named["port"]
     if (
         kind not in {"tcp", "tcp6"}
@@ -151,8 +170,13 @@ def _address_of(endpoint: str) -> tuple[Sequence[str], int]:
     ):
         message = f"the port is {endpoint!r}: name the URL to ask"
         raise ValueError(message)
-    interface = re.sub(r"\\(.)", r"\1", named["interface"])
-    return _EVERY_INTERFACE.get(interface, (interface,)), int(port)
+    interface = _unescaped(named["interface"])
+    hosts = _EVERY_INTERFACE.get(interface, (interface,))
+    return [HTTPConnection(host, int(port), timeout=PATIENCE) for host in hosts]
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 if __name__ == "__main__":

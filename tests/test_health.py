@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import runpy
 import socket
 import sys
 from contextlib import redirect_stdout
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socketserver import UnixStreamServer
 from threading import Thread
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -100,6 +102,33 @@ class HealthTests(SynchronousTestCase):
             answer = self.check([], ASCIID_PORT=listening)
             self.assertEqual(answer, (0, "204 \n"), listening)
 
+    def test_unix(self) -> None:
+        """A Unix socket is asked, too; without one there is no answer."""
+        before = Path.cwd()
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        os.chdir(directory)
+        self.addCleanup(os.chdir, before)
+        for listening in ("unix:x:y.sock", "unix:address=none", "unix:"):
+            code, line = self.check([], ASCIID_PORT=listening)
+            self.assertEqual((code, line[:11]), (1, "no answer: "), listening)
+        self.patch(HTTPServer, "address_family", socket.AF_UNIX)
+        self.patch(HTTPServer, "server_bind", UnixStreamServer.server_bind)
+        server = HTTPServer("x:y.sock", Handler)  # type: ignore[arg-type] # a path
+        self.patch(Handler, "address_string", lambda _: "")
+        serving = Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(serving.join)
+        self.addCleanup(server.shutdown)
+        for listening in (
+            "unix:x\\:y.sock",
+            "unix:x\\:y.sock:mode=600",
+            "unix:mode=600:address=x\\:y.sock",
+        ):
+            answer = self.check([], ASCIID_PORT=listening)
+            self.assertEqual(answer, (0, "204 \n"), listening)
+
     def test_service_link(self) -> None:
         """The address of a Kubernetes Service in the variable is none of a daemon."""
         port, file = self.serve(), Path(self.mktemp())
@@ -108,8 +137,8 @@ class HealthTests(SynchronousTestCase):
             [], ASCIID_CONFIG=str(file), ASCIID_PORT="tcp://10.96.0.11:4444"
         )
         self.assertEqual(answer, (0, "204 \n"))
-        target = health._target([], {"ASCIID_PORT": "tcp://10.96.0.11:4321"})
-        self.assertEqual(target[1], 4444)
+        (first, *_), _ = health._target([], {"ASCIID_PORT": "tcp://10.96.0.11:4321"})
+        self.assertEqual((first.host, first.port), ("127.0.0.1", 4444))
 
     def test_endpoints_that_are_none(self) -> None:
         """A port or a host that cannot be asked is 2, with a line, whatever it is."""
@@ -185,6 +214,6 @@ class HealthTests(SynchronousTestCase):
             ["http://a:port"],
         ):
             self.assertEqual(self.check(arguments)[0], 2, arguments)
-        code, line = self.check([], ASCIID_PORT="unix:/run/asciid")
+        code, line = self.check([], ASCIID_PORT="systemd:domain=UNIX:index=0")
         self.assertEqual(code, 2)
-        self.assertIn("'unix:/run/asciid'", line)
+        self.assertIn("'systemd:domain=UNIX:index=0'", line)
