@@ -259,6 +259,14 @@ class Connection(Protocol):
                 self._wire.pauseProducing()
         elif self._discard is not None and not self._discard.take(size):
             self._end_linger()
+        elif self.factory.discard_pace.take(size, self._read_on):
+            self._paused = True
+            self._wire.pauseProducing()
+
+    def _read_on(self) -> None:
+        if self._discard is not None:
+            self._paused = False
+            self._wire.resumeProducing()
 
     def _end_linger(self) -> None:
         if self._discard is None:

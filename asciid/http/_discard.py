@@ -2,12 +2,65 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorTime
+
     from ._limits import Limits
 
-__all__ = ["Discard"]
+__all__ = ["Discard", "DiscardPace"]
+
+_READ = 64 * 1024
+"""Bytes that a transport reads at a time."""
+
+_INTERVAL = 0.005
+"""Seconds between two shares of what all may read."""
+
+
+class DiscardPace:
+    """
+    Bounds how fast all connections together are read that way.
+
+    Reading costs the others time, and a client can send as fast as memory is.
+    """
+
+    def __init__(self, rate: float, reactor: IReactorTime) -> None:
+        """:param rate: bytes a second."""
+        self._reactor = reactor
+        self._share = rate * _INTERVAL
+        self._left = self._share
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def take(self, size: int, resume: Callable[[], None]) -> bool:
+        """
+        Count bytes that were read; return whether the connection must wait.
+
+        :param resume: is called once it may be read again, if it must wait.
+        """
+        self._left -= size
+        if self._left > 0:
+            return False
+        if not self._waiting:
+            self._reactor.callLater(_INTERVAL, self._refill)
+        self._waiting.append(resume)
+        return True
+
+    def _refill(self) -> None:
+        waiting = self._waiting
+        self._left = self._share
+        resumed = [waiting.popleft() for _ in range(min(len(waiting), self._reads))]
+        if waiting:
+            self._reactor.callLater(_INTERVAL, self._refill)
+        for resume in resumed:
+            resume()
+
+    @property
+    def _reads(self) -> int:
+        return max(1, int(self._share // _READ))
 
 
 class Discard:

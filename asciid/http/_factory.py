@@ -15,6 +15,7 @@ from zope.interface import implementer
 from asciid._fair_limit import FairLimit
 
 from ._channel import Channel
+from ._discard import DiscardPace
 from ._dispatch import Dispatcher
 from ._head import HeadParser
 from ._limits import Limits
@@ -119,6 +120,7 @@ class KleinFactory(ServerFactory):
         self.bodies = FairLimit(self.limits.bodies, clock)
         self.connections_limit = FairLimit(self.limits.connections, clock)
         self._lingering = FairLimit(self.limits.lingering, clock)
+        self.discard_pace = DiscardPace(self.limits.linger_rate, reactor)
         self.slow_bodies = 0
         self.head_parser = HeadParser(self.limits)
         self.heads = ResponseHeads(clock, wall_clock)

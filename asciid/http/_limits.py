@@ -137,6 +137,9 @@ class Limits:
     linger_time: float = field(default=30.0, validator=_not_negative)
     """Seconds for which they are read."""
 
+    linger_rate: float = field(default=128.0 * MIB, validator=_positive)
+    """Bytes a second that are read on all such connections together."""
+
     linger_pause: float = field(default=5.0, validator=_positive)
     """
     Seconds in which a client must send ``body_rate`` bytes each, for the reading to

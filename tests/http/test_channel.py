@@ -411,11 +411,38 @@ class LingerTests(ChannelTestCase):
         wire = self.refuse()
         for _ in range(20):
             wire.send(b"x" * 50_000)
+            self.site.reactor.advance(0.005)
         self.assertFalse(wire.transport.closed)
         self.assertFalse(wire.paused)
         wire.send(b"x" * 2000)
         self.assertTrue(wire.transport.closed)
         self.assertEqual(wire.take(), b"")
+
+    def test_pace(self) -> None:
+        """All clients together are read at a bounded rate, in turns."""
+        limits = Limits(body=1, linger_rate=200 * 64 * 1024)
+        self.site = Site(self.app.app, limits)
+        wires = [self.connect() for _ in range(3)]
+        for wire in wires:
+            wire.send(post(b"/echo", b"x" * 1_000_000)[:100])
+            self.assertFalse(wire.paused)
+            wire.send(b"x" * 65536)
+        # One read in each 5 ms.
+        self.assertEqual([wire.paused for wire in wires], [True, True, True])
+        read = []
+        for _ in range(6):
+            self.site.reactor.advance(0.005)
+            [ready] = [wire for wire in wires if not wire.paused]
+            read.append(wires.index(ready))
+            ready.send(b"x" * 65536)
+        self.assertEqual(read, [0, 1, 2, 0, 1, 2])
+        for wire in wires:
+            wire.leave()
+        self.site.reactor.advance(0.005)
+        self.site.reactor.advance(0.005)
+        self.site.reactor.advance(0.005)
+        # Nothing is left to wait for but the next look at the timeouts.
+        self.assertEqual(len(self.site.reactor.getDelayedCalls()), 1)
 
     def test_whole_body(self) -> None:
         """A client that closes after its body gets no reset."""
