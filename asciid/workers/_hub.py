@@ -67,8 +67,11 @@ To read it takes each longer, and has a page of the file mapped.
 FRESH_BYTES = 2 * 1024 * 1024
 """Bytes of images at the most that all are sent of what one asked for at a time."""
 
-_KEPT = 16
-"""Processes that have ended, beside those replaced, whose figures are kept apart."""
+_KEPT = 12
+"""
+Processes that have ended whose figures are kept apart, besides one for each worker:
+those that were connected to the process before this one connect again.
+"""
 
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWorker)
 _log = Logger()
@@ -115,7 +118,7 @@ class Hub(Factory):
         """
         self._workers: set[_Connection] = set()
         self._names: dict[_Connection, str] = {}
-        self._told = Told(kept=_KEPT + 2 * expected)
+        self._told = Told(kept=expected + _KEPT)
         self._name = uuid4().hex
         self.save: Callable[[Mapping[str, bytes]], object] = _do_not_save
         # Those that come while the file may not be used.

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["Told"]
 
 
+_REST = ""
+"""The name of processes whose own names are forgotten."""
+
+
 @define(eq=False)
 class Told:
     """
@@ -43,18 +47,18 @@ class Told:
         if snapshot is None:
             return
         self._ended[name] = lasting([snapshot])
-        if len(self._ended) > self.kept:
+        while len(self._ended) > self.kept:
             oldest = self._ended.pop(next(iter(self._ended)))
             self._rest = oldest if self._rest is None else lasting([self._rest, oldest])
 
     def load(self, saved: Mapping[str, bytes]) -> None:
         """Begin with what `all` returned in the process before this one."""
-        for name, snapshot in saved.items():
-            self._ended[name] = lasting([snapshot])
+        self._ended = {name: lasting([told]) for name, told in saved.items()}
+        self._rest = self._ended.pop(_REST, None)
 
     def all(self) -> dict[str, bytes]:
         """Return all that is known, for `load`."""
-        rest = {} if self._rest is None else {"": self._rest}
+        rest = {} if self._rest is None else {_REST: self._rest}
         return {**rest, **self._ended, **self._present}
 
     def others(self, name: str) -> Sequence[bytes]:

@@ -81,24 +81,28 @@ class BackupTestCase(CommandTestCase):
         return self.run_command("sh", "-euc", functions + script, cwd=self.place)
 
 
-class TimerTests(BackupTestCase):
-    """`contrib/asciid-backup.timer` and what it runs."""
+class UnitTests(CommandTestCase):
+    """`contrib/asciid-backup.service` and its timer."""
 
     def test_verify(self) -> None:
         """Systemd finds no fault with them, and little that they could do harm with."""
         analyze = program("systemd-analyze")
+        place = Path(self.mktemp())
+        place.mkdir()
         for unit in (BACKUP, TIMER):
-            shutil.copy(unit, self.place)
-        output = self.run_command(
-            analyze, "verify", BACKUP.name, TIMER.name, cwd=self.place
-        )
+            shutil.copy(unit, place)
+        output = self.run_command(analyze, "verify", BACKUP.name, TIMER.name, cwd=place)
         self.assertNotIn("asciid-backup", output)
         self.run_command(
             *(analyze, "security", "--offline=true", "--threshold=15", BACKUP.name),
-            cwd=self.place,
+            cwd=place,
         )
         (when,) = re.findall(r"^OnCalendar=(.*)$", TIMER.read_text(), re.MULTILINE)
         self.assertIn("Next elapse", self.run_command(analyze, "calendar", when))
+
+
+class TimerTests(BackupTestCase):
+    """`contrib/asciid-backup.timer` and what it runs."""
 
     def command(self, name: str) -> list[str]:
         """Return a command of the service, as systemd reads it."""

@@ -33,6 +33,32 @@ class ToldTests(SynchronousTestCase):
         self.assertEqual(self.counted("another"), 3 * MANY)
         self.assertLess(len(self.told.others("another")), MANY / 2)
 
+    def test_loaded(self) -> None:
+        """What another process has saved is known; who comes again counts once."""
+        for name, chunks in (("old", 2), ("new", 3)):
+            self.told.note(name, told(chunks))
+        self.told.end("old")
+        for _ in range(MANY):
+            saved = self.told.all()
+            self.told = Told()
+            self.told.load(saved)
+            self.told.note("new", told(3))
+            self.told.note("short", told(1))
+            self.told.end("short")
+        self.assertEqual(self.counted("another"), 2 + 3 + 1)
+
+    def test_writers(self) -> None:
+        """However often the process that writes is replaced, little is kept."""
+        for number in range(MANY):
+            saved = {**self.told.all(), f"writer {number}": told(1)}
+            self.told = Told()
+            self.told.load(saved)
+            self.told.note("worker", told(3))
+            self.told.note(f"ended {number}", told(2))
+            self.told.end(f"ended {number}")
+        self.assertEqual(self.counted("another"), 3 + 3 * MANY)
+        self.assertLess(len(self.told.all()), MANY / 2)
+
     def test_unknown(self) -> None:
         """One that ends before it has told anything leaves nothing behind."""
         self.told.end("process")
