@@ -167,10 +167,14 @@ class Maintenance:
         Read and check every image; report those that are damaged one by one.
 
         The arguments are ``rate``, in bytes a second (0: any number), ``quarantine``
-        and ``purge``.
+        and ``purge``; or ``restore``, to take images out of quarantine instead.
 
         Errors: `MaintenanceError`, those of `LMDBStore.purge_quarantine`.
         """
+        if request.arguments.get("restore") is True:
+            return self.store.restore_quarantine().addCallback(
+                lambda restored: {"restored": restored}
+            )
         rate = request.arguments.get("rate", 0)
         if not isinstance(rate, int) or rate < 0:
             return fail(MaintenanceError("rate is a number of bytes a second"))

@@ -27,6 +27,7 @@ import lmdb
 from asciid.errors import AsciidError
 from asciid.pace import Pace
 from asciid.store.maintenance import (
+    MAX_SHARE,
     StorageFile,
     StorageInUseError,
     StorageLock,
@@ -116,8 +117,13 @@ def _read(task: Mapping[str, Any], owner: _Owner) -> Mapping[str, object]:
 def _verify(
     storage: StorageFile, task: Mapping[str, Any], owner: _Owner
 ) -> Mapping[str, object]:
-    put_aside = owner.put_aside if task["quarantine"] else leave_in(storage)
-    verification = Verification(storage, Pace(task["rate"]), put_aside)
+    quarantine = task["quarantine"]
+    verification = Verification(
+        storage,
+        Pace(task["rate"]),
+        owner.put_aside if quarantine else leave_in(storage),
+        max_share=MAX_SHARE if quarantine else 1.0,
+    )
     for damaged in verification.run():
         owner.tell({"damaged": {"sha256": damaged.sha256, "reason": damaged.reason}})
     return {"done": {"images": verification.images, "bytes": verification.size}}

@@ -52,6 +52,10 @@ class Store:
         """See `LMDBStore.purge_quarantine`."""
         return succeed(3)
 
+    def restore_quarantine(self) -> Deferred[int]:
+        """See `LMDBStore.restore_quarantine`."""
+        return succeed(4)
+
     def compact(self) -> Deferred[Copied]:
         """See `LMDBStore.compact`."""
         return self.answer
@@ -177,6 +181,12 @@ class MaintenanceTests(SynchronousTestCase):
         process.end()
         report = {"images": 5, "bytes": 6, "purged": 3}
         self.assertEqual(self.successResultOf(verifying), report)
+
+    def test_restore(self) -> None:
+        """Images are taken out of quarantine, and nothing is read."""
+        restoring = self.maintenance.verify(self.request(restore=True))
+        self.assertEqual(self.successResultOf(restoring), {"restored": 4})
+        self.assertEqual(self.processes, [])
 
     def test_wrong_rate(self) -> None:
         """A rate that is no number of bytes is refused."""

@@ -19,10 +19,12 @@ from asciid.admin._options import (
 from asciid.admin._owner import on_storage
 from asciid.pace import Pace
 from asciid.store.maintenance import (
+    MAX_SHARE,
     Verification,
     leave_in,
     purge_quarantine,
     quarantine_in,
+    restore_quarantine,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ Read every complete image again and check its SHA-256.
 
 A daemon may be running, in another container, too. An image that is damaged is put in
 quarantine: requests for it are answered 404, and its hash can be registered and
-uploaded again. Its chunks are kept until --purge.
+uploaded again. Its chunks are kept until --purge. If more than a tenth of the images
+are damaged, the storage as a whole is, and the command stops: restore a backup then.
 
 The exit code is 0 if every image is what it was, 1 if one is damaged or the
 storage cannot be used, 2 if the options are wrong.
@@ -61,11 +64,27 @@ storage cannot be used, 2 if the options are wrong.
 @click.option(
     "--purge", is_flag=True, help="Then delete all that is in quarantine, for good."
 )
+@click.option(
+    "--restore",
+    is_flag=True,
+    help="Verify nothing: take all that is in quarantine out again, as it was.",
+)
 @json_option
-def verify_command(
-    *, storage: Path, rate: int, quarantine: bool, purge: bool, as_json: bool
+def verify_command(  # noqa: PLR0913 - each is an option
+    *,
+    storage: Path,
+    rate: int,
+    quarantine: bool,
+    purge: bool,
+    restore: bool,
+    as_json: bool,
 ) -> int:
     """Verify a storage; return the exit code."""
+    if restore:
+        if purge:
+            message = "--restore and --purge exclude one another"
+            raise click.UsageError(message)
+        return _restore(storage, as_json=as_json)
     damaged: list[dict[str, Any]] = []
 
     def found(image: dict[str, Any]) -> None:
@@ -74,8 +93,12 @@ def verify_command(
             report(f"{image['sha256']}: {image['reason']}")
 
     def alone(opened: StorageFile) -> dict[str, Any]:
-        put_aside = quarantine_in(opened) if quarantine else leave_in(opened)
-        verification = Verification(opened, Pace(rate), put_aside)
+        verification = Verification(
+            opened,
+            Pace(rate),
+            quarantine_in(opened) if quarantine else leave_in(opened),
+            max_share=MAX_SHARE if quarantine else 1.0,
+        )
         for image in verification.run():
             found(asdict(image))
         purged = purge_quarantine(opened) if purge else None
@@ -107,3 +130,18 @@ def verify_command(
             + (f"; {result['purged']} purged" if purge else "")
         )
     return 1 if damaged else 0
+
+
+def _restore(storage: Path, *, as_json: bool) -> int:
+    """Take everything out of quarantine; return the exit code."""
+
+    def asked(owner: Owner) -> int:
+        owner.ask("verify", restore=True)
+        restored: int = owner.answer()["restored"]
+        return restored
+
+    with readable_errors():
+        restored = on_storage(storage, "asciid verify", restore_quarantine, asked)
+    text = json.dumps({"restored": restored}) if as_json else f"{restored} restored"
+    report(text)
+    return 0

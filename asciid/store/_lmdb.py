@@ -37,7 +37,14 @@ from asciid.store._lock import StorageLock, StorageMovedError
 from asciid.store._operations import Abandon, Probe
 from asciid.store._peers import ALONE
 from asciid.store._pending import NO_LIMITS
-from asciid.store._quarantine import PURGE_STEP, deletable, purge, put_aside
+from asciid.store._quarantine import (
+    PURGE_STEP,
+    deletable,
+    purge,
+    put_aside,
+    restorable,
+    restore,
+)
 from asciid.store._reserve import Reserve, is_full, lacks_room
 from asciid.store._sweeping import has_discarded
 from asciid.store._writer import READERS, FileWriter, ReadPool
@@ -272,6 +279,23 @@ class LMDBStore(DiskStore):
         if self._stopping:
             return fail(StoreClosedError())
         return self._background.run(self._purge())
+
+    def restore_quarantine(self) -> Deferred[int]:
+        """
+        Take what is in quarantine out again; answer how many images that were.
+
+        Errors: those of a query, those of a commit.
+        """
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._background.run(self._restore())
+
+    async def _restore(self) -> int:
+        keys, restored = await self._query(restorable), 0
+        for first in range(0, len(keys), PURGE_STEP):
+            some = keys[first : first + PURGE_STEP]
+            restored += await self._writer.submit(partial(restore, quarantined=some))
+        return restored
 
     async def _purge(self) -> int:
         entries = list((await self._query(deletable)).items())

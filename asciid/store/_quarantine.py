@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from asciid.store._batch import Batch
     from asciid.store._databases import Snapshot
 
-__all__ = ["PURGE_STEP", "deletable", "purge", "put_aside"]
+__all__ = ["PURGE_STEP", "deletable", "purge", "put_aside", "restorable", "restore"]
 
 PURGE_STEP = 300
 """How many images leave quarantine in one transaction."""
+
+DIGEST_SIZE = 32
+"""Bytes of a SHA-256."""
 
 
 def put_aside(batch: Batch, digest: bytes, record: bytes) -> bool:
@@ -63,6 +66,32 @@ def purge(batch: Batch, quarantined: Iterable[tuple[bytes, int | None]]) -> None
         batch.delete(batch.databases.quarantined, key)
         if number is not None:
             batch.put(batch.databases.discarded, upload_key(number), b"")
+
+
+def restorable(snapshot: Snapshot) -> list[bytes]:
+    """Return the keys in quarantine whose records can be read."""
+    with snapshot.transaction.cursor(snapshot.databases.quarantined) as cursor:
+        return [
+            bytes(key) for key, record in cursor if _number(bytes(record)) is not None
+        ]
+
+
+def restore(batch: Batch, quarantined: Iterable[bytes]) -> int:
+    """
+    Take images out of quarantine, as they were; return how many.
+
+    One whose hash was registered again meanwhile stays there.
+    """
+    databases, restored = batch.databases, 0
+    for key in quarantined:
+        record = batch.transaction.get(key, db=databases.quarantined)
+        digest = key[:DIGEST_SIZE]
+        if record is not None and batch.put(
+            databases.images, digest, record, overwrite=False
+        ):
+            batch.delete(databases.quarantined, key)
+            restored += 1
+    return restored
 
 
 def _number(record: bytes) -> int | None:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 import lmdb
 from attrs import define, field, frozen
 
-from asciid.store._quarantine import PURGE_STEP, deletable, purge, put_aside
+from asciid.errors import AsciidError
+from asciid.store._quarantine import (
+    PURGE_STEP,
+    deletable,
+    purge,
+    put_aside,
+    restorable,
+    restore,
+)
+from asciid.store._queries import count
 from asciid.store._records import (
     SEAL_ID,
     ImageRecord,
@@ -27,11 +36,14 @@ if TYPE_CHECKING:
     from asciid.store._storage_file import StorageFile
 
 __all__ = [
+    "MAX_SHARE",
     "Damaged",
+    "StorageDamagedError",
     "Verification",
     "leave_in",
     "purge_quarantine",
     "quarantine_in",
+    "restore_quarantine",
 ]
 
 PAGE = 100
@@ -39,6 +51,25 @@ PAGE = 100
 
 STEP = 1024 * 1024
 """After so many bytes a read transaction ends, so that it keeps no page in use."""
+
+
+MAX_SHARE = 0.1
+"""The share of damaged images past which the storage is damaged as a whole."""
+
+FEW = 10
+"""So many damaged images say nothing of the storage as a whole."""
+
+
+class StorageDamagedError(AsciidError):
+    """So many images are damaged that a backup is the better way."""
+
+    def __init__(self, damaged: int, share: float) -> None:
+        super().__init__(
+            f"more than {share:.0%} of the images are damaged, and so is the storage "
+            f"as a whole: stopped with {damaged} images in quarantine, restore a "
+            "backup; asciid verify --restore takes them out of quarantine again, and "
+            "--no-quarantine lists all that is damaged"
+        )
 
 
 class _Digest(Protocol):
@@ -108,6 +139,8 @@ class Verification:
     storage: StorageFile
     pace: Pace
     put_aside: Callable[[bytes, bytes], bool]
+    max_share: float = field(default=1.0, kw_only=True)
+    """The share of the images that may be damaged, or `FEW` of them in any case."""
     images: int = field(init=False, default=0)
     """How many images were read."""
     size: int = field(init=False, default=0)
@@ -117,14 +150,22 @@ class Verification:
         """
         Yield what is damaged.
 
-        Errors: `lmdb.Error` if the storage cannot be walked at all.
+        Errors: `StorageDamagedError` past `max_share`; `lmdb.Error` if the storage
+        cannot be walked at all.
         """
+        bound = max(FEW, int(self.storage.read(count) * self.max_share))
+        damaged = 0
         start = b""
         while True:
             page = self.storage.read(partial(_page, start=start))
             for digest, record in page:
                 reason = self._check(digest, record)
-                if reason is not None and self.put_aside(digest, record):
+                if reason is None:
+                    continue
+                if damaged >= bound and self.max_share < 1:
+                    raise StorageDamagedError(damaged, self.max_share)
+                if self.put_aside(digest, record):
+                    damaged += 1
                     yield Damaged(digest.hex(), reason)
             if len(page) < PAGE:
                 return
@@ -150,6 +191,19 @@ class Verification:
             return f"{reading.size} of its {image.size} bytes are there"
         actual = reading.digest.hexdigest()
         return None if actual == digest.hex() else f"its bytes have the hash {actual}"
+
+
+def restore_quarantine(storage: StorageFile) -> int:
+    """
+    Take what is in quarantine out again, as it was; return how many images.
+
+    Errors: `lmdb.Error`.
+    """
+    keys = storage.read(restorable)
+    return sum(
+        storage.execute(partial(restore, quarantined=keys[first : first + PURGE_STEP]))
+        for first in range(0, len(keys), PURGE_STEP)
+    )
 
 
 def quarantine_in(storage: StorageFile) -> Callable[[bytes, bytes], bool]:

@@ -6,20 +6,25 @@ from asciid.store._environment import identity_of
 from asciid.store._lock import PATIENCE, StorageInUseError, StorageLock
 from asciid.store._storage_file import NoStorageError, StorageFile
 from asciid.store._verification import (
+    MAX_SHARE,
     Damaged,
+    StorageDamagedError,
     Verification,
     leave_in,
     purge_quarantine,
     quarantine_in,
+    restore_quarantine,
 )
 
 __all__ = [
     "DATA_FILE",
+    "MAX_SHARE",
     "PATIENCE",
     "Copied",
     "Damaged",
     "DamagedError",
     "NoStorageError",
+    "StorageDamagedError",
     "StorageFile",
     "StorageInUseError",
     "StorageLock",
@@ -30,4 +35,5 @@ __all__ = [
     "leave_in",
     "purge_quarantine",
     "quarantine_in",
+    "restore_quarantine",
 ]

@@ -91,6 +91,30 @@ class CommandTests(SynchronousTestCase):
         _, out, _ = self.on_storage("verify")
         self.assertIn(": 1 damaged, in quarantine\n", out)
 
+    def test_restore(self) -> None:
+        """What is in quarantine can be taken out again."""
+        flip(self.path, DOG)
+        self.assertEqual(self.on_storage("verify")[0], 1)
+        self.assertEqual(
+            self.on_storage("verify", "--restore"), (0, "1 restored\n", "")
+        )
+        self.assertEqual(self.on_storage("verify")[0], 1)
+        self.assertEqual(self.report("verify", "--restore"), (0, {"restored": 1}))
+        code, _, err = self.on_storage("verify", "--restore", "--purge")
+        self.assertEqual(code, 2)
+        self.assertIn("--restore and --purge", err)
+
+    def test_storage_damaged_as_a_whole(self) -> None:
+        """The command stops, and recommends the backup."""
+        flip(self.path, DOG)
+        flip(self.path, CAT[:4])
+        self.patch(_verification, "FEW", 1)
+        code, out, err = self.on_storage("verify")
+        self.assertEqual((code, len(out.splitlines())), (1, 1))
+        self.assertIn("restore a backup", err)
+        self.assertEqual(len(err.splitlines()), 1)
+        self.assertEqual(len(records(self.path, "quarantined")), 1)
+
     def test_storage_from_the_environment(self) -> None:
         """The storage is the one that a daemon in the same environment has."""
         with patch.dict("os.environ", {"ASCIID_STORAGE": str(self.path)}):

@@ -214,9 +214,19 @@ class QuarantineTests(DeletingTestCase):
         self.assertEqual(self.driven.run(self.store.purge_quarantine()), 0)
         self.assertEqual(self.records(), before)
 
+    def test_restore(self) -> None:
+        """What is taken out of quarantine is served again."""
+        spec = self.driven.upload(CAT)
+        self.assertTrue(self.put_aside(spec))
+        self.assert_absent(spec)
+        self.assertEqual(self.driven.run(self.store.restore_quarantine()), 1)
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
+        self.assertEqual(self.driven.run(self.store.restore_quarantine()), 0)
+
     def test_stopped(self) -> None:
-        """A store that stops purges nothing."""
+        """A store that stops purges nothing, and restores nothing."""
         self.driven.stop()
         self.failureResultOf(self.store.purge_quarantine(), StoreClosedError)
+        self.failureResultOf(self.store.restore_quarantine(), StoreClosedError)
         self.driven = DrivenStore(str(self.driven.path))
         self.driven.start()

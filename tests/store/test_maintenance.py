@@ -18,8 +18,10 @@ from asciid.store import _batch, _verification
 from asciid.store._copying import _WORK
 from asciid.store._records import ImageRecord, chunk_key
 from asciid.store.maintenance import (
+    MAX_SHARE,
     DamagedError,
     NoStorageError,
+    StorageDamagedError,
     StorageFile,
     StorageInUseError,
     StorageLock,
@@ -29,6 +31,7 @@ from asciid.store.maintenance import (
     leave_in,
     purge_quarantine,
     quarantine_in,
+    restore_quarantine,
 )
 from tests.store._damage import delete, flip, number_of, put, records, unseal
 from tests.store._support import DrivenStore, spec_of
@@ -279,6 +282,50 @@ class VerificationTests(MaintenanceTestCase):
             self.assertEqual(purge_quarantine(storage), 1)
         self.start()
         self.assertEqual(self.driven.download(self.dog.sha256), DOG)
+
+    def damage_all(self) -> None:
+        """Damage all three images."""
+        for spec in (self.cat, self.dog, self.large):
+            number = number_of(self.path, spec.sha256)
+            delete(self.path, "chunks", chunk_key(number, 0))
+
+    def test_damaged_as_a_whole(self) -> None:
+        """Past a share of the images, no more are put aside."""
+        self.damage_all()
+        with StorageFile(self.path) as storage:
+            verification = Verification(
+                storage, no_pace, quarantine_in(storage), max_share=MAX_SHARE
+            )
+            # So few say nothing.
+            self.assertEqual(len(list(verification.run())), 3)
+            self.assertEqual(restore_quarantine(storage), 3)
+            self.patch(_verification, "FEW", 1)
+            found: list[Damaged] = []
+            error = self.assertRaises(
+                StorageDamagedError, lambda: found.extend(verification.run())
+            )
+        self.assertIn("with 1 images in quarantine, restore a backup", str(error))
+        self.assertEqual(len(records(self.path, "quarantined")), 1)
+        # What only lists them goes on.
+        self.assertEqual(len(self.verify(quarantine=False)), 2)
+
+    def test_restore(self) -> None:
+        """What was put aside is there again, unless it was uploaded meanwhile."""
+        before = records(self.path, "images")
+        self.damage_all()
+        put(self.path, "images", bytes.fromhex(self.cat.sha256), b"\x01short")
+        self.assertEqual(len(self.verify()), 3)
+        self.start()
+        self.driven.upload(DOG, 1_000)
+        self.stop()
+        with StorageFile(self.path) as storage:
+            self.assertEqual(restore_quarantine(storage), 1)
+            self.assertEqual(restore_quarantine(storage), 0)
+        large = bytes.fromhex(self.large.sha256)
+        self.assertEqual(records(self.path, "images")[large], before[large])
+        self.assertEqual(len(records(self.path, "quarantined")), 2)
+        (damaged,) = self.verify()
+        self.assertEqual(damaged.sha256, self.large.sha256)
 
     def test_no_storage(self) -> None:
         """A directory without a storage is refused and left alone."""
