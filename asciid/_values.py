@@ -69,6 +69,9 @@ def endpoint_of(text: str) -> str:
     except TLSFileError as error:
         message = f"{text!r}: {error}"
         raise ValueError(message) from error
+    except ImportError as error:
+        message = f"{text!r}: TLS needs the extra asciid[tls]: {error}"
+        raise ValueError(message) from error
     except Exception as error:  # endpoint plugins raise what they like
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"{text!r} is neither a port number nor a Twisted endpoint ({reason})"

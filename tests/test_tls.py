@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 from cryptography.hazmat.primitives import serialization
 from hypothesis import given
@@ -147,6 +149,13 @@ class FileTests(TLSTestCase):
             (large, "is longer than 1048576 bytes"),
         ):
             self.assert_refused(f"privateKey {path} {reason}", privateKey=path)
+
+    def test_not_installed(self) -> None:
+        """Without the libraries, what to install is said."""
+        port = {"port": self.endpoint()}
+        with patch.dict(sys.modules, {"cryptography": None}):
+            error = self.assertRaises(SettingError, resolve, port, {})
+        self.assertIn("TLS needs the extra asciid[tls]: ", str(error))
 
     def test_other_parameters(self) -> None:
         """What else the TLS library refuses is told in one line."""
