@@ -183,6 +183,7 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         metrics_apart=settings.metrics_port is not None,
         tokens=tokens,
         offload=offload,
+        max_queue=settings.max_queue,
     )
     api.metrics.certificates = certificates
     # Each of several workers has its share.

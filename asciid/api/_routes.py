@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -34,6 +34,7 @@ from asciid.api._schema import (
 from asciid.api._scrape import answer_scrape
 from asciid.api._status import status_body, status_link
 from asciid.api._upload import receive_image
+from asciid.api._write_shares import WriteShares
 from asciid.http import body_of, streams_body
 from asciid.metrics import Metrics
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from asciid._offload import IOffload
     from asciid.api._access import Tokens
     from asciid.api._request import Request
+    from asciid.api._schema import Chunk
     from asciid.model import UploadStatus
     from asciid.store import IImageReader, IImageStore
 
@@ -55,6 +57,8 @@ __all__ = ["ImageAPI"]
 _IMAGE_METHODS = ("GET", "HEAD", "PUT")
 """Those of an image's path where nobody can delete."""
 
+
+ResultT = TypeVar("ResultT")
 
 _TYPE_CHECKS: dict[bytes, Callable[[Request], None]] = {
     b"POST": require_json,
@@ -80,7 +84,8 @@ class ImageAPI:
     whom a request comes from.  `metrics` is what it tells of itself; with
     `metrics_apart` no route here leads to that.  With `tokens`, whoever bears one
     of them may write, and delete; without, everybody may write and nobody delete.
-    `offload` runs what takes long.
+    `offload` runs what takes long.  `max_queue` are the bytes that may wait to be
+    written; see `WriteShares`.
     """
 
     app = Klein()
@@ -98,6 +103,7 @@ class ImageAPI:
         metrics_apart: bool = False,
         tokens: Tokens | None = None,
         offload: IOffload = AT_ONCE,
+        max_queue: int = 64 * 1024 * 1024,
     ) -> None:
         self._store = store
         self._offload = offload
@@ -111,6 +117,7 @@ class ImageAPI:
         if self._access is not None:
             self._begin_write = partial(_admit, self._cors, self._access)
         self.clients = ClientAddresses(trusted_proxies)
+        self._shares = WriteShares(max_queue)
         self._limits = InputLimits(max_image_size, max_chunk_size)
         self._contract = contract_document(
             self._limits, metrics=not metrics_apart, tokens=tokens is not None
@@ -179,20 +186,34 @@ class ImageAPI:
         if len(body) > LONG_BODY:
             # A client that leaves meanwhile does not end it.
             answer: Deferred[bool] = Deferred()
-            adding = self._add_long_chunk(sha256, body, ContentDigest(request))
+            adding = self._add_long_chunk(request, sha256, body)
             Deferred.fromCoroutine(adding).addBoth(answer.callback)
             return answer.addCallback(stored)
         check_content_digest(request, body)
         chunk = parse_chunk(body, self._limits)
-        return self._store.add_chunk(sha256, chunk.id, chunk.data).addCallback(stored)
+        return self._add_chunk(request, sha256, chunk).addCallback(stored)
 
-    async def _add_long_chunk(
-        self, sha256: str, body: bytes, digest: ContentDigest
-    ) -> bool:
+    def _add_chunk(self, request: Request, sha256: str, chunk: Chunk) -> Deferred[bool]:
+        return self._write(
+            request,
+            len(chunk.data),
+            lambda: self._store.add_chunk(sha256, chunk.id, chunk.data),
+        )
+
+    def _write(
+        self, request: Request, size: int, write: Callable[[], Deferred[ResultT]]
+    ) -> Deferred[ResultT]:
+        """Have the store write, in the client's part of the queue."""
+        if size < self._shares.smallest:
+            return write()
+        return self._shares.run(self.clients.key_of(request), size, write)
+
+    async def _add_long_chunk(self, request: Request, sha256: str, body: bytes) -> bool:
+        digest = ContentDigest(request)
         await self._offload.in_thread(lambda: digest.check(body))
         steps = parse_long_chunk(body, self._limits)
         chunk = await self._offload.in_turns(steps)
-        return await self._store.add_chunk(sha256, chunk.id, chunk.data)
+        return await self._add_chunk(request, sha256, chunk)
 
     @app.route("/image/<sha256>/chunks", methods=["GET"])
     def status(self, request: Request, sha256: str) -> Deferred[bytes]:
@@ -213,7 +234,8 @@ class ImageAPI:
         self._begin_write(request)
         sha256 = parse_hash(sha256)
         max_size = self._limits.max_image_size
-        new = await receive_image(request, self._store, sha256, max_size)
+        shared = partial(self._write, request)
+        new = await receive_image(request, self._store, sha256, max_size, shared)
         if new:
             # Of a 200 a Location would say nothing (RFC 9110, section 10.2.2).
             request.setResponseCode(201)

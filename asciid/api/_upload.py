@@ -15,28 +15,38 @@ from asciid.api._refusals import (
 )
 from asciid.api._representation import entity_tags
 from asciid.api._schema import require_image
-from asciid.errors import ImageGoneError, ImageIncompleteError, ImageNotFoundError
-from asciid.http import read_body
+from asciid.errors import (
+    ImageGoneError,
+    ImageIncompleteError,
+    ImageNotFoundError,
+    StoreBusyError,
+)
+from asciid.http import STREAMED, read_body
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.api._request import Request
+    from asciid.api._write_shares import SharedWriter
     from asciid.store import IImageStore, IImageWriter
 
 __all__ = ["receive_image"]
 
 
 async def receive_image(
-    request: Request, store: IImageStore, sha256: str, max_size: int
+    request: Request,
+    store: IImageStore,
+    sha256: str,
+    max_size: int,
+    shared: SharedWriter,
 ) -> bool:
     """
     Store the body of `request` as the image `sha256`; tell whether it is new.
 
     The body goes to the store in pieces, as fast as that takes them, and is
-    never held as a whole.  If the client leaves before its end, nothing is
-    left behind; once all has come, the image is stored whether the client
-    waits or not.
+    never held as a whole; `shared` has the store write them in the client's part of
+    its queue.  If the client leaves before its end, nothing is left behind; once all
+    has come, the image is stored whether the client waits or not.
 
     Errors: those of `require_image`, `MalformedRequestError`, `NotUTF8Error`,
     `ImageTooLargeError`, `PreconditionFailedError` (RFC 9110, section 13.1),
@@ -53,7 +63,7 @@ async def receive_image(
     conditional = has_write_condition(request)
     if conditional:
         await _check_conditions(request, store, sha256)
-    body = _Body(writer, max_size, digest)
+    body = _Body(writer, max_size, digest, shared)
     try:
         await read_body(request, body.receive)
         body.end()
@@ -61,7 +71,7 @@ async def receive_image(
         # Also when the client has left, which cancels this.
         await writer.abandon()
         raise
-    new = await writer.finish()
+    new = await body.finish()
     if conditional and not new and not writer.exists:
         # Another client was faster.
         await _check_conditions(request, store, sha256)
@@ -82,9 +92,14 @@ class _Body:
     """Checks the pieces of a body on their way to the store."""
 
     def __init__(
-        self, writer: IImageWriter, max_size: int, digest: ContentDigest
+        self,
+        writer: IImageWriter,
+        max_size: int,
+        digest: ContentDigest,
+        shared: SharedWriter,
     ) -> None:
         self._writer = writer
+        self._shared = shared
         self._digest = digest
         self._max_size = max_size
         self._size = 0
@@ -98,12 +113,27 @@ class _Body:
         self._check_text(piece, final=False)
         self._size = size
         self._digest.update(piece)
-        return self._writer.write(piece)
+        # The store may be handed all that it has kept back of the body.
+        queued = STREAMED if size > STREAMED else len(piece)
+        return self._shared(queued, lambda: self._writer.write(piece))
 
     def end(self) -> None:
         """Refuse a body that ends within a character or has another digest."""
         self._check_text(b"", final=True)
         self._digest.verify()
+
+    async def finish(self) -> bool:
+        """
+        Store the image; return whether it is new.
+
+        Errors: those of `IImageWriter.finish`.
+        """
+        try:
+            return await self._shared(min(self._size, STREAMED), self._writer.finish)
+        except StoreBusyError:
+            # It may not even have begun.
+            await self._writer.abandon()
+            raise
 
     def _check_text(self, piece: bytes, *, final: bool) -> None:
         try:

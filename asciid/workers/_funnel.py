@@ -54,7 +54,7 @@ MESSAGE_BYTES = 1024 * 1024
 
 UNANSWERED_BYTES = 4 * 1024 * 1024
 """
-Bytes of images that are sent before the answers to earlier ones are here.
+Bytes of images at most that are sent before the answers to earlier ones are here.
 
 Of each there are copies on both sides of the socket; of what waits there is one.
 """
@@ -107,14 +107,16 @@ class Funnel:
 
     `path` is the name of the socket, `reactor` provides IReactorUNIX and
     IReactorTime.  At most `max_operations` operations that hold `max_bytes` bytes
-    are under way at a time, or a single one that holds more.  Set `follower` before
-    `start`.
+    are under way at a time, or a single one that holds more.  At most `max_unanswered`
+    bytes of them are with the process that writes, or one message.  Set `follower`
+    before `start`.
     """
 
     path: str
     reactor: Any
     max_operations: int = 16_384
     max_bytes: int = 64 * 1024 * 1024
+    max_unanswered: int = UNANSWERED_BYTES
     follower: IFollower = field(init=False)
     _service: ClientService = field(init=False)
     _connection: _Connection | None = field(init=False, default=None)
@@ -316,7 +318,9 @@ class Funnel:
             return
         if not self._waiting:
             self._connection.send(Idle())
-        while self._waiting and self._unanswered < UNANSWERED_BYTES:
+        while self._waiting and (
+            not self._sent or self._unanswered < self.max_unanswered
+        ):
             some = self._take_message()
             self._last_number += 1
             self._sent[self._last_number] = some
@@ -327,9 +331,10 @@ class Funnel:
     def _take_message(self) -> Sequence[_Waiting]:
         """Take the first operations that wait, as many as one message has."""
         count = total = 0
+        largest = min(MESSAGE_BYTES, self.max_unanswered)
         for _, size, _ in self._waiting:
             total += size
-            if count and total > MESSAGE_BYTES:
+            if count and total > largest:
                 total -= size
                 break
             count += 1

@@ -12,7 +12,7 @@ from asciid._storage_socket import socket_name
 from asciid._storing import lifetimes_of
 from asciid._tokens import TokenFileError
 from asciid.store.sharing import Generations, SharedStore, StorageLock
-from asciid.workers._funnel import Funnel
+from asciid.workers._funnel import UNANSWERED_BYTES, Funnel
 from asciid.workers._inherited import inherited_endpoint
 from asciid.workers._spawning import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._writer import WRITER_SOCKET
@@ -42,6 +42,10 @@ class Worker:
             socket_name(lock.held, WRITER_SOCKET),
             reactor,
             max_bytes=settings.max_queue,
+            # So that the process that writes need not refuse what all of them send.
+            max_unanswered=min(
+                UNANSWERED_BYTES, settings.max_queue // (2 * settings.workers)
+            ),
         )
         store = SharedStore(
             storage,
