@@ -603,12 +603,18 @@ class APIContract(Base):
         self.assertNotIn("recursion", answer.problem["detail"].lower())
 
     def test_surrogate_among_many_escapes(self) -> None:
-        """It is not looked for in a body with too many escapes."""
-        body = b'{"x":"' + b"\\n" * 70_000 + b'\\ud800"}'
-        api = ImageAPI(self.store, max_image_size=10**6, max_chunk_size=10**5)
+        """It is found in a body with many escapes, too, and where it is."""
+        api = ImageAPI(self.store, max_image_size=10**6, max_chunk_size=10**6)
         self.client = Client(self.factory(api))
-        answer = self.ask("POST", f"/image/{CAT_SHA256}/chunks", body)
-        self.assert_problem(answer, 400, "malformed-request")
+        path = f"/image/{CAT_SHA256}/chunks"
+        text = rb"\\ud800\\ude00\n"
+        pair = rb"\n\\\ud83d\ude00"
+        for count in (1, 1_000, 5_000, 20_000):
+            for lone in (rb"\ud800", rb"\uDBff\n", rb"\udc00", rb"\\\uDfff"):
+                start = b'{"id":0,"size":1,"data":"' + text * 9 + pair * count
+                answer = self.ask("POST", path, start + lone + b'"}')
+                offset = len(start) + lone.lower().rindex(rb"\ud")
+                self.assert_not_utf8(answer, offset)
 
     def test_put_too_large(self) -> None:
         """A body over the limit is 413."""

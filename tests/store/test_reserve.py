@@ -496,7 +496,7 @@ class RoomTests(SynchronousTestCase):
             self.assertEqual(lacks_room(file), full)
 
     def test_errors(self) -> None:
-        """Errors of the system and of LMDB are told by their number alone."""
+        """Errors of the system and of LMDB are recognised by their number alone."""
         self.assertTrue(is_full(OSError(errno.EDQUOT, "")))
         self.assertFalse(is_full(OSError("no space left on device")))
         self.assertFalse(is_full(lmdb_error(errno.EIO)))
