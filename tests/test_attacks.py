@@ -132,3 +132,26 @@ class ClientTests(SynchronousTestCase):
         seen = self.be_polite()
         self.assertEqual(seen["wrong"], len(seen["took"]))
         self.assertIn("ConnectionRefusedError", seen["shown"][0])
+
+    def attack(self, name: str) -> dict[str, int]:
+        """Attack with two connections until both have been answered."""
+        where = ("127.0.0.1", str(self.daemon.port), "2", "127.0.0.1")
+        command = self.command("attackers.py", name, *where)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), "at work\n")
+            said, _ = process.communicate("", timeout=30)
+        self.assertEqual(process.returncode, 0)
+        answers: dict[str, int] = json.loads(said)
+        return answers
+
+    def test_attackers(self) -> None:
+        """Attackers repeat a costly request, and count its answers."""
+        answers = self.attack("metrics")
+        self.assertGreaterEqual(answers.pop("200"), 2)
+        self.assertEqual(answers, {})
+
+    def test_slow_attackers(self) -> None:
+        """Attackers that hold bodies leave them unfinished, so nothing is answered."""
+        self.assertEqual(self.attack("stalls"), {})

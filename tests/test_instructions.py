@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests._benchmarks import BENCHMARKS, load
 from tests._programs import program
+from tests.integration._daemon import environment
 
 DUMP = """\
 # callgrind format
@@ -149,6 +150,40 @@ class MainTests(SynchronousTestCase):
         """It passes where the exercise takes a little more."""
         passed, _ = self.run_main(102_900, 100_000)
         self.assertTrue(passed)
+
+
+class DriverTests(SynchronousTestCase):
+    """The service in the process that counts."""
+
+    def drive(self, what: str, directory: Path) -> subprocess.CompletedProcess[str]:
+        """Send a few requests of each kind."""
+        driver = str(BENCHMARKS / "in_process.py")
+        return subprocess.run(
+            [sys.executable, driver, "storage", what, "1", "1", "2"],
+            cwd=directory,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def test_answers(self) -> None:
+        """Each request of each kind is answered as it must be."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        for what in ("prepare", "measure"):
+            done = self.drive(what, directory)
+            self.assertEqual((done.returncode, done.stdout), (0, ""))
+
+    def test_wrong_answers(self) -> None:
+        """An answer that is not the expected one ends it: the figure would be wrong."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        done = self.drive("measure", directory)  # nothing was stored before
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("status 404", done.stdout)
 
 
 class CommitTests(SynchronousTestCase):
