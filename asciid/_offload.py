@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.threads import deferToThreadPool
 
+from asciid._threads import call_in_pool
 from asciid.errors import StoreBusyError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Offload:
             self._waiting -= 1
             done.callback(outcome)
 
-        deferToThreadPool(self._reactor, self._pool, call).addBoth(ended)
+        call_in_pool(self._reactor, self._pool, call).addBoth(ended)
         return done
 
     def in_turns(self, steps: Generator[None, None, ResultT]) -> Deferred[ResultT]:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.protocol import Factory
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from asciid._threads import call_in_pool
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Certificate:
         that were made before keep the one that they have.
         """
         pool = reactor.getThreadPool()
-        return deferToThreadPool(
+        return call_in_pool(
             reactor, pool, load_identity, self.description
         ).addCallbacks(self._use, self._keep)
 
@@ -166,7 +166,7 @@ class Certificate:
         return True
 
     def _keep(self, failure: Any) -> bool:  # noqa: ANN401 - a Failure
-        failure.trap(TLSFileError)
+        failure.trap(TLSFileError, OSError)
         _log.error(
             "The certificate stays as it is: {reason}", reason=str(failure.value)
         )

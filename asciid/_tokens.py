@@ -7,15 +7,20 @@ import re
 import stat
 from hashlib import sha256
 from hmac import compare_digest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.logger import Logger
 
+from asciid._threads import call_in_pool
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
 __all__ = ["TokenFile", "TokenFileError"]
 
@@ -57,7 +62,9 @@ class TokenFile:
         Errors: `TokenFileError` if it cannot be read, has no token, or has a line
         that is none; the tokens are those of before then.
         """
-        tokens = self._read()
+        self._use(self._read())
+
+    def _use(self, tokens: Iterable[bytes]) -> None:
         self._digests = tuple({sha256(token).digest() for token in tokens})
         if self.copy is not None:
             # A process that starts meanwhile finds some tokens, never none.
@@ -65,27 +72,33 @@ class TokenFile:
             os.pwrite(self.copy, lines, 0)
             os.ftruncate(self.copy, len(lines))
 
-    def reload(self) -> bool:
+    def reload(self, reactor: Any) -> Deferred[bool]:  # noqa: ANN401 - has the thread pool
         """
-        Read the file again; if it cannot be used, log that and change nothing.
+        Read the file again, in a thread; if it cannot be used, log that.
 
-        Return whether it could be used.
+        Answer whether it could be used; if not, nothing changes.
         """
-        try:
-            self.load()
-        except TokenFileError as error:
-            _log.error(
-                "The write tokens stay as they are: {path}: {error}",
-                path=str(self.path),
-                error=str(error),
-            )
-            return False
+        return call_in_pool(reactor, reactor.getThreadPool(), self._read).addCallbacks(
+            self._reloaded, self._kept
+        )
+
+    def _reloaded(self, tokens: Iterable[bytes]) -> bool:
+        self._use(tokens)
         _log.info(
             "Read {tokens} write tokens from {path}",
             tokens=len(self._digests),
             path=str(self.path),
         )
         return True
+
+    def _kept(self, failure: Failure) -> bool:
+        failure.trap(TokenFileError, OSError)
+        _log.error(
+            "The write tokens stay as they are: {path}: {error}",
+            path=str(self.path),
+            error=str(failure.value),
+        )
+        return False
 
     def accepts(self, token: bytes) -> bool:
         """Tell whether `token` is in the file, in a time that tells nothing else."""

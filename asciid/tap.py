@@ -239,9 +239,10 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     )
 
     def reload() -> Deferred[list[tuple[bool, bool]]]:
+        reloading = [each.reload(reactor) for each in assembled.certificates]
         if tokens is not None:
-            tokens.reload()
-        return DeferredList([each.reload(reactor) for each in assembled.certificates])
+            reloading.append(tokens.reload(reactor))
+        return DeferredList(reloading)
 
     on_hangup(reload)
     return assembled.service

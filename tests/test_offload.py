@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid._offload import AT_ONCE, TURN, Offload
 from asciid.errors import StoreBusyError
 from asciid.testing import ManualReactor, ManualThreadPool, run
+from tests.store._support import no_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -128,3 +129,17 @@ class OffloadTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(AT_ONCE.in_thread(lambda: 1)), 1)
         result = self.successResultOf(AT_ONCE.in_turns(iter(self.steps)))
         self.assertEqual((result, self.steps.done), ("result", 10))
+
+
+class NoThreadTests(SynchronousTestCase):
+    """The system allows no more threads."""
+
+    def test_not_counted(self) -> None:
+        """A call that no thread takes fails, and takes no place."""
+        reactor, pool = ManualReactor(), ManualThreadPool()
+        offload = Offload(reactor, pool, max_waiting=1)
+        limited = self.patch(pool, "callInThreadWithCallback", no_thread)
+        for _ in range(2):
+            self.failureResultOf(offload.in_thread(lambda: 1), OSError)
+        limited.restore()
+        self.assertEqual(run(offload.in_thread(lambda: 1), reactor, pool), 1)

@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from twisted.application.service import IServiceMaker
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -28,7 +29,7 @@ from twisted.scripts.twistd import (  # type: ignore[attr-defined] # chosen by p
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid import __version__, _assembly, _storing, tap
+from asciid import __version__, _assembly, _storing, _tokens, tap
 from asciid._tuning import count_monotonically, rest_collector
 from asciid.config import SETTINGS
 from asciid.store import Lifetimes, PendingLimits
@@ -394,6 +395,7 @@ class TokenTests(SynchronousTestCase):
         makeService(parsed(tokens))
         path.touch(0o600)
         path.write_text("good\n")
+        self.patch(_tokens, "call_in_pool", lambda _, __, call: maybeDeferred(call))
         with capturedLogs() as events:
             for reread in heeded:
                 reread()

@@ -9,6 +9,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid._tokens import MAX_FILE, MAX_TOKENS, TokenFile, TokenFileError
+from asciid.testing import ManualReactor, ManualThreadPool, run
 
 SECRET = "s3cret.-~+/_"
 
@@ -102,13 +103,22 @@ class TokenFileTests(SynchronousTestCase):
         self.write("x" * (MAX_FILE + 1))
         self.assert_unusable("longer")
 
+    def reload(self) -> bool:
+        """Read the file again, in a thread."""
+        pool = ManualThreadPool()
+        reactor = ManualReactor()
+        reactor.getThreadPool = lambda: pool  # type: ignore[attr-defined] # as it has
+        reloading = self.tokens.reload(reactor)
+        self.assertNoResult(reloading)
+        return run(reloading, reactor, pool)
+
     def test_reload(self) -> None:
         """What is read again takes the place of what was read before."""
         self.write("old")
         self.tokens.load()
         self.write(SECRET)
         with capturedLogs() as events:
-            self.assertTrue(self.tokens.reload())
+            self.assertTrue(self.reload())
         self.assertFalse(self.tokens.accepts(b"old"))
         self.assertTrue(self.tokens.accepts(SECRET.encode()))
         (event,) = events
@@ -123,14 +133,14 @@ class TokenFileTests(SynchronousTestCase):
         for text in (f"{SECRET} x", ""):
             self.write(text)
             with capturedLogs() as events:
-                self.assertFalse(self.tokens.reload())
+                self.assertFalse(self.reload())
             self.assertTrue(self.tokens.accepts(b"old"))
             (event,) = events
             self.assertEqual(event["log_level"], LogLevel.error)
             self.assertIn(str(self.path), str(formatEvent(event)))
             self.assertNotIn(SECRET, str(event))
         self.path.unlink()
-        self.tokens.reload()
+        self.reload()
         self.assertTrue(self.tokens.accepts(b"old"))
 
     def test_quiet(self) -> None:

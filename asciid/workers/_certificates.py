@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from asciid._threads import call_in_pool
 from asciid._tls import TLSFileError, load_identity, read_file, tls_files, with_files
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ class CertificateCopies:
         if not self._endpoints:
             return
         try:
-            descriptors = await deferToThreadPool(
+            descriptors = await call_in_pool(
                 reactor, reactor.getThreadPool(), _copied, self._endpoints.values()
             )
-        except TLSFileError as error:
+        except (TLSFileError, OSError) as error:
             _log.error("The certificate stays as it is: {reason}", reason=str(error))
         else:
             self._use(descriptors)

@@ -163,10 +163,17 @@ class Parent(Service):
         """
         if not self.running:
             return succeed(None)
-        if self._tokens is not None:
-            if not self._tokens.reload():
-                return succeed(None)
-            self._processes.reread()
+        if self._tokens is None:
+            return self._replace_all()
+        return self._tokens.reload(self._reactor).addCallback(self._use_tokens)
+
+    def _use_tokens(self, usable: bool) -> Deferred[None]:  # noqa: FBT001 - the Deferred's
+        if not usable or not self.running:
+            return succeed(None)
+        self._processes.reread()
+        return self._replace_all()
+
+    def _replace_all(self) -> Deferred[None]:
         self._asked_again = True
         done: Deferred[None] = Deferred()
         self._awaiting.append(done)

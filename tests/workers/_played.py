@@ -12,10 +12,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from asciid.testing import ManualThreadPool
 from asciid.workers._spawning import READY, SIGNS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["PlayedPort", "PlayedProcess", "PlayedReactor"]
 
@@ -87,6 +88,15 @@ class PlayedProcess:
         self.protocol.processEnded(Failure(reason or ProcessDone(0)))
 
 
+class ImmediateThreadPool(ManualThreadPool):
+    """A pool that does each piece of work at once."""
+
+    def callInThreadWithCallback(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - those of a pool
+        """Do it."""
+        super().callInThreadWithCallback(*arguments, **named)
+        self.step()
+
+
 class PlayedReactor(MemoryReactorClock):
     """A reactor whose processes and ports are played."""
 
@@ -120,6 +130,14 @@ class PlayedReactor(MemoryReactorClock):
         self.processes.append(process)
         processProtocol.makeConnection(process)
         return process
+
+    def getThreadPool(self) -> ImmediateThreadPool:
+        """Return a pool without threads."""
+        return ImmediateThreadPool()
+
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call at once."""
+        call(*arguments)
 
     def listenTCP(
         self,
