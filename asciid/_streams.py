@@ -144,5 +144,7 @@ def open_daemon_streams() -> None:
         sys.stdout = message_stream(_OUTPUT)
     if sys.stderr is None:
         sys.stderr = message_stream(os.open(os.devnull, os.O_WRONLY))
+        # twistd writes to it why a daemon in the background did not start.
+        sys.__stderr__ = sys.stderr  # type: ignore[misc] # it is not final
     elif sys.stderr is sys.__stderr__:
         sys.stderr = message_stream(_ERROR)

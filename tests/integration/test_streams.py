@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -199,6 +200,24 @@ class DaemonTests(StreamTestCase):
             daemon.send_signal(signal.SIGTERM)
             self.assertEqual(daemon.wait(30), -signal.SIGTERM, redirection)
 
+    def test_background(self) -> None:
+        """It serves in the background, too, where twistd opens them anew."""
+        command = " ".join(twistd("--pidfile=pid", "--logfile=log", "asciid"))
+        end = self.sh(f"{command} --port unix:socket <&- >&- 2>&-")
+        self.assertEqual(end.code, 0, end)
+        pid = int((self.directory / "pid").read_text())
+        self.addCleanup(self.kill, pid)
+        deadline = time.monotonic() + 30
+        curl = "curl -s --unix-socket socket http://x/livez"
+        while "live" not in self.sh(curl).stdout:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
+    def kill(self, pid: int) -> None:
+        """Kill a process that may have ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
     def test_help(self) -> None:
         """Help and version are what was asked for: without output they fail."""
         command = " ".join(twistd("asciid"))
@@ -221,3 +240,7 @@ class DaemonTests(StreamTestCase):
         ):
             end = self.sh(f"{command} {option} {redirection}", ASCIID_PORT=ANY_PORT)
             self.assertEqual(end.code, 1, (option, redirection, end))
+        background = " ".join(twistd("--pidfile=pid", "--logfile=log", "asciid"))
+        end = self.sh(f"{background} --storage file >&- 2>&-", ASCIID_PORT=ANY_PORT)
+        self.assertEqual(end.code, 1)
+        self.assertNotIn("Traceback", (self.directory / "log").read_text())

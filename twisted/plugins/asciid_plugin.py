@@ -5,11 +5,15 @@ import sys
 from twisted.application.service import ServiceMaker
 
 from asciid._signals import shield_startup
+from asciid._streams import occupy_standard_descriptors
 
 if "asciid" in sys.argv[1:]:
     # twistd imports the plugins of every service for each command, and this is the
     # first code of asciid to run.
     shield_startup()
+    # The reactor, which comes next, would get their numbers, and lose them again when
+    # twistd goes to the background.
+    occupy_standard_descriptors()
 
 asciid = ServiceMaker(
     "asciid",
