@@ -186,6 +186,7 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
         ("images_completed", "Images that became complete.", events.completed),
         ("images_rejected", "Images without the hash they claim.", events.rejected),
         ("images_expired", "Images past their lifetime.", events.expired_images),
+        ("images_unreadable", "Images that could not be read.", events.unreadable),
         ("images_deleted", "Images and uploads deleted.", events.deleted),
         ("uploads_expired", "Uploads without activity.", events.expired_uploads),
         ("chunks_stored", "Chunks that were stored.", events.chunks),
@@ -246,6 +247,7 @@ def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
     gauges = (
         ("images", "images", "Complete images."),
         ("uploads_pending", "pending", "Images that miss chunks."),
+        ("images_quarantined", "quarantined", "Damaged images that were put aside."),
         ("storage_file_bytes", "file_bytes", "Size of the storage file."),
         ("storage_free_bytes", "free_bytes", "Free space of its file system."),
     )

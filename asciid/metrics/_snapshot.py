@@ -33,6 +33,7 @@ _SHARED = frozenset(
         "asciid_build",
         "asciid_client_uploads_limit",
         "asciid_images",
+        "asciid_images_quarantined",
         "asciid_storage_file_bytes",
         "asciid_storage_free_bytes",
         "asciid_storage_readable",

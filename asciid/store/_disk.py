@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from twisted.python.failure import Failure
+
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store._aging import Aging
     from asciid.store._databases import Snapshot
@@ -54,6 +56,12 @@ ResultT = TypeVar("ResultT")
 
 HOT_IMAGE = 64 * 1024
 """Images up to so many bytes are kept in the cache."""
+
+UNREADABLE_IMAGES = 20
+"""
+So many different images that cannot be read, and none between them that can, are no
+damage of single images.
+"""
 
 HOT_OVERHEAD = 768
 """Bytes that one takes there besides its content, measured and rounded up."""
@@ -112,6 +120,8 @@ class DiskStore(ABC):
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
             cache_size, largest=HOT_IMAGE + HOT_OVERHEAD
         )
+        # The images that could not be read since one could.
+        self._failed_images: set[str] = set()
         self._stopping = False
         self._brief = BriefQueries(self._query, reactor)
         self._background = Background()
@@ -229,9 +239,28 @@ class DiskStore(ABC):
         """Look for an image in the storage file."""
         return self._brief.ask(
             lambda snapshot: find_complete(snapshot, sha256, HOT_IMAGE)
-        ).addCallback(self._reader, self._generations.removals)
+        ).addCallbacks(
+            self._reader,
+            self._unreadable,
+            callbackArgs=(self._generations.removals,),
+            errbackArgs=(sha256,),
+        )
+
+    @property
+    def _reads_images(self) -> bool:
+        """Whether images can be read, as far as any were looked for."""
+        return len(self._failed_images) < UNREADABLE_IMAGES
+
+    def _unreadable(self, failure: Failure, sha256: str) -> Failure:
+        """Note that an image cannot be read, if that is why it was not found."""
+        if failure.check(StorageFailedError):
+            self._own_events.unreadable += 1
+            if self._reads_images:
+                self._failed_images.add(sha256)
+        return failure
 
     def _reader(self, found: Found, removals: int) -> IImageReader:
+        self._failed_images.clear()
         if found.content is None:
             return ColdReader(found.spec, found.completed, found.image, self._query)
         reader = HotReader(found.spec, found.completed, found.content, found.stamp)

@@ -234,7 +234,7 @@ class LMDBStore(DiskStore):
         return StoreHealth(
             is_open,
             writes=not (self._health.failing or self._checkup.writes_hang),
-            reads=self._checkup.reads,
+            reads=self._checkup.reads and self._reads_images,
             has_room=self._reserve.has_room,
         )
 

@@ -76,6 +76,7 @@ def measure(snapshot: Snapshot, file_bytes: int, free_bytes: int) -> StoreUsage:
     return StoreUsage(
         images=stat(databases.images)["entries"] - pending,
         pending=pending,
+        quarantined=stat(databases.quarantined)["entries"],
         file_bytes=file_bytes,
         free_bytes=free_bytes,
     )

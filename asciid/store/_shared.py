@@ -230,7 +230,7 @@ class SharedStore(DiskStore):
         return StoreHealth(
             not self._stopping,
             writes=checkup.writes and not checkup.writes_hang,
-            reads=checkup.reads,
+            reads=checkup.reads and self._reads_images,
             has_room=checkup.has_room,
         )
 

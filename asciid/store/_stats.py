@@ -34,6 +34,8 @@ class StoreEvents:
     expired_uploads: int = 0
     chunks: int = 0
     """Chunks that were stored."""
+    unreadable: int = 0
+    """Images that were looked for and could not be read."""
 
     def add(self, other: StoreEvents) -> None:
         """Count what `other` has."""
@@ -83,6 +85,8 @@ class StoreUsage:
     """Complete images."""
     pending: int
     """Images that are registered and miss chunks."""
+    quarantined: int = field(default=0)
+    """Damaged images that were put aside and not purged."""
     file_bytes: int | None = field(default=None)
     """The length of the storage file."""
     free_bytes: int | None = field(default=None)

@@ -6,8 +6,9 @@ import json
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lmdb
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransportWithDisconnection
@@ -19,9 +20,13 @@ from asciid.logs import LineWriter
 from asciid.logs._append import AppendedFile
 from asciid.metrics import WorkersState
 from asciid.model import ImageSpec
-from asciid.store import Lifetimes, PendingLimits
+from asciid.store import Lifetimes, PendingLimits, _disk
+from asciid.store._quarantine import put_aside
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
+
+if TYPE_CHECKING:
+    from asciid.store._batch import Batch
 
 CONSTANT = {
     "asciid_build_info",
@@ -111,6 +116,28 @@ class MovesTests(SynchronousTestCase):
         self.ask("POST", "/image", json.dumps(spec).encode(), "application/json")
         return f"/image/{name}"
 
+    def damage(self, image: bytes) -> None:
+        """Upload an image that cannot be read then, and is put in quarantine."""
+        digest = sha256(image).digest()
+        path = f"/image/{digest.hex()}"
+        self.ask("PUT", path, image, "text/plain")
+        self.driven.store._forget(None)
+
+        def find_complete(*_: object) -> None:
+            message = "mdb_get"
+            raise lmdb.CorruptedError(message)
+
+        patched = self.patch(_disk, "find_complete", find_complete)
+        self.assertEqual(self.ask("GET", path), 503)
+        patched.restore()
+
+        def put(batch: Batch) -> bool:
+            record = batch.transaction.get(digest, b"", db=batch.databases.images)
+            return put_aside(batch, digest, record)
+
+        self.assertTrue(self.driven.run(self.driven.store._writer.submit(put)))
+        self.look()
+
     def test_every_one(self) -> None:
         """Each documented metric moves, save those that say what is set."""
         path = self.register(b"cat")
@@ -122,6 +149,7 @@ class MovesTests(SynchronousTestCase):
             self.assertEqual(self.ask("GET", whole), 200)
         self.driven.run(self.driven.store.delete(sha256(b"dog").hexdigest()))
         self.look()
+        self.damage(b"hen")
         channel, transport = self.connect()
         self.front.bodies.take("192.0.2.1", channel, 7)
         self.front.slow_bodies += 1

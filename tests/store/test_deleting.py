@@ -200,6 +200,8 @@ class QuarantineTests(DeletingTestCase):
         spec = self.driven.upload(CAT)
         self.assertEqual(self.driven.download(spec.sha256), CAT)
         self.assertTrue(self.put_aside(spec))
+        usage = self.driven.run(self.store.usage())
+        self.assertEqual((usage.images, usage.quarantined), (0, 1))
         self.assert_absent(spec)
         self.assertFalse(self.put_aside(spec))
         self.driven.upload(CAT)

@@ -25,7 +25,7 @@ from asciid.errors import (
     StoreVersionError,
 )
 from asciid.model import ImageSpec
-from asciid.store import STAGED_FOR, LMDBStore, _disk, _environment, _lmdb
+from asciid.store import STAGED_FOR, LMDBStore, _disk, _environment, _lmdb, _queries
 from asciid.store._batch import (
     DISCARD_STEP,
     VERIFY_IN_TRANSACTION,
@@ -239,6 +239,32 @@ class LMDBStoreTests(SynchronousTestCase):
         self.assertNoResult(awaited)
         self.driven.run(awaited)
         self.successResultOf(self.driven.store.open(spec.sha256))
+
+    def test_unreadable_images(self) -> None:
+        """Where no image can be read the store is not healthy, until one can."""
+        specs = [self.driven.upload(b"%d" % number, 100) for number in range(21)]
+        self.restart()
+        damaged = specs[:-1]
+        works = _queries.find_complete
+
+        def find_complete(snapshot: Any, sha256: str, inline: int) -> Any:  # noqa: ANN401 - as the original
+            if sha256 != specs[-1].sha256:
+                message = "mdb_get"
+                raise lmdb.CorruptedError(message)
+            return works(snapshot, sha256, inline)
+
+        self.patch(_disk, "find_complete", find_complete)
+        for spec in (*damaged[:19], *damaged[:5]):
+            self.assertTrue(self.driven.store.health().reads)
+            opening = self.driven.store.open(spec.sha256)
+            self.assertRaises(StorageFailedError, self.driven.run, opening)
+        self.assertTrue(self.driven.store.health().reads)
+        opening = self.driven.store.open(damaged[19].sha256)
+        self.assertRaises(StorageFailedError, self.driven.run, opening)
+        self.assertFalse(self.driven.store.health().reads)
+        self.assertEqual(self.driven.store.stats().events.unreadable, 25)
+        self.driven.run(self.driven.store.open(specs[-1].sha256))
+        self.assertTrue(self.driven.store.health().reads)
 
     def test_damaged_images_are_not_kept(self) -> None:
         """A small image is not served from memory with bytes that the disk made up."""
