@@ -149,19 +149,20 @@ def _weakly_named(request: Request) -> set[bytes] | None:
     return {tag.removeprefix(b"W/") for tag in _find_tags(field)}
 
 
-def range_applies(request: Request, etag: bytes, modified: int) -> bool:
+def range_applies(request: Request, etag: bytes, modified: int | None) -> bool:
     """
     Tell whether If-Range, if there is one, lets a range be sent.
 
     A date counts when it is exactly Last-Modified (section 13.1.5).  It is a
     strong validator (section 8.8.2.2): under one name there is never a second
-    image, so none that changed within the second either.
+    image, so none that changed within the second either.  `modified` is None where
+    the client may have been sent another form of the image, with the same date.
     """
     condition = request.getHeader(b"if-range")
     if condition is None:
         return True
     condition = condition.strip()
-    return condition == etag or _date(condition) == modified
+    return condition == etag or (modified is not None and _date(condition) == modified)
 
 
 def parse_http_date(

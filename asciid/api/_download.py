@@ -83,7 +83,11 @@ class Downloads:
             request.setResponseCode(304)
             form.set_kept_fields(request, unmodified)
             return b""
-        if ranges is not None and range_applies(request, form.etag, modified):
+        if ranges is not None and range_applies(
+            request,
+            form.etag,
+            None if codings.preferred and is_encodable(spec.size) else modified,
+        ):
             if not ranges:
                 raise RangeNotSatisfiableError(spec.size)
             return _send_ranges(request, reader, form, ranges)
