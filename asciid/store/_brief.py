@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from asciid.errors import AsciidError, StoreBusyError
+from asciid.errors import AsciidError, StorageFailedError, StoreBusyError
 from asciid.store._frames import forget_tracebacks
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ class BriefQueries:
                     answer.callback(outcome)
 
         def failed(failure: Failure) -> None:
+            if len(waiting) > 1 and failure.check(StorageFailedError):
+                # What one of them met, a damaged page perhaps, ends the transaction
+                # of all.
+                for question, answer in waiting:
+                    self._query(question).addCallbacks(answer.callback, answer.errback)
+                return
             for _, answer in waiting:
                 answer.errback(failure)
 

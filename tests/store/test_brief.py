@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail
@@ -66,6 +67,22 @@ class BriefQueriesTests(SynchronousTestCase):
         self.answer()
         self.failureResultOf(failing, ImageNotFoundError)
         self.assertEqual(self.successResultOf(asking), 2)
+
+    def test_damage_that_one_meets(self) -> None:
+        """Damage that ends the transaction of all spoils one answer alone."""
+        questions = [
+            self.brief.ask(partial(lambda number, _: number, number))
+            for number in range(3)
+        ]
+        self.reactor.advance(0)
+        self.asked.pop()[1].errback(StorageFailedError())
+        self.assertEqual(len(self.asked), 3)
+        self.asked.pop(1)[1].errback(StorageFailedError())
+        self.answer()
+        self.answer()
+        self.assertEqual(self.successResultOf(questions[0]), 0)
+        self.failureResultOf(questions[1], StorageFailedError)
+        self.assertEqual(self.successResultOf(questions[2]), 2)
 
     def test_failure_of_all(self) -> None:
         """Where the storage fails, all of them do."""
