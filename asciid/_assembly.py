@@ -138,6 +138,7 @@ def make_front(
         request_ids=unique_ids(),
         refuses_unread=api.refuses_unread,
         client_of=api.clients.key_of,
+        is_proxy=api.clients.is_proxy,
     )
     api.metrics.front = front
     return front

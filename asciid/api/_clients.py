@@ -70,6 +70,11 @@ class ClientAddresses:
         """Return what identifies the client: the `client_key` of its address."""
         return client_key(self.of(request))
 
+    def is_proxy(self, host: str) -> bool:
+        """Return whether `host` is the address of a trusted proxy."""
+        address = _address(host) if self._trusted else None
+        return address is not None and self._is_trusted(address)
+
     def _is_trusted(self, address: Address) -> bool:
         return any(
             address in network

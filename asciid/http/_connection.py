@@ -14,7 +14,6 @@ from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Server
 
-from asciid._client_key import client_key
 from asciid._output import Output, output_for
 
 from ._discard import Discard
@@ -89,8 +88,7 @@ class Connection(Protocol):
         """Choose how to send."""
         transport = self._wire
         self.secure = ISSLTransport.providedBy(transport)
-        host = getattr(transport.getPeer(), "host", None)
-        self.client = client_key(host) if isinstance(host, str) else "local"
+        self.client = self.factory.client_at(transport.getPeer())
         self._output: Output = output_for(transport, self._moved)
         # A UNIX socket's transport claims to be one of TCP.
         self._half_closes = ITCPTransport.providedBy(transport)

@@ -12,6 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from asciid._client_key import client_key
 from asciid._fair_limit import FairLimit
 
 from ._channel import Channel
@@ -83,6 +84,7 @@ class KleinFactory(ServerFactory):
         request_ids: Iterator[bytes] | None = None,
         refuses_unread: Callable[[AnyRequest], bool] | None = None,
         client_of: Callable[[AnyRequest], str] | None = None,
+        is_proxy: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """
         Read the app's routes.
@@ -103,6 +105,8 @@ class KleinFactory(ServerFactory):
             called at once, and must not ask for the body.
         :param client_of: returns the key of the client whose share of the limit on
             bodies a request counts for; by default that of its connection.
+        :param is_proxy: tells of an address whether connections from there are of
+            many clients: each then counts as that of another client.
         """
         self.reactor = reactor
         self.limits = limits or Limits()
@@ -117,6 +121,7 @@ class KleinFactory(ServerFactory):
         self.pauses = 0
         self._full = False
         self.client_of = client_of or _client_of_connection
+        self._is_proxy = is_proxy
         self.bodies = FairLimit(self.limits.bodies, clock)
         self.connections_limit = FairLimit(self.limits.connections, clock)
         self._lingering = FairLimit(self.limits.lingering, clock)
@@ -210,6 +215,15 @@ class KleinFactory(ServerFactory):
         return drained
 
     # What the channels call.
+
+    def client_at(self, peer: IAddress) -> str:
+        """Return the key of the client that a connection is of."""
+        host = getattr(peer, "host", None)
+        if not isinstance(host, str):
+            return "local"
+        if self._is_proxy(host):
+            return f"{host} {getattr(peer, 'port', 0)}"
+        return client_key(host)
 
     def admit(self, channel: Channel) -> bool:
         """Take a new connection in; false when there are too many."""

@@ -54,6 +54,14 @@ class ClientAddressesTests(SynchronousTestCase):
         )
         self.assertEqual(self.of(None, clients), "local")
 
+    def test_is_proxy(self) -> None:
+        """Trusted proxies are known by their address, however that is written."""
+        for host in ("10.0.0.1", "::ffff:10.0.0.1", "::1"):
+            self.assertTrue(self.trusting.is_proxy(host))
+            self.assertFalse(ClientAddresses().is_proxy(host))
+        for host in ("192.0.2.1", "::2", "local"):
+            self.assertFalse(self.trusting.is_proxy(host))
+
     def test_untrusted_peer(self) -> None:
         """What a peer says that is no trusted proxy is not believed."""
         self.assertEqual(self.of("192.0.2.9", Forwarded="for=192.0.2.1"), "192.0.2.9")

@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.http import Limits
+from asciid.http import KleinFactory, Limits
 from tests.http._app import App
-from tests.http._support import Site, get, post
+from tests.http._support import MemoryTransport, Site, get, post
 
 if TYPE_CHECKING:
     from tests.http._support import Wire
@@ -136,6 +137,36 @@ class BodiesTests(SharingTestCase):
             (UNIXAddress(None), "local"),
         ):
             self.assertEqual(self.site.connect_from(peer).channel.client, key)
+
+
+class ProxyTests(SynchronousTestCase):
+    """Connections of proxies, which are of many clients."""
+
+    def test_connections(self) -> None:
+        """Each counts for itself, so that those of no proxy make room for it."""
+        factory = KleinFactory(
+            App().app,
+            reactor=Clock(),
+            limits=Limits(connections=4),
+            is_proxy=lambda host: host == OTHER,
+        )
+        factory.doStart()
+        self.addCleanup(factory.doStop)
+
+        def connect(host: str, port: int) -> MemoryTransport:
+            transport = MemoryTransport(IPv4Address("TCP", host, port))
+            channel = factory.buildProtocol(transport.getPeer())
+            transport.protocol = channel
+            channel.makeConnection(transport)
+            return transport
+
+        proxied = [connect(OTHER, port) for port in (1, 2)]
+        direct = [connect("192.0.2.1", port) for port in (1, 2)]
+        proxied.append(connect(OTHER, 3))
+        self.assertEqual([one.half_closed for one in direct], [True, False])
+        refused = connect("192.0.2.1", 3)
+        self.assertIn(b"HTTP/1.1 503 ", refused.value())
+        self.assertFalse(any(one.half_closed for one in proxied))
 
 
 class ConnectionsTests(SharingTestCase):
