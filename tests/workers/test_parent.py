@@ -108,6 +108,11 @@ class StartTests(ParentTestCase):
         self.assertIn("listens on 127.0.0.1:4444, ", line)
         self.assertIn("images 0, pending uploads 0, sync on, workers 2", line)
 
+    def test_body_share(self) -> None:
+        """Where workers hold more of bodies than was set, the log says how much."""
+        lines = self.start(max_bodies=1000)
+        self.assertIn("may hold 524288 bytes, not 1000", lines[-1])
+
     def test_processes(self) -> None:
         """
         Workers inherit the sockets; the writer inherits the number of deaths alone.
