@@ -26,7 +26,7 @@ It no longer counts as that after as many seconds without an event.
 
 _MOST_CLIENTS = 8
 _MOST_HOLDERS = 256
-_MOST_EVICTIONS = 32
+_MOST_EVICTIONS = 16
 """What one call may examine and evict, so that its time is bounded."""
 
 

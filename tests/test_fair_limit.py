@@ -114,9 +114,9 @@ class FairLimitTests(SynchronousTestCase):
         for _ in range(100):
             Holder(limit, "a").take(1)
         asking = Holder(limit, "b")
-        self.assertFalse(asking.take(48))
-        self.assertEqual(limit.evictions, 32)
-        self.assertTrue(asking.take(48))
+        self.assertFalse(asking.take(32))
+        self.assertEqual(limit.evictions, 16)
+        self.assertTrue(asking.take(32))
 
     def test_exhausted(self) -> None:
         """It counts as exhausted while that lasts, and starving if the poor suffer."""
