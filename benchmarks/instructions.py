@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ import callgrind
 import kinds
 from catalog import BIN, Server, unbounded
 from kinds import KINDS, MIX, Load, Sizes
-from process import BenchmarkError, choose_cores, connected, started
+from process import BenchmarkError, Cores, choose_cores, connected, started
 from verdict import compare, per_request, table
 
 import script
@@ -192,6 +193,12 @@ def _server(tree: Tree, *before: str) -> Server:
     return Server("asciid", tree.name, command)
 
 
+@cache
+def _cores() -> Cores:
+    # Once: a started server leaves this process only one of them.
+    return choose_cores()
+
+
 def compile_load(program: Path) -> None:
     """
     Compile the load generator.
@@ -210,7 +217,7 @@ def compile_load(program: Path) -> None:
 
 def measure_daemon(tree: Tree) -> Costs:
     """Measure the daemon, on a disk, under the load generator."""
-    sizes, cores = DAEMON_SIZES, choose_cores()
+    sizes, cores = DAEMON_SIZES, _cores()
     generator = tree.scratch / "load"
     compile_load(generator)
     storage, output = tree.scratch / "storage", tree.scratch / "callgrind"

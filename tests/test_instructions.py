@@ -140,6 +140,15 @@ class MainTests(SynchronousTestCase):
         ):
             return self.instructions.main(), printed.getvalue()
 
+    def test_processors(self) -> None:
+        """The processors are chosen once, as a server leaves this process only one."""
+        chosen = iter([(1, 0)])
+        self.patch(self.instructions, "choose_cores", lambda: next(chosen))
+        self.addCleanup(self.instructions._cores.cache_clear)
+        self.instructions._cores.cache_clear()
+        self.assertEqual(self.instructions._cores(), (1, 0))
+        self.assertEqual(self.instructions._cores(), (1, 0))
+
     def test_dearer(self) -> None:
         """It fails where the exercise takes more than 3 % more."""
         passed, printed = self.run_main(103_100, 100_000)
