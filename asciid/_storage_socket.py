@@ -9,11 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from asciid._threads import call_in_pool
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+    from twisted.internet.interfaces import (
+        IDelayedCall,
+        IListeningPort,
+        IProtocolFactory,
+    )
 
-__all__ = ["StorageSocket", "socket_name"]
+__all__ = ["CHECK_EVERY", "StorageSocket", "socket_name"]
+
+CHECK_EVERY = 10.0
+"""Seconds after which a socket is looked at again."""
+
+_log = Logger()
 
 
 def socket_name(directory: int, file: str) -> str:
@@ -31,7 +44,8 @@ class StorageSocket:
     """
     The socket `file` in `directory`, for this user and root alone: mode 0600.
 
-    `reactor` provides IReactorUNIX.
+    A socket that was removed is made anew within `CHECK_EVERY` seconds.  `reactor`
+    provides IReactorUNIX, IReactorTime and IReactorThreads.
     """
 
     directory: Path
@@ -39,6 +53,9 @@ class StorageSocket:
     reactor: Any
     _descriptor: int | None = field(init=False, default=None)
     _port: IListeningPort | None = field(init=False, default=None)
+    _factory: IProtocolFactory | None = field(init=False, default=None)
+    """None unless it is to listen."""
+    _check: IDelayedCall | None = field(init=False, default=None)
 
     def listen(self, factory: IProtocolFactory) -> None:
         """
@@ -55,15 +72,58 @@ class StorageSocket:
         except BaseException:
             self._close()
             raise
+        self._factory = factory
+        self._check_later()
 
     def stop(self) -> None:
         """Remove the socket, if there is one; connections stay as they are."""
-        port, self._port = self._port, None
+        port, self._port, self._factory = self._port, None, None
+        if self._check is not None and self._check.active():
+            self._check.cancel()
         if port is not None and self._descriptor is not None:
             # Twisted cannot remove one that has been removed.
             with suppress(OSError):
                 Path(socket_name(self._descriptor, self.file)).touch()
             maybeDeferred(port.stopListening).addBoth(lambda _: self._close())
+
+    def _check_later(self) -> None:
+        self._check = self.reactor.callLater(CHECK_EVERY, self._look)
+
+    def _look(self) -> None:
+        """See, in a thread, whether the socket is still there."""
+        name = socket_name(self._descriptor or 0, self.file)
+        pool = self.reactor.getThreadPool()
+        # Without a thread it is looked at the next time.
+        call_in_pool(self.reactor, pool, os.path.lexists, name).addCallbacks(
+            self._looked, lambda _: self._looked(is_there=True)
+        )
+
+    def _looked(self, is_there: bool) -> None:  # noqa: FBT001 - the Deferred's
+        if self._factory is None or self._port is None or self._descriptor is None:
+            return
+        if is_there:
+            self._check_later()
+            return
+        _log.warn("{file} was removed: it is made anew", file=self.file)
+        port, self._port = self._port, None
+        name = socket_name(self._descriptor, self.file)
+        # Twisted cannot remove one that has been removed.
+        with suppress(OSError):
+            Path(name).touch()
+        maybeDeferred(port.stopListening).addBoth(self._listen_again)
+
+    def _listen_again(self, _: object) -> None:
+        factory = self._factory
+        if factory is None:
+            self._close()
+            return
+        try:
+            name = socket_name(self._descriptor or 0, self.file)
+            self._port = self.reactor.listenUNIX(name, factory, mode=0o600)
+        except (OSError, CannotListenError) as error:
+            _log.error("{file} cannot be made: {error}", file=self.file, error=error)
+        else:
+            self._check_later()
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -19,6 +21,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid._storage_socket import CHECK_EVERY, StorageSocket
 from asciid.admin._owner import NoOwnerError, Owner, OwnerError
 from asciid.control import (
     MAX_LINE,
@@ -29,6 +32,8 @@ from asciid.control import (
     _ConnectionFactory,
 )
 from asciid.errors import StoreClosedError
+from asciid.testing import ManualReactor, ManualThreadPool
+from tests.store._support import no_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -322,3 +327,91 @@ class ControlTests(SynchronousTestCase):
                 error = self.assertRaises(OwnerError, self.asked)
                 self.assertIn(what, str(error))
             (self.path / SOCKET_FILE).unlink()
+
+
+class RemovedSocketTests(SynchronousTestCase):
+    """A socket in a storage directory that somebody removes."""
+
+    def setUp(self) -> None:
+        """Listen, on a reactor whose time the test turns."""
+        self.path = Path(self.mktemp())
+        self.path.mkdir()
+        self.reactor = SocketReactor(self.path / "a.sock")
+        self.socket = StorageSocket(self.path, "a.sock", self.reactor)
+        self.socket.listen(Factory())
+
+    def check(self) -> None:
+        """Let the socket be looked at."""
+        self.reactor.advance(CHECK_EVERY)
+        while self.reactor.pool.step():
+            self.reactor.advance(0)
+
+    def test_made_anew(self) -> None:
+        """It is made anew, and looked at again, until it is to stop."""
+        self.check()
+        self.assertEqual(self.reactor.listened, 1)
+        for times in (2, 3):
+            self.reactor.file.unlink()
+            with capturedLogs() as events:
+                self.check()
+            self.assertIn("a.sock was removed", str(formatEvent(events[0])))
+            self.assertEqual(self.reactor.listened, times)
+            self.assertTrue(self.reactor.file.exists())
+        self.socket.stop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertFalse(self.reactor.file.exists())
+
+    def test_stop_meanwhile(self) -> None:
+        """Stopped while it is looked at, it is not made again."""
+        self.reactor.file.unlink()
+        self.reactor.advance(CHECK_EVERY)
+        self.socket.stop()
+        self.reactor.pool.step()
+        self.reactor.advance(0)
+        self.assertEqual(self.reactor.listened, 1)
+
+    def test_no_thread(self) -> None:
+        """Without a thread to look in, it is looked at the next time."""
+        limited = self.patch(self.reactor.pool, "callInThreadWithCallback", no_thread)
+        self.reactor.file.unlink()
+        self.check()
+        limited.restore()
+        self.check()
+        self.assertEqual(self.reactor.listened, 2)
+
+    def test_cannot_be_made(self) -> None:
+        """Where it cannot be made anew the log says why, and nothing else fails."""
+        self.reactor.file.unlink()
+        self.reactor.error = OSError(errno.EACCES, "Permission denied")
+        with capturedLogs() as events:
+            self.check()
+        self.assertIn("cannot be made", str(formatEvent(events[-1])))
+        self.socket.stop()
+
+
+class SocketReactor(ManualReactor):
+    """A reactor that listens on one file."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+        self.pool = ManualThreadPool()
+        self.listened = 0
+        self.error: Exception | None = None
+
+    def getThreadPool(self) -> ManualThreadPool:
+        """Return the pool."""
+        return self.pool
+
+    def listenUNIX(self, *_: object, mode: int) -> SocketReactor:
+        """Listen."""
+        del mode
+        if self.error is not None:
+            raise self.error
+        self.listened += 1
+        self.file.touch()
+        return self
+
+    def stopListening(self) -> None:
+        """Remove the file, as Twisted does."""
+        self.file.unlink()

@@ -56,6 +56,10 @@ class RoleReactor(WiredReactor):
         """The Unix sockets that are listened on."""
         self.ports: list[PlayedPort] = []
 
+    def getThreadPool(self) -> ManualThreadPool:
+        """Return a pool that does nothing: no file is looked at."""
+        return ManualThreadPool()
+
     def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> PlayedPort:  # noqa: ANN401 - as the interface has it
         """Listen on a socket."""
         del family
