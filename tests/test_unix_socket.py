@@ -117,7 +117,7 @@ class StaleTests(SocketTestCase):
         self.assertEqual(list(Path().iterdir()), [Path("x.sock")])
 
     def test_served(self) -> None:
-        """One that somebody listens on is not, even if he accepts nothing."""
+        """One that somebody listens on is not, even if nothing is accepted."""
         self.listen()
         with socket.socket(socket.AF_UNIX) as full:
             full.bind("full.sock")
