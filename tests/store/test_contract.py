@@ -701,7 +701,7 @@ class StoreContract(Base):
     @settings(
         max_examples=25,
         deadline=None,
-        suppress_health_check=[HealthCheck.differing_executors],
+        suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
     )
     @given(st.binary(min_size=1, max_size=60), st.integers(1, 70), st.randoms())
     def test_any_image_in_any_order(
