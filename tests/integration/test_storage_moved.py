@@ -22,7 +22,11 @@ class StorageMovedTests(DaemonTestCase):
         self.assertFalse(storage.exists())
         await self.assert_ready(daemon.url, 503)
         await self.assert_downloads(daemon, first)
-        self.assertEqual(daemon.log.count("Writing to the storage fails: "), 1)
+        failing = "Writing to the storage fails: "
+        # The log is written a moment later.
+        while failing not in daemon.log:
+            await self.sleep(0.02)
+        self.assertEqual(daemon.log.count(failing), 1)
         away.rename(storage)
         await self.assert_ready(daemon.url, 200)
         await self.upload_all(daemon, second)

@@ -652,7 +652,8 @@ class ThreadTests(SynchronousTestCase):
             self.assertFalse(store._environment.is_open)
             limited.restore()
         names = [thread.name for thread in threading.enumerate()]
-        self.assertEqual([name for name in names if "asciid" in name], [])
+        for pool in ("asciid-writer", "asciid-reader"):
+            self.assertEqual([name for name in names if pool in name], [])
 
 
 class OpeningTests(SynchronousTestCase):
