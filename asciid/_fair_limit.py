@@ -79,14 +79,16 @@ class FairLimit:
         # A client's holders in the order in which they began: the oldest first.
         self._holders: dict[str, dict[IHolder, int]] = {}
         self._totals: dict[str, int] = {}
-        self._ranking: list[tuple[int, str]] = []
+        # What each client holds, the most at the end; kept once the limit was reached,
+        # until half of it is free.
+        self._ranking: list[tuple[int, str]] | None = None
         self._reached = _Episode()
         self._starved = _Episode()
 
     @property
     def largest(self) -> int:
         """Units that the client with the most of them holds."""
-        return self._ranking[-1][0] if self._ranking else 0
+        return max(self._totals.values(), default=0)
 
     @property
     def is_exhausted(self) -> bool:
@@ -106,8 +108,11 @@ class FairLimit:
         """
         if self.used + amount > self.capacity and not self._make_room(client, amount):
             return False
-        holders = self._holders.setdefault(client, {})
-        holders[holder] = holders.get(holder, 0) + amount
+        holders = self._holders.get(client)
+        if holders is None:
+            self._holders[client] = {holder: amount}
+        else:
+            holders[holder] = holders.get(holder, 0) + amount
         self._add(client, amount)
         return True
 
@@ -124,13 +129,20 @@ class FairLimit:
 
     def _add(self, client: str, amount: int) -> None:
         self.used += amount
-        total = self._totals.pop(client, 0)
-        if total:
-            del self._ranking[bisect_left(self._ranking, (total, client))]
-        total += amount
-        if total:
-            self._totals[client] = total
-            insort(self._ranking, (total, client))
+        before = self._totals.pop(client, 0)
+        after = before + amount
+        if after:
+            self._totals[client] = after
+        ranking = self._ranking
+        if ranking is None:
+            return
+        if 2 * self.used < self.capacity:
+            self._ranking = None
+            return
+        if before:
+            del ranking[bisect_left(ranking, (before, client))]
+        if after:
+            insort(ranking, (after, client))
 
     def _make_room(self, client: str, amount: int) -> bool:
         now = self._clock()
@@ -163,6 +175,8 @@ class FairLimit:
 
     def _larger_clients(self, client: str, wanted: int) -> Iterator[str]:
         # Those that hold more than the client would then, the largest first.
+        if self._ranking is None:
+            self._ranking = sorted((total, key) for key, total in self._totals.items())
         for total, other in islice(reversed(self._ranking), _MOST_CLIENTS):
             if total <= wanted:
                 return
