@@ -73,6 +73,7 @@ def take_long_string(body: bytes) -> Generator[None, None, LongString | None]:
     start = found.end() if found is not None else MAX_REST
     if start >= MAX_REST:
         return None
+    _check_utf8(body[:start], 0)
     pieces: list[bytes] = []
     position = start + 1
     ended = False
@@ -84,7 +85,6 @@ def take_long_string(body: bytes) -> Generator[None, None, LongString | None]:
     position += 1
     if start + len(body) - position > MAX_REST:
         return None
-    _check_utf8(body[:start], 0)
     _check_utf8(body[position:], position)
     mark = token_hex(16)
     rest = b'%b"%b"%b' % (body[:start], mark.encode("ascii"), body[position:])
@@ -107,6 +107,7 @@ def _next_piece(body: bytes, start: int) -> tuple[bytes, bool]:
     if end >= 0:
         return piece[:end], True
     if start + _PIECE >= len(body):
+        _check_utf8(piece, start)
         raise MalformedPieceError(b'"%b' % piece, start - 1, "Input data was truncated")
     backslash = piece.rfind(b"\\", len(piece) - _ESCAPE)
     if backslash < 0:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import msgspec
 from attrs import frozen
 
+from asciid.api._fields import all_lines
 from asciid.api._long_json import MAX_REST, MalformedPieceError, take_long_string
 from asciid.api._refusals import (
     ChunkTooLargeError,
@@ -148,8 +149,7 @@ def require_json(request: Request) -> None:
     content_type = request.getHeader(b"content-type")
     if content_type != b"application/json" and not _is_json(content_type or b""):
         raise NotJSONError
-    if request.getHeader(b"content-encoding") is not None:
-        _require_bare(request)
+    _require_bare(request)
 
 
 def require_image(request: Request) -> None:
@@ -168,8 +168,10 @@ def require_image(request: Request) -> None:
 
 
 def _require_bare(request: Request) -> None:
-    encoding = request.getHeader(b"content-encoding")
-    if encoding is not None and encoding.lower() not in (b"", b"identity"):
+    if request.getHeader(b"content-encoding") is None:
+        return
+    codings = all_lines(request, b"content-encoding").lower().split(b",")
+    if not {coding.strip() for coding in codings} <= {b"", b"identity"}:
         raise EncodedBodyError
 
 

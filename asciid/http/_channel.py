@@ -206,8 +206,10 @@ class Channel(Connection):
         """
         if self._output.blocked:
             return now - self._blocked_since
-        if self._incoming is not None:
-            return self._incoming.silence(now)
+        incoming = self._incoming
+        if incoming is not None:
+            # Its handler may be at work on what has come, or on all of it.
+            return incoming.silence(now) if incoming.wanted else None
         if self._request is not None or self._turn is not None:
             return None
         return now - self._waiting_since
@@ -353,8 +355,8 @@ class Channel(Connection):
         self._probe.feed(head)
 
     def _refuse(self, refusal: RefusedError, start: bytes = b"") -> None:
-        # Answer in place of the app, and close.  The start of the request shows
-        # whether it may have a body.
+        # Answer in place of the app, and close.  The start of a request that could not
+        # be read shows whether the answer may have a body.
         request, self._request = self._request, None
         if self._incoming is not None:
             self._incoming.stop()
@@ -367,8 +369,11 @@ class Channel(Connection):
         else:
             name = None if factory.request_ids is None else next(factory.request_ids)
         head = self.heads.error(status, len(body), name)
-        start = start or self._buffer[:5]
-        if start == b"HEAD " or (request is not None and request.method == b"HEAD"):
+        if request is not None:
+            is_head = request.method == b"HEAD"
+        else:
+            is_head = (start or self._buffer[:5]) == b"HEAD "
+        if is_head:
             body = b""
         if factory.observer is not None:
             factory.observer.refused(

@@ -112,7 +112,7 @@ class Client:
         path: str,
         data: object = None,
         content_type: str | None = JSON,
-        **headers: str,
+        **headers: str | list[str],
     ) -> Deferred[Answer]:
         """Send a request; `data` is JSON to be, or bytes as they are."""
         body = data if isinstance(data, bytes) else json.dumps(data).encode()

@@ -135,6 +135,8 @@ class ChunkTests(SynchronousTestCase):
             right.replace(b"a" * 60_000, b"a" * 59_999 + b"\xff"),
             right.replace(b"a" * 60_000, b"a\\n" * 9_000 + b"\xe2\x96"),
             right.replace(b'"size"', b'"s\xff"'),
+            right.replace(b'"size"', b'"s\xff"').replace(b"a" * 60_000, b"\xff"),
+            right[:-2] + b"\xff",
             right[:-1] + b',"a":"\xff"}',
             right[:-1] + b',"a":b}',
         ):

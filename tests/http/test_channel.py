@@ -305,6 +305,13 @@ class RefusalTests(ChannelTestCase):
         wire = self.connect().send(get(b"/echo", request, method=b"HEAD"))
         self.assertEqual(wire.answers(b"HEAD")[0].status, 413)
 
+    def test_body_like_a_head(self) -> None:
+        """A refused body that begins as a HEAD request is answered with a body."""
+        chunked = get(b"/echo", b"Transfer-Encoding: chunked", method=b"POST")
+        for pieces in ((chunked + b"HEAD /",), (chunked, b"HEAD /")):
+            [answer] = self.connect().send(*pieces).answers()
+            self.assert_problem(answer, 400)
+
     def test_problem(self) -> None:
         """The body of refusals can be made elsewhere."""
         site = Site(self.app.app, problem=lambda status, *_: b"%d" % status)

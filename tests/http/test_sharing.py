@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from klein import Klein
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.http import KleinFactory, Limits
+from asciid.http import KleinFactory, Limits, read_body, streams_body
 from tests.http._app import App
 from tests.http._support import MemoryTransport, Site, get, post
 
 if TYPE_CHECKING:
+    from asciid._fair_limit import FairLimit
+    from asciid.http._request import Request
     from tests.http._support import Wire
 
 OTHER = "192.0.2.2"
@@ -237,6 +244,37 @@ class ConnectionsTests(SharingTestCase):
         for wire in waiting:
             self.assertEqual([one.status for one in wire.answers()], [200])
 
+    def test_storing(self) -> None:
+        """Nor is one whose handler is storing what has come of a body, or all of it."""
+        app = Klein()
+        storing: list[Deferred[None]] = []
+
+        @app.route("/", methods=["PUT"])
+        @streams_body
+        async def store(request: Request) -> bytes:
+            def receive(_: bytes) -> Deferred[None]:
+                storing.append(Deferred())
+                return storing[-1]
+
+            await read_body(request, receive)
+            return b""
+
+        self.site = Site(app, self.limits)
+        body = post(b"/", b"hello", method=b"PUT")
+        wires = [
+            self.site.connect().send(body),
+            self.site.connect().send(body[:-5], body[-5:]),
+            self.site.connect().send(body[:-1]),
+        ]
+        self.assertEqual(len(storing), 3)
+        self.site.advance(1)
+        self.assert_problem(self.site.connect(OTHER), 503, "connections")
+        wires[2].send(body[-1:])
+        while storing:
+            storing.pop().callback(None)
+        for wire in wires:
+            self.assertEqual([one.status for one in wire.answers()], [200])
+
     def test_slow_reader(self) -> None:
         """A client that does not read its answer is broken off."""
         stuck = self.site.connect()
@@ -262,3 +300,126 @@ class ConnectionsTests(SharingTestCase):
         for wire in [*refused, other]:
             (answer,) = wire.answers()
             self.assertEqual(answer.status, 503)
+
+
+CHUNKED = b"Transfer-Encoding: chunked"
+PIECES = [
+    get(b"/a"),
+    get(b"/wait"),
+    get(b"/pull"),
+    *(
+        post(path, body, *lines, method=method)[:end]
+        for path, method in (
+            (b"/echo", b"POST"),
+            (b"/wait", b"POST"),
+            (b"/stream", b"PUT"),
+            (b"/nowhere", b"PUT"),
+        )
+        for body, end in ((bytes(10), None), (bytes(2900), -1), (bytes(4000), 500))
+        for lines in ((), (b"Expect: 100-continue",))
+    ),
+    get(b"/echo", CHUNKED, method=b"POST") + b"3e8\r\n" + bytes(900),
+    get(b"/stream", CHUNKED, method=b"PUT") + b"3e8\r\n" + bytes(900),
+    b"GET /a HT",
+    b"0\r\n\r\n",
+    bytes(1),
+    bytes(1000),
+]
+HOSTS = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]
+STEPS = st.one_of(
+    st.tuples(st.just("connect"), st.sampled_from(HOSTS)),
+    st.tuples(st.just("send"), st.sampled_from(PIECES)),
+    st.tuples(st.just("send"), st.sampled_from(PIECES)),
+    st.tuples(st.just("advance"), st.sampled_from([0, 1, 11, 25])),
+    st.tuples(
+        st.sampled_from(["leave", "half_close", "stick", "catch_up", "answer"]),
+        st.just(None),
+    ),
+)
+
+
+class LedgerTests(SynchronousTestCase):
+    """What the limits count as held, however connections end."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(st.tuples(st.integers(0, 9), STEPS), max_size=40),
+        st.sampled_from([1e-9, 1e-3]),
+        st.booleans(),
+    )
+    def test_all_is_given_back(
+        self,
+        steps: list[tuple[int, tuple[str, Any]]],
+        turn: float,
+        drains: bool,  # noqa: FBT001 - hypothesis has no names here
+    ) -> None:
+        """A limit never counts more than there is, and nothing in the end."""
+        app = App()
+        limits = Limits(
+            body=3000, bodies=6000, connections=4, lingering=2, linger_bytes=3000,
+            idle_timeout=15, linger_time=12, write_timeout=9, turn=turn,
+        )  # fmt: skip
+        site = Site(app.app, limits)
+        factory = site.factory
+        wires = [site.connect()]
+        for index, (step, value) in steps:
+            if step == "connect":
+                wires.append(site.connect(value))
+            elif step == "answer":
+                self.answer(app)
+            else:
+                self.take(wires[index % len(wires)], step, value)
+            self.check(factory)
+        if drains:
+            factory.drain()
+            while app.waiting:
+                self.answer(app)
+        for wire in wires:
+            wire.leave()
+        self.check(factory)
+        used = [limit.used for limit in self.limits_of(factory)]
+        self.assertEqual((used, factory.connections), ([0, 0, 0], 0))
+        factory.doStop()
+        site.reactor.advance(1)
+        self.assertEqual(site.reactor.getDelayedCalls(), [])
+        self.flushLoggedErrors(ConnectionLost)
+
+    def take(self, wire: Wire, step: str, value: Any) -> None:  # noqa: ANN401 - any
+        """Do something with one connection."""
+        if step == "send":
+            wire.send(value)
+        elif step == "advance":
+            wire.site.advance(value)
+            wire.site.reactor.advance(0)
+        elif step == "stick":
+            wire.transport.stuck = True
+        elif step == "catch_up":
+            wire.transport.stuck = False
+            wire.transport.catch_up()
+        else:
+            getattr(wire, step)()
+
+    def answer(self, app: App) -> None:
+        """End the oldest request that waits; what it answers is too long to be kept."""
+        if app.waiting:
+            waiting = app.waiting.pop(0)
+            if not waiting.called:
+                waiting.callback(bytes(100_000))
+
+    def limits_of(self, factory: KleinFactory) -> list[FairLimit]:
+        """Return all limits that clients share."""
+        return [*factory.shared_limits.values(), factory._lingering]
+
+    def check(self, factory: KleinFactory) -> None:
+        """Compare what each limit counts with what its holders hold."""
+        for limit in self.limits_of(factory):
+            held = {
+                client: sum(holders.values())
+                for client, holders in limit._holders.items()
+            }
+            self.assertEqual(limit._totals, held)
+            if limit._ranking is not None:
+                ranking = sorted((total, client) for client, total in held.items())
+                self.assertEqual(limit._ranking, ranking)
+            self.assertEqual(limit.used, sum(held.values()))
+            self.assertLessEqual(limit.used, limit.capacity)
