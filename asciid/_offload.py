@@ -147,4 +147,4 @@ class _AtOnce:
 
 
 AT_ONCE: IOffload = _AtOnce()
-"""For tests, and for processes that serve nobody else."""
+"""For tests, and for processes that serve no other requests."""

@@ -37,7 +37,7 @@ class Downloads:
     """
     Answers the requests for images.
 
-    `offload` compresses; `clock` tells the time in seconds since the epoch.
+    `offload` compresses; `clock` returns the time in seconds since the epoch.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Downloads:
             codings.preferred
             and content is not None
             and is_encodable(len(content))
-            # Compression that would come late helps nobody.
+            # Waiting for the compressor would take longer than it saves.
             and not (codings.identity and self._encodings.is_full)
         ):
             return codings.preferred[0]
@@ -131,7 +131,7 @@ class Downloads:
         if request.method == b"GET":
             encoding = self._encodings.encode(form.sha256, content, coding)
             return encoding.addCallback(_send_encoded, request, form)
-        # RFC 9110, section 9.3.2: what only making the content would tell is left out.
+        # RFC 9110, section 9.3.2: fields that depend on the content are omitted.
         form.set_fields(request, None)
         return b""
 

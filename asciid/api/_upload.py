@@ -131,7 +131,7 @@ class _Body:
         try:
             return await self._shared(min(self._size, STREAMED), self._writer.finish)
         except StoreBusyError:
-            # It may not even have begun.
+            # The store may not have been asked to finish.
             await self._writer.abandon()
             raise
 

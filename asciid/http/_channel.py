@@ -208,7 +208,7 @@ class Channel(Connection):
             return now - self._blocked_since
         incoming = self._incoming
         if incoming is not None:
-            # Its handler may be at work on what has come, or on all of it.
+            # Otherwise its handler is processing what was received.
             return incoming.silence(now) if incoming.wanted else None
         if self._request is not None or self._turn is not None:
             return None

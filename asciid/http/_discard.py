@@ -91,6 +91,6 @@ class Discard:
     def is_over(self, now: float) -> bool:
         """Return whether the time is up or the client sends too slowly."""
         limits = self._limits
-        came, self._checked = self._checked - self._left, self._left
+        received, self._checked = self._checked - self._left, self._left
         self.due = min(now + limits.linger_pause, self._ends)
-        return now >= self._ends or came < limits.body_rate * limits.linger_pause
+        return now >= self._ends or received < limits.body_rate * limits.linger_pause

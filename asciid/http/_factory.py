@@ -65,7 +65,7 @@ class KleinFactory(ServerFactory):
     :ivar bodies: the limit on the bytes of request bodies.
     :ivar connections_limit: the limit on connections, those that are only read after
         their last answer left out.
-    :ivar slow_bodies: bodies that were ended as they came too slowly.
+    :ivar slow_bodies: bodies that were refused because they arrived too slowly.
     :ivar sweep_due: the monotonic time by which the next sweep should be over.
     """
 
@@ -105,8 +105,8 @@ class KleinFactory(ServerFactory):
             called at once, and must not ask for the body.
         :param client_of: returns the key of the client whose share of the limit on
             bodies a request counts for; by default that of its connection.
-        :param is_proxy: tells of an address whether connections from there are of
-            many clients: each then counts as that of another client.
+        :param is_proxy: returns whether an address is that of a proxy; each of its
+            connections counts as that of another client.
         """
         self.reactor = reactor
         self.limits = limits or Limits()

@@ -65,8 +65,8 @@ class Limits:
     """
     Bytes of all bodies together, from their first byte to the answer; more is 503 for
     the clients that hold the most (see :class:`asciid._fair_limit.FairLimit`).  Of one
-    that is streamed 256 KiB count at the most.  What comes with its head in one read,
-    for a handler that does not stream it, is not counted.
+    that is streamed 256 KiB count at the most.  A body that was received together
+    with its head, for a handler that does not stream it, is not counted.
     """
 
     endpoint_bodies: Mapping[str, int] = field(factory=dict, converter=_frozen)

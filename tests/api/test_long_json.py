@@ -241,6 +241,13 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(self.received, self.spec.chunk_size)
         self.assertGreater(len(turns), 5)
 
+    def test_without_digest(self) -> None:
+        """Without a digest to check, no thread has to be waited for."""
+        transport = self.begin()
+        self.assertEqual(len(self.pool.work), 0)
+        self.reactor.advance(0)
+        self.assertEqual(parse_response(transport.value()).status, 201)
+
     def test_refused(self) -> None:
         """A wrong digest and malformed JSON are answered 400."""
         digest = b64encode(sha256(b"").digest()).decode()
