@@ -65,8 +65,12 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
 
 
 def exists(pid: int) -> bool:
-    """Tell whether there is a process of that id."""
-    return Path(f"/proc/{pid}").exists()
+    """Return whether that process has not ended; nobody may have reaped it yet."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(") ")[2][0] not in "ZX"
 
 
 def readers_of(pid: int) -> list[int]:
