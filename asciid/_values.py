@@ -48,6 +48,7 @@ _LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # what the calendar can still add up
 _LARGEST_PORT = 2**16 - 1
 _LARGEST_COUNT = 10**9
 _MOST_WORKERS = 256
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 # Scheme, host and port as browsers write them (RFC 6454, section 6.2).
 _is_origin = re.compile(
@@ -177,11 +178,22 @@ def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """
     Return the networks that `text` lists, such as ``127.0.0.1, 10.0.0.0/8``.
 
+    A network of IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) is returned as
+    the IPv4 network.
+
     Errors: `ValueError`.
     """
     if text == NONE:
         return ()
-    return tuple(ip_network(network.strip()) for network in text.split(","))
+    return tuple(_network_of(network.strip()) for network in text.split(","))
+
+
+def _network_of(text: str) -> IPv4Network | IPv6Network:
+    network = ip_network(text)
+    if isinstance(network, IPv4Network) or not network.subnet_of(_MAPPED):
+        return network
+    address = network.network_address.packed[-4:]
+    return IPv4Network((address, network.prefixlen - _MAPPED.prefixlen))
 
 
 def count_of(text: str) -> int:

@@ -254,6 +254,15 @@ class ValueTests(SynchronousTestCase):
             ["127.0.0.1/32", "10.0.0.0/8", "::1/128"],
         )
 
+    def test_mapped_networks(self) -> None:
+        """IPv4-mapped IPv6 addresses are IPv4 addresses, as those of clients are."""
+        text = "::ffff:127.0.0.1,::ffff:10.0.0.0/104,::ffff:0:0/96,::/0"
+        settings = resolve({}, {"ASCIID_TRUSTED_PROXIES": text})
+        self.assertEqual(
+            [str(network) for network in settings.trusted_proxies],
+            ["127.0.0.1/32", "10.0.0.0/8", "0.0.0.0/0", "::/0"],
+        )
+
     def test_bad_networks(self) -> None:
         """What is no network is refused."""
         for text in ("proxy", "10.0.0.1/8", "10.0.0.0/33", "127.0.0.1,,"):
