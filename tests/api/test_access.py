@@ -165,7 +165,13 @@ class AccessContract(RawCase):
             answer = self.ask("DELETE", IMAGE, GOOD, line)
             self.assert_problem(answer, 412, "precondition-failed")
         self.put(GOOD)
-        for line in ('If-Match: "other"', "If-None-Match: *"):
+        many = ", ".join(f'"{number:064}"' for number in range(80))
+        for line in (
+            'If-Match: "other"',
+            f"If-Match: {many}, {etag}",
+            "If-None-Match: *",
+            f"If-None-Match: {many}, {etag}",
+        ):
             answer = self.ask("DELETE", IMAGE, GOOD, line)
             self.assert_problem(answer, 412, "precondition-failed")
         answer = self.ask("DELETE", IMAGE, GOOD, f"If-Match: {etag}")
