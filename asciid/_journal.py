@@ -14,7 +14,7 @@ __all__ = ["error_prefix", "is_journal"]
 
 def is_journal(stream: IO[str], environ: Mapping[str, str]) -> bool:
     """
-    Tell whether `stream` is the one that JOURNAL_STREAM names (systemd.exec(5)).
+    Return whether `stream` is the one that JOURNAL_STREAM names (systemd.exec(5)).
 
     The variable is inherited by processes whose output is redirected elsewhere, so
     device and inode decide.

@@ -71,7 +71,7 @@ class Owner:
         self, command: str, descriptor: int | None = None, **arguments: object
     ) -> None:
         """
-        Have a command carried out; `descriptor` goes with it.
+        Have the owner carry out a command; `descriptor` is passed to it.
 
         What comes of it, `answer` has: the owner may have ended.
         """

@@ -1,4 +1,4 @@
-"""Where a download goes: to a file that appears whole, or into what is there."""
+"""Writes a download to a file that appears whole, or into what exists."""
 
 from __future__ import annotations
 

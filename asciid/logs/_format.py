@@ -85,7 +85,7 @@ class LineFormatter:
 
 def is_library_detail(event: LogEvent) -> bool:
     """
-    Tell whether `event` is about Twisted's inner workings, and nothing is wrong.
+    Return whether `event` is about Twisted's inner workings, and nothing is wrong.
 
     Such are ports that open and close, and attempts to connect.  That the daemon
     starts, receives a signal or ends is none of them, but in a worker it is.

@@ -1,8 +1,8 @@
 """
 Writes the lines of a log in a thread of its own.
 
-A pipe that nobody reads, a disk that hangs or a FIFO without a reader blocks whoever
-opens it or writes to it, for any time.  Only this thread waits for them.
+A pipe that nobody reads, a disk that hangs or a FIFO without a reader blocks the
+thread that opens it or writes to it, for any time.  Only this thread waits for them.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class LineWriter:
         lost_lines[self._kind] += lost
         first = not self._losing
         self._losing += lost
-        # While lines are lost this one may be, too, if it goes to the same place.
+        # This line may be lost as well, if it is written to the same file.
         if first:
             _log.error(
                 "{path} cannot be written, lines are lost: {reason}",

@@ -83,8 +83,8 @@ class Metrics:
     TLS endpoints by the name of the setting.  `workers` returns what is
     known of the processes of the daemon, or None where another knows that.  `gather`,
     if set, takes the snapshot of this process, and returns those of others that are to
-    be told of together with it; none if they are not known, and then nothing that is
-    counted is told.  `offload` keeps a scrape from holding the reactor.
+    be added to it; none if they are not known, and then no counters are exported.
+    `offload` keeps a scrape from holding the reactor.
     """
 
     def __init__(self, store: IImageStore, offload: IOffload = AT_ONCE) -> None:
@@ -106,7 +106,7 @@ class Metrics:
         """
         Return all metrics, as OpenMetrics if the Accept field `accept` has it.
 
-        What cannot be measured is left out, and the rest told.
+        What cannot be measured is left out.
         """
         return Deferred.fromCoroutine(self._page(accept))
 
@@ -181,19 +181,19 @@ class Metrics:
         own = await self._families()
         if self.gather is None:
             return own
-        told = await self._offload.in_turns(snapshot_in_steps(own))
-        others = await self.gather(told)
+        counted = await self._offload.in_turns(snapshot_in_steps(own))
+        others = await self.gather(counted)
         if not others:
             # A counter that becomes less looks as if it had begun anew, and all that
-            # it says is new when the others are told again.  A gap is harmless.
+            # it says is new when the others are exported again.  A gap is harmless.
             # Nor is the start of this process that of the daemon.
             return [
                 metric
                 for metric in own
                 if metric.type not in LASTING_KINDS and metric.name != _START
             ]
-        # The first is believed in what is told by all: the process that writes.
-        return await self._offload.in_turns(merge_in_steps([*others, told]))
+        # Of what all report, the first counts: the process that writes.
+        return await self._offload.in_turns(merge_in_steps([*others, counted]))
 
     async def _families(self) -> list[Metric]:
         try:

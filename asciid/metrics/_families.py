@@ -98,7 +98,7 @@ def worker_families(state: WorkersState | None) -> Iterator[Metric]:
 
 
 def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
-    """Tell of requests and refusals; None is a place to pause."""
+    """Yield the metrics of requests and refusals; None is a place to pause."""
     requests = CounterMetricFamily(
         "asciid_requests",
         "Requests that were answered.",

@@ -4,7 +4,7 @@ What one process tells, as bytes; and what several tell, as one.
 Counters and histograms of several processes are added up, and so are gauges, save
 those that every process reads off the same thing, and those whose worst value counts.
 Of file descriptors, of which each process has its own bound, those of the process that
-is nearest to it are told: in a sum nobody would see one that has none left.
+is nearest to it are exported: a sum would hide one that has none left.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counters that tell a process whether what it keeps in memory still holds."""
+"""Counters that show a process whether what it keeps in memory is still valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Generations:
     Two counters in memory that all processes of a daemon share.
 
     The process that commits counts before it acknowledges anything, and another that
-    reads the counter knows, without a message, that it has something to catch up on:
+    reads the counter finds, without a message, that it must catch up:
     also one that was stopped, or whose messages were lost with the process that wrote
     them.
 

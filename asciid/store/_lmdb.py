@@ -165,7 +165,7 @@ class LMDBStore(DiskStore):
         """
         try:
             self.lock.acquire()
-            # Of what the process before this one committed, it may have told nobody.
+            # The process before this one may not have announced what it committed.
             self._generations.count_removal()
             self._generations.count_file()
             self._environment.open()
@@ -408,7 +408,7 @@ class LMDBStore(DiskStore):
                 return None
             self._health.failed(str(error))
             if isinstance(error, StorageMovedError):
-                # What is open can still be read, and goes on once it is back.
+                # What is open can still be read; writes resume once it is back.
                 return StorageFailedError()
             full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
             # What failed may have been committed all the same.

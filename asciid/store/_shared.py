@@ -139,7 +139,7 @@ class SharedStore(DiskStore):
             monotonic=monotonic,
             generations=generations,
         )
-        # The removals that this process has heard of; None while it hears nothing.
+        # The removals that this process has received; None while it receives none.
         self._heard_of: int | None = None
         # The `Generations.files` before the file was opened.
         self._file = generations.files
@@ -195,7 +195,7 @@ class SharedStore(DiskStore):
             self._keep(image)
 
     def catch_up(self, removals: int) -> None:
-        """Serve from memory: this process hears of every removal after those."""
+        """Serve from memory: this process receives every removal after those."""
         self.forget(removals, None)
 
     def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
@@ -204,7 +204,7 @@ class SharedStore(DiskStore):
         self._heard_of = removals
 
     def lose(self) -> None:
-        """Serve nothing from memory: this process does not hear of removals."""
+        """Serve nothing from memory: this process receives no removals."""
         self._heard_of = None
 
     def open(self, sha256: str) -> Deferred[IImageReader]:

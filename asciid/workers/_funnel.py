@@ -83,7 +83,7 @@ class IFollower(Protocol):
         """See `Forget`."""
 
     def lose(self) -> None:
-        """Hear nothing more, until the next `catch_up`."""
+        """Receive nothing more, until the next `catch_up`."""
 
     def use(self, how: HowToUse) -> Deferred[None]:
         """See `Use`."""

@@ -93,9 +93,9 @@ class Hub(Factory):
     Set `store` and `snapshot`, which returns what this process has counted, before
     anybody connects.  What all have counted is given to `save` with every answer, for
     the process that takes this one's place, which calls `load`.  `clock` provides
-    IReactorTime.  Figures are told once `expected` workers have come, or would have:
-    those of a few are less than what was told before.  `generations` are those of the
-    store.
+    IReactorTime.  Metrics are exported once `expected` workers have connected, or
+    had time to: those of a few are less than what was exported before.
+    `generations` are those of the store.
     """
 
     noisy = False

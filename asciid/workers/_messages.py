@@ -105,7 +105,7 @@ class Forget(Message, frozen=True):
     """
     Images that were removed, to be kept in memory no longer; None is all.
 
-    Before it the receiver has heard of all other removals, up to `removals`.
+    Before it the receiver has received all other removals, up to `removals`.
     """
 
     removals: int

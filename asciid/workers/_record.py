@@ -35,7 +35,7 @@ class Record:
     A file in memory that the parent writes, and that another process inherits.
 
     So the process that writes needs no message, and one that takes its place, perhaps
-    because it died, knows what was counted before.
+    because it died, finds what was counted before.
     """
 
     def __init__(self) -> None:

@@ -85,9 +85,9 @@ class Spawner:
     The reactor, as a ProcessMonitor sees it.
 
     It hands descriptors down, which the monitor itself cannot: set `shared` and, for
-    the name of a process, `inherited` before the monitor starts it.  `on_ready` is told
-    the name of a process that does its work, `on_late` that of one that should and
-    does not, `on_end` that of one that ended, and how.  One that hangs is killed.
+    the name of a process, `inherited` before the monitor starts it.  `on_ready`
+    receives the name of a process that does its work, `on_late` that of one that should
+    and does not, `on_end` that of one that ended, and how.  One that hangs is killed.
     """
 
     shared: Mapping[int, int]
