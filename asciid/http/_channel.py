@@ -204,13 +204,15 @@ class Channel(Connection):
 
         None while its request is being worked on.
         """
-        if self._output.blocked:
-            return now - self._blocked_since
-        incoming = self._incoming
+        request, incoming = self._request, self._incoming
         if incoming is not None:
             # Otherwise its handler is processing what was received.
             return incoming.silence(now) if incoming.wanted else None
-        if self._request is not None or self._turn is not None:
+        if request is not None and not request.started:
+            return None
+        if self._output.blocked:
+            return now - self._blocked_since
+        if request is not None or self._turn is not None:
             return None
         return now - self._waiting_since
 

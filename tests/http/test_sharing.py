@@ -286,6 +286,22 @@ class ConnectionsTests(SharingTestCase):
         self.assert_served()
         self.assertTrue(stuck.transport.aborted)
 
+    def test_slow_reader_at_work(self) -> None:
+        """Not while a request behind the answer that it does not read is at work."""
+        stuck = self.site.connect()
+        stuck.transport.stuck = True
+        stuck.send(post(b"/echo", bytes(60_000)))
+        stuck.send(post(b"/echo", bytes(10_000)) + get(b"/wait"))
+        self.assertTrue(stuck.channel.blocked)
+        for _ in range(2):
+            self.site.connect().send(get(b"/wait"))
+        self.site.advance(1)
+        self.assert_problem(self.site.connect(OTHER), 503, "connections")
+        self.assertFalse(stuck.transport.aborted)
+        self.app.waiting[0].callback(b"")
+        self.assert_served()
+        self.assertTrue(stuck.transport.aborted)
+
     def test_lingering(self) -> None:
         """Connections that are only read after their answer are limited as well."""
         for _ in range(3):
