@@ -6,7 +6,7 @@ import os
 
 import click
 
-__all__ = ["report"]
+__all__ = ["os_error_text", "report"]
 
 
 def report(text: str, *, nl: bool = True) -> None:
@@ -24,6 +24,12 @@ def report(text: str, *, nl: bool = True) -> None:
         shown = "".join(each if each.isprintable() else "?" for each in text.rstrip())
         message = f"asciid: cannot write to standard output: {error.strerror}: {shown}"
         click.echo(message, err=True)
+
+
+def os_error_text(error: OSError) -> str:
+    """Return the reason of `error` after the name of its file, if it has one."""
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
 def _is_text(text: str) -> bool:

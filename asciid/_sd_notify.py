@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ __all__ = ["RETRY_AFTER", "ServiceManager"]
 
 RETRY_AFTER = 0.1
 """Seconds until a message is sent again that found the socket's buffer full."""
+
+_is_interval = re.compile("[0-9]{1,20}").fullmatch
+"""Whether a text is a number of microseconds, which has 64 bits."""
 
 _log = Logger()
 
@@ -45,6 +49,8 @@ class ServiceManager:
     _reloads: int = field(init=False, default=0)
     """Reloads that are under way."""
     _serves: bool = field(init=False, default=False)
+    _unreachable: bool = field(init=False, default=False)
+    """Whether the last message could not be sent, which was logged."""
 
     @classmethod
     def from_environment(
@@ -61,7 +67,7 @@ class ServiceManager:
         interval = environ.pop("WATCHDOG_USEC", "")
         pid = environ.pop("WATCHDOG_PID", "")
         watchdog = None
-        if interval.isdecimal() and int(interval) and pid in {"", str(os.getpid())}:
+        if _is_interval(interval) and int(interval) and pid in {"", str(os.getpid())}:
             watchdog = int(interval) / 1_000_000
         if address and address[0] not in "/@":
             _log.warn(
@@ -137,5 +143,9 @@ class ServiceManager:
         except BlockingIOError:
             return False
         except OSError as error:
-            _log.warn("The service manager cannot be reached: {error}", error=error)
+            if not self._unreachable:
+                _log.warn("The service manager cannot be reached: {error}", error=error)
+            self._unreachable = True
+        else:
+            self._unreachable = False
         return True

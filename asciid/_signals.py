@@ -26,6 +26,21 @@ SURVIVED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that never end a daemon; those without a handler are ignored."""
 
 
+class _ReplaceableHandler:
+    """
+    Ignores a signal, until another handler is installed.
+
+    It is false, as twistd installs the handler of its log rotation only where
+    :func:`signal.getsignal` returns what is false.
+    """
+
+    def __call__(self, *_: object) -> None:
+        """Do nothing."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
 def shield_startup() -> None:
     """
     Ignore the `SURVIVED` signals, and have SIGINT end the process without a traceback.
@@ -41,15 +56,15 @@ def shield_startup() -> None:
 
 def install_running_handlers(reactor: Any) -> None:  # noqa: ANN401 - IReactorCore
     """Undo `shield_startup` where it would keep others from installing handlers."""
-    # twistd installs log rotation only where the signal has its default action.
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    replaceable = _ReplaceableHandler()
+    signal.signal(signal.SIGUSR1, replaceable)
 
     def before_startup() -> None:
         # The reactor replaces only this handler of SIGINT.
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in SURVIVED:
-            if signal.getsignal(number) == signal.SIG_DFL:
+            if signal.getsignal(number) in (signal.SIG_DFL, replaceable):
                 signal.signal(number, signal.SIG_IGN)
 
     reactor.addSystemEventTrigger("before", "startup", before_startup)

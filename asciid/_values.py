@@ -57,7 +57,7 @@ _is_origin = re.compile(
 
 
 def endpoint_of(text: str) -> str:
-    if text.isdecimal():
+    if text.isascii() and text.isdecimal():
         if int(text) > _LARGEST_PORT:
             message = f"{text} is not a port: ports end at {_LARGEST_PORT}"
             raise ValueError(message)

@@ -41,6 +41,13 @@ _arguments_of = re.compile(r"(?<!\\):").split
 
 _LARGEST_PORT = 2**16 - 1
 
+_PARAMETERS = {
+    "tcp": ("port", "interface"),
+    "tcp6": ("port", "backlog", "interface"),
+    "unix": ("address",),
+}
+"""Those of Twisted's endpoints that have no name, in their order."""
+
 _EVERY_INTERFACE = {
     "": ("127.0.0.1", "::1"),
     "0.0.0.0": ("127.0.0.1",),  # noqa: S104 - compared with, not bound to
@@ -155,16 +162,16 @@ def _reached(endpoint: str) -> Sequence[HTTPConnection]:
     kind, *arguments = _arguments_of(endpoint)
     if kind.isdecimal():
         kind, arguments = "tcp", [kind]
-    first = "address" if kind == "unix" else "port"
-    named = {first: "", "interface": "" if kind == "tcp" else "::"}
+    named = {"address": "", "port": "", "interface": "" if kind == "tcp" else "::"}
+    unnamed = iter(_PARAMETERS.get(kind, ()))
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        named.update({name: value} if equals else {first: argument})
+        named.update({name: value} if equals else {next(unnamed, ""): argument})
     if kind == "unix":
-        return [_UnixConnection(_unescaped(named[first]))]
+        return [_UnixConnection(_unescaped(named["address"]))]
     port = named["port"]
     if (
-        kind not in {"tcp", "tcp6"}
+        kind not in _PARAMETERS
         or re.fullmatch("[0-9]{1,9}", port) is None
         or int(port) > _LARGEST_PORT
     ):

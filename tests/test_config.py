@@ -134,6 +134,7 @@ class ValueTests(SynchronousTestCase):
 
     def test_bad_endpoints(self) -> None:
         """Anything else is refused, with what is wrong with it."""
+        self.assert_refused("port", "\u0664", "endpoint")
         self.assert_refused("port", "65536", "65535")
         self.assert_refused("port", "carrier-pigeon:4444", "carrier-pigeon")
         self.assert_refused("port", "tcp:http-but-no-such-port", "endpoint")

@@ -85,6 +85,7 @@ class HealthTests(SynchronousTestCase):
         for listening in (
             f"tcp:{port}:interface=127.0.0.3",
             f"tcp:interface=127.0.0.3:port={port}:backlog=50",
+            f"tcp:{port}:127.0.0.3:50",
         ):
             answer = self.check([], ASCIID_PORT=listening)
             self.assertEqual(answer, (0, "204 \n"), listening)
@@ -97,6 +98,7 @@ class HealthTests(SynchronousTestCase):
         for listening in (
             f"tcp6:{port}",
             f"tcp6:{port}:interface=\\:\\:1",
+            f"tcp6:{port}:50:\\:\\:1",
             f"tcp6:{port}:interface=\\:\\:",
         ):
             answer = self.check([], ASCIID_PORT=listening)
@@ -124,6 +126,7 @@ class HealthTests(SynchronousTestCase):
         for listening in (
             "unix:x\\:y.sock",
             "unix:x\\:y.sock:mode=600",
+            "unix:x\\:y.sock:600",
             "unix:mode=600:address=x\\:y.sock",
         ):
             answer = self.check([], ASCIID_PORT=listening)

@@ -136,7 +136,13 @@ class ServiceManagerTests(SynchronousTestCase):
 
     def test_no_watchdog(self) -> None:
         """The watchdog of another process, or none at all, hears nothing."""
-        for interval, pid in (("3000000", "1"), ("0", ""), ("", ""), ("soon", "")):
+        for interval, pid in (
+            ("3000000", "1"),
+            ("0", ""),
+            ("", ""),
+            ("soon", ""),
+            ("9" * 5000, ""),
+        ):
             self.manager(WATCHDOG_USEC=interval, WATCHDOG_PID=pid).serving("x")
             self.assertEqual(self.received(), ["READY=1\nSTATUS=x"])
             self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -180,3 +186,16 @@ class ServiceManagerTests(SynchronousTestCase):
                 self.manager(NOTIFY_SOCKET=address).serving("x")
             (event,) = events
             self.assertIn(words, formatEvent(event))
+
+    def test_unreachable_for_long(self) -> None:
+        """While no message arrives there is one line in the log, not one for each."""
+        manager = self.manager(WATCHDOG_USEC="2000000")
+        manager.serving("x")
+        address, manager.address = manager.address, "/nowhere/notify"
+        with capturedLogs() as events:
+            self.clock.pump([1.0] * 5)
+            manager.address = address
+            self.clock.advance(1.0)
+            manager.address = "/nowhere/notify"
+            self.clock.pump([1.0] * 5)
+        self.assertEqual(len(events), 2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import lmdb
 
+from asciid._reporting import os_error_text
 from asciid.config import MEMORY, parse_size
 from asciid.errors import AsciidError
 
@@ -71,8 +72,10 @@ def readable_errors() -> Iterator[None]:
     """Turn what a storage can fail with into one line and exit code 1."""
     try:
         yield
-    except (AsciidError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+    except AsciidError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(os_error_text(error)) from error
     except lmdb.Error as error:
         message = f"the storage cannot be used: {error}"
         raise click.ClickException(message) from error

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
+from asciid._reporting import os_error_text
+
 from ._agent import parse_base_url
 from ._bar import can_show
 from ._client import Client
@@ -109,7 +111,7 @@ def _file_start(path: Path) -> str:
         with path.open("rb") as file:
             return file.read(_LONGEST_TOKEN + 1).decode("latin-1")
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(os_error_text(error)) from error
 
 
 @frozen

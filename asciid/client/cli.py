@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asciid import __version__
+from asciid._reporting import os_error_text
 from asciid._streams import discard_unwritten_output, open_command_streams
 from asciid.admin import (
     backup_command,
@@ -82,7 +83,7 @@ def main(
     except click.Abort:
         code = INTERRUPTED
     except OSError as error:
-        click.echo(one_line(f"asciid: {error}"), err=True)
+        click.echo(one_line(f"asciid: {os_error_text(error)}"), err=True)
         code = EXIT_FAILED
     discard_unwritten_output()
     sys.exit(code)

@@ -96,6 +96,8 @@ class Parent(Service):
         self._serving = serving
         self._stopping = stopping
         self._asked_again = False
+        # Fires once all processes are ready.
+        self._started: Deferred[None] = Deferred()
         # Those who wait for a restart that is under way.
         self._awaiting: list[Deferred[None]] = []
         self._descriptors: list[Sequence[int]] = []
@@ -145,7 +147,8 @@ class Parent(Service):
         except TLSFileError as error:
             self._refuse(StartError("cannot use TLS", error))
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
-        Deferred.fromCoroutine(self._start(stored)).addErrback(self._give_up)
+        self._started = Deferred.fromCoroutine(self._start(stored))
+        self._started.addErrback(self._give_up)
 
     def stopService(self) -> Deferred[None]:
         """End all processes: the workers finish their requests, then the writer."""
@@ -159,7 +162,8 @@ class Parent(Service):
 
         Requests go on meanwhile.  Those that run read the tokens again at once; if
         these cannot be used, everything stays as it is.  Asked for while it is
-        done, it is done once more afterwards.
+        done, it is done once more afterwards; asked for while the processes start, it
+        is done once they are ready.
         """
         if not self.running:
             return succeed(None)
@@ -226,7 +230,9 @@ class Parent(Service):
         self._let_go()
 
     async def _restart(self) -> None:
-        while self._asked_again:
+        # Those that start may have read the files before they were changed.
+        await self._started
+        while self._asked_again and self.running:
             self._asked_again = False
             await self._copies.reload(self._reactor)
             await self._processes.replace()

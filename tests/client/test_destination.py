@@ -118,7 +118,7 @@ class OutputTests(CommandTestCase):
     def test_no_directory(self) -> None:
         """A directory that is not there, and a name that is empty, are errors."""
         before = self.files()
-        self.assert_fails(1, "Not a directory: 'new/'", "get", SHA256, "-o", "new/")
+        self.assert_fails(1, "new/: Not a directory", "get", SHA256, "-o", "new/")
         self.assert_fails(1, "Not a directory", "get", SHA256, "-o", "cat.txt/")
         self.assert_fails(2, "the name is empty", "get", SHA256, "-o", "")
         self.assertEqual(self.files(), before)

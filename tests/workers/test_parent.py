@@ -368,6 +368,27 @@ class RestartTests(ParentTestCase):
         self.replace_writer()
         self.assertEqual(len(self.reactor.processes), 9)
 
+    def test_asked_while_processes_start(self) -> None:
+        """Asked while the processes start, it waits until all of them are ready."""
+        self.make().startService()
+        self.parent.restart()
+        self.reactor.alive[WRITER].be_ready()
+        self.parent.restart()
+        self.reactor.alive["worker-1.1"].be_ready()
+        self.assertEqual(list(self.reactor.alive), [WRITER, "worker-1.1", "worker-2.1"])
+        self.reactor.alive["worker-2.1"].be_ready()
+        self.replace_workers(1)
+        self.assertEqual(self.logged(self.replace_writer), ["Every process is new"])
+        self.assertEqual(len(self.reactor.processes), 6)
+
+    def test_stopped_before_it_began(self) -> None:
+        """Nothing is replaced by a parent that was stopped while it started."""
+        self.make().startService()
+        self.parent.restart()
+        self.parent.stopService()
+        self.reactor.alive[WRITER].be_ready()
+        self.assertEqual(list(self.reactor.alive), [WRITER])
+
     def test_not_running(self) -> None:
         """A parent that stops replaces nothing."""
         self.start()
