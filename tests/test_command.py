@@ -49,7 +49,8 @@ class CommandTests(SynchronousTestCase):
         (directory / "click.py").write_text(_INTERRUPTING, encoding="ascii")
         path = os.pathsep.join([str(directory), *sys.path])
         ended = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, "put", "cat.txt"],
+            # A shell has the commands in its background ignore SIGINT.
+            ["env", "--default-signal=INT", sys.executable, "-c", _PROGRAM, "put", "x"],
             check=False,
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
