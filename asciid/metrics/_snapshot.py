@@ -64,6 +64,15 @@ _OPEN, _MAX = "process_open_fds", "process_max_fds"
 LASTING_KINDS = frozenset({"counter", "histogram"})
 """The types of what only grows."""
 
+_RESOLUTION = 2**26
+"""
+Counters are rounded to one part in so many, 15 ns for those of seconds.
+
+Sums of such multiples are exact up to 2**27, in any order.  Sums of other numbers
+differ in their last bit by the order of the processes, and Prometheus takes a counter
+that falls by that for one that began again from 0.
+"""
+
 _Labels = tuple[tuple[str, str], ...]
 
 
@@ -88,8 +97,13 @@ def snapshot_in_steps(families: Iterable[Metric]) -> Generator[None, None, bytes
     """Do what `snapshot` does, in steps for `asciid._offload`."""
     encoded = []
     for family in families:
+        exact = family.type in LASTING_KINDS
         samples = [
-            (sample.name, tuple(sample.labels.items()), float(sample.value))
+            (
+                sample.name,
+                tuple(sample.labels.items()),
+                _summable(sample.value) if exact else float(sample.value),
+            )
             for sample in family.samples
         ]
         encoded.append(_Family(family.name, family.type, family.documentation, samples))
@@ -144,6 +158,10 @@ def lasting(snapshots: Iterable[bytes]) -> bytes:
     return snapshot(
         metric for metric in merge(snapshots) if metric.type in LASTING_KINDS
     )
+
+
+def _summable(value: float) -> float:
+    return round(value * _RESOLUTION) / _RESOLUTION
 
 
 def _merged(name: str, known: float, value: float) -> float:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, globalLogPublisher
@@ -79,6 +79,15 @@ _PAUSE = 0.1
 _log = Logger()
 
 
+class _SpawnError(ProcessTerminated, OSError):
+    """
+    A process could not be started, which was logged.
+
+    A ProcessMonitor starts it again later, as it does what has ended; it would log
+    any other `OSError` with a traceback each time.
+    """
+
+
 @implementer(IReactorProcess, IReactorTime)
 class Spawner:
     """
@@ -125,6 +134,13 @@ class Spawner:
             started: IProcessTransport = self._reactor.spawnProcess(
                 child, *arguments, **options, childFDs={**pipes, **handed_down}
             )
+        except OSError as error:
+            _log.error(
+                "{process} cannot be started: {reason}",
+                process=name,
+                reason=error.strerror or str(error),
+            )
+            raise _SpawnError from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # Of one that could not be started the monitor makes another.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import __version__
-from asciid.metrics import Metrics, merge, render, snapshot
+from asciid.metrics import Metrics, lasting, merge, render, snapshot
 from asciid.model import ImageSpec
 from asciid.store import MemoryStore, PendingLimits
 from tests.api._support import CAT_BYTES, CAT_SHA256
@@ -106,6 +107,22 @@ class MergeTests(SynchronousTestCase):
             self.assertEqual(values[name, labels], value, (name, labels))
         seconds = values["asciid_request_seconds_sum", ("download",)]
         self.assertAlmostEqual(seconds, 0.01)
+
+    def test_order_of_fractions(self) -> None:
+        """A sum does not depend on the order, nor on which processes have ended."""
+        parts = []
+        for value in (0.1, 0.2, 0.3, 2.91):
+            family = CounterMetricFamily("process_cpu_seconds", "CPU.")
+            family.add_metric([], value)
+            parts.append(snapshot([family]))
+        sums = {
+            values_of(merge([*order[:2], lasting(order[2:])]))[
+                "process_cpu_seconds_total", ()
+            ]
+            for order in permutations(parts)
+        }
+        (total,) = sums
+        self.assertAlmostEqual(total, 3.51)
 
     def test_one_queue(self) -> None:
         """

@@ -168,9 +168,10 @@ class SpawnerTests(SpawningTestCase):
     def test_cannot_be_started(self) -> None:
         """Nobody waits for the end of one that never began."""
         self.reactor.spawn_error = BlockingIOError("no more processes")
-        with capturedLogs():
+        with capturedLogs() as events:
             self.monitor.addProcess("cat", ["cat"])
-        self.flushLoggedErrors(OSError)
+        (line,) = [formatEvent(event) for event in events]
+        self.assertEqual(line, "cat cannot be started: no more processes")
         self.successResultOf(self.spawner.ended("cat"))
         self.reactor.advance(self.monitor.minRestartDelay)
         self.reactor.alive["cat"].be_ready()
