@@ -63,6 +63,9 @@ class Owner:
                 except (ConnectionRefusedError, FileNotFoundError) as error:
                     message = f"no daemon takes commands in {storage}"
                     raise NoOwnerError(message) from error
+                except OSError as error:
+                    error.filename = str(storage / SOCKET_FILE)
+                    raise
                 yield cls(connection)
         finally:
             os.close(directory)

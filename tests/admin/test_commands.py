@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import socket
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -179,6 +181,18 @@ class CommandTests(SynchronousTestCase):
             self.assertIn(owner, err)
             self.assertEqual(len(err.splitlines()), 1)
         self.assertFalse(copy.exists())
+
+    def test_socket_that_cannot_be_opened(self) -> None:
+        """The line names the socket."""
+        driven = DrivenStore(str(self.path))
+        driven.start()
+        self.addCleanup(driven.stop)
+        path = self.path / "asciid.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.bind(os.path.relpath(path))
+            code, _, err = self.on_storage("verify")
+        reason = os.strerror(errno.EPROTOTYPE)
+        self.assertEqual((code, err), (1, f"asciid: {path}: {reason}\n"))
 
     def test_no_storage(self) -> None:
         """A directory that is no storage is told in a line."""
