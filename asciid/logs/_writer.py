@@ -60,6 +60,8 @@ class LineWriter:
 
     Before `start` and without threads lines are written at once: ``twistd`` may still
     fork.  After `finish` the caller waits for its line, as long as there is time.
+    `gather` waits for lines to gather, for so many seconds; by default until `finish`
+    is called at most.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
@@ -70,14 +72,15 @@ class LineWriter:
         *,
         threads: ThreadPool | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        gather: Callable[[float], object] | None = None,
     ) -> None:
         self._name = name
         self._kind = kind
         self._sink = sink
         self._threads = threads or _LogThread()
         self._monotonic = monotonic
-        self._sleep = sleep
+        self._finishing = Event()
+        self._gather = gather or self._finishing.wait
         self._lock = Lock()
         self._waiting: list[str] = []
         self._size = 0
@@ -107,6 +110,7 @@ class LineWriter:
         """Wait until all lines are written, and for each later one: `LAST_LINES`."""
         if self._started:
             self._deadline = self._monotonic() + LAST_LINES
+            self._finishing.set()
             self._wait()
 
     def write(self, text: str) -> None:
@@ -139,8 +143,7 @@ class LineWriter:
     def _write_waiting(self) -> None:
         """Write all that waits, in the thread."""
         while True:
-            if self._deadline is None:
-                self._sleep(GATHER)
+            self._gather(GATHER)
             with self._lock:
                 texts, self._waiting = self._waiting, []
                 size = self._size
