@@ -275,7 +275,7 @@ def attacked(attack: Attack, target: Target) -> Iterator[dict[str, int]]:
 
 
 class Sampler:
-    """Looks at a family's memory until it is told to end."""
+    """Samples the memory of a family of processes until it is stopped."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -418,7 +418,7 @@ def measure(
 
 
 def main() -> bool:
-    """Measure, print a table, write the results; tell whether all is well."""
+    """Measure, print a table, write the results; return whether all attacks passed."""
     options = parse_arguments()
     # The way out leads through every `finally`, which ends the daemons.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -104,7 +104,7 @@ threadpool.ThreadPool = SteppedPool
 
 
 class SteppedReactor(MemoryReactorClock):
-    """A reactor that turns when it is told to."""
+    """A reactor that turns on demand."""
 
     def __init__(self) -> None:
         super().__init__()

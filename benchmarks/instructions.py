@@ -268,7 +268,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, dict[str, C
 
 
 def main() -> bool:
-    """Measure, print tables, and tell whether the exercise is not too dear."""
+    """Measure, print tables, return whether the exercise is cheap enough."""
     options = parse_arguments()
     directory = options.storage or options.work
     found = measure(options, directory.resolve() / "asciid-instructions")

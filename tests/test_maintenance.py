@@ -232,7 +232,7 @@ class MaintenanceTests(SynchronousTestCase):
         process.end(ProcessTerminated(signal=9))
 
     def test_stop(self) -> None:
-        """When the owner stops, commands that read are told so."""
+        """When the owner stops, commands that read get that error."""
         verifying, process = self.verify()
         self.maintenance.stop()
         self.maintenance.stop()

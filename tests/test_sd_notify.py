@@ -1,4 +1,4 @@
-"""What the service manager is told, on a socket of the test."""
+"""Notifications of the service manager, on a socket of the test."""
 
 from __future__ import annotations
 

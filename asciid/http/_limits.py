@@ -37,7 +37,7 @@ class Limits:
     """
     Bounds on size, number and time; sizes are bytes and times are seconds.
 
-    :raises ValueError: when a bound is negative, or zero where that makes no sense.
+    :raises ValueError: when a bound is negative, or zero where it must not be.
     """
 
     request_line: int = field(default=8 * KIB, validator=_positive)

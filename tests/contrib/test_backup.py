@@ -73,7 +73,7 @@ class BackupTestCase(CommandTestCase):
         return text
 
     def run_shell(self, script: str) -> str:
-        """Run commands as whoever runs the test, with the command of the checkout."""
+        """Run commands as the user of the test, with the command of the checkout."""
         functions = (
             'runuser() { [ "$1 $2 $3" = "-u $(id -un) --" ]; shift 3; "$@"; }\n'
             f'asciid() {{ {shlex.join(ASCIID)} "$@"; }}\n'

@@ -108,7 +108,7 @@ class RecentTests(SynchronousTestCase):
 
 
 class HostTests(SynchronousTestCase):
-    """Paths without a route, for which werkzeug is told the host."""
+    """Paths without a route, for which werkzeug gets the host."""
 
     def test_long_label(self) -> None:
         """A host that no DNS can have is refused where it matters."""

@@ -222,7 +222,7 @@ class ConnectionsTests(SharingTestCase):
         self.assert_problem(slow, 503, "connections")
 
     def test_partial_body(self) -> None:
-        """So is one that has sent a part of a body, whoever reads that."""
+        """So is one that has sent a part of a body, gathered or streamed."""
         gathered = self.site.connect().send(post(b"/echo", b"hello")[:-1])
         streamed = self.site.connect().send(
             post(b"/stream", b"hello", method=b"PUT")[:-1]

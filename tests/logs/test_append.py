@@ -122,7 +122,7 @@ class AppendedFileTests(SynchronousTestCase):
         self.assertIn("it is a socket", str(error))
 
     def test_device(self) -> None:
-        """A device that is not there is told from a FIFO without a reader."""
+        """The errors of a missing device and of a FIFO without a reader differ."""
         self.path.touch()
         failing = self.patch(os, "open", self.no_device)
         error = self.assertRaises(OSError, self.file.write, "one\n")

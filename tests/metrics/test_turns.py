@@ -80,7 +80,7 @@ class TurnTests(SynchronousTestCase):
             self.assertGreater(self.turns, 40)
 
     def test_workers(self) -> None:
-        """So does one of several processes, and what is told to others."""
+        """So does one of several processes, and what is sent to others."""
         told = run(self.metrics.snapshot(), self.reactor, self.pool)
         self.assertGreater(self.turns, 20)
         self.metrics.gather = lambda own: succeed([told, own])
