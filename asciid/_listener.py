@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.tcp import Port
 from zope.interface import implementer
 
-from asciid._unix_socket import StaleReplacing
+from asciid._unix_socket import NameKeeping, StaleReplacing
 from asciid.logs import printable
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ def endpoint_from(description: str, reactor: Any) -> IStreamServerEndpoint:  # n
         description += f":backlog={BACKLOG}"
     if description.startswith("unix:"):
         reactor = StaleReplacing(reactor)
+    if description.startswith("systemd:"):
+        reactor = NameKeeping(reactor)
     endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     return endpoint
 

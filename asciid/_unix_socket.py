@@ -16,6 +16,7 @@ import socket
 import stat
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
     from twisted.python.failure import Failure
 
-__all__ = ["PATIENCE", "StaleReplacing"]
+__all__ = ["PATIENCE", "NameKeeping", "StaleReplacing"]
 
 PATIENCE = 2.0
 """Seconds that a socket in use is waited for: its processes may be ending."""
@@ -75,6 +76,31 @@ class StaleReplacing:
                 reason = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
                 raise CannotListenError("unix", address, reason)
             time.sleep(_PAUSE)
+
+
+class NameKeeping:
+    """
+    A reactor that leaves the name of a Unix socket that it adopts where it is.
+
+    The service manager that has made the socket keeps it, and starts the daemon again
+    for the next connection.
+    """
+
+    def __init__(self, reactor: Any) -> None:  # noqa: ANN401 - several interfaces at once
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
+        return getattr(self._reactor, name)
+
+    def adoptStreamPort(
+        self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
+    ) -> IListeningPort:
+        """See `IReactorSocket`."""
+        port = self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory)
+        if isinstance(port, unix.Port):
+            port._shouldShutdown = False  # noqa: SLF001 - no other way
+            port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign] # likewise
+        return port  # type: ignore[no-any-return] # untyped reactor
 
 
 @contextmanager

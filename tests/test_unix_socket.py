@@ -11,13 +11,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from twisted.internet import unix
+from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import ServerFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid import _unix_socket
-from asciid._unix_socket import StaleReplacing
+from asciid import _listener, _unix_socket
+from asciid._listener import endpoint_from
+from asciid._unix_socket import NameKeeping, StaleReplacing
 from tests.integration._daemon import environment, twistd
 
 PATIENCE = 30
@@ -34,6 +35,18 @@ class Reactor:
         """Listen."""
         address, factory, backlog, mode = arguments
         port = unix.Port(address, factory, backlog, mode, reactor=self)
+        port.startListening()
+        return port
+
+    def adoptStreamPort(
+        self, descriptor: int, family: int, factory: ServerFactory
+    ) -> Any:  # noqa: ANN401 - any port
+        """Listen on a socket that another process has made."""
+        arguments: tuple[object, ...] = descriptor, family, factory
+        kind: Any = tcp.Port
+        if family == socket.AF_UNIX:
+            kind, arguments = unix.Port, (descriptor, factory)
+        port = kind._fromListeningDescriptor(self, *arguments)
         port.startListening()
         return port
 
@@ -257,3 +270,34 @@ class DaemonTests(SocketTestCase):
         self.assertEqual(second.returncode, 1)
         self.assertIn(b"Address already in use", printed)
         self.await_answer("x.sock")
+
+
+class AdoptedSocketTests(SynchronousTestCase):
+    """Sockets of the service manager, which outlive the daemon."""
+
+    def test_still_listens(self) -> None:
+        """After the port has stopped, the next connection waits for the next daemon."""
+        name = os.path.relpath(self.mktemp())
+        for address in (name, ("127.0.0.1", 0)):
+            family = socket.AF_UNIX if address == name else socket.AF_INET
+            with socket.socket(family) as listening, socket.socket(family) as client:
+                listening.bind(address)
+                listening.listen()
+                reactor = Reactor()
+                port: Any = NameKeeping(reactor).adoptStreamPort(
+                    listening.fileno(), family, ServerFactory()
+                )
+                stopped = port.stopListening()
+                reactor.turn()
+                self.successResultOf(stopped)
+                client.connect(listening.getsockname())
+
+    def test_endpoint(self) -> None:
+        """Endpoints of the service manager keep the name."""
+        self.patch(_listener, "serverFromString", lambda reactor, _: reactor)
+        for description, keeps in (
+            ("systemd:domain=UNIX:index=0", True),
+            ("tcp:0", False),
+        ):
+            used = endpoint_from(description, object())
+            self.assertEqual(isinstance(used, NameKeeping), keeps, description)
