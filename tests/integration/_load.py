@@ -61,7 +61,7 @@ class Load:
             return
 
     async def _upload_one(self) -> None:
-        upload = _Upload(Art.random(random.randint(1, 1500)))
+        upload = _Upload(Art.random(random.randint(20, 1500)))
         answer = await self.case.register(self.daemon, upload.art)
         if answer.status == 503:  # it is stopping; it will be gone soon
             return
