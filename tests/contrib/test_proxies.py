@@ -284,7 +284,11 @@ class HAProxyTests(Behind, SynchronousTestCase):
         """It gives up being root and sees no file; it logs requests."""
         proxy = self.put_before(self.daemon().port)
         self.assertEqual(self.ask(proxy, "GET", "/livez")[0], 200)
-        self.assertIn("GET /livez HTTP/1.1", proxy.log)
+        # It logs a request after the answer was sent.
+        deadline = time.monotonic() + 30
+        while "GET /livez HTTP/1.1" not in proxy.log:
+            self.assertLess(time.monotonic(), deadline, proxy.log)
+            time.sleep(0.05)
         if os.geteuid():
             message = "only root can start HAProxy as another user"
             raise SkipTest(message)
