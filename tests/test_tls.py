@@ -158,7 +158,7 @@ class FileTests(TLSTestCase):
         self.assertIn("TLS needs the extra asciid[tls]: ", str(error))
 
     def test_other_parameters(self) -> None:
-        """What else the TLS library refuses is told in one line."""
+        """Other errors of the TLS library are one line."""
         error = self.assertRaises(
             SettingError, resolve, {"port": f"{self.endpoint()}:sslmethod=NONE"}, {}
         )

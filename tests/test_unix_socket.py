@@ -154,7 +154,7 @@ class StaleTests(SocketTestCase):
         self.assertIn("No such file or directory", str(error))
 
     def test_waits(self) -> None:
-        """One that is in use is waited for: whoever has it may be ending."""
+        """A start waits for one that is in use: its owner may be ending."""
         self.patch(_unix_socket, "PATIENCE", PATIENCE)
         ending = socket.socket(socket.AF_UNIX)
         ending.bind("x.sock")

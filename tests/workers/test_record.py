@@ -27,7 +27,7 @@ class RecordTests(SynchronousTestCase):
         self.addCleanup(os.close, self.inherited)
 
     def test_exits(self) -> None:
-        """Whoever has inherited the descriptor can read the number at any time."""
+        """A process that inherited the descriptor can read the number any time."""
         for number in range(300):
             self.assertEqual(recorded_exits(self.inherited), number)
             self.record.count_exit()
