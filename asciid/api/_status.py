@@ -21,9 +21,6 @@ def status_link(sha256: str) -> bytes:
 def status_body(status: UploadStatus) -> bytes:
     """Return a status as JSON; times are in RFC 3339."""
     spec = status.spec
-    expires = None
-    if status.expires is not None:
-        expires = datetime.fromtimestamp(status.expires, UTC)
     return msgspec.json.encode(
         {
             "sha256": spec.sha256,
@@ -34,7 +31,12 @@ def status_body(status: UploadStatus) -> bytes:
             "received": status.received,
             "missing": status.missing,
             "missing_cut": status.missing_cut,
-            "created": datetime.fromtimestamp(status.created, UTC),
-            "expires": expires,
+            "created": _moment(status.created),
+            "completed": _moment(status.completed),
+            "expires": _moment(status.expires),
         }
     )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

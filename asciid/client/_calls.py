@@ -39,6 +39,7 @@ class _Status(msgspec.Struct):
     missing: tuple[tuple[int, int], ...]
     missing_cut: bool
     expires: datetime | None
+    completed: datetime | None = None  # older servers do not send it
 
 
 _decode_status = msgspec.json.Decoder(_Status).decode
@@ -80,6 +81,7 @@ def _understood(status: _Status, sha256: str) -> UploadStatus:
         status.state,
         status.received,
         _seconds(status.created),
+        None if status.completed is None else _seconds(status.completed),
         missing=status.missing,
         missing_cut=status.missing_cut,
         expires=None if status.expires is None else _seconds(status.expires),

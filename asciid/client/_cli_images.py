@@ -102,7 +102,9 @@ def rm_command(
     return speak(surroundings, servers.pop(), main, token=token)
 
 
-def _moment(seconds: float) -> str:
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
@@ -118,14 +120,19 @@ def _report(status: UploadStatus) -> dict[str, object]:
         "missing": status.missing,
         "missing_cut": status.missing_cut,
         "created": _moment(status.created),
-        "expires": None if status.expires is None else _moment(status.expires),
+        "completed": _moment(status.completed),
+        "expires": _moment(status.expires),
     }
 
 
 def _sentence(status: UploadStatus) -> str:
     spec = status.spec
     if status.state is ImageState.COMPLETE:
-        return f"complete: {spec.size} bytes, registered {_moment(status.created)}"
+        completed = ""
+        if status.completed is not None:
+            completed = f", completed {_moment(status.completed)}"
+        registered = f"registered {_moment(status.created)}"
+        return f"complete: {spec.size} bytes, {registered}{completed}"
     missing = sum(last - first + 1 for first, last in status.missing)
     more = "at least " if status.missing_cut else ""
     until = ""

@@ -644,6 +644,7 @@ class APIContract(Base):
                 "received": 5,
                 "missing": [[0, 0], [2, 4]],
                 "missing_cut": False,
+                "completed": None,
                 "expires": None,
             },
         )
@@ -651,6 +652,17 @@ class APIContract(Base):
         self.put(CAT_BYTES)
         status = json.loads(self.ask("GET", f"/image/{CAT_SHA256.upper()}/chunks").body)
         self.assertEqual((status["state"], status["missing"]), ("complete", []))
+
+    def test_status_of_a_complete_image(self) -> None:
+        """The status of a complete image has the time at which it became complete."""
+        now = 1_000_000_000.0
+        self.serve(MemoryStore(clock=lambda: now))
+        self.register()
+        now += 61.5
+        self.put(CAT_BYTES)
+        status = json.loads(self.ask("GET", f"/image/{CAT_SHA256}/chunks").body)
+        self.assertEqual(status["created"], "2001-09-09T01:46:40Z")
+        self.assertEqual(status["completed"], "2001-09-09T01:47:41.500000Z")
 
     def test_status_tells_when_an_upload_expires(self) -> None:
         """While an upload is pending its status says when it is thrown away."""

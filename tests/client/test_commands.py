@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
@@ -20,6 +21,7 @@ from click import UsageError
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -28,9 +30,10 @@ from asciid.client._bar import Bar
 from asciid.client._cli_simulate import Surroundings
 from asciid.client._filter import TerminalFilter
 from asciid.client._progress import Progress
+from asciid.store import Lifetimes
 from asciid.testing import ManualReactor
 
-from .worlds import Answered, Lost, World
+from .worlds import Answered, CountingStore, Lost, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -474,6 +477,58 @@ class ImageTests(CommandTestCase):
         self.assertEqual((report["state"], report["missing"]), ("pending", [[0, 1]]))
         finish(client.put(CAT.encode()))
         self.assertIn("complete: 24 bytes, ", self.output("status", SHA256))
+
+    def test_status_has_every_member(self) -> None:
+        """``--json`` has each member of the service's document, with its value."""
+        self.world = World(
+            store=CountingStore(lifetimes=Lifetimes(upload=90)), reactor=self.reactor
+        )
+        self.reactor.world = self.world
+        finish, client = self.world.finish, self.world.client
+        finish(client.register(SHA256, 24, 15))
+        self.assert_reported({"completed"})
+        finish(client.put(CAT.encode()))
+        self.assert_reported({"expires"})
+
+    def assert_reported(self, absent: set[str]) -> None:
+        """Compare a report with the document; the members in `absent` are null."""
+        path = ("image", SHA256, "chunks")
+        transport = self.world.client._calls.transport
+        asking = Deferred.fromCoroutine(transport.once("GET", path))
+        document = json.loads(self.world.finish(asking).body)
+        self.assertEqual({name for name in document if document[name] is None}, absent)
+        for moment in {"created", "completed", "expires"} - absent:
+            exact = datetime.fromisoformat(document[moment])
+            document[moment] = exact.isoformat(timespec="seconds")
+        report = json.loads(self.output("status", "--json", SHA256))
+        self.assertEqual(report, document)
+
+    def test_status_completed(self) -> None:
+        """The time of completion is printed, if the server reports it."""
+        document = {
+            "sha256": SHA256,
+            "size": 9,
+            "chunk_size": 1,
+            "state": "complete",
+            "received": 9,
+            "missing": [],
+            "missing_cut": False,
+            "created": "2024-01-01T00:00:00Z",
+            "expires": None,
+        }
+        for member, ending in (
+            (
+                {"completed": "2024-01-01T00:00:09.5Z"},
+                ", completed 2024-01-01T00:00:09+00:00",
+            ),
+            ({}, ""),
+        ):
+            body = json.dumps({**document, **member}).encode()
+            self.world.network.always(Answered(200, body))
+            self.assertEqual(
+                self.output("status", SHA256),
+                f"complete: 9 bytes, registered 2024-01-01T00:00:00+00:00{ending}\n",
+            )
 
     def test_status_expires(self) -> None:
         """It tells when an upload is thrown away."""

@@ -485,6 +485,7 @@ class FailureTests(SynchronousTestCase):
             {"missing": [[3, 2]]},
             {"created": "0001-01-01T00:00:00+23:59"},
             {"expires": "0001-01-01T00:00:00"},
+            {"completed": "0001-01-01T00:00:00+23:59"},
         ):
             answer = Answered(200, json.dumps({**right, **wrong}).encode())
             self.world.network.always(answer)

@@ -20,7 +20,7 @@ from zope.interface import implementer
 from asciid.api import ImageAPI
 from asciid.client import Client
 from asciid.http import KleinFactory, Limits
-from asciid.store import MemoryStore
+from asciid.store import Lifetimes, MemoryStore
 from asciid.testing import ManualReactor, ManualThreadPool
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol
     from twisted.web.iweb import IBodyProducer
 
-__all__ = ["Answered", "Cut", "Lost", "LostAfter", "World"]
+__all__ = ["Answered", "CountingStore", "Cut", "Lost", "LostAfter", "World"]
 
 ResultT = TypeVar("ResultT")
 
@@ -175,8 +175,8 @@ class Network:
 class CountingStore(MemoryStore):
     """A store that counts how often each chunk was sent to it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, lifetimes: Lifetimes | None = None) -> None:
+        super().__init__(lifetimes=lifetimes or Lifetimes())
         self.sent: list[int] = []
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
