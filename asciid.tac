@@ -1,7 +1,7 @@
 """The service from the environment alone: twistd --nodaemon --python asciid.tac."""
 
-from asciid._signals import shield_startup
-from asciid._streams import occupy_standard_descriptors
+from asciid.runtime.signals import shield_startup
+from asciid.runtime.streams import occupy_standard_descriptors
 
 shield_startup()  # before the imports that take time
 occupy_standard_descriptors()  # before the reactor is imported

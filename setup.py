@@ -61,7 +61,7 @@ setup(
             "towncrier>=24.8",
         ],
     },
-    entry_points={"console_scripts": ["asciid = asciid._command:main"]},
+    entry_points={"console_scripts": ["asciid = asciid.__main__:main"]},
     classifiers=[
         "Framework :: Twisted",
         "License :: OSI Approved :: MIT License",

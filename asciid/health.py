@@ -22,8 +22,8 @@ from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from asciid._service_links import is_service_link
-from asciid._streams import open_daemon_streams
+from asciid.config.service_links import is_service_link
+from asciid.runtime.streams import open_daemon_streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

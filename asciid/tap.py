@@ -13,22 +13,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from asciid import __version__
-from asciid._assembly import make_image_service, possible_connections, tokens_of
-from asciid._descriptors import descriptor_limit, raise_limit
-from asciid._journal import error_prefix
-from asciid._malloc import set_allocator_thresholds
-from asciid._sd_notify import ServiceManager
-from asciid._signals import (
-    end_at_once,
-    install_running_handlers,
-    install_sighup_handler,
-    install_stop_handlers,
-)
-from asciid._storing import make_control, make_store
-from asciid._streams import open_daemon_streams, print_and_exit
-from asciid._tuning import count_monotonically, rest_collector
-from asciid._usage import usage_text
-from asciid.config import (
+from asciid.config.settings import (
     SETTINGS,
     SettingError,
     environment_of,
@@ -36,8 +21,23 @@ from asciid.config import (
     service_links_in,
     settings_of,
 )
-from asciid.housekeeping import Housekeeper, housekeeping_interval
+from asciid.config.usage import usage_text
+from asciid.daemon.assembly import make_image_service, possible_connections, tokens_of
+from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
+from asciid.daemon.storing import make_control, make_store
 from asciid.logs import printable, restyle_twistd
+from asciid.runtime.descriptors import descriptor_limit, raise_limit
+from asciid.runtime.journal import error_prefix
+from asciid.runtime.malloc import set_allocator_thresholds
+from asciid.runtime.sd_notify import ServiceManager
+from asciid.runtime.signals import (
+    end_at_once,
+    install_running_handlers,
+    install_sighup_handler,
+    install_stop_handlers,
+)
+from asciid.runtime.streams import open_daemon_streams, print_and_exit
+from asciid.runtime.tuning import count_monotonically, rest_collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.internet.defer import Deferred
 
-    from asciid.config import InForce, Settings
+    from asciid.config.settings import InForce, Settings
     from asciid.logs import TwistdLog
 
 __all__ = ["Options", "makeService"]

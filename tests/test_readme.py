@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from asciid import __version__
-from asciid.config import SETTINGS
+from asciid.config.settings import SETTINGS
 from asciid.tap import Options
 from tests._commands import CommandTestCase, code_blocks
 from tests.integration._daemon import ROOT
@@ -59,7 +59,7 @@ class ReadmeTests(CommandTestCase):
         self.assertEqual(program, ".venv/bin/asciid")
         daemon = self.start_daemon()
         output = self.run_command(
-            *(sys.executable, "-c", "from asciid.client.cli import main; main()"),
+            *(sys.executable, "-c", "from asciid.cli.main import main; main()"),
             *(*arguments, "-files", "2"),
             *("-host", "127.0.0.1", "-port", str(daemon.port)),
         )
@@ -81,7 +81,7 @@ class ReadmeTests(CommandTestCase):
         daemon = self.start_daemon()
         (shell, session), (language, script) = code_blocks(section("Client"))
         self.assertEqual((shell, language), ("sh", "python"))
-        main = "from asciid.client.cli import main; main()"
+        main = "from asciid.cli.main import main; main()"
         command = f"asciid() {{ {sys.executable} -c '{main}' \"$@\"; }}\n"
         server = f"export ASCIID_SERVER={daemon.url}\n"
         output = self.run_command(

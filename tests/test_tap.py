@@ -29,9 +29,11 @@ from twisted.scripts.twistd import (  # type: ignore[attr-defined] # chosen by p
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid import __version__, _assembly, _storing, _tokens, tap
-from asciid._tuning import count_monotonically, rest_collector
-from asciid.config import SETTINGS
+from asciid import __version__, tap
+from asciid.config import tokens
+from asciid.config.settings import SETTINGS
+from asciid.daemon import assembly, storing
+from asciid.runtime.tuning import count_monotonically, rest_collector
 from asciid.store import Lifetimes, PendingLimits
 from asciid.store.sharing import ALONE
 from asciid.tap import Options, makeService
@@ -264,7 +266,7 @@ class MakeServiceTests(SynchronousTestCase):
                 made.append((path, options))
 
         reactor = MemoryReactorClock()
-        self.patch(_storing, "LMDBStore", Store)
+        self.patch(storing, "LMDBStore", Store)
         makeService(parsed(["--storage=/images"]), reactor=reactor)
         options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]
         options += ["--max-uploads=8", "--max-client-uploads=9", "--max-queue=10"]
@@ -304,7 +306,7 @@ class MakeServiceTests(SynchronousTestCase):
 
         from twisted.internet import reactor  # noqa: PLC0415 - what is tested
 
-        self.patch(_assembly, "ImageService", Service)
+        self.patch(assembly, "ImageService", Service)
         self.patch(tap, "install_sighup_handler", lambda *_: None)
         restyled: list[object] = []
         self.patch(tap, "restyle_twistd", lambda *given: restyled.append(given))
@@ -388,14 +390,14 @@ class TokenTests(SynchronousTestCase):
         self.patch(tap, "install_running_handlers", lambda _: None)
         plain = ["--storage=:memory:"]
         path = Path(self.mktemp())
-        tokens = [*plain, f"--write-token-file={path}"]
-        makeService(parsed(tokens), reactor=MemoryReactorClock())
+        options = [*plain, f"--write-token-file={path}"]
+        makeService(parsed(options), reactor=MemoryReactorClock())
         self.assertEqual(heeded, [])
         makeService(parsed(plain))
-        makeService(parsed(tokens))
+        makeService(parsed(options))
         path.touch(0o600)
         path.write_text("good\n")
-        self.patch(_tokens, "call_in_pool", lambda _, __, call: maybeDeferred(call))
+        self.patch(tokens, "call_in_pool", lambda _, __, call: maybeDeferred(call))
         with capturedLogs() as events:
             for reread in heeded:
                 reread()

@@ -6,14 +6,14 @@ import re
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from asciid._client_key import client_key
-from asciid.api._fields import all_lines
+from asciid.api._list_fields import all_lines
+from asciid.net.client_key import client_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
 
     Address = IPv4Address | IPv6Address
     Network = IPv4Network | IPv6Network

@@ -7,13 +7,13 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from asciid.api._fields import all_lines
+from asciid.api._list_fields import all_lines
 from asciid.api._refusals import PreconditionFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
 
 __all__ = [
     "check_write",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
 
 __all__ = ["CORS", "READ_FIELDS"]
 

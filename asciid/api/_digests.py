@@ -7,11 +7,11 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from asciid.api._fields import all_lines
+from asciid.api._list_fields import all_lines
 from asciid.api._refusals import DigestMismatchError, MalformedRequestError
 
 if TYPE_CHECKING:
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
 
 __all__ = [
     "ALGORITHMS",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asciid.api._conditions import unmodified_tag
 
 if TYPE_CHECKING:
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
 
 __all__ = ["Document"]
 

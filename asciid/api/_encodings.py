@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from asciid._offload import IOffload
+    from asciid.runtime.offload import IOffload
 
 __all__ = ["Encoded", "Encodings", "is_encodable"]
 

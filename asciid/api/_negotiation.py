@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from attrs import frozen
 
-from asciid.api._fields import weighted_members
+from asciid.api._list_fields import weighted_members
 
 __all__ = ["ANY_CODING", "CODINGS", "AcceptedCodings", "accepted_codings", "takes_text"]
 

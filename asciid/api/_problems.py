@@ -42,7 +42,7 @@ from asciid.api._refusals import (
     TokenInvalidError,
     TokenMissingError,
 )
-from asciid.api._status import status_link
+from asciid.api._status_document import status_link
 from asciid.http import TooManyConnections, request_id
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
 
 __all__ = [
     "PROBLEM_JSON",

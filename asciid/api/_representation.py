@@ -11,7 +11,7 @@ from asciid.api._encodings import is_encodable
 from asciid.api._negotiation import CODINGS
 
 if TYPE_CHECKING:
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
     from asciid.model import ImageSpec
 
 __all__ = ["TEXT", "Representation", "entity_tags"]

@@ -9,15 +9,15 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from asciid._offload import AT_ONCE
-from asciid.api._access import Access
+from asciid.api._authorization import Access
 from asciid.api._clients import ClientAddresses
 from asciid.api._contract import contract_document
 from asciid.api._cors import CORS
-from asciid.api._deleting import delete_image
 from asciid.api._digests import ContentDigest, check_content_digest
-from asciid.api._download import Downloads
-from asciid.api._health import answer_live, answer_ready
+from asciid.api._image_delete import delete_image
+from asciid.api._image_get import Downloads
+from asciid.api._image_put import receive_image
+from asciid.api._probes import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES, answer_problem, problem_for
 from asciid.api._refusals import EncodedBodyError, MultipartBodyError, NotJSONError
@@ -32,11 +32,11 @@ from asciid.api._schema import (
     require_json,
 )
 from asciid.api._scrape import answer_scrape
-from asciid.api._status import status_body, status_link
-from asciid.api._upload import receive_image
+from asciid.api._status_document import status_body, status_link
 from asciid.api._write_shares import WriteShares
 from asciid.http import body_of, streams_body
 from asciid.metrics import Metrics
+from asciid.runtime.offload import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
-    from asciid._offload import IOffload
-    from asciid.api._access import Tokens
-    from asciid.api._request import Request
+    from asciid.api._authorization import Tokens
+    from asciid.api._request_interface import Request
     from asciid.api._schema import Chunk
     from asciid.model import UploadStatus
+    from asciid.runtime.offload import IOffload
     from asciid.store import IImageReader, IImageStore
 
 __all__ = ["ImageAPI"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import msgspec
 from attrs import frozen
 
-from asciid.api._fields import all_lines
+from asciid.api._list_fields import all_lines
 from asciid.api._long_json import MAX_REST, MalformedPieceError, take_long_string
 from asciid.api._refusals import (
     ChunkTooLargeError,
@@ -30,7 +30,7 @@ from asciid.model import MAX_CHUNKS, ImageSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
 
 __all__ = [
     "LONG_BODY",
@@ -228,7 +228,7 @@ def parse_chunk(body: bytes, limits: InputLimits) -> Chunk:
 
 def parse_long_chunk(body: bytes, limits: InputLimits) -> Generator[None, None, Chunk]:
     """
-    Do what `parse_chunk` does, in steps for `asciid._offload`.
+    Do what `parse_chunk` does, in steps for `asciid.runtime.offload`.
 
     Beside `data` there may be no more than `MAX_REST` bytes.
     """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
     from asciid.metrics import Metrics, Page
 
 __all__ = ["MetricsAPI", "answer_scrape"]

@@ -33,9 +33,9 @@ class WriteShares:
     Has each client leave as much of the queue free as it uses.
 
     What waits to be written was accepted, so that it cannot make room for others
-    later, as what `asciid._fair_limit.FairLimit` shares can.  So n clients that write
-    as fast as they can have a part of 1 / (n + 1) each, and the same is free for the
-    next one; one client alone has half.
+    later, as what `asciid.net.fair_limit.FairLimit` shares can.  So n clients that
+    write as fast as they can have a part of 1 / (n + 1) each, and the same is free for
+    the next one; one client alone has half.
 
     `capacity` is that of the queue, in bytes.
     """

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from asciid.client._exceptions import (
+    ClientError,
+    LostError,
+    NotFoundError,
+    RefusedError,
+)
+from asciid.client._patience import nothing
 from asciid.model import ImageSpec, ImageState, UploadStatus
-
-from ._errors import ClientError, LostError, NotFoundError, RefusedError
-from ._patience import nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._exchange import Reply, Sink
-    from ._patience import Patience
-    from ._source import Whole
-    from ._transport import Transport
+    from asciid.client._patience import Patience
+    from asciid.client._source import Whole
+    from asciid.client._transport import Transport
+    from asciid.client.exchange import Reply, Sink
 
 __all__ = ["Calls", "chunk_body"]
 

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from twisted.internet.defer import Deferred, succeed
 
-from asciid._threads import call_in_pool
+from asciid.client._calls import Calls, chunk_body
+from asciid.client._download import Download
+from asciid.client._patience import nothing
+from asciid.client._progress import Meter
+from asciid.client._source import SMALL, open_source
+from asciid.client._transport import Transport
+from asciid.client._upload import Upload
+from asciid.client.agent import make_agent, make_pool, parse_base_url
+from asciid.client.wire import check_token
 from asciid.model import ImageSpec
-
-from ._agent import make_agent, make_pool, parse_base_url
-from ._calls import Calls, chunk_body
-from ._download import Download
-from ._patience import nothing
-from ._progress import Meter
-from ._source import SMALL, open_source
-from ._transport import Transport
-from ._upload import Upload
-from ._wire import check_token
+from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
     import os
@@ -30,12 +29,11 @@ if TYPE_CHECKING:
     from twisted.python.threadpool import ThreadPool
     from twisted.web.iweb import IAgent
 
+    from asciid.client._exceptions import ClientError
+    from asciid.client._progress import OnProgress
+    from asciid.client._source import Uploadable
+    from asciid.client._upload import Uploaded
     from asciid.model import UploadStatus
-
-    from ._errors import ClientError
-    from ._progress import OnProgress
-    from ._source import Uploadable
-    from ._upload import Uploaded
 
 __all__ = ["CONCURRENCY", "CONNECTIONS", "RETRIES", "Client"]
 

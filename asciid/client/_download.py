@@ -10,18 +10,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
+from asciid.client._exceptions import ClientError, DamagedError, LostError, RefusedError
+from asciid.client._part import PartFile, hash_of
 from asciid.model import ImageState
-
-from ._errors import ClientError, DamagedError, LostError, RefusedError
-from ._part import PartFile, hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ._calls import Calls
-    from ._exchange import Reply
-    from ._progress import Meter
+    from asciid.client._calls import Calls
+    from asciid.client._progress import Meter
+    from asciid.client.exchange import Reply
 
 __all__ = ["LARGEST_UNKNOWN", "Download"]
 

@@ -14,8 +14,8 @@ from hashlib import sha256 as _sha256
 from threading import Lock
 from typing import IO, TYPE_CHECKING
 
-from ._destination import real_path
-from ._errors import DownloadBusyError
+from asciid.client._exceptions import DownloadBusyError
+from asciid.client.destination import real_path
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
-    from ._errors import ClientError
+    from asciid.client._exceptions import ClientError
 
 __all__ = ["LONGEST_RETRY_AFTER", "Patience", "nothing"]
 

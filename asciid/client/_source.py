@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from attrs import frozen
 
-from ._errors import NotTextError
+from asciid.client._exceptions import NotTextError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

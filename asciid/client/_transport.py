@@ -14,8 +14,7 @@ from twisted.web.client import RequestGenerationFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from ._agent import IdentityAgent
-from ._errors import (
+from asciid.client._exceptions import (
     ChangedError,
     ClientError,
     LostError,
@@ -23,7 +22,10 @@ from ._errors import (
     problem_error,
     retry_after,
 )
-from ._exchange import (
+from asciid.client._patience import Patience, nothing
+from asciid.client._source import Reader, Whole
+from asciid.client.agent import IdentityAgent
+from asciid.client.exchange import (
     BytesProducer,
     Reply,
     Watch,
@@ -32,9 +34,7 @@ from ._exchange import (
     discard_body,
     read_body,
 )
-from ._patience import Patience, nothing
-from ._source import Reader, Whole
-from ._wire import CUT_OFF, UNCONNECTED, Wire, reasons
+from asciid.client.wire import CUT_OFF, UNCONNECTED, Wire, reasons
 
 if TYPE_CHECKING:
     import random
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.iweb import IAgent
 
-    from ._errors import ProblemError
-    from ._exchange import Sink
+    from asciid.client._exceptions import ProblemError
+    from asciid.client.exchange import Sink
 
 __all__ = ["Transport"]
 

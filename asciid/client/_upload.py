@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from asciid.model import ImageSpec, ImageState
-
-from ._calls import chunk_body
-from ._errors import (
+from asciid.client._calls import chunk_body
+from asciid.client._exceptions import (
     ChangedError,
     LostError,
     NotFoundError,
@@ -19,20 +17,20 @@ from ._errors import (
     ServerFailedError,
     SplitCharacterError,
 )
-from ._parallel import in_parallel
-from ._source import SMALL, Whole
+from asciid.client._source import SMALL, Whole
+from asciid.client.parallel import in_parallel
+from asciid.model import ImageSpec, ImageState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from twisted.internet.defer import Deferred
 
+    from asciid.client._calls import Calls
+    from asciid.client._patience import Patience
+    from asciid.client._progress import Meter
+    from asciid.client._source import Content, Source
     from asciid.model import UploadStatus
-
-    from ._calls import Calls
-    from ._patience import Patience
-    from ._progress import Meter
-    from ._source import Content, Source
 
 __all__ = ["CHUNK_SIZE", "WHOLE_SIZE", "Upload", "Uploaded"]
 

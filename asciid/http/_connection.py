@@ -14,7 +14,7 @@ from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Server
 
-from asciid._output import Output, output_for
+from asciid.net.output import Output, output_for
 
 from ._discard import Discard
 

@@ -12,8 +12,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from asciid._client_key import client_key
-from asciid._fair_limit import FairLimit
+from asciid.net.client_key import client_key
+from asciid.net.fair_limit import FairLimit
 
 from ._channel import Channel
 from ._discard import DiscardPace

@@ -12,7 +12,7 @@ from ._problem import BodiesLimitError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid._fair_limit import FairLimit
+    from asciid.net.fair_limit import FairLimit
 
     from ._body import IBody
     from ._limits import Limits

@@ -64,8 +64,8 @@ class Limits:
     bodies: int = field(default=256 * MIB, validator=_positive)
     """
     Bytes of all bodies together, from their first byte to the answer; more is 503 for
-    the clients that hold the most (see :class:`asciid._fair_limit.FairLimit`).  Of one
-    that is streamed 256 KiB count at the most.  A body that was received together
+    the clients that hold the most (see :class:`asciid.net.fair_limit.FairLimit`).  Of
+    one that is streamed 256 KiB count at the most.  A body that was received together
     with its head, for a handler that does not stream it, is not counted.
     """
 

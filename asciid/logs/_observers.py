@@ -17,10 +17,10 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-from asciid._journal import is_journal
 from asciid.logs._append import write_lines
 from asciid.logs._format import LineFormatter
-from asciid.logs._writer import LineWriter
+from asciid.logs._line_writer import LineWriter
+from asciid.runtime.journal import is_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from twisted.logger import LogEvent
 
-    from asciid.config import Settings
+    from asciid.config.settings import Settings
 
 __all__ = ["TwistdLog", "restyle_twistd"]
 

@@ -18,7 +18,7 @@ from asciid.logs._repeats import kind_of
 if TYPE_CHECKING:
     from twisted.logger import LogBeginner, LogEvent
 
-    from asciid.logs._writer import LineWriter
+    from asciid.logs._line_writer import LineWriter
 
 __all__ = ["event_from", "pass_on"]
 

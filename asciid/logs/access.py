@@ -15,7 +15,7 @@ from twisted.web.http import datetimeToLogString
 from asciid.http import request_id
 from asciid.logs._append import AppendedFile
 from asciid.logs._format import json_line, utc_time
-from asciid.logs._writer import LineWriter
+from asciid.logs._line_writer import LineWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

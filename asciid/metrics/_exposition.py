@@ -12,8 +12,6 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
 
-from asciid._offload import AT_ONCE, run_steps
-from asciid._readiness import failed_checks, remarks
 from asciid.errors import AsciidError
 from asciid.logs import lost_lines
 from asciid.metrics._families import (
@@ -30,21 +28,23 @@ from asciid.metrics._families import (
     usage_families,
     worker_families,
 )
-from asciid.metrics._requests import RequestCounts
+from asciid.metrics._readiness import failed_checks, remarks
+from asciid.metrics._request_counts import RequestCounts
 from asciid.metrics._snapshot import (
     LASTING_KINDS,
     merge_in_steps,
     snapshot,
     snapshot_in_steps,
 )
+from asciid.runtime.offload import AT_ONCE, run_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
-    from asciid._offload import IOffload
     from asciid.http import KleinFactory
+    from asciid.runtime.offload import IOffload
     from asciid.store import IImageStore, StoreUsage
 
 __all__ = ["Metrics", "Page", "render"]
@@ -127,7 +127,7 @@ class Metrics:
         )
 
     def failed_checks(self) -> Mapping[str, str | None]:
-        """See `asciid._readiness.failed_checks`."""
+        """See `asciid.metrics._readiness.failed_checks`."""
         front = self.front
         return failed_checks(
             self._store.health(),
@@ -136,7 +136,7 @@ class Metrics:
         )
 
     def remarks(self) -> Mapping[str, str]:
-        """See `asciid._readiness.remarks`."""
+        """See `asciid.metrics._readiness.remarks`."""
         return {} if self.front is None else remarks(self.front.shared_limits)
 
     def collect(self) -> Iterator[Metric]:
@@ -236,7 +236,7 @@ def render(families: Iterable[Metric], accept: str) -> Page:
 def render_in_steps(
     families: Iterable[Metric], accept: str
 ) -> Generator[None, None, Page]:
-    """Do what `render` does, in steps for `asciid._offload`."""
+    """Do what `render` does, in steps for `asciid.runtime.offload`."""
     write: Callable[[Collector], bytes] = generate_latest
     content_type, end = TEXT, b""
     if _takes_openmetrics(accept):

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from asciid._histogram import Histogram
     from asciid.http import KleinFactory
-    from asciid.metrics._requests import RequestCounts
+    from asciid.metrics._request_counts import RequestCounts
+    from asciid.runtime.histogram import Histogram
     from asciid.store import StoreStats, StoreUsage
 
 __all__ = [

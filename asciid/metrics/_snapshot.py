@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from prometheus_client.core import Metric
 
-from asciid._offload import run_steps
+from asciid.runtime.offload import run_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -94,7 +94,7 @@ def snapshot(families: Iterable[Metric]) -> bytes:
 
 
 def snapshot_in_steps(families: Iterable[Metric]) -> Generator[None, None, bytes]:
-    """Do what `snapshot` does, in steps for `asciid._offload`."""
+    """Do what `snapshot` does, in steps for `asciid.runtime.offload`."""
     encoded = []
     for family in families:
         exact = family.type in LASTING_KINDS
@@ -123,7 +123,7 @@ def merge(snapshots: Iterable[bytes]) -> list[Metric]:
 
 
 def merge_in_steps(snapshots: Iterable[bytes]) -> Generator[None, None, list[Metric]]:
-    """Do what `merge` does, in steps for `asciid._offload`."""
+    """Do what `merge` does, in steps for `asciid.runtime.offload`."""
     metrics: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, _Labels], float]] = {}
     nearest = (0.0, 0.0)

@@ -11,13 +11,13 @@ import lmdb
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from asciid._threads import FixedThreadPool
 from asciid.errors import (
     AsciidError,
     StorageFailedError,
     StorageFullError,
     StoreClosedError,
 )
+from asciid.runtime.threads import FixedThreadPool
 from asciid.store._abandoned import Abandoned
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._checkup import StoreHealth

@@ -10,7 +10,6 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from zope.interface import implementer
 
-from asciid._histogram import Histogram
 from asciid.errors import (
     ChunkExistsError,
     HashMismatchError,
@@ -21,6 +20,7 @@ from asciid.errors import (
     StoreClosedError,
 )
 from asciid.model import ImageSpec, ImageState, UploadStatus
+from asciid.runtime.histogram import Histogram
 from asciid.store._aging import FOR_EVER, GONE_FOR, Aging, Lifetimes
 from asciid.store._checkup import StoreHealth
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter

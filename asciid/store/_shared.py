@@ -9,9 +9,9 @@ import lmdb
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from zope.interface import implementer
 
-from asciid._histogram import Histogram
-from asciid._threads import FixedThreadPool
 from asciid.errors import AsciidError, StorageFailedError, StoreClosedError
+from asciid.runtime.histogram import Histogram
+from asciid.runtime.threads import FixedThreadPool
 from asciid.store._aging import FOR_EVER, Aging, Lifetimes
 from asciid.store._checkup import StoreHealth
 from asciid.store._disk import DiskStore, measure_storage

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field, fields, frozen
 
 if TYPE_CHECKING:
-    from asciid._histogram import Histogram
+    from asciid.runtime.histogram import Histogram
 
 __all__ = ["BATCH_SIZES", "COMMIT_TIMES", "StoreEvents", "StoreStats", "StoreUsage"]
 

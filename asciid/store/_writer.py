@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from asciid._histogram import Histogram
 from asciid.errors import StorageFailedError, StoreBusyError, StoreClosedError
+from asciid.runtime.histogram import Histogram
 from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES
 
 if TYPE_CHECKING:

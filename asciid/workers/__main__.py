@@ -3,7 +3,7 @@
 import os
 import sys
 
-from asciid.config import resolve
+from asciid.config.settings import resolve
 from asciid.workers._process import run
 
 if __name__ == "__main__":

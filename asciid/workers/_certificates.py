@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 from twisted.logger import Logger
 
-from asciid._threads import call_in_pool
-from asciid._tls import TLSFileError, load_identity, read_file, tls_files, with_files
+from asciid.net.tls import TLSFileError, load_identity, read_file, tls_files, with_files
+from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from asciid.config import Settings
+    from asciid.config.settings import Settings
 
 __all__ = ["CertificateCopies"]
 

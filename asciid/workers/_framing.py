@@ -8,7 +8,7 @@ import msgspec
 from twisted.internet import protocol
 from twisted.logger import Logger
 
-from asciid._output import Output, output_for
+from asciid.net.output import Output, output_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 
-from asciid._malloc import set_allocator_thresholds
-from asciid._tuning import count_monotonically, rest_collector
 from asciid.logs import LineWriter, pass_on, write_lines
+from asciid.runtime.malloc import set_allocator_thresholds
+from asciid.runtime.tuning import count_monotonically, rest_collector
 from asciid.workers._spawning import (
     ALIVE,
     HELD,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from asciid.config import Settings
+    from asciid.config.settings import Settings
 
 __all__ = ["IRole", "run"]
 

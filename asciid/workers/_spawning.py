@@ -13,8 +13,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, globalLogPublisher
 from zope.interface import implementer
 
-from asciid._signals import SURVIVED
 from asciid.logs import event_from
+from asciid.runtime.signals import SURVIVED
 from asciid.workers._watching import SILENT_FOR, Watch
 
 if TYPE_CHECKING:

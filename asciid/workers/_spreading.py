@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
-from asciid._listener import BACKLOG, DualStackEndpoint, DualStackPort, endpoint_from
+from asciid.net.listener import BACKLOG, DualStackEndpoint, DualStackPort, endpoint_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

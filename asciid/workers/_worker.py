@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from asciid._assembly import make_image_service, tokens_of
-from asciid._storage_socket import socket_name
-from asciid._storing import lifetimes_of
-from asciid._tokens import TokenFileError
+from asciid.config.tokens import TokenFileError
+from asciid.daemon.assembly import make_image_service, tokens_of
+from asciid.daemon.storing import lifetimes_of
+from asciid.net.storage_socket import socket_name
 from asciid.store.sharing import Generations, SharedStore, StorageLock
 from asciid.workers._funnel import UNANSWERED_BYTES, Funnel
 from asciid.workers._inherited import inherited_endpoint
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IStreamServerEndpoint
 
-    from asciid.config import Settings
+    from asciid.config.settings import Settings
     from asciid.metrics import Metrics
     from asciid.store.sharing import Completed, Use
 
@@ -78,7 +78,7 @@ class Worker:
         """
         Find the process that writes; then serve.
 
-        Errors: `asciid.service.StartError`.
+        Errors: `asciid.daemon.service.StartError`.
         """
         return self._funnel.start().addCallback(lambda _: self._service.startService())
 

@@ -9,13 +9,13 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from asciid._malloc import MemoryTrimmer
-from asciid._offload import Offload
-from asciid._storage_socket import StorageSocket
-from asciid._storing import make_control, make_disk_store
-from asciid._threads import FixedThreadPool
-from asciid.housekeeping import Housekeeper, housekeeping_interval
+from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
+from asciid.daemon.storing import make_control, make_disk_store
 from asciid.metrics import Metrics, WorkersState
+from asciid.net.storage_socket import StorageSocket
+from asciid.runtime.malloc import MemoryTrimmer
+from asciid.runtime.offload import Offload
+from asciid.runtime.threads import FixedThreadPool
 from asciid.store.sharing import Generations, StorageLock
 from asciid.workers._hub import Hub
 from asciid.workers._record import (
@@ -29,7 +29,7 @@ from asciid.workers._spawning import FIRST_INHERITED, GENERATIONS, LOCK
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asciid.config import Settings
+    from asciid.config.settings import Settings
 
 __all__ = ["WRITER_SOCKET", "Writer"]
 

@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from asciid import __version__
-from asciid._assembly import body_share_warning, tokens_of
-from asciid._listener import Listener, StartError
-from asciid._streams import print_refusal
-from asciid._tls import TLSFileError
+from asciid.daemon.assembly import body_share_warning, tokens_of
 from asciid.errors import AsciidError
+from asciid.net.listener import Listener, StartError
+from asciid.net.tls import TLSFileError
+from asciid.runtime.streams import print_refusal
 from asciid.store.sharing import StorageLock, prepare_storage
 from asciid.workers._certificates import CertificateCopies
 from asciid.workers._processes import Processes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from asciid.config import Settings
+    from asciid.config.settings import Settings
     from asciid.store import StoreUsage
 
 __all__ = ["Parent"]

@@ -12,8 +12,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from asciid._assembly import make_front
 from asciid.api import ImageAPI
+from asciid.daemon.assembly import make_front
 from asciid.model import ImageSpec
 from asciid.store import IImageReader, MemoryStore
 from tests.api._support import Client

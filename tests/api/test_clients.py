@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 from asciid.api._clients import ClientAddresses
 
 if TYPE_CHECKING:
-    from asciid.api._request import Request
+    from asciid.api._request_interface import Request
 
 
 class FakeRequest:

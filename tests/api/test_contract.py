@@ -18,7 +18,7 @@ from asciid.api._contract import METHODS, load_contract, served_contract
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES
 from asciid.api._schema import InputLimits
-from asciid.config import resolve
+from asciid.config.settings import resolve
 from asciid.store import MemoryStore
 from tests.api._contract import Contract
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase

@@ -13,9 +13,9 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._assembly import make_front
-from asciid._offload import Offload
 from asciid.api import ImageAPI, _encodings
+from asciid.daemon.assembly import make_front
+from asciid.runtime.offload import Offload
 from asciid.store import MemoryStore
 from asciid.testing import ManualReactor, ManualThreadPool
 from tests.api._raw import RawAnswer, parse_response

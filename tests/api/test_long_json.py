@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._assembly import make_front
-from asciid._offload import Offload, run_steps
 from asciid.api import ImageAPI, _long_json
 from asciid.api._refusals import MalformedRequestError
 from asciid.api._schema import InputLimits, parse_chunk, parse_long_chunk
+from asciid.daemon.assembly import make_front
 from asciid.errors import AsciidError
 from asciid.model import ImageSpec, ImageState
+from asciid.runtime.offload import Offload, run_steps
 from asciid.store import MemoryStore
 from asciid.testing import ManualReactor, ManualThreadPool
 from tests.api._raw import parse_response

@@ -1,4 +1,4 @@
-"""Tests of asciid.api._negotiation and asciid.api._fields."""
+"""Tests of asciid.api._negotiation and asciid.api._list_fields."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api._fields import weighted_members
+from asciid.api._list_fields import weighted_members
 from asciid.api._negotiation import CODINGS, accepted_codings, takes_text
 
 

@@ -8,8 +8,8 @@ from urllib.parse import quote
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._assembly import make_front
 from asciid.api import ImageAPI, MetricsAPI
+from asciid.daemon.assembly import make_front
 from asciid.http import KleinFactory
 from asciid.store import MemoryStore
 from tests.api._support import Client

@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from asciid._assembly import make_front
 from asciid.api import ImageAPI
-from asciid.api._streaming import PIECE
+from asciid.api._sending import PIECE
+from asciid.daemon.assembly import make_front
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,

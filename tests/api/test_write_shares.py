@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from asciid._assembly import make_front
 from asciid.api import ImageAPI
 from asciid.api._write_shares import WriteShares
+from asciid.daemon.assembly import make_front
 from asciid.errors import StoreBusyError
 from asciid.store import IImageStore, MemoryStore
 from tests.api._support import Answer, Client

@@ -29,9 +29,9 @@ from asciid.client import (
     UntrustedError,
     Uploaded,
 )
-from asciid.client._agent import make_agent, make_pool, parse_base_url
-from asciid.client._exchange import STALL_TIMEOUT
-from asciid.client._wire import Wire
+from asciid.client.agent import make_agent, make_pool, parse_base_url
+from asciid.client.exchange import STALL_TIMEOUT
+from asciid.client.wire import Wire
 from asciid.testing import ManualThreadPool
 
 from .fakes import FailingAgent, StuckAgent

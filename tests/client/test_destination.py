@@ -12,8 +12,8 @@ from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.client._destination import InPlace, destination_of, real_path
-from tests.client.test_commands import CAT, SHA256, CommandTestCase
+from asciid.client.destination import InPlace, destination_of, real_path
+from tests.cli.test_commands import CAT, SHA256, CommandTestCase
 
 
 class DestinationTests(SynchronousTestCase):
@@ -205,8 +205,8 @@ class OpenFileTests(SynchronousTestCase):
         (directory / "stdout").symlink_to("/proc/self/fd/1")
         (directory / "log").write_text("before\n")
         code = (
-            "import io, sys; from asciid.client._cli_get import _copy;"
-            "from asciid.client._destination import destination_of;"
+            "import io, sys; from asciid.cli.get import _copy;"
+            "from asciid.client.destination import destination_of;"
             "_copy(io.BytesIO(b'image\\n'), destination_of(sys.argv[1], 'name'))"
         )
         for output in ("stdout", "/dev/fd/1", "-"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from asciid.config import SETTINGS, resolve
+from asciid.config.settings import SETTINGS, resolve
 from asciid.tap import Options
 from tests._commands import CommandTestCase
 from tests._programs import program

@@ -19,8 +19,8 @@ from tests.http._app import App
 from tests.http._support import MemoryTransport, Site, get, post
 
 if TYPE_CHECKING:
-    from asciid._fair_limit import FairLimit
     from asciid.http._request import Request
+    from asciid.net.fair_limit import FairLimit
     from tests.http._support import Wire
 
 OTHER = "192.0.2.2"

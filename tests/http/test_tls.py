@@ -16,8 +16,8 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._output import QueuedOutput
 from asciid.http import KleinFactory, Limits, body_of
+from asciid.net.output import QueuedOutput
 from tests.http._support import MemoryTransport, Time, get, parse_answers, post
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import sys
 from tests.integration._case import Art, DaemonTestCase
 from tests.integration._daemon import ANY_PORT, LISTENS, environment, twistd
 
-CONSOLE_SCRIPT = "from asciid.client.cli import main; main()"
+CONSOLE_SCRIPT = "from asciid.cli.main import main; main()"
 
 
 class LifeTests(DaemonTestCase):

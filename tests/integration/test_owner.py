@@ -51,7 +51,7 @@ def another_namespace() -> list[str]:
 
 def asciid(*arguments: str | Path) -> list[str]:
     """Return the command line of ``asciid`` with `arguments`."""
-    code = "from asciid.client.cli import main; main()"
+    code = "from asciid.cli.main import main; main()"
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 
@@ -80,7 +80,8 @@ def readers_of(pid: int) -> list[int]:
         for child in map(int, children.read_text().split()):
             found += readers_of(child)
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                if b"asciid.reader" in Path(f"/proc/{child}/cmdline").read_bytes():
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                if b"asciid.admin.reader" in command:
                     found.append(child)
     return found
 

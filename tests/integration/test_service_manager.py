@@ -92,7 +92,9 @@ class ServiceManagerTests(SynchronousTestCase):
         lines = self.journal.read_text().splitlines()
         for line in lines:
             self.assertRegex(line, r"\A<\d>\[[\w.]+\] ")
-        self.assertTrue(any(line.startswith("<6>[asciid.service]") for line in lines))
+        self.assertTrue(
+            any(line.startswith("<6>[asciid.daemon.service]") for line in lines)
+        )
         (warning,) = (line for line in lines if "sync is off" in line)
         self.assertTrue(warning.startswith("<4>"), warning)
 

@@ -107,7 +107,7 @@ class StartSignalTests(SynchronousTestCase):
             ["asciid", "--workers=2"],
             signal.SIGHUP,
             "asciid/workers/__main__.py",
-            "asciid/config.py",
+            "asciid/config/settings.py",
         )
         self.assert_serves(process)
         self.assertNotIn(" ended: ", self.log.read_text())

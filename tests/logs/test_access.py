@@ -15,9 +15,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._assembly import make_front, make_observer
 from asciid.api import ImageAPI
-from asciid.config import resolve
+from asciid.config.settings import resolve
+from asciid.daemon.assembly import make_front, make_observer
 from asciid.http import Refusal
 from asciid.logs.access import LEFT, Access, AccessLog, access_writer
 from asciid.store import MemoryStore

@@ -6,8 +6,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._assembly import make_front
 from asciid.api import ImageAPI
+from asciid.daemon.assembly import make_front
 from asciid.logs import ImageLog
 from asciid.logs._images import INTERVAL, ONE_BY_ONE
 from asciid.model import ImageSpec

@@ -25,7 +25,7 @@ from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from asciid.config import resolve
+from asciid.config.settings import resolve
 from asciid.logs import restyle_twistd
 from asciid.testing import ManualReactor
 

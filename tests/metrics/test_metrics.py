@@ -19,9 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid import __version__
-from asciid._assembly import make_front
 from asciid.api import ImageAPI, MetricsAPI
 from asciid.api._problems import PROBLEM_TYPES
+from asciid.daemon.assembly import make_front
 from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
 from asciid.metrics import Metrics

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._assembly import make_front
 from asciid.api import ImageAPI
+from asciid.daemon.assembly import make_front
 from asciid.logs import LineWriter
 from asciid.logs._append import AppendedFile
 from asciid.metrics import WorkersState

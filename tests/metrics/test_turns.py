@@ -9,11 +9,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._offload import Offload
 from asciid.errors import StoreBusyError
 from asciid.metrics import Metrics, merge, render, snapshot
 from asciid.metrics._exposition import render_in_steps
 from asciid.metrics._snapshot import merge_in_steps, snapshot_in_steps
+from asciid.runtime.offload import Offload
 from asciid.store import MemoryStore
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.metrics._support import a_request

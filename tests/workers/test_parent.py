@@ -13,8 +13,8 @@ from twisted.internet.error import ProcessTerminated
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid._listener import StartError, endpoint_from
-from asciid.config import Settings
+from asciid.config.settings import Settings
+from asciid.net.listener import StartError, endpoint_from
 from asciid.store import _lock
 from asciid.store._environment import DATA_FILE
 from asciid.store.sharing import StorageLock

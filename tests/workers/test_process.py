@@ -17,7 +17,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.config import Settings
+from asciid.config.settings import Settings
 from asciid.testing import ManualReactor
 from asciid.workers import _process
 from asciid.workers._process import run

@@ -16,8 +16,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid import _assembly
-from asciid.config import Settings
+from asciid.config.settings import Settings
+from asciid.daemon import assembly
 from asciid.metrics import merge, snapshot
 from asciid.store import _shared
 from asciid.store._operations import Register
@@ -133,7 +133,7 @@ class WorkerTests(RoleTestCase):
         """Make one, and a process that writes."""
         super().setUp()
         self.patch(_shared, "FixedThreadPool", self.pool)
-        self.patch(_assembly, "FixedThreadPool", self.pool)
+        self.patch(assembly, "FixedThreadPool", self.pool)
         inherited = socket.create_server(("127.0.0.1", 0))
         self.inherited = inherited.detach()
         self.patch(_worker, "FIRST_INHERITED", self.inherited)

@@ -4,8 +4,8 @@ import sys
 
 from twisted.application.service import ServiceMaker
 
-from asciid._signals import shield_startup
-from asciid._streams import occupy_standard_descriptors
+from asciid.runtime.signals import shield_startup
+from asciid.runtime.streams import occupy_standard_descriptors
 
 if "asciid" in sys.argv[1:]:
     # twistd imports the plugins of every service for each command, and this is the

@@ -1,0 +1,228 @@
+"""What commands have the owner of a storage do: verify, back up, compact."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+
+from asciid.admin.reader import ANSWERS, DESTINATION, FOUND, PRINTED, STORAGE
+from asciid.errors import AsciidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twisted.internet.interfaces import IProcessTransport
+    from twisted.python.failure import Failure
+
+    from asciid.admin.control import Request
+    from asciid.store import LMDBStore
+    from asciid.store.maintenance import Copied
+
+__all__ = ["Maintenance", "MaintenanceError"]
+
+MAX_READERS = 4
+"""Commands at a time that read the storage."""
+
+_LONGEST_PRINTED = 16 * 1024
+
+_log = Logger()
+
+
+class MaintenanceError(AsciidError):
+    """A command cannot be carried out, or did not succeed; the text says why."""
+
+
+class _Reader(ProcessProtocol):
+    """
+    The owner's end of an `asciid.admin.reader` process.
+
+    `done` fires with what that reports, once it has ended; cancelled, it ends the
+    process.  `ended` is called with this object in either case.
+    """
+
+    transport: IProcessTransport
+
+    def __init__(
+        self,
+        store: LMDBStore,
+        request: Request,
+        ended: Callable[[_Reader], object],
+    ) -> None:
+        self._store = store
+        self._request = request
+        self._ended = ended
+        self._rest = b""
+        self._outcome: Mapping[str, Any] = {}
+        self._printed = b""
+        self._reason = ""
+        self.done: Deferred[Mapping[str, Any]] = Deferred(lambda _: self.end())
+
+    def end(self, reason: str = "") -> None:
+        """End the process; `reason` is what the command gets to know."""
+        self._reason = reason
+        # It has nothing to finish.
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Take what the process has written."""
+        if childFD == FOUND:
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._found(json.loads(line))
+        else:
+            self._printed = (self._printed + data)[:_LONGEST_PRINTED]
+
+    def processEnded(self, reason: Failure) -> None:
+        """Answer what it came to."""
+        self._ended(self)
+        if self._printed:
+            _log.error(
+                "The reader of a storage failed: {text}",
+                text=self._printed.decode("utf-8", "replace").strip(),
+            )
+        if self.done.called:  # it was cancelled
+            return
+        if "done" in self._outcome:
+            self.done.callback(self._outcome["done"])
+        else:
+            ended = f"its reader ended: {reason.getErrorMessage()}"
+            why = self._reason or self._outcome.get("error", ended)
+            self.done.errback(MaintenanceError(why))
+
+    def _found(self, document: Mapping[str, Any]) -> None:
+        """Take a line of the process."""
+        if "put_aside" in document:
+            digest, record = map(bytes.fromhex, document["put_aside"])
+            self._store.put_aside(digest, record).addCallbacks(
+                self._answer, self._failed
+            )
+        elif "damaged" in document:
+            self._request.progress(document)
+        else:
+            self._outcome = document
+
+    def _answer(self, found: bool) -> None:  # noqa: FBT001 - the Deferred's
+        self.transport.writeToChild(ANSWERS, b"1" if found else b"0")
+
+    def _failed(self, failure: Failure) -> None:
+        self.end(f"cannot put an image in quarantine: {failure.getErrorMessage()}")
+
+
+@define(eq=False)
+class Maintenance:
+    """
+    The commands on the storage of `store`, which must be started.
+
+    `reactor` provides IReactorProcess.
+    """
+
+    store: LMDBStore
+    reactor: Any
+    _readers: set[_Reader] = field(init=False, factory=set)
+    _compacting: bool = field(init=False, default=False)
+
+    def compact(self, request: Request) -> Deferred[Mapping[str, object]]:
+        """
+        Compact the file; what `request` says is not needed.
+
+        Errors: those of `LMDBStore.compact`, `MaintenanceError`.
+        """
+        del request
+        if self._readers:
+            # They have the file open that is to be exchanged.
+            return fail(MaintenanceError("in use by asciid verify or asciid backup"))
+        self._compacting = True
+        # A command that leaves cancels this one, and not the compaction.
+        answer: Deferred[Copied] = Deferred()
+
+        def ended(outcome: Copied | Failure) -> None:
+            self._compacting = False
+            answer.callback(outcome)
+
+        self.store.compact().addBoth(ended)
+        return answer.addCallback(lambda copied: copied.report)
+
+    def backup(self, request: Request) -> Deferred[Mapping[str, object]]:
+        """
+        Write a copy of the file to the descriptor of `request`, a stream socket.
+
+        Errors: `MaintenanceError`.
+        """
+        if request.descriptor is None:
+            return fail(MaintenanceError("backup needs a descriptor to write to"))
+        return self._read(request, {"task": "backup"}, request.descriptor)
+
+    def verify(self, request: Request) -> Deferred[Mapping[str, object]]:
+        """
+        Read and check every image; report those that are damaged one by one.
+
+        The arguments are ``rate``, in bytes a second (0: any number), ``quarantine``
+        and ``purge``; or ``restore``, to take images out of quarantine instead.
+
+        Errors: `MaintenanceError`, those of `LMDBStore.purge_quarantine`.
+        """
+        if request.arguments.get("restore") is True:
+            return self.store.restore_quarantine().addCallback(
+                lambda restored: {"restored": restored}
+            )
+        rate = request.arguments.get("rate", 0)
+        if not isinstance(rate, int) or rate < 0:
+            return fail(MaintenanceError("rate is a number of bytes a second"))
+        quarantine = request.arguments.get("quarantine") is True
+        task = {"task": "verify", "rate": rate, "quarantine": quarantine}
+        verifying = self._read(request, task)
+        if request.arguments.get("purge") is True:
+            verifying = verifying.addCallback(self._purge)
+        return verifying
+
+    def stop(self) -> None:
+        """End the processes that read the storage."""
+        for reader in list(self._readers):
+            reader.end("the daemon is stopping")
+
+    def _purge(self, report: Mapping[str, object]) -> Deferred[Mapping[str, object]]:
+        return self.store.purge_quarantine().addCallback(
+            lambda purged: {**report, "purged": purged}
+        )
+
+    def _read(
+        self,
+        request: Request,
+        task: Mapping[str, object],
+        destination: int | None = None,
+    ) -> Deferred[Mapping[str, object]]:
+        """Have another process do `task`."""
+        if self._compacting:
+            return fail(MaintenanceError("in use by asciid compact"))
+        if len(self._readers) >= MAX_READERS:
+            message = f"{MAX_READERS} other commands are reading the storage"
+            return fail(MaintenanceError(message))
+        reader = _Reader(self.store, request, self._readers.discard)
+        descriptors: dict[int, int | str] = {
+            ANSWERS: "w",
+            FOUND: "r",
+            PRINTED: "r",
+            STORAGE: self.store.lock.held,
+        }
+        if destination is not None:
+            descriptors[DESTINATION] = destination
+        argument = json.dumps({**task, "identity": self.store.identity})
+        self.reactor.spawnProcess(
+            reader,
+            sys.executable,
+            [sys.executable, "-P", "-m", "asciid.admin.reader", argument],
+            env=os.environ,
+            childFDs=descriptors,
+        )
+        self._readers.add(reader)
+        return reader.done

@@ -1,0 +1,141 @@
+"""
+A process that reads a storage for a command: ``python -P -m asciid.admin.reader``.
+
+The owner of the storage starts it for `asciid verify` and `asciid backup`.  It is in
+the owner's PID namespace, as LMDB asks of readers, wherever the command runs; and
+damaged pages that end it by a signal leave the owner alone.
+
+Its argument is a JSON object, see `asciid.admin.owner_commands`.  What it finds it
+writes to its standard output, a JSON object a line, the last of which has ``"done"`` or
+``"error"``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import lmdb
+
+from asciid.admin.pace import Pace
+from asciid.errors import AsciidError
+from asciid.store.maintenance import (
+    MAX_SHARE,
+    StorageFile,
+    StorageInUseError,
+    StorageLock,
+    Verification,
+    identity_of,
+    leave_in,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ANSWERS", "DESTINATION", "FOUND", "PRINTED", "STORAGE", "main"]
+
+ANSWERS = 0
+"""The descriptor of the owner's answers, whose end is the end of this process."""
+
+FOUND = 1
+"""The descriptor for what is found."""
+
+PRINTED = 2
+"""The descriptor for what Python prints when it fails."""
+
+STORAGE = 3
+"""The descriptor of the storage directory, which has the owner's lock."""
+
+DESTINATION = 4
+"""The descriptor that a copy is written to: a stream socket."""
+
+STALLED = 60
+"""Seconds after which a command that does not read its copy is given up."""
+
+_NICENESS = 10
+"""How much this process leaves the processor to the owner; see nice(2)."""
+
+
+class _Owner:
+    """The owner of the storage, at the other end of the pipes."""
+
+    def __init__(self) -> None:
+        self._answers: SimpleQueue[bool] = SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def tell(self, document: Mapping[str, object]) -> None:
+        """Send a line."""
+        os.write(FOUND, json.dumps(document).encode() + b"\n")
+
+    def put_aside(self, digest: bytes, record: bytes) -> bool:
+        """Have the owner put an image in quarantine; see `Verification.put_aside`."""
+        self.tell({"put_aside": [digest.hex(), record.hex()]})
+        return self._answers.get()
+
+    def _listen(self) -> None:
+        with os.fdopen(ANSWERS, "rb", buffering=0, closefd=False) as answers:
+            while answer := answers.read(1):
+                self._answers.put(answer == b"1")
+        # Whatever the other thread does, in C or not.
+        os._exit(1)
+
+
+def main(argument: str) -> None:
+    """Do what `argument` asks for."""
+    task = json.loads(argument)
+    owner = _Owner()
+    os.nice(_NICENESS)
+    try:
+        found = _read(task, owner)
+    except lmdb.Error as error:
+        found = {"error": f"the storage cannot be used: {error}"}
+    except (AsciidError, OSError) as error:
+        found = {"error": str(error)}
+    owner.tell(found)
+
+
+def _read(task: Mapping[str, Any], owner: _Owner) -> Mapping[str, object]:
+    path = Path(f"/proc/self/fd/{STORAGE}")
+    lock = StorageLock(path, inherited=STORAGE)
+    with StorageFile(path, lock=lock, readonly=True) as storage:
+        if list(identity_of(path)) != task["identity"]:
+            message = "data.mdb or lock.mdb was removed or replaced: restart the daemon"
+            raise StorageInUseError(message)
+        if task["task"] == "verify":
+            return _verify(storage, task, owner)
+        _copy(storage)
+        return {"done": {}}
+
+
+def _verify(
+    storage: StorageFile, task: Mapping[str, Any], owner: _Owner
+) -> Mapping[str, object]:
+    quarantine = task["quarantine"]
+    verification = Verification(
+        storage,
+        Pace(task["rate"]),
+        owner.put_aside if quarantine else leave_in(storage),
+        max_share=MAX_SHARE if quarantine else 1.0,
+    )
+    for damaged in verification.run():
+        owner.tell({"damaged": {"sha256": damaged.sha256, "reason": damaged.reason}})
+    return {"done": {"images": verification.images, "bytes": verification.size}}
+
+
+def _copy(storage: StorageFile) -> None:
+    with socket.socket(fileno=os.dup(DESTINATION)) as destination:
+        # LMDB gets EAGAIN then, and gives up.
+        patience = struct.pack("ll", STALLED, 0)
+        destination.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+        storage.copy_to(destination.fileno())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

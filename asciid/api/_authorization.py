@@ -1,0 +1,65 @@
+"""Who may write: whoever bears a token (RFC 6750)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+from asciid.api._refusals import (
+    AuthorizationMalformedError,
+    TokenInvalidError,
+    TokenMissingError,
+)
+
+if TYPE_CHECKING:
+    from asciid.api._request_interface import Request
+
+__all__ = ["Access", "Tokens"]
+
+READS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+"""The methods that need no token."""
+
+# RFC 9110, section 11.4: the name of a scheme may be in any case.
+_bearer = re.compile(rb"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE).fullmatch
+
+
+class Tokens(Protocol):
+    """Knows which tokens are good."""
+
+    def accepts(self, token: bytes) -> bool:
+        """Tell whether a request that bears `token` may write."""
+
+
+class Access:
+    """Lets requests write that bear one of `tokens`."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def check(self, request: Request) -> None:
+        """
+        Refuse a request whose sender may not write.
+
+        Errors: `TokenMissingError`, also for another scheme than Bearer;
+        `TokenInvalidError`; `AuthorizationMalformedError` (RFC 6750, section 3.1).
+        """
+        lines = request.requestHeaders.getRawHeaders(b"authorization") or []
+        if len(lines) > 1:
+            raise AuthorizationMalformedError
+        if not lines or lines[0].partition(b" ")[0].lower() != b"bearer":
+            raise TokenMissingError
+        found = _bearer(lines[0])
+        if found is None:
+            raise AuthorizationMalformedError
+        if not self._tokens.accepts(found[1]):
+            raise TokenInvalidError
+
+    def refuses(self, request: Request) -> bool:
+        """Tell whether `request` is one that `check` would refuse."""
+        if request.method in READS:
+            return False
+        try:
+            self.check(request)
+        except (AuthorizationMalformedError, TokenInvalidError, TokenMissingError):
+            return True
+        return False

@@ -1,0 +1,223 @@
+"""What the commands that speak to a server have in common."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from attrs import frozen
+
+from asciid.cli._bar import can_show
+from asciid.cli._filter import one_line
+from asciid.cli._reporting import os_error_text
+from asciid.cli._run import run
+from asciid.client._client import Client
+from asciid.client._exceptions import ClientError, NotFoundError, ProblemError
+from asciid.client.agent import parse_base_url
+from asciid.client.wire import check_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from twisted.internet.defer import Deferred
+
+    from asciid.cli.simulate import Surroundings
+
+__all__ = [
+    "EXIT_CODES",
+    "EXIT_FAILED",
+    "Target",
+    "TargetType",
+    "exit_code",
+    "is_stream",
+    "read_token",
+    "server_option",
+    "speak",
+    "token_option",
+]
+
+EXIT_FAILED = 1
+EXIT_NOT_FOUND = 3
+EXIT_REFUSED = 4
+
+EXIT_CODES = """
+The exit code is 0 if all went well, 1 if something failed, 2 if the command line
+is wrong, 3 if the server does not have the image, 4 if it refused the request,
+130 after an interrupt, 143 after SIGTERM.
+"""
+
+_LONGEST_TOKEN = 8 * 1024
+"""Bytes of a token at the most, with the white space around it."""
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+CommandT = TypeVar("CommandT", bound="Callable[..., Any]")
+
+
+def _checked_url(_: click.Context, __: click.Parameter, text: str) -> str:
+    try:
+        return parse_base_url(text).to_text()
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+server_option = click.option(
+    "--server",
+    envvar="ASCIID_SERVER",
+    default="http://localhost:4444",
+    show_envvar=True,
+    metavar="URL",
+    callback=_checked_url,
+    help="The server.",
+)
+
+token_option = click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a token, where the server asks for one; else $ASCIID_TOKEN is it.",
+)
+
+
+def read_token(path: Path | None) -> str | None:
+    """
+    Return the token in a file, or else in the environment, if there is one.
+
+    A token is no argument: everybody on the machine could read it there.
+    """
+    if path is None:
+        token, place = os.environ.get("ASCIID_TOKEN", "").strip(), "ASCIID_TOKEN"
+        if not token:
+            return None
+    else:
+        token, place = _file_start(path).strip(), str(path)
+    try:
+        check_token(token)
+    except ValueError as error:
+        message = f"{place} does not hold one token"
+        raise click.ClickException(message) from error
+    return token
+
+
+def _file_start(path: Path) -> str:
+    """Return what is in a file, or as much of it as shows that it is no token."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_LONGEST_TOKEN + 1).decode("latin-1")
+    except OSError as error:
+        raise click.ClickException(os_error_text(error)) from error
+
+
+@frozen
+class Target:
+    """An image that is meant."""
+
+    sha256: str
+    server: str | None = None
+    """The server in its URL; None if only the hash was given."""
+
+
+class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has none
+    """An image by its hash or its URL."""
+
+    name = "image"
+
+    def convert(
+        self,
+        value: str,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Target:
+        """Return what is meant by the text `value`."""
+        if _SHA256.fullmatch(value):
+            return Target(value.lower())
+        base, separator, name = value.rpartition("/image/")
+        try:
+            if separator and _SHA256.fullmatch(name):
+                return Target(name.lower(), parse_base_url(base).to_text())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return self.fail(
+            f"{value!r} is neither a SHA-256 nor the URL of an image", param, ctx
+        )
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code that tells a script what went wrong."""
+    if isinstance(error, NotFoundError):
+        return EXIT_NOT_FOUND
+    if (
+        isinstance(error, ProblemError)
+        and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        and not error.passing
+    ):
+        return EXIT_REFUSED
+    return EXIT_FAILED
+
+
+def is_stream(path: Path) -> bool:
+    """Tell whether a path is that of a pipe or a device, such as a terminal."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+class _CommandError(click.ClickException):
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc] # click reads it here, too
+
+
+def is_watched() -> bool:
+    """Tell whether standard error is a terminal."""
+    return sys.stderr.isatty()
+
+
+def speak(
+    surroundings: Surroundings,
+    server: str,
+    main: Callable[[Client, Any], Coroutine[Deferred[Any], Any, int]],
+    *,
+    token: str | None = None,
+    has_bar: bool = False,
+) -> int:
+    """
+    Run `main` with a client of `server` and the reactor; return its exit code.
+
+    What a :exc:`ClientError` says ends the command in one line.  Somebody at a
+    terminal is told once why it takes long, unless the command `has_bar` for it.
+    """
+    reactor = surroundings.reactor
+    if reactor is None:
+        # Importing it installs it, so not before a command needs it.
+        from twisted.internet import reactor  # noqa: PLC0415
+
+    told = not is_watched() or (has_bar and can_show())
+
+    def tell(error: ClientError) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            click.echo(one_line(f"asciid: {error} (trying again)"), err=True)
+
+    async def talk() -> int:
+        async with Client(
+            server,
+            agent=surroundings.agent,
+            token=token,
+            reactor=reactor,
+            on_retry=tell,
+        ) as client:
+            return await main(client, reactor)
+
+    try:
+        return run(reactor, talk)
+    except ClientError as error:
+        raise _CommandError(one_line(str(error)), exit_code(error)) from error

@@ -1,0 +1,81 @@
+"""What the commands on a storage directory have in common."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import lmdb
+
+from asciid.cli._reporting import os_error_text
+from asciid.config.settings import MEMORY, parse_size
+from asciid.errors import AsciidError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "EXAMPLES",
+    "json_option",
+    "rate_option",
+    "readable_errors",
+    "storage_option",
+]
+
+EXAMPLES = "\b\nExamples:"
+"""Begins the part of a help text that is not wrapped."""
+
+_LARGEST_RATE = 2**40
+
+
+def _rate(_: click.Context, __: click.Parameter, text: str) -> int:
+    try:
+        return parse_size(text, _LARGEST_RATE, smallest=0)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _on_disk(_: click.Context, __: click.Parameter, storage: Path) -> Path:
+    if str(storage) == MEMORY:
+        message = f"a daemon with {MEMORY} has its images in no directory"
+        raise click.BadParameter(message)
+    return storage
+
+
+storage_option = click.option(
+    "--storage",
+    type=click.Path(path_type=Path),
+    callback=_on_disk,
+    envvar="ASCIID_STORAGE",
+    default="asciid-storage",
+    show_envvar=True,
+    help="Directory the images are in.",
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, and no text."
+)
+
+rate_option = click.option(
+    "--rate",
+    callback=_rate,
+    metavar="BYTES",
+    default="32M",
+    help="Bytes read in a second at the most, or with K, M or G; 0 is any number.",
+)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn what a storage can fail with into one line and exit code 1."""
+    try:
+        yield
+    except AsciidError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(os_error_text(error)) from error
+    except lmdb.Error as error:
+        message = f"the storage cannot be used: {error}"
+        raise click.ClickException(message) from error

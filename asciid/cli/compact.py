@@ -1,0 +1,71 @@
+"""``asciid compact``: gives unused room back to the file system."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from asciid.admin.owner import on_storage
+from asciid.admin.pace import Pace
+from asciid.cli._reporting import report
+from asciid.cli._storage_options import (
+    EXAMPLES,
+    json_option,
+    readable_errors,
+    storage_option,
+)
+from asciid.store.maintenance import compact
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asciid.admin.owner import Owner
+    from asciid.store.maintenance import StorageFile
+
+__all__ = ["compact_command"]
+
+_HELP = f"""
+Shrink the storage file to what is in it.
+
+A daemon that runs on the storage does it itself: writes wait meanwhile, reads
+continue. A copy is made beside the file, every image in it is read and checked, and
+only then it takes the file's place, in one step. There must be room for both.
+
+The exit code is 0 once that is done, 1 if it could not be, and the storage is as
+it was then, 2 if the options are wrong.
+
+{EXAMPLES}
+  asciid compact --storage /var/lib/asciid
+"""
+
+
+@click.command("compact", help=_HELP)
+@storage_option
+@json_option
+def compact_command(*, storage: Path, as_json: bool) -> int:
+    """Compact a storage; return the exit code."""
+    with readable_errors():
+        done = _compacted(storage)
+    if as_json:
+        report(json.dumps(done))
+    else:
+        report(
+            f"{done['images']} images: "
+            f"{done['bytes_before']} bytes before, {done['bytes_after']} after"
+        )
+    return 0
+
+
+def _compacted(storage: Path) -> dict[str, Any]:
+    """Compact, or have the owner do it; return the report."""
+
+    def alone(opened: StorageFile) -> dict[str, Any]:
+        return dict(compact(opened, Pace(0)).report)
+
+    def asked(owner: Owner) -> dict[str, Any]:
+        owner.ask("compact")
+        return owner.answer()
+
+    return on_storage(storage, "asciid compact", alone, asked)

@@ -1,0 +1,189 @@
+"""``asciid get`` and ``asciid cat``: download an image to a file, or show it."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from asciid.cli._bar import Bar
+from asciid.cli._filter import TerminalFilter
+from asciid.cli._reporting import report
+from asciid.cli._run import STOPPED
+from asciid.cli._server import EXIT_CODES, TargetType, server_option, speak
+from asciid.client.destination import InPlace, destination_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asciid.cli._server import Target
+    from asciid.cli.simulate import Surroundings
+    from asciid.client._client import Client
+
+__all__ = ["cat_command", "get_command"]
+
+_GET_HELP = f"""
+Download an image, given by its SHA-256 or its URL, and print the file's name.
+
+The file appears when all of the image is there and its hash was checked. A
+download that was cut off goes on where it ended. Where the server does not tell how
+long the image is, no more than 1 GiB of it is taken.
+
+{EXIT_CODES}
+\b
+Examples:
+  asciid get d25f44c31340f2c8433cb76e4f60a310683cab519116e23ef68eb68d198c63d0
+  asciid get -o cat.txt http://localhost:4444/image/d25f...
+"""
+
+_CAT_HELP = f"""
+Show an image, given by its SHA-256 or its URL, once its hash was checked.
+
+Colours are shown; other control characters, which could do harm to a terminal, are
+left out unless --raw is given.
+
+{EXIT_CODES}
+\b
+Examples:
+  asciid cat d25f44c31340f2c8433cb76e4f60a310683cab519116e23ef68eb68d198c63d0
+  asciid cat --raw http://localhost:4444/image/d25f... > cat.txt
+"""
+
+_PIECE = 64 * 1024
+_NO_COLOURS = "\x1b[0m"
+
+_target = click.argument("image", metavar="SHA|URL", type=TargetType())
+
+
+def _checked_output(
+    _: click.Context, __: click.Parameter, text: str | None
+) -> str | None:
+    if text == "":
+        message = "the name is empty"
+        raise click.BadParameter(message)
+    return text
+
+
+@click.command("get", help=_GET_HELP)
+@_target
+@server_option
+@click.option(
+    "-o",
+    "--output",
+    # As it was written: ./- is a file, and - is not.
+    type=click.Path(),
+    callback=_checked_output,
+    show_default="the hash, with .txt, in this directory",
+    help="The file to write, or the directory for it; - is standard output. What is "
+    "there and is not a regular file, such as a pipe, is written to as it is.",
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    help="Go on with an earlier download to the same file.",
+)
+@click.pass_obj
+def get_command(
+    surroundings: Surroundings,
+    *,
+    image: Target,
+    server: str,
+    output: str | None,
+    resume: bool,
+) -> int:
+    """Download an image; return the exit code."""
+    path = destination_of(output, f"{image.sha256}.txt")
+    if isinstance(path, InPlace):
+        with _downloaded(surroundings, image, server) as (code, file):
+            if file is not None:
+                _copy(file, path)
+        return code
+    code = _download(surroundings, image, server, path, resume=resume)
+    if code in STOPPED:
+        message = f"{STOPPED[code]}; the same command goes on from there"
+        click.echo(f"asciid: {message}", err=True)
+    else:
+        report(str(path))
+    return code
+
+
+@click.command("cat", help=_CAT_HELP)
+@_target
+@server_option
+@click.option("--raw", is_flag=True, help="Pass every byte on as it is.")
+@click.pass_obj
+def cat_command(
+    surroundings: Surroundings, *, image: Target, server: str, raw: bool
+) -> int:
+    """Show an image; return the exit code."""
+    with _downloaded(surroundings, image, server) as (code, file):
+        if file is not None and raw:
+            _copy(file, InPlace(None))
+        elif file is not None:
+            _show(file)
+    return code
+
+
+def _download(
+    surroundings: Surroundings,
+    image: Target,
+    server: str,
+    path: Path,
+    *,
+    resume: bool,
+) -> int:
+    bar = Bar(path.name, None)
+
+    async def main(client: Client, reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+        with bar.showing(reactor):
+            await client.download(
+                image.sha256, path, resume=resume, on_progress=bar.image()
+            )
+        return 0
+
+    return speak(surroundings, image.server or server, main, has_bar=True)
+
+
+@contextmanager
+def _downloaded(
+    surroundings: Surroundings, image: Target, server: str
+) -> Iterator[tuple[int, IO[bytes] | None]]:
+    """Download an image for a moment; give the exit code, and the file if any."""
+    # What cannot be removed at the end does not take away what was downloaded.
+    with TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True) as directory:
+        path = Path(directory, image.sha256)
+        code = _download(surroundings, image, server, path, resume=False)
+        if code:
+            yield code, None
+            return
+        with path.open("rb") as file:
+            yield code, file
+
+
+def _copy(file: IO[bytes], to: InPlace) -> None:
+    """Write all of it to a stream."""
+    with to.opened() as stream:
+        shutil.copyfileobj(file, stream)
+
+
+def _show(file: IO[bytes]) -> None:
+    """Write a text to standard output, but for what a terminal may not see."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    safe = TerminalFilter()
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        # A terminal that has not all characters shows the others.
+        out.reconfigure(errors="replace")
+    while piece := file.read(_PIECE):
+        out.write(safe.pass_on(decoder.decode(piece)))
+    out.write(safe.pass_on(decoder.decode(b"", final=True), last=True))
+    if safe.coloured and out.isatty():
+        out.write(_NO_COLOURS)
+    out.flush()

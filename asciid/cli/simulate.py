@@ -1,0 +1,258 @@
+"""``asciid simulate``: plays many clients against a server and checks it."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import frozen
+
+from asciid.cli._run import STOPPED, run
+from asciid.cli._server import read_token, token_option
+from asciid.client.agent import make_agent, make_pool, parse_base_url
+from asciid.config.values import duration_of
+from asciid.simulate._art import Gallery, NoFigletError
+from asciid.simulate._log import FORMATS, Level, Log
+from asciid.simulate._plan import ONE_FAULT_IN, Plan
+from asciid.simulate._report import Report
+from asciid.simulate._requests import MAX_CONNECTIONS, Requests
+from asciid.simulate._simulation import CHUNKS_IN_FLIGHT, Simulation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hyperlink import EncodedURL
+    from twisted.web.iweb import IAgent
+
+__all__ = ["Surroundings", "simulate"]
+
+_GO_FLAG = re.compile(r"-[a-z][a-z-]+(=.*)?", re.DOTALL)
+_SEEDS = 2**31
+_FILES = 300
+
+
+@frozen
+class Surroundings:
+    """What a command runs in; left out, it is the real thing."""
+
+    reactor: Any = None
+    """The reactor to run."""
+    agent: IAgent | None = None
+    """What sends requests."""
+
+
+class _GoCommand(click.Command):
+    """A command whose long options may start with one dash, as Go's do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        long = [f"-{arg}" if _GO_FLAG.fullmatch(arg) else arg for arg in args]
+        return super().parse_args(ctx, long)
+
+
+_HELP = """
+Upload many pieces of ASCII art to a server and check all it does.
+
+Each image is registered, registered again (which must be refused), uploaded in
+chunks out of order, downloaded and compared. The last line of the log is
+SUCCESS! and the exit code 0 when all went well; otherwise the exit code is 1,
+130 after an interrupt, 143 after SIGTERM.
+
+It is a load tool as well: --parallel, --rate, --duration and --downloads say how
+much load, --faults makes the network a bad one. On a terminal a table shows
+meanwhile, and at the end, how often each operation went well or wrong and how
+long the server took to answer; --table and --json tell so anywhere.
+
+Options may start with one dash, too: -files 300 or -files=300. The same seed
+makes the same images and the same faults, so it needs a storage that does not
+have them.
+
+\b
+Examples:
+  asciid simulate --files 300
+  asciid simulate --files 3000 --parallel 256 --log-level error --table
+  asciid simulate --duration 1m --rate 50 --downloads 10
+  asciid simulate --faults --seed 7
+  asciid simulate --duration 10s --log-level error --json
+"""
+
+
+def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
+    try:
+        return duration_of(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command(cls=_GoCommand, help=_HELP)
+@click.option(
+    "--files",
+    type=click.IntRange(1),
+    show_default="300; with --duration, no end",
+    help="Number of images to upload.",
+)
+@click.option(
+    "--chunksize",
+    type=click.IntRange(1),
+    default=256,
+    help="Bytes in a chunk.",
+)
+@click.option("--host", default="localhost", help="Name or address of the server.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=4444, help="Port of the server."
+)
+@token_option
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 1024),
+    default=8,
+    help=(
+        f"Images on their way at a time, up to {CHUNKS_IN_FLIGHT} chunks of each and "
+        f"{MAX_CONNECTIONS} connections for all."
+    ),
+)
+@click.option(
+    "--downloads",
+    type=click.IntRange(1),
+    default=1,
+    help="How often each image is downloaded, and compared.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="IMAGES",
+    help="Images that begin in a second at the most; 0 is any number.",
+)
+@click.option(
+    "--duration",
+    callback=_duration,
+    metavar="TIME",
+    default="0",
+    help="Begin no image after so long: seconds, or with m, h or d; 0 is no end.",
+)
+@click.option(
+    "--faults",
+    is_flag=True,
+    help=(
+        f"Cut one chunk in {ONE_FAULT_IN} off, by dropping the connection in the "
+        f"middle of it, and repeat one in {ONE_FAULT_IN}, anywhere among the others."
+    ),
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(-1),
+    default=-1,
+    help="A number that decides all that is random; -1 picks one.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(sorted(FORMATS)),
+    default="text",
+    help="Form of the log on standard output.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice([level.name.lower() for level in Level], case_sensitive=False),
+    default="info",
+    help="The least important lines to show.",
+)
+@click.option(
+    "--table",
+    is_flag=True,
+    help="Print the table on standard error at the end, terminal or not.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the table as one JSON object, and the log on standard error.",
+)
+@click.pass_obj
+def simulate(  # noqa: PLR0913 - one argument an option
+    surroundings: Surroundings,
+    *,
+    files: int | None,
+    chunksize: int,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    parallel: int,
+    downloads: int,
+    rate: float,
+    duration: int,
+    faults: bool,
+    seed: int,
+    log_format: str,
+    log_level: str,
+    table: bool,
+    as_json: bool,
+) -> int:
+    """Play a simulation; return the exit code."""
+    try:
+        url = _server_url(host, port)
+    except ValueError as error:
+        message = f"Invalid value for '--host': {error}"
+        raise click.UsageError(message) from error
+    if files is None and not duration:
+        files = _FILES
+    plan = Plan(files, chunksize, parallel, downloads, rate, duration)
+    if seed < 0:
+        seed = random.SystemRandom().randrange(_SEEDS)
+    rng = _random(seed)
+    try:
+        gallery = Gallery(rng)
+    except NoFigletError as error:
+        message = f"simulate {error}"
+        raise click.ClickException(message) from error
+    reactor = surroundings.reactor
+    if reactor is None:
+        # Importing it installs it, so not before a command needs it.
+        from twisted.internet import reactor  # noqa: PLC0415
+    agent = surroundings.agent
+    if agent is None:
+        connections = min(plan.parallel * CHUNKS_IN_FLIGHT, MAX_CONNECTIONS)
+        agent = make_agent(reactor, url, make_pool(reactor, connections))
+    report = Report(reactor, table=table, as_json=as_json)
+    log = Log(report.sink, form=log_format, threshold=Level[log_level.upper()])
+    simulation = Simulation(
+        plan,
+        requests=Requests(reactor, agent, url, read_token(token_file)),
+        gallery=gallery,
+        rng=rng,
+        faults=_random(seed) if faults else None,
+        log=log,
+        clock=reactor,
+    )
+    log.info("simulation: start", seed=seed, server=url.to_text(), **_fields(plan))
+
+    async def main() -> int:
+        with report.showing(simulation):
+            return 0 if await simulation.run() else 1
+
+    code = run(reactor, main)
+    if code in STOPPED:
+        log.warning(STOPPED[code])
+    report.finish(simulation, success=code == 0, seed=seed)
+    return code
+
+
+def _server_url(host: str, port: int) -> EncodedURL:
+    """Return the URL of the server at `host`, a name or an address, and `port`."""
+    host = host.removeprefix("[").removesuffix("]")
+    authority = f"[{host}]" if ":" in host else host
+    url = parse_base_url(f"http://{authority}:{port}")
+    if url.path:
+        message = f"{host!r} is not the name of a host"
+        raise ValueError(message)
+    return url
+
+
+def _random(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - reproducible, and nothing is secret
+
+
+def _fields(plan: Plan) -> dict[str, int]:
+    files = {} if plan.files is None else {"files": plan.files}
+    return {**files, "chunk_size": plan.chunk_size, "parallel": plan.parallel}

@@ -1,0 +1,142 @@
+"""``asciid status`` and ``asciid rm``: ask of an image, and remove it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from asciid.cli._server import (
+    EXIT_CODES,
+    TargetType,
+    read_token,
+    server_option,
+    speak,
+    token_option,
+)
+from asciid.model import ImageState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asciid.cli._server import Target
+    from asciid.cli.simulate import Surroundings
+    from asciid.client._client import Client
+    from asciid.model import UploadStatus
+
+__all__ = ["rm_command", "status_command"]
+
+_STATUS_HELP = f"""
+Tell what the server has of an image, given by its SHA-256 or its URL.
+
+{EXIT_CODES}
+\b
+Examples:
+  asciid status d25f44c31340f2c8433cb76e4f60a310683cab519116e23ef68eb68d198c63d0
+  asciid status --json d25f... | jq .missing
+"""
+
+_RM_HELP = f"""
+Remove images, given by their SHA-256 or their URL.
+
+The server lets those do so who have a token.
+
+{EXIT_CODES}
+\b
+Examples:
+  asciid rm --token-file ~/.asciid d25f...
+  ASCIID_TOKEN=$(pass asciid) asciid rm http://localhost:4444/image/d25f...
+"""
+
+
+@click.command("status", help=_STATUS_HELP)
+@click.argument("image", metavar="SHA|URL", type=TargetType())
+@server_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, and no text."
+)
+@click.pass_obj
+def status_command(
+    surroundings: Surroundings, *, image: Target, server: str, as_json: bool
+) -> int:
+    """Tell the status of an image; return the exit code."""
+
+    async def main(client: Client, _reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+        status = await client.status(image.sha256)
+        click.echo(json.dumps(_report(status)) if as_json else _sentence(status))
+        return 0
+
+    return speak(surroundings, image.server or server, main)
+
+
+@click.command("rm", help=_RM_HELP)
+@click.argument(
+    "images", metavar="SHA|URL...", type=TargetType(), nargs=-1, required=True
+)
+@server_option
+@token_option
+@click.pass_obj
+def rm_command(
+    surroundings: Surroundings,
+    *,
+    images: tuple[Target, ...],
+    server: str,
+    token_file: Path | None,
+) -> int:
+    """Remove images; return the exit code."""
+    token = read_token(token_file)
+    servers = {image.server or server for image in images}
+    if len(servers) > 1:
+        message = "the images are to be of one server"
+        raise click.UsageError(message)
+
+    async def main(client: Client, _reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+        for image in images:
+            await client.delete(image.sha256)
+        return 0
+
+    return speak(surroundings, servers.pop(), main, token=token)
+
+
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _report(status: UploadStatus) -> dict[str, object]:
+    spec = status.spec
+    return {
+        "sha256": spec.sha256,
+        "state": status.state.value,
+        "size": spec.size,
+        "chunk_size": spec.chunk_size,
+        "chunks": spec.chunks,
+        "received": status.received,
+        "missing": status.missing,
+        "missing_cut": status.missing_cut,
+        "created": _moment(status.created),
+        "completed": _moment(status.completed),
+        "expires": _moment(status.expires),
+    }
+
+
+def _sentence(status: UploadStatus) -> str:
+    spec = status.spec
+    if status.state is ImageState.COMPLETE:
+        completed = ""
+        if status.completed is not None:
+            completed = f", completed {_moment(status.completed)}"
+        registered = f"registered {_moment(status.created)}"
+        return f"complete: {spec.size} bytes, {registered}{completed}"
+    missing = sum(last - first + 1 for first, last in status.missing)
+    more = "at least " if status.missing_cut else ""
+    until = ""
+    if status.expires is not None:
+        until = f"; thrown away at {_moment(status.expires)} unless more comes"
+    return (
+        f"pending: {status.received} of {spec.size} bytes; "
+        f"{more}{missing} of {spec.chunks} chunks missing{until}"
+    )

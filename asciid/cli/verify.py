@@ -1,0 +1,147 @@
+"""``asciid verify``: reads every image again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import asdict
+
+from asciid.admin.owner import on_storage
+from asciid.admin.pace import Pace
+from asciid.cli._reporting import report
+from asciid.cli._storage_options import (
+    EXAMPLES,
+    json_option,
+    rate_option,
+    readable_errors,
+    storage_option,
+)
+from asciid.store.maintenance import (
+    MAX_SHARE,
+    Verification,
+    leave_in,
+    purge_quarantine,
+    quarantine_in,
+    restore_quarantine,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asciid.admin.owner import Owner
+    from asciid.store.maintenance import StorageFile
+
+__all__ = ["verify_command"]
+
+_HELP = f"""
+Read every complete image again and check its SHA-256.
+
+A daemon may be running, in another container, too. An image that is damaged is put in
+quarantine: requests for it are answered 404, and its hash can be registered and
+uploaded again. Its chunks are kept until --purge. If more than a tenth of the images
+are damaged, the storage as a whole is, and the command stops: restore a backup then.
+
+The exit code is 0 if every image is what it was, 1 if one is damaged or the
+storage cannot be used, 2 if the options are wrong.
+
+{EXAMPLES}
+  asciid verify --storage /var/lib/asciid
+  asciid verify --rate 0 --json
+  asciid verify --no-quarantine
+"""
+
+
+@click.command("verify", help=_HELP)
+@storage_option
+@rate_option
+@click.option(
+    "--quarantine/--no-quarantine",
+    default=True,
+    help="Put aside what is damaged, or only tell.",
+)
+@click.option(
+    "--purge", is_flag=True, help="Then delete all that is in quarantine, for good."
+)
+@click.option(
+    "--restore",
+    is_flag=True,
+    help="Verify nothing: take all that is in quarantine out again, as it was.",
+)
+@json_option
+def verify_command(  # noqa: PLR0913 - each is an option
+    *,
+    storage: Path,
+    rate: int,
+    quarantine: bool,
+    purge: bool,
+    restore: bool,
+    as_json: bool,
+) -> int:
+    """Verify a storage; return the exit code."""
+    if restore:
+        if purge:
+            message = "--restore and --purge exclude one another"
+            raise click.UsageError(message)
+        return _restore(storage, as_json=as_json)
+    damaged: list[dict[str, Any]] = []
+
+    def found(image: dict[str, Any]) -> None:
+        damaged.append({**image, "quarantined": quarantine})
+        if not as_json:
+            report(f"{image['sha256']}: {image['reason']}")
+
+    def alone(opened: StorageFile) -> dict[str, Any]:
+        verification = Verification(
+            opened,
+            Pace(rate),
+            quarantine_in(opened) if quarantine else leave_in(opened),
+            max_share=MAX_SHARE if quarantine else 1.0,
+        )
+        for image in verification.run():
+            found(asdict(image))
+        purged = purge_quarantine(opened) if purge else None
+        return {
+            "images": verification.images,
+            "bytes": verification.size,
+            "purged": purged,
+        }
+
+    def asked(owner: Owner) -> dict[str, Any]:
+        owner.ask("verify", rate=rate, quarantine=quarantine, purge=purge)
+        return owner.answer(lambda progress: found(progress["damaged"]))
+
+    with readable_errors():
+        answer = on_storage(storage, "asciid verify", alone, asked)
+    result: dict[str, Any] = {
+        "images": answer["images"],
+        "bytes": answer["bytes"],
+        "damaged": damaged,
+        "purged": answer.get("purged"),
+    }
+    if as_json:
+        report(json.dumps(result))
+    else:
+        report(
+            f"{result['images']} images, {result['bytes']} bytes: "
+            f"{len(damaged) or 'none'} damaged"
+            + (", in quarantine" if damaged and quarantine else "")
+            + (f"; {result['purged']} purged" if purge else "")
+        )
+    return 1 if damaged else 0
+
+
+def _restore(storage: Path, *, as_json: bool) -> int:
+    """Take everything out of quarantine; return the exit code."""
+
+    def asked(owner: Owner) -> int:
+        owner.ask("verify", restore=True)
+        restored: int = owner.answer()["restored"]
+        return restored
+
+    with readable_errors():
+        restored = on_storage(storage, "asciid verify", restore_quarantine, asked)
+    text = json.dumps({"restored": restored}) if as_json else f"{restored} restored"
+    report(text)
+    return 0

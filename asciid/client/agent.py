@@ -1,0 +1,129 @@
+"""Where the server is, and what carries requests there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from hyperlink import EncodedURL
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.web.client import (
+    URI,
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+)
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+from asciid.client._exceptions import NoTLSError
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IStreamClientEndpoint
+    from twisted.web.http_headers import Headers
+    from twisted.web.iweb import IBodyProducer, IResponse
+
+__all__ = ["IdentityAgent", "make_agent", "make_pool", "parse_base_url"]
+
+_CONNECT_TIMEOUT = 10.0  # seconds
+_ATTEMPT_DELAY = 0.05  # seconds; "localhost" often means ::1 first, without a server
+_IDLE_TIMEOUT = 10  # seconds; below what servers allow an idle connection
+_PORTS = {"http": 80, "https": 443}
+_LAST_PORT = 65_535
+
+
+def parse_base_url(text: str) -> EncodedURL:
+    """
+    Return the URL of a server, such as ``https://art.example`` or one with a path.
+
+    Raises :exc:`ValueError` when it is not an http or https URL of a host, or
+    has a query, a fragment or a user in it, or no port where one can be.
+    """
+    url = EncodedURL.from_text(text)
+    if url.scheme not in _PORTS or not url.host:
+        message = f"{text!r} is not a URL such as http://localhost:4444"
+        raise ValueError(message)
+    if url.port is not None and not 0 < url.port <= _LAST_PORT:
+        message = f"{text!r} has a port that is not 1 to {_LAST_PORT}"
+        raise ValueError(message)
+    if url.query or url.fragment or url.userinfo:
+        message = f"{text!r} has more than a host, a port and a path"
+        raise ValueError(message)
+    # The encoder takes an IPv6 address for a name, and refuses it.
+    host = url.host
+    name = "localhost" if ":" in host else host
+    url = url.replace(host=name).to_uri()
+    if ":" in host:
+        url = url.replace(host=host)
+    return url.replace(path=tuple(segment for segment in url.path if segment))
+
+
+@implementer(IAgentEndpointFactory)
+@frozen
+class _OneEndpoint:
+    """The same endpoint for every request, so that none is made per request."""
+
+    endpoint: IStreamClientEndpoint
+
+    def endpointForURI(
+        self,
+        uri: URI,  # noqa: ARG002 - all are of the one server
+    ) -> IStreamClientEndpoint:
+        return self.endpoint
+
+
+def make_pool(reactor: Any, connections: int) -> HTTPConnectionPool:  # noqa: ANN401 - several reactor interfaces at once
+    """Return a pool that keeps up to `connections` connections open."""
+    pool = HTTPConnectionPool(reactor)
+    pool.maxPersistentPerHost = connections
+    pool.cachedConnectionTimeout = _IDLE_TIMEOUT
+    # What is worth another try is decided here, and counted.
+    pool.retryAutomatically = False
+    return pool
+
+
+def make_agent(reactor: Any, url: EncodedURL, pool: HTTPConnectionPool) -> IAgent:  # noqa: ANN401 - likewise
+    """
+    Return an agent for the server at `url`, on the connections of `pool`.
+
+    Raises :exc:`NoTLSError` for https without the packages of ``asciid[client]``.
+    """
+    port = url.port or _PORTS[url.scheme]
+    endpoint: IStreamClientEndpoint = HostnameEndpoint(
+        reactor, url.host, port, _CONNECT_TIMEOUT, attemptDelay=_ATTEMPT_DELAY
+    )
+    if url.scheme == "https":
+        policy = BrowserLikePolicyForHTTPS()
+        try:
+            creator = policy.creatorForNetloc(url.host.encode("ascii"), port)
+        except NotImplementedError as error:
+            raise NoTLSError from error
+        endpoint = wrapClientTLS(creator, endpoint)
+    agent: IAgent = Agent.usingEndpointFactory(reactor, _OneEndpoint(endpoint), pool)
+    return agent
+
+
+@implementer(IAgent)
+@frozen
+class IdentityAgent:
+    """
+    An agent that asks for no content coding, whatever treq would accept.
+
+    A download that is cut off goes on within the bare image, and cannot if its
+    first part was compressed.
+    """
+
+    agent: IAgent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """See `IAgent`."""
+        if headers is not None:  # treq always makes some, for this request alone
+            headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        return self.agent.request(method, uri, headers, bodyProducer)

@@ -1,0 +1,1 @@
+"""The settings: options, environment variables and the configuration file."""

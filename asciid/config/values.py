@@ -1,0 +1,275 @@
+"""What users write for settings, turned into values."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.internet.endpoints import serverFromString
+
+from asciid.net.tls import TLSFileError, load_identity, tls_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "MEMORY",
+    "NONE",
+    "choice_of",
+    "count_of",
+    "duration_of",
+    "endpoint_of",
+    "file_of",
+    "flag_of",
+    "limit_of",
+    "networks_of",
+    "optional_endpoint_of",
+    "origins_of",
+    "parse_size",
+    "share_of",
+    "size_up_to",
+    "storage_of",
+    "workers_of",
+]
+
+MEMORY = ":memory:"
+"""The storage that is no directory: images are kept in memory, then lost."""
+
+NONE = "none"
+"""The list that is empty."""
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
+_LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # what the calendar can still add up
+_LARGEST_PORT = 2**16 - 1
+_LARGEST_COUNT = 10**9
+_MOST_WORKERS = 256
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+# Scheme, host and port as browsers write them (RFC 6454, section 6.2).
+_is_origin = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+).fullmatch
+
+
+def endpoint_of(text: str) -> str:
+    """
+    Return the Twisted endpoint description that `text` is, or means as a port.
+
+    Errors: `ValueError`.
+    """
+    if text.isascii() and text.isdecimal():
+        if int(text) > _LARGEST_PORT:
+            message = f"{text} is not a port: ports end at {_LARGEST_PORT}"
+            raise ValueError(message)
+        return str(int(text))
+    try:
+        if tls_files(text):
+            load_identity(text)
+        # Only parsed here, so there is nothing to do for a reactor yet.
+        serverFromString(None, text)
+    except TLSFileError as error:
+        message = f"{text!r}: {error}"
+        raise ValueError(message) from error
+    except ImportError as error:
+        message = f"{text!r}: TLS needs the extra asciid[tls]: {error}"
+        raise ValueError(message) from error
+    except Exception as error:  # endpoint plugins raise what they like
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"{text!r} is neither a port number nor a Twisted endpoint ({reason})"
+        raise ValueError(message) from error
+    return text
+
+
+def optional_endpoint_of(text: str) -> str | None:
+    """
+    Return what `endpoint_of` does, or None for ``none``.
+
+    Errors: `ValueError`.
+    """
+    return None if text == NONE else endpoint_of(text)
+
+
+def storage_of(text: str) -> Path | None:
+    """
+    Return the path of a storage directory, or None for ``:memory:``.
+
+    Errors: `ValueError`.
+    """
+    return None if text == MEMORY else _path_of(text)
+
+
+def file_of(text: str) -> Path | None:
+    """
+    Return the path of a file, or None for ``none``.
+
+    Errors: `ValueError`.
+    """
+    return None if text == NONE else _path_of(text)
+
+
+def _path_of(text: str) -> Path:
+    if not text or "\0" in text:
+        message = f"{text!r} is no path"
+        raise ValueError(message)
+    path = Path(text)
+    # A file of that name, and not what is meant by - alone.
+    return path.absolute() if path == Path("-") and text != "-" else path
+
+
+def parse_size(text: str, largest: int, smallest: int = 1) -> int:
+    """
+    Return how many bytes `text` means, such as ``65536``, ``64K`` or ``1M``.
+
+    Errors: `ValueError`, also if it is not from `smallest` to `largest`.
+    """
+    match = re.fullmatch(r"([0-9]+)([KMG]?)(?:(?<=[KMG])iB)?", text, re.IGNORECASE)
+    if match is None:
+        message = f"{text!r} is not a number of bytes such as 65536, 64K or 1M"
+        raise ValueError(message)
+    # Digits past what any limit has are not worth converting.
+    size = int(match[1][:20]) * _UNITS[match[2].upper()]
+    if not smallest <= size <= largest:
+        message = f"{text} is not from {smallest} to {largest} bytes"
+        raise ValueError(message)
+    return size
+
+
+def size_up_to(largest: int, smallest: int = 1) -> Callable[[str], int]:
+    """Return `parse_size` with these bounds."""
+    return partial(parse_size, largest=largest, smallest=smallest)
+
+
+def origins_of(text: str) -> frozenset[str]:
+    """
+    Return the origins in a list with commas; none for ``none``.
+
+    Errors: `ValueError`.
+    """
+    if text == NONE:
+        return frozenset()
+    origins = frozenset(origin.strip() for origin in text.split(","))
+    for origin in origins:
+        if _is_origin(origin) is None:
+            message = f"{origin!r} is not an origin such as https://art.example"
+            raise ValueError(message)
+    return origins
+
+
+def duration_of(text: str) -> int:
+    """
+    Return the seconds that `text` means, such as ``90``, ``15m`` or ``7d``.
+
+    Errors: `ValueError`.
+    """
+    match = re.fullmatch(r"([0-9]+)([smhd]?)", text, re.IGNORECASE)
+    if match is None:
+        message = f"{text!r} is not a time such as 90, 90s, 15m, 24h or 7d"
+        raise ValueError(message)
+    seconds = int(match[1][:20]) * _SECONDS[match[2].lower()]
+    if seconds > _LONGEST_TIME:
+        message = f"{text} is more than {_LONGEST_TIME} seconds"
+        raise ValueError(message)
+    return seconds
+
+
+def limit_of(text: str) -> int:
+    """
+    Return a time in seconds that bounds another; 0 is so long that it bounds nothing.
+
+    Errors: `ValueError`.
+    """
+    return duration_of(text) or _LONGEST_TIME
+
+
+def flag_of(text: str) -> bool:
+    """
+    Return whether `text` means yes.
+
+    Errors: `ValueError`.
+    """
+    if text.lower() in {"1", "yes", "true", "on"}:
+        return True
+    if text.lower() in {"0", "no", "false", "off"}:
+        return False
+    message = f"{text!r} is neither yes nor no"
+    raise ValueError(message)
+
+
+def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """
+    Return the networks that `text` lists, such as ``127.0.0.1, 10.0.0.0/8``.
+
+    A network of IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) is returned as
+    the IPv4 network.
+
+    Errors: `ValueError`.
+    """
+    if text == NONE:
+        return ()
+    return tuple(_network_of(network.strip()) for network in text.split(","))
+
+
+def _network_of(text: str) -> IPv4Network | IPv6Network:
+    network = ip_network(text)
+    if isinstance(network, IPv4Network) or not network.subnet_of(_MAPPED):
+        return network
+    address = network.network_address.packed[-4:]
+    return IPv4Network((address, network.prefixlen - _MAPPED.prefixlen))
+
+
+def count_of(text: str) -> int:
+    """
+    Return a number from 0.
+
+    Errors: `ValueError`.
+    """
+    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= _LARGEST_COUNT):
+        message = f"{text!r} is not a number from 0 to {_LARGEST_COUNT}"
+        raise ValueError(message)
+    return int(text)
+
+
+def workers_of(text: str) -> int:
+    """
+    Return a number of processes; ``auto`` is one for each core there is for us.
+
+    Errors: `ValueError`.
+    """
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    count = count_of(text)
+    if not 1 <= count <= _MOST_WORKERS:
+        message = f"{text!r} is not a number from 1 to {_MOST_WORKERS}, nor auto"
+        raise ValueError(message)
+    return count
+
+
+def choice_of(*choices: str) -> Callable[[str], str]:
+    """Return what takes one of `choices` alone, and else raises `ValueError`."""
+
+    def chosen(text: str) -> str:
+        if text not in choices:
+            message = f"{text!r} is none of {', '.join(choices)}"
+            raise ValueError(message)
+        return text
+
+    return chosen
+
+
+def share_of(text: str) -> float:
+    """
+    Return a share, more than 0 and up to 1.
+
+    Errors: `ValueError`.
+    """
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}", text) is None or not (
+        0 < float(text) <= 1
+    ):
+        message = f"{text!r} is not a share such as 1, 0.1 or 0.001"
+        raise ValueError(message)
+    return float(text)

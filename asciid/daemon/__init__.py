@@ -1,0 +1,1 @@
+"""What the daemon is made of: its assembly, service and periodic task."""

@@ -1,0 +1,108 @@
+"""Counts requests; see `asciid.http.Observer`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from asciid.runtime.histogram import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from asciid.http import Refusal, Request
+
+__all__ = ["LATENCIES", "RequestCounts"]
+
+LATENCIES = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""Bounds of the seconds that requests take."""
+
+NO_ROUTE = "none"
+"""The route of a request that has none."""
+
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"}
+)
+
+Key = tuple[str | None, bytes, int]
+
+
+class RequestCounts:
+    """
+    Counts what the front tells.
+
+    A whole answer costs one look-up and one addition to a histogram: anything
+    else is done when somebody asks.
+    """
+
+    def __init__(self) -> None:
+        self._answered: dict[Key, Histogram] = {}
+        self.refusals: Counter[str] = Counter()
+        """Errors that were answered, by their reason."""
+        self.departures: Counter[tuple[str, str]] = Counter()
+        """Requests whose client has left, by route and method."""
+        self.told: Callable[[str], object] = _ignore
+        """Is told the reason of every refusal."""
+
+    def expect(self, reasons: Iterable[str]) -> None:
+        """
+        Tell of refusals for these reasons from now on, though there are none.
+
+        Where a counter begins with the first refusal, nobody sees it increase.
+        """
+        self.refusals.update(dict.fromkeys(reasons, 0))
+
+    def answered(self, request: Request, seconds: float) -> None:
+        """See `asciid.http.Observer.answered`."""
+        key = request.route.endpoint, request.method, request.code
+        times = self._answered.get(key)
+        if times is None:
+            times = self._new(*key)
+        times.add(seconds)
+
+    def refused(self, refusal: Refusal) -> None:
+        """See `asciid.http.Observer.refused`."""
+        self.refuse(refusal.problem or f"http-{refusal.status}")
+        self._new(None, refusal.method, refusal.status).add(0.0)
+
+    def refuse(self, reason: str) -> None:
+        """Take note of an error that was answered."""
+        self.refusals[reason] += 1
+        self.told(reason)
+
+    def abandoned(self, request: Request) -> None:
+        """See `asciid.http.Observer.abandoned`."""
+        route = request.route.endpoint or NO_ROUTE
+        self.departures[route, _method_name(request.method)] += 1
+
+    def by_status(self) -> Mapping[tuple[str, str, int], int]:
+        """Return how many answers there were, by route, method and status."""
+        return {
+            (endpoint or NO_ROUTE, method.decode("ascii"), status): times.count
+            for (endpoint, method, status), times in self._answered.items()
+        }
+
+    def by_route(self) -> Mapping[str, Histogram]:
+        """Return how long answers took, by route."""
+        routes: dict[str, Histogram] = {}
+        for (endpoint, _, _), times in self._answered.items():
+            whole = routes.setdefault(endpoint or NO_ROUTE, Histogram(LATENCIES))
+            whole.merge(times)
+        return routes
+
+    def _new(self, endpoint: str | None, method: bytes, status: int) -> Histogram:
+        # What clients make up must not take a place each.
+        key = endpoint, _method_name(method).encode("ascii"), status
+        return self._answered.setdefault(key, Histogram(LATENCIES))
+
+
+def _ignore(_: str) -> None:
+    """Tell nobody."""
+
+
+def _method_name(method: bytes) -> str:
+    name = method.decode("latin-1")
+    return name if name in _METHODS else "other"

@@ -1,0 +1,1 @@
+"""Listening and sending: endpoints, TLS, Unix sockets, and limits shared by clients."""

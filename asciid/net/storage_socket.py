@@ -1,0 +1,131 @@
+"""Unix sockets in a storage directory."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from asciid.runtime.threads import call_in_pool
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import (
+        IDelayedCall,
+        IListeningPort,
+        IProtocolFactory,
+    )
+
+__all__ = ["CHECK_EVERY", "StorageSocket", "socket_name"]
+
+CHECK_EVERY = 10.0
+"""Seconds after which a socket is looked at again."""
+
+_log = Logger()
+
+
+def socket_name(directory: int, file: str) -> str:
+    """
+    Return a name of the socket `file` in the directory open as that descriptor.
+
+    The system takes only about 100 bytes for the name of a socket, which that of
+    a storage may exceed.
+    """
+    return f"/proc/self/fd/{directory}/{file}"
+
+
+@define(eq=False)
+class StorageSocket:
+    """
+    The socket `file` in `directory`, for this user and root alone: mode 0600.
+
+    A socket that was removed is made anew within `CHECK_EVERY` seconds.  `reactor`
+    provides IReactorUNIX, IReactorTime and IReactorThreads.
+    """
+
+    directory: Path
+    file: str
+    reactor: Any
+    _descriptor: int | None = field(init=False, default=None)
+    _port: IListeningPort | None = field(init=False, default=None)
+    _factory: IProtocolFactory | None = field(init=False, default=None)
+    """None unless it is to listen."""
+    _check: IDelayedCall | None = field(init=False, default=None)
+
+    def listen(self, factory: IProtocolFactory) -> None:
+        """
+        Listen; this process must own the storage.
+
+        Errors: `OSError`, `twisted.internet.error.CannotListenError`.
+        """
+        self._descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            name = socket_name(self._descriptor, self.file)
+            # An owner that was killed has left it.
+            Path(name).unlink(missing_ok=True)
+            self._port = self.reactor.listenUNIX(name, factory, mode=0o600)
+        except BaseException:
+            self._close()
+            raise
+        self._factory = factory
+        self._check_later()
+
+    def stop(self) -> None:
+        """Remove the socket, if there is one; connections stay as they are."""
+        port, self._port, self._factory = self._port, None, None
+        if self._check is not None and self._check.active():
+            self._check.cancel()
+        if port is not None and self._descriptor is not None:
+            # Twisted cannot remove one that has been removed.
+            with suppress(OSError):
+                Path(socket_name(self._descriptor, self.file)).touch()
+            maybeDeferred(port.stopListening).addBoth(lambda _: self._close())
+
+    def _check_later(self) -> None:
+        self._check = self.reactor.callLater(CHECK_EVERY, self._look)
+
+    def _look(self) -> None:
+        """See, in a thread, whether the socket is still there."""
+        name = socket_name(self._descriptor or 0, self.file)
+        pool = self.reactor.getThreadPool()
+        # Without a thread it is looked at the next time.
+        call_in_pool(self.reactor, pool, os.path.lexists, name).addCallbacks(
+            self._looked, lambda _: self._looked(is_there=True)
+        )
+
+    def _looked(self, is_there: bool) -> None:  # noqa: FBT001 - the Deferred's
+        if self._factory is None or self._port is None or self._descriptor is None:
+            return
+        if is_there:
+            self._check_later()
+            return
+        _log.warn("{file} was removed: it is made anew", file=self.file)
+        port, self._port = self._port, None
+        name = socket_name(self._descriptor, self.file)
+        # Twisted cannot remove one that has been removed.
+        with suppress(OSError):
+            Path(name).touch()
+        maybeDeferred(port.stopListening).addBoth(self._listen_again)
+
+    def _listen_again(self, _: object) -> None:
+        factory = self._factory
+        if factory is None:
+            self._close()
+            return
+        try:
+            name = socket_name(self._descriptor or 0, self.file)
+            self._port = self.reactor.listenUNIX(name, factory, mode=0o600)
+        except (OSError, CannotListenError) as error:
+            _log.error("{file} cannot be made: {error}", file=self.file, error=error)
+        else:
+            self._check_later()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

@@ -1,0 +1,286 @@
+"""
+Private keys and certificates of TLS endpoints, which may be renewed.
+
+This imports no TLS library before an endpoint is one of TLS: that is optional.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from asciid.errors import AsciidError
+from asciid.runtime.threads import call_in_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+__all__ = [
+    "Certificate",
+    "Identity",
+    "TLSFileError",
+    "load_identity",
+    "tls_files",
+    "with_files",
+]
+
+_MAX_FILE = 1024 * 1024
+
+_PARAMETERS = (
+    *("privateKey", "certKey", "sslmethod", "interface", "backlog"),
+    *("extraCertChain", "dhParameters"),
+)
+"""Those of Twisted's endpoint ``ssl:``, after the port, in their order."""
+
+_parts_of = re.compile(r"(?:\\.|[^:\\])+", re.DOTALL).findall
+
+_log = Logger()
+
+
+class TLSFileError(AsciidError):
+    """A file of a TLS endpoint cannot be used; the text names it and says why."""
+
+
+@frozen
+class Identity:
+    """What a TLS server needs to prove who it is."""
+
+    context_factory: Any
+    """Has ``getContext``, as Twisted's ``listenSSL`` takes it."""
+    expires: float
+    """When the first certificate of the chain expires, in seconds since the epoch."""
+
+
+def tls_files(description: str) -> Mapping[str, Path]:
+    """
+    Return the files of the endpoint `description` by the names of its parameters.
+
+    They are ``privateKey``, ``certKey`` and, if it is given, ``extraCertChain``; there
+    are none for an endpoint without TLS.
+    """
+    kind, _, values = _parse(description)
+    if kind != "ssl":
+        return {}
+    key = values.get("privateKey", "server.pem")
+    files = {"privateKey": key, "certKey": values.get("certKey", key)}
+    if "extraCertChain" in values:
+        files["extraCertChain"] = values["extraCertChain"]
+    return {name: Path(file) for name, file in files.items()}
+
+
+def with_files(description: str, files: Mapping[str, Path]) -> str:
+    """Return `description` with other files; the keys are those of `tls_files`."""
+    kind, port, values = _parse(description)
+    values |= {name: str(path) for name, path in files.items()}
+    arguments = [f"{name}={quoteStringArgument(text)}" for name, text in values.items()]
+    return ":".join([kind, port, *arguments])
+
+
+def load_identity(description: str) -> Identity:
+    """
+    Read the files of an endpoint of TLS.
+
+    Errors: `TLSFileError`.
+    """
+    from cryptography import x509  # noqa: PLC0415 - optional
+
+    files = tls_files(description)
+    content = {name: read_file(name, path) for name, path in files.items()}
+    certificates = [
+        certificate
+        for name in ("certKey", "extraCertChain")
+        if name in content
+        for certificate in _used_certificates(
+            name, x509.load_pem_x509_certificates, files[name], content[name]
+        )
+    ]
+    _check_key(files, content["privateKey"], certificates[0])
+    listening = _Capture()
+    try:
+        serverFromString(listening, description).listen(Factory())
+        listening.context_factory.getContext()
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        message = f"the TLS library refuses the files: {reason}"
+        raise TLSFileError(message) from error
+    expires = min(each.not_valid_after_utc.timestamp() for each in certificates)
+    return Identity(listening.context_factory, expires)
+
+
+@define(eq=False)
+class Certificate:
+    """
+    The certificate of one endpoint of TLS, that of `reload` for new connections.
+
+    `description` is that of the endpoint.  The files are read when this is made.
+
+    Errors: `TLSFileError`.
+    """
+
+    description: str
+    _identity: Identity = field(init=False)
+
+    @_identity.default
+    def _(self) -> Identity:
+        return load_identity(self.description)
+
+    @property
+    def expires(self) -> float:
+        """See `Identity.expires`."""
+        return self._identity.expires
+
+    def getContext(self) -> Any:  # noqa: ANN401 - of an optional library
+        """Return the context of a connection that begins; Twisted calls this."""
+        return self._identity.context_factory.getContext()
+
+    def reactor(self, reactor: Any) -> Any:  # noqa: ANN401 - several interfaces at once
+        """Return `reactor`, whose TLS ports use this certificate."""
+        return _Listening(reactor, self)
+
+    def reload(self, reactor: Any) -> Deferred[bool]:  # noqa: ANN401 - has the thread pool
+        """
+        Read the files again, in a thread, and answer whether they can be used.
+
+        If not, the certificate stays as it is, and the log says why.  Connections
+        that were made before keep the one that they have.
+        """
+        pool = reactor.getThreadPool()
+        return call_in_pool(
+            reactor, pool, load_identity, self.description
+        ).addCallbacks(self._use, self._keep)
+
+    def _use(self, identity: Identity) -> bool:
+        self._identity = identity
+        path = tls_files(self.description)["certKey"]
+        _log.info("Read the certificate in {path}", path=str(path))
+        return True
+
+    def _keep(self, failure: Any) -> bool:  # noqa: ANN401 - a Failure
+        failure.trap(TLSFileError, OSError)
+        _log.error(
+            "The certificate stays as it is: {reason}", reason=str(failure.value)
+        )
+        return False
+
+
+def read_file(name: str, path: Path) -> bytes:
+    """
+    Return the content of the file of the parameter `name`.
+
+    Errors: `TLSFileError`.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            message = f"{name} {path} is not a regular file"
+            raise TLSFileError(message)
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        message = f"cannot read {name} {path}: {error.strerror}"
+        raise TLSFileError(message) from error
+    if len(content) > _MAX_FILE:
+        message = f"{name} {path} is longer than {_MAX_FILE} bytes"
+        raise TLSFileError(message)
+    return content
+
+
+def _used_certificates(name: str, load: Any, path: Path, content: bytes) -> list[Any]:  # noqa: ANN401 - of an optional library
+    try:
+        certificates: list[Any] = load(content)
+    except ValueError as error:
+        message = f"{name} {path} has no certificate in PEM form"
+        raise TLSFileError(message) from error
+    # Of this file Twisted sends the first one alone.
+    return certificates[:1] if name == "certKey" else certificates
+
+
+def _check_key(files: Mapping[str, Path], content: bytes, certificate: Any) -> None:  # noqa: ANN401 - likewise
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - optional
+
+    path = files["privateKey"]
+    if b"PRIVATE KEY-----" not in content:
+        message = f"privateKey {path} has no private key in PEM form"
+        raise TLSFileError(message)
+    try:
+        key = serialization.load_pem_private_key(content, None)
+    except TypeError as error:  # a passphrase is needed
+        message = f"the private key in {path} is encrypted, and must not be"
+        raise TLSFileError(message) from error
+    except ValueError as error:
+        message = f"privateKey {path} has no private key that can be read"
+        raise TLSFileError(message) from error
+    if key.public_key() != certificate.public_key():
+        message = (
+            f"the private key in {path} is not that of the certificate in "
+            f"{files['certKey']}"
+        )
+        raise TLSFileError(message)
+
+
+def _parse(description: str) -> tuple[str, str, dict[str, str]]:
+    """Return the kind, the port, and the other parameters of an endpoint."""
+    kind, *parts = _parts_of(description) or [""]
+    port, values = "", {}
+    names = iter(("port", *_PARAMETERS))
+    for part in parts:
+        name, equals, text = part.partition("=")
+        if not equals:
+            name, text = next(names, ""), part
+        text = re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+        if name == "port":
+            port = text
+        else:
+            values[name] = text
+    return kind, port, values
+
+
+class _Listening:
+    """A reactor whose TLS ports use a certificate that may be renewed."""
+
+    def __init__(self, reactor: Any, certificate: Certificate) -> None:  # noqa: ANN401 - several interfaces
+        self._reactor = reactor
+        self._certificate = certificate
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
+        return getattr(self._reactor, name)
+
+    def listenSSL(
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        contextFactory: Any,  # noqa: ANN401 - as the interface has it
+        backlog: int = 50,
+        interface: str = "",
+    ) -> IListeningPort:
+        del contextFactory
+        listening: IListeningPort = self._reactor.listenSSL(
+            port, factory, self._certificate, backlog=backlog, interface=interface
+        )
+        return listening
+
+
+class _Capture:
+    """A reactor that listens on nothing, and keeps the context factory."""
+
+    context_factory: Any = None
+
+    def listenSSL(
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        contextFactory: Any,  # noqa: ANN401 - as the interface has it
+        backlog: int = 50,
+        interface: str = "",
+    ) -> None:
+        del port, factory, backlog, interface
+        self.context_factory = contextFactory

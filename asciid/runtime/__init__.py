@@ -1,0 +1,1 @@
+"""What any process runs on: threads, streams, signals, memory, service manager."""

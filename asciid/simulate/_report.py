@@ -1,0 +1,104 @@
+"""Where a simulation tells what it does: its log, and the table of its figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from asciid.simulate._summary import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from typing import TextIO
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from asciid.simulate._log import Sink
+    from asciid.simulate._screen import Screen
+    from asciid.simulate._simulation import Simulation
+
+__all__ = ["Report"]
+
+
+class _Lines:
+    """Writes the log to a stream; what that does not take is lost, which is said."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._failed = False
+
+    def write(self, text: str) -> None:
+        """Write whole lines."""
+        if not self._failed:
+            self._attempt(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        """Write what is not written yet."""
+        if not self._failed:
+            self._attempt(self._stream.flush)
+
+    def _attempt(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except OSError as error:
+            self._failed = True
+            message = f"asciid: cannot write the log: {error.strerror}"
+            click.echo(message, err=True)
+
+
+class Report:
+    """
+    Shows the log on standard output, and the table live if that is a terminal.
+
+    At the end the table follows, on the terminal; with `table` it does so, on
+    standard error, also where there is none.  With `as_json` it is one JSON
+    object on standard output, and the log is on standard error.
+
+    Without rich a terminal has the log alone, and `table` raises
+    :exc:`click.ClickException`.
+    """
+
+    def __init__(self, clock: IReactorTime, *, table: bool, as_json: bool) -> None:
+        self._as_json = as_json
+        self._stream = sys.stderr if as_json else sys.stdout
+        self._lines = _Lines(self._stream)
+        self._screen: Screen | None = None
+        on_terminal = self._stream.isatty()
+        self._table = table or (on_terminal and not as_json)
+        if not (on_terminal or table):
+            return
+        try:
+            # It takes its time, so not before a table is to be shown.
+            from asciid.simulate._screen import Screen, print_table  # noqa: PLC0415
+        except ImportError:
+            if table:
+                message = "a table needs rich: pip install 'asciid[simulate]'"
+                raise click.ClickException(message) from None
+            self._table = False
+            return
+        self._print_table = print_table
+        if on_terminal:
+            self._screen = Screen(self._stream, clock)
+
+    @property
+    def sink(self) -> Sink:
+        """What takes the lines of the log."""
+        return self._screen or self._lines
+
+    def showing(self, simulation: Simulation) -> AbstractContextManager[None]:
+        """Show how far `simulation` is, for as long as the context lasts."""
+        return self._screen.showing(simulation) if self._screen else nullcontext()
+
+    def finish(self, simulation: Simulation, **more: object) -> None:
+        """Show the figures of `simulation`, and in JSON `more` members."""
+        (self._screen or self._lines).flush()
+        if self._table:
+            stream = self._stream if self._screen else sys.stderr
+            self._print_table(simulation, stream)
+        if self._as_json:
+            click.echo(json.dumps({**more, **summary(simulation)}))

@@ -1,0 +1,114 @@
+"""The summary of a simulation on a terminal, while it runs and at its end."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from twisted.internet.task import LoopingCall
+
+from asciid.simulate._summary import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from asciid.simulate._simulation import Simulation
+
+__all__ = ["REFRESH", "Screen", "print_table"]
+
+REFRESH = 0.25
+"""Seconds between two states of the live summary."""
+
+_COLUMNS = {
+    "ok": ("ok", ",d"),
+    "errors": ("errors", ",d"),
+    "per_second": ("per s", ",.0f"),
+    "p50_ms": ("p50 ms", ",.1f"),
+    "p99_ms": ("p99 ms", ",.1f"),
+    "max_ms": ("max ms", ",.1f"),
+}
+"""Heading and format of the columns, by the name that the summary has for them."""
+
+
+def _table(simulation: Simulation) -> Table:
+    figures = summary(simulation)
+    table = Table(
+        box=None,
+        pad_edge=False,
+        caption_justify="left",
+        caption=(
+            f"{figures['images_ok']:,} of {figures['images']:,} images"
+            f" and {figures['requests']:,} requests in {figures['seconds']:.1f} s"
+        ),
+    )
+    table.add_column("operation", no_wrap=True)
+    for heading, _ in _COLUMNS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in figures["operations"]:
+        cells = [
+            "" if row[name] is None else format(row[name], form)
+            for name, (_, form) in _COLUMNS.items()
+        ]
+        table.add_row(row["operation"], *cells)
+    return table
+
+
+def print_table(simulation: Simulation, stream: TextIO) -> None:
+    """Write the figures of `simulation` to `stream`, as a table."""
+    Console(file=stream).print(_table(simulation))
+
+
+class Screen:
+    """
+    A summary at the bottom of a terminal, with the lines of a log above it.
+
+    `stream` is the terminal.  What is written to a screen is shown at the next
+    state of the summary, each `REFRESH` of `clock`.
+    """
+
+    def __init__(self, stream: TextIO, clock: IReactorTime) -> None:
+        self._console = Console(file=stream)
+        self._clock = clock
+        self._lines: list[str] = []
+
+    def write(self, text: str) -> None:
+        """Show `text`, whole lines, above the summary."""
+        self._lines.append(text)
+
+    def flush(self) -> None:
+        """Show what was written and is not shown yet."""
+        text = "".join(self._lines)
+        self._lines.clear()
+        if text:
+            self._console.out(text, end="", highlight=False)
+
+    @contextmanager
+    def showing(self, simulation: Simulation) -> Iterator[None]:
+        """Show how far `simulation` is, for as long as the context lasts."""
+        live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            get_renderable=lambda: _table(simulation),
+        )
+
+        def refresh() -> None:
+            self.flush()
+            live.refresh()
+
+        looping = LoopingCall(refresh)
+        looping.clock = self._clock
+        with live:
+            looping.start(REFRESH, now=False)
+            try:
+                yield
+            finally:
+                looping.stop()
+                self.flush()

@@ -1,0 +1,43 @@
+"""What came of a simulation, as a value for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asciid.simulate._simulation import Simulation
+
+__all__ = ["milliseconds", "per_second", "summary"]
+
+
+def summary(simulation: Simulation) -> dict[str, Any]:
+    """Return the figures of `simulation` so far, ready for JSON."""
+    seconds = simulation.seconds
+    return {
+        "images": simulation.begun,
+        "images_ok": simulation.passed,
+        "requests": simulation.requests,
+        "seconds": round(seconds, 3),
+        "operations": [
+            {
+                "operation": figures.operation,
+                "ok": figures.ok,
+                "errors": figures.errors,
+                "per_second": per_second(figures.ok, seconds),
+                "p50_ms": milliseconds(figures.p50),
+                "p99_ms": milliseconds(figures.p99),
+                "max_ms": milliseconds(figures.slowest),
+            }
+            for figures in simulation.tally.figures
+        ],
+    }
+
+
+def per_second(times: int, seconds: float) -> float:
+    """Return how often in a second; 0 where there was no time."""
+    return round(times / seconds, 1) if seconds else 0.0
+
+
+def milliseconds(seconds: float | None) -> float | None:
+    """Return `seconds` in milliseconds, to the microsecond."""
+    return None if seconds is None else round(seconds * 1000, 3)

@@ -1,0 +1,182 @@
+"""Health: /livez and /readyz."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, evolve
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from asciid.api import ImageAPI
+from asciid.daemon.assembly import make_front
+from asciid.net.fair_limit import FairLimit
+from asciid.store import IImageStore, MemoryStore, StoreHealth
+from tests.api._support import Client
+
+if TYPE_CHECKING:
+    from asciid.http import KleinFactory
+
+READY = StoreHealth(open=True, writes=True, reads=True, has_room=True)
+NAMES = ("storage", "writes", "reads", "room", "serving", "bodies", "connections")
+CHECKS = {name: {"ok": True} for name in NAMES}
+
+
+@implementer(IImageStore)
+class AilingStore(MemoryStore):
+    """A store whose health the test decides on."""
+
+    known = READY
+
+    def health(self) -> StoreHealth:
+        """Tell what the test says."""
+        return self.known
+
+
+class Working:
+    """Holds a part of a limit, and must not be evicted."""
+
+    def eviction_gain(self, _: float) -> float | None:
+        """Keep it."""
+
+    def evict(self) -> None:
+        """Never called."""
+
+
+@define
+class Health:
+    """An answer with a JSON body."""
+
+    status: int
+    media_type: str
+    retry_after: str | None
+    document: dict[str, object]
+
+
+class HealthTests(SynchronousTestCase):
+    """What the service tells of its health."""
+
+    def setUp(self) -> None:
+        """Serve a store."""
+        self.store = AilingStore()
+        api = ImageAPI(self.store, max_image_size=1_000, max_chunk_size=100)
+        self.api = api
+        self.front: KleinFactory = make_front(api, Clock())
+        self.client = Client(self.front)
+
+    def get(self, path: str) -> Health:
+        """Ask, and check what all answers have in common."""
+        answer = self.successResultOf(self.client.begin("GET", path))
+        self.assertEqual(answer.header("Cache-Control"), "no-store")
+        head = self.successResultOf(self.client.begin("HEAD", path))
+        self.assertEqual(
+            (head.status, head.body, head.header("Content-Length")),
+            (answer.status, b"", str(len(answer.body))),
+        )
+        return Health(
+            answer.status,
+            answer.header("Content-Type") or "",
+            answer.header("Retry-After"),
+            json.loads(answer.body),
+        )
+
+    def assert_not_ready(self, name: str, reason: str) -> None:
+        """Check that the service is not ready for that one reason."""
+        answer = self.get("/readyz")
+        self.assertEqual(answer.status, 503)
+        self.assertEqual(answer.media_type, "application/problem+json")
+        self.assertEqual(answer.retry_after, "1")
+        self.assertEqual(answer.document["type"], "/problems/not-ready")
+        self.assertEqual(answer.document["detail"], reason)
+        self.assertEqual(
+            answer.document["checks"],
+            {**CHECKS, name: {"ok": False, "reason": reason}},
+        )
+
+    def test_ready(self) -> None:
+        """All well is 200, and each check is named."""
+        self.assertEqual(
+            self.get("/readyz"),
+            Health(200, "application/json", None, {"ready": True, "checks": CHECKS}),
+        )
+
+    def test_not_ready(self) -> None:
+        """Each thing that does not work is 503, with the check that failed."""
+        for attribute, name, reason in (
+            ("open", "storage", "The storage is not open."),
+            ("writes", "writes", "The last write to the disk failed."),
+            ("reads", "reads", "Reading from the disk fails or hangs."),
+            ("has_room", "room", "The disk has no room but the reserve."),
+        ):
+            self.store.known = evolve(READY, **{attribute: False})
+            self.assert_not_ready(name, reason)
+        self.store.known = READY
+        self.assertEqual(self.get("/readyz").status, 200)
+
+    def test_all_reasons(self) -> None:
+        """What fails at the same time is told at the same time."""
+        self.store.known = StoreHealth(
+            open=False, writes=False, reads=False, has_room=False
+        )
+        detail = str(self.get("/readyz").document["detail"])
+        self.assertEqual(detail.count("."), 4)
+
+    def test_draining(self) -> None:
+        """Who asks while the service stops is told so."""
+        self.front.draining = True
+        self.assert_not_ready("serving", "The service is stopping.")
+
+    def test_asked_before_the_drain(self) -> None:
+        """So is who had begun to ask before, on a connection that then ends."""
+        transport = StringTransportWithDisconnection()
+        connection: Any = self.front.buildProtocol(None)
+        transport.protocol = connection
+        connection.makeConnection(transport)
+        connection.dataReceived(b"GET /readyz HTTP/1.1\r\nHost: a")
+        drained = self.front.drain()
+        self.assertNoResult(drained)
+        connection.dataReceived(b"\r\n\r\n")
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        self.assertTrue(head.startswith("HTTP/1.1 503 "), head)
+        self.assertIn("\r\nConnection: close", head)
+        self.assertFalse(json.loads(body)["checks"]["serving"]["ok"])
+
+    def test_limit_reached(self) -> None:
+        """A limit that one client uses up is reported, but all is well for others."""
+        clock = Clock()
+        self.front.bodies = limit = FairLimit(10, clock.seconds)
+        limit.take("192.0.2.1", Working(), 10)
+        for _ in range(12):
+            limit.take("192.0.2.1", Working(), 1)
+            clock.advance(1)
+        answer = self.get("/readyz")
+        self.assertEqual((answer.status, answer.document["ready"]), (200, True))
+        checks: Any = answer.document["checks"]
+        self.assertTrue(checks["bodies"]["ok"])
+        self.assertIn("is reached", checks["bodies"]["reason"])
+        self.assertEqual(checks["connections"], {"ok": True})
+        for _ in range(12):
+            limit.take("192.0.2.2", Working(), 1)
+            clock.advance(1)
+        reason = "Clients are refused their equal share of bodies."
+        self.assert_not_ready("bodies", reason)
+        clock.advance(20)
+        self.assertEqual(self.get("/readyz").document["checks"], CHECKS)
+
+    def test_another_http(self) -> None:
+        """Behind an HTTP front that is not asciid's, nothing is known of draining."""
+        self.api.metrics.front = None
+        self.assertEqual(self.get("/readyz").status, 200)
+
+    def test_live(self) -> None:
+        """The process lives whatever becomes of its disk."""
+        self.store.known = StoreHealth(
+            open=False, writes=False, reads=False, has_room=False
+        )
+        live = Health(200, "application/json", None, {"live": True})
+        self.assertEqual(self.get("/livez"), live)
+        self.front.draining = True
+        self.assertEqual(self.get("/livez"), live)

@@ -1,0 +1,291 @@
+"""Settings from options and the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.config.settings import SETTINGS, SettingError, Settings, resolve
+
+
+class PrecedenceTests(SynchronousTestCase):
+    """Which source a setting is taken from."""
+
+    def test_defaults(self) -> None:
+        """With nothing given, the documented defaults are in force."""
+        self.assertEqual(
+            resolve({}, {}),
+            Settings(
+                port="4444",
+                storage=Path("asciid-storage"),
+                max_image_size=64 * 2**20,
+                max_chunk_size=2**20,
+                sync=True,
+                upload_ttl=24 * 60 * 60,
+                image_ttl=0,
+                reserve=64 * 2**20,
+                max_connections=20_000,
+                max_bodies=256 * 2**20,
+                max_queue=64 * 2**20,
+                max_uploads=100_000,
+                max_client_uploads=10_000,
+                drain_timeout=10,
+            ),
+        )
+
+    def test_environment_beats_default(self) -> None:
+        """Every setting can be given as ASCIID_ and its name in capitals."""
+        settings = resolve(
+            {},
+            {
+                "ASCIID_PORT": "1234",
+                "ASCIID_STORAGE": "/somewhere",
+                "ASCIID_MAX_IMAGE_SIZE": "5",
+                "ASCIID_MAX_CHUNK_SIZE": "6",
+                "ASCIID_NO_SYNC": "1",
+                "ASCIID_WRITE_ORIGINS": "https://art.example",
+                "ASCIID_UPLOAD_TTL": "7",
+                "ASCIID_IMAGE_TTL": "8",
+                "ASCIID_RESERVE": "9",
+            },
+        )
+        self.assertEqual(
+            settings,
+            Settings(
+                "1234",
+                Path("/somewhere"),
+                5,
+                6,
+                sync=False,
+                upload_ttl=7,
+                image_ttl=8,
+                reserve=9,
+                write_origins=frozenset({"https://art.example"}),
+            ),
+        )
+
+    def test_option_beats_environment(self) -> None:
+        """What was given as an option is not overruled by the environment."""
+        settings = resolve({"max-image-size": "7"}, {"ASCIID_MAX_IMAGE_SIZE": "5"})
+        self.assertEqual(settings.max_image_size, 7)
+
+    def test_overruled_value_is_not_read(self) -> None:
+        """A bad variable does no harm where the option was given."""
+        settings = resolve({"port": "1"}, {"ASCIID_PORT": "nonsense"})
+        self.assertEqual(settings.port, "1")
+
+    def test_empty_variable(self) -> None:
+        """A variable set to nothing counts as not set."""
+        self.assertEqual(resolve({}, {"ASCIID_PORT": ""}), resolve({}, {}))
+
+    def test_memory(self) -> None:
+        """The storage :memory: is no directory."""
+        self.assertIsNone(resolve({"storage": ":memory:"}, {}).storage)
+
+
+class ValueTests(SynchronousTestCase):
+    """What the values may look like."""
+
+    def assert_refused(self, option: str, text: str, *words: str) -> None:
+        """`text` is refused in one line that names the option and holds `words`."""
+        error = self.assertRaises(SettingError, resolve, {option: text}, {})
+        for word in (f"--{option}: ", *words):
+            self.assertIn(word, str(error))
+        self.assertNotIn("\n", str(error))
+
+    def test_error_names_the_variable(self) -> None:
+        """A bad value from the environment is blamed on its variable."""
+        for setting in SETTINGS:
+            if setting.option in {"storage", "access-log", "write-token-file"}:
+                continue  # any text is a path
+            error = self.assertRaises(
+                SettingError, resolve, {}, {setting.variable: "bogus:-1"}
+            )
+            self.assertTrue(str(error).startswith(f"{setting.variable}: "), error)
+
+    def test_endpoints(self) -> None:
+        """A port is a number or a Twisted endpoint description."""
+        for text, port in [
+            ("0", "0"),
+            ("65535", "65535"),
+            ("tcp:80:interface=127.0.0.1", "tcp:80:interface=127.0.0.1"),
+            ("unix:/run/asciid.sock", "unix:/run/asciid.sock"),
+        ]:
+            self.assertEqual(resolve({"port": text}, {}).port, port)
+
+    def test_log(self) -> None:
+        """The log has a format and a level; requests go to a file, or into it."""
+        settings = resolve({"log-format": "json", "log-level": "debug"}, {})
+        self.assertEqual((settings.log_format, settings.log_level), ("json", "debug"))
+        for text, file in [("none", None), ("-", Path("-")), ("a.log", Path("a.log"))]:
+            self.assertEqual(resolve({"access-log": text}, {}).access_log, file)
+        self.assert_refused("log-level", "loud", "debug, info, warn")
+
+    def test_shares(self) -> None:
+        """A share is more than nothing and no more than all."""
+        for text, share in [("1", 1), ("0.25", 0.25), (".5", 0.5), ("1.", 1)]:
+            settings = resolve({"access-log-sample": text}, {})
+            self.assertEqual(settings.access_log_sample, share)
+        for text in ("0", "1.01", "2", "-1", "1e-3", "nan", "10%", "."):
+            self.assert_refused("access-log-sample", text, "such as 1, 0.1")
+
+    def test_bad_endpoints(self) -> None:
+        """Anything else is refused, with what is wrong with it."""
+        self.assert_refused("port", "\u0664", "endpoint")
+        self.assert_refused("port", "65536", "65535")
+        self.assert_refused("port", "carrier-pigeon:4444", "carrier-pigeon")
+        self.assert_refused("port", "tcp:http-but-no-such-port", "endpoint")
+        self.assert_refused("port", "tcp:1:2:3:4", "endpoint")
+        self.assert_refused("port", "-1", "endpoint")
+        self.assert_refused("port", "tcp", "endpoint")
+
+    def test_no_endpoint(self) -> None:
+        """The metrics may have an endpoint of their own, or none."""
+        for text, port in [("none", None), ("9090", "9090")]:
+            self.assertEqual(resolve({"metrics-port": text}, {}).metrics_port, port)
+        self.assert_refused("metrics-port", "nowhere", "endpoint")
+
+    def test_sizes(self) -> None:
+        """A size is in bytes, or in binary multiples of them."""
+        for text, size in [
+            ("1", 1),
+            ("0064", 64),
+            ("3K", 3 * 2**10),
+            ("3k", 3 * 2**10),
+            ("3KiB", 3 * 2**10),
+            ("5M", 5 * 2**20),
+            ("2G", 2 * 2**30),
+            ("1024G", 2**40),
+        ]:
+            settings = resolve({"max-image-size": text}, {})
+            self.assertEqual(settings.max_image_size, size, text)
+
+    def test_bad_sizes(self) -> None:
+        """A size that is no number, zero, or past the limit is refused."""
+        for text in ["", "K", "1.5M", "-1", "1T", "1iB", "0x10", "1 K", "\u0661"]:
+            self.assert_refused("max-image-size", text, "is not a number of bytes")
+        self.assert_refused("max-image-size", "0", "from 1 to 1099511627776")
+        self.assert_refused("max-image-size", "1025G", "from 1 to 1099511627776")
+        self.assert_refused("max-chunk-size", "257M", "from 1 to 268435456")
+
+    def test_no_reserve(self) -> None:
+        """A reserve may be nothing."""
+        self.assertEqual(resolve({"reserve": "0"}, {}).reserve, 0)
+
+    def test_durations(self) -> None:
+        """A time is in seconds, or in minutes, hours or days; 0 is never."""
+        for text, seconds in [
+            ("0", 0),
+            ("90", 90),
+            ("90s", 90),
+            ("15m", 900),
+            ("2H", 7_200),
+            ("36500d", 3_153_600_000),
+        ]:
+            settings = resolve({"upload-ttl": text}, {})
+            self.assertEqual(settings.upload_ttl, seconds, text)
+
+    def test_time_to_drain(self) -> None:
+        """0 is never, too, for the time after which requests are cut off."""
+        self.assertEqual(resolve({"drain-timeout": "1"}, {}).drain_timeout, 1)
+        years = resolve({"drain-timeout": "0"}, {}).drain_timeout / 31_536_000
+        self.assertEqual(years, 100)
+
+    def test_file_named_like_the_log(self) -> None:
+        """- is the log, and ./- a file."""
+        self.assertEqual(resolve({"access-log": "-"}, {}).access_log, Path("-"))
+        access_log = resolve({"access-log": "./-"}, {}).access_log
+        self.assertEqual(access_log, Path.cwd() / "-")
+
+    def test_nul(self) -> None:
+        """A character that no environment variable can hold is refused."""
+        for option in ("port", "metrics-port", "storage", "access-log"):
+            self.assert_refused(option, "unix:a\0b", "\\x00b'")
+
+    def test_bad_durations(self) -> None:
+        """A time that is no number, or ends after the calendar, is refused."""
+        for text in ["", "h", "1.5h", "-1", "1w", "1 h", "\u0661"]:
+            self.assert_refused("upload-ttl", text, "is not a time such as")
+        self.assert_refused("image-ttl", "36501d", "more than 3153600000 seconds")
+
+    @given(st.text())
+    def test_any_size_is_read_or_refused(self, text: str) -> None:
+        """No text whatsoever makes reading a size fail in another way."""
+        try:
+            size = resolve({"max-chunk-size": text}, {}).max_chunk_size
+        except SettingError:
+            return
+        self.assertGreaterEqual(size, 1)
+
+    def test_enormous_number(self) -> None:
+        """A number of thousands of digits is refused like any other."""
+        self.assert_refused("max-chunk-size", "9" * 10_000, "from 1 to")
+
+    def test_origins(self) -> None:
+        """Origins are a list, as browsers write them, or none."""
+        for text, origins in [
+            ("none", set()),
+            ("https://art.example", {"https://art.example"}),
+            ("http://a:8080, http://[::1]", {"http://a:8080", "http://[::1]"}),
+        ]:
+            settings = resolve({"write-origins": text}, {})
+            self.assertEqual(settings.write_origins, origins)
+
+    def test_bad_origins(self) -> None:
+        """What no browser would send as an origin is refused."""
+        for text in ["*", "null", "art.example", "https://a/", "https://A", "", "x,"]:
+            self.assert_refused("write-origins", text, "is not an origin")
+
+    def test_flags(self) -> None:
+        """A flag in the environment is yes or no, in the usual spellings."""
+        for text in ["1", "yes", "TRUE", "on"]:
+            self.assertFalse(resolve({}, {"ASCIID_NO_SYNC": text}).sync, text)
+        for text in ["0", "no", "False", "off"]:
+            self.assertTrue(resolve({}, {"ASCIID_NO_SYNC": text}).sync, text)
+        self.assert_refused("no-sync", "maybe", "neither yes nor no")
+
+    def test_networks(self) -> None:
+        """Proxies are addresses and networks, of both families."""
+        settings = resolve({}, {"ASCIID_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8,::1"})
+        self.assertEqual(
+            [str(network) for network in settings.trusted_proxies],
+            ["127.0.0.1/32", "10.0.0.0/8", "::1/128"],
+        )
+
+    def test_mapped_networks(self) -> None:
+        """IPv4-mapped IPv6 addresses are IPv4 addresses, as those of clients are."""
+        text = "::ffff:127.0.0.1,::ffff:10.0.0.0/104,::ffff:0:0/96,::/0"
+        settings = resolve({}, {"ASCIID_TRUSTED_PROXIES": text})
+        self.assertEqual(
+            [str(network) for network in settings.trusted_proxies],
+            ["127.0.0.1/32", "10.0.0.0/8", "0.0.0.0/0", "::/0"],
+        )
+
+    def test_bad_networks(self) -> None:
+        """What is no network is refused."""
+        for text in ("proxy", "10.0.0.1/8", "10.0.0.0/33", "127.0.0.1,,"):
+            environ = {"ASCIID_TRUSTED_PROXIES": text}
+            self.assertRaises(SettingError, resolve, {}, environ)
+
+    def test_counts(self) -> None:
+        """A bound on a number is a number from 0."""
+        settings = resolve({}, {"ASCIID_MAX_UPLOADS": "0"})
+        self.assertEqual(settings.max_uploads, 0)
+        for text in ("-1", "many", "1.5", "1" * 30, "\u0663"):
+            self.assertRaises(SettingError, resolve, {}, {"ASCIID_MAX_UPLOADS": text})
+
+
+class TogetherTests(SynchronousTestCase):
+    """Settings that do not go together."""
+
+    def test_workers_in_memory(self) -> None:
+        """Several processes need a storage that all of them see."""
+        memory = {"ASCIID_STORAGE": ":memory:"}
+        error = self.assertRaises(SettingError, resolve, {"workers": "2"}, memory)
+        self.assertEqual(
+            str(error), "--workers: one process alone can keep images in :memory:"
+        )
+        self.assertEqual(resolve({"workers": "1"}, memory).workers, 1)

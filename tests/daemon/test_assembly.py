@@ -1,0 +1,61 @@
+"""Tests of asciid.daemon.assembly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.config.settings import Settings
+from asciid.daemon.assembly import body_share_warning, make_image_service
+from asciid.store import MemoryStore
+
+CHUNK = 1_000_000
+LARGEST_BODY = 6 * CHUNK + 16 * 1024
+
+
+def settings(bodies: int, workers: int = 1, chunk: int = CHUNK) -> Settings:
+    """Return settings with such limits."""
+    return Settings(
+        "tcp:4444",
+        Path("/images"),
+        max_image_size=10 * CHUNK,
+        max_chunk_size=chunk,
+        sync=True,
+        max_bodies=bodies,
+        workers=workers,
+    )
+
+
+class BodyShareTests(SynchronousTestCase):
+    """The part of --max-bodies that each process has."""
+
+    def share(self, chosen: Settings) -> float:
+        """Return the limit of a process, which its metrics have."""
+        assembled = make_image_service(chosen, MemoryStore(), MemoryReactorClock())
+        front: Any = assembled.metrics.front
+        capacity: int = front.bodies.capacity
+        return capacity
+
+    def test_divided(self) -> None:
+        """Each worker has an equal part."""
+        for workers, share in ((1, 80_000_001), (8, 10_000_001)):
+            chosen = settings(80_000_001, workers)
+            self.assertEqual(self.share(chosen), share)
+            self.assertIsNone(body_share_warning(chosen))
+
+    def test_largest_chunk(self) -> None:
+        """No part is smaller than the largest body; then there is a warning."""
+        for workers in (1, 8):
+            chosen = settings(2**20, workers)
+            self.assertEqual(self.share(chosen), LARGEST_BODY)
+            self.assertIn(
+                f"{LARGEST_BODY * workers} bytes, not 1048576",
+                body_share_warning(chosen) or "",
+            )
+
+    def test_small_chunks(self) -> None:
+        """A part is large enough for a body that is streamed, too."""
+        self.assertEqual(self.share(settings(1000, chunk=1)), 256 * 1024)

@@ -1,0 +1,534 @@
+"""The service's start and stop, on a reactor that is played."""
+
+from __future__ import annotations
+
+import errno
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from asciid import __version__
+from asciid.config.settings import Settings
+from asciid.config.tokens import TokenFile
+from asciid.daemon.housekeeping import Housekeeper
+from asciid.daemon.service import LAST_WRITES, ImageService
+from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
+from asciid.net.listener import Listener, StartError
+from asciid.runtime.offload import Offload
+from asciid.store import MemoryStore, StoreUsage
+from asciid.testing import ManualThreadPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IAddress, IProtocolFactory
+
+
+@implementer(IListeningPort)
+@define
+class FakePort:
+    """A listening port that notes what is asked of it."""
+
+    events: list[str]
+    address: IAddress
+    stopped: Deferred[None] | None = None
+    name: str = ""
+
+    def startListening(self) -> None:
+        """Unused: the endpoint has done it."""
+
+    def stopListening(self) -> Deferred[None] | None:
+        """Note the stop."""
+        self.events.append(f"unbind {self.name}".strip())
+        return self.stopped
+
+    def getHost(self) -> IAddress:
+        """Return the address the test chose."""
+        return self.address
+
+
+@implementer(IStreamServerEndpoint)
+@define
+class FakeEndpoint:
+    """An endpoint that answers what the test chose."""
+
+    events: list[str]
+    answer: Callable[[], Deferred[Any]]
+    name: str = ""
+
+    def listen(self, _: IProtocolFactory) -> Deferred[Any]:
+        """Note the call and answer."""
+        self.events.append(f"bind {self.name}".strip())
+        return self.answer()
+
+
+class FakeStore(MemoryStore):
+    """A store that notes what is asked of it and answers what the test chose."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__()
+        self.events = events
+        self.started: Deferred[None] = succeed(None)
+        self.stopped: Deferred[None] = succeed(None)
+        self.measured = succeed(StoreUsage(images=7, pending=2))
+
+    def start(self) -> Deferred[None]:
+        """Note the call and answer."""
+        self.events.append("open")
+        return self.started
+
+    def stop(self) -> Deferred[None]:
+        """Note the call and answer."""
+        self.events.append("close")
+        return self.stopped
+
+    def usage(self) -> Deferred[StoreUsage]:
+        """Answer."""
+        return self.measured
+
+
+class ServiceTestCase(SynchronousTestCase):
+    """A service whose collaborators note what it does to them."""
+
+    def setUp(self) -> None:
+        """Make collaborators that do as they are told at once."""
+        self.warnings: tuple[str, ...] = ()
+        self.events: list[str] = []
+        self.port = FakePort(self.events, IPv4Address("TCP", "127.0.0.1", 4444))
+        self.endpoint = FakeEndpoint(self.events, lambda: succeed(self.port))
+        self.store = FakeStore(self.events)
+        self.reactor = MemoryReactorClock()
+        self.threads = ManualThreadPool()
+        self.drained: Deferred[None] = succeed(None)
+        self.retired: Deferred[None] = succeed(None)
+        self.metrics: Listener | None = None
+        self.tokens: TokenFile | None = None
+
+    def service(
+        self,
+        storage: Path | None = Path("/images"),
+        *,
+        sync: bool = True,
+        announces: bool = True,
+    ) -> ImageService:
+        """Return the service under test."""
+        return ImageService(
+            Settings("tcp:4444", storage, 1, 1, sync=sync),
+            listener=Listener("tcp:4444", self.endpoint, Factory()),
+            metrics=self.metrics,
+            tokens=self.tokens,
+            store=self.store,
+            offload=Offload(self.reactor, self.threads),
+            reactor=self.reactor,
+            housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
+            drain=self.drain,
+            retire=self.retire,
+            give_up=lambda: self.events.append("give up"),
+            announces=announces,
+            warnings=self.warnings,
+        )
+
+    def retire(self) -> Deferred[None]:
+        """Note the call and answer what the test chose."""
+        self.events.append("retire")
+        return self.retired
+
+    def drain(self) -> Deferred[None]:
+        """Note the call and answer what the test chose."""
+        self.events.append("drain")
+        return self.drained
+
+
+class StartTests(ServiceTestCase):
+    """What starting does, in which order."""
+
+    def test_two_steps(self) -> None:
+        """The privileged step binds; the store is opened only in the next."""
+        service = self.service()
+        service.privilegedStartService()
+        self.assertEqual(self.events, ["bind"])
+        service.startService()
+        self.assertEqual(self.events, ["bind", "open"])
+        self.assertTrue(service.running)
+
+    def test_one_step(self) -> None:
+        """Without a privileged step, starting binds as well, and first."""
+        self.service().startService()
+        self.assertEqual(self.events, ["bind", "open"])
+
+    def test_slow_endpoint(self) -> None:
+        """Where binding takes its time, the store is opened after it."""
+        bound: Deferred[FakePort] = Deferred()
+        self.endpoint.answer = lambda: bound
+        self.service().startService()
+        self.assertEqual(self.events, ["bind"])
+        bound.callback(self.port)
+        self.assertEqual(self.events, ["bind", "open"])
+
+
+class MetricsPortTests(ServiceTestCase):
+    """Metrics on a port of their own."""
+
+    def setUp(self) -> None:
+        """Have such a port."""
+        super().setUp()
+        self.metrics_port = FakePort(
+            self.events, IPv4Address("TCP", "127.0.0.1", 9090), name="metrics"
+        )
+        self.metrics_endpoint = FakeEndpoint(
+            self.events, lambda: succeed(self.metrics_port), name="metrics"
+        )
+        self.metrics = Listener("tcp:9090", self.metrics_endpoint, Factory())
+
+    def test_order(self) -> None:
+        """Both ports are bound before the store is opened, and freed before drain."""
+        service = self.service()
+        with capturedLogs() as logs:
+            service.startService()
+        self.assertEqual(self.events, ["bind", "bind metrics", "open"])
+        self.assertEqual(formatEvent(logs[-1]), "Metrics are told on 127.0.0.1:9090")
+        del self.events[:]
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events, ["unbind", "unbind metrics", "drain", "close"])
+
+    def test_cannot_bind(self) -> None:
+        """If the second port is taken the first is freed, and the start has failed."""
+        error = CannotListenError("", 9090, OSError(98, "Address already in use"))
+        self.metrics_endpoint.answer = lambda: fail(error)
+        self.patch(sys, "__stderr__", io.StringIO())
+        refused = self.assertRaises(StartError, self.service().startService)
+        self.assertIn("cannot listen on tcp:9090", str(refused))
+        self.assertEqual(self.events, ["bind", "bind metrics", "unbind"])
+
+
+class FailureTests(ServiceTestCase):
+    """What happens when it cannot start."""
+
+    def setUp(self) -> None:
+        """Keep what goes to the terminal."""
+        super().setUp()
+        self.stderr = io.StringIO()
+        self.patch(sys, "__stderr__", self.stderr)
+
+    def assert_refused(self, start: Callable[[], None], line: str) -> None:
+        """`start` raises a start error; the line is logged and on stderr."""
+        with capturedLogs() as logs:
+            error = self.assertRaises(StartError, start)
+        self.assertEqual(error.code, 1)
+        self.assertEqual(str(error), line)
+        self.assertEqual(self.stderr.getvalue(), f"{line}\n")
+        self.assertEqual(
+            [(event["log_level"], formatEvent(event)) for event in logs],
+            [(LogLevel.critical, line)],
+        )
+
+    def test_cannot_bind(self) -> None:
+        """A port in use ends the start before the store is touched."""
+        error = CannotListenError("", 4444, OSError(98, "Address already in use"))
+        self.endpoint.answer = lambda: fail(error)
+        self.assert_refused(
+            self.service().startService,
+            "asciid: cannot listen on tcp:4444: Couldn't listen on any:4444: "
+            "[Errno 98] Address already in use.",
+        )
+        self.assertEqual(self.events, ["bind"])
+
+    def test_endpoint_raises(self) -> None:
+        """An endpoint that raises, at that without a word, is the same."""
+
+        def answer() -> Deferred[Any]:
+            raise OverflowError
+
+        self.endpoint.answer = answer
+        self.assert_refused(
+            self.service().privilegedStartService,
+            "asciid: cannot listen on tcp:4444: OverflowError",
+        )
+
+    def test_cannot_open_directory(self) -> None:
+        """A directory that cannot be used ends the start and frees the port."""
+        self.store.started = fail(PermissionError(13, "Permission denied", "/images"))
+        self.assert_refused(
+            self.service().startService,
+            "asciid: cannot use the storage /images: "
+            "[Errno 13] Permission denied: '/images'",
+        )
+        self.assertEqual(self.events, ["bind", "open", "unbind"])
+
+    def test_no_threads(self) -> None:
+        """A process that may have no further thread says so, and closes the store."""
+
+        def start() -> None:
+            message = "cannot create the threads of asciid-offload"
+            raise OSError(errno.EAGAIN, message)
+
+        self.threads.start = start  # type: ignore[method-assign]
+        self.assert_refused(
+            self.service().startService,
+            "asciid: cannot create threads: "
+            "[Errno 11] cannot create the threads of asciid-offload",
+        )
+        self.assertEqual(self.events, ["bind", "open", "close", "unbind"])
+
+    def test_unknown_version(self) -> None:
+        """A storage of another format is refused, on one line."""
+        self.store.started = fail(StoreVersionError("format 9:\nupgrade"))
+        self.assert_refused(
+            self.service().startService,
+            "asciid: cannot use the storage /images: format 9: upgrade",
+        )
+
+    def test_unusable_tokens(self) -> None:
+        """A token file that cannot be used ends the start before the store opens."""
+        path = Path(self.mktemp())
+        path.write_text("good\nno good\n")
+        self.tokens = TokenFile(path)
+        self.assert_refused(
+            self.service().startService,
+            f"asciid: cannot use the write tokens in {path}: "
+            "line 2 is no token (RFC 6750, section 2.1)",
+        )
+        self.assertEqual(self.events, ["bind", "unbind"])
+
+    def test_start_error_is_told_both_ways(self) -> None:
+        """
+        A start error ends a process in the foreground without a traceback, and
+        is an ordinary exception to the twistd that forks.
+        """
+        self.assertTrue(issubclass(StartError, SystemExit))
+        self.assertTrue(issubclass(StartError, Exception))
+
+    def test_bug_in_store(self) -> None:
+        """An error that nobody foresaw is raised as it is."""
+        self.store.started = fail(ZeroDivisionError())
+        self.assertRaises(ZeroDivisionError, self.service().startService)
+        self.assertIn("unbind", self.events)
+
+    def test_late_failure(self) -> None:
+        """A failure that comes after the start stops the reactor, and says so."""
+        self.store.measured = Deferred()
+        self.service().startService()
+        with capturedLogs() as logs:
+            self.store.measured.errback(StorageFailedError())
+        self.assertTrue(self.reactor.hasStopped)
+        self.assertEqual(logs[0]["log_level"], LogLevel.critical)
+        self.assertEqual(len(self.flushLoggedErrors(StorageFailedError)), 1)
+
+    def test_failed_start_can_be_repeated(self) -> None:
+        """Once the reason is gone, the same service starts."""
+        service = self.service()
+        self.store.started = fail(PermissionError())
+        self.assertRaises(StartError, service.startService)
+        self.store.started = succeed(None)
+        service.startService()
+        self.assertEqual(self.events, ["bind", "open", "unbind", "bind", "open"])
+
+
+class WorkerTests(ServiceTestCase):
+    """The service of one of several processes."""
+
+    def test_quiet(self) -> None:
+        """It neither announces itself nor says why it cannot start: others do."""
+        stderr = io.StringIO()
+        self.patch(sys, "__stderr__", stderr)
+        with capturedLogs() as events:
+            self.service(announces=False).startService()
+            self.store.started = fail(StorageFailedError())
+            refused = self.service(announces=False)
+            self.assertRaises(StartError, refused.startService)
+        self.assertEqual((events, stderr.getvalue()), ([], ""))
+
+    def test_retire(self) -> None:
+        """It lets nobody new in, and has done once the others have left."""
+        self.retired = Deferred()
+        service = self.service(announces=False)
+        service.startService()
+        del self.events[:]
+        retired = service.retire()
+        self.assertEqual(self.events, ["unbind", "retire"])
+        self.assertNoResult(retired)
+        self.retired.callback(None)
+        self.successResultOf(retired)
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events[2:], ["drain", "close"])
+
+    def test_retire_is_bounded(self) -> None:
+        """It does not wait for ever for a client to leave."""
+        self.retired = Deferred()
+        service = self.service(announces=False)
+        service.startService()
+        retired = service.retire()
+        self.reactor.advance(9)
+        self.assertNoResult(retired)
+        self.reactor.advance(1)
+        self.successResultOf(retired)
+
+
+class StopTests(ServiceTestCase):
+    """What stopping does, in which order."""
+
+    def test_order(self) -> None:
+        """First nobody new is let in, then requests end, then the store's writes."""
+        self.port.stopped = Deferred()
+        self.drained = Deferred()
+        self.store.stopped = Deferred()
+        service = self.service()
+        service.startService()
+        del self.events[:]
+
+        stopped = service.stopService()
+        self.assertEqual(self.events, ["unbind"])
+        self.port.stopped.callback(None)
+        self.assertEqual(self.events, ["unbind", "drain"])
+        self.drained.callback(None)
+        self.assertEqual(self.events, ["unbind", "drain", "close"])
+        self.assertNoResult(stopped)
+        self.store.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertFalse(service.running)
+
+    def test_port_that_closes_at_once(self) -> None:
+        """A port may answer no Deferred when told to stop."""
+        service = self.service()
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events[-3:], ["unbind", "drain", "close"])
+
+    def test_drain_is_bounded(self) -> None:
+        """A request that does not end in time does not keep the store from closing."""
+        self.drained = Deferred()
+        service = self.service()
+        service.startService()
+        stopped = service.stopService()
+        self.reactor.advance(9)
+        self.assertEqual(self.events[-1], "drain")
+        with capturedLogs() as logs:
+            self.reactor.advance(1)
+        self.assertEqual(self.events[-1], "close")
+        self.assertEqual(logs[0]["log_level"], LogLevel.warn)
+        self.successResultOf(stopped)
+
+    def test_store_that_hangs(self) -> None:
+        """A disk that does not answer keeps the process no longer than requests do."""
+        self.store.stopped = Deferred()
+        service = self.service()
+        service.startService()
+        stopped = service.stopService()
+        self.reactor.advance(9)
+        self.assertEqual(self.events[-1], "close")
+        with capturedLogs() as logs:
+            self.reactor.advance(1)
+        self.assertEqual(self.events[-1], "give up")
+        self.assertEqual(logs[0]["log_level"], LogLevel.error)
+        self.store.stopped.callback(None)
+        self.successResultOf(stopped)
+
+    def test_store_that_hangs_after_requests(self) -> None:
+        """It has a moment even if requests took all of the time."""
+        self.drained = Deferred()
+        self.store.stopped = Deferred()
+        service = self.service()
+        service.startService()
+        stopped = service.stopService()
+        self.reactor.advance(10)
+        self.assertEqual(self.events[-1], "close")
+        self.reactor.advance(LAST_WRITES / 2)
+        self.store.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.reactor.advance(LAST_WRITES)
+        self.assertEqual(self.events[-1], "close")
+
+    def test_while_binding(self) -> None:
+        """Stopped while the endpoint binds, it gives up and touches no store."""
+        self.endpoint.answer = Deferred
+        service = self.service()
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.events, ["bind"])
+
+    def test_while_counting(self) -> None:
+        """Stopped while the store still counts, it stops without complaint."""
+        self.store.measured = Deferred()
+        service = self.service()
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.store.measured.errback(StoreClosedError())
+        self.assertFalse(self.reactor.hasStopped)
+
+    def test_never_started(self) -> None:
+        """Stopping what never started does nothing."""
+        self.successResultOf(self.service().stopService())
+        self.assertEqual(self.events, [])
+
+    def test_again(self) -> None:
+        """A stopped service can be started again."""
+        service = self.service()
+        service.startService()
+        self.successResultOf(service.stopService())
+        del self.events[:]
+        service.startService()
+        self.assertEqual(self.events, ["bind", "open"])
+
+
+class AnnouncementTests(ServiceTestCase):
+    """What the log says at start."""
+
+    def announced(
+        self, storage: Path | None = Path("/images"), *, sync: bool = True
+    ) -> list[str]:
+        """Start and return the lines logged."""
+        with capturedLogs() as logs:
+            self.service(storage, sync=sync).startService()
+        return [str(formatEvent(event)) for event in logs]
+
+    def test_all_facts(self) -> None:
+        """Version, address, storage, number of images and sync are on one line."""
+        (line,) = self.announced()
+        self.assertEqual(
+            line,
+            f"asciid {__version__} listens on 127.0.0.1:4444, storage /images, "
+            "images 7, pending uploads 2, sync on",
+        )
+
+    def test_no_sync(self) -> None:
+        """Without sync there is a warning."""
+        first, second = self.announced(sync=False)
+        self.assertTrue(first.endswith("images 7, pending uploads 2, sync off"), first)
+        self.assertEqual(
+            second, "sync is off: a power cut loses writes that were answered"
+        )
+
+    def test_warnings(self) -> None:
+        """What the settings make risky is a warning."""
+        self.warnings = ("watch out",)
+        self.assertEqual(self.announced()[1:], ["watch out"])
+
+    def test_memory(self) -> None:
+        """Without a disk there is a warning, and sync is off."""
+        first, second = self.announced(None)
+        self.assertTrue(
+            first.endswith("storage :memory:, images 7, pending uploads 2, sync off"),
+            first,
+        )
+        self.assertEqual(second, "images are kept in memory and are lost at exit")
+
+    def test_other_addresses(self) -> None:
+        """An IPv6 address is in brackets; a Unix socket is named."""
+        for address, text in [
+            (IPv6Address("TCP", "::1", 80), "listens on [::1]:80, "),
+            (UNIXAddress("/run/asciid"), "/run/asciid"),
+        ]:
+            self.port.address = address
+            self.assertIn(text, self.announced()[0])

@@ -1,0 +1,70 @@
+"""Refused requests in the log."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.logs._refusal_log import INTERVAL, RefusalLog
+
+
+class RefusalLogTests(SynchronousTestCase):
+    """One line a reason and minute."""
+
+    def setUp(self) -> None:
+        """Begin with nothing refused."""
+        self.clock = Clock()
+        self.log = RefusalLog(self.clock)
+
+    def note(self, *reasons: str) -> list[str]:
+        """Refuse; return what was logged at once."""
+        with capturedLogs() as events:
+            for reason in reasons:
+                self.log.note(reason)
+        return [formatEvent(event) for event in events]
+
+    def minute(self) -> list[str]:
+        """Let a minute pass; return what was logged."""
+        with capturedLogs() as events:
+            self.clock.advance(INTERVAL)
+        return sorted(map(formatEvent, events))
+
+    def test_first(self) -> None:
+        """The first of a kind is told of at once."""
+        self.assertEqual(
+            self.note("not-found", "not-found", "store-busy"),
+            [
+                "A request was refused: not-found",
+                "A request was refused: store-busy",
+            ],
+        )
+
+    def test_counted(self) -> None:
+        """Those that follow are counted, and told of after a minute."""
+        self.note("a", "b", *("a",) * 10)
+        self.assertEqual(
+            self.minute(), ["10 more requests were refused within a minute: a"]
+        )
+        self.assertEqual(self.note("a", "b"), ["A request was refused: b"])
+        self.assertEqual(
+            self.minute(), ["1 more requests were refused within a minute: a"]
+        )
+
+    def test_over(self) -> None:
+        """After a quiet minute nothing is kept, and no timer runs."""
+        self.note("a", "a")
+        self.minute()
+        self.assertEqual(self.minute(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.note("a"), ["A request was refused: a"])
+
+    def test_end(self) -> None:
+        """What was not told yet is told at the end."""
+        self.note("a", "a", "a")
+        with capturedLogs() as events:
+            self.log.tell()
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["2 more requests were refused within a minute: a"],
+        )

@@ -1,0 +1,303 @@
+"""Unix sockets that earlier processes have left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import ServerFactory
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.net import listener, unix_socket
+from asciid.net.listener import endpoint_from
+from asciid.net.unix_socket import NameKeeping, StaleReplacing
+from tests.integration._daemon import environment, twistd
+
+PATIENCE = 30
+"""Seconds after which a process has failed the test."""
+
+
+class Reactor:
+    """Has real Unix sockets, and turns when told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, tuple[object, ...]]] = []
+
+    def listenUNIX(self, *arguments: Any) -> unix.Port:  # noqa: ANN401 - those of Port
+        """Listen."""
+        address, factory, backlog, mode = arguments
+        port = unix.Port(address, factory, backlog, mode, reactor=self)
+        port.startListening()
+        return port
+
+    def adoptStreamPort(
+        self, descriptor: int, family: int, factory: ServerFactory
+    ) -> Any:  # noqa: ANN401 - any port
+        """Listen on a socket that another process has made."""
+        arguments: tuple[object, ...] = descriptor, family, factory
+        kind: Any = tcp.Port
+        if family == socket.AF_UNIX:
+            kind, arguments = unix.Port, (descriptor, factory)
+        port = kind._fromListeningDescriptor(self, *arguments)
+        port.startListening()
+        return port
+
+    def addReader(self, _: object) -> None:
+        """Do nothing: nobody connects."""
+
+    def removeReader(self, _: object) -> None:
+        """Likewise."""
+
+    def removeWriter(self, _: object) -> None:
+        """Likewise."""
+
+    def callLater(self, _: float, call: Any, *arguments: object) -> None:  # noqa: ANN401 - any callable
+        """Call at the next turn."""
+        self.calls.append((call, arguments))
+
+    def turn(self) -> None:
+        """Call what is due."""
+        calls, self.calls = self.calls, []
+        for call, arguments in calls:
+            call(*arguments)
+
+
+class SocketTestCase(SynchronousTestCase):
+    """Has a directory whose sockets have short names."""
+
+    def setUp(self) -> None:
+        """Make it the working directory."""
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir()
+        before = Path.cwd()
+        os.chdir(self.directory)
+        self.addCleanup(os.chdir, before)
+
+    def leave_stale(self, name: str = "x.sock") -> None:
+        """Leave a socket that nobody listens on, with the lock of a process 1."""
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(name)
+        Path(f"{name}.lock").symlink_to("1")
+
+
+class StaleTests(SocketTestCase):
+    """`StaleReplacing`."""
+
+    def setUp(self) -> None:
+        """Do not wait."""
+        super().setUp()
+        self.patch(unix_socket, "PATIENCE", 0)
+        self.reactor = Reactor()
+
+    def listen(self, name: str = "x.sock") -> unix.Port:
+        """Listen on a socket."""
+        replacing = StaleReplacing(self.reactor)
+        port: Any = replacing.listenUNIX(name, ServerFactory(), 5, 0o600, wantPID=True)
+        self.addCleanup(self.stop, port)
+        return port  # type: ignore[no-any-return] # of the interface
+
+    def stop(self, port: unix.Port) -> None:
+        """Stop to listen."""
+        port.stopListening()
+        self.reactor.turn()
+
+    def connects(self, name: str = "x.sock") -> bool:
+        """Return whether anybody listens."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(name) == 0
+
+    def test_new(self) -> None:
+        """A socket is made, with its mode, and removed in the end."""
+        port = self.listen()
+        self.assertTrue(self.connects())
+        self.assertEqual(Path("x.sock").stat().st_mode & 0o777, 0o600)
+        self.stop(port)
+        self.assertEqual(list(Path().iterdir()), [])
+
+    def test_stale(self) -> None:
+        """One that nobody listens on is replaced, and Twisted's lock goes with it."""
+        self.leave_stale()
+        self.listen()
+        self.assertTrue(self.connects())
+        self.assertEqual(list(Path().iterdir()), [Path("x.sock")])
+
+    def test_served(self) -> None:
+        """One that somebody listens on is not, even if nothing is accepted."""
+        self.listen()
+        with socket.socket(socket.AF_UNIX) as full:
+            full.bind("full.sock")
+            full.listen(0)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect("full.sock")
+                for name in ("x.sock", "full.sock"):
+                    error = self.assertRaises(CannotListenError, self.listen, name)
+                    self.assertIn("Address already in use", str(error))
+        self.assertTrue(self.connects())
+
+    def test_not_a_socket(self) -> None:
+        """A file that is no socket stays."""
+        Path("x.sock").write_text("precious")
+        self.assertRaises(CannotListenError, self.listen)
+        self.assertEqual(Path("x.sock").read_text(), "precious")
+
+    def test_no_directory(self) -> None:
+        """Where there is no directory, it says so."""
+        error = self.assertRaises(CannotListenError, self.listen, "none/x.sock")
+        self.assertIn("No such file or directory", str(error))
+
+    def test_waits(self) -> None:
+        """A start waits for one that is in use: its owner may be ending."""
+        self.patch(unix_socket, "PATIENCE", PATIENCE)
+        ending = socket.socket(socket.AF_UNIX)
+        ending.bind("x.sock")
+        ending.listen()
+        probed: list[bool] = []
+        served = unix_socket._is_served
+
+        def probe(name: str) -> bool:
+            probed.append(served(name))
+            ending.close()
+            return probed[-1]
+
+        self.patch(unix_socket, "_is_served", probe)
+        self.listen()
+        self.assertEqual(probed, [True, False])
+
+    def test_removed(self) -> None:
+        """One that was removed meanwhile is no obstacle to the end."""
+        port = self.listen()
+        Path("x.sock").unlink()
+        self.stop(port)
+        self.assertFalse(port.connected)
+
+    def test_taken_over(self) -> None:
+        """One that another process has put in its place stays there."""
+        port = self.listen()
+        Path("x.sock").unlink()
+        self.listen()
+        self.stop(port)
+        self.assertTrue(self.connects())
+
+    def test_locked(self) -> None:
+        """Of many that start at the same time, one listens."""
+        self.leave_stale()
+        listening: list[unix.Port] = []
+
+        def start() -> None:
+            replacing = StaleReplacing(Reactor())
+            try:
+                port: Any = replacing.listenUNIX("x.sock", ServerFactory())
+            except CannotListenError:
+                return
+            listening.append(port)
+
+        self.patch(unix_socket, "PATIENCE", 0.1)
+        threads = [Thread(target=start) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(listening), 1)
+        self.assertTrue(self.connects())
+        listening[0].socket.close()
+
+
+class DaemonTests(SocketTestCase):
+    """Real daemons."""
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start one."""
+        daemon = subprocess.Popen(
+            twistd("--nodaemon", "--pidfile=", "asciid", *options),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(daemon.communicate)
+        self.addCleanup(daemon.kill)
+        return daemon
+
+    def ask(self, name: str, path: str) -> bytes:
+        """Return the answer to a request."""
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(name)
+                client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                return client.recv(100)
+            except OSError:
+                return b""
+
+    def await_answer(self, name: str, path: str = "/readyz") -> None:
+        """Wait until there is one."""
+        deadline = time.monotonic() + PATIENCE
+        while b" 200 " not in self.ask(name, path):
+            self.assertLess(time.monotonic(), deadline, "it does not serve")
+            time.sleep(0.05)
+
+    def test_after_a_kill(self) -> None:
+        """A socket is taken, whatever process its lock names, once nobody listens."""
+        for options in ((), ("--workers=2",)):
+            for name in ("x.sock", "m.sock"):
+                self.leave_stale(name)
+            ports = ("--port=unix:x.sock", "--metrics-port=unix:m.sock:mode=600")
+            for _ in range(2):
+                daemon = self.start(*ports, *options)
+                self.await_answer("x.sock")
+                self.await_answer("m.sock", "/metrics")
+                daemon.kill()
+                daemon.wait(PATIENCE)
+            # What is left of that one ends before another can begin.
+            daemon = self.start(*ports, *options)
+            self.await_answer("x.sock")
+            daemon.send_signal(signal.SIGTERM)
+            self.assertEqual(daemon.wait(PATIENCE), -signal.SIGTERM)
+            self.assertEqual(list(Path().glob("*.sock*")), [])
+
+    def test_second_daemon(self) -> None:
+        """A second daemon on a socket is refused, and takes nothing from the first."""
+        self.start("--port=unix:x.sock", "--storage=:memory:")
+        self.await_answer("x.sock")
+        second = self.start("--port=unix:x.sock", "--storage=:memory:")
+        _, printed = second.communicate(timeout=PATIENCE)
+        self.assertEqual(second.returncode, 1)
+        self.assertIn(b"Address already in use", printed)
+        self.await_answer("x.sock")
+
+
+class AdoptedSocketTests(SynchronousTestCase):
+    """Sockets of the service manager, which outlive the daemon."""
+
+    def test_still_listens(self) -> None:
+        """After the port has stopped, the next connection waits for the next daemon."""
+        name = os.path.relpath(self.mktemp())
+        for address in (name, ("127.0.0.1", 0)):
+            family = socket.AF_UNIX if address == name else socket.AF_INET
+            with socket.socket(family) as listening, socket.socket(family) as client:
+                listening.bind(address)
+                listening.listen()
+                reactor = Reactor()
+                port: Any = NameKeeping(reactor).adoptStreamPort(
+                    listening.fileno(), family, ServerFactory()
+                )
+                stopped = port.stopListening()
+                reactor.turn()
+                self.successResultOf(stopped)
+                client.connect(listening.getsockname())
+
+    def test_endpoint(self) -> None:
+        """Endpoints of the service manager keep the name."""
+        self.patch(listener, "serverFromString", lambda reactor, _: reactor)
+        for description, keeps in (
+            ("systemd:domain=UNIX:index=0", True),
+            ("tcp:0", False),
+        ):
+            used = endpoint_from(description, object())
+            self.assertEqual(isinstance(used, NameKeeping), keeps, description)

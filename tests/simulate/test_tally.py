@@ -1,0 +1,49 @@
+"""Tests of what a simulation counts."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.simulate._tally import Tally
+
+
+class TallyTests(SynchronousTestCase):
+    """Counts and quantiles."""
+
+    @settings(max_examples=50, deadline=None)
+    @given(times=st.lists(st.floats(2e-5, 70), min_size=1))
+    def test_quantiles(self, times: list[float]) -> None:
+        """They are those of the sorted times, to two percent."""
+        tally = Tally()
+        for seconds in times:
+            tally.passed("upload", seconds)
+        (figures,) = tally.figures
+        times.sort()
+        self.assertEqual(figures.slowest, times[-1])
+        for share, quantile in ((0.5, figures.p50), (0.99, figures.p99)):
+            exact = times[math.ceil(share * len(times)) - 1]
+            assert quantile is not None
+            self.assertTrue(exact <= quantile <= 1.021 * exact, (exact, quantile))
+
+    def test_beyond(self) -> None:
+        """What is slower than the last bound is as slow as it was."""
+        tally = Tally()
+        tally.passed("upload", 1000.0)
+        (figures,) = tally.figures
+        self.assertEqual((figures.p50, figures.p99), (1000.0, 1000.0))
+
+    def test_counts(self) -> None:
+        """Operations are told apart, in the order of their first appearance."""
+        tally = Tally()
+        tally.failed("upload")
+        tally.passed("download", 0.5)
+        tally.passed("upload")
+        upload, download = tally.figures
+        self.assertEqual((upload.operation, download.operation), ("upload", "download"))
+        self.assertEqual((upload.ok, upload.errors), (1, 1))
+        self.assertEqual((upload.p50, upload.p99, upload.slowest), (None,) * 3)
+        self.assertEqual((download.ok, download.errors), (1, 0))
