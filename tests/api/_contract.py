@@ -1,15 +1,23 @@
-"""Holds responses to the served contract."""
+"""Holds responses to the served contract, and the contract to responses."""
 
 from __future__ import annotations
 
+import json
 import re
+from copy import deepcopy
+from datetime import datetime
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+from asciid.api._contract import METHODS
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.api._raw import RawAnswer
 
 __all__ = ["Contract"]
@@ -24,14 +32,40 @@ _HTTP = {
 }
 """Fields that OpenAPI leaves to HTTP, or says in other ways."""
 
+_ANY = object()
+"""Stands for every value that a schema allows."""
+
+
+def _is_moment(value: object) -> bool:
+    # RFC 3339 requires an offset.
+    return (
+        not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+    )
+
+
+_FORMATS = FormatChecker(formats=())
+_FORMATS.checks("date-time", raises=ValueError)(_is_moment)
+
 
 class Contract:
-    """An OpenAPI document, whose nodes are named by JSON pointers."""
+    """
+    An OpenAPI document, whose nodes are named by JSON pointers.
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    Clients ignore members that they do not know, and so its schemas allow them.
+    Here response bodies may have no member that it does not name.
+
+    Those of the `promises` that `check` meets are added to `seen`.
+    """
+
+    def __init__(self, document: dict[str, Any], seen: set[str] | None = None) -> None:
         self.document = document
-        resource = Resource.from_contents(document, default_specification=DRAFT202012)
+        self.seen = set() if seen is None else seen
+        resource = Resource.from_contents(
+            _closed(document), default_specification=DRAFT202012
+        )
         self._registry: Any = Registry().with_resource("urn:contract", resource)
+        source = files("asciid.api").joinpath("openapi.json").read_bytes()
+        self._shared = json.loads(source)["x-every-response"]["headers"]
 
     def node(self, pointer: str) -> Any:  # noqa: ANN401 - JSON
         """Return a node; raise `KeyError` if there is none."""
@@ -49,7 +83,9 @@ class Contract:
     def validate(self, pointer: str, value: object) -> None:
         """Raise `ValidationError` unless `value` fits the schema at `pointer`."""
         schema = {"$ref": f"urn:contract#{pointer}"}
-        Draft202012Validator(schema, registry=self._registry).validate(value)
+        Draft202012Validator(
+            schema, registry=self._registry, format_checker=_FORMATS
+        ).validate(value)
 
     def operation(self, method: str, path: str) -> str:
         """
@@ -57,6 +93,7 @@ class Contract:
 
         If its path has no such method, it is any operation of that path.
         """
+        path = path.partition("?")[0]
         for template, operations in self.document["paths"].items():
             if re.fullmatch(re.sub(r"\{.*?\}", "[^/]+", template), path):
                 name = method.lower() if method.lower() in operations else "options"
@@ -71,17 +108,77 @@ class Contract:
         announced = self.node(response)
         self._check_fields(f"{response}/headers", announced["headers"], answer.fields)
         content = announced.get("content", {})
+        media_type = answer.fields.get("content-type", "").partition(";")[0]
         if method == "HEAD" or not content:
             if answer.body:
                 message = f"{answer.status} to {method} has a body: {answer.body!r}"
                 raise AssertionError(message)
-            return
-        media_type = answer.fields["content-type"].partition(";")[0]
-        if media_type not in content:
+        elif media_type not in content:
             message = f"{answer.status} to {method} {path} may not be {media_type}"
             raise AssertionError(message)
-        escaped = media_type.replace("/", "~1")
-        self.validate(f"{response}/content/{escaped}/schema", body)
+        else:
+            schema = f"{response}/content/{media_type.replace('/', '~1')}/schema"
+            self.validate(schema, body)
+            self.seen |= {schema, *self._aspects(schema, schema, body)}
+        self.seen |= {
+            self._header(response, name)
+            for name in announced["headers"]
+            if name.lower() in answer.fields
+        }
+        path_item = operation.rpartition("/")[0]
+        operations = {method.lower()} & set(self.node(path_item))
+        self.seen |= {
+            f"{path_item}/{each}/responses/{answer.status}"
+            # A method that the path does not have is announced with all that it has.
+            for each in operations or set(self.node(path_item)) & set(METHODS)
+        }
+
+    def promises(self) -> set[str]:
+        """
+        Return all that the document says can be in a response.
+
+        That is each status of an operation, and of each response each header field,
+        media type, member of the body, and value or type if there is a choice.
+        """
+        promised = set()
+        for path, operations in self.document["paths"].items():
+            for method in set(METHODS) & set(operations):
+                for status in operations[method]["responses"]:
+                    pointer = f"/paths/{path.replace('/', '~1')}/{method}"
+                    promised.add(f"{pointer}/responses/{status}")
+                    promised |= self._promises_of(
+                        self.follow(f"{pointer}/responses/{status}")
+                    )
+        return promised
+
+    def _promises_of(self, response: str) -> set[str]:
+        promised = {self._header(response, n) for n in self.node(response)["headers"]}
+        for media_type in self.node(response).get("content", ()):
+            schema = f"{response}/content/{media_type.replace('/', '~1')}/schema"
+            promised |= {schema, *self._aspects(schema, schema, _ANY)}
+        return promised
+
+    def _header(self, response: str, name: str) -> str:
+        """Return the name of a promise; a field of any response is one for all."""
+        header = f"{response}/headers/{name}"
+        return name if self.node(header) == self._shared.get(name) else header
+
+    def _aspects(self, pointer: str, where: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+        """Yield what of the schema at `pointer` is in a value; all of it for `_ANY`."""
+        schema = self.node(pointer)
+        if "$ref" in schema:
+            yield from self._aspects(self.follow(pointer), where, value)
+        for below, member, inner in _members(schema, value):
+            yield f"{where}{member}"
+            yield from self._aspects(f"{pointer}/{below}", f"{where}{member}", inner)
+        for each in schema.get("enum", ()):
+            if value is _ANY or value == each:
+                yield f"{where} = {each!r}"
+        if isinstance(schema.get("type"), list):
+            for each in schema["type"]:
+                validator = Draft202012Validator({"type": each})
+                if value is _ANY or validator.is_valid(value):
+                    yield f"{where} is {each}"
 
     def _check_fields(
         self, pointer: str, announced: dict[str, Any], fields: dict[str, str]
@@ -99,3 +196,46 @@ class Contract:
             elif self.node(header).get("required"):
                 message = f"{name} is missing from {fields}"
                 raise AssertionError(message)
+
+
+def _members(schema: dict[str, Any], value: Any) -> Iterator[tuple[str, str, Any]]:  # noqa: ANN401 - JSON
+    """Yield where the schema of each member of a value is, its name, and the member."""
+    every = value is _ANY
+    for name in schema.get("properties", ()):
+        if every or name in value:
+            yield f"properties/{name}", f".{name}", _ANY if every else value[name]
+    if "items" in schema:
+        for each in (_ANY,) if every else value:
+            yield "items", "[]", each
+    if isinstance(schema.get("additionalProperties"), dict):
+        for each in (_ANY,) if every else value.values():
+            yield "additionalProperties", ".*", each
+
+
+def _closed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy whose response bodies have only the members that it names."""
+    closed = deepcopy(document)
+    responses = list(closed["components"]["responses"].values())
+    for operations in closed["paths"].values():
+        for method in set(METHODS) & set(operations):
+            responses += operations[method]["responses"].values()
+    for response in responses:
+        for media in response.get("content", {}).values():
+            _close(media["schema"])
+    # These are extended by those that refer to them, which are closed.
+    for schema in closed["components"]["schemas"].values():
+        _close_members(schema)
+    return closed
+
+
+def _close(schema: dict[str, Any]) -> None:
+    schema["unevaluatedProperties"] = False
+    _close_members(schema)
+
+
+def _close_members(schema: dict[str, Any]) -> None:
+    for member in schema.get("properties", {}).values():
+        _close(member)
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            _close(schema[name])

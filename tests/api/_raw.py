@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.trial.unittest import SynchronousTestCase
 
+    from asciid.http import Limits
     from asciid.store import IImageStore
 
     Base = SynchronousTestCase
@@ -111,7 +112,9 @@ class RawCase(Base):
         """Send a request with these header lines on a connection of its own."""
         head = [f"{method} {path} HTTP/1.1", "Host: asciid.test", *lines]
         if body:
-            head.append(f"Content-Length: {len(body.encode())}")
+            head.append(
+                f"Content-Length: {len(body.encode('utf-8', 'surrogateescape'))}"
+            )
         return parse_response(self.client.raw("\r\n".join([*head, "", body])))
 
     def assert_problem(self, answer: RawAnswer, status: int, name: str) -> None:
@@ -137,6 +140,8 @@ class OnSite:
 class OnFront:
     """The front that the daemon uses."""
 
+    limits: Limits | None = None
+
     def factory(self, api: ImageAPI) -> IProtocolFactory:
         """Return what the daemon serves through."""
-        return make_front(api, reactor=MemoryReactorClock())
+        return make_front(api, MemoryReactorClock(), self.limits)

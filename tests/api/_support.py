@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 from treq.testing import StubTreq
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
     from asciid.model import ImageSpec, UploadStatus
-    from asciid.store import IImageReader
+    from asciid.store import IImageReader, IImageWriter
 
 CAT = "/\\_/\\\n( ö.ö )\n >^<\n"
 """An image of 21 bytes, two of its characters outside of ASCII."""
@@ -81,6 +81,16 @@ class OneToken:
         return token == self.token
 
 
+class Working:
+    """Holds a part of a limit, and must not be evicted."""
+
+    def eviction_gain(self, _: float) -> float | None:
+        """Keep it."""
+
+    def evict(self) -> None:
+        """Never called."""
+
+
 class Client:
     """A treq client of a server in memory."""
 
@@ -94,17 +104,23 @@ class Client:
 
     def raw(self, request: str) -> bytes:
         """Send bytes on a connection of their own; return what comes back."""
-        address = IPv4Address("TCP", "127.0.0.1", 5555)
+        return bytes(self.connect(request).value())
+
+    def connect(
+        self, request: str = "", host: str = "127.0.0.1"
+    ) -> StringTransportWithDisconnection:
+        """Send bytes on a connection from `host`; return its transport."""
+        address = IPv4Address("TCP", host, 5555)
         protocol: Any = self.factory.buildProtocol(address)
         transport: Any = StringTransportWithDisconnection(peerAddress=address)
         transport.protocol = protocol
         protocol.makeConnection(transport)
-        protocol.dataReceived(request.encode())
+        protocol.dataReceived(request.encode("utf-8", "surrogateescape"))
         # One connection is served for a while, then in the next turn.
         reactor: Any = getattr(self.factory, "reactor", None)
         if reactor is not None:
             reactor.advance(0)
-        return bytes(transport.value())
+        return cast("StringTransportWithDisconnection", transport)
 
     def begin(
         self,
@@ -164,5 +180,9 @@ class BrokenStore(MemoryStore):
         return fail(self.error)
 
     def open(self, sha256: str) -> Deferred[IImageReader]:  # noqa: ARG002 - fails
+        """Fail."""
+        return fail(self.error)
+
+    def create(self, sha256: str) -> Deferred[IImageWriter]:  # noqa: ARG002 - fails
         """Fail."""
         return fail(self.error)

@@ -5,28 +5,44 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import fromChunk
 
 from asciid import __version__, errors
-from asciid.api import ImageAPI
+from asciid.api import ImageAPI, _routes
 from asciid.api._contract import METHODS, load_contract, served_contract
+from asciid.api._cors import CORS
+from asciid.api._document import Document
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES
 from asciid.api._schema import InputLimits
 from asciid.config.settings import resolve
-from asciid.store import MemoryStore
+from asciid.http import Limits
+from asciid.net.fair_limit import FairLimit
+from asciid.store import Lifetimes, MemoryStore, PendingLimits
 from tests.api._contract import Contract
-from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
-from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore, OneToken
+from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase, parse_response
+from tests.api._support import (
+    CAT,
+    CAT_BYTES,
+    CAT_SHA256,
+    BrokenStore,
+    OneToken,
+    Working,
+)
 from tests.integration._daemon import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from twisted.internet.testing import MemoryReactorClock
+
+    from asciid.http import KleinFactory
 
 LIMITS = InputLimits(max_image_size=1_000_000, max_chunk_size=10_000)
 UNKNOWN = "0" * 64
@@ -34,6 +50,19 @@ IMAGE = f"/image/{CAT_SHA256}"
 CHUNKS = f"{IMAGE}/chunks"
 JSON = "Content-Type: application/json"
 TEXT = "Content-Type: text/plain"
+GOOD = "Authorization: Bearer good"
+BODIES: dict[tuple[str, str], tuple[str, object]] = {
+    ("POST", "/image"): (
+        JSON,
+        {"sha256": CAT_SHA256, "size": len(CAT_BYTES), "chunk_size": 30},
+    ),
+    ("POST", CHUNKS): (JSON, {"id": 0, "size": len(CAT_BYTES), "data": CAT}),
+    ("PUT", IMAGE): (TEXT, CAT),
+}
+"""The media type and the body of each request that has one."""
+
+OF_WRITES = (errors.StoreBusyError, errors.StorageFullError, errors.WriterGoneError)
+"""Errors that no read meets."""
 
 
 def nodes(node: object, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -226,13 +255,19 @@ class KeptContract(RawCase):
 
     def setUp(self) -> None:
         """Serve an empty store."""
+        self.met: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Serve an empty store, whatever was served before."""
+        self.api_options = {}
         self.follow(tokens=False)
         self.serve(MemoryStore())
 
     def follow(self, *, tokens: bool) -> None:
         """Hold responses to the contract of a service with or without tokens."""
         served = served_contract(LIMITS, metrics=True, tokens=tokens)
-        self.contract = Contract(served)
+        self.contract = Contract(served, self.met)
 
     def meet(
         self, status: int, method: str, path: str, *lines: str, body: object = ""
@@ -240,7 +275,11 @@ class KeptContract(RawCase):
         """Send a request and hold the response to that status and the contract."""
         text = body if isinstance(body, str) else json.dumps(body)
         answer = self.ask(method, path, *lines, body=text)
-        self.assertEqual(answer.status, status, (method, path, lines, answer))
+        return self.hold(status, method, path, answer)
+
+    def hold(self, status: int, method: str, path: str, answer: RawAnswer) -> RawAnswer:
+        """Hold a response to that status and the contract."""
+        self.assertEqual(answer.status, status, (method, path, answer))
         if answer.fields.get("transfer-encoding") == "chunked":
             # So a stock Site sends a body that it is not told the length of.
             answer = evolve(answer, body=unchunked(answer.body))
@@ -326,6 +365,7 @@ class KeptContract(RawCase):
         self.meet(304, "HEAD", IMAGE, "If-None-Match: *")
         self.meet(400, "GET", "/image/cat")
         self.meet(406, "GET", IMAGE, "Accept: image/png")
+        self.meet(406, "HEAD", IMAGE, "Accept: image/png")
         self.meet(412, "GET", IMAGE, 'If-Match: "cat"')
         self.meet(412, "HEAD", IMAGE, 'If-Match: "cat"')
         self.meet(416, "GET", IMAGE, "Range: bytes=21-")
@@ -350,14 +390,15 @@ class KeptContract(RawCase):
             head = self.meet(200, "HEAD", path).fields
             self.assertEqual(head["etag"], etag)
             self.assertGreater(int(head["content-length"]), 100)
-            self.meet(304, "GET", path, f"If-None-Match: {etag}")
+            for method in ("GET", "HEAD"):
+                self.meet(304, method, path, f"If-None-Match: {etag}")
+                self.meet(412, method, path, 'If-Match: "other"')
             self.meet(200, "GET", path, "If-None-Match: other")
             # Without Last-Modified there is nothing to compare this with.
             date = "Thu, 01 Jan 1970 00:00:00 GMT"
             self.meet(200, "GET", path, f"If-Unmodified-Since: {date}")
             date = "Fri, 01 Jan 2100 00:00:00 GMT"
             self.meet(200, "GET", path, f"If-Modified-Since: {date}")
-            self.meet(412, "GET", path, 'If-Match: "other"')
         self.meet(404, "GET", "/problems/cat")
         self.meet(404, "HEAD", "/problems/cat")
 
@@ -459,35 +500,218 @@ class KeptContract(RawCase):
         self.register(201, origin)
         self.register(409, origin)
 
+    def requests(self) -> Iterator[tuple[str, str]]:
+        """Yield method and path of a request for each operation."""
+        examples = {"sha256": CAT_SHA256, "name": "chunk-exists"}
+        for path, operations in self.contract.document["paths"].items():
+            for method in METHODS:
+                if method in operations:
+                    yield method.upper(), path.format_map(examples)
+
+    def send(self, status: int, method: str, path: str) -> None:
+        """Send a request with a body that is right, as far as it is to have one."""
+        kind, body = BODIES.get((method, path), (TEXT, ""))
+        self.meet(status, method, path, kind, GOOD, body=body)
+
     def test_faults(self) -> None:
         """What a client cannot help."""
+        self.serve_with_tokens()
         for status, error in (
             (500, RuntimeError()),
             (503, errors.StorageFailedError()),
             (503, errors.StoreClosedError()),
             (503, errors.StoreBusyError()),
+            (503, errors.WriterGoneError()),
             (507, errors.StorageFullError()),
         ):
             self.serve(BrokenStore(error))
-            self.register(status)
-            self.add(status, 0, "x")
-            if not isinstance(error, errors.StoreBusyError | errors.StorageFullError):
-                self.meet(status, "GET", IMAGE)
-                self.meet(status, "HEAD", CHUNKS)
+            for method, path in self.requests():
+                is_write = method in ("POST", "PUT", "DELETE")
+                is_read = method in ("GET", "HEAD") and path in (IMAGE, CHUNKS)
+                if is_write or (is_read and not isinstance(error, OF_WRITES)):
+                    self.send(status, method, path)
             self.flushLoggedErrors(RuntimeError)
+
+    def test_internal_errors(self) -> None:
+        """Errors of the service where no store is asked."""
+
+        def fault(*_: object, **_options: object) -> None:
+            raise RuntimeError
+
+        for place, name, path in (
+            (_routes, "answer_live", "/livez"),
+            (_routes, "answer_ready", "/readyz"),
+            (_routes, "answer_scrape", "/metrics"),
+            (Document, "answer", "/openapi.json"),
+            (Document, "answer", "/problems/chunk-exists"),
+        ):
+            patched = self.patch(place, name, fault)
+            self.meet(500, "GET", path)
+            self.meet(500, "HEAD", path)
+            patched.restore()
+        self.flushLoggedErrors(RuntimeError)
+
+    def test_not_utf_8(self) -> None:
+        """Bodies that are not UTF-8."""
+        self.meet(400, "PUT", IMAGE, TEXT, body="\udcff")
+        for path in ("/image", CHUNKS):
+            self.meet(400, "POST", path, JSON, body='{"data": "\udcff"}')
+
+    def test_wrong_digests(self) -> None:
+        """Bodies of another digest."""
+        digest = f"Content-Digest: sha-256=:{'A' * 43}=:"
+        for (method, path), (kind, body) in BODIES.items():
+            self.meet(400, method, path, kind, digest, body=body)
+
+    def test_unknown_image(self) -> None:
+        """An image that is not registered."""
+        self.serve_with_tokens()
+        for method, path in self.requests():
+            if path in (IMAGE, CHUNKS) and method not in ("PUT", "OPTIONS"):
+                self.send(404, method, path)
+
+    def test_expiry(self) -> None:
+        """Uploads and images that expire."""
+        now = 0.0
+        lifetimes = Lifetimes(upload=60, image=60)
+        store = MemoryStore(lifetimes=lifetimes, monotonic=lambda: now)
+        self.serve_with_tokens()
+        self.serve(store)
+        self.send(201, "POST", "/image")
+        self.send(200, "GET", CHUNKS)
+        self.send(201, "PUT", IMAGE)
+        now = 61.0
+        self.successResultOf(store.expire())
+        for method, path in self.requests():
+            if path in (IMAGE, CHUNKS) and method not in ("PUT", "OPTIONS"):
+                self.send(410, method, path)
+
+    def test_uploads_limits(self) -> None:
+        """More uploads than may be pending."""
+        for status, limits in (
+            (429, PendingLimits(per_client=1)),
+            (503, PendingLimits(total=1)),
+        ):
+            self.serve(MemoryStore(pending=limits))
+            self.register(201, sha256=UNKNOWN)
+            self.register(status)
 
 
 class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
     """The contract on the front that the daemon uses."""
 
+    def begin(self) -> None:
+        """Serve an empty store, within the usual limits."""
+        self.limits = None
+        super().begin()
+
     def test_below_the_routes(self) -> None:
-        """An error in HTTP itself is announced too."""
-        self.meet(417, "GET", IMAGE, "Expect: cake")
-        self.meet(431, "GET", IMAGE, "X-Long: " + "x" * 20_000)
-        self.meet(414, "GET", "/problems/" + "x" * 9_000)
-        self.meet(501, "BREW", "/image")
-        self.meet(400, "GET", "/problems/%ff")
-        self.meet(413, "GET", IMAGE, body="x" * 1_100_000)
+        """An error in HTTP itself is announced too, whatever the operation."""
+        self.serve_with_tokens()
+        for method, path in self.requests():
+            lines = JSON if method == "POST" else TEXT, GOOD
+            self.meet(400, method, path, *lines, "Bad Name: x")
+            self.meet(413, method, path, *lines, f"Content-Length: {10**18}")
+            self.meet(414, method, f"{path}?{'x' * 9_000}", *lines)
+            self.meet(417, method, path, *lines, "Expect: cake")
+            self.meet(431, method, path, *lines, "X-Long: " + "x" * 20_000)
+            self.meet(501, "BREW", path)
+            host = "Host: asciid.test\r\n\r\n"
+            https = f"{method} https://asciid.test{path} HTTP/1.1\r\n{host}"
+            self.hold(421, method, path, parse_response(self.client.raw(https)))
+            version = f"{method} {path} HTTP/2.0\r\n{host}"
+            self.hold(505, method, path, parse_response(self.client.raw(version)))
+
+    def test_long_paths(self) -> None:
+        """So is a path that is longer than any that leads somewhere."""
+        self.serve_with_tokens()
+        for method, path in self.requests():
+            for name in (CAT_SHA256, "chunk-exists"):
+                if name in path:
+                    long = path.replace(name, "x" * 2_000)
+                    self.meet(404, method, long, JSON, GOOD)
+
+    def test_partial_requests(self) -> None:
+        """So is the end of a request that does not arrive as a whole."""
+        self.serve_with_tokens()
+        for method, path in self.requests():
+            line = f"{method} {path} HTTP/1.1\r\n"
+            self.limits = Limits(header_timeout=1e-9)
+            self.serve(MemoryStore())
+            transport = self.client.connect(line)
+            self.pass_time()
+            self.hold(408, method, path, parse_response(transport.value()))
+            self.limits = Limits(connections=2)
+            self.serve(MemoryStore())
+            transport = self.client.connect(line)
+            for host in ("127.0.0.1", "192.0.2.1"):
+                self.client.connect(host=host)
+            self.hold(503, method, path, parse_response(transport.value()))
+
+    def pass_time(self) -> None:
+        """Have the front look for what takes too long."""
+        factory = cast("KleinFactory", self.client.factory)
+        factory.doStart()
+        cast("MemoryReactorClock", factory.reactor).advance(2)
+        factory.doStop()
+
+    def test_partial_bodies(self) -> None:
+        """So is the end of a body that does not arrive as a whole, or well framed."""
+        for (method, path), (kind, _) in BODIES.items():
+            head = f"{method} {path} HTTP/1.1\r\nHost: asciid.test\r\n{kind}\r\n"
+            self.limits = Limits(body_timeout=1e-9)
+            self.serve(MemoryStore())
+            transport = self.client.connect(f"{head}Content-Length: 9\r\n\r\n123")
+            self.pass_time()
+            self.hold(408, method, path, parse_response(transport.value()))
+            chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n"
+            for status, chunk in ((400, "?"), (413, f"{10**9:x}\r\n")):
+                answer = parse_response(self.client.raw(chunked + chunk))
+                self.hold(status, method, path, answer)
+            self.limits = Limits(bodies=1)
+            self.serve(MemoryStore())
+            answer = parse_response(
+                self.client.raw(f"{head}Content-Length: 9\r\n\r\n123")
+            )
+            self.hold(503, method, path, answer)
+
+    def test_failing_error_handler(self) -> None:
+        """So is a failure to answer an error, as to which OPTIONS is answered."""
+
+        def fault(*_: object) -> None:
+            raise RuntimeError
+
+        patched = self.patch(CORS, "answer_options", fault)
+        for method, path in self.requests():
+            if method == "OPTIONS":
+                self.meet(500, method, path)
+        patched.restore()
+        self.flushLoggedErrors(RuntimeError)
+
+    def test_exhausted_limit(self) -> None:
+        """So is a service that is ready, with a remark."""
+        factory = cast("KleinFactory", self.client.factory)
+        clock = Clock()
+        factory.bodies = limit = FairLimit(10, clock.seconds)
+        for _ in range(12):
+            limit.take("192.0.2.1", Working(), 10)
+            clock.advance(1)
+        self.meet(200, "GET", "/readyz")
+
+    def test_every_promise_is_met(self) -> None:
+        """All that the contract says of responses is in one of those that are held."""
+        # A stock Site has no limits of its own, so that those of the API apply.
+        on_site = OnSiteTests()
+        on_site.met = self.met
+        on_site.begin()
+        on_site.test_upload()
+        for name in dir(self):
+            if name.startswith("test_") and name != self._testMethodName:
+                self.begin()
+                getattr(self, name)()
+        promises = Contract(load_contract(LIMITS)).promises()
+        unmet = "\n".join(sorted(promises - self.met))
+        self.assertFalse(unmet, f"no test sees:\n{unmet}")
 
 
 class OnSiteTests(OnSite, KeptContract, SynchronousTestCase):

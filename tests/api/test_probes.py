@@ -15,7 +15,7 @@ from asciid.api import ImageAPI
 from asciid.daemon.assembly import make_front
 from asciid.net.fair_limit import FairLimit
 from asciid.store import IImageStore, MemoryStore, StoreHealth
-from tests.api._support import Client
+from tests.api._support import Client, Working
 
 if TYPE_CHECKING:
     from asciid.http import KleinFactory
@@ -34,16 +34,6 @@ class AilingStore(MemoryStore):
     def health(self) -> StoreHealth:
         """Tell what the test says."""
         return self.known
-
-
-class Working:
-    """Holds a part of a limit, and must not be evicted."""
-
-    def eviction_gain(self, _: float) -> float | None:
-        """Keep it."""
-
-    def evict(self) -> None:
-        """Never called."""
 
 
 @define
