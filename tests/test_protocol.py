@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from asciid.api._problems import PROBLEM_TYPES
 from tests._commands import CommandTestCase, code_blocks
 from tests.integration._daemon import ROOT
@@ -75,15 +77,44 @@ class ProtocolTests(CommandTestCase):
                 self.fail(f"{command}\nis to answer\n\n{shown}\nand not\n\n{answer}")
         return len(commands)
 
+
+class TablesTests(SynchronousTestCase):
+    """The tables of the document, beside the code and openapi.json."""
+
+    def setUp(self) -> None:
+        """Load openapi.json."""
+        path = ROOT / "asciid" / "api" / "openapi.json"
+        self.contract = json.loads(path.read_text(encoding="utf-8"))
+
+    def test_requests(self) -> None:
+        """Each operation is listed, but for HEAD and OPTIONS, which are as usual."""
+        rows = re.findall(
+            r"^\| `([A-Z]+) (/\S*)` \| `(\w+)` \|", PROTOCOL, re.MULTILINE
+        )
+        operations = {
+            (method.upper(), path, operation["operationId"])
+            for path, item in self.contract["paths"].items()
+            for method, operation in item.items()
+            if method not in ("parameters", "head", "options")
+        }
+        self.assertEqual(set(rows), operations)
+        self.assertEqual(len(rows), len(operations))
+
+    def test_problem_types(self) -> None:
+        """Each type of problem is listed, with its status and title."""
+        rows = re.findall(
+            r"^\| `/problems/(\S+)` \| (\d+) \| (.*?) \|$", PROTOCOL, re.MULTILINE
+        )
+        table = {(name, str(s), title) for name, (s, title) in PROBLEM_TYPES.items()}
+        self.assertEqual(set(rows), table)
+        self.assertEqual(len(rows), len(table))
+
     def test_statuses(self) -> None:
         """What to do is said for each status that a problem type has."""
         table = PROTOCOL.partition("## Trying again")[2]
         rows = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
         named = {int(status) for row in rows for status in re.findall(r"`(\d+)`", row)}
-        contract = json.loads(
-            (ROOT / "asciid" / "api" / "openapi.json").read_text(encoding="utf-8")
-        )
-        http = {int(s) for s in contract["x-every-operation"]["responses"]}
+        http = {int(s) for s in self.contract["x-every-operation"]["responses"]}
         ours = {status for status, _ in PROBLEM_TYPES.values()}
         self.assertLessEqual(http | ours, named)
         types = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", table))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from attrs import fields
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import SETTINGS, SettingError, Settings, resolve
+from tests.integration._daemon import ROOT
 
 
 class PrecedenceTests(SynchronousTestCase):
@@ -276,6 +279,21 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(settings.max_uploads, 0)
         for text in ("-1", "many", "1.5", "1" * 30, "\u0663"):
             self.assertRaises(SettingError, resolve, {}, {"ASCIID_MAX_UPLOADS": text})
+
+
+class DocumentationTests(SynchronousTestCase):
+    """Where else each setting stands; the README's table is checked with the README."""
+
+    def test_manual(self) -> None:
+        """The operator's manual says of each option what it is for."""
+        text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+        named = set(re.findall(r"--([a-z]+(?:-[a-z]+)*)", text))
+        self.assertEqual({row.option for row in SETTINGS} - named, set())
+
+    def test_fields(self) -> None:
+        """Each setting is a field of `Settings`, and each field is a setting."""
+        names = {row.name for row in SETTINGS} - {"config", "no_sync"}
+        self.assertEqual({field.name for field in fields(Settings)}, names | {"sync"})
 
 
 class TogetherTests(SynchronousTestCase):

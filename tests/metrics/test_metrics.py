@@ -20,7 +20,9 @@ from zope.interface import implementer
 
 from asciid import __version__
 from asciid.api import ImageAPI, MetricsAPI
+from asciid.api._contract import METHODS, load_contract
 from asciid.api._problems import PROBLEM_TYPES
+from asciid.api._schema import InputLimits
 from asciid.daemon.assembly import make_front
 from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
@@ -133,6 +135,24 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         ratios = next(f for f in families if f.name == "asciid_bound_used_ratio")
         shown = [sample.labels["bound"] for sample in ratios.samples]
         self.assertEqual(sorted(bounds), sorted(shown))
+
+    def test_routes(self) -> None:
+        """Each operation of the contract is counted by its operationId."""
+        self.api_options = {"tokens": OneToken(b"good")}
+        self.serve(MemoryStore())
+        served = load_contract(InputLimits(1_000, 1_000))
+        expected = set()
+        for path, operations in served["paths"].items():
+            target = path.format(sha256=CAT_SHA256, name="chunk-exists")
+            for method in set(METHODS) & set(operations) - {"head", "options"}:
+                self.ask(method.upper(), target, JSON)
+                expected.add((operations[method]["operationId"], method.upper()))
+        requests = next(f for f in self.scrape() if f.name == "asciid_requests")
+        counted = {
+            (sample.labels["route"], sample.labels["method"])
+            for sample in requests.samples
+        }
+        self.assertEqual(counted, expected)
 
     def test_formats(self) -> None:
         """OpenMetrics is for whoever accepts it, the older text for all others."""
