@@ -11,7 +11,7 @@ import sys
 
 __all__ = ["main"]
 
-_INTERRUPTED = 130  # as in cli/_run.py, which may not be there yet
+_INTERRUPTED = 130  # as in cli/_exit_codes.py, which may not be there yet
 
 
 def main() -> None:

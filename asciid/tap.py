@@ -25,7 +25,7 @@ from asciid.config.usage import usage_text
 from asciid.daemon.assembly import make_image_service, possible_connections, tokens_of
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
 from asciid.daemon.storing import make_control, make_store
-from asciid.logs import printable, restyle_twistd
+from asciid.logs import restyle_twistd
 from asciid.runtime.descriptors import descriptor_limit, raise_limit
 from asciid.runtime.journal import error_prefix
 from asciid.runtime.malloc import set_allocator_thresholds
@@ -37,6 +37,7 @@ from asciid.runtime.signals import (
     install_stop_handlers,
 )
 from asciid.runtime.streams import open_daemon_streams, print_and_exit
+from asciid.runtime.text import printable
 from asciid.runtime.tuning import count_monotonically, rest_collector
 
 if TYPE_CHECKING:

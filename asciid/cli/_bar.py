@@ -11,15 +11,14 @@ from twisted.internet.task import LoopingCall
 
 from asciid.cli._filter import one_line
 from asciid.cli._reporting import report
-from asciid.client._patience import nothing
-from asciid.client._progress import Progress
+from asciid.client import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from twisted.internet.interfaces import IReactorTime
 
-    from asciid.client._progress import OnProgress
+    from asciid.client import OnProgress
 
 __all__ = ["Bar", "can_show"]
 
@@ -46,7 +45,7 @@ class Bar:
         self._total = total
         self._images: dict[int, Progress] = {}
         self._ids = 0
-        self._erase: Callable[[], object] = nothing
+        self._erase: Callable[[], object] | None = None
 
     def image(self) -> OnProgress:
         """Return what is to be told of the progress of one more image."""
@@ -79,7 +78,8 @@ class Bar:
         stay there.
         """
         if text:
-            self._erase()
+            if self._erase is not None:
+                self._erase()
             if err:
                 click.echo(text, nl=False, err=True)
             else:
@@ -152,6 +152,6 @@ class Bar:
             try:
                 yield
             finally:
-                self._erase = nothing
+                self._erase = None
                 looping.stop()
                 refresh()

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import signal
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
+from asciid.cli._exit_codes import INTERRUPTED, TERMINATED
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
 
     from twisted.python.failure import Failure
 
-__all__ = ["INTERRUPTED", "STOPPED", "TERMINATED", "run"]
-
-INTERRUPTED = 130
-"""The exit code of a program that SIGINT ended, by the shell's convention."""
-
-TERMINATED = 143
-"""That of one that SIGTERM ended."""
-
-STOPPED: Mapping[int, str] = MappingProxyType(
-    {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
-)
-"""What happened to a program that a signal ended, by its exit code."""
+__all__ = ["run"]
 
 
 def run(

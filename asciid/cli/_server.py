@@ -14,11 +14,11 @@ import click
 from attrs import frozen
 
 from asciid.cli._bar import can_show
+from asciid.cli._exit_codes import FAILED, NOT_FOUND, REFUSED
 from asciid.cli._filter import one_line
 from asciid.cli._reporting import os_error_text
 from asciid.cli._run import run
-from asciid.client._client import Client
-from asciid.client._exceptions import ClientError, NotFoundError, ProblemError
+from asciid.client import Client, ClientError, NotFoundError, ProblemError
 from asciid.client.agent import parse_base_url
 from asciid.client.wire import check_token
 
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from asciid.cli.simulate import Surroundings
+    from asciid.cli._surroundings import Surroundings
 
 __all__ = [
-    "EXIT_CODES",
-    "EXIT_FAILED",
     "Target",
     "TargetType",
     "exit_code",
@@ -41,16 +39,6 @@ __all__ = [
     "speak",
     "token_option",
 ]
-
-EXIT_FAILED = 1
-EXIT_NOT_FOUND = 3
-EXIT_REFUSED = 4
-
-EXIT_CODES = """
-The exit code is 0 if all went well, 1 if something failed, 2 if the command line
-is wrong, 3 if the server does not have the image, 4 if it refused the request,
-130 after an interrupt, 143 after SIGTERM.
-"""
 
 _LONGEST_TOKEN = 8 * 1024
 """Bytes of a token at the most, with the white space around it."""
@@ -150,14 +138,14 @@ class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has non
 def exit_code(error: Exception) -> int:
     """Return the exit code that tells a script what went wrong."""
     if isinstance(error, NotFoundError):
-        return EXIT_NOT_FOUND
+        return NOT_FOUND
     if (
         isinstance(error, ProblemError)
         and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
         and not error.passing
     ):
-        return EXIT_REFUSED
-    return EXIT_FAILED
+        return REFUSED
+    return FAILED
 
 
 def is_stream(path: Path) -> bool:

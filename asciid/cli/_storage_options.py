@@ -10,7 +10,7 @@ import click
 import lmdb
 
 from asciid.cli._reporting import os_error_text
-from asciid.config.settings import MEMORY, parse_size
+from asciid.config.values import MEMORY, parse_size
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:

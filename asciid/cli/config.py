@@ -11,13 +11,13 @@ import click
 from asciid import __version__
 from asciid.cli._storage_options import EXAMPLES, json_option
 from asciid.config.settings import (
-    NONE,
     SETTINGS,
     SettingError,
     Source,
     find_in_force,
     service_links_in,
 )
+from asciid.config.values import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,18 +14,18 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from asciid.cli._bar import Bar
+from asciid.cli._exit_codes import EXIT_CODES, STOPPED
 from asciid.cli._filter import TerminalFilter
 from asciid.cli._reporting import report
-from asciid.cli._run import STOPPED
-from asciid.cli._server import EXIT_CODES, TargetType, server_option, speak
+from asciid.cli._server import TargetType, server_option, speak
 from asciid.client.destination import InPlace, destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asciid.cli._server import Target
-    from asciid.cli.simulate import Surroundings
-    from asciid.client._client import Client
+    from asciid.cli._surroundings import Surroundings
+    from asciid.client import Client
 
 __all__ = ["cat_command", "get_command"]
 

@@ -1,54 +1,69 @@
-"""The ``asciid`` command: a group of commands, one module each."""
+"""The ``asciid`` command: a group of commands, each imported when called."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
 
 from asciid import __version__
+from asciid.cli._exit_codes import FAILED, INTERRUPTED
 from asciid.cli._filter import one_line
 from asciid.cli._reporting import os_error_text
-from asciid.cli._run import INTERRUPTED
-from asciid.cli._server import EXIT_FAILED
-from asciid.cli.backup import backup_command
-from asciid.cli.compact import compact_command
-from asciid.cli.completion import completion_command
-from asciid.cli.config import config_command
-from asciid.cli.get import cat_command, get_command
-from asciid.cli.put import put_command
-from asciid.cli.simulate import Surroundings, simulate
-from asciid.cli.status import rm_command, status_command
-from asciid.cli.verify import verify_command
+from asciid.cli._surroundings import Surroundings
 from asciid.runtime.streams import discard_unwritten_output, open_command_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["asciid", "main"]
+__all__ = ["asciid", "load_command", "main"]
+
+_MODULES = {
+    "backup": "backup",
+    "cat": "get",
+    "compact": "compact",
+    "completion": "completion",
+    "config": "config",
+    "get": "get",
+    "put": "put",
+    "rm": "status",
+    "simulate": "simulate",
+    "status": "status",
+    "verify": "verify",
+}
+"""The module of each command."""
 
 
-@click.group(context_settings={"show_default": True}, no_args_is_help=False)
+def load_command(name: str) -> click.Command:
+    """Import a command; raises :exc:`KeyError` if there is none of that name."""
+    module = import_module(f"asciid.cli.{_MODULES[name]}")
+    command: click.Command = getattr(module, f"{name}_command")
+    return command
+
+
+class _Commands(click.Group):
+    """Imports a command when it is called, and all of them for the help."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        try:
+            return load_command(cmd_name)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)  # click would print an empty line
+
+
+@click.group(
+    cls=_Commands, context_settings={"show_default": True}, no_args_is_help=False
+)
 @click.version_option(__version__, prog_name="asciid")
 def asciid() -> None:
     """Share ASCII art through an asciid server, and look after its storage."""
-
-
-for _command in (
-    backup_command,
-    cat_command,
-    compact_command,
-    completion_command,
-    config_command,
-    get_command,
-    put_command,
-    rm_command,
-    simulate,
-    status_command,
-    verify_command,
-):
-    asciid.add_command(_command)
 
 
 def main(
@@ -81,6 +96,6 @@ def main(
         code = INTERRUPTED
     except OSError as error:
         click.echo(one_line(f"asciid: {os_error_text(error)}"), err=True)
-        code = EXIT_FAILED
+        code = FAILED
     discard_unwritten_output()
     sys.exit(code)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from asciid.cli.main import asciid
+from asciid.cli.main import asciid, load_command
 
 __all__ = ["manual"]
 
@@ -42,7 +42,7 @@ def manual() -> str:
     )
     parts = [_HEAD, _section(asciid, root)]
     for name in asciid.list_commands(root):
-        command = asciid.commands[name]
+        command = load_command(name)
         parts.append(_section(command, click.Context(command, root, name)))
     return "\n".join(parts)
 

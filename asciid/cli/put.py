@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asciid.cli._bar import Bar
+from asciid.cli._exit_codes import EXIT_CODES, STOPPED
 from asciid.cli._filter import one_line, shell_word
-from asciid.cli._run import STOPPED
 from asciid.cli._server import (
-    EXIT_CODES,
     exit_code,
     is_stream,
     read_token,
@@ -24,22 +23,19 @@ from asciid.cli._server import (
     speak,
     token_option,
 )
-from asciid.client._client import CONCURRENCY, CONNECTIONS
-from asciid.client._exceptions import ClientError
-from asciid.client._source import SMALL
-from asciid.client._upload import CHUNK_SIZE
+from asciid.client import CHUNK_SIZE, CONCURRENCY, CONNECTIONS, ClientError
 from asciid.client.destination import descriptor_of
 from asciid.client.parallel import in_parallel
-from asciid.config.settings import parse_size
+from asciid.client.source import SMALL
+from asciid.config.values import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from twisted.internet.defer import Deferred
 
-    from asciid.cli.simulate import Surroundings
-    from asciid.client._client import Client
-    from asciid.client._upload import Uploaded
+    from asciid.cli._surroundings import Surroundings
+    from asciid.client import Client, Uploaded
 
 __all__ = ["put_command"]
 

@@ -4,43 +4,42 @@ from __future__ import annotations
 
 import random
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-from attrs import frozen
 
-from asciid.cli._run import STOPPED, run
+from asciid.cli._exit_codes import STOPPED
+from asciid.cli._run import run
 from asciid.cli._server import read_token, token_option
 from asciid.client.agent import make_agent, make_pool, parse_base_url
 from asciid.config.values import duration_of
-from asciid.simulate._art import Gallery, NoFigletError
-from asciid.simulate._log import FORMATS, Level, Log
-from asciid.simulate._plan import ONE_FAULT_IN, Plan
-from asciid.simulate._report import Report
-from asciid.simulate._requests import MAX_CONNECTIONS, Requests
-from asciid.simulate._simulation import CHUNKS_IN_FLIGHT, Simulation
+from asciid.simulate import (
+    CHUNKS_IN_FLIGHT,
+    FORMATS,
+    MAX_CONNECTIONS,
+    ONE_FAULT_IN,
+    Gallery,
+    Level,
+    Log,
+    NoFigletError,
+    Plan,
+    Report,
+    Requests,
+    Simulation,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hyperlink import EncodedURL
-    from twisted.web.iweb import IAgent
 
-__all__ = ["Surroundings", "simulate"]
+    from asciid.cli._surroundings import Surroundings
+
+__all__ = ["simulate_command"]
 
 _GO_FLAG = re.compile(r"-[a-z][a-z-]+(=.*)?", re.DOTALL)
 _SEEDS = 2**31
 _FILES = 300
-
-
-@frozen
-class Surroundings:
-    """What a command runs in; left out, it is the real thing."""
-
-    reactor: Any = None
-    """The reactor to run."""
-    agent: IAgent | None = None
-    """What sends requests."""
 
 
 class _GoCommand(click.Command):
@@ -85,7 +84,7 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
-@click.command(cls=_GoCommand, help=_HELP)
+@click.command("simulate", cls=_GoCommand, help=_HELP)
 @click.option(
     "--files",
     type=click.IntRange(1),
@@ -170,7 +169,7 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
     help="Print the table as one JSON object, and the log on standard error.",
 )
 @click.pass_obj
-def simulate(  # noqa: PLR0913 - one argument an option
+def simulate_command(  # noqa: PLR0913 - one argument an option
     surroundings: Surroundings,
     *,
     files: int | None,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asciid.cli._exit_codes import EXIT_CODES
 from asciid.cli._server import (
-    EXIT_CODES,
     TargetType,
     read_token,
     server_option,
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.cli._server import Target
-    from asciid.cli.simulate import Surroundings
-    from asciid.client._client import Client
+    from asciid.cli._surroundings import Surroundings
+    from asciid.client import Client
     from asciid.model import UploadStatus
 
 __all__ = ["rm_command", "status_command"]

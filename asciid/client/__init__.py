@@ -5,7 +5,7 @@ The client library, on treq: `Client`, with what it returns and raises.
 ``_upload``      an upload, whole or in chunks, that goes on where it was
 ``_download``    a download that does, and ``_part``, the file it grows in
 ``destination``  where a download is written
-``_source``      what is uploaded: bytes and files
+``source``       what is uploaded: bytes and files
 ``_calls``       the requests of the protocol
 ``_transport``   requests that are tried again, with ``exchange``, ``_patience``,
                  ``agent`` and ``_exceptions``
@@ -13,7 +13,7 @@ The client library, on treq: `Client`, with what it returns and raises.
 ``_progress``    what is told of it all
 """
 
-from asciid.client._client import Client
+from asciid.client._client import CONCURRENCY, CONNECTIONS, Client
 from asciid.client._exceptions import (
     ChangedError,
     ClientError,
@@ -29,10 +29,13 @@ from asciid.client._exceptions import (
     SplitCharacterError,
     UntrustedError,
 )
-from asciid.client._progress import Progress
-from asciid.client._upload import Uploaded
+from asciid.client._progress import OnProgress, Progress
+from asciid.client._upload import CHUNK_SIZE, Uploaded
 
 __all__ = [
+    "CHUNK_SIZE",
+    "CONCURRENCY",
+    "CONNECTIONS",
     "ChangedError",
     "Client",
     "ClientError",
@@ -42,6 +45,7 @@ __all__ = [
     "NoTLSError",
     "NotFoundError",
     "NotTextError",
+    "OnProgress",
     "ProblemError",
     "Progress",
     "RefusedError",

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asciid.client._patience import Patience
-    from asciid.client._source import Whole
     from asciid.client._transport import Transport
     from asciid.client.exchange import Reply, Sink
+    from asciid.client.source import Whole
 
 __all__ = ["Calls", "chunk_body"]
 

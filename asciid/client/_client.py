@@ -13,10 +13,10 @@ from asciid.client._calls import Calls, chunk_body
 from asciid.client._download import Download
 from asciid.client._patience import nothing
 from asciid.client._progress import Meter
-from asciid.client._source import SMALL, open_source
 from asciid.client._transport import Transport
 from asciid.client._upload import Upload
 from asciid.client.agent import make_agent, make_pool, parse_base_url
+from asciid.client.source import SMALL, open_source
 from asciid.client.wire import check_token
 from asciid.model import ImageSpec
 from asciid.runtime.threads import call_in_pool
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from asciid.client._exceptions import ClientError
     from asciid.client._progress import OnProgress
-    from asciid.client._source import Uploadable
     from asciid.client._upload import Uploaded
+    from asciid.client.source import Uploadable
     from asciid.model import UploadStatus
 
 __all__ = ["CONCURRENCY", "CONNECTIONS", "RETRIES", "Client"]

@@ -23,7 +23,6 @@ from asciid.client._exceptions import (
     retry_after,
 )
 from asciid.client._patience import Patience, nothing
-from asciid.client._source import Reader, Whole
 from asciid.client.agent import IdentityAgent
 from asciid.client.exchange import (
     BytesProducer,
@@ -34,6 +33,7 @@ from asciid.client.exchange import (
     discard_body,
     read_body,
 )
+from asciid.client.source import Reader, Whole
 from asciid.client.wire import CUT_OFF, UNCONNECTED, Wire, reasons
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from asciid.client._exceptions import (
     ServerFailedError,
     SplitCharacterError,
 )
-from asciid.client._source import SMALL, Whole
 from asciid.client.parallel import in_parallel
+from asciid.client.source import SMALL, Whole
 from asciid.model import ImageSpec, ImageState
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asciid.client._calls import Calls
     from asciid.client._patience import Patience
     from asciid.client._progress import Meter
-    from asciid.client._source import Content, Source
+    from asciid.client.source import Content, Source
     from asciid.model import UploadStatus
 
 __all__ = ["CHUNK_SIZE", "WHOLE_SIZE", "Upload", "Uploaded"]

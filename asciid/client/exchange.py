@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
     from twisted.web.iweb import IResponse
 
-    from asciid.client._source import Reader
+    from asciid.client.source import Reader
 
 __all__ = [
     "STALL_TIMEOUT",

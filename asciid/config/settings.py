@@ -19,7 +19,7 @@ from asciid.config._config_file import read_config_file
 from asciid.config._setting import InForce, Setting, SettingError, Source
 from asciid.config._table import CONFIG, GROUPS, SETTINGS
 from asciid.config.service_links import is_service_link
-from asciid.config.values import MEMORY, NONE, parse_size
+from asciid.config.values import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUPS",
-    "MEMORY",
-    "NONE",
     "SETTINGS",
     "InForce",
     "Setting",
@@ -38,7 +36,6 @@ __all__ = [
     "Source",
     "environment_of",
     "find_in_force",
-    "parse_size",
     "resolve",
     "service_links_in",
     "settings_of",

@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from asciid import __version__
-from asciid.config.settings import MEMORY
 from asciid.config.tokens import TokenFileError
+from asciid.config.values import MEMORY
 from asciid.errors import AsciidError
 from asciid.net.listener import Listener, StartError
 from asciid.runtime.malloc import MemoryTrimmer

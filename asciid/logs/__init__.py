@@ -1,7 +1,6 @@
 """What the daemon tells its operator; `asciid.logs.access` is the access log."""
 
 from asciid.logs._append import write_lines
-from asciid.logs._format import printable
 from asciid.logs._images import ImageLog
 from asciid.logs._line_writer import LineWriter, lost_lines
 from asciid.logs._observers import TwistdLog, restyle_twistd
@@ -16,7 +15,6 @@ __all__ = [
     "event_from",
     "lost_lines",
     "pass_on",
-    "printable",
     "restyle_twistd",
     "write_lines",
 ]

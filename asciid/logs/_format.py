@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import LogLevel, formatEvent
 
 from asciid.logs._repeats import Repeats
+from asciid.runtime.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,17 +26,12 @@ __all__ = [
     "is_library_detail",
     "json_line",
     "message_of",
-    "printable",
     "traceback_of",
     "utc_time",
 ]
 
 LEVELS = tuple(level.name for level in LogLevel.iterconstants())
 """The names of the levels, the least first."""
-
-# What moves the cursor, ends a line for some reader, or cannot be encoded.  Tabs
-# and line feeds are dealt with where they matter.
-_unprintable = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").sub
 
 # What twisted.python.log adds to events on their way to old observers, and what
 # every line has.
@@ -96,11 +92,6 @@ def is_library_detail(event: LogEvent) -> bool:
     if "process" not in event and namespace.startswith(_LIFE_OF_THE_DAEMON):
         return False
     return namespace == "log_legacy" or namespace.startswith("twisted.")
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped, tabs and line feeds apart."""
-    return _unprintable(_escaped, text)
 
 
 def utc_time(seconds: float) -> str:
@@ -241,10 +232,6 @@ _LONE_SURROGATE = len(r"\udcff")
 def _without_lone_surrogate(match: re.Match[str]) -> str:
     sequence = match[0]
     return f"\\{sequence}" if len(sequence) == _LONE_SURROGATE else sequence
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return ascii(match[0])[1:-1]
 
 
 def _text(value: object) -> str:

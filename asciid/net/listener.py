@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.tcp import Port
 from zope.interface import implementer
 
-from asciid.logs import printable
 from asciid.net.unix_socket import NameKeeping, StaleReplacing
+from asciid.runtime.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

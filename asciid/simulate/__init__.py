@@ -13,3 +13,25 @@ A simulation: many clients against a server, each step of which is checked.
 ``_art``         figlet art
 ``_log``         log lines in logrus's formats
 """
+
+from asciid.simulate._art import Gallery, NoFigletError
+from asciid.simulate._log import FORMATS, Level, Log
+from asciid.simulate._plan import ONE_FAULT_IN, Plan
+from asciid.simulate._report import Report
+from asciid.simulate._requests import MAX_CONNECTIONS, Requests
+from asciid.simulate._simulation import CHUNKS_IN_FLIGHT, Simulation
+
+__all__ = [
+    "CHUNKS_IN_FLIGHT",
+    "FORMATS",
+    "MAX_CONNECTIONS",
+    "ONE_FAULT_IN",
+    "Gallery",
+    "Level",
+    "Log",
+    "NoFigletError",
+    "Plan",
+    "Report",
+    "Requests",
+    "Simulation",
+]

@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from asciid.client._exceptions import LostError
+from asciid.client import LostError
 from asciid.client.exchange import BytesProducer, Reply
 from asciid.client.wire import CUT_OFF, UNCONNECTED, Wire, reasons
 

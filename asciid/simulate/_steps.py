@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
-from asciid.client._exceptions import LostError
+from asciid.client import LostError
 from asciid.simulate._requests import UnavailableError
 
 if TYPE_CHECKING:

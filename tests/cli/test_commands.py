@@ -28,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.cli import _server, main
 from asciid.cli._bar import Bar
 from asciid.cli._filter import TerminalFilter
-from asciid.cli.simulate import Surroundings
+from asciid.cli._surroundings import Surroundings
 from asciid.client import Client
 from asciid.client._progress import Progress
 from asciid.store import Lifetimes

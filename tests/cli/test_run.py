@@ -7,7 +7,8 @@ import signal
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.cli._run import INTERRUPTED, TERMINATED, run
+from asciid.cli._exit_codes import INTERRUPTED, TERMINATED
+from asciid.cli._run import run
 from tests.client.fakes import FakeReactor
 
 

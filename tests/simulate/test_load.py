@@ -14,7 +14,7 @@ from treq.testing import RequestTraversalAgent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.cli import main
-from asciid.cli.simulate import Surroundings
+from asciid.cli._surroundings import Surroundings
 from tests.client.fakes import FakeReactor, StuckAgent, TickingReactor
 from tests.client.servers import Server
 

@@ -20,7 +20,8 @@ from twisted.web.client import ResponseNeverReceived
 
 from asciid import __version__
 from asciid.cli import main
-from asciid.cli.simulate import Surroundings, simulate
+from asciid.cli._surroundings import Surroundings
+from asciid.cli.simulate import simulate_command
 from asciid.client.agent import parse_base_url
 from asciid.simulate._art import Gallery
 from asciid.simulate._log import Log
@@ -280,8 +281,8 @@ class UsageTests(SynchronousTestCase):
         def interrupted() -> None:
             raise KeyboardInterrupt
 
-        self.patch(simulate, "callback", interrupted)
-        self.patch(simulate, "params", [])
+        self.patch(simulate_command, "callback", interrupted)
+        self.patch(simulate_command, "params", [])
         self.assertEqual(asciid("simulate").exit_code, 130)
 
 

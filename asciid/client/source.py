@@ -133,6 +133,7 @@ class Reader(io.RawIOBase):
         self._on_read = on_read
 
     def read(self, size: int = -1) -> bytes:
+        """Return the next `size` bytes; fewer at the end."""
         data = self._whole.source.read(self._offset, size)
         self._offset += len(data)
         self._whole.on_read(self._offset)
@@ -140,10 +141,12 @@ class Reader(io.RawIOBase):
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to `offset` from the start, or from the end."""
         self._offset = offset + (self._whole.size if whence == os.SEEK_END else 0)
         return self._offset
 
     def tell(self) -> int:
+        """Return the offset of the next byte."""
         return self._offset
 
 

@@ -1,0 +1,41 @@
+"""The exit codes of the ``asciid`` command."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "EXIT_CODES",
+    "FAILED",
+    "INTERRUPTED",
+    "NOT_FOUND",
+    "REFUSED",
+    "STOPPED",
+    "TERMINATED",
+]
+
+FAILED = 1
+NOT_FOUND = 3
+REFUSED = 4
+
+INTERRUPTED = 130
+"""The exit code of a program that SIGINT ended, by the shell's convention."""
+
+TERMINATED = 143
+"""That of one that SIGTERM ended."""
+
+STOPPED: Mapping[int, str] = MappingProxyType(
+    {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
+)
+"""What happened to a program that a signal ended, by its exit code."""
+
+EXIT_CODES = """
+The exit code is 0 if all went well, 1 if something failed, 2 if the command line
+is wrong, 3 if the server does not have the image, 4 if it refused the request,
+130 after an interrupt, 143 after SIGTERM.
+"""
+"""What the help of a command that speaks to a server says of them."""

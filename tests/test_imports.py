@@ -1,0 +1,168 @@
+"""Which package of asciid imports which: one way, and without circles."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter, defaultdict
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration._daemon import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+IMPORTS: Mapping[str, str] = {
+    "__main__": "cli",
+    "tap": "workers daemon logs config runtime",
+    "cli": "simulate admin store client config runtime model errors",
+    "simulate": "client runtime",
+    "workers": "daemon metrics logs store config net runtime errors",
+    "daemon": "api metrics logs admin http store config net runtime errors",
+    "admin": "store net errors",
+    "api": "metrics http store net runtime model errors",
+    "metrics": "logs http store net runtime errors",
+    "logs": "http config runtime model",
+    "http": "net",
+    "store": "runtime model errors",
+    "client": "runtime model",
+    "health": "config runtime",
+    "config": "net runtime errors",
+    "net": "runtime errors",
+    "testing": "",
+    "runtime": "errors",
+    "model": "",
+    "errors": "",
+}
+"""
+What each package, or module beside them, imports of the others, types included.
+
+A package stands above all that it imports.  Each may import `asciid` itself, which has
+the version.
+"""
+
+CIRCULAR = ("asciid.http",)
+"""Packages with circles, which are to be removed."""
+
+SAME_NAMES = {"health", "routes", "writer"}
+"""Names that several modules have, which are to be changed."""
+
+TOP = {"__init__", "__main__", "errors", "health", "model", "tap", "testing"}
+"""The modules that stand beside the packages: what a reader must see first."""
+
+
+def _name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {_name_of(path): path for path in (ROOT / "asciid").rglob("*.py")}
+
+
+def imported_by(name: str) -> Iterator[str]:
+    """Yield the modules and packages of asciid that a module imports."""
+    path = SOURCES[name]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names if each.name in SOURCES)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) + 1 - node.level]
+                base = ".".join([*above, *filter(None, [base])])
+            for each in node.names:
+                inner = f"{base}.{each.name}"
+                if inner in SOURCES:
+                    yield inner
+                elif base in SOURCES:
+                    yield base
+
+
+def place_of(module: str) -> str:
+    """Return the package below `asciid`, or the module beside the packages."""
+    return module.split(".")[1] if "." in module else ""
+
+
+GRAPH = {name: set(imported_by(name)) - {name} for name in SOURCES}
+
+
+def circle_in(graph: Mapping[str, set[str]]) -> list[str]:
+    """Return the modules of one circle of imports, or nothing."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
+class ImportTests(SynchronousTestCase):
+    """The rules of CONTRIBUTING.md about imports."""
+
+    def test_table(self) -> None:
+        """A package imports exactly what the table says."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for module, imports in GRAPH.items():
+            here = place_of(module)
+            found[here] |= {place_of(each) for each in imports} - {here, ""}
+        self.assertEqual(found.pop(""), set())
+        table = {place: set(imports.split()) for place, imports in IMPORTS.items()}
+        self.assertEqual(found, table)
+
+    def test_one_way(self) -> None:
+        """A package imports only what stands below it in the table."""
+        places = list(IMPORTS)
+        for above, imports in IMPORTS.items():
+            for below in imports.split():
+                self.assertLess(places.index(above), places.index(below), above)
+
+    def test_no_circles(self) -> None:
+        """Modules import each other in no circle, not even for their types."""
+        graph = {
+            module: imports
+            for module, imports in GRAPH.items()
+            if not module.startswith(CIRCULAR)
+        }
+        self.assertEqual(circle_in(graph), [])
+
+    def test_circles_that_are_known(self) -> None:
+        """A package that has lost its circles is no exception any longer."""
+        for package in CIRCULAR:
+            graph = {
+                module: imports
+                for module, imports in GRAPH.items()
+                if module.startswith(package)
+            }
+            self.assertNotEqual(circle_in(graph), [], package)
+
+    def test_private_modules(self) -> None:
+        """A module with an underscore is imported within its package alone."""
+        for module, imports in GRAPH.items():
+            for each in imports:
+                private = any(part.startswith("_") for part in each.split(".")[1:])
+                if private and place_of(each) != place_of(module):
+                    self.fail(f"{module} imports {each}")
+
+    def test_names(self) -> None:
+        """No two modules have the same name, underscores apart."""
+        names = Counter(
+            path.stem.removeprefix("_")
+            for path in SOURCES.values()
+            if path.stem not in {"__init__", "__main__"}
+        )
+        twice = {name for name, count in names.items() if count > 1}
+        self.assertEqual(twice, SAME_NAMES)
+
+    def test_top(self) -> None:
+        """Beside the packages stands only what a reader must see first."""
+        names = {path.stem for path in (ROOT / "asciid").glob("*.py")}
+        self.assertEqual(names, TOP)
+
+    def test_circle(self) -> None:
+        """A circle is found, and the modules in it are named."""
+        graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
+        self.assertEqual(set(circle_in(graph)), {"b", "c"})
