@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LASTING_KINDS",
+    "SHARED",
+    "WORST",
     "lasting",
     "merge",
     "merge_in_steps",
@@ -28,7 +30,7 @@ __all__ = [
     "snapshot_in_steps",
 ]
 
-_SHARED = frozenset(
+SHARED = frozenset(
     {
         "asciid_build",
         "asciid_client_uploads_limit",
@@ -52,7 +54,7 @@ _SHARED = frozenset(
 )
 """Metrics that are the same in every process: one storage, one release."""
 
-_WORST: Mapping[str, Callable[[float, float], float]] = {
+WORST: Mapping[str, Callable[[float, float], float]] = {
     "asciid_bound_used_ratio": max,
     "asciid_certificate_expiry_timestamp_seconds": min,
     "asciid_ready": min,
@@ -166,9 +168,9 @@ def _summable(value: float) -> float:
 
 def _merged(name: str, known: float, value: float) -> float:
     """Return what two processes report together as the metric `name`."""
-    if name in _WORST:
-        return _WORST[name](known, value)
-    return known if name in _SHARED else known + value
+    if name in WORST:
+        return WORST[name](known, value)
+    return known if name in SHARED else known + value
 
 
 def _descriptors(families: Iterable[_Family]) -> tuple[float, float]:

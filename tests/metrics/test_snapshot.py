@@ -18,13 +18,31 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import __version__
 from asciid.metrics import Metrics, lasting, merge, render, snapshot
+from asciid.metrics._snapshot import SHARED, WORST
 from asciid.model import ImageSpec
 from asciid.store import MemoryStore, PendingLimits
 from tests.api._support import CAT_BYTES, CAT_SHA256
-from tests.metrics._support import a_request
+from tests.metrics._support import a_request, documented_metrics
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+ADDED_GAUGES = {
+    "asciid_body_bytes",
+    "asciid_body_limit_bytes",
+    "asciid_cache_bytes",
+    "asciid_connections",
+    "asciid_connections_limit",
+    "asciid_largest_client_body_bytes",
+    "asciid_largest_client_connections",
+    "asciid_reads",
+    "asciid_reads_limit",
+    "asciid_tracked_clients",
+    "asciid_tracked_uploads",
+    "asciid_workers",
+    "asciid_workers_configured",
+}
+"""Those of which each process has a part, or one alone has any."""
 
 OPENMETRICS = "application/openmetrics-text"
 
@@ -71,6 +89,14 @@ class MergeTests(SynchronousTestCase):
     def snapshot_of(self, metrics: Metrics) -> bytes:
         """Return what the process tells."""
         return self.successResultOf(metrics.snapshot())
+
+    def test_every_gauge(self) -> None:
+        """Each gauge is added up, or the same in each process, or its worst counts."""
+        documented = documented_metrics()
+        gauges = {
+            name.removesuffix("_info") for name, kind in documented if kind == "gauge"
+        }
+        self.assertEqual(gauges - SHARED - set(WORST), ADDED_GAUGES)
 
     def test_one(self) -> None:
         """What one process tells, merged with nothing, is its own page."""

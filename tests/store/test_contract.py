@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from attrs import fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -382,6 +383,22 @@ class StoreContract(Base):
                 completed=7.0,
             ),
         )
+
+    def test_every_member_of_a_status(self) -> None:
+        """No member of a status is left at its default, whatever the image's state."""
+        self.keep(Lifetimes(upload=100))
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        statuses = [self.status(spec)]
+        self.upload(CAT[::-1])
+        statuses.append(self.status(spec_of(CAT[::-1])))
+        unset = {
+            member.name
+            for member in fields(UploadStatus)
+            if all(getattr(each, member.name) == member.default for each in statuses)
+        }
+        # The next test has one that is cut.
+        self.assertEqual(unset, {"missing_cut"})
 
     def test_status_is_bounded(self) -> None:
         """Of very many gaps a status names some, and says that it was cut."""
