@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration._daemon import ROOT
@@ -43,6 +44,19 @@ class DocumentsTests(SynchronousTestCase):
                     self.assertIn(anchor, anchors(path), f"{document.name}: {target}")
                 count += 1
         self.assertGreater(count, 20)
+
+    def test_contributing(self) -> None:
+        """The files and tests that CONTRIBUTING.md names are there."""
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        section = text.partition("## How to add\n")[2].partition("\n## ")[0]
+        named = set(re.findall(r"`([\w./-]+)`", section))
+        paths = {name for name in named if re.search(r"\.(py|md|json|yml)$", name)}
+        self.assertGreater(len(paths), 20)
+        self.assertEqual({name for name in paths if not (ROOT / name).exists()}, set())
+        tests = {name for name in named if name.startswith("tests.")}
+        self.assertGreater(len(tests), 20)
+        for name in tests:
+            namedAny(name)
 
     def test_contents(self) -> None:
         """The operator's manual begins with all its sections, in order."""

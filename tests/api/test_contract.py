@@ -18,7 +18,7 @@ from asciid.api import ImageAPI, _routes
 from asciid.api._contract import METHODS, load_contract, served_contract
 from asciid.api._cors import CORS
 from asciid.api._document import Document
-from asciid.api._problem_pages import PROBLEM_PAGES
+from asciid.api._problem_pages import _PAGES, PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES
 from asciid.api._schema import InputLimits
 from asciid.config.settings import resolve
@@ -724,6 +724,7 @@ class ProblemPageTests(SynchronousTestCase):
     def test_complete(self) -> None:
         """Each type in the table has a page that names it, and there is no other."""
         self.assertEqual(set(PROBLEM_PAGES), set(PROBLEM_TYPES))
+        self.assertEqual(set(_PAGES), set(PROBLEM_TYPES))
         for name, (status, title) in PROBLEM_TYPES.items():
             text = PROBLEM_PAGES[name]._content.decode()
             self.assertTrue(text.startswith(f"{title} ({status} "), text)

@@ -8,6 +8,7 @@ from datetime import datetime
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from attrs import fields
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -23,7 +24,7 @@ from asciid.errors import (
     StoreBusyError,
     StoreClosedError,
 )
-from asciid.model import EMPTY_SHA256, ImageSpec
+from asciid.model import EMPTY_SHA256, ImageSpec, UploadStatus
 from asciid.store import (
     IImageReader,
     IImageStore,
@@ -652,6 +653,15 @@ class APIContract(Base):
         self.put(CAT_BYTES)
         status = json.loads(self.ask("GET", f"/image/{CAT_SHA256.upper()}/chunks").body)
         self.assertEqual((status["state"], status["missing"]), ("complete", []))
+
+    def test_status_has_every_attribute(self) -> None:
+        """All that a store reports of an image is in its status."""
+        self.register()
+        status = json.loads(self.ask("GET", f"/image/{CAT_SHA256}/chunks").body)
+        reported = {
+            member.name for member in (*fields(UploadStatus), *fields(ImageSpec))
+        }
+        self.assertEqual(reported - {"spec"} - set(status), set())
 
     def test_status_of_a_complete_image(self) -> None:
         """The status of a complete image has the time at which it became complete."""
