@@ -119,7 +119,7 @@ class Contract:
         else:
             schema = f"{response}/content/{media_type.replace('/', '~1')}/schema"
             self.validate(schema, body)
-            self.seen |= {schema, *self._aspects(schema, schema, body)}
+            self.seen |= set(self._aspects(schema, body))
         self.seen |= {
             self._header(response, name)
             for name in announced["headers"]
@@ -155,7 +155,7 @@ class Contract:
         promised = {self._header(response, n) for n in self.node(response)["headers"]}
         for media_type in self.node(response).get("content", ()):
             schema = f"{response}/content/{media_type.replace('/', '~1')}/schema"
-            promised |= {schema, *self._aspects(schema, schema, _ANY)}
+            promised |= set(self._aspects(schema, _ANY))
         return promised
 
     def _header(self, response: str, name: str) -> str:
@@ -163,22 +163,17 @@ class Contract:
         header = f"{response}/headers/{name}"
         return name if self.node(header) == self._shared.get(name) else header
 
-    def _aspects(self, pointer: str, where: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    def _aspects(self, pointer: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
         """Yield what of the schema at `pointer` is in a value; all of it for `_ANY`."""
+        yield pointer
         schema = self.node(pointer)
         if "$ref" in schema:
-            yield from self._aspects(self.follow(pointer), where, value)
-        for below, member, inner in _members(schema, value):
-            yield f"{where}{member}"
-            yield from self._aspects(f"{pointer}/{below}", f"{where}{member}", inner)
-        for each in schema.get("enum", ()):
-            if value is _ANY or value == each:
-                yield f"{where} = {each!r}"
-        if isinstance(schema.get("type"), list):
-            for each in schema["type"]:
-                validator = Draft202012Validator({"type": each})
-                if value is _ANY or validator.is_valid(value):
-                    yield f"{where} is {each}"
+            yield from self._aspects(self.follow(pointer), value)
+        for below, member in _members(schema, value):
+            yield from self._aspects(f"{pointer}/{below}", member)
+        for choice in _choices(schema):
+            if value is _ANY or Draft202012Validator(choice).is_valid(value):
+                yield f"{pointer} {choice}"
 
     def _check_fields(
         self, pointer: str, announced: dict[str, Any], fields: dict[str, str]
@@ -198,18 +193,29 @@ class Contract:
                 raise AssertionError(message)
 
 
-def _members(schema: dict[str, Any], value: Any) -> Iterator[tuple[str, str, Any]]:  # noqa: ANN401 - JSON
-    """Yield where the schema of each member of a value is, its name, and the member."""
+def _members(schema: dict[str, Any], value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - JSON
+    """Yield where the schema of each member of a value is, with the member."""
     every = value is _ANY
     for name in schema.get("properties", ()):
         if every or name in value:
-            yield f"properties/{name}", f".{name}", _ANY if every else value[name]
+            yield f"properties/{name}", _ANY if every else value[name]
     if "items" in schema:
         for each in (_ANY,) if every else value:
-            yield "items", "[]", each
+            yield "items", each
     if isinstance(schema.get("additionalProperties"), dict):
         for each in (_ANY,) if every else value.values():
-            yield "additionalProperties", ".*", each
+            yield "additionalProperties", each
+
+
+def _choices(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a schema for each value that another one lists, or else for each type."""
+    if schema.get("type") == "boolean":
+        schema = {"enum": [True, False]}
+    for value in schema.get("enum", ()):
+        yield {"const": value}
+    if isinstance(schema.get("type"), list):
+        for name in schema["type"]:
+            yield {"type": name}
 
 
 def _closed(document: dict[str, Any]) -> dict[str, Any]:

@@ -336,6 +336,15 @@ class KeptContract(RawCase):
         self.register(201, sha256=UNKNOWN, size=1)
         self.add(422, 0, "x", f"/image/{UNKNOWN}/chunks")
 
+    def test_many_gaps(self) -> None:
+        """The status of an upload with more gaps than it has room for."""
+        store = MemoryStore()
+        self.serve(store)
+        self.register(201, size=2_003, chunk_size=1)
+        for chunk_id in range(1, 2_003, 2):
+            self.successResultOf(store.add_chunk(CAT_SHA256, chunk_id, b"x"))
+        self.meet(200, "GET", CHUNKS)
+
     def test_upload(self) -> None:
         """An image in one request, and what can be wrong with it."""
         self.meet(400, "PUT", "/image/cat", TEXT, body=CAT)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
+from asciid.api._contract import METHODS, load_contract
+from asciid.api._schema import InputLimits
 from asciid.store import MemoryStore
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
 from tests.api._support import CAT_BYTES, CAT_SHA256, OneToken
@@ -18,6 +20,26 @@ if TYPE_CHECKING:
 OURS = "https://art.example"
 THEIRS = "https://evil.example"
 IMAGE = f"/image/{CAT_SHA256}"
+
+
+SENT_BY_BROWSERS = {"Accept-Encoding", "Access-Control-Request-Method", "Origin"}
+"""Those that no page can send (Fetch, "forbidden request-header")."""
+
+SAFELISTED = {"Cache-Control", "Last-Modified"}
+"""Those that every page can read (Fetch, "CORS-safelisted response-header name")."""
+
+READ_BY_BROWSERS = {
+    "Accept-Encoding",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+    "Access-Control-Max-Age",
+    "Content-Security-Policy",
+    "Vary",
+    "X-Content-Type-Options",
+}
+"""Those that no page needs."""
 
 
 def paths() -> Iterator[tuple[str, set[str]]]:
@@ -161,6 +183,28 @@ class CORSContract(RawCase):
         self.assert_readable(answer, OURS)
         exposed = answer.fields["access-control-expose-headers"].split(", ")
         self.assertIn("WWW-Authenticate", exposed)
+
+    def test_every_field(self) -> None:
+        """Pages can send and read all header fields that are documented for clients."""
+        self.api_options = {"write_origins": [OURS], "tokens": OneToken(b"good")}
+        self.serve(MemoryStore())
+        contract = load_contract(InputLimits(1_000, 1_000))
+        parameters = contract["components"]["parameters"].values()
+        sent = {each["name"] for each in parameters if each["in"] == "header"}
+        allowed = self.preflight(OURS, "PUT").fields["access-control-allow-headers"]
+        self.assertEqual(sent - set(allowed.split(", ")), SENT_BY_BROWSERS)
+        answer = self.post(f"Origin: {OURS}")
+        exposed = answer.fields["access-control-expose-headers"].split(", ")
+        responses = [
+            contract["components"]["responses"].get(
+                each.get("$ref", "").rpartition("/")[2], each
+            )
+            for operations in contract["paths"].values()
+            for method in set(METHODS) & set(operations)
+            for each in operations[method]["responses"].values()
+        ]
+        received = {name for response in responses for name in response["headers"]}
+        self.assertEqual(received - SAFELISTED - set(exposed), READ_BY_BROWSERS)
 
     def test_no_tokens(self) -> None:
         """Where nobody can delete, and no token is needed, no page is told of them."""

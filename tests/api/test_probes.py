@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve
@@ -16,6 +17,7 @@ from asciid.daemon.assembly import make_front
 from asciid.net.fair_limit import FairLimit
 from asciid.store import IImageStore, MemoryStore, StoreHealth
 from tests.api._support import Client, Working
+from tests.integration._daemon import ROOT
 
 if TYPE_CHECKING:
     from asciid.http import KleinFactory
@@ -92,6 +94,14 @@ class HealthTests(SynchronousTestCase):
             self.get("/readyz"),
             Health(200, "application/json", None, {"ready": True, "checks": CHECKS}),
         )
+
+    def test_documented(self) -> None:
+        """The operator's manual has a row for each check, in their order."""
+        text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+        section = text.partition("\n## Health\n")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+        checks: Any = self.get("/readyz").document["checks"]
+        self.assertEqual(rows, list(checks))
 
     def test_not_ready(self) -> None:
         """Each thing that does not work is 503, with the check that failed."""
