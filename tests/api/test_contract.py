@@ -7,6 +7,7 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 from attrs import evolve
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from twisted.internet.task import Clock
@@ -20,7 +21,7 @@ from asciid.api._cors import CORS
 from asciid.api._document import Document
 from asciid.api._problem_pages import _PAGES, PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES
-from asciid.api._schema import InputLimits
+from asciid.api._schema import InputLimits, _Chunk, _Registration
 from asciid.config.settings import resolve
 from asciid.http import Limits
 from asciid.net.fair_limit import FairLimit
@@ -172,6 +173,13 @@ class DocumentTests(SynchronousTestCase):
             for source in sources
             for status in refusals.findall(source.read_text(encoding="utf-8"))
         }
+
+    def test_request_members(self) -> None:
+        """The members that are read of request bodies are those that are documented."""
+        schemas = self.document["components"]["schemas"]
+        for name, kind in (("Registration", _Registration), ("Chunk", _Chunk)):
+            members = {member.name for member in msgspec.structs.fields(kind)}
+            self.assertEqual(set(schemas[name]["properties"]), members)
 
     def test_limits(self) -> None:
         """The limits in force are in the schemas; in the file, those by default."""

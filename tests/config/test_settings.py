@@ -295,6 +295,13 @@ class DocumentationTests(SynchronousTestCase):
         names = {row.name for row in SETTINGS} - {"config", "no_sync"}
         self.assertEqual({field.name for field in fields(Settings)}, names | {"sync"})
 
+    def test_used(self) -> None:
+        """The code reads each field."""
+        sources = (ROOT / "asciid").rglob("*.py")
+        code = "".join(source.read_text(encoding="utf-8") for source in sources)
+        used = set(re.findall(r"settings\.(\w+)", code))
+        self.assertEqual({field.name for field in fields(Settings)} - used, set())
+
 
 class TogetherTests(SynchronousTestCase):
     """Settings that do not go together."""
