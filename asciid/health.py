@@ -76,7 +76,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         _say(f"asciid.health: cannot ask {host!r} for {path!r}: {error}")
         return 2
     _say(f"{answer.status} {body}")
-    return 0 if answer.status // 100 == 2 else 1  # noqa: PLR2004 - the 2 of 2xx
+    return 0 if answer.status in range(200, 300) else 1
 
 
 class _UnixConnection(HTTPConnection):

@@ -6,7 +6,7 @@ import os
 import sys
 from functools import partial
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.internet.defer import DeferredList
 from twisted.logger import Logger
@@ -48,13 +48,11 @@ if TYPE_CHECKING:
 
     from asciid.config.settings import InForce, Settings
     from asciid.logs import TwistdLog
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["Options", "makeService"]
 
 _log = Logger()
-
-Reactor = Any
-"""Provides several interfaces at once, which no one type says."""
 
 
 class Options(usage.Options):
@@ -87,7 +85,7 @@ class Options(usage.Options):
     """Variables that were ignored: they hold the address of a Kubernetes Service."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call] # Twisted's
+        super().__init__()
         self._is_own = environ is None
         self._environ = os.environ if environ is None else environ
 
@@ -111,7 +109,7 @@ class Options(usage.Options):
         itself, ``twistd`` would print its whole help before that line.
         """
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call] # likewise
+            super().parseOptions(options)
         except usage.UsageError as error:
             prefix = error_prefix(sys.stderr, os.environ)
             message = prefix + printable(" ".join(f"asciid: {error}".split()))

@@ -22,7 +22,7 @@ IMPORTS: Mapping[str, str] = {
     "simulate": "client runtime",
     "workers": "daemon metrics logs store config net runtime errors",
     "daemon": "api metrics logs admin http store config net runtime errors",
-    "admin": "store net errors",
+    "admin": "store net runtime errors",
     "api": "metrics http store net runtime model errors",
     "metrics": "logs http store net runtime errors",
     "logs": "http config runtime model",
@@ -111,7 +111,8 @@ class ImportTests(SynchronousTestCase):
             found[here] |= {place_of(each) for each in imports} - {here, ""}
         self.assertEqual(found.pop(""), set())
         table = {place: set(imports.split()) for place, imports in IMPORTS.items()}
-        self.assertEqual(found, table)
+        for place in found.keys() | table:
+            self.assertEqual(found.get(place), table.get(place), place)
 
     def test_one_way(self) -> None:
         """A package imports only what stands below it in the table."""

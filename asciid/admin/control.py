@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["MAX_LINE", "SOCKET_FILE", "VERSION", "Control"]
 
@@ -69,15 +71,19 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
     delimiter = b"\n"
     MAX_LENGTH = MAX_LINE
 
-    def __init__(self, commands: Mapping[str, Command], clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+    def __init__(self, commands: Mapping[str, Command], clock: IReactorTime) -> None:
         self._commands = commands
         self._asked = False
         self._descriptors: list[int] = []
         self._answering: Deferred[None] | None = None
-        self.callLater = clock.callLater  # type: ignore[method-assign] # as it is meant
+        self._clock = clock
+
+    def callLater(self, period: float, func: Callable[[], object]) -> IDelayedCall:
+        """Make a call later; see `TimeoutMixin`."""
+        return self._clock.callLater(period, func)
 
     def connectionMade(self) -> None:
-        self.setTimeout(PATIENCE)  # type: ignore[no-untyped-call] # Twisted's
+        self.setTimeout(PATIENCE)
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """Take a descriptor that came before the line, or with it."""
@@ -90,7 +96,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         if self._asked:
             return
         self._asked = True
-        self.setTimeout(None)  # type: ignore[no-untyped-call] # Twisted's
+        self.setTimeout(None)
         try:
             name, command, arguments = self._command(line)
         except ValueError as error:
@@ -134,7 +140,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # always given
         """Cancel the command, if it is still under way."""
         del reason
-        self.setTimeout(None)  # type: ignore[no-untyped-call] # Twisted's
+        self.setTimeout(None)
         self._close_descriptors()
         if self._answering is not None:
             self._answering.cancel()
@@ -161,11 +167,11 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
 
     def _progress(self, document: Mapping[str, object]) -> None:
         line = json.dumps({"version": VERSION, "progress": document}).encode()
-        self.sendLine(line)  # type: ignore[no-untyped-call] # Twisted's
+        self.sendLine(line)
 
     def _answer(self, document: Mapping[str, object]) -> None:
         line = json.dumps({"version": VERSION, **document}).encode()
-        self.sendLine(line)  # type: ignore[no-untyped-call] # Twisted's
+        self.sendLine(line)
         self.transport.loseConnection()  # type: ignore[union-attr] # connected
 
 
@@ -174,7 +180,7 @@ class _ConnectionFactory(Factory):
 
     noisy = False
 
-    def __init__(self, commands: Mapping[str, Command], clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+    def __init__(self, commands: Mapping[str, Command], clock: IReactorTime) -> None:
         self._commands = commands
         self._clock = clock
 
@@ -194,7 +200,7 @@ class Control:
         self,
         directory: Path,
         commands: Mapping[str, Command],
-        reactor: Any,  # noqa: ANN401 - several interfaces at once
+        reactor: Reactor,
         stopping: Callable[[], object] = lambda: None,
     ) -> None:
         self._stopping = stopping

@@ -111,7 +111,7 @@ class _Reader(ProcessProtocol):
         else:
             self._outcome = document
 
-    def _answer(self, found: bool) -> None:  # noqa: FBT001 - the Deferred's
+    def _answer(self, found: object) -> None:
         self.transport.writeToChild(ANSWERS, b"1" if found else b"0")
 
     def _failed(self, failure: Failure) -> None:

@@ -92,10 +92,15 @@ def take_long_string(body: bytes) -> Generator[None, None, LongString | None]:
     return LongString(content, mark, rest, start, len(body) - len(rest))
 
 
+# A byte 10xxxxxx continues a character (RFC 3629, section 3).
+_KIND = 0b11000000
+_CONTINUATION = 0b10000000
+
+
 def _character_start(body: bytes, position: int) -> int:
     # The start of the character at the position; of what is no UTF-8, any place near.
     for start in range(position, position - 4, -1):
-        if start >= len(body) or body[start] & 0xC0 != 0x80:  # noqa: PLR2004 - UTF-8
+        if start >= len(body) or body[start] & _KIND != _CONTINUATION:
             return start
     return position
 

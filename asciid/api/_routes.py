@@ -178,7 +178,7 @@ class ImageAPI:
         require_json(request)
         body = body_of(request)
 
-        def stored(_: bool) -> bytes:  # noqa: FBT001 - a callback's result
+        def stored(_: object) -> bytes:
             request.setResponseCode(201)
             request.setHeader(b"Link", status_link(sha256))
             return b""

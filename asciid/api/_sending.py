@@ -48,7 +48,7 @@ async def send_parts(
     data = await _read(reader, next(batches))
     begin()
     gate = _Gate()
-    request.registerProducer(gate, True)  # noqa: FBT003 - Twisted's signature
+    request.registerProducer(gate, streaming=True)
     try:
         request.write(data)
         for batch in batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 
@@ -10,6 +10,8 @@ from asciid.errors import StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from twisted.python.failure import Failure
 
 __all__ = ["SharedWriter", "WriteShares"]
 
@@ -64,7 +66,7 @@ class WriteShares:
         self._used += size
         answer: Deferred[ResultT] = Deferred()
 
-        def written(outcome: Any) -> None:  # noqa: ANN401 - a result or a Failure
+        def written(outcome: ResultT | Failure) -> None:
             self._used -= size
             left = self._clients.pop(client) - size
             if left:

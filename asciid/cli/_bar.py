@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "can_show"]
 
 _REFRESH = 0.1  # seconds
-_NAME_WIDTH = 24  # columns; a hash alone would leave the rest of it no room
 _NO_RICH = "no progress is shown without rich: pip install 'asciid[client]'"
 
 
@@ -96,62 +95,20 @@ class Bar:
             yield
             return
         try:
-            from rich.console import Console  # noqa: PLC0415 - an extra
-            from rich.control import Control  # noqa: PLC0415 - likewise
-            from rich.progress import (  # noqa: PLC0415 - likewise
-                BarColumn,
-                DownloadColumn,
-                TextColumn,
-                TimeRemainingColumn,
-                TransferSpeedColumn,
-            )
-            from rich.progress import Progress as Shown  # noqa: PLC0415 - likewise
-            from rich.segment import ControlType  # noqa: PLC0415 - likewise
-            from rich.table import Column  # noqa: PLC0415 - likewise
+            from asciid.cli._rich_bar import RichBar  # noqa: PLC0415 - rich is an extra
         except ImportError:
             click.echo(_NO_RICH, err=True)
             yield
             return
-
-        def column(width: int | None = None) -> Column:
-            # The bar is what becomes shorter on a narrow terminal.
-            return Column(no_wrap=True, max_width=width)
-
-        console = Console(file=sys.stderr)
-        erasing = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
-        shown = Shown(
-            TextColumn(
-                "{task.description}", markup=False, table_column=column(_NAME_WIDTH)
-            ),
-            BarColumn(),
-            DownloadColumn(table_column=column()),
-            TransferSpeedColumn(table_column=column()),
-            TimeRemainingColumn(table_column=column()),
-            TextColumn("{task.fields[retries]}", table_column=column()),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        task = shown.add_task(self._name, total=None, retries="")
-
-        def refresh() -> None:
-            now = self.now
-            retries = f"{now.retries} retries" if now.retries else ""
-            shown.update(
-                task, completed=now.done, total=now.total or None, retries=retries
-            )
-            shown.refresh()
-
-        looping = LoopingCall(refresh)
+        bar = RichBar(self._name)
+        looping = LoopingCall(lambda: bar.update(self.now))
         looping.clock = clock
-        with shown:
+        with bar:
             looping.start(_REFRESH)
-            self._erase = lambda: console.control(erasing)
+            self._erase = bar.erase
             try:
                 yield
             finally:
                 self._erase = None
                 looping.stop()
-                refresh()
+                bar.update(self.now)

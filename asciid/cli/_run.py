@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
+    from asciid.runtime.reactor import Reactor
+
 __all__ = ["run"]
 
 
 def run(
-    reactor: Any,  # noqa: ANN401 - IReactorCore, which mypy cannot mix with others
+    reactor: Reactor,
     main: Callable[[], Coroutine[Deferred[Any], Any, int]],
 ) -> int:
     """

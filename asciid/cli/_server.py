@@ -183,10 +183,6 @@ def speak(
     terminal is told once why it takes long, unless the command `has_bar` for it.
     """
     reactor = surroundings.reactor
-    if reactor is None:
-        # Importing it installs it, so not before a command needs it.
-        from twisted.internet import reactor  # noqa: PLC0415
-
     told = not is_watched() or (has_bar and can_show())
 
     def tell(error: ClientError) -> None:

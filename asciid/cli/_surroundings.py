@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IAgent
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["Surroundings"]
 
@@ -16,7 +18,16 @@ __all__ = ["Surroundings"]
 class Surroundings:
     """What a command runs in; left out, it is the real thing."""
 
-    reactor: Any = None
+    given_reactor: Reactor = None
     """The reactor to run."""
     agent: IAgent | None = None
     """What sends requests."""
+
+    @property
+    def reactor(self) -> Reactor:
+        """The reactor to run; the real one is installed by that."""
+        if self.given_reactor is not None:
+            return self.given_reactor
+        from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
+
+        return reactor

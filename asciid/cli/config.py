@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -69,7 +69,7 @@ def _daemon_options(command: Callable[..., int]) -> Callable[..., int]:
 )
 @json_option
 @_daemon_options
-def config_command(*, show: bool, as_json: bool, **options: Any) -> int:  # noqa: ANN401 - each option's
+def config_command(*, show: bool, as_json: bool, **options: str | None) -> int:
     """Show or check the settings; return the exit code."""
     given: dict[str, str | None] = {
         setting.option: ("yes" if options[setting.name] else None)
@@ -138,7 +138,7 @@ def _typed(row: InForce) -> bool | int | str | list[str]:
     return text
 
 
-def _toml(value: bool | int | str | list[str]) -> str:  # noqa: FBT001 - a value
+def _toml(value: object) -> str:
     match value:
         case bool():
             return "true" if value else "false"
@@ -146,7 +146,7 @@ def _toml(value: bool | int | str | list[str]) -> str:  # noqa: FBT001 - a value
             return str(value)
         case list():
             return f"[{', '.join(map(_quoted, value))}]"
-    return _quoted(value)
+    return _quoted(str(value))
 
 
 def _quoted(text: str) -> str:

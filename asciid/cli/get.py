@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asciid.cli._server import Target
     from asciid.cli._surroundings import Surroundings
     from asciid.client import Client
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["cat_command", "get_command"]
 
@@ -141,7 +142,7 @@ def _download(
 ) -> int:
     bar = Bar(path.name, None)
 
-    async def main(client: Client, reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+    async def main(client: Client, reactor: Reactor) -> int:
         with bar.showing(reactor):
             await client.download(
                 image.sha256, path, resume=resume, on_progress=bar.image()

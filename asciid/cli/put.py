@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from asciid.cli._surroundings import Surroundings
     from asciid.client import Client, Uploaded
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["put_command"]
 
@@ -125,7 +126,7 @@ def put_command(  # noqa: PLR0913 - one argument an option
             files, sources, chunk_size, whole=chunked is False, as_json=as_json
         )
 
-        async def main(client: Client, reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+        async def main(client: Client, reactor: Reactor) -> int:
             with puts.bar.showing(reactor):
                 await puts.run(client, parallel)
             return puts.code

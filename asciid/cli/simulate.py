@@ -206,9 +206,6 @@ def simulate_command(  # noqa: PLR0913 - one argument an option
         message = f"simulate {error}"
         raise click.ClickException(message) from error
     reactor = surroundings.reactor
-    if reactor is None:
-        # Importing it installs it, so not before a command needs it.
-        from twisted.internet import reactor  # noqa: PLC0415
     agent = surroundings.agent
     if agent is None:
         connections = min(plan.parallel * CHUNKS_IN_FLIGHT, MAX_CONNECTIONS)

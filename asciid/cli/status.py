@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from asciid.cli._surroundings import Surroundings
     from asciid.client import Client
     from asciid.model import UploadStatus
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["rm_command", "status_command"]
 
@@ -63,7 +64,7 @@ def status_command(
 ) -> int:
     """Tell the status of an image; return the exit code."""
 
-    async def main(client: Client, _reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+    async def main(client: Client, _reactor: Reactor) -> int:
         status = await client.status(image.sha256)
         click.echo(json.dumps(_report(status)) if as_json else _sentence(status))
         return 0
@@ -92,7 +93,7 @@ def rm_command(
         message = "the images are to be of one server"
         raise click.UsageError(message)
 
-    async def main(client: Client, _reactor: Any) -> int:  # noqa: ANN401 - of many interfaces
+    async def main(client: Client, _reactor: Reactor) -> int:
         for image in images:
             await client.delete(image.sha256)
         return 0

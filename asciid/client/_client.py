@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from asciid.client._upload import Uploaded
     from asciid.client.source import Uploadable
     from asciid.model import UploadStatus
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["CONCURRENCY", "CONNECTIONS", "RETRIES", "Client"]
 
@@ -51,6 +52,7 @@ _CLOSED_WITHIN = 2.0
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
+ParametersT = ParamSpec("ParametersT")
 ResultT = TypeVar("ResultT")
 
 
@@ -88,7 +90,7 @@ class Client:
         agent: IAgent | None = None,
         token: str | None = None,
         retries: int = RETRIES,
-        reactor: Any = None,  # noqa: ANN401 - several interfaces at once
+        reactor: Reactor = None,
         threads: ThreadPool | None = None,
         rng: random.Random | None = None,
         on_retry: Callable[[ClientError], None] = nothing,
@@ -285,9 +287,9 @@ class Client:
 
     def _in_thread(
         self,
-        call: Callable[..., ResultT],
-        *args: Any,  # noqa: ANN401 - those of `call`
-        **kwargs: Any,  # noqa: ANN401 - likewise
+        call: Callable[ParametersT, ResultT],
+        *args: ParametersT.args,
+        **kwargs: ParametersT.kwargs,
     ) -> Deferred[ResultT]:
         threads = self._threads or self._reactor.getThreadPool()
         return call_in_pool(self._reactor, threads, call, *args, **kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 from hyperlink import EncodedURL
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.web.http_headers import Headers
     from twisted.web.iweb import IBodyProducer, IResponse
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["IdentityAgent", "make_agent", "make_pool", "parse_base_url"]
 
@@ -73,7 +75,7 @@ class _OneEndpoint:
         return self.endpoint
 
 
-def make_pool(reactor: Any, connections: int) -> HTTPConnectionPool:  # noqa: ANN401 - several reactor interfaces at once
+def make_pool(reactor: Reactor, connections: int) -> HTTPConnectionPool:
     """Return a pool that keeps up to `connections` connections open."""
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = connections
@@ -83,7 +85,7 @@ def make_pool(reactor: Any, connections: int) -> HTTPConnectionPool:  # noqa: AN
     return pool
 
 
-def make_agent(reactor: Any, url: EncodedURL, pool: HTTPConnectionPool) -> IAgent:  # noqa: ANN401 - likewise
+def make_agent(reactor: Reactor, url: EncodedURL, pool: HTTPConnectionPool) -> IAgent:
     """
     Return an agent for the server at `url`, on the connections of `pool`.
 

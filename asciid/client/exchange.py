@@ -95,14 +95,14 @@ class WholeProducer(FileBodyProducer):
     """A body that is read from a file, piece by piece."""
 
     def __init__(self, file: Reader, cooperator: Cooperator) -> None:
-        super().__init__(file, cooperator=cooperator)  # type: ignore[no-untyped-call]
+        super().__init__(file, cooperator=cooperator)
         self._consumer: IConsumer | None = None
         self._written = False
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """See `IBodyProducer`."""
         self._consumer = consumer
-        produced: Deferred[None] = super().startProducing(consumer)  # type: ignore[no-untyped-call]
+        produced: Deferred[None] = super().startProducing(consumer)
 
         def written(_: None) -> None:
             self._written = True
@@ -113,7 +113,7 @@ class WholeProducer(FileBodyProducer):
         """Read no more; a connection that waits for more is ended."""
         if self._consumer is None:
             return
-        self.stopProducing()  # type: ignore[no-untyped-call]
+        self.stopProducing()
         # An answer may come before the body's end.  Twisted then closes the
         # connection once all of the body is written, which is never, and nobody
         # else can come near it.

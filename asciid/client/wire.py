@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
     from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 
+    from asciid.runtime.reactor import Reactor
+
 __all__ = ["CUT_OFF", "UNCONNECTED", "Wire", "check_token", "reasons"]
 
 UNCONNECTED = (ConnectError, DNSLookupError)
@@ -104,7 +106,7 @@ class Wire:
 
     def request(
         self,
-        clock: Any,  # noqa: ANN401 - IReactorTime; treq asks for more, and uses no more
+        clock: Reactor,
         method: str,
         path: tuple[str, ...],
         headers: Headers | None,

@@ -7,7 +7,7 @@ import re
 import stat
 from hashlib import sha256
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["TokenFile", "TokenFileError"]
 
@@ -72,7 +74,7 @@ class TokenFile:
             os.pwrite(self.copy, lines, 0)
             os.ftruncate(self.copy, len(lines))
 
-    def reload(self, reactor: Any) -> Deferred[bool]:  # noqa: ANN401 - has the thread pool
+    def reload(self, reactor: Reactor) -> Deferred[bool]:
         """
         Read the file again, in a thread; if it cannot be used, log that.
 

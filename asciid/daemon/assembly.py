@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorCore
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from asciid.daemon.housekeeping import Housekeeper
     from asciid.http import Observer
     from asciid.metrics import Metrics
+    from asciid.runtime.reactor import Reactor
     from asciid.store import IImageStore
 
 __all__ = [
@@ -45,9 +46,6 @@ __all__ = [
     "possible_connections",
     "tokens_of",
 ]
-
-Reactor = Any
-"""Provides several interfaces at once, which no one type says."""
 
 
 @frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -11,6 +11,8 @@ from twisted.logger import Logger
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
     from asciid.config.settings import Settings
     from asciid.store import IImageStore
 
@@ -43,7 +45,7 @@ class Housekeeper:
         self,
         store: IImageStore,
         *,
-        clock: Any,  # noqa: ANN401 - what LoopingCall takes
+        clock: IReactorTime,
         interval: float,
     ) -> None:
         self._store = store

@@ -23,13 +23,12 @@ from asciid.runtime.streams import print_refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from twisted.internet.interfaces import IReactorCore
-
     from asciid.admin.control import Control
     from asciid.config.settings import Settings
     from asciid.config.tokens import TokenFile
     from asciid.daemon.housekeeping import Housekeeper
     from asciid.runtime.offload import Offload
+    from asciid.runtime.reactor import Reactor
     from asciid.store import IImageStore, StoreUsage
 
 __all__ = ["ImageService"]
@@ -76,7 +75,7 @@ class ImageService(Service):
         listener: Listener,
         store: IImageStore,
         offload: Offload,
-        reactor: IReactorCore,
+        reactor: Reactor,
         housekeeper: Housekeeper | None = None,
         metrics: Listener | None = None,
         tokens: TokenFile | None = None,
@@ -125,7 +124,7 @@ class ImageService(Service):
         stops the reactor.
         """
         listening = self._listening or self._bind()
-        super().startService()  # type: ignore[no-untyped-call] # Twisted's
+        super().startService()
         opening = Deferred.fromCoroutine(self._open(listening))
         try:
             self._raise_if_failed(opening)
@@ -140,7 +139,7 @@ class ImageService(Service):
 
         The store finishes its writes, those of requests cut off included.
         """
-        super().stopService()  # type: ignore[no-untyped-call] # Twisted's
+        super().stopService()
         self._stopping()
         return Deferred.fromCoroutine(self._stop())
 

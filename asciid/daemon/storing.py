@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asciid.admin.control import Control
 from asciid.admin.owner_commands import Maintenance
@@ -13,13 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.config.settings import Settings
+    from asciid.runtime.reactor import Reactor
     from asciid.store import IImageStore
     from asciid.store.sharing import Generations, IPeers, StorageLock
 
 __all__ = ["lifetimes_of", "make_control", "make_disk_store", "make_store"]
-
-Reactor = Any
-"""Provides several interfaces at once, which no one type says."""
 
 
 def lifetimes_of(settings: Settings) -> Lifetimes:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from functools import partial
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.python.threadpool import ThreadPool
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["GATHER", "LAST_LINES", "MAX_WAITING", "LineWriter", "lost_lines"]
 
@@ -91,7 +93,7 @@ class LineWriter:
         self._losing = 0
         """Lines that were lost since the log got an error."""
 
-    def attach(self, reactor: Any) -> None:  # noqa: ANN401 - any reactor
+    def attach(self, reactor: Reactor) -> None:
         """Start and finish with `reactor`, if it is one that runs."""
         if IReactorCore.providedBy(reactor):
             reactor.addSystemEventTrigger("before", "startup", self.start)

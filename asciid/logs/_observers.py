@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from twisted.logger import LogEvent
 
     from asciid.config.settings import Settings
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["TwistdLog", "restyle_twistd"]
 
@@ -37,7 +38,7 @@ _log = Logger()
 
 def restyle_twistd(
     settings: Settings,
-    reactor: Any,  # noqa: ANN401 - any reactor
+    reactor: Reactor,
     publisher: LogPublisher = globalLogPublisher,
 ) -> TwistdLog:
     """
@@ -65,7 +66,7 @@ class TwistdLog:
     def __init__(
         self,
         settings: Settings,
-        reactor: Any,  # noqa: ANN401 - any reactor
+        reactor: Reactor,
         publisher: LogPublisher,
     ) -> None:
         self._settings = settings

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.http import Refusal, Request
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["LEFT", "Access", "AccessLog", "access_writer"]
 
@@ -96,7 +97,7 @@ class Access:
 def access_writer(
     path: Path,
     style: str,
-    reactor: Any,  # noqa: ANN401 - any reactor
+    reactor: Reactor,
     clock: Callable[[], float] = time.time,
 ) -> Callable[[Access], object]:
     """

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         IProtocolFactory,
     )
 
+    from asciid.runtime.reactor import Reactor
+
 __all__ = [
     "BACKLOG",
     "DualStackEndpoint",
@@ -59,7 +61,7 @@ class DualStackPort(Port):
 
     def createInternetSocket(self) -> socket.socket:
         """Return a socket that is not bound yet, whatever net.ipv6.bindv6only is."""
-        created: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call] # Twisted's
+        created: socket.socket = super().createInternetSocket()
         if created.family is socket.AF_INET6:
             created.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         return created
@@ -91,7 +93,7 @@ class DualStackEndpoint:
             return self.open_port(self.port, factory, "")
 
 
-def endpoint_from(description: str, reactor: Any) -> IStreamServerEndpoint:  # noqa: ANN401 - reactors have no common interface
+def endpoint_from(description: str, reactor: Reactor) -> IStreamServerEndpoint:
     """
     Return the endpoint that `description` is: a port number, or as Twisted reads it.
 

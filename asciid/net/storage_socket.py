@@ -98,7 +98,7 @@ class StorageSocket:
             self._looked, lambda _: self._looked(is_there=True)
         )
 
-    def _looked(self, is_there: bool) -> None:  # noqa: FBT001 - the Deferred's
+    def _looked(self, is_there: object) -> None:
         if self._factory is None or self._port is None or self._descriptor is None:
             return
         if is_there:

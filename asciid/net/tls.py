@@ -17,13 +17,19 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from asciid.errors import AsciidError
+from asciid.runtime.reactor import ReactorProxy
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from cryptography import x509
+    from OpenSSL.SSL import Context
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+    from twisted.python.failure import Failure
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = [
     "Certificate",
@@ -139,15 +145,16 @@ class Certificate:
         """See `Identity.expires`."""
         return self._identity.expires
 
-    def getContext(self) -> Any:  # noqa: ANN401 - of an optional library
+    def getContext(self) -> Context:
         """Return the context of a connection that begins; Twisted calls this."""
-        return self._identity.context_factory.getContext()
+        context: Context = self._identity.context_factory.getContext()
+        return context
 
-    def reactor(self, reactor: Any) -> Any:  # noqa: ANN401 - several interfaces at once
+    def reactor(self, reactor: Reactor) -> Reactor:
         """Return `reactor`, whose TLS ports use this certificate."""
         return _Listening(reactor, self)
 
-    def reload(self, reactor: Any) -> Deferred[bool]:  # noqa: ANN401 - has the thread pool
+    def reload(self, reactor: Reactor) -> Deferred[bool]:
         """
         Read the files again, in a thread, and answer whether they can be used.
 
@@ -165,7 +172,7 @@ class Certificate:
         _log.info("Read the certificate in {path}", path=str(path))
         return True
 
-    def _keep(self, failure: Any) -> bool:  # noqa: ANN401 - a Failure
+    def _keep(self, failure: Failure) -> bool:
         failure.trap(TLSFileError, OSError)
         _log.error(
             "The certificate stays as it is: {reason}", reason=str(failure.value)
@@ -194,9 +201,14 @@ def read_file(name: str, path: Path) -> bytes:
     return content
 
 
-def _used_certificates(name: str, load: Any, path: Path, content: bytes) -> list[Any]:  # noqa: ANN401 - of an optional library
+def _used_certificates(
+    name: str,
+    load: Callable[[bytes], list[x509.Certificate]],
+    path: Path,
+    content: bytes,
+) -> list[x509.Certificate]:
     try:
-        certificates: list[Any] = load(content)
+        certificates = load(content)
     except ValueError as error:
         message = f"{name} {path} has no certificate in PEM form"
         raise TLSFileError(message) from error
@@ -204,7 +216,9 @@ def _used_certificates(name: str, load: Any, path: Path, content: bytes) -> list
     return certificates[:1] if name == "certKey" else certificates
 
 
-def _check_key(files: Mapping[str, Path], content: bytes, certificate: Any) -> None:  # noqa: ANN401 - likewise
+def _check_key(
+    files: Mapping[str, Path], content: bytes, certificate: x509.Certificate
+) -> None:
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - optional
 
     path = files["privateKey"]
@@ -244,21 +258,18 @@ def _parse(description: str) -> tuple[str, str, dict[str, str]]:
     return kind, port, values
 
 
-class _Listening:
+class _Listening(ReactorProxy):
     """A reactor whose TLS ports use a certificate that may be renewed."""
 
-    def __init__(self, reactor: Any, certificate: Certificate) -> None:  # noqa: ANN401 - several interfaces
-        self._reactor = reactor
+    def __init__(self, reactor: Reactor, certificate: Certificate) -> None:
+        super().__init__(reactor)
         self._certificate = certificate
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
-        return getattr(self._reactor, name)
 
     def listenSSL(
         self,
         port: int,
         factory: IProtocolFactory,
-        contextFactory: Any,  # noqa: ANN401 - as the interface has it
+        contextFactory: object,
         backlog: int = 50,
         interface: str = "",
     ) -> IListeningPort:
@@ -278,7 +289,7 @@ class _Capture:
         self,
         port: int,
         factory: IProtocolFactory,
-        contextFactory: Any,  # noqa: ANN401 - as the interface has it
+        contextFactory: object,
         backlog: int = 50,
         interface: str = "",
     ) -> None:

@@ -18,16 +18,19 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
+
+from asciid.runtime.reactor import ReactorProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
     from twisted.python.failure import Failure
+
 
 __all__ = ["PATIENCE", "NameKeeping", "StaleReplacing"]
 
@@ -37,20 +40,13 @@ PATIENCE = 2.0
 _PAUSE = 0.05
 
 
-class StaleReplacing:
+class StaleReplacing(ReactorProxy):
     """
     A reactor whose Unix sockets take the place of one that nobody answers on.
 
     Listening waits for `PATIENCE` seconds for a socket that is in use: it is for
     processes that start.
     """
-
-    def __init__(self, reactor: Any) -> None:  # noqa: ANN401 - several interfaces at once
-        self._reactor = reactor
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
-        """Return what the reactor has for all that is not here."""
-        return getattr(self._reactor, name)
 
     def listenUNIX(
         self,
@@ -70,16 +66,18 @@ class StaleReplacing:
         while True:
             with _directory_locked(address):
                 if _remove_stale(address):
-                    port = self._reactor.listenUNIX(address, factory, backlog, mode)
+                    port: IListeningPort = self._reactor.listenUNIX(
+                        address, factory, backlog, mode
+                    )
                     _remove_own_name_alone(port, address)
-                    return port  # type: ignore[no-any-return] # untyped reactor
+                    return port
             if time.monotonic() > deadline:
                 reason = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
                 raise CannotListenError("unix", address, reason)
             time.sleep(_PAUSE)
 
 
-class NameKeeping:
+class NameKeeping(ReactorProxy):
     """
     A reactor that leaves the name of a Unix socket that it adopts where it is.
 
@@ -87,22 +85,17 @@ class NameKeeping:
     for the next connection.
     """
 
-    def __init__(self, reactor: Any) -> None:  # noqa: ANN401 - several interfaces at once
-        self._reactor = reactor
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
-        """Return what the reactor has for all that is not here."""
-        return getattr(self._reactor, name)
-
     def adoptStreamPort(
         self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
     ) -> IListeningPort:
         """See `IReactorSocket`."""
-        port = self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory)
+        port: IListeningPort = self._reactor.adoptStreamPort(
+            fileDescriptor, addressFamily, factory
+        )
         if isinstance(port, unix.Port):
             port._shouldShutdown = False  # noqa: SLF001 - no other way
             port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign] # likewise
-        return port  # type: ignore[no-any-return] # untyped reactor
+        return port
 
 
 @contextmanager
@@ -155,13 +148,13 @@ def _remove_stale(address: str) -> bool:
 
 def _is_served(address: str) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # noqa: FBT003 - as the method is
+        probe.settimeout(0)
         # A queue that is full (EAGAIN), or a socket that may not be opened, is
         # somebody's, too.
         return probe.connect_ex(address) not in {errno.ECONNREFUSED, errno.ENOENT}
 
 
-def _remove_own_name_alone(port: Any, address: str) -> None:  # noqa: ANN401 - a port of any reactor
+def _remove_own_name_alone(port: IListeningPort, address: str) -> None:
     """Have a port remove its name in the end only if that is still its own."""
     if not isinstance(port, unix.Port):
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.task import LoopingCall
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
 
 __all__ = ["MemoryTrimmer", "set_allocator_thresholds", "trim"]
 
@@ -40,7 +41,7 @@ _BUSY = 0.2
 """The part of the time for which a busy process uses the processor."""
 
 
-def set_allocator_thresholds(libc: Any = None) -> None:  # noqa: ANN401 - a library
+def set_allocator_thresholds(libc: object = None) -> None:
     """
     Keep large blocks out of the heap, where one that lives on keeps all of it.
 
@@ -55,7 +56,7 @@ def set_allocator_thresholds(libc: Any = None) -> None:  # noqa: ANN401 - a libr
         mallopt(_M_TOP_PAD, _LARGE)
 
 
-def trim(libc: Any = None) -> None:  # noqa: ANN401 - a library
+def trim(libc: object = None) -> None:
     """
     Return free memory within the heap; for a thread, since it takes milliseconds.
 
@@ -82,7 +83,7 @@ class MemoryTrimmer:
         self,
         in_thread: Callable[[Callable[[], None]], Deferred[None]],
         *,
-        clock: Any,  # noqa: ANN401 - what LoopingCall takes
+        clock: IReactorTime,
         processor_time: Callable[[], float] = time.process_time,
         trim: Callable[[], None] = trim,
     ) -> None:

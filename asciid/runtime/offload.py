@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from twisted.internet.interfaces import IDelayedCall
+    from twisted.python.failure import Failure
     from twisted.python.threadpool import ThreadPool
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["AT_ONCE", "TURN", "IOffload", "Offload", "run_steps"]
 
@@ -59,7 +62,7 @@ class Offload:
 
     def __init__(
         self,
-        reactor: Any,  # noqa: ANN401 - several interfaces at once
+        reactor: Reactor,
         pool: ThreadPool,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -90,7 +93,7 @@ class Offload:
         self._waiting += 1
         done: Deferred[ResultT] = Deferred()
 
-        def ended(outcome: Any) -> None:  # noqa: ANN401 - a result or a Failure
+        def ended(outcome: ResultT | Failure) -> None:
             self._waiting -= 1
             done.callback(outcome)
 

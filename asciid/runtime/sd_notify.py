@@ -16,6 +16,8 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
+    from asciid.runtime.reactor import Reactor
+
 __all__ = ["RETRY_AFTER", "ServiceManager"]
 
 RETRY_AFTER = 0.1
@@ -56,7 +58,7 @@ class ServiceManager:
     def from_environment(
         cls,
         environ: MutableMapping[str, str],
-        reactor: Any,  # noqa: ANN401 - IReactorTime
+        reactor: Reactor,
     ) -> ServiceManager:
         """
         Return the service manager that `environ` names, and remove its variables.

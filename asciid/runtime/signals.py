@@ -8,10 +8,12 @@ it, and SIGINT would print a traceback.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = [
     "SURVIVED",
@@ -54,7 +56,7 @@ def shield_startup() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def install_running_handlers(reactor: Any) -> None:  # noqa: ANN401 - IReactorCore
+def install_running_handlers(reactor: Reactor) -> None:
     """Undo `shield_startup` where it would keep others from installing handlers."""
     replaceable = _ReplaceableHandler()
     signal.signal(signal.SIGUSR1, replaceable)
@@ -71,7 +73,7 @@ def install_running_handlers(reactor: Any) -> None:  # noqa: ANN401 - IReactorCo
 
 
 def install_sighup_handler(
-    reactor: Any,  # noqa: ANN401 - IReactorFromThreads
+    reactor: Reactor,
     reread: Callable[[], object],
 ) -> None:
     """Have `reread` called in the reactor thread for each SIGHUP."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThreadPool
@@ -13,8 +13,11 @@ from twisted.python.threadpool import ThreadPool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.runtime.reactor import Reactor
+
 __all__ = ["FixedThreadPool", "call_in_pool"]
 
+ParametersT = ParamSpec("ParametersT")
 ResultT = TypeVar("ResultT")
 
 
@@ -50,11 +53,11 @@ class FixedThreadPool(ThreadPool):
 
 
 def call_in_pool(
-    reactor: Any,  # noqa: ANN401 - IReactorFromThreads
+    reactor: Reactor,
     pool: ThreadPool,
-    call: Callable[..., ResultT],
-    *args: Any,  # noqa: ANN401 - those of `call`
-    **kwargs: Any,  # noqa: ANN401 - likewise
+    call: Callable[ParametersT, ResultT],
+    *args: ParametersT.args,
+    **kwargs: ParametersT.kwargs,
 ) -> Deferred[ResultT]:
     """
     Make `call` in a thread of `pool`, which may create threads on demand.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["count_monotonically", "rest_collector"]
 
 
-def count_monotonically(reactor: Any) -> None:  # noqa: ANN401 - several interfaces at once
+def count_monotonically(reactor: Reactor) -> None:
     """
     Have the timers of `reactor` follow the monotonic clock.
 

@@ -11,6 +11,8 @@ from attrs import frozen
 if TYPE_CHECKING:
     import random
 
+    from pyfiglet import Figlet
+
 __all__ = ["MAX_ART_SIZE", "Art", "ArtError", "Gallery", "NoFigletError"]
 
 MAX_ART_SIZE = 4096
@@ -107,7 +109,7 @@ class Gallery:
             return b""
         return data if text.strip() and len(data) <= MAX_ART_SIZE else b""
 
-    def _load(self, font: str) -> Any:  # noqa: ANN401 - of an untyped package
+    def _load(self, font: str) -> Figlet | None:
         """Return what draws in `font`, or None if it draws two letters alike."""
         figlet = self._pyfiglet.Figlet(font=font)
         glyphs = {tuple(figlet.Font.chars.get(ord(each), ())) for each in _LETTERS}

@@ -124,7 +124,7 @@ class _SharedPort(unix.Port):
         self.socket = self._listening
         self.fileno = self.socket.fileno  # type: ignore[method-assign] # as its parents do
         self.numberAccepts = 100
-        self.startReading()  # type: ignore[no-untyped-call] # Twisted's
+        self.startReading()
 
     def connectionLost(self, reason: Failure) -> None:
         """Let go of the socket alone."""

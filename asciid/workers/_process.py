@@ -96,7 +96,7 @@ class _Life:
         )
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
-        _Lifeline(self._orphaned, self._reactor).startReading()  # type: ignore[no-untyped-call] # Twisted's
+        _Lifeline(self._orphaned, self._reactor).startReading()
         # A parent that is stopped reads nothing, and must not have this process wait.
         for descriptor in (SIGNS, PRINTED):
             os.set_blocking(descriptor, False)
@@ -173,7 +173,7 @@ class _Lifeline(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         """Tell of the end, which not every reactor has read before this."""
-        super().connectionLost(reason)  # type: ignore[no-untyped-call] # Twisted's
+        super().connectionLost(reason)
         # A reactor that stops calls this, too, with another reason.
         if reason.check(ConnectionDone):
             self._ended()

@@ -146,13 +146,13 @@ class Parent(Service):
             self._copies.load()
         except TLSFileError as error:
             self._refuse(StartError("cannot use TLS", error))
-        super().startService()  # type: ignore[no-untyped-call] # Twisted's
+        super().startService()
         self._started = Deferred.fromCoroutine(self._start(stored))
         self._started.addErrback(self._give_up)
 
     def stopService(self) -> Deferred[None]:
         """End all processes: the workers finish their requests, then the writer."""
-        super().stopService()  # type: ignore[no-untyped-call] # Twisted's
+        super().stopService()
         self._stopping()
         return Deferred.fromCoroutine(self._stop())
 

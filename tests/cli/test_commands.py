@@ -677,7 +677,10 @@ class BarTests(SynchronousTestCase):
         for stream in ("stdout", "stderr"):
             self.patch(sys, stream, out)
         missing = patch.dict(sys.modules, {"rich.console": None})
-        with missing, Bar("cat.txt", 3_000).showing(Clock()):
+        missing.start()
+        self.addCleanup(missing.stop)
+        sys.modules.pop("asciid.cli._rich_bar", None)
+        with Bar("cat.txt", 3_000).showing(Clock()):
             self.assertIn("pip install 'asciid[client]'", out.getvalue())
 
     def test_name(self) -> None:
