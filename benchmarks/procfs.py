@@ -65,8 +65,8 @@ def anonymous(pid: int) -> int:
     """
     total = 0
     for member in family(pid):
-        # A member may have ended meanwhile.
-        with suppress(FileNotFoundError, ProcessLookupError):
+        # A member may have ended meanwhile; a zombie has no memory.
+        with suppress(FileNotFoundError, ProcessLookupError, KeyError):
             path = Path(f"/proc/{member}/status")
             total += int(_fields(path)["RssAnon"].split()[0]) * 1024
     return total
