@@ -17,6 +17,7 @@ from asciid._offload import Offload
 from asciid._threads import FixedThreadPool
 from asciid._tls import Certificate, TLSFileError, tls_files
 from asciid._tokens import TokenFile
+from asciid._turns import Turns
 from asciid.api import ImageAPI, InputLimits, MetricsAPI, problem_for_status
 from asciid.http import STREAMED, KleinFactory, Limits, Observers, unique_ids
 from asciid.logs import ImageLog, RefusalLog
@@ -114,6 +115,7 @@ def make_front(
     reactor: Reactor,
     limits: Limits | None = None,
     observer: Observer | None = None,
+    turns: Turns | None = None,
 ) -> KleinFactory:
     """
     Return what speaks HTTP for `api`; its routes say how large bodies may be.
@@ -139,6 +141,7 @@ def make_front(
         refuses_unread=api.refuses_unread,
         client_of=api.clients.key_of,
         is_proxy=api.clients.is_proxy,
+        turns=turns,
     )
     api.metrics.front = front
     return front
@@ -174,7 +177,8 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
 
     open_endpoint = endpoint_of or own_endpoint
     # One thread: two would take cores from the reactor and the writer.
-    offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))
+    turns = Turns(reactor)
+    offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"), turns=turns)
     api = ImageAPI(
         store,
         max_image_size=settings.max_image_size,
@@ -199,13 +203,13 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     )
     warning = body_share_warning(settings)
     observer = make_observer(settings, api, reactor)
-    front = make_front(api, reactor, limits, observer)
+    front = make_front(api, reactor, limits, observer, turns)
     metrics = None
     if settings.metrics_port is not None:
         metrics = Listener(
             settings.metrics_port,
             open_endpoint("metrics_port"),
-            _metrics_front(api.metrics, reactor, observer),
+            _metrics_front(api.metrics, reactor, observer, turns),
         )
     front.acceptor = Listener(settings.port, open_endpoint("port"), front)
     service = ImageService(
@@ -253,7 +257,7 @@ def _body_share(settings: Settings) -> int:
 
 
 def _metrics_front(
-    metrics: Metrics, reactor: Reactor, observer: Observer
+    metrics: Metrics, reactor: Reactor, observer: Observer, turns: Turns
 ) -> KleinFactory:
     return KleinFactory(
         MetricsAPI(metrics).app,
@@ -261,4 +265,5 @@ def _metrics_front(
         problem=problem_for_status,
         observer=observer,
         request_ids=unique_ids(),
+        turns=turns,
     )
