@@ -40,7 +40,7 @@ ROUNDS = 2
 """How often the polite client is alone and attacked, in turn."""
 AT_WORK = 15.0
 """Seconds after which attackers count as at work, whatever they have reached."""
-SAMPLING = 1.0
+SAMPLING = 0.1
 """Seconds between two looks at the memory."""
 WARM_UP = 1.0
 CACHE = 32 * MEBIBYTE
@@ -295,7 +295,7 @@ class Sampler:
 
     def _run(self) -> None:
         while not self._ended.wait(SAMPLING):
-            self.peak = max(self.peak, procfs.pss(self._pid))
+            self.peak = max(self.peak, procfs.anonymous(self._pid))
 
 
 def _cpu_of(daemon: Running) -> float:
@@ -321,8 +321,7 @@ def measure_one(
     for size in attack.images:
         upload(daemon.port, size)
     be_polite(target, WARM_UP)
-    idle = procfs.pss(daemon.pid)
-    procfs.forget_peak_rss(daemon.pid)
+    idle = procfs.anonymous(daemon.pid)
     alone, under_attack = [], []
     answers: dict[str, int] = {}
     began, used, busy = time.monotonic(), _cpu_of(daemon), sum(_busy(cores))
@@ -335,15 +334,13 @@ def measure_one(
                 answers[status] = answers.get(status, 0) + number
     others = sum(_busy(cores)) - busy - (_cpu_of(daemon) - used)
     others_share = max(0.0, others) / (time.monotonic() - began) / len(cores)
-    # That of one process is exact; of several it would count twice what they share.
-    peak = procfs.peak_rss(daemon.pid) if attack.workers == 1 else sampler.peak
     after = None
     if attack.judges_memory:
         time.sleep(options.after)
-        after = procfs.pss(daemon.pid)
+        after = procfs.anonymous(daemon.pid)
     memory = Memory(
         idle=idle,
-        peak=peak,
+        peak=sampler.peak,
         after=after,
         cache=CACHE * attack.workers,
         queues=MAX_BODIES + MAX_QUEUE,

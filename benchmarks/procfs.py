@@ -56,25 +56,20 @@ def peak_rss(pid: int) -> int:
     )
 
 
-def pss(pid: int) -> int:
+def anonymous(pid: int) -> int:
     """
-    Return the resident set of a family, in bytes.
+    Return the resident anonymous memory of a family, added up, in bytes.
 
-    What several processes share counts once.
+    Pages of files are not in it: programs and libraries, which other processes share,
+    and a storage file, whose pages the system can take back.
     """
     total = 0
     for member in family(pid):
-        # A member may have ended meanwhile.
-        with suppress(FileNotFoundError, ProcessLookupError):
-            path = Path(f"/proc/{member}/smaps_rollup")
-            total += int(_fields(path)["Pss"].split()[0]) * 1024
+        # A member may have ended meanwhile; a zombie has no memory.
+        with suppress(FileNotFoundError, ProcessLookupError, KeyError):
+            path = Path(f"/proc/{member}/status")
+            total += int(_fields(path)["RssAnon"].split()[0]) * 1024
     return total
-
-
-def forget_peak_rss(pid: int) -> None:
-    """Have `peak_rss` begin anew."""
-    for member in family(pid):
-        Path(f"/proc/{member}/clear_refs").write_text("5")
 
 
 def written_by(pid: int) -> int:

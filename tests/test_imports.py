@@ -26,7 +26,7 @@ IMPORTS: Mapping[str, str] = {
     "api": "metrics http store net runtime model errors",
     "metrics": "logs http store net runtime errors",
     "logs": "http config runtime model",
-    "http": "net",
+    "http": "net runtime",
     "store": "runtime model errors",
     "client": "runtime model",
     "health": "config runtime",

@@ -11,7 +11,7 @@ import zstandard
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from asciid.store import ByteBoundedCache
+from asciid.store import ByteBoundedCache, footprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,8 @@ class Encodings:
         self._under_way[key].remove(answer)
 
     def _keep(self, encoded: Encoded, key: str) -> Encoded:
-        self._kept.put(key, encoded, _OVERHEAD + len(encoded.content))
+        size = footprint(len(encoded.content), _OVERHEAD)
+        self._kept.put(key, encoded, size)
         return encoded
 
     def _answer(self, outcome: Encoded | Failure, key: str) -> None:

@@ -213,7 +213,8 @@ class ImageAPI:
             digest = ContentDigest(request)
             await self._offload.in_thread(lambda: digest.check(body))
         steps = parse_long_chunk(body, self._limits)
-        chunk = await self._offload.in_turns(steps)
+        client = self.clients.key_of(request)
+        chunk = await self._offload.in_turns(steps, client)
         return await self._add_chunk(request, sha256, chunk)
 
     @app.route("/image/<sha256>/chunks", methods=["GET"])

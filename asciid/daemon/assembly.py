@@ -22,6 +22,7 @@ from asciid.runtime.descriptors import (
 )
 from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
+from asciid.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,6 +113,7 @@ def make_front(
     reactor: Reactor,
     limits: Limits | None = None,
     observer: Observer | None = None,
+    turns: Turns | None = None,
 ) -> KleinFactory:
     """
     Return what speaks HTTP for `api`; its routes say how large bodies may be.
@@ -137,6 +139,7 @@ def make_front(
         refuses_unread=api.refuses_unread,
         client_of=api.clients.key_of,
         is_proxy=api.clients.is_proxy,
+        turns=turns,
     )
     api.metrics.front = front
     return front
@@ -172,7 +175,8 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
 
     open_endpoint = endpoint_of or own_endpoint
     # One thread: two would take cores from the reactor and the writer.
-    offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))
+    turns = Turns(reactor)
+    offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"), turns=turns)
     api = ImageAPI(
         store,
         max_image_size=settings.max_image_size,
@@ -197,13 +201,13 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     )
     warning = body_share_warning(settings)
     observer = make_observer(settings, api, reactor)
-    front = make_front(api, reactor, limits, observer)
+    front = make_front(api, reactor, limits, observer, turns)
     metrics = None
     if settings.metrics_port is not None:
         metrics = Listener(
             settings.metrics_port,
             open_endpoint("metrics_port"),
-            _metrics_front(api.metrics, reactor, observer),
+            _metrics_front(api.metrics, reactor, observer, turns),
         )
     front.acceptor = Listener(settings.port, open_endpoint("port"), front)
     service = ImageService(
@@ -251,7 +255,7 @@ def _body_share(settings: Settings) -> int:
 
 
 def _metrics_front(
-    metrics: Metrics, reactor: Reactor, observer: Observer
+    metrics: Metrics, reactor: Reactor, observer: Observer, turns: Turns
 ) -> KleinFactory:
     return KleinFactory(
         MetricsAPI(metrics).app,
@@ -259,4 +263,5 @@ def _metrics_front(
         problem=problem_for_status,
         observer=observer,
         request_ids=unique_ids(),
+        turns=turns,
     )

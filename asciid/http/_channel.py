@@ -67,6 +67,8 @@ class Channel(Connection):
         # Whether the idle time is running; empty lines do not extend it.
         self._idle = True
         self._empty_lines = 0
+        # Whether the request under way counts in the client's share of those at work.
+        self._at_work = False
 
     # What the transport calls.
 
@@ -92,8 +94,15 @@ class Channel(Connection):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
+        turns, share = factory.turns, self._share
+        if share is not turns.latest:
+            turns.switch(share, now)
+        contended = now < turns.contended_until
         incoming = self._incoming
-        if incoming is not None and incoming.streaming:
+        if contended and share.must_wait(now):
+            self._keep(data)
+            self._await_turn(incoming)
+        elif incoming is not None and incoming.streaming:
             self._keep(data)
             if incoming.wanted:
                 self._pump()
@@ -101,6 +110,9 @@ class Channel(Connection):
             self._serve(data, now)
         else:
             self._keep(data)
+        if contended:
+            share.use(factory.clock() - now)
+            self._note_work()
 
     def readConnectionLost(self) -> None:
         """Answer what there is: the client will not send more (RFC 9112 9.6)."""
@@ -124,6 +136,8 @@ class Channel(Connection):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go of everything."""
         self._release()
+        if self._at_work:
+            self._end_work()
         request, self._request = self._request, None
         incoming, self._incoming = self._incoming, None
         if request is not None:
@@ -152,6 +166,8 @@ class Channel(Connection):
         request = self._request
         if request is None:
             return
+        if self._at_work:
+            self._end_work()
         if self._corked:
             self._flush()
         if self._output.blocked:
@@ -166,6 +182,8 @@ class Channel(Connection):
         if factory.observer is not None and request is not None:
             factory.observer.answered(request, factory.clock() - request.began)
         self._drop_turn()
+        if self._at_work:
+            self._end_work()
         if self._incoming is not None:
             self._incoming.stop()
             self._incoming = None
@@ -174,7 +192,7 @@ class Channel(Connection):
         if not keep:
             self._close(linger=True)
         elif not self._corked:
-            self._continue()
+            self._go_on()
 
     def read_body(
         self, receive: Callable[[bytes], Deferred[None] | None]
@@ -242,13 +260,15 @@ class Channel(Connection):
                 self._fail_body(RefusedError(408, "The body came too slowly."))
         elif self._probe is not None:
             self._refuse(RefusedError(408, "The header block took too long."))
+        elif self._turn is not None:
+            self.deadline = now  # what was received waits for its turn
         elif self._request is None:
             self._close(linger=False)
 
     def _drained(self, now: float) -> None:
         incoming = self._incoming
         if self._request is None or (incoming is not None and not incoming.streaming):
-            self._continue()
+            self._go_on()
         else:
             self._settle(now)
             self._request.resume_producer()
@@ -263,7 +283,7 @@ class Channel(Connection):
         try:
             while pos < size and self._ready:
                 if pos and self._is_turn_over(now):
-                    self._later(self._continue)
+                    self._later(self._begin_in_turn, begins=self._incoming is None)
                     break
                 if self._incoming is not None:
                     pos = self._gather(self._incoming, data, pos, now)
@@ -284,7 +304,7 @@ class Channel(Connection):
         if pos < size:
             self._keep(data[pos:])
         elif self._buffer and self._request is None:
-            self._later(self._continue)
+            self._later(self._begin_in_turn, begins=True)
         self._settle(now)
 
     def _is_turn_over(self, began: float) -> bool:
@@ -446,6 +466,8 @@ class Channel(Connection):
             self._incoming = None
             self._received = incoming
             incoming.finish()
+            if self._contended:
+                self._note_work()
             return
         if self._turn_used:
             self._turn_used = incoming.wanted = False
@@ -491,6 +513,47 @@ class Channel(Connection):
             self._received = None
 
     # Turns.
+
+    def _await_turn(self, incoming: Incoming | None) -> None:
+        # What was received is served when the client has its next turn.
+        if self._turn is not None:
+            return
+        if incoming is not None and incoming.streaming:
+            if incoming.wanted:
+                incoming.wanted = False
+                self._later(self._pump)
+        elif self._ready:
+            self._later(self._begin_in_turn, begins=incoming is None)
+
+    def _go_on(self) -> None:
+        # The connection is free for what was received while it was busy.
+        if self._buffer and self._contended:
+            self._later(self._begin_in_turn, begins=True)
+        else:
+            self._continue()
+
+    @property
+    def _contended(self) -> bool:
+        factory = self.factory
+        return factory.clock() < factory.turns.contended_until
+
+    def _begin_in_turn(self) -> None:
+        self._continue()
+        if self._contended:
+            self._note_work()
+
+    def _note_work(self) -> None:
+        # A request whose answer waits for the store, and not for its client.
+        request = self._request
+        if request is None or self._incoming is not None or request.started:
+            return
+        if not self._at_work:
+            self._at_work = True
+            self._share.at_work += 1
+
+    def _end_work(self) -> None:
+        self._at_work = False
+        self.factory.turns.done(self._share)
 
     def _continue(self) -> None:
         # Serve what has come while the connection was busy.

@@ -21,7 +21,9 @@ from ._discard import Discard
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IAddress, IDelayedCall
+    from twisted.internet.interfaces import IAddress
+
+    from asciid.runtime.turns import Share, Turn
 
     from ._factory import KleinFactory
 
@@ -75,7 +77,7 @@ class Connection(Protocol):
         self._pending_size = 0
         # Since when the client has read nothing, and when it is to be cut off.
         self._blocked_since = self._stalled_at = NEVER
-        self._turn: IDelayedCall | None = None
+        self._turn: Turn | None = None
         # Nothing more is served; then, our side is closed as well.
         self._closing = False
         self._shut_down = False
@@ -89,6 +91,7 @@ class Connection(Protocol):
         transport = self._wire
         self.secure = ISSLTransport.providedBy(transport)
         self.client = self.factory.client_at(transport.getPeer())
+        self._share: Share = self.factory.turns.share_of(self.client)
         self._output: Output = output_for(transport, self._moved)
         # A UNIX socket's transport claims to be one of TCP.
         self._half_closes = ITCPTransport.providedBy(transport)
@@ -190,13 +193,13 @@ class Connection(Protocol):
             self._pending_size = 0
             self._output.send(data)
 
-    def _later(self, call: Callable[[], None]) -> None:
-        # Let the other connections have their turn first.
-        self._turn = self.factory.reactor.callLater(0, self._take_turn, call)
+    def _later(self, call: Callable[[], None], *, begins: bool = False) -> None:
+        # Let other connections have their turn first.
+        def take_turn() -> None:
+            self._turn = None
+            call()
 
-    def _take_turn(self, call: Callable[[], None]) -> None:
-        self._turn = None
-        call()
+        self._turn = self.factory.turns.later(self._share, take_turn, begins=begins)
 
     def _drop_turn(self) -> None:
         if self._turn is not None:

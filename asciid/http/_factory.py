@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from asciid.net.client_key import client_key
 from asciid.net.fair_limit import FairLimit
+from asciid.runtime.turns import Turns
 
 from ._channel import Channel
 from ._discard import DiscardPace
@@ -85,6 +86,7 @@ class KleinFactory(ServerFactory):
         refuses_unread: Callable[[AnyRequest], bool] | None = None,
         client_of: Callable[[AnyRequest], str] | None = None,
         is_proxy: Callable[[str], bool] = lambda _: False,
+        turns: Turns | None = None,
     ) -> None:
         """
         Read the app's routes.
@@ -107,11 +109,13 @@ class KleinFactory(ServerFactory):
             bodies a request counts for; by default that of its connection.
         :param is_proxy: returns whether an address is that of a proxy; each of its
             connections counts as that of another client.
+        :param turns: shares the reactor's time among clients.
         """
         self.reactor = reactor
         self.limits = limits or Limits()
         self.problem = problem or default_problem
         self.clock = clock
+        self.turns = turns or Turns(reactor, clock)
         self.observer = observer
         self.request_ids = request_ids
         self.refuses_unread = refuses_unread

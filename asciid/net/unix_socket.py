@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PATIENCE", "NameKeeping", "StaleReplacing"]
 
-PATIENCE = 2.0
-"""Seconds that a socket in use is waited for: its processes may be ending."""
+PATIENCE = 10.0
+"""
+Seconds that a socket in use is waited for: its processes may be ending.
+
+A storage in use is waited for as long.
+"""
 
 _PAUSE = 0.05
 

@@ -9,15 +9,16 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from asciid.errors import StoreBusyError
 from asciid.runtime.threads import call_in_pool
+from asciid.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
     from twisted.python.threadpool import ThreadPool
 
     from asciid.runtime.reactor import Reactor
+    from asciid.runtime.turns import Turn
 
 __all__ = ["AT_ONCE", "TURN", "IOffload", "Offload", "run_steps"]
 
@@ -39,12 +40,16 @@ class IOffload(Protocol):
         Errors: those of `call`; `StoreBusyError` if too many calls wait.
         """
 
-    def in_turns(self, steps: Generator[None, None, ResultT]) -> Deferred[ResultT]:
+    def in_turns(
+        self, steps: Generator[None, None, ResultT], client: str = ""
+    ) -> Deferred[ResultT]:
         """
         Run `steps` in slices of `TURN` seconds on the reactor: for Python code.
 
         In a thread it would hold the GIL, and thereby the reactor, for 5 ms at a
         time.  A step must be short.  Cancelling the Deferred closes `steps`.
+
+        `client` is the key of the client whose share of the reactor's time is used.
 
         Errors: those of `steps`.
         """
@@ -57,6 +62,7 @@ class Offload:
     :param reactor: provides `IReactorTime` and `IReactorFromThreads`.
     :param pool: belongs to this object, which starts and stops it.
     :param clock: monotonic seconds.
+    :param turns: shares the reactor's time among clients.
     :param max_waiting: calls that may wait for a thread or run in one.
     """
 
@@ -66,11 +72,13 @@ class Offload:
         pool: ThreadPool,
         *,
         clock: Callable[[], float] = time.monotonic,
+        turns: Turns | None = None,
         max_waiting: int = 1_024,
     ) -> None:
         self._reactor = reactor
         self._pool = pool
         self._clock = clock
+        self._turns = turns or Turns(reactor, clock)
         self._max_waiting = max_waiting
         self._waiting = 0
 
@@ -100,14 +108,17 @@ class Offload:
         call_in_pool(self._reactor, self._pool, call).addBoth(ended)
         return done
 
-    def in_turns(self, steps: Generator[None, None, ResultT]) -> Deferred[ResultT]:
+    def in_turns(
+        self, steps: Generator[None, None, ResultT], client: str = ""
+    ) -> Deferred[ResultT]:
         """See `IOffload.in_turns`; the first slice runs at once."""
-        later: list[IDelayedCall] = []
+        share = self._turns.share_of(client)
+        later: list[Turn] = []
 
         def cancel(_: Deferred[ResultT]) -> None:
             steps.close()
-            for call in later:
-                call.cancel()
+            for waiting in later:
+                waiting.cancel()
 
         def turn() -> None:
             end = self._clock() + TURN
@@ -120,7 +131,7 @@ class Offload:
             except Exception:  # noqa: BLE001 - handed to the caller
                 done.errback()
             else:
-                later[:] = [self._reactor.callLater(0, turn)]
+                later[:] = [self._turns.later(share, turn)]
 
         done: Deferred[ResultT] = Deferred(cancel)
         turn()
@@ -144,7 +155,11 @@ class _AtOnce:
         """See `IOffload.in_thread`."""
         return maybeDeferred(call)
 
-    def in_turns(self, steps: Generator[None, None, ResultT]) -> Deferred[ResultT]:
+    def in_turns(
+        self,
+        steps: Generator[None, None, ResultT],
+        client: str = "",  # noqa: ARG002 - nobody waits for a turn
+    ) -> Deferred[ResultT]:
         """See `IOffload.in_turns`."""
         return maybeDeferred(run_steps, steps)
 

@@ -1,7 +1,7 @@
 """Stores of images: the promises, and two that keep them."""
 
 from asciid.store._aging import GONE_FOR, STAGED_FOR, Lifetimes
-from asciid.store._cache import ByteBoundedCache
+from asciid.store._cache import ByteBoundedCache, footprint
 from asciid.store._checkup import StoreHealth
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
 from asciid.store._lmdb import LMDBStore
@@ -24,4 +24,5 @@ __all__ = [
     "StoreHealth",
     "StoreStats",
     "StoreUsage",
+    "footprint",
 ]

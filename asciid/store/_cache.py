@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-__all__ = ["ByteBoundedCache"]
+__all__ = ["ByteBoundedCache", "footprint"]
+
+_PAGE = 4096
+"""Bytes that the system takes back at once, or not at all."""
 
 ValueT = TypeVar("ValueT")
+
+
+def footprint(content: int, overhead: int) -> int:
+    """
+    Return the bytes of memory that a cached value takes.
+
+    `content` is the length of its longest part, `overhead` the bytes of the others.
+    What was freed beside a long part shares its first and its last page, which are
+    half empty on average and cannot be returned to the system.
+    """
+    return overhead + content + (_PAGE if content >= _PAGE else 0)
 
 
 class ByteBoundedCache(Generic[ValueT]):

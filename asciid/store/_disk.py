@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from asciid.errors import StorageFailedError, StoreClosedError
 from asciid.store._background import Background
 from asciid.store._brief import BriefQueries
-from asciid.store._cache import ByteBoundedCache
+from asciid.store._cache import ByteBoundedCache, footprint
 from asciid.store._checkup import Checkup
 from asciid.store._discarding import Discarding
 from asciid.store._environment import DATA_FILE, EnvironmentClosedError
@@ -118,7 +118,7 @@ class DiskStore(ABC):
         # Of what never came to the writer.
         self._own_events = StoreEvents()
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
-            cache_size, largest=HOT_IMAGE + HOT_OVERHEAD
+            cache_size, largest=footprint(HOT_IMAGE, HOT_OVERHEAD)
         )
         # The images that could not be read since one could.
         self._failed_images: set[str] = set()
@@ -270,7 +270,7 @@ class DiskStore(ABC):
         return reader
 
     def _keep_hot(self, reader: HotReader) -> None:
-        size = HOT_OVERHEAD + len(reader.content)
+        size = footprint(len(reader.content), HOT_OVERHEAD)
         self._cache.put(reader.spec.sha256, reader, size)
 
     def _chunk_stored(

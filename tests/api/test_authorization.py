@@ -344,7 +344,7 @@ class DeletionUnderWayTests(SynchronousTestCase):
 class TokenSyntaxTests(SynchronousTestCase):
     """What is taken for a token."""
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.binary(max_size=12).filter(lambda sent: not {*b"\r\n"} & {*sent}))
     def test_anything(self, sent: bytes) -> None:
         """Whatever follows Bearer, it is refused, or is the whole of one token."""

@@ -60,7 +60,7 @@ class DateTests(SynchronousTestCase):
         ):
             self.assertIsNone(parse_http_date(text), text)
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         st.binary(max_size=40)
         | st.from_regex(rb"\w{3}, \d\d Nov \d{4} \d\d:\d\d:\d\d GMT")

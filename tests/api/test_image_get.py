@@ -495,7 +495,7 @@ class DownloadContract(RawCase):
         )
         data = bytes(range(50))
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=60)
         @given(st.lists(spec, min_size=1, max_size=5), st.booleans())
         def check(specs: list[str], hot: bool) -> None:  # noqa: FBT001 - hypothesis
             self.put(data, hot=hot)

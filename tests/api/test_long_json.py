@@ -53,7 +53,7 @@ class StepTests(SynchronousTestCase):
         self.patch(_long_json, "_PIECE", 32)
         self.patch(_long_json, "MAX_REST", 40)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         st.text(st.sampled_from('a\\"\n\x1b/uéd8█\U0001f63a\ufffd'), min_size=90),
         st.booleans(),
@@ -78,7 +78,7 @@ class StepTests(SynchronousTestCase):
         """Return how long the body was."""
         return len(long.rest) + long.removed
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.binary(max_size=200).map(lambda junk: b'{"a":"' + b"-" * 40 + junk))
     @example(b'{"a":"' + b"\x80" * 100)
     def test_junk(self, body: bytes) -> None:

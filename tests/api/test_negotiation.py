@@ -27,7 +27,7 @@ class FieldTests(SynchronousTestCase):
             ],
         )
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.text('a/*;q=0.51, "\\', max_size=40).map(str.encode) | st.binary())
     @example(b'"\\' * 20_000)
     @example(b'"' * 20_000)

@@ -55,7 +55,7 @@ class ParseTests(SynchronousTestCase):
             many = b"bytes=" + b",".join(specs[:count])
             self.assertIsNone(parse_ranges(many, 1_000))
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         st.text("0123456789-,= bytes", max_size=40).map(str.encode) | st.binary(),
         st.integers(0, 100),

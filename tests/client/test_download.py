@@ -120,7 +120,7 @@ class DownloadTests(SynchronousTestCase):
         self.assert_files(art=ART)
         self.assertEqual(self.ranges(), [None])
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(st.integers())
     def test_cut(self, seed: int) -> None:
         """However often it is cut, it goes on, and never backwards."""

@@ -342,7 +342,7 @@ class FailureTests(SynchronousTestCase):
         """Make a world."""
         self.world = World()
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.integers())
     def test_bad_network(self, seed: int) -> None:
         """Whatever requests are lost, the image arrives, and no chunk for nothing."""

@@ -171,7 +171,7 @@ class FormatTests(FileTestCase):
                 str(error), f"{place}: cannot read absent: No such file or directory"
             )
 
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(st.text())
     def test_any_file_is_read_or_refused(self, text: str) -> None:
         """No file whatsoever makes reading it fail in another way."""

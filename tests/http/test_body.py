@@ -159,7 +159,7 @@ class ChunkedTests(SynchronousTestCase):
                 self.assertEqual(caught.exception.status, 413)
             self.refused(400, b"%x\r\n%b0\r\n\r\n" % (size, b"y" * size))
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(
         st.lists(st.binary(min_size=1, max_size=20), max_size=5),
         st.integers(1, 12),
@@ -170,7 +170,7 @@ class ChunkedTests(SynchronousTestCase):
         data = b"".join(b"%X\r\n%b\r\n" % (len(c), c) for c in chunks) + b"0\r\n\r\n"
         self.assertEqual(decode(data + rest, step=step), (b"".join(chunks), rest))
 
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     @given(
         st.lists(
             st.sampled_from(

@@ -70,7 +70,7 @@ PARTS = [
 class FuzzTests(SynchronousTestCase):
     """Whatever comes, the front neither raises nor hangs nor forgets."""
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(
         st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=6),
         st.sampled_from(LAST),
@@ -105,7 +105,7 @@ class FuzzTests(SynchronousTestCase):
             outcomes.append((seen, wire.over))
         self.assertEqual(*outcomes)
 
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(
         st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=8)), max_size=25),
         st.sampled_from(["leave", "half close", "wait"]),

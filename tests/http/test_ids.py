@@ -60,7 +60,7 @@ class GivenTests(SynchronousTestCase):
         ):
             self.assertIsNone(given_id(None, value), value)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.none() | st.binary(max_size=150), st.none() | st.binary(max_size=80))
     def test_any(self, name: bytes | None, traceparent: bytes | None) -> None:
         """Whatever is given, a name is short and can be shown anywhere."""

@@ -357,7 +357,7 @@ STEPS = st.one_of(
 class LedgerTests(SynchronousTestCase):
     """What the limits count as held, however connections end."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         st.lists(st.tuples(st.integers(0, 9), STEPS), max_size=40),
         st.sampled_from([1e-9, 1e-3]),

@@ -187,7 +187,7 @@ _BITS = (
 class GrammarTests(SynchronousTestCase):
     """Heads that are nearly good."""
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(
         st.sampled_from(_SEEDS),
         st.lists(

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 ANY_PORT = "tcp:0:interface=127.0.0.1"
 """The endpoint that finds a free port by itself."""
 
-_PATIENCE = 30
+_PATIENCE = 60
 """Seconds until a process that does not start or end has failed the test."""
 
 LISTENS = re.compile(

@@ -91,15 +91,24 @@ class TLSTests(SynchronousTestCase):
         connection.request("GET", "/metrics")
         name = 'asciid_certificate_expiry_timestamp_seconds{setting="port"} '
         text = connection.getresponse().read().decode()
+        # A process that is replaced waits for the connections that it has.
+        connection.close()
         return float(text.partition(f"\n{name}")[2].partition("\n")[0])
 
     def served_expiry(self) -> float:
         """Return when the certificate expires that a new connection gets."""
-        sock = self.connect().sock
-        assert isinstance(sock, ssl.SSLSocket)
-        certificate = sock.getpeercert()
+        connection = self.connect()
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        certificate = connection.sock.getpeercert()
         assert certificate is not None
+        connection.close()
         return ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+
+    def assert_lives(self, connection: http.client.HTTPSConnection) -> None:
+        """Check that a connection is served."""
+        connection.request("GET", "/livez")
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, bool(answer.read())), (200, True))
 
     def wait_for(self, words: str, times: int = 1) -> None:
         """Wait until the log has `words`."""
@@ -117,6 +126,7 @@ class TLSTests(SynchronousTestCase):
         before = self.served_expiry()
         self.assertEqual(self.scraped_expiry(), before)
         connection = self.connect()
+        self.assert_lives(connection)
         write_certificate(self.daemon.directory, hours=2)
         renewed = str(self.daemon.directory / "cert.pem")
         self.context = ssl.create_default_context(cafile=renewed)
@@ -128,9 +138,8 @@ class TLSTests(SynchronousTestCase):
         while self.scraped_expiry() != after:
             # A worker that is replaced may still be about to end.
             self.assertLess(time.monotonic(), deadline)
-        if not self.options:
-            connection.request("GET", "/livez")
-            self.assertEqual(connection.getresponse().status, 200)
+        self.assert_lives(connection)
+        connection.close()
         (self.daemon.directory / "key.pem").write_text("no key")
         os.kill(self.daemon.pid, signal.SIGHUP)
         self.wait_for("The certificate stays as it is: ")

@@ -41,7 +41,7 @@ class SimulateTests(test_simulate.SimulateTests):
 
     def start_daemon(self, *options: str) -> Daemon:
         """Start one with workers."""
-        return super().start_daemon(WORKERS, *options)
+        return super().start_daemon("--workers=2", *options)
 
 
 class ProtocolTests(test_protocol.ProtocolTests):
@@ -246,7 +246,7 @@ class CompactTests(DaemonTestCase):
 
     async def test_under_load(self) -> None:
         """The storage is compacted while all of them serve, and nothing is lost."""
-        daemon = self.daemon(WORKERS)
+        daemon = self.daemon("--workers=3")
         pieces = Art.random(80_000, 8_000)
         await self.upload_all(daemon, pieces)
         for _ in range(2):

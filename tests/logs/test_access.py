@@ -138,7 +138,7 @@ class AccessLogTests(SynchronousTestCase):
                 json.dumps(access.members()).encode()
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         st.binary(max_size=8),
         st.sampled_from(

@@ -119,7 +119,7 @@ class TextTests(SynchronousTestCase):
         log.source.info("{what()}", what=lambda: "called")
         self.assertTrue(log.text.endswith("] called\n"), log.text)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.text())
     def test_any_text(self, text: str) -> None:
         """Whatever the text, only its own lines are indented lines of its event."""
@@ -184,7 +184,7 @@ class JSONTests(SynchronousTestCase):
             ("said", len("2026-01-01T00:00:00.000Z"), "tests.log"),
         )
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.text())
     def test_any_text(self, text: str) -> None:
         """A line is printable ASCII, and says what the event said."""

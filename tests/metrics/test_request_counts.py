@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class HistogramTests(SynchronousTestCase):
     """A histogram of plain numbers."""
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(st.lists(st.integers(0, 20)))
     def test_buckets(self, values: list[int]) -> None:
         """Each value is in the bucket of the first bound that it does not pass."""

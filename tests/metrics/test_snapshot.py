@@ -220,7 +220,7 @@ class MergeTests(SynchronousTestCase):
         merged = merge([snapshot([images]), snapshot([known])])
         self.assertEqual(values_of(merged), {("asciid_images", ()): 7})
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         st.lists(
             st.dictionaries(st.sampled_from("abc"), st.integers(0, 10**9)), max_size=4

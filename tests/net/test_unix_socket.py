@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.net import listener, unix_socket
 from asciid.net.listener import endpoint_from
 from asciid.net.unix_socket import NameKeeping, StaleReplacing
+from asciid.store import _lock
 from tests.integration._daemon import environment, twistd
 
 PATIENCE = 30
@@ -86,6 +87,14 @@ class SocketTestCase(SynchronousTestCase):
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(name)
         Path(f"{name}.lock").symlink_to("1")
+
+
+class PatienceTests(SynchronousTestCase):
+    """How long a start waits."""
+
+    def test_as_long_as_for_the_storage(self) -> None:
+        """Socket and storage have the same owner, which may be ending."""
+        self.assertEqual(unix_socket.PATIENCE, _lock.PATIENCE)
 
 
 class StaleTests(SocketTestCase):

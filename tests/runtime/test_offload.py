@@ -122,6 +122,7 @@ class OffloadTests(SynchronousTestCase):
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.assertTrue(self.steps.closed)
+        self.reactor.advance(0)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_at_once(self) -> None:

@@ -27,7 +27,7 @@ def work(plan: Plan, seed: int, *, faults: bool) -> list[Piece]:
 class PiecesTests(SynchronousTestCase):
     """What is sent, and in which order."""
 
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     @given(seed=st.integers(0, 2**31), chunk_size=st.integers(1, 5000))
     def test_complete(self, seed: int, chunk_size: int) -> None:
         """Each chunk is sent whole; faults add to that and change no image."""

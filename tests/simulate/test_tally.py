@@ -14,7 +14,7 @@ from asciid.simulate._tally import Tally
 class TallyTests(SynchronousTestCase):
     """Counts and quantiles."""
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(times=st.lists(st.floats(2e-5, 70), min_size=1))
     def test_quantiles(self, times: list[float]) -> None:
         """They are those of the sorted times, to two percent."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.store._cache import ByteBoundedCache
+from asciid.store._cache import ByteBoundedCache, footprint
 
 
 class ByteBoundedCacheTests(SynchronousTestCase):
@@ -54,3 +54,13 @@ class ByteBoundedCacheTests(SynchronousTestCase):
         for key, size in puts:
             self.cache.put(key, key, size)
             self.assertLessEqual(self.cache.used, 100)
+
+
+class FootprintTests(SynchronousTestCase):
+    """What a value is taken to need."""
+
+    def test_page(self) -> None:
+        """Content of a page or more counts as a page more, beside the overhead."""
+        self.assertEqual(footprint(4095, 100), 4195)
+        self.assertEqual(footprint(4096, 100), 8292)
+        self.assertEqual(footprint(60_000, 100), 64_196)

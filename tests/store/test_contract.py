@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import fields
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -715,11 +715,7 @@ class StoreContract(Base):
     def restart(self) -> None:
         """Make the store usable again, for the cleanup."""
 
-    @settings(
-        max_examples=25,
-        deadline=None,
-        suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
-    )
+    @settings(max_examples=25)
     @given(st.binary(min_size=1, max_size=60), st.integers(1, 70), st.randoms())
     def test_any_image_in_any_order(
         self, data: bytes, chunk_size: int, random: Random

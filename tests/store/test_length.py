@@ -197,7 +197,7 @@ class LengthTests(SynchronousTestCase):
         """Whatever is in the file, the walk over it ends with an answer."""
 
         @given(st.randoms(use_true_random=False), st.integers(1, 200))
-        @settings(max_examples=30, deadline=None, database=None)
+        @settings(max_examples=30, database=None)
         def check(chance: random.Random, changes: int) -> None:
             noisy = bytearray(self.good[: -5 * PAGE])
             for _ in range(changes):

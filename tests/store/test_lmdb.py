@@ -426,6 +426,14 @@ class LMDBStoreTests(SynchronousTestCase):
             self.driven.run(opened)
         self.assertEqual(kept, [False] * 11 + [True] * 9)
 
+    def test_images_of_many_pages_are_counted_with_one_more(self) -> None:
+        """An image of 60 kB counts as one page more than its bytes and the rest."""
+        self.restart(cache_size=1_000_000)
+        spec = self.driven.upload(b"x" * 60_000, chunk_size=60_000)
+        self.driven.download(spec.sha256)
+        used = self.driven.store.stats().cache_bytes
+        self.assertEqual(used, 60_000 + 4096 + _disk.HOT_OVERHEAD)
+
     def test_largest_image_that_is_kept(self) -> None:
         """An image of 64 KiB is kept in memory, a larger one is not."""
         for size, kept in ((_disk.HOT_IMAGE, True), (_disk.HOT_IMAGE + 1, False)):

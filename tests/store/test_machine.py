@@ -29,7 +29,6 @@ IMAGES = [b"", b"x", b"/\\_/\\\n( o.o )\n", bytes(range(40)), b"ab" * 30]
 SETTINGS = settings(
     max_examples=30,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

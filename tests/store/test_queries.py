@@ -29,7 +29,7 @@ class StoredRunsTests(SynchronousTestCase):
     """The chunk ids of one upload among those of others."""
 
     @given(stored_ids)
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     def test_missing(self, stored: set[int]) -> None:
         """What is missing is what was not stored, whatever other uploads have."""
         driven = DrivenStore(self.mktemp())

@@ -45,7 +45,7 @@ class MessageProtocolTests(SynchronousTestCase):
         protocol.makeConnection(transport)
         return protocol, end, transport
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         st.lists(st.lists(st.integers(0, 2**32) | st.binary(max_size=40)), max_size=5),
         st.lists(st.integers(1, 30), min_size=1, max_size=20),

@@ -14,10 +14,13 @@ from twisted.internet import reactor
 from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 
-from asciid.http import KleinFactory, body_of
+from asciid.http import KleinFactory, Limits, body_of
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
+
+LIMITS = Limits(header_timeout=3, body_timeout=5)
+"""Timeouts as short as the slowest well-behaved case allows, so that no test waits long."""
 
 app = Klein()
 
@@ -56,7 +59,7 @@ class EndOfInput(Protocol):
 
 def main() -> None:
     """Serve until the input ends."""
-    factory = KleinFactory(app, reactor=reactor)  # type: ignore[arg-type]
+    factory = KleinFactory(app, reactor=reactor, limits=LIMITS)  # type: ignore[arg-type]
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
     StandardIO(EndOfInput())
     sys.stdout.write(f"{port.getHost().port}\n")
