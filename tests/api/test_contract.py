@@ -481,6 +481,17 @@ class KeptContract(RawCase):
         self.meet(400, "DELETE", "/image/cat", good)
         self.meet(404, "GET", IMAGE)
 
+    def test_every_write_needs_a_token(self) -> None:
+        """Each operation but reads and OPTIONS is refused without a token."""
+        self.serve_with_tokens()
+        for method, path in self.requests():
+            is_write = method not in ("GET", "HEAD", "OPTIONS")
+            operation = self.contract.node(self.contract.operation(method, path))
+            self.assertEqual("security" in operation, is_write)
+            if is_write:
+                kind, body = BODIES.get((method, path), (TEXT, ""))
+                self.meet(401, method, path, kind, body=body)
+
     def test_options_and_other_methods(self) -> None:
         """Each path tells its methods, and refuses all others."""
         self.check_methods()
