@@ -54,7 +54,7 @@ class Contract:
     Clients ignore members that they do not know, and so its schemas allow them.
     Here response bodies may have no member that it does not name.
 
-    Those of the `promises` that `check` meets are added to `seen`.
+    What `check` finds of the `documented_parts` is added to `seen`.
     """
 
     def __init__(self, document: dict[str, Any], seen: set[str] | None = None) -> None:
@@ -119,7 +119,7 @@ class Contract:
         else:
             schema = f"{response}/content/{media_type.replace('/', '~1')}/schema"
             self.validate(schema, body)
-            self.seen |= set(self._aspects(schema, body))
+            self.seen |= set(self._parts_of(schema, body))
         self.seen |= {
             self._header(response, name)
             for name in announced["headers"]
@@ -133,44 +133,44 @@ class Contract:
             for each in operations or set(self.node(path_item)) & set(METHODS)
         }
 
-    def promises(self) -> set[str]:
+    def documented_parts(self) -> set[str]:
         """
         Return all that the document says can be in a response.
 
         That is each status of an operation, and of each response each header field,
         media type, member of the body, and value or type if there is a choice.
         """
-        promised = set()
+        parts = set()
         for path, operations in self.document["paths"].items():
             for method in set(METHODS) & set(operations):
                 for status in operations[method]["responses"]:
                     pointer = f"/paths/{path.replace('/', '~1')}/{method}"
-                    promised.add(f"{pointer}/responses/{status}")
-                    promised |= self._promises_of(
+                    parts.add(f"{pointer}/responses/{status}")
+                    parts |= self._parts_of_response(
                         self.follow(f"{pointer}/responses/{status}")
                     )
-        return promised
+        return parts
 
-    def _promises_of(self, response: str) -> set[str]:
-        promised = {self._header(response, n) for n in self.node(response)["headers"]}
+    def _parts_of_response(self, response: str) -> set[str]:
+        parts = {self._header(response, n) for n in self.node(response)["headers"]}
         for media_type in self.node(response).get("content", ()):
             schema = f"{response}/content/{media_type.replace('/', '~1')}/schema"
-            promised |= set(self._aspects(schema, _ANY))
-        return promised
+            parts |= set(self._parts_of(schema, _ANY))
+        return parts
 
     def _header(self, response: str, name: str) -> str:
-        """Return the name of a promise; a field of any response is one for all."""
+        """Return a header field as a part: one that all responses share is one part."""
         header = f"{response}/headers/{name}"
         return name if self.node(header) == self._shared.get(name) else header
 
-    def _aspects(self, pointer: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    def _parts_of(self, pointer: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
         """Yield what of the schema at `pointer` is in a value; all of it for `_ANY`."""
         yield pointer
         schema = self.node(pointer)
         if "$ref" in schema:
-            yield from self._aspects(self.follow(pointer), value)
+            yield from self._parts_of(self.follow(pointer), value)
         for below, member in _members(schema, value):
-            yield from self._aspects(f"{pointer}/{below}", member)
+            yield from self._parts_of(f"{pointer}/{below}", member)
         for choice in _choices(schema):
             if value is _ANY or Draft202012Validator(choice).is_valid(value):
                 yield f"{pointer} {choice}"

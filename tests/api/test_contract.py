@@ -263,10 +263,10 @@ class KeptContract(RawCase):
 
     def setUp(self) -> None:
         """Serve an empty store."""
-        self.met: set[str] = set()
-        self.begin()
+        self.seen: set[str] = set()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Serve an empty store, whatever was served before."""
         self.api_options = {}
         self.follow(tokens=False)
@@ -275,7 +275,7 @@ class KeptContract(RawCase):
     def follow(self, *, tokens: bool) -> None:
         """Hold responses to the contract of a service with or without tokens."""
         served = served_contract(LIMITS, metrics=True, tokens=tokens)
-        self.contract = Contract(served, self.met)
+        self.contract = Contract(served, self.seen)
 
     def meet(
         self, status: int, method: str, path: str, *lines: str, body: object = ""
@@ -283,10 +283,12 @@ class KeptContract(RawCase):
         """Send a request and hold the response to that status and the contract."""
         text = body if isinstance(body, str) else json.dumps(body)
         answer = self.ask(method, path, *lines, body=text)
-        return self.hold(status, method, path, answer)
+        return self.check_answer(status, method, path, answer)
 
-    def hold(self, status: int, method: str, path: str, answer: RawAnswer) -> RawAnswer:
-        """Hold a response to that status and the contract."""
+    def check_answer(
+        self, status: int, method: str, path: str, answer: RawAnswer
+    ) -> RawAnswer:
+        """Check a response against that status and the contract."""
         self.assertEqual(answer.status, status, (method, path, answer))
         if answer.fields.get("transfer-encoding") == "chunked":
             # So a stock Site sends a body that it is not told the length of.
@@ -345,7 +347,7 @@ class KeptContract(RawCase):
         self.add(422, 0, "x", f"/image/{UNKNOWN}/chunks")
 
     def test_many_gaps(self) -> None:
-        """The status of an upload with more gaps than it has room for."""
+        """A status with more gaps than it can list says so."""
         store = MemoryStore()
         self.serve(store)
         self.register(201, size=2_003, chunk_size=1)
@@ -537,7 +539,7 @@ class KeptContract(RawCase):
                     yield method.upper(), path.format_map(examples)
 
     def send(self, status: int, method: str, path: str) -> None:
-        """Send a request with a body that is right, as far as it is to have one."""
+        """Send a valid request, with a token."""
         kind, body = BODIES.get((method, path), (TEXT, ""))
         self.meet(status, method, path, kind, GOOD, body=body)
 
@@ -561,7 +563,7 @@ class KeptContract(RawCase):
             self.flushLoggedErrors(RuntimeError)
 
     def test_internal_errors(self) -> None:
-        """Errors of the service where no store is asked."""
+        """A handler that fails without the store gets 500."""
 
         def fault(*_: object, **_options: object) -> None:
             raise RuntimeError
@@ -580,26 +582,26 @@ class KeptContract(RawCase):
         self.flushLoggedErrors(RuntimeError)
 
     def test_not_utf_8(self) -> None:
-        """Bodies that are not UTF-8."""
+        """Bodies that are not UTF-8 get 400."""
         self.meet(400, "PUT", IMAGE, TEXT, body="\udcff")
         for path in ("/image", CHUNKS):
             self.meet(400, "POST", path, JSON, body='{"data": "\udcff"}')
 
     def test_wrong_digests(self) -> None:
-        """Bodies of another digest."""
+        """Bodies with another digest get 400."""
         digest = f"Content-Digest: sha-256=:{'A' * 43}=:"
         for (method, path), (kind, body) in BODIES.items():
             self.meet(400, method, path, kind, digest, body=body)
 
     def test_unknown_image(self) -> None:
-        """An image that is not registered."""
+        """An image that is not registered is 404."""
         self.serve_with_tokens()
         for method, path in self.requests():
             if path in (IMAGE, CHUNKS) and method not in ("PUT", "OPTIONS"):
                 self.send(404, method, path)
 
     def test_expiry(self) -> None:
-        """Uploads and images that expire."""
+        """The status has the time of expiry; what has expired is 410."""
         now = 0.0
         lifetimes = Lifetimes(upload=60, image=60)
         store = MemoryStore(lifetimes=lifetimes, monotonic=lambda: now)
@@ -615,7 +617,7 @@ class KeptContract(RawCase):
                 self.send(410, method, path)
 
     def test_uploads_limits(self) -> None:
-        """More uploads than may be pending."""
+        """Registrations over the limits on pending uploads get 429 or 503."""
         for status, limits in (
             (429, PendingLimits(per_client=1)),
             (503, PendingLimits(total=1)),
@@ -628,13 +630,13 @@ class KeptContract(RawCase):
 class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
     """The contract on the front that the daemon uses."""
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Serve an empty store, within the usual limits."""
         self.limits = None
-        super().begin()
+        super().reset()
 
     def test_below_the_routes(self) -> None:
-        """An error in HTTP itself is announced too, whatever the operation."""
+        """Errors in HTTP itself are documented for each operation."""
         self.serve_with_tokens()
         for method, path in self.requests():
             lines = JSON if method == "POST" else TEXT, GOOD
@@ -646,12 +648,14 @@ class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
             self.meet(501, "BREW", path)
             host = "Host: asciid.test\r\n\r\n"
             https = f"{method} https://asciid.test{path} HTTP/1.1\r\n{host}"
-            self.hold(421, method, path, parse_response(self.client.raw(https)))
+            self.check_answer(421, method, path, parse_response(self.client.raw(https)))
             version = f"{method} {path} HTTP/2.0\r\n{host}"
-            self.hold(505, method, path, parse_response(self.client.raw(version)))
+            self.check_answer(
+                505, method, path, parse_response(self.client.raw(version))
+            )
 
     def test_long_paths(self) -> None:
-        """So is a path that is longer than any that leads somewhere."""
+        """A path that is longer than the limit leads to no route."""
         self.serve_with_tokens()
         for method, path in self.requests():
             for name in (CAT_SHA256, "chunk-exists"):
@@ -660,7 +664,7 @@ class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
                     self.meet(404, method, long, JSON, GOOD)
 
     def test_partial_requests(self) -> None:
-        """So is the end of a request that does not arrive as a whole."""
+        """A partial header block gets 408, or 503 if its connection is evicted."""
         self.serve_with_tokens()
         for method, path in self.requests():
             line = f"{method} {path} HTTP/1.1\r\n"
@@ -668,43 +672,43 @@ class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
             self.serve(MemoryStore())
             transport = self.client.connect(line)
             self.pass_time()
-            self.hold(408, method, path, parse_response(transport.value()))
+            self.check_answer(408, method, path, parse_response(transport.value()))
             self.limits = Limits(connections=2)
             self.serve(MemoryStore())
             transport = self.client.connect(line)
             for host in ("127.0.0.1", "192.0.2.1"):
                 self.client.connect(host=host)
-            self.hold(503, method, path, parse_response(transport.value()))
+            self.check_answer(503, method, path, parse_response(transport.value()))
 
     def pass_time(self) -> None:
-        """Have the front look for what takes too long."""
+        """Have the front close what has timed out."""
         factory = cast("KleinFactory", self.client.factory)
         factory.doStart()
         cast("MemoryReactorClock", factory.reactor).advance(2)
         factory.doStop()
 
     def test_partial_bodies(self) -> None:
-        """So is the end of a body that does not arrive as a whole, or well framed."""
+        """A body that is late, malformed, too large or evicted is refused."""
         for (method, path), (kind, _) in BODIES.items():
             head = f"{method} {path} HTTP/1.1\r\nHost: asciid.test\r\n{kind}\r\n"
             self.limits = Limits(body_timeout=1e-9)
             self.serve(MemoryStore())
             transport = self.client.connect(f"{head}Content-Length: 9\r\n\r\n123")
             self.pass_time()
-            self.hold(408, method, path, parse_response(transport.value()))
+            self.check_answer(408, method, path, parse_response(transport.value()))
             chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n"
             for status, chunk in ((400, "?"), (413, f"{10**9:x}\r\n")):
                 answer = parse_response(self.client.raw(chunked + chunk))
-                self.hold(status, method, path, answer)
+                self.check_answer(status, method, path, answer)
             self.limits = Limits(bodies=1)
             self.serve(MemoryStore())
             answer = parse_response(
                 self.client.raw(f"{head}Content-Length: 9\r\n\r\n123")
             )
-            self.hold(503, method, path, answer)
+            self.check_answer(503, method, path, answer)
 
     def test_failing_error_handler(self) -> None:
-        """So is a failure to answer an error, as to which OPTIONS is answered."""
+        """An error handler that fails gets 500; OPTIONS is answered by one."""
 
         def fault(*_: object) -> None:
             raise RuntimeError
@@ -717,7 +721,7 @@ class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
         self.flushLoggedErrors(RuntimeError)
 
     def test_exhausted_limit(self) -> None:
-        """So is a service that is ready, with a remark."""
+        """A service that is ready may have a reason beside a check."""
         factory = cast("KleinFactory", self.client.factory)
         clock = Clock()
         factory.bodies = limit = FairLimit(10, clock.seconds)
@@ -726,20 +730,20 @@ class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
             clock.advance(1)
         self.meet(200, "GET", "/readyz")
 
-    def test_every_promise_is_met(self) -> None:
-        """All that the contract says of responses is in one of those that are held."""
+    def test_every_documented_part(self) -> None:
+        """Each documented status, header field and member is in some response."""
         # A stock Site has no limits of its own, so that those of the API apply.
         on_site = OnSiteTests()
-        on_site.met = self.met
-        on_site.begin()
+        on_site.seen = self.seen
+        on_site.reset()
         on_site.test_upload()
         for name in dir(self):
             if name.startswith("test_") and name != self._testMethodName:
-                self.begin()
+                self.reset()
                 getattr(self, name)()
-        promises = Contract(load_contract(LIMITS)).promises()
-        unmet = "\n".join(sorted(promises - self.met))
-        self.assertFalse(unmet, f"no test sees:\n{unmet}")
+        parts = Contract(load_contract(LIMITS)).documented_parts()
+        unseen = "\n".join(sorted(parts - self.seen))
+        self.assertFalse(unseen, f"in no response:\n{unseen}")
 
 
 class OnSiteTests(OnSite, KeptContract, SynchronousTestCase):
