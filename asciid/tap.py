@@ -22,8 +22,9 @@ from asciid.config.settings import (
     settings_of,
 )
 from asciid.config.usage import usage_text
-from asciid.daemon.assembly import make_image_service, possible_connections, tokens_of
+from asciid.daemon.assembly import make_image_service, tokens_of
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
+from asciid.daemon.shares import possible_connections
 from asciid.daemon.storing import make_control, make_store
 from asciid.logs import restyle_twistd
 from asciid.runtime.descriptors import descriptor_limit, raise_limit
@@ -35,10 +36,11 @@ from asciid.runtime.signals import (
     install_running_handlers,
     install_sighup_handler,
     install_stop_handlers,
+    stop_with_failure,
 )
 from asciid.runtime.streams import open_daemon_streams, print_and_exit
 from asciid.runtime.text import printable
-from asciid.runtime.tuning import count_monotonically, rest_collector
+from asciid.runtime.tuning import tune_garbage_collector, use_monotonic_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -193,12 +195,16 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     stopping: Callable[[], None] = _do_nothing
     give_up: Callable[[], None] | None = None
     on_hangup: Callable[[Callable[[], object]], None] = _ignore
+
+    def fail() -> None:
+        reactor.callWhenRunning(reactor.stop)
+
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
 
         raise_limit()
-        count_monotonically(reactor)
-        rest_collector()
+        use_monotonic_clock(reactor)
+        tune_garbage_collector()
         set_allocator_thresholds()
         log = restyle_twistd(settings, reactor)
         install_running_handlers(reactor)
@@ -206,6 +212,10 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         serving = manager.serving
         stopping = partial(_begin_stop, manager)
         give_up = partial(_give_up, log)
+
+        def fail() -> None:
+            stop_with_failure(reactor)
+
         on_hangup = partial(_reload_at_hangup, reactor, manager)
         _check_descriptors(settings)
     if settings.workers > 1:
@@ -218,6 +228,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
             reactor=reactor,
             serving=serving,
             stopping=stopping,
+            fail=fail,
         )
         on_hangup(parent.restart)
         return parent
@@ -232,6 +243,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         serving=serving,
         stopping=stopping,
         give_up=give_up,
+        fail=fail,
         housekeeper=Housekeeper(
             store, clock=reactor, interval=housekeeping_interval(settings)
         ),

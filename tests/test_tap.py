@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import re
+import socket
 import time
 from contextlib import redirect_stdout
 from functools import partial
@@ -33,7 +34,7 @@ from asciid import __version__, tap
 from asciid.config import tokens
 from asciid.config.settings import SETTINGS
 from asciid.daemon import assembly, storing
-from asciid.runtime.tuning import count_monotonically, rest_collector
+from asciid.runtime.tuning import tune_garbage_collector, use_monotonic_clock
 from asciid.store import Lifetimes, PendingLimits
 from asciid.store.sharing import ALONE
 from asciid.tap import Options, makeService
@@ -184,7 +185,7 @@ class MakeServiceTests(SynchronousTestCase):
         storage = Path(self.mktemp())
         reactor = MemoryReactorClock()
         makeService(parsed([f"--storage={storage}"]), reactor=reactor)
-        self.assertEqual(reactor.tcpServers, [])
+        self.assertEqual(reactor.adoptedPorts, [])
         self.assertFalse(storage.exists())
 
     def test_serves(self) -> None:
@@ -192,7 +193,7 @@ class MakeServiceTests(SynchronousTestCase):
         reactor = MemoryReactorClock()
         options = parsed(
             [
-                "--port=tcp:80:interface=127.0.0.1",
+                "--port=tcp:0:interface=127.0.0.1",
                 "--storage=:memory:",
                 "--write-origins=https://art.example",
             ]
@@ -200,8 +201,8 @@ class MakeServiceTests(SynchronousTestCase):
         service = makeService(options, reactor=reactor)
         service.privilegedStartService()
         service.startService()
-        port, factory, _, interface = reactor.tcpServers[0]
-        self.assertEqual((port, interface), (80, "127.0.0.1"))
+        _, family, factory = reactor.adoptedPorts[0]
+        self.assertEqual(family, socket.AF_INET)
 
         transport = TCPTransport()
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1024))
@@ -223,13 +224,11 @@ class MakeServiceTests(SynchronousTestCase):
     def test_metrics_port(self) -> None:
         """The metrics are on a port of their own, if asked for, and only there."""
         reactor = ThreadedReactor()
-        options = parsed(
-            ["--port=tcp:80", "--storage=:memory:", "--metrics-port=tcp:9090"]
-        )
+        options = parsed(["--port=tcp:0", "--storage=:memory:", "--metrics-port=tcp:0"])
         service = makeService(options, reactor=reactor)
         service.startService()
-        servers = {server[0]: server[1] for server in reactor.tcpServers}
-        self.assertEqual(set(servers), {80, 9090})
+        factories = [factory for _, _, factory in reactor.adoptedPorts]
+        servers = dict(zip(("port", "metrics"), factories, strict=True))
         statuses = {
             (port, path): self.status_of(reactor, servers[port], path)
             for port in servers
@@ -238,10 +237,10 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(
             statuses,
             {
-                (80, "/metrics"): 404,
-                (80, "/openapi.json"): 200,
-                (9090, "/metrics"): 200,
-                (9090, "/openapi.json"): 404,
+                ("port", "/metrics"): 404,
+                ("port", "/openapi.json"): 200,
+                ("metrics", "/metrics"): 200,
+                ("metrics", "/openapi.json"): 404,
             },
         )
         self.successResultOf(service.stopService())
@@ -320,14 +319,14 @@ class MakeServiceTests(SynchronousTestCase):
         """Set the wall clock back, and what is due at once is still done at once."""
         reactor = SelectReactor()
         self.addCleanup(reactor.removeAll)
-        count_monotonically(reactor)
+        use_monotonic_clock(reactor)
         self.assertIs(reactor.seconds, time.monotonic)
 
     def test_timers_under_way(self) -> None:
         """Timers that follow the wall clock already go on to do so."""
         reactor = MemoryReactorClock()
         reactor.callLater(1, list)
-        count_monotonically(reactor)
+        use_monotonic_clock(reactor)
         reactor.advance(2)
         self.assertEqual((reactor.seconds(), reactor.getDelayedCalls()), (2, []))
 
@@ -339,12 +338,12 @@ class TokenTests(SynchronousTestCase):
         """They are read when the service starts, and asked for from then on."""
         path = Path(self.mktemp())
         reactor = MemoryReactorClock()
-        options = [f"--write-token-file={path}", "--port=tcp:80", "--storage=:memory:"]
+        options = [f"--write-token-file={path}", "--port=tcp:0", "--storage=:memory:"]
         service = makeService(parsed(options), reactor=reactor)
         path.write_text("good\n")
         service.startService()
         statuses = [
-            self.status_of(reactor.tcpServers[0][1], line)
+            self.status_of(reactor.adoptedPorts[0][2], line)
             for line in ("X-None: none", "Authorization: Bearer good")
         ]
         self.assertEqual(statuses, [401, 404])
@@ -424,6 +423,6 @@ class CollectorTests(SynchronousTestCase):
         """What is there at the start is not looked at again, the rest more rarely."""
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.addCleanup(gc.unfreeze)
-        rest_collector()
+        tune_garbage_collector()
         self.assertGreater(gc.get_freeze_count(), 0)
         self.assertGreater(gc.get_threshold()[0], 700)

@@ -52,9 +52,9 @@ class TokenFile:
 
     path: Path
     quiet: bool = field(default=False, kw_only=True)
-    """Whether who else can read it goes without saying: another process tells."""
-    copy: int | None = field(init=False, default=None)
-    """The descriptor of a file that gets the tokens once they were found good."""
+    """Whether another process warns of it if every user can read the file."""
+    copy: int | None = field(default=None, kw_only=True)
+    """The descriptor of a file to which valid tokens are copied."""
     _digests: tuple[bytes, ...] = field(init=False, default=(), repr=False)
 
     def load(self) -> None:

@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorCore
 
-from asciid.api import ImageAPI, InputLimits, MetricsAPI, problem_for_status
+from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.config.tokens import TokenFile
 from asciid.daemon.service import ImageService
-from asciid.http import STREAMED, KleinFactory, Limits, Observers, unique_ids
+from asciid.daemon.shares import body_share, possible_connections
+from asciid.http import KleinFactory, Limits, Observers, unique_ids
 from asciid.logs import ImageLog, RefusalLog
 from asciid.logs.access import AccessLog, access_writer
-from asciid.net.listener import Listener, StartError, endpoint_from
+from asciid.net.endpoints import endpoint_from
+from asciid.net.listener import Listener, StartError
 from asciid.net.tls import Certificate, TLSFileError, tls_files
-from asciid.runtime.descriptors import (
-    ConnectionLimits,
-    connection_limits,
-    descriptor_limit,
-)
 from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
 from asciid.runtime.turns import Turns
@@ -39,12 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assembled",
-    "body_share_warning",
     "certificates_of",
     "make_front",
     "make_image_service",
     "make_observer",
-    "possible_connections",
     "tokens_of",
 ]
 
@@ -67,15 +62,6 @@ def tokens_of(settings: Settings, *, quiet: bool = False) -> TokenFile | None:
     """
     path = settings.write_token_file
     return None if path is None else TokenFile(path, quiet=quiet)
-
-
-def possible_connections(settings: Settings) -> ConnectionLimits:
-    """Return how many connections each process that speaks HTTP can have."""
-    return connection_limits(
-        -(-settings.max_connections // settings.workers),
-        descriptor_limit(),
-        metrics=settings.metrics_port is not None,
-    )
 
 
 def certificates_of(settings: Settings) -> dict[str, Certificate]:
@@ -151,12 +137,14 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     reactor: Reactor,
     *,
     tokens: TokenFile | None = None,
-    endpoint_of: Callable[[str], IStreamServerEndpoint] | None = None,
+    endpoint_of: Callable[[str, Certificate | None], IStreamServerEndpoint]
+    | None = None,
     control: Control | None = None,
     housekeeper: Housekeeper | None = None,
     serving: Callable[[str], object] = lambda _: None,
     stopping: Callable[[], object] = lambda: None,
     give_up: Callable[[], object] | None = None,
+    fail: Callable[[], object] | None = None,
 ) -> Assembled:
     """
     Return what serves `store`.
@@ -166,14 +154,12 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
     """
     certificates = certificates_of(settings)
 
-    def own_endpoint(name: str) -> IStreamServerEndpoint:
+    def open_endpoint(name: str) -> IStreamServerEndpoint:
         certificate = certificates.get(name)
-        return endpoint_from(
-            getattr(settings, name),
-            reactor if certificate is None else certificate.reactor(reactor),
-        )
+        if endpoint_of is not None:
+            return endpoint_of(name, certificate)
+        return endpoint_from(getattr(settings, name), reactor, certificate)
 
-    open_endpoint = endpoint_of or own_endpoint
     # One thread: two would take cores from the reactor and the writer.
     turns = Turns(reactor)
     offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"), turns=turns)
@@ -195,11 +181,10 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         connections=possible.served,
         accepted=possible.accepted,
         lingering=possible.lingering,
-        bodies=_body_share(settings),
+        bodies=body_share(settings),
         linger_bytes=settings.linger_bytes,
         linger_time=settings.linger_time,
     )
-    warning = body_share_warning(settings)
     observer = make_observer(settings, api, reactor)
     front = make_front(api, reactor, limits, observer, turns)
     metrics = None
@@ -224,34 +209,11 @@ def make_image_service(  # noqa: PLR0913 - each is a collaborator of its own
         serving=serving,
         stopping=stopping,
         give_up=give_up,
+        fail=fail,
         housekeeper=housekeeper,
         announces=settings.workers == 1,
-        warnings=() if warning is None else (warning,),
     )
     return Assembled(service, api.metrics, list(certificates.values()))
-
-
-def body_share_warning(settings: Settings) -> str | None:
-    """Return a warning if bodies may hold more than `settings.max_bodies`."""
-    total = _body_share(settings) * settings.workers
-    if total - settings.workers < settings.max_bodies:
-        return None
-    return (
-        f"request bodies may hold {total} bytes, not {settings.max_bodies}: each "
-        "process takes at least one chunk of --max-chunk-size"
-    )
-
-
-def _body_share(settings: Settings) -> int:
-    """Return the bytes that the bodies in one process may hold."""
-    inputs = InputLimits(settings.max_image_size, settings.max_chunk_size)
-    # With less the largest body, or any that is streamed, would always be refused.
-    return max(
-        -(-settings.max_bodies // settings.workers),
-        inputs.max_registration_body,
-        inputs.max_chunk_body,
-        STREAMED,
-    )
 
 
 def _metrics_front(

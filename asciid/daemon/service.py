@@ -12,16 +12,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from asciid import __version__
 from asciid.config.tokens import TokenFileError
-from asciid.config.values import MEMORY
+from asciid.daemon.announcement import announce
 from asciid.errors import AsciidError
 from asciid.net.listener import Listener, StartError
 from asciid.runtime.malloc import MemoryTrimmer
 from asciid.runtime.streams import print_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from asciid.admin.control import Control
     from asciid.config.settings import Settings
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from asciid.daemon.housekeeping import Housekeeper
     from asciid.runtime.offload import Offload
     from asciid.runtime.reactor import Reactor
-    from asciid.store import IImageStore, StoreUsage
+    from asciid.store import IImageStore
 
 __all__ = ["ImageService"]
 
@@ -62,10 +61,11 @@ class ImageService(Service):
     `serving` is called with a line for people once the service serves.
     `stopping` is called when the stop begins, and `give_up` when the store, whose disk
     may hang, has not finished by the time that the requests have to end, or
-    `LAST_WRITES` after they were cut off: nothing that was acknowledged is lost by an
-    end at once.  Without it the store has all the time that it takes.  One of several
-    processes announces nothing, nor reports why it cannot start: whoever starts it
-    does.  `warnings` are logged after it.
+    `LAST_WRITES` after they were cut off: to exit at once loses nothing that was
+    acknowledged.  Without it the store has all the time that it takes.  `fail`, by
+    default ``reactor.stop``, is called if the start fails after `startService` has
+    returned.  One of several processes announces nothing, nor reports why it cannot
+    start: its parent does.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
@@ -85,8 +85,8 @@ class ImageService(Service):
         serving: Callable[[str], object] = lambda _: None,
         stopping: Callable[[], object] = lambda: None,
         give_up: Callable[[], object] | None = None,
+        fail: Callable[[], object] | None = None,
         announces: bool = True,
-        warnings: Sequence[str] = (),
     ) -> None:
         self._settings = settings
         self._listener = listener
@@ -103,8 +103,8 @@ class ImageService(Service):
         self._serving = serving
         self._stopping = stopping
         self._give_up_store = give_up
+        self._fail = fail
         self._announces = announces
-        self._warnings = warnings
         self._listening: Deferred[None] | None = None
         self._store_open = False
 
@@ -120,8 +120,7 @@ class ImageService(Service):
         """
         Open the store, and listen if that was not done before.
 
-        Errors: `StartError`.  A failure that comes only after this returned
-        stops the reactor.
+        Errors: `StartError`.  After a later failure `fail` is called.
         """
         listening = self._listening or self._bind()
         super().startService()
@@ -131,7 +130,7 @@ class ImageService(Service):
         except BaseException:
             Deferred.fromCoroutine(self._stop_listening())
             raise
-        opening.addErrback(self._give_up)
+        opening.addErrback(self._start_failed)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -186,13 +185,26 @@ class ImageService(Service):
             what = "cannot create threads"
             raise StartError(what, error) from error
         self._store_open = True
+        try:
+            await self._serve()
+        except BaseException:
+            # The threads would keep the process from exiting.
+            await self._stop()
+            raise
+
+    async def _serve(self) -> None:
         if self._housekeeper is not None:
             self._housekeeper.start()
         if self._control is not None:
             self._control.start()
         self._trimmer.start()
         if self._announces:
-            self._announce(await self._store.usage())
+            announce(
+                self._settings,
+                await self._store.usage(),
+                address=self._listener.address,
+                metrics=None if self._metrics is None else self._metrics.address,
+            )
         self._serving(f"Serving on {self._listener.address}")
 
     async def _retired(self) -> None:
@@ -248,36 +260,10 @@ class ImageService(Service):
         if self._metrics is not None:
             await self._metrics.stop()
 
-    def _announce(self, stored: StoreUsage) -> None:
-        settings = self._settings
-        storage = settings.storage
-        _log.info(
-            "asciid {version} listens on {address}, "
-            "storage {storage}, images {images}, pending uploads {pending}, "
-            "sync {sync}",
-            version=__version__,
-            address=self._listener.address,
-            storage=MEMORY if storage is None else str(storage.resolve()),
-            images=stored.images,
-            pending=stored.pending,
-            sync="on" if settings.sync and storage is not None else "off",
-        )
-        if self._metrics is not None:
-            _log.info("Metrics are told on {address}", address=self._metrics.address)
-        for warning in self._warnings:
-            _log.warn("{risk}", risk=warning)
-        if storage is None:
-            risk = "images are kept in memory and are lost at exit"
-        elif not settings.sync:
-            risk = "sync is off: a power cut loses writes that were answered"
-        else:
-            return
-        _log.warn("{risk}", risk=risk)
-
-    def _give_up(self, failure: Failure) -> None:
+    def _start_failed(self, failure: Failure) -> None:
         if self.running:
             _log.failure("asciid cannot start", failure)
-            self._reactor.stop()
+            (self._fail or self._reactor.stop)()
 
     def _raise_if_failed(self, deferred: Deferred[Any]) -> None:
         """Raise, and report, what `deferred` has failed with, if it has already."""

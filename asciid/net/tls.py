@@ -6,27 +6,27 @@ This imports no TLS library before an endpoint is one of TLS: that is optional.
 
 from __future__ import annotations
 
-import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.logger import Logger
+from twisted.python.filepath import FilePath
+from zope.interface import implementer
 
 from asciid.errors import AsciidError
-from asciid.runtime.reactor import ReactorProxy
+from asciid.net.description import Description
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cryptography import x509
     from OpenSSL.SSL import Context
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+    from twisted.internet.ssl import CertificateOptions
     from twisted.python.failure import Failure
 
     from asciid.runtime.reactor import Reactor
@@ -41,14 +41,6 @@ __all__ = [
 ]
 
 _MAX_FILE = 1024 * 1024
-
-_PARAMETERS = (
-    *("privateKey", "certKey", "sslmethod", "interface", "backlog"),
-    *("extraCertChain", "dhParameters"),
-)
-"""Those of Twisted's endpoint ``ssl:``, after the port, in their order."""
-
-_parts_of = re.compile(r"(?:\\.|[^:\\])+", re.DOTALL).findall
 
 _log = Logger()
 
@@ -74,9 +66,10 @@ def tls_files(description: str) -> Mapping[str, Path]:
     They are ``privateKey``, ``certKey`` and, if it is given, ``extraCertChain``; there
     are none for an endpoint without TLS.
     """
-    kind, _, values = _parse(description)
-    if kind != "ssl":
+    parsed = Description.parse(description)
+    if parsed.kind != "ssl":
         return {}
+    values = parsed.values
     key = values.get("privateKey", "server.pem")
     files = {"privateKey": key, "certKey": values.get("certKey", key)}
     if "extraCertChain" in values:
@@ -86,10 +79,9 @@ def tls_files(description: str) -> Mapping[str, Path]:
 
 def with_files(description: str, files: Mapping[str, Path]) -> str:
     """Return `description` with other files; the keys are those of `tls_files`."""
-    kind, port, values = _parse(description)
-    values |= {name: str(path) for name, path in files.items()}
-    arguments = [f"{name}={quoteStringArgument(text)}" for name, text in values.items()]
-    return ":".join([kind, port, *arguments])
+    parsed = Description.parse(description)
+    named = {name: str(path) for name, path in files.items()}
+    return parsed.with_values(parsed.kind, {**parsed.values, **named}).text
 
 
 def load_identity(description: str) -> Identity:
@@ -111,18 +103,44 @@ def load_identity(description: str) -> Identity:
         )
     ]
     _check_key(files, content["privateKey"], certificates[0])
-    listening = _Capture()
     try:
-        serverFromString(listening, description).listen(Factory())
-        listening.context_factory.getContext()
+        context_factory = _context_factory(description, content, certificates)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         message = f"the TLS library refuses the files: {reason}"
         raise TLSFileError(message) from error
     expires = min(each.not_valid_after_utc.timestamp() for each in certificates)
-    return Identity(listening.context_factory, expires)
+    return Identity(context_factory, expires)
 
 
+def _context_factory(
+    description: str,
+    content: Mapping[str, bytes],
+    certificates: Sequence[x509.Certificate],
+) -> CertificateOptions:
+    """Return what makes TLS contexts, as Twisted's endpoint ``ssl:`` does."""
+    from OpenSSL import SSL, crypto  # noqa: PLC0415 - optional
+    from twisted.internet import ssl  # noqa: PLC0415 - likewise
+
+    values = Description.parse(description).values
+    options: dict[str, Any] = {}
+    if "sslmethod" in values:
+        options["method"] = getattr(SSL, values["sslmethod"])
+    if "dhParameters" in values:
+        path = FilePath(values["dhParameters"])
+        options["dhParameters"] = ssl.DiffieHellmanParameters.fromFile(path)
+    first, *chain = map(crypto.X509.from_cryptography, certificates)
+    factory = ssl.CertificateOptions(
+        privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, content["privateKey"]),
+        certificate=first,
+        extraCertChain=chain,
+        **options,
+    )
+    factory.getContext()
+    return factory
+
+
+@implementer(IOpenSSLContextFactory)
 @define(eq=False)
 class Certificate:
     """
@@ -149,10 +167,6 @@ class Certificate:
         """Return the context of a connection that begins; Twisted calls this."""
         context: Context = self._identity.context_factory.getContext()
         return context
-
-    def reactor(self, reactor: Reactor) -> Reactor:
-        """Return `reactor`, whose TLS ports use this certificate."""
-        return _Listening(reactor, self)
 
     def reload(self, reactor: Reactor) -> Deferred[bool]:
         """
@@ -239,59 +253,3 @@ def _check_key(
             f"{files['certKey']}"
         )
         raise TLSFileError(message)
-
-
-def _parse(description: str) -> tuple[str, str, dict[str, str]]:
-    """Return the kind, the port, and the other parameters of an endpoint."""
-    kind, *parts = _parts_of(description) or [""]
-    port, values = "", {}
-    names = iter(("port", *_PARAMETERS))
-    for part in parts:
-        name, equals, text = part.partition("=")
-        if not equals:
-            name, text = next(names, ""), part
-        text = re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
-        if name == "port":
-            port = text
-        else:
-            values[name] = text
-    return kind, port, values
-
-
-class _Listening(ReactorProxy):
-    """A reactor whose TLS ports use a certificate that may be renewed."""
-
-    def __init__(self, reactor: Reactor, certificate: Certificate) -> None:
-        super().__init__(reactor)
-        self._certificate = certificate
-
-    def listenSSL(
-        self,
-        port: int,
-        factory: IProtocolFactory,
-        contextFactory: object,
-        backlog: int = 50,
-        interface: str = "",
-    ) -> IListeningPort:
-        del contextFactory
-        listening: IListeningPort = self._reactor.listenSSL(
-            port, factory, self._certificate, backlog=backlog, interface=interface
-        )
-        return listening
-
-
-class _Capture:
-    """A reactor that listens on nothing, and keeps the context factory."""
-
-    context_factory: Any = None
-
-    def listenSSL(
-        self,
-        port: int,
-        factory: IProtocolFactory,
-        contextFactory: object,
-        backlog: int = 50,
-        interface: str = "",
-    ) -> None:
-        del port, factory, backlog, interface
-        self.context_factory = contextFactory

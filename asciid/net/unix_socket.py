@@ -1,10 +1,9 @@
 """
-Listening on a Unix socket whose name an earlier process may have left behind.
+Listens on a Unix socket whose name an earlier process may have left behind.
 
-Twisted leaves a lock that names the process, and takes it for stale once there is no
-process of that number.  In a container the number is always the same, 1 for example:
-after a kill the daemon would wait for itself.  Here it counts whether anybody accepts
-connections.
+Twisted leaves a lock file with the process id, and takes it for stale once no process
+has that id.  In a container the id is always the same, 1 for example: after a kill the
+daemon would wait for itself.  Here a socket is stale if it refuses connections.
 """
 
 from __future__ import annotations
@@ -16,90 +15,72 @@ import socket
 import stat
 import time
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twisted.internet import tcp, unix
+from attrs import frozen
 from twisted.internet.error import CannotListenError
-
-from asciid.runtime.reactor import ReactorProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-    from twisted.python.failure import Failure
+__all__ = ["PATIENCE", "UnixName", "open_unix_socket"]
 
-
-__all__ = ["PATIENCE", "NameKeeping", "StaleReplacing"]
-
-PATIENCE = 10.0
-"""
-Seconds that a socket in use is waited for: its processes may be ending.
-
-A storage in use is waited for as long.
-"""
+PATIENCE = 2.0
+"""Seconds to wait for a socket in use: the processes that have it may be exiting."""
 
 _PAUSE = 0.05
 
 
-class StaleReplacing(ReactorProxy):
+@frozen
+class UnixName:
+    """The name of a Unix socket that this process has made."""
+
+    address: str
+    made: os.stat_result
+
+    def remove(self) -> None:
+        """Remove the name, unless another process has put its own there."""
+        with suppress(OSError):
+            if os.path.samestat(self.made, os.lstat(self.address)):
+                Path(self.address).unlink()
+
+
+def open_unix_socket(
+    address: str, backlog: int, mode: int
+) -> tuple[socket.socket, UnixName]:
     """
-    A reactor whose Unix sockets take the place of one that nobody answers on.
+    Listen on a socket of that name; it replaces one that nobody answers on.
 
-    Listening waits for `PATIENCE` seconds for a socket that is in use: it is for
-    processes that start.
+    This waits for `PATIENCE` seconds for a socket that is in use, and is for processes
+    that start.
+
+    Errors: `CannotListenError` if another process listens there.
     """
-
-    def listenUNIX(
-        self,
-        address: str,
-        factory: IProtocolFactory,
-        backlog: int = 50,
-        mode: int = 0o666,
-        wantPID: bool = False,  # noqa: FBT001, FBT002 - as the interface has it
-    ) -> IListeningPort:
-        """
-        Listen on a socket of that name; see `IReactorUNIX`.
-
-        Errors: `CannotListenError` if somebody else does.
-        """
-        del wantPID
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            with _directory_locked(address):
-                if _remove_stale(address):
-                    port: IListeningPort = self._reactor.listenUNIX(
-                        address, factory, backlog, mode
-                    )
-                    _remove_own_name_alone(port, address)
-                    return port
-            if time.monotonic() > deadline:
-                reason = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-                raise CannotListenError("unix", address, reason)
-            time.sleep(_PAUSE)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with _directory_locked(address):
+            if _remove_stale(address):
+                return _listen(address, backlog, mode)
+        if time.monotonic() > deadline:
+            reason = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            raise CannotListenError("unix", address, reason)
+        time.sleep(_PAUSE)
 
 
-class NameKeeping(ReactorProxy):
-    """
-    A reactor that leaves the name of a Unix socket that it adopts where it is.
-
-    The service manager that has made the socket keeps it, and starts the daemon again
-    for the next connection.
-    """
-
-    def adoptStreamPort(
-        self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
-    ) -> IListeningPort:
-        """See `IReactorSocket`."""
-        port: IListeningPort = self._reactor.adoptStreamPort(
-            fileDescriptor, addressFamily, factory
-        )
-        if isinstance(port, unix.Port):
-            port._shouldShutdown = False  # noqa: SLF001 - no other way
-            port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign] # likewise
-        return port
+def _listen(address: str, backlog: int, mode: int) -> tuple[socket.socket, UnixName]:
+    opened = socket.socket(socket.AF_UNIX)
+    try:
+        opened.settimeout(0)
+        opened.bind(address)
+        # Nobody can connect before it listens.
+        Path(address).chmod(mode)
+        name = UnixName(address, os.lstat(address))
+        opened.listen(backlog)
+    except OSError as error:
+        opened.close()
+        raise CannotListenError("unix", address, error) from error
+    return opened, name
 
 
 @contextmanager
@@ -156,20 +137,3 @@ def _is_served(address: str) -> bool:
         # A queue that is full (EAGAIN), or a socket that may not be opened, is
         # somebody's, too.
         return probe.connect_ex(address) not in {errno.ECONNREFUSED, errno.ENOENT}
-
-
-def _remove_own_name_alone(port: IListeningPort, address: str) -> None:
-    """Have a port remove its name in the end only if that is still its own."""
-    if not isinstance(port, unix.Port):
-        return
-    own = os.lstat(address)
-
-    def connection_lost(reason: Failure) -> None:
-        # Somebody may have removed it, and another process have put its own there.
-        with suppress(OSError):
-            if os.path.samestat(own, os.lstat(address)):
-                unix.Port.connectionLost(port, reason)
-                return
-        tcp.Port.connectionLost(port, reason)
-
-    port.connectionLost = connection_lost  # type: ignore[method-assign] # no other way

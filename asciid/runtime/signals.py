@@ -7,6 +7,8 @@ it, and SIGINT would print a traceback.
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from asciid.runtime.reactor import Reactor
 
+
 __all__ = [
     "SURVIVED",
     "end_at_once",
@@ -22,6 +25,7 @@ __all__ = [
     "install_sighup_handler",
     "install_stop_handlers",
     "shield_startup",
+    "stop_with_failure",
 ]
 
 SURVIVED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -91,6 +95,18 @@ def install_stop_handlers() -> None:
         signal.signal(number, signal.SIG_DFL)
     # There is nothing left to reread, and the interpreter resets handlers at exit.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def stop_with_failure(reactor: Reactor) -> None:
+    """
+    Stop `reactor`, and exit with code 1.
+
+    ``twistd`` exits with code 0 whenever the reactor stops without a signal.  Exit
+    handlers run last what was registered first.
+    """
+    atexit.register(os._exit, 1)
+    # The service may have been started before the reactor.
+    reactor.callWhenRunning(reactor.stop)
 
 
 def end_at_once() -> None:

@@ -1,4 +1,4 @@
-"""What makes Python and Twisted fit for a daemon under load."""
+"""Tunes Python and Twisted for a daemon under load."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asciid.runtime.reactor import Reactor
 
-__all__ = ["count_monotonically", "rest_collector"]
+__all__ = ["tune_garbage_collector", "use_monotonic_clock"]
 
 
-def count_monotonically(reactor: Reactor) -> None:
+def use_monotonic_clock(reactor: Reactor) -> None:
     """
     Have the timers of `reactor` follow the monotonic clock.
 
-    By themselves they follow the wall clock: when that is set back by a day, even
-    what is due at once waits for a day, and every write with it.  A reactor that
-    has timers under way is left as it is.
+    By default they follow the wall clock: if that is set back by a day, even a call
+    that is due at once waits for a day, and so does every write.  A reactor with
+    pending calls is left as it is.
     """
     if not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic
 
 
-def rest_collector() -> None:
+def tune_garbage_collector() -> None:
     """
-    Have the garbage collector look at less, and less often.
+    Have the garbage collector run less often, over fewer objects.
 
-    What is there at the start lives as long as the process.  What comes later is
-    freed by counting references, but for the odd cycle; looking for those every
-    700 new objects, as is the default, takes some percent of a busy daemon.
+    Objects that exist at the start live as long as the process.  Later ones are freed
+    by reference counting, except for a few cycles; a search for those every 700 new
+    objects, the default, takes some percent of the CPU time of a busy daemon.
     """
     gc.collect()
     gc.freeze()

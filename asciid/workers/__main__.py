@@ -4,7 +4,7 @@ import os
 import sys
 
 from asciid.config.settings import resolve
-from asciid.workers._process import run
+from asciid.workers._child import run
 
 if __name__ == "__main__":
     # What one of them needs, the other does without.

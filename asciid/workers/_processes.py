@@ -1,24 +1,23 @@
-"""The processes that do the work: started, kept alive, replaced."""
+"""The writer and the workers: started in order, replaced one by one, stopped."""
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from attrs import define
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
-from twisted.runner.procmon import ProcessMonitor
 
-from asciid.store.sharing import Generations
-from asciid.workers._record import Record
-from asciid.workers._spawning import GENERATIONS, LOCK, Spawner
-from asciid.workers._watching import READY_WITHIN
+from asciid.workers._inheritance import FIRST_INHERITED
+from asciid.workers._supervised import Program, SupervisedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["KILL_AFTER", "REPLACED_WITHIN", "WRITER", "Processes"]
 
@@ -28,167 +27,148 @@ KILL_AFTER = 5
 """Seconds beyond the time to drain after which a process is killed."""
 
 REPLACED_WITHIN = 30.0
-"""Seconds for a process to be replaced, before the next one's turn."""
+"""Seconds for a successor to be ready; then its start has failed."""
 
 _log = Logger()
 
 
 @define
-class _Place:
-    """What one process at a time does."""
+class _Worker:
+    """A worker, and how many processes have been it, this one included."""
 
-    role: str
-    number: int = 0
-    """Tells workers apart."""
-    generation: int = 1
-    """How often it was replaced."""
-
-    @property
-    def name(self) -> str:
-        """What the monitor calls the process."""
-        if not self.number:
-            return self.role
-        return f"{self.role}-{self.number}.{self.generation}"
+    number: int
+    generation: int
+    process: SupervisedProcess
 
 
 class Processes:
     """
-    One process that writes, and workers that speak HTTP.
+    The writer and the workers.
 
-    Each gets `environment`, and a worker the descriptors that `inherited` returns for
-    its number; the one that writes gets that of a `Record`.  They have `drain_timeout`
-    seconds to end when they are told to.
+    All inherit `shared`, and the writer `record`; `inherited` returns what a worker
+    inherits besides: its argument is the number of the worker, from 1 on.  A process
+    has `drain_timeout` seconds to stop.  `on_exit` is called for each unexpected exit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what processes need
         self,
-        reactor: Any,  # noqa: ANN401 - several interfaces at once
+        reactor: Reactor,
         *,
         workers: int,
-        environment: dict[str, str],
+        environment: Mapping[str, str],
+        shared: Mapping[int, int],
+        record: int,
         inherited: Callable[[int], Sequence[int]],
         drain_timeout: int,
+        on_exit: Callable[[], object],
     ) -> None:
         self._reactor = reactor
         self._environment = environment
+        self._shared = shared
+        self._record = record
         self._inherited = inherited
-        self._spawner = Spawner(reactor, self._came_up, self._is_late, self._ended)
-        self._monitor = ProcessMonitor(self._spawner)
-        self._monitor.minRestartDelay = 0.1  # type: ignore[assignment] # seconds
-        self._monitor.maxRestartDelay = 30
-        self._monitor.killTime = drain_timeout + KILL_AFTER
-        # The processes that end because they are replaced.
-        self._expected: set[str] = set()
-        self._record: Record
-        self._generations: int
-        self._writer = _Place(WRITER)
-        self._workers = [_Place("worker", number) for number in range(1, workers + 1)]
+        self._stop_timeout = drain_timeout + KILL_AFTER
+        self._on_exit = on_exit
+        self._started: list[SupervisedProcess] = []
+        """Those that are to run, or have not exited yet."""
+        self._stopping = False
+        self._writer = self._new_writer()
+        self._workers = [
+            _Worker(number, 1, self._new_worker(number, 1))
+            for number in range(1, workers + 1)
+        ]
 
-    async def start(self, lock: int) -> None:
-        """
-        Start the process that writes, then the workers; wait until all are ready.
-
-        `lock` is the descriptor of the lock on the storage, which all inherit.
-        """
-        self._generations = Generations.create_shared()
-        self._spawner.shared = {LOCK: lock, GENERATIONS: self._generations}
-        self._record = Record()
-        self._monitor.startService()
-        await self._begin(self._writer)
-        await DeferredList([self._begin(worker) for worker in self._workers])
+    async def start(self) -> bool:
+        """Start the writer, then the workers; answer False if they were stopped."""
+        if not await self._start(self._writer):
+            return False
+        starting = [self._start(worker.process) for worker in self._workers]
+        return all([await each for each in starting])
 
     def stop(self) -> Deferred[None]:
-        """End all processes: the workers finish their requests, then the writer."""
-        self._monitor.stopService()
-        ended = Deferred.fromCoroutine(self._spawner.all_ended())
-        return ended.addCallback(lambda _: self._close())
+        """Stop all processes; answer once they have exited."""
+        self._stopping = True
+        stopping = [process.stop() for process in list(self._started)]
+        return DeferredList(stopping).addCallback(lambda _: None)
 
-    def _close(self) -> None:
-        self._record.close()
-        os.close(self._generations)
-
-    async def replace(self) -> None:
+    async def replace(self) -> bool:
         """
         Replace every process by a new one, one after the other.
 
-        Errors: `twisted.internet.defer.TimeoutError` if one does not come up.
+        Answer False if one that was started is not ready in time; then the others stay.
         """
         for worker in self._workers:
-            await self._replace_worker(worker)
-        await self._replace_writer()
+            if not await self._replace_worker(worker):
+                return False
+        return await self._replace_writer()
 
     def reread(self) -> None:
-        """Have all processes read their files again, but those that yet will."""
-        self._spawner.reread()
+        """Have all processes read their files again, but those that have yet to."""
+        for process in self._started:
+            process.reread()
 
-    async def _replace_worker(self, worker: _Place) -> None:
-        """Have another one accept before this one stops to."""
-        old = worker.name
-        worker.generation += 1
-        try:
-            await self._begin(worker).addTimeout(REPLACED_WITHIN, self._reactor)
-        except defer.TimeoutError:
-            _log.error("{process} does not come up", process=worker.name)
+    async def _replace_worker(self, worker: _Worker) -> bool:
+        """Have another process accept before this one stops to."""
+        successor = self._new_worker(worker.number, worker.generation + 1)
+        if not await self._is_ready_in_time(successor):
             # The one before it goes on.
-            self._remove(worker.name)
-            worker.generation -= 1
-            raise
-        self._spawner.announce_successor(old)
-        self._remove(old)
+            self._stop(successor, replaced=False)
+            return False
+        self._stop(worker.process, replaced=True)
+        worker.generation += 1
+        worker.process = successor
+        return True
 
-    def _expect_end(self, name: str) -> None:
-        # One that waits to be started again has ended already.
-        if name in self._monitor.protocols:
-            self._expected.add(name)
+    async def _replace_writer(self) -> bool:
+        """Stop the writer before another one is started: there is one at a time."""
+        await self._stop(self._writer, replaced=True)
+        if self._stopping:
+            return False
+        self._writer = self._new_writer()
+        return await self._is_ready_in_time(self._writer)
 
-    def _remove(self, name: str) -> None:
-        """Have a process end, and none of that name begin."""
-        self._expect_end(name)
-        self._monitor.removeProcess(name)
-        # The monitor would start what it does not know any more.
-        again = self._monitor.restart.pop(name, None)
-        if again is not None and again.active():
-            again.cancel()
-
-    async def _replace_writer(self) -> None:
-        """Have this one end: there is one at a time.  The monitor starts the next."""
-        ended = self._spawner.ended(WRITER)
-        self._spawner.announce_successor(WRITER)
-        self._expect_end(WRITER)
-        self._monitor.stopProcess(WRITER)
-        await ended.addTimeout(REPLACED_WITHIN, self._reactor)
-        await self._spawner.ready(WRITER).addTimeout(REPLACED_WITHIN, self._reactor)
-
-    def _begin(self, place: _Place) -> Deferred[None]:
-        """Start the process of a place; answer once it does its work."""
-        name = place.name
-        self._spawner.inherited[name] = (
-            self._inherited(place.number) if place.number else [self._record.descriptor]
-        )
-        self._monitor.addProcess(
-            name,
-            [sys.executable, "-P", "-m", "asciid.workers", place.role],
-            env=self._environment,
-        )
-        return self._spawner.ready(name)
-
-    def _came_up(self, name: str) -> None:
-        # Those that die before they do their work are started later and later.
-        # One that did it is not among them, however short its life.
-        self._monitor.timeStarted[name] -= self._monitor.threshold
-
-    def _is_late(self, name: str) -> None:
-        # One that was given up already has been told of.
-        if name not in self._expected:
+    async def _is_ready_in_time(self, process: SupervisedProcess) -> bool:
+        """Start a process; log if it is not ready within `REPLACED_WITHIN` seconds."""
+        starting = self._start(process)
+        try:
+            return await starting.addTimeout(REPLACED_WITHIN, self._reactor)
+        except defer.TimeoutError:
             _log.error(
-                "{process} does not come up: it is not ready after {seconds:.0f} s",
-                process=name,
-                seconds=READY_WITHIN,
+                "rolling restart failed: {process} is not ready after {seconds:.0f} s",
+                process=process.program.name,
+                seconds=REPLACED_WITHIN,
             )
+            return False
 
-    def _ended(self, name: str, reason: str) -> None:
-        if name in self._expected:
-            self._expected.remove(name)
-        elif self._monitor.running:
-            self._record.count_exit()
-            _log.warn("{process} ended: {reason}", process=name, reason=reason)
+    def _start(self, process: SupervisedProcess) -> Deferred[bool]:
+        self._started.append(process)
+        return process.start()
+
+    def _stop(self, process: SupervisedProcess, *, replaced: bool) -> Deferred[None]:
+        stopped = process.stop(replaced=replaced)
+        return stopped.addCallback(lambda _: self._started.remove(process))
+
+    def _new_writer(self) -> SupervisedProcess:
+        return self._new_process(WRITER, "writer", lambda: [self._record])
+
+    def _new_worker(self, number: int, generation: int) -> SupervisedProcess:
+        name = f"worker-{number}.{generation}"
+        return self._new_process(name, "worker", partial(self._inherited, number))
+
+    def _new_process(
+        self, name: str, role: str, inherited: Callable[[], Sequence[int]]
+    ) -> SupervisedProcess:
+        def descriptors() -> Mapping[int, int]:
+            return {**self._shared, **dict(enumerate(inherited(), FIRST_INHERITED))}
+
+        return SupervisedProcess(
+            Program(
+                name,
+                [sys.executable, "-P", "-m", "asciid.workers", role],
+                self._environment,
+                descriptors,
+            ),
+            reactor=self._reactor,
+            stop_timeout=self._stop_timeout,
+            on_exit=self._on_exit,
+        )

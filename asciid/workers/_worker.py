@@ -10,11 +10,11 @@ from attrs import frozen
 from asciid.config.tokens import TokenFileError
 from asciid.daemon.assembly import make_image_service, tokens_of
 from asciid.daemon.storing import lifetimes_of
+from asciid.net.endpoints import inherited_endpoint
 from asciid.net.storage_socket import socket_name
 from asciid.store.sharing import Generations, SharedStore, StorageLock
 from asciid.workers._funnel import UNANSWERED_BYTES, Funnel
-from asciid.workers._inherited import inherited_endpoint
-from asciid.workers._spawning import FIRST_INHERITED, GENERATIONS, LOCK
+from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from asciid.config.settings import Settings
     from asciid.metrics import Metrics
+    from asciid.net.tls import Certificate
     from asciid.store.sharing import Completed, Use
 
 __all__ = ["Worker"]
@@ -56,9 +57,13 @@ class Worker:
             check_directory=lock.check,
         )
 
-        def endpoint_of(name: str) -> IStreamServerEndpoint:
+        def endpoint_of(
+            name: str, certificate: Certificate | None
+        ) -> IStreamServerEndpoint:
             descriptor = FIRST_INHERITED + ("port", "metrics_port").index(name)
-            return inherited_endpoint(reactor, getattr(settings, name), descriptor)
+            return inherited_endpoint(
+                getattr(settings, name), reactor, descriptor, certificate
+            )
 
         self._tokens = tokens_of(settings, quiet=True)
         assembled = make_image_service(

@@ -18,13 +18,13 @@ from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
 from asciid.store.sharing import Generations, StorageLock
 from asciid.workers._hub import Hub
+from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._record import (
     load_counters,
     recorded_exits,
     recorded_start,
     save_counters,
 )
-from asciid.workers._spawning import FIRST_INHERITED, GENERATIONS, LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path

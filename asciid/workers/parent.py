@@ -1,270 +1,257 @@
-"""The process that starts the others, and starts them again."""
+"""The parent: owns the sockets and the storage, and supervises the processes."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import lmdb
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from asciid import __version__
-from asciid.daemon.assembly import body_share_warning, tokens_of
+from asciid.config.tokens import TokenFile
+from asciid.daemon.announcement import announce
 from asciid.errors import AsciidError
-from asciid.net.listener import Listener, StartError
-from asciid.net.tls import TLSFileError
+from asciid.net.description import Description
+from asciid.net.listener import StartError
+from asciid.net.sockets import open_sockets
 from asciid.runtime.streams import print_refusal
-from asciid.store.sharing import StorageLock, prepare_storage
+from asciid.store.sharing import Generations, StorageLock, prepare_storage
 from asciid.workers._certificates import CertificateCopies
+from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._processes import Processes
-from asciid.workers._spawning import FIRST_INHERITED
-from asciid.workers._spreading import SilentFactory, descriptors_of, spread_endpoint
+from asciid.workers._record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from twisted.python.failure import Failure
 
     from asciid.config.settings import Settings
+    from asciid.net.sockets import ListeningSockets
+    from asciid.runtime.reactor import Reactor
     from asciid.store import StoreUsage
 
 __all__ = ["Parent"]
 
-_INHERITED = "tcp:0"
-"""
-What processes are told of an endpoint that systemd has bound.
-
-Only the first process that asks finds those; who inherits one knows its kind.
-"""
+_START_ERRORS = (
+    *(AsciidError, CannotListenError, OSError, lmdb.Error),
+    *(LookupError, ValueError),  # a systemd socket that was not passed, a bad endpoint
+)
 
 _log = Logger()
 
 
 class Parent(Service):
     """
-    Keeps one process that writes and `settings.workers` that speak HTTP alive.
+    Keeps a writer and `settings.workers` workers running.
 
-    It binds the ports itself, in `privilegedStartService`, and accepts nothing on
-    them: each worker inherits a socket.  So none of the connections that wait is
-    lost when a worker ends, and none is refused until there is another.  `environment`
-    is what the processes get; `serving` is called with a line for people once all
-    serve, `stopping` when the stop begins.
+    It binds the ports in `privilegedStartService`, and accepts nothing on them: each
+    worker inherits a socket.  So connections that wait to be accepted survive the exit
+    of a worker, and none is refused before another one runs.
+
+    `environment` is that of the processes.  `serving` is called with a line of status
+    text once all serve, `stopping` when the stop begins, and `fail` after an unexpected
+    error, to stop the reactor with an exit code that says so.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
         self,
         settings: Settings,
         *,
         environment: Mapping[str, str],
-        reactor: Any,  # noqa: ANN401 - several interfaces at once
-        serving: Callable[[str], object] = lambda _: None,
-        stopping: Callable[[], object] = lambda: None,
+        reactor: Reactor,
+        serving: Callable[[str], object],
+        stopping: Callable[[], object],
+        fail: Callable[[], object],
     ) -> None:
         self._settings = settings
-        # That it is no memory is seen to where settings are read.
+        # The settings allow no --workers in memory.
         self._storage: Path = settings.storage  # type: ignore[assignment]
-        ports = [settings.port, settings.metrics_port]
-        self._listeners = [
-            Listener(
-                port, spread_endpoint(reactor, port, settings.workers), SilentFactory()
-            )
-            for port in ports
-            if port is not None
-        ]
-        # The other processes inherit it: those that outlive this one keep it.
-        self._lock = StorageLock(self._storage, sync=settings.sync)
-        self._tokens = tokens_of(settings)
-        # Processes read copies of the files of TLS: one that takes the place of another
-        # must have what the others have, and may not be allowed to read the files.
-        first = FIRST_INHERITED + len(self._listeners) + (self._tokens is not None)
-        self._copies = CertificateCopies(settings, first)
-        self._environment = {
-            name: _INHERITED if value.startswith("systemd:") else value
-            for name, value in environment.items()
-        }
-        self._environment |= self._copies.environment
-        # A worker that takes the place of one that died must have the tokens that the
-        # others have, whatever is in the file by then.
-        self._copy: int | None = None
-        if self._tokens is not None:
-            copy = FIRST_INHERITED + len(self._listeners)
-            self._environment["ASCIID_WRITE_TOKEN_FILE"] = f"/proc/self/fd/{copy}"
         self._reactor = reactor
         self._serving = serving
         self._stopping = stopping
-        self._asked_again = False
-        # Fires once all processes are ready.
+        self._fail = fail
+        ports = (settings.port, settings.metrics_port)
+        self._ports = [port for port in ports if port is not None]
+        self._sockets: list[ListeningSockets] = []
+        self._resources = ExitStack()
+        """Is closed once all processes have exited."""
+        # The other processes inherit the lock: those that outlive this one keep it.
+        self._lock = StorageLock(self._storage, sync=settings.sync)
+        copies = FIRST_INHERITED + len(self._ports)
+        self._environment = dict(environment)
+        for name in ("ASCIID_PORT", "ASCIID_METRICS_PORT"):
+            # Only the process that systemd has started finds its sockets.
+            port = Description.parse(environment.get(name, ""))
+            if port.kind == "systemd":
+                self._environment[name] = port.with_values("tcp", {"port": "0"}).text
+        if settings.write_token_file is not None:
+            self._environment["ASCIID_WRITE_TOKEN_FILE"] = f"/proc/self/fd/{copies}"
+            copies += 1
+        # The processes read copies of the files of TLS: a worker that is restarted must
+        # have those that the others have, and may not be allowed to read the files.
+        self._certificates = CertificateCopies(settings, copies)
+        self._environment |= self._certificates.environment
+        self._tokens: TokenFile | None = None
+        self._processes: Processes | None = None
         self._started: Deferred[None] = Deferred()
-        # Those who wait for a restart that is under way.
-        self._awaiting: list[Deferred[None]] = []
-        self._descriptors: list[Sequence[int]] = []
-        self._processes = Processes(
-            reactor,
-            workers=settings.workers,
-            environment=self._environment,
-            inherited=self._inherited_by,
-            drain_timeout=settings.drain_timeout,
-        )
+        self._restarting = DeferredLock()
+        self._requested = 0
+        """How many restarts were requested."""
+        self._covered = 0
+        """How many of these were requested before the last one began."""
 
     def privilegedStartService(self) -> None:
         """
-        Bind the listeners.
+        Bind the ports.
 
         Errors: `StartError`.
         """
-        for listener in self._listeners:
-            binding = Deferred.fromCoroutine(listener.bind())
-            failures: list[Any] = []
-            binding.addErrback(failures.append)
-            if failures:
-                self._refuse(failures[0].value)
-            self._descriptors.append(descriptors_of(listener.port))
+        for port in self._ports:
+            with self._start_step(f"cannot listen on {port}"):
+                opened = open_sockets(Description.parse(port), self._settings.workers)
+                self._sockets.append(opened)
 
     def startService(self) -> None:
         """
-        Look whether storage and tokens can be used; start the process that writes.
+        Take the storage and start the processes.
 
         Errors: `StartError`.
         """
-        if not self._descriptors:
+        if not self._sockets:
             self.privilegedStartService()
-        try:
-            stored = self._prepare_storage()
-        except (AsciidError, OSError, lmdb.Error) as error:
-            self._refuse(StartError(f"cannot use the storage {self._storage}", error))
-        if self._tokens is not None:
-            self._copy = self._tokens.copy = os.memfd_create("asciid-tokens")
-            try:
-                self._tokens.load()
-            except AsciidError as error:
-                what = f"cannot use the write tokens in {self._tokens.path}"
-                self._refuse(StartError(what, error))
-        try:
-            self._copies.load()
-        except TLSFileError as error:
-            self._refuse(StartError("cannot use TLS", error))
+        settings = self._settings
+        with self._start_step(f"cannot use the storage {self._storage}"):
+            self._lock.acquire()
+            self._resources.callback(self._lock.release)
+            stored = prepare_storage(self._storage, sync=settings.sync)
+        if settings.write_token_file is not None:
+            what = f"cannot use the write tokens in {settings.write_token_file}"
+            with self._start_step(what):
+                self._tokens = self._copied_tokens(settings.write_token_file)
+        with self._start_step("cannot use TLS"):
+            self._resources.callback(self._certificates.close)
+            self._certificates.load()
+        with self._start_step("cannot share memory with other processes"):
+            self._processes = self._new_processes()
         super().startService()
-        self._started = Deferred.fromCoroutine(self._start(stored))
-        self._started.addErrback(self._give_up)
+        self._started = Deferred.fromCoroutine(self._start(self._processes, stored))
+        self._started.addErrback(self._start_failed)
 
     def stopService(self) -> Deferred[None]:
-        """End all processes: the workers finish their requests, then the writer."""
+        """Stop all processes: the workers finish their requests, then the writer."""
         super().stopService()
         self._stopping()
         return Deferred.fromCoroutine(self._stop())
 
     def restart(self) -> Deferred[None]:
         """
-        Replace every process by a new one, one after the other; answer once it is done.
+        Replace every process by a new one, one after the other; answer when done.
 
-        Requests go on meanwhile.  Those that run read the tokens again at once; if
-        these cannot be used, everything stays as it is.  Asked for while it is
-        done, it is done once more afterwards; asked for while the processes start, it
-        is done once they are ready.
+        Requests are served meanwhile.  Running processes read the tokens again at once;
+        if these cannot be used, nothing is replaced.  A restart that is requested
+        during another one, or while the processes start, follows it; several that are
+        requested meanwhile are one.
         """
-        if not self.running:
-            return succeed(None)
-        if self._tokens is None:
-            return self._replace_all()
-        return self._tokens.reload(self._reactor).addCallback(self._use_tokens)
+        return Deferred.fromCoroutine(self._restart())
 
-    def _use_tokens(self, usable: bool) -> Deferred[None]:  # noqa: FBT001 - the Deferred's
-        if not usable or not self.running:
-            return succeed(None)
-        self._processes.reread()
-        return self._replace_all()
-
-    def _replace_all(self) -> Deferred[None]:
-        self._asked_again = True
-        done: Deferred[None] = Deferred()
-        self._awaiting.append(done)
-        if len(self._awaiting) == 1:
-            Deferred.fromCoroutine(self._restart()).addErrback(
-                lambda failure: _log.failure("Not every process is new", failure)
-            ).addCallback(lambda _: self._restarted())
-        return done
-
-    async def _start(self, stored: StoreUsage) -> None:
-        await self._processes.start(self._lock.held)
-        settings = self._settings
-        _log.info(
-            "asciid {version} listens on {address}, storage {storage}, "
-            "images {images}, pending uploads {pending}, sync {sync}, "
-            "workers {workers}",
-            version=__version__,
-            address=self._listeners[0].address,
-            storage=self._storage.resolve(),
-            images=stored.images,
-            pending=stored.pending,
-            sync="on" if settings.sync else "off",
-            workers=settings.workers,
+    async def _start(self, processes: Processes, stored: StoreUsage) -> None:
+        if not await processes.start():
+            return
+        address, *metrics = (opened.address for opened in self._sockets)
+        announce(
+            self._settings, stored, address=address, metrics=next(iter(metrics), None)
         )
-        if settings.metrics_port is not None:
-            _log.info(
-                "Metrics are told on {address}", address=self._listeners[1].address
-            )
-        warning = body_share_warning(settings)
-        if warning is not None:
-            _log.warn("{risk}", risk=warning)
-        if not settings.sync:
-            _log.warn("sync is off: a power cut loses writes that were answered")
-        self._serving(
-            f"Serving on {self._listeners[0].address}, {settings.workers} workers"
-        )
-
-    def _give_up(self, failure: Failure) -> None:
-        _log.failure("The processes cannot be started", failure)
-        if self.running:
-            # It may be too early for that: the service is started before the reactor.
-            self._reactor.callWhenRunning(self._reactor.stop)
+        self._serving(f"Serving on {address}, {self._settings.workers} workers")
 
     async def _stop(self) -> None:
-        ended = self._processes.stop()
-        # Else who connects meanwhile would wait for nobody.
-        for listener in self._listeners:
-            await listener.stop()
-        await ended
-        self._let_go()
+        stopped = None if self._processes is None else self._processes.stop()
+        # Clients that connect from now on would never be accepted.
+        self._close_sockets()
+        if stopped is not None:
+            await stopped
+        self._resources.close()
 
     async def _restart(self) -> None:
-        # Those that start may have read the files before they were changed.
-        await self._started
-        while self._asked_again and self.running:
-            self._asked_again = False
-            await self._copies.reload(self._reactor)
-            await self._processes.replace()
-        _log.info("Every process is new")
+        processes, tokens = self._processes, self._tokens
+        if processes is None or not self.running:
+            return
+        if tokens is not None:
+            if not await tokens.reload(self._reactor):
+                return
+            processes.reread()
+        self._requested += 1
+        request = self._requested
+        async with self._restarting:
+            # Processes that start may have read the files before they were changed.
+            await self._started
+            if self._covered >= request or not self.running:
+                return
+            self._covered = self._requested
+            await self._certificates.reload(self._reactor)
+            if await processes.replace():
+                _log.info("rolling restart complete")
 
-    def _restarted(self) -> None:
-        awaiting, self._awaiting = self._awaiting, []
-        for done in awaiting:
-            done.callback(None)
+    def _start_failed(self, failure: Failure) -> None:
+        _log.failure("the processes cannot be started", failure)
+        if self.running:
+            self._fail()
 
-    def _inherited_by(self, number: int) -> list[int]:
-        """Return what that worker gets: sockets, tokens and certificates."""
-        sockets = [ports[number % len(ports)] for ports in self._descriptors]
-        tokens = [] if self._copy is None else [self._copy]
-        return [*sockets, *tokens, *self._copies.descriptors]
+    @contextmanager
+    def _start_step(self, what: str) -> Iterator[None]:
+        """
+        Refuse to start if a step of the start fails.
 
-    def _prepare_storage(self) -> StoreUsage:
-        self._lock.acquire()
-        return prepare_storage(self._storage, sync=self._settings.sync)
+        Errors: `StartError`.
+        """
+        try:
+            yield
+        except _START_ERRORS as error:
+            refusal = StartError(what, error)
+            _log.critical("{reason}", reason=refusal)
+            print_refusal(refusal)
+            self._close_sockets()
+            self._resources.close()
+            raise refusal from error
 
-    def _let_go(self) -> None:
-        """Leave what only one parent has to the next one."""
-        self._lock.release()
-        self._copies.close()
-        copy, self._copy = self._copy, None
-        if copy is not None:
-            os.close(copy)
+    def _close_sockets(self) -> None:
+        for opened in self._sockets:
+            opened.close()
 
-    def _refuse(self, error: StartError) -> None:
-        _log.critical("{reason}", reason=error)
-        print_refusal(error)
-        self._let_go()
-        for listener in self._listeners:
-            Deferred.fromCoroutine(listener.stop())
-        raise error
+    def _copied_tokens(self, path: Path) -> TokenFile:
+        """Read the tokens, and copy them to a file for workers that start later."""
+        copy = os.memfd_create("asciid-tokens")
+        self._resources.callback(os.close, copy)
+        tokens = TokenFile(path, copy=copy)
+        tokens.load()
+        return tokens
+
+    def _new_processes(self) -> Processes:
+        generations = Generations.create_shared()
+        self._resources.callback(os.close, generations)
+        record = Record()
+        self._resources.callback(record.close)
+        settings, certificates = self._settings, self._certificates
+        tokens = None if self._tokens is None else self._tokens.copy
+        copied = [] if tokens is None else [tokens]
+
+        def descriptors_of(worker: int) -> list[int]:
+            sockets = (opened.sockets for opened in self._sockets)
+            own = [each[worker % len(each)].fileno() for each in sockets]
+            return [*own, *copied, *certificates.descriptors]
+
+        return Processes(
+            self._reactor,
+            workers=settings.workers,
+            environment=self._environment,
+            shared={LOCK: self._lock.held, GENERATIONS: generations},
+            record=record.descriptor,
+            inherited=descriptors_of,
+            drain_timeout=settings.drain_timeout,
+            on_exit=record.count_exit,
+        )

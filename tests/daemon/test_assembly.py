@@ -9,7 +9,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
-from asciid.daemon.assembly import body_share_warning, make_image_service
+from asciid.daemon.assembly import make_image_service
+from asciid.daemon.shares import body_share_warning
 from asciid.store import MemoryStore
 
 CHUNK = 1_000_000

@@ -22,6 +22,7 @@ from zope.interface import implementer
 from asciid import __version__
 from asciid.config.settings import Settings
 from asciid.config.tokens import TokenFile
+from asciid.daemon import announcement
 from asciid.daemon.housekeeping import Housekeeper
 from asciid.daemon.service import LAST_WRITES, ImageService
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
@@ -104,7 +105,6 @@ class ServiceTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make collaborators that do as they are told at once."""
-        self.warnings: tuple[str, ...] = ()
         self.events: list[str] = []
         self.port = FakePort(self.events, IPv4Address("TCP", "127.0.0.1", 4444))
         self.endpoint = FakeEndpoint(self.events, lambda: succeed(self.port))
@@ -137,7 +137,7 @@ class ServiceTestCase(SynchronousTestCase):
             retire=self.retire,
             give_up=lambda: self.events.append("give up"),
             announces=announces,
-            warnings=self.warnings,
+            fail=lambda: self.events.append("fail"),
         )
 
     def retire(self) -> Deferred[None]:
@@ -198,7 +198,7 @@ class MetricsPortTests(ServiceTestCase):
         with capturedLogs() as logs:
             service.startService()
         self.assertEqual(self.events, ["bind", "bind metrics", "open"])
-        self.assertEqual(formatEvent(logs[-1]), "Metrics are told on 127.0.0.1:9090")
+        self.assertEqual(formatEvent(logs[-1]), "metrics listening on 127.0.0.1:9090")
         del self.events[:]
         self.successResultOf(service.stopService())
         self.assertEqual(self.events, ["unbind", "unbind metrics", "drain", "close"])
@@ -317,12 +317,12 @@ class FailureTests(ServiceTestCase):
         self.assertIn("unbind", self.events)
 
     def test_late_failure(self) -> None:
-        """A failure that comes after the start stops the reactor, and says so."""
+        """A failure after the start is logged, and is reported to the owner."""
         self.store.measured = Deferred()
         self.service().startService()
         with capturedLogs() as logs:
             self.store.measured.errback(StorageFailedError())
-        self.assertTrue(self.reactor.hasStopped)
+        self.assertEqual(self.events[-1], "fail")
         self.assertEqual(logs[0]["log_level"], LogLevel.critical)
         self.assertEqual(len(self.flushLoggedErrors(StorageFailedError)), 1)
 
@@ -465,7 +465,7 @@ class StopTests(ServiceTestCase):
         service.startService()
         self.successResultOf(service.stopService())
         self.store.measured.errback(StoreClosedError())
-        self.assertFalse(self.reactor.hasStopped)
+        self.assertNotIn("fail", self.events)
 
     def test_never_started(self) -> None:
         """Stopping what never started does nothing."""
@@ -494,41 +494,36 @@ class AnnouncementTests(ServiceTestCase):
         return [str(formatEvent(event)) for event in logs]
 
     def test_all_facts(self) -> None:
-        """Version, address, storage, number of images and sync are on one line."""
+        """What runs, where, and with what is on one line."""
         (line,) = self.announced()
         self.assertEqual(
             line,
             f"asciid {__version__} listens on 127.0.0.1:4444, storage /images, "
-            "images 7, pending uploads 2, sync on",
+            "images 7, pending uploads 2, sync on, workers 1",
         )
 
     def test_no_sync(self) -> None:
         """Without sync there is a warning."""
         first, second = self.announced(sync=False)
-        self.assertTrue(first.endswith("images 7, pending uploads 2, sync off"), first)
-        self.assertEqual(
-            second, "sync is off: a power cut loses writes that were answered"
-        )
+        self.assertIn("images 7, pending uploads 2, sync off", first)
+        self.assertEqual(second, "sync is off: a power cut loses acknowledged writes")
 
-    def test_warnings(self) -> None:
-        """What the settings make risky is a warning."""
-        self.warnings = ("watch out",)
+    def test_body_share(self) -> None:
+        """There is a warning if bodies may hold more than was set."""
+        self.patch(announcement, "body_share_warning", lambda _: "watch out")
         self.assertEqual(self.announced()[1:], ["watch out"])
 
     def test_memory(self) -> None:
         """Without a disk there is a warning, and sync is off."""
         first, second = self.announced(None)
-        self.assertTrue(
-            first.endswith("storage :memory:, images 7, pending uploads 2, sync off"),
-            first,
-        )
+        self.assertIn("storage :memory:, images 7, pending uploads 2, sync off", first)
         self.assertEqual(second, "images are kept in memory and are lost at exit")
 
     def test_other_addresses(self) -> None:
         """An IPv6 address is in brackets; a Unix socket is named."""
         for address, text in [
             (IPv6Address("TCP", "::1", 80), "listens on [::1]:80, "),
-            (UNIXAddress("/run/asciid"), "/run/asciid"),
+            (UNIXAddress("/run/asciid"), "listens on unix:/run/asciid, "),
         ]:
             self.port.address = address
             self.assertIn(text, self.announced()[0])

@@ -6,14 +6,14 @@ import os
 import signal
 import time
 
-from asciid.workers._watching import SIGN_EVERY, SILENT_FOR
+from asciid.workers._watchdog import HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT
 from tests.faults._case import FaultTestCase
 from tests.faults._client import Connection
 from tests.faults._load import Load, Upload
 from tests.faults._needs import need_tracing
 from tests.faults._strace import Injection
 
-_PATIENCE = SILENT_FOR + 4 * SIGN_EVERY
+_PATIENCE = HEARTBEAT_TIMEOUT + 4 * HEARTBEAT_INTERVAL
 """Seconds within which a process that hangs must have been replaced."""
 
 
@@ -41,7 +41,7 @@ class HangingTests(FaultTestCase):
             self.assertLess(time.monotonic(), began + _PATIENCE, self.running.log)
             time.sleep(0.1)
         self.report(f"replaced {time.monotonic() - began:.0f} s after they had hung")
-        self.assertEqual(self.running.log.count("it gave no sign of life"), len(hung))
+        self.assertEqual(self.running.log.count("no heartbeat for"), len(hung))
         with Load(self.running.port) as load:
             self.assertTrue(load.goes_on(100))
         self.assert_kept(self.running, load.record)
@@ -55,7 +55,7 @@ class HangingTests(FaultTestCase):
             self.assertTrue(load.goes_on(100))
         time.sleep(_PATIENCE)
         os.kill(self.running.pid, signal.SIGCONT)
-        time.sleep(3 * SIGN_EVERY)
+        time.sleep(3 * HEARTBEAT_INTERVAL)
         self.assert_kept(self.running, load.record)
         self.assertEqual((load.cut, load.half), (0, 0))
         self.assertEqual(self.processes(), self.before)

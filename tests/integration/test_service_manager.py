@@ -117,6 +117,6 @@ class ServiceManagerTests(SynchronousTestCase):
         status = self.run_through("--workers=2", "--log-format=json")
         self.assertRegex(status, r"\AServing on 127\.0\.0\.1:\d+, 2 workers\Z")
         text = self.journal.read_text()
-        self.assertIn("Every process is new", text)
+        self.assertIn("rolling restart complete", text)
         for line in text.splitlines():
             self.assertIsNotNone(re.match(r'<6>\{"time": ', line), line)

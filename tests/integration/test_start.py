@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lmdb
 from attrs import frozen
@@ -13,6 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.store._records import FORMAT_KEY
 from tests.integration._daemon import ANY_PORT, ROOT, environment, twistd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @frozen
@@ -34,8 +39,12 @@ class RefusedStartTests(SynchronousTestCase):
 
     def run_twistd(self, *arguments: str, **environ: str) -> End:
         """Run twistd until it ends."""
+        return self.run_command(twistd(*arguments), **environ)
+
+    def run_command(self, command: Sequence[str], **environ: str) -> End:
+        """Run a command until it ends."""
         done = subprocess.run(
-            twistd(*arguments),
+            command,
             cwd=self.directory,
             env=environment(**{"ASCIID_PORT": ANY_PORT, **environ}),
             capture_output=True,
@@ -57,6 +66,35 @@ class RefusedStartTests(SynchronousTestCase):
         self.assertTrue(line.startswith("asciid: "), line)
         self.assertIn(what, line)
         self.assertNotIn("Traceback", end.stdout)
+
+    def test_failure_after_the_start(self) -> None:
+        """An unexpected error is logged with a traceback; the exit code is 1."""
+        # No error of that kind is known: one is put in.
+        program = (
+            "import sys\n"
+            "from {module} import {owner}\n"
+            "from twisted.scripts.twistd import run\n"
+            "async def fail(*_):\n"
+            "    raise ZeroDivisionError\n"
+            "{owner}.{method} = fail\n"
+            "sys.argv[0] = 'twistd'\n"
+            "run()\n"
+        )
+        for workers, module, owner, method in (
+            (1, "asciid.store", "LMDBStore", "usage"),
+            (2, "asciid.workers._processes", "Processes", "start"),
+        ):
+            code = program.format(module=module, owner=owner, method=method)
+            arguments = [
+                "--nodaemon",
+                "--pidfile=t.pid",
+                "asciid",
+                f"--workers={workers}",
+            ]
+            end = self.run_command([sys.executable, "-P", "-c", code, *arguments])
+            self.assertEqual(end.code, 1, end)
+            self.assertIn("ZeroDivisionError", end.stdout)
+            self.assertFalse((self.directory / "t.pid").exists())
 
     def test_port_in_use(self) -> None:
         """Another process listens there."""

@@ -110,4 +110,4 @@ class StartSignalTests(SynchronousTestCase):
             "asciid/config/settings.py",
         )
         self.assert_serves(process)
-        self.assertNotIn(" ended: ", self.log.read_text())
+        self.assertNotIn(" exited: ", self.log.read_text())

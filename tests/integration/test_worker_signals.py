@@ -88,14 +88,14 @@ class WorkerSignalTests(SynchronousTestCase):
                 pass  # the signal is on its way
             self.assertEqual(status, 401)
             connection.close()
-        self.wait_for("Every process is new")
+        self.wait_for("rolling restart complete")
         self.assertEqual(self.register(self.connect(), "new"), 201)
         # Those of before may still be about to end.
         self.assertEqual(len(self.processes() - before), 3)
         self.daemon.stop()
         refused = self.daemon.log.count("were refused within a minute: token-invalid")
         self.assertGreater(refused, 0, self.daemon.log)
-        self.assertNotIn(" ended: ", self.daemon.log)
+        self.assertNotIn(" exited: ", self.daemon.log)
         # What Twisted says of its own connections and ports is nobody's business.
         self.assertNotRegex(self.daemon.log, "Scheduling retry|starting on|Closed")
 

@@ -56,7 +56,7 @@ class TLSTests(test_tls.TLSTests):
     """Several workers with TLS."""
 
     options = ("--workers=2",)
-    reloaded = "Every process is new"
+    reloaded = "rolling restart complete"
 
 
 class ConnectionsTests(CommandTestCase):
@@ -130,7 +130,7 @@ class ConnectionsTests(CommandTestCase):
             self.put(connection)
         os.kill(self.daemon.pid, signal.SIGHUP)
         deadline = time.monotonic() + _PATIENCE
-        while "Every process is new" not in self.daemon.log:
+        while "rolling restart complete" not in self.daemon.log:
             self.assertLess(time.monotonic(), deadline, self.daemon.log)
             time.sleep(0.02)
         after = self.counters()
@@ -202,7 +202,7 @@ class ConnectionsTests(CommandTestCase):
         for connection in self.connections:
             self.put(connection)
         self.assertEqual(self.ask(self.connections[0], "GET", "/metrics")[0], 404)
-        told = re.search(r"Metrics are told on 127\.0\.0\.1:(\d+)", self.daemon.log)
+        told = re.search(r"metrics listening on 127\.0\.0\.1:(\d+)", self.daemon.log)
         assert told is not None
         samples = self.samples(self.connect(int(told[1])))
         self.assertEqual(samples["asciid_images"], CONNECTIONS)

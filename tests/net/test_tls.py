@@ -13,14 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactor
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import SettingError, Settings, resolve
 from asciid.daemon.assembly import certificates_of
-from asciid.net.listener import StartError, endpoint_from
+from asciid.net.listener import StartError
 from asciid.net.tls import (
     Certificate,
     TLSFileError,
@@ -222,17 +220,6 @@ class CertificateTests(TLSTestCase):
             "No such file or directory",
         )
 
-    def test_port(self) -> None:
-        """The port uses it, and is otherwise as it was described."""
-        reactor = MemoryReactor()
-        listening = endpoint_from(
-            self.endpoint() + ":interface=127.0.0.1", self.used.reactor(reactor)
-        ).listen(Factory())
-        self.successResultOf(listening)
-        ((port, _, context_factory, backlog, interface),) = reactor.sslServers
-        self.assertEqual((port, backlog, interface), (0, 1024, "127.0.0.1"))
-        self.assertIs(context_factory, self.used)
-
     def test_gone(self) -> None:
         """Files that are gone since the settings were read end the start."""
         settings = resolve({"port": self.endpoint(), "metrics-port": "none"}, {})
@@ -240,10 +227,6 @@ class CertificateTests(TLSTestCase):
         self.key.unlink()
         error = self.assertRaises(StartError, certificates_of, settings)
         self.assertIn(f"cannot read privateKey {self.key}", str(error))
-
-    def test_other_interfaces(self) -> None:
-        """The reactor is otherwise what it was."""
-        self.assertIs(self.used.reactor(self.reactor).pool, self.reactor.pool)
 
 
 class CopiesTests(TLSTestCase):
@@ -286,9 +269,9 @@ class CopiesTests(TLSTestCase):
         self.assertEqual(
             self.copies.environment,
             {
-                "ASCIID_PORT": f"ssl:0:privateKey={paths[0]}:certKey={paths[1]}:"
+                "ASCIID_PORT": f"ssl:port=0:privateKey={paths[0]}:certKey={paths[1]}:"
                 f"extraCertChain={paths[2]}",
-                "ASCIID_METRICS_PORT": f"ssl:0:privateKey={paths[3]}:"
+                "ASCIID_METRICS_PORT": f"ssl:port=0:privateKey={paths[3]}:"
                 f"certKey={paths[4]}",
             },
         )

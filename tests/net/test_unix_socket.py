@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,66 +10,21 @@ import subprocess
 import time
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING
 
-from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import ServerFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.net import listener, unix_socket
-from asciid.net.listener import endpoint_from
-from asciid.net.unix_socket import NameKeeping, StaleReplacing
-from asciid.store import _lock
+from asciid.net import unix_socket
+from asciid.net.description import Description
+from asciid.net.sockets import open_sockets
 from tests.integration._daemon import environment, twistd
+
+if TYPE_CHECKING:
+    from asciid.net.sockets import ListeningSockets
 
 PATIENCE = 30
 """Seconds after which a process has failed the test."""
-
-
-class Reactor:
-    """Has real Unix sockets, and turns when told."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, tuple[object, ...]]] = []
-
-    def listenUNIX(self, *arguments: Any) -> unix.Port:  # noqa: ANN401 - those of Port
-        """Listen."""
-        address, factory, backlog, mode = arguments
-        port = unix.Port(address, factory, backlog, mode, reactor=self)
-        port.startListening()
-        return port
-
-    def adoptStreamPort(
-        self, descriptor: int, family: int, factory: ServerFactory
-    ) -> Any:  # noqa: ANN401 - any port
-        """Listen on a socket that another process has made."""
-        arguments: tuple[object, ...] = descriptor, family, factory
-        kind: Any = tcp.Port
-        if family == socket.AF_UNIX:
-            kind, arguments = unix.Port, (descriptor, factory)
-        port = kind._fromListeningDescriptor(self, *arguments)
-        port.startListening()
-        return port
-
-    def addReader(self, _: object) -> None:
-        """Do nothing: nobody connects."""
-
-    def removeReader(self, _: object) -> None:
-        """Likewise."""
-
-    def removeWriter(self, _: object) -> None:
-        """Likewise."""
-
-    def callLater(self, _: float, call: Any, *arguments: object) -> None:  # noqa: ANN401 - any callable
-        """Call at the next turn."""
-        self.calls.append((call, arguments))
-
-    def turn(self) -> None:
-        """Call what is due."""
-        calls, self.calls = self.calls, []
-        for call, arguments in calls:
-            call(*arguments)
 
 
 class SocketTestCase(SynchronousTestCase):
@@ -89,34 +45,19 @@ class SocketTestCase(SynchronousTestCase):
         Path(f"{name}.lock").symlink_to("1")
 
 
-class PatienceTests(SynchronousTestCase):
-    """How long a start waits."""
-
-    def test_as_long_as_for_the_storage(self) -> None:
-        """Socket and storage have the same owner, which may be ending."""
-        self.assertEqual(unix_socket.PATIENCE, _lock.PATIENCE)
-
-
 class StaleTests(SocketTestCase):
-    """`StaleReplacing`."""
+    """Names that earlier processes have left, and those in use."""
 
     def setUp(self) -> None:
         """Do not wait."""
         super().setUp()
         self.patch(unix_socket, "PATIENCE", 0)
-        self.reactor = Reactor()
 
-    def listen(self, name: str = "x.sock") -> unix.Port:
+    def listen(self, name: str = "x.sock") -> ListeningSockets:
         """Listen on a socket."""
-        replacing = StaleReplacing(self.reactor)
-        port: Any = replacing.listenUNIX(name, ServerFactory(), 5, 0o600, wantPID=True)
-        self.addCleanup(self.stop, port)
-        return port  # type: ignore[no-any-return] # of the interface
-
-    def stop(self, port: unix.Port) -> None:
-        """Stop to listen."""
-        port.stopListening()
-        self.reactor.turn()
+        opened = open_sockets(Description.parse(f"unix:{name}:mode=600"))
+        self.addCleanup(opened.close)
+        return opened
 
     def connects(self, name: str = "x.sock") -> bool:
         """Return whether anybody listens."""
@@ -128,7 +69,7 @@ class StaleTests(SocketTestCase):
         port = self.listen()
         self.assertTrue(self.connects())
         self.assertEqual(Path("x.sock").stat().st_mode & 0o777, 0o600)
-        self.stop(port)
+        port.close()
         self.assertEqual(list(Path().iterdir()), [])
 
     def test_stale(self) -> None:
@@ -184,29 +125,25 @@ class StaleTests(SocketTestCase):
         """One that was removed meanwhile is no obstacle to the end."""
         port = self.listen()
         Path("x.sock").unlink()
-        self.stop(port)
-        self.assertFalse(port.connected)
+        port.close()
+        self.assertEqual(port.sockets[0].fileno(), -1)
 
     def test_taken_over(self) -> None:
         """One that another process has put in its place stays there."""
         port = self.listen()
         Path("x.sock").unlink()
         self.listen()
-        self.stop(port)
+        port.close()
         self.assertTrue(self.connects())
 
     def test_locked(self) -> None:
         """Of many that start at the same time, one listens."""
         self.leave_stale()
-        listening: list[unix.Port] = []
+        listening: list[ListeningSockets] = []
 
         def start() -> None:
-            replacing = StaleReplacing(Reactor())
-            try:
-                port: Any = replacing.listenUNIX("x.sock", ServerFactory())
-            except CannotListenError:
-                return
-            listening.append(port)
+            with contextlib.suppress(CannotListenError):
+                listening.append(self.listen())
 
         self.patch(unix_socket, "PATIENCE", 0.1)
         threads = [Thread(target=start) for _ in range(8)]
@@ -216,7 +153,6 @@ class StaleTests(SocketTestCase):
             thread.join()
         self.assertEqual(len(listening), 1)
         self.assertTrue(self.connects())
-        listening[0].socket.close()
 
 
 class DaemonTests(SocketTestCase):
@@ -279,34 +215,3 @@ class DaemonTests(SocketTestCase):
         self.assertEqual(second.returncode, 1)
         self.assertIn(b"Address already in use", printed)
         self.await_answer("x.sock")
-
-
-class AdoptedSocketTests(SynchronousTestCase):
-    """Sockets of the service manager, which outlive the daemon."""
-
-    def test_still_listens(self) -> None:
-        """After the port has stopped, the next connection waits for the next daemon."""
-        name = os.path.relpath(self.mktemp())
-        for address in (name, ("127.0.0.1", 0)):
-            family = socket.AF_UNIX if address == name else socket.AF_INET
-            with socket.socket(family) as listening, socket.socket(family) as client:
-                listening.bind(address)
-                listening.listen()
-                reactor = Reactor()
-                port: Any = NameKeeping(reactor).adoptStreamPort(
-                    listening.fileno(), family, ServerFactory()
-                )
-                stopped = port.stopListening()
-                reactor.turn()
-                self.successResultOf(stopped)
-                client.connect(listening.getsockname())
-
-    def test_endpoint(self) -> None:
-        """Endpoints of the service manager keep the name."""
-        self.patch(listener, "serverFromString", lambda reactor, _: reactor)
-        for description, keeps in (
-            ("systemd:domain=UNIX:index=0", True),
-            ("tcp:0", False),
-        ):
-            used = endpoint_from(description, object())
-            self.assertEqual(isinstance(used, NameKeeping), keeps, description)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import CannotListenError, ProcessDone, ProcessExitedAlready
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from asciid.testing import ManualThreadPool
-from asciid.workers._spawning import READY, SIGNS
+from asciid.workers._inheritance import READY, STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +80,7 @@ class PlayedProcess:
 
     def be_ready(self) -> None:
         """Have the process say that it does its work."""
-        self.write(SIGNS, READY)
+        self.write(STATUS, READY)
 
     def end(self, reason: Exception | None = None) -> None:
         """Have the process end."""
@@ -98,31 +98,26 @@ class ImmediateThreadPool(ManualThreadPool):
 
 
 class PlayedReactor(MemoryReactorClock):
-    """A reactor whose processes and ports are played."""
+    """A reactor whose processes are played."""
 
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[PlayedProcess] = []
         """All that were started, the last one last."""
-        self.ports: list[PlayedPort] = []
-        self.taken: set[int] = set()
-        """Ports that others listen on."""
         self.spawn_error: OSError | None = None
         """Why the next process cannot be started."""
 
-    def spawnProcess(  # noqa: PLR0913 - with the names of the interface
+    def spawnProcess(
         self,
         processProtocol: Any,  # noqa: ANN401 - as the interface has it
         executable: str,
         args: Sequence[str],
         env: Mapping[str, str],
-        path: None = None,
         *,
         childFDs: Mapping[int, Any],
-        **_: object,
     ) -> PlayedProcess:
         """Start a process."""
-        del executable, path
+        del executable
         error, self.spawn_error = self.spawn_error, None
         if error is not None:
             raise error
@@ -138,21 +133,6 @@ class PlayedReactor(MemoryReactorClock):
     def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
         """Call at once."""
         call(*arguments)
-
-    def listenTCP(
-        self,
-        port: int,
-        factory: Any,  # noqa: ANN401 - as the interface has it
-        backlog: int = 50,
-        interface: str = "",
-    ) -> PlayedPort:
-        """Listen, unless others do."""
-        del factory, backlog
-        if port in self.taken:
-            raise CannotListenError(interface, port, OSError(98, "in use"))
-        played = PlayedPort(port, 100 + len(self.ports))
-        self.ports.append(played)
-        return played
 
     @property
     def alive(self) -> dict[str, PlayedProcess]:

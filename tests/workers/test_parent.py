@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,20 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
-from asciid.net.listener import StartError, endpoint_from
+from asciid.net.listener import StartError
+from asciid.net.sockets import open_sockets
 from asciid.store import _lock
 from asciid.store._environment import DATA_FILE
 from asciid.store.sharing import StorageLock
 from asciid.workers import parent as parent_module
+from asciid.workers._inheritance import FIRST_INHERITED, HEARTBEAT, REREAD, STATUS
 from asciid.workers._processes import KILL_AFTER, REPLACED_WITHIN, WRITER
 from asciid.workers._record import recorded_exits
-from asciid.workers._spawning import ALIVE, FIRST_INHERITED, REREAD, SIGNS
-from asciid.workers._watching import READY_WITHIN, SIGN_EVERY, SILENT_FOR
+from asciid.workers._watchdog import (
+    HEARTBEAT_INTERVAL,
+    HEARTBEAT_TIMEOUT,
+    READY_TIMEOUT,
+)
 from asciid.workers.parent import Parent
 from tests.integration._certificate import write_certificate
 from tests.workers._played import PlayedProcess, PlayedReactor
@@ -30,7 +36,11 @@ from tests.workers._played import PlayedProcess, PlayedReactor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.net.description import Description
+    from asciid.net.sockets import ListeningSockets
+
 DRAIN = 10
+PORT = "tcp:0:interface=127.0.0.1"
 
 
 class ParentTestCase(SynchronousTestCase):
@@ -40,26 +50,33 @@ class ParentTestCase(SynchronousTestCase):
         """Make a parent of two."""
         self.reactor = PlayedReactor()
         self.storage = Path(self.mktemp())
+        self.statuses: list[str] = []
         self.stopping: list[None] = []
         self.environment: dict[str, str] = {}
         self.stderr = io.StringIO()
         self.patch(sys, "__stderr__", self.stderr)
-        # One socket for each port will do.
-        self.patch(
-            parent_module,
-            "spread_endpoint",
-            lambda reactor, port, _: endpoint_from(port, reactor),
-        )
+        self.sockets: list[socket.socket] = []
+        """Those that were opened."""
+        self.patch(parent_module, "open_sockets", self.open_sockets)
+        self.failures: list[None] = []
+
+    def open_sockets(self, description: Description, count: int) -> ListeningSockets:
+        """Open the sockets of an endpoint."""
+        opened = open_sockets(description, count)
+        self.sockets += opened.sockets
+        return opened
 
     def make(self, **options: Any) -> Parent:  # noqa: ANN401 - those of Settings
         """Return a parent."""
         chosen = {"sync": True, "workers": 2, "drain_timeout": DRAIN, **options}
         environment = {"ASCIID_WORKERS": "2", **self.environment}
         self.parent = Parent(
-            Settings("tcp:4444", self.storage, 1, 1, **chosen),
+            Settings(PORT, self.storage, 1, 1, **chosen),
             environment=environment,
             reactor=self.reactor,
+            serving=self.statuses.append,
             stopping=lambda: self.stopping.append(None),
+            fail=lambda: self.failures.append(None),
         )
         return self.parent
 
@@ -73,11 +90,11 @@ class ParentTestCase(SynchronousTestCase):
 
     def let_live(self, seconds: float, hung: PlayedProcess | None = None) -> None:
         """Let time go by in which all processes live, but one."""
-        for _ in range(round(seconds / SIGN_EVERY)):
-            self.reactor.advance(SIGN_EVERY)
+        for _ in range(round(seconds / HEARTBEAT_INTERVAL)):
+            self.reactor.advance(HEARTBEAT_INTERVAL)
             for process in self.reactor.alive.values():
                 if process is not hung:
-                    process.write(SIGNS, ALIVE)
+                    process.write(STATUS, HEARTBEAT)
 
     def logged(self, act: Callable[[], object]) -> list[str]:
         """Return what is logged meanwhile."""
@@ -91,10 +108,12 @@ class StartTests(ParentTestCase):
 
     def test_order(self) -> None:
         """The workers start once the writer writes; then the daemon is announced."""
-        parent = self.make(metrics_port="tcp:9090")
+        parent = self.make(metrics_port=PORT)
         parent.privilegedStartService()
-        self.assertEqual([port.port for port in self.reactor.ports], [4444, 9090])
-        self.assertFalse(any(port.accepts for port in self.reactor.ports))
+        # One for each of two workers, on each of two ports.
+        port, same, metrics_port, _ = (s.getsockname()[1] for s in self.sockets)
+        self.assertEqual(port, same)
+        self.assertEqual(self.reactor.getReaders(), [])
         self.assertEqual(self.reactor.processes, [])
         self.assertFalse(self.storage.exists())
         parent.startService()
@@ -104,9 +123,10 @@ class StartTests(ParentTestCase):
         self.assertEqual(list(self.reactor.alive), [WRITER, "worker-1.1", "worker-2.1"])
         self.reactor.alive["worker-2.1"].be_ready()
         line, metrics = self.logged(self.reactor.alive["worker-1.1"].be_ready)
-        self.assertEqual(metrics, "Metrics are told on 127.0.0.1:9090")
-        self.assertIn("listens on 127.0.0.1:4444, ", line)
+        self.assertEqual(metrics, f"metrics listening on 127.0.0.1:{metrics_port}")
+        self.assertIn(f"listens on 127.0.0.1:{port}, ", line)
         self.assertIn("images 0, pending uploads 0, sync on, workers 2", line)
+        self.assertEqual(self.statuses, [f"Serving on 127.0.0.1:{port}, 2 workers"])
 
     def test_body_share(self) -> None:
         """Where workers hold more of bodies than was set, the log says how much."""
@@ -119,7 +139,7 @@ class StartTests(ParentTestCase):
 
         Each gets the environment.
         """
-        self.start(metrics_port="tcp:9090")
+        self.start(metrics_port=PORT)
         alive = self.reactor.alive
         for name, role in ((WRITER, "writer"), ("worker-1.1", "worker")):
             process = alive[name]
@@ -130,37 +150,38 @@ class StartTests(ParentTestCase):
             self.assertEqual(process.environment, {"ASCIID_WORKERS": "2"})
         (deaths,) = inherited(alive[WRITER])
         self.assertEqual(recorded_exits(deaths), 0)
-        self.assertEqual(inherited(alive["worker-1.1"]), [100, 101])
-        self.assertEqual(len(self.reactor.ports), 2)
+        first, second, third, fourth = (each.fileno() for each in self.sockets)
+        self.assertEqual(inherited(alive["worker-1.1"]), [second, fourth])
+        self.assertEqual(inherited(alive["worker-2.1"]), [first, third])
 
     def test_systemd(self) -> None:
         """Processes do not look for what systemd has handed to the parent."""
         self.environment = {"ASCIID_PORT": "systemd:domain=INET:index=0"}
         self.start()
         for process in self.reactor.processes:
-            self.assertEqual(process.environment["ASCIID_PORT"], "tcp:0")
+            self.assertEqual(process.environment["ASCIID_PORT"], "tcp:port=0")
 
     def test_no_sync(self) -> None:
         """A daemon that does not sync says what that risks."""
         announced, risk = self.start(sync=False)
         self.assertIn("sync off", announced)
-        self.assertIn("a power cut loses writes", risk)
+        self.assertIn("a power cut loses acknowledged writes", risk)
 
     def test_start_that_breaks(self) -> None:
-        """What nobody foresaw is logged, and ends all."""
+        """An unexpected error is logged, and is reported to the owner, once."""
         with capturedLogs():
             self.make().startService()
-        self.patch(self.parent._processes, "_begin", self.raise_key_error)
-        (line,) = self.logged(self.reactor.alive[WRITER].be_ready)
-        self.assertEqual(line, "The processes cannot be started")
+        self.patch(parent_module, "announce", self.raise_key_error)
+        self.reactor.alive[WRITER].be_ready()
+        self.reactor.alive["worker-1.1"].be_ready()
+        (line,) = self.logged(self.reactor.alive["worker-2.1"].be_ready)
+        self.assertEqual(line, "the processes cannot be started")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
-        (hook,) = self.reactor.whenRunningHooks
-        hook[0](*hook[1], **hook[2])
-        self.assertTrue(self.reactor.hasStopped)
+        self.assertEqual(len(self.failures), 1)
 
-    def raise_key_error(self, place: object) -> None:
+    def raise_key_error(self, *_: object, **__: object) -> None:
         """Break."""
-        raise KeyError(place)
+        raise KeyError
 
     def test_new_storage(self) -> None:
         """The directories above a new storage are synced before a process starts."""
@@ -188,14 +209,22 @@ class RefusalTests(ParentTestCase):
         self.assertIn(what, str(error))
         self.assertEqual(self.stderr.getvalue(), f"{error}\n")
         self.assertEqual([formatEvent(event) for event in events], [str(error)])
-        self.assertEqual([port for port in self.reactor.ports if port.bound], [])
+        self.assertEqual({each.fileno() for each in self.sockets} - {-1}, set())
         self.assertEqual(self.reactor.processes, [])
 
     def test_port(self) -> None:
         """If one of two ports is taken, the other is freed."""
-        self.reactor.taken.add(9090)
-        self.assert_refused("cannot listen on tcp:9090", metrics_port="tcp:9090")
-        self.assertEqual(len(self.reactor.ports), 1)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            self.assert_refused(f"cannot listen on {taken}", metrics_port=taken)
+        self.assertEqual(len(self.sockets), 2)
+
+    def test_plugin(self) -> None:
+        """The sockets of an endpoint that a plugin opens cannot be shared."""
+        self.assert_refused(
+            "--workers needs an endpoint tcp, tcp6, ssl, unix or systemd",
+            metrics_port="tls:certificates:tcp:0",
+        )
 
     def test_storage(self) -> None:
         """The storage is none."""
@@ -233,13 +262,7 @@ class RefusalTests(ParentTestCase):
         directory.mkdir()
         write_certificate(directory)
         files = f"privateKey={directory}/key.pem:certKey={directory}/cert.pem"
-
-        def listen(port: int, factory: Any, contextFactory: Any, **more: Any) -> Any:  # noqa: ANN401 - any port will do
-            del contextFactory
-            return self.reactor.listenTCP(port, factory, **more)
-
-        self.patch(self.reactor, "listenSSL", listen)
-        parent = self.make(metrics_port=f"ssl:9443:{files}")
+        parent = self.make(metrics_port=f"ssl:0:{files}")
         (directory / "key.pem").write_text("no key")
         error = self.assertRaises(StartError, parent.startService)
         self.assertIn(f"privateKey {directory}/key.pem has no private key", str(error))
@@ -253,20 +276,22 @@ class EndTests(ParentTestCase):
         self.start()
         killed = self.reactor.alive["worker-1.1"]
         (line,) = self.logged(lambda: killed.end(ProcessTerminated(signal=9)))
-        self.assertTrue(line.startswith("worker-1.1 ended: "), line)
+        self.assertTrue(line.startswith("worker-1.1 exited: "), line)
         # At once: it had done its work, however short its life.
         self.reactor.advance(0)
         self.assertIn("worker-1.1", self.reactor.alive)
         (deaths,) = inherited(self.reactor.alive[WRITER])
         self.assertEqual(recorded_exits(deaths), 1)
-        self.assertEqual(inherited(self.reactor.alive["worker-1.1"]), [100])
+        self.assertEqual(
+            inherited(self.reactor.alive["worker-1.1"]), [self.sockets[1].fileno()]
+        )
 
     def test_hangs(self) -> None:
         """One that hangs is killed, and another takes its place."""
         self.start()
         hung = self.reactor.alive["worker-1.1"]
-        (line,) = self.logged(lambda: self.let_live(2 * SILENT_FOR, hung))
-        self.assertIn("worker-1.1 is killed: ", line)
+        (line,) = self.logged(lambda: self.let_live(2 * HEARTBEAT_TIMEOUT, hung))
+        self.assertIn("killing worker-1.1: ", line)
         self.assertEqual(hung.signals, ["KILL"])
         hung.end(ProcessTerminated(signal=9))
         self.reactor.advance(0)
@@ -277,11 +302,9 @@ class EndTests(ParentTestCase):
         """One that does not come up again is told of, once."""
         self.start()
         self.reactor.alive["worker-1.1"].end(ProcessTerminated(signal=9))
-        lines = self.logged(lambda: self.let_live(2 * READY_WITHIN))
-        late = [line for line in lines if "does not come up" in line]
-        self.assertEqual(
-            late, ["worker-1.1 does not come up: it is not ready after 30 s"]
-        )
+        lines = self.logged(lambda: self.let_live(2 * READY_TIMEOUT))
+        late = [line for line in lines if "not ready" in line]
+        self.assertEqual(late, ["worker-1.1 is not ready after 30 s"])
 
     def test_stop(self) -> None:
         """All are told to end, and nobody listens any more; it ends after them."""
@@ -293,7 +316,7 @@ class EndTests(ParentTestCase):
         for process in processes.values():
             self.assertEqual(process.signals, ["TERM"])
             self.assertNoResult(stopped)
-            self.assertFalse(self.reactor.ports[0].bound)
+            self.assertEqual({each.fileno() for each in self.sockets}, {-1})
             self.assertEqual(recorded_exits(deaths), 0)
             self.assertEqual(self.logged(process.end), [])
         self.successResultOf(stopped)
@@ -345,10 +368,12 @@ class RestartTests(ParentTestCase):
         self.start()
         self.parent.restart()
         self.assertNotIn("worker-2.2", self.reactor.alive)
-        self.assertEqual(inherited(self.reactor.alive["worker-1.2"]), [100])
+        self.assertEqual(
+            inherited(self.reactor.alive["worker-1.2"]), [self.sockets[1].fileno()]
+        )
         lines = self.logged(lambda: self.replace_workers(1))
         self.assertEqual(lines, [])
-        self.assertEqual(self.logged(self.replace_writer), ["Every process is new"])
+        self.assertEqual(self.logged(self.replace_writer), ["rolling restart complete"])
         (deaths,) = inherited(self.reactor.alive[WRITER])
         self.assertEqual(recorded_exits(deaths), 0)
         self.reactor.advance(60)
@@ -378,7 +403,7 @@ class RestartTests(ParentTestCase):
         self.assertEqual(list(self.reactor.alive), [WRITER, "worker-1.1", "worker-2.1"])
         self.reactor.alive["worker-2.1"].be_ready()
         self.replace_workers(1)
-        self.assertEqual(self.logged(self.replace_writer), ["Every process is new"])
+        self.assertEqual(self.logged(self.replace_writer), ["rolling restart complete"])
         self.assertEqual(len(self.reactor.processes), 6)
 
     def test_stopped_before_it_began(self) -> None:
@@ -420,7 +445,7 @@ class RestartTests(ParentTestCase):
         tokens = Path(self.mktemp())
         tokens.write_text("# mine\ngood\n")
         tokens.chmod(0o600)
-        self.start(write_token_file=tokens, metrics_port="tcp:9090")
+        self.start(write_token_file=tokens, metrics_port=PORT)
         tokens.write_text("no good\n")
         self.reactor.alive["worker-1.1"].end(ProcessTerminated(signal=9))
         self.reactor.advance(1)
@@ -453,12 +478,11 @@ class RestartTests(ParentTestCase):
             self.let_live(REPLACED_WITHIN)
         lines = [formatEvent(event) for event in events]
         self.assertEqual(
-            lines, ["worker-1.2 does not come up", "Not every process is new"]
+            lines, ["rolling restart failed: worker-1.2 is not ready after 30 s"]
         )
-        self.assertEqual(len(self.flushLoggedErrors()), 1)
         self.assertEqual(failed.signals, ["TERM"])
         # As it was told of already.
-        late = self.logged(lambda: self.let_live(2 * SIGN_EVERY))
+        late = self.logged(lambda: self.let_live(2 * HEARTBEAT_INTERVAL))
         self.assertEqual(late, [])
         self.assertEqual(self.logged(failed.end), [])
         self.reactor.advance(60)
@@ -484,18 +508,17 @@ class RestartTests(ParentTestCase):
         for number in (1, 2):
             self.reactor.alive[f"worker-{number}.2"].be_ready()
             self.reactor.alive[f"worker-{number}.1"].end()
-        self.reactor.advance(REPLACED_WITHIN / 2)
         writer = self.reactor.alive[WRITER]
         writer.be_ready()
         (line,) = self.logged(lambda: writer.end(ProcessTerminated(signal=9)))
-        self.assertTrue(line.startswith("writer ended: "), line)
+        self.assertTrue(line.startswith("writer exited: "), line)
 
     def test_one_that_has_ended(self) -> None:
         """One that ends while another takes its place is not started again."""
         self.start()
         self.parent.restart()
         (line,) = self.logged(self.reactor.alive["worker-1.1"].end)
-        self.assertTrue(line.startswith("worker-1.1 ended: "), line)
+        self.assertTrue(line.startswith("worker-1.1 exited: "), line)
         self.reactor.alive["worker-1.2"].be_ready()
         self.reactor.advance(1)
         self.assertNotIn("worker-1.1", self.reactor.alive)

@@ -26,9 +26,9 @@ from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
 from asciid.workers._funnel import Funnel
 from asciid.workers._hub import Hub
+from asciid.workers._inheritance import LOCK
 from asciid.workers._pauses import PAUSE
 from asciid.workers._record import Record, recorded_start
-from asciid.workers._spawning import LOCK
 from asciid.workers._worker import Worker
 from asciid.workers._writer import WRITER_SOCKET, Writer
 from tests.store._support import DrivenStore, spec_of

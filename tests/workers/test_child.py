@@ -1,4 +1,4 @@
-"""Tests of asciid.workers._process."""
+"""Tests of asciid.workers._child."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
 from asciid.testing import ManualReactor
-from asciid.workers import _process
-from asciid.workers._process import run
-from asciid.workers._spawning import ALIVE, HELD, READY, REREAD
-from asciid.workers._watching import SIGN_EVERY
+from asciid.workers import _child
+from asciid.workers._child import run
+from asciid.workers._inheritance import BLOCKED_AT_START, HEARTBEAT, READY, REREAD
+from asciid.workers._watchdog import HEARTBEAT_INTERVAL
 from asciid.workers._worker import Worker
 from asciid.workers._writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIGNALS = (signal.SIGTERM, *HELD)
+SIGNALS = (signal.SIGTERM, *BLOCKED_AT_START)
 
 
 class PlayedRole:
@@ -104,7 +104,7 @@ class LifeReactor(ManualReactor):
         self.before_shutdown()
 
 
-class ProcessTests(SynchronousTestCase):
+class ChildTests(SynchronousTestCase):
     """A process from its start to its end."""
 
     def setUp(self) -> None:
@@ -113,12 +113,12 @@ class ProcessTests(SynchronousTestCase):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.own: dict[str, int] = {}
         self.lifeline = self.pipe("LIFELINE", 0)
-        self.signs = self.pipe("SIGNS", 1)
+        self.status = self.pipe("STATUS", 1)
         self.log = self.pipe("LOG", 1)
-        self.printed = self.pipe("PRINTED", 1)
-        self.patch(_process, "rest_collector", lambda: None)
-        self.patch(_process, "count_monotonically", lambda _: None)
-        self.patch(_process, "pass_on", lambda _: None)
+        self.printed = self.pipe("OUTPUT", 1)
+        self.patch(_child, "tune_garbage_collector", lambda: None)
+        self.patch(_child, "use_monotonic_clock", lambda _: None)
+        self.patch(_child, "pass_on", lambda _: None)
         self.role = PlayedRole()
         self.reactor = LifeReactor()
         self.patch(twisted.internet, "reactor", self.reactor)
@@ -127,7 +127,7 @@ class ProcessTests(SynchronousTestCase):
     def pipe(self, name: str, own: int) -> int:
         """Put one end of a pipe in the place of a descriptor; return the other."""
         ends = os.pipe()
-        self.patch(_process, name, ends[own])
+        self.patch(_child, name, ends[own])
         self.own[name] = ends[own]
         for end in ends:
             self.addCleanup(_close, end)
@@ -151,11 +151,11 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(made, [(self.settings, self.reactor)])
         return int(str(ended.code))
 
-    def told(self) -> bytes:
-        """Return what the parent was told since it was last asked."""
-        os.set_blocking(self.signs, False)
+    def status_sent(self) -> bytes:
+        """Return what the parent was sent since the last call."""
+        os.set_blocking(self.status, False)
         try:
-            return os.read(self.signs, 100)
+            return os.read(self.status, 100)
         except BlockingIOError:
             return b""
 
@@ -163,9 +163,9 @@ class ProcessTests(SynchronousTestCase):
         """The parent is told once the work is done as it should be, and not before."""
 
         def life() -> None:
-            self.assertEqual(self.told(), ALIVE)
+            self.assertEqual(self.status_sent(), HEARTBEAT)
             self.role.started.callback(None)
-            self.assertEqual(self.told(), READY)
+            self.assertEqual(self.status_sent(), READY)
 
         self.assertEqual(self.run_process(life), 0)
         self.assertEqual(self.role.asked, ["start"])
@@ -179,7 +179,7 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(code, 1)
         self.assertEqual([formatEvent(event) for event in events], ["no such cat"])
         self.assertEqual(self.role.asked, ["start", "stop"])
-        self.assertEqual(self.told(), ALIVE)
+        self.assertEqual(self.status_sent(), HEARTBEAT)
 
     def test_alive(self) -> None:
         """It gives signs of life while it starts, works and ends."""
@@ -191,9 +191,9 @@ class ProcessTests(SynchronousTestCase):
                 self.reactor.before_shutdown,
             ):
                 act()
-                self.told()
-                self.reactor.pump([SIGN_EVERY] * 3)
-                self.assertEqual(self.told(), ALIVE * 3)
+                self.status_sent()
+                self.reactor.pump([HEARTBEAT_INTERVAL] * 3)
+                self.assertEqual(self.status_sent(), HEARTBEAT * 3)
 
         self.run_process(life)
 
@@ -201,11 +201,11 @@ class ProcessTests(SynchronousTestCase):
         """A parent that reads nothing has it wait for nothing."""
 
         def life() -> None:
-            full = fcntl.fcntl(self.own["SIGNS"], fcntl.F_GETPIPE_SZ)
-            os.write(self.own["SIGNS"], b"." * full)
-            self.reactor.advance(SIGN_EVERY)
-            os.close(self.signs)
-            self.reactor.advance(SIGN_EVERY)
+            full = fcntl.fcntl(self.own["STATUS"], fcntl.F_GETPIPE_SZ)
+            os.write(self.own["STATUS"], b"." * full)
+            self.reactor.advance(HEARTBEAT_INTERVAL)
+            os.close(self.status)
+            self.reactor.advance(HEARTBEAT_INTERVAL)
 
         self.assertEqual(self.run_process(life), 0)
 
@@ -246,7 +246,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_signals_during_startup(self) -> None:
         """A signal that arrives before there are handlers is handled by those."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_AT_START)
         self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGINT, REREAD):
             signal.raise_signal(number)
@@ -321,7 +321,7 @@ class MainTests(SynchronousTestCase):
     def test_roles(self) -> None:
         """The process does what its argument says, with the settings of the parent."""
         ran: list[Any] = []
-        self.patch(_process, "run", lambda *arguments: ran.append(arguments))
+        self.patch(_child, "run", lambda *arguments: ran.append(arguments))
         self.patch(os, "environ", {"ASCIID_STORAGE": "here", "ASCIID_WORKERS": "3"})
         for role in ("writer", "worker"):
             self.patch(sys, "argv", ["asciid.workers", role])
