@@ -93,7 +93,7 @@ class ServiceManagerTests(SynchronousTestCase):
         for line in lines:
             self.assertRegex(line, r"\A<\d>\[[\w.]+\] ")
         self.assertTrue(
-            any(line.startswith("<6>[asciid.daemon.service]") for line in lines)
+            any(line.startswith("<6>[asciid.daemon.announcement]") for line in lines)
         )
         (warning,) = (line for line in lines if "sync is off" in line)
         self.assertTrue(warning.startswith("<4>"), warning)

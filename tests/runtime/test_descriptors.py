@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import tap
 from asciid.config.settings import Settings
-from asciid.daemon import assembly
+from asciid.daemon import shares
 from asciid.runtime.descriptors import connection_limits, descriptor_limit, raise_limit
 
 
@@ -77,7 +77,7 @@ class ConnectionTests(SynchronousTestCase):
             "tcp:0", None, 1, 1, sync=True, max_connections=8_000, workers=2
         )
         for limit, warned in ((1024, True), (16_384, False)):
-            self.patch(assembly, "descriptor_limit", lambda limit=limit: limit)
+            self.patch(shares, "descriptor_limit", lambda limit=limit: limit)
             self.patch(tap, "descriptor_limit", lambda limit=limit: limit)
             with capturedLogs() as events:
                 tap._check_descriptors(settings)
