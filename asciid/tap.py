@@ -30,6 +30,7 @@ from asciid.logs import restyle_twistd
 from asciid.runtime.descriptors import descriptor_limit, raise_limit
 from asciid.runtime.journal import error_prefix
 from asciid.runtime.malloc import set_allocator_thresholds
+from asciid.runtime.reactor import Reactor, installed_reactor
 from asciid.runtime.sd_notify import ServiceManager
 from asciid.runtime.signals import (
     end_at_once,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
     from asciid.config.settings import InForce, Settings
     from asciid.logs import TwistdLog
-    from asciid.runtime.reactor import Reactor
 
 __all__ = ["Options", "makeService"]
 
@@ -200,8 +200,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         reactor.callWhenRunning(reactor.stop)
 
     if reactor is None:
-        from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
-
+        reactor = installed_reactor()
         raise_limit()
         use_monotonic_clock(reactor)
         tune_garbage_collector()

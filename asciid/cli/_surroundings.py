@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from asciid.runtime.reactor import Reactor, installed_reactor
+
 if TYPE_CHECKING:
     from twisted.web.iweb import IAgent
 
-    from asciid.runtime.reactor import Reactor
 
 __all__ = ["Surroundings"]
 
@@ -28,6 +29,4 @@ class Surroundings:
         """The reactor to run; the real one is installed by that."""
         if self.given_reactor is not None:
             return self.given_reactor
-        from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
-
-        return reactor
+        return installed_reactor()

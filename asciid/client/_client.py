@@ -19,6 +19,7 @@ from asciid.client.agent import make_agent, make_pool, parse_base_url
 from asciid.client.source import SMALL, open_source
 from asciid.client.wire import check_token
 from asciid.model import ImageSpec
+from asciid.runtime.reactor import Reactor, installed_reactor
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from asciid.client._upload import Uploaded
     from asciid.client.source import Uploadable
     from asciid.model import UploadStatus
-    from asciid.runtime.reactor import Reactor
 
 __all__ = ["CONCURRENCY", "CONNECTIONS", "RETRIES", "Client"]
 
@@ -99,8 +99,7 @@ class Client:
         if token:
             check_token(token)
         if reactor is None:
-            # Importing it installs it, so not before there is a client.
-            from twisted.internet import reactor  # noqa: PLC0415
+            reactor = installed_reactor()
         self._reactor = reactor
         self._threads = threads
         self._pool = None

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hyperlink import EncodedURL
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
-    from twisted.web.iweb import IAgent
+    from twisted.web.iweb import IAgent, IResponse
 
     from asciid.client._exceptions import ProblemError
     from asciid.client.exchange import Sink
@@ -139,8 +139,14 @@ class Transport:
         """
         watch = Watch(self._clock)
         producer = self._producer(body, watch)
+        if method not in _READING:
+            headers = {**headers, **self._writing}
+        fields = Headers({name: [value] for name, value in headers.items()})
         try:
-            return await self._exchange(watch, method, path, headers, producer, sink)
+            response = await watch.over(
+                self._wire.request(self._clock, method, path, fields, producer)
+            )
+            return await self._receive(response, watch, sink)
         except (*_CANCELLED, *UNCONNECTED, *CUT_OFF) as error:
             raise self._error(error, watch) from error
         finally:
@@ -149,21 +155,9 @@ class Transport:
                 # The answer may have come before its end.
                 producer.end()
 
-    async def _exchange(  # noqa: PLR0913, PLR0917 - what once() was asked for
-        self,
-        watch: Watch,
-        method: str,
-        path: tuple[str, ...],
-        headers: Mapping[str, str],
-        producer: BytesProducer | WholeProducer | None,
-        sink: Sink | None,
+    async def _receive(
+        self, response: IResponse, watch: Watch, sink: Sink | None
     ) -> Reply:
-        if method not in _READING:
-            headers = {**headers, **self._writing}
-        fields = Headers({name: [value] for name, value in headers.items()})
-        response = await watch.over(
-            self._wire.request(self._clock, method, path, fields, producer)
-        )
         watch.moved()
         length = None if response.length is UNKNOWN_LENGTH else response.length
         reply = Reply(response.code, response.headers, length)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from asciid.client._calls import chunk_body
 from asciid.client._exceptions import (
@@ -66,6 +66,7 @@ class _UncutError(Exception):
     """The image cannot be finished in chunks, but it can be whole."""
 
 
+@define(eq=False)
 class Upload:
     """
     Uploads `source`, which holds `content`, by `calls`; `meter` follows.
@@ -74,22 +75,12 @@ class Upload:
     on their way at a time.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a part that tests replace
-        self,
-        calls: Calls,
-        source: Source,
-        content: Content,
-        meter: Meter,
-        *,
-        in_thread: Callable[..., Deferred[Any]],
-        concurrency: int,
-    ) -> None:
-        self._calls = calls
-        self._source = source
-        self._content = content
-        self._meter = meter
-        self._in_thread = in_thread
-        self._concurrency = concurrency
+    _calls: Calls
+    _source: Source
+    _content: Content
+    _meter: Meter
+    _in_thread: Callable[..., Deferred[Any]] = field(kw_only=True)
+    _concurrency: int = field(kw_only=True)
 
     async def run(self, chunk_size: int | None) -> Uploaded:
         """

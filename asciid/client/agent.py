@@ -68,10 +68,7 @@ class _OneEndpoint:
 
     endpoint: IStreamClientEndpoint
 
-    def endpointForURI(
-        self,
-        uri: URI,  # noqa: ARG002 - all are of the one server
-    ) -> IStreamClientEndpoint:
+    def endpointForURI(self, _: URI) -> IStreamClientEndpoint:
         return self.endpoint
 
 

@@ -86,7 +86,7 @@ class _Ready(EncodedURL):
         """Return it: it is one."""
         return self
 
-    def to_text(self, with_password: bool = False) -> str:  # noqa: ARG002, FBT001, FBT002 - hyperlink's
+    def to_text(self, *_: object, **__: object) -> str:
         """Return the text."""
         return self._text
 

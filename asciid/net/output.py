@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from errno import ENOBUFS, ENOMEM
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IPullProducer, IPushProducer
@@ -84,7 +84,7 @@ class DirectOutput(Output):
 
     __slots__ = ("_socket_send",)
 
-    def __init__(self, transport: Any, moved: Callable[[], None]) -> None:  # noqa: ANN401 - with a socket
+    def __init__(self, transport: tcp.Connection, moved: Callable[[], None]) -> None:
         super().__init__(transport, moved)
         self._socket_send = transport.getHandle().send
 
@@ -176,7 +176,7 @@ def output_for(transport: IConsumer, moved: Callable[[], None]) -> Output:
     # Not isinstance: what else it is may have things of its own to send.
     if type(transport) is tcp.Server and not transport.TLS:
         return DirectOutput(transport, moved)
-    if type(transport) in {unix.Server, unix.Client}:
+    if type(transport) is unix.Server or type(transport) is unix.Client:
         # Nobody here sends descriptors, which would have to go with the bytes.
         return DirectOutput(transport, moved)
     return QueuedOutput(transport, moved)
