@@ -59,7 +59,7 @@ class ReadmeTests(CommandTestCase):
         self.assertEqual(program, ".venv/bin/asciid")
         daemon = self.start_daemon()
         output = self.run_command(
-            *(sys.executable, "-c", "from asciid.cli.main import main; main()"),
+            *(sys.executable, "-m", "asciid"),
             *(*arguments, "-files", "2"),
             *("-host", "127.0.0.1", "-port", str(daemon.port)),
         )
@@ -81,8 +81,7 @@ class ReadmeTests(CommandTestCase):
         daemon = self.start_daemon()
         (shell, session), (language, script) = code_blocks(section("Client"))
         self.assertEqual((shell, language), ("sh", "python"))
-        main = "from asciid.cli.main import main; main()"
-        command = f"asciid() {{ {sys.executable} -c '{main}' \"$@\"; }}\n"
+        command = f'asciid() {{ {sys.executable} -m asciid "$@"; }}\n'
         server = f"export ASCIID_SERVER={daemon.url}\n"
         output = self.run_command(
             "sh", "-euc", command + server + session, cwd=daemon.directory

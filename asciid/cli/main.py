@@ -28,7 +28,7 @@ _MODULES = {
     "config": "config",
     "get": "get",
     "put": "put",
-    "rm": "status",
+    "rm": "rm",
     "simulate": "simulate",
     "status": "status",
     "verify": "verify",

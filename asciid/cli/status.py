@@ -1,4 +1,4 @@
-"""``asciid status`` and ``asciid rm``: ask of an image, and remove it."""
+"""``asciid status``: what the server has of an image."""
 
 from __future__ import annotations
 
@@ -9,25 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from asciid.cli._exit_codes import EXIT_CODES
-from asciid.cli._server import (
-    TargetType,
-    read_token,
-    server_option,
-    speak,
-    token_option,
-)
+from asciid.cli._server import TargetType, server_option, speak
 from asciid.model import ImageState
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from asciid.cli._server import Target
     from asciid.cli._surroundings import Surroundings
     from asciid.client import Client
     from asciid.model import UploadStatus
     from asciid.runtime.reactor import Reactor
 
-__all__ = ["rm_command", "status_command"]
+__all__ = ["status_command"]
 
 _STATUS_HELP = f"""
 Tell what the server has of an image, given by its SHA-256 or its URL.
@@ -37,18 +29,6 @@ Tell what the server has of an image, given by its SHA-256 or its URL.
 Examples:
   asciid status d25f44c31340f2c8433cb76e4f60a310683cab519116e23ef68eb68d198c63d0
   asciid status --json d25f... | jq .missing
-"""
-
-_RM_HELP = f"""
-Remove images, given by their SHA-256 or their URL.
-
-The server lets those do so who have a token.
-
-{EXIT_CODES}
-\b
-Examples:
-  asciid rm --token-file ~/.asciid d25f...
-  ASCIID_TOKEN=$(pass asciid) asciid rm http://localhost:4444/image/d25f...
 """
 
 
@@ -70,35 +50,6 @@ def status_command(
         return 0
 
     return speak(surroundings, image.server or server, main)
-
-
-@click.command("rm", help=_RM_HELP)
-@click.argument(
-    "images", metavar="SHA|URL...", type=TargetType(), nargs=-1, required=True
-)
-@server_option
-@token_option
-@click.pass_obj
-def rm_command(
-    surroundings: Surroundings,
-    *,
-    images: tuple[Target, ...],
-    server: str,
-    token_file: Path | None,
-) -> int:
-    """Remove images; return the exit code."""
-    token = read_token(token_file)
-    servers = {image.server or server for image in images}
-    if len(servers) > 1:
-        message = "the images are to be of one server"
-        raise click.UsageError(message)
-
-    async def main(client: Client, _reactor: Reactor) -> int:
-        for image in images:
-            await client.delete(image.sha256)
-        return 0
-
-    return speak(surroundings, servers.pop(), main, token=token)
 
 
 def _moment(seconds: float | None) -> str | None:

@@ -592,8 +592,8 @@ class ImageTests(CommandTestCase):
             ended = subprocess.run(
                 [
                     sys.executable,
-                    "-c",
-                    "from asciid.cli.main import main; main()",
+                    "-m",
+                    "asciid",
                     "completion",
                     "fish",
                 ],

@@ -20,7 +20,7 @@ CONTRIB = ROOT / "contrib"
 BACKUP = CONTRIB / "asciid-backup.service"
 TIMER = CONTRIB / "asciid-backup.timer"
 
-ASCIID = (sys.executable, "-P", "-c", "from asciid.cli.main import main; main()")
+ASCIID = (sys.executable, "-P", "-m", "asciid")
 """The command, without a script that an installation makes."""
 
 

@@ -135,7 +135,7 @@ class Behind(Base):
         proxy = self.put_before(daemon.start().port)
         done = subprocess.run(
             [
-                *(sys.executable, "-c", "from asciid.cli.main import main; main()"),
+                *(sys.executable, "-m", "asciid"),
                 *("simulate", "-files", "20"),
                 *("-host", "127.0.0.1", "-port", str(proxy.port)),
             ],

@@ -87,7 +87,7 @@ class FaultTestCase(SynchronousTestCase):
         """Run the ``asciid`` command, beside the daemons' storage."""
         return subprocess.run(
             [
-                *(sys.executable, "-c", "from asciid.cli.main import main; main()"),
+                *(sys.executable, "-m", "asciid"),
                 *arguments,
             ],
             cwd=self.directory,

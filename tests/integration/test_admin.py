@@ -32,7 +32,7 @@ class AdminTests(DaemonTestCase):
         done = await deferToThread(
             subprocess.run,
             [
-                *(sys.executable, "-c", "from asciid.cli.main import main; main()"),
+                *(sys.executable, "-m", "asciid"),
                 *arguments,
                 "--json",
             ],

@@ -51,8 +51,7 @@ def another_namespace() -> list[str]:
 
 def asciid(*arguments: str | Path) -> list[str]:
     """Return the command line of ``asciid`` with `arguments`."""
-    code = "from asciid.cli.main import main; main()"
-    return [sys.executable, "-c", code, *map(str, arguments)]
+    return [sys.executable, "-m", "asciid", *map(str, arguments)]
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:

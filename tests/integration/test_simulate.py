@@ -9,7 +9,7 @@ from typing import Any
 
 from tests._commands import CommandTestCase
 
-_SIMULATE = [sys.executable, "-c", "from asciid.cli.main import main; main()"]
+_SIMULATE = [sys.executable, "-m", "asciid"]
 _DESCRIPTORS = 700
 """Fewer than 256 images of eight chunks each would take."""
 

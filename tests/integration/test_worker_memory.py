@@ -190,7 +190,7 @@ class StoppedWorkerTests(SynchronousTestCase):
         """Run a command on the storage; return its exit code."""
         return subprocess.run(
             [
-                *(sys.executable, "-c", "from asciid.cli.main import main; main()"),
+                *(sys.executable, "-m", "asciid"),
                 name,
             ],
             cwd=self.directory,

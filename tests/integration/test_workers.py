@@ -282,7 +282,7 @@ def run_asciid(daemon: Daemon, arguments: Sequence[str]) -> str:
     """Run a command where the daemon is, and return what it printed."""
     done = subprocess.run(
         [
-            *(sys.executable, "-c", "from asciid.cli.main import main; main()"),
+            *(sys.executable, "-m", "asciid"),
             *arguments,
         ],
         cwd=daemon.directory,
