@@ -44,9 +44,6 @@ A package stands above all that it imports.  Each may import `asciid` itself, wh
 the version.
 """
 
-CIRCULAR = ("asciid.http",)
-"""Packages with circles, which are to be removed."""
-
 SAME_NAMES = {"health", "routes", "writer"}
 """Names that several modules have, which are to be changed."""
 
@@ -123,22 +120,7 @@ class ImportTests(SynchronousTestCase):
 
     def test_no_circles(self) -> None:
         """Modules import each other in no circle, not even for their types."""
-        graph = {
-            module: imports
-            for module, imports in GRAPH.items()
-            if not module.startswith(CIRCULAR)
-        }
-        self.assertEqual(circle_in(graph), [])
-
-    def test_circles_that_are_known(self) -> None:
-        """A package that has lost its circles is no exception any longer."""
-        for package in CIRCULAR:
-            graph = {
-                module: imports
-                for module, imports in GRAPH.items()
-                if module.startswith(package)
-            }
-            self.assertNotEqual(circle_in(graph), [], package)
+        self.assertEqual(circle_in(GRAPH), [])
 
     def test_private_modules(self) -> None:
         """A module with an underscore is imported within its package alone."""

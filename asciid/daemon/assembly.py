@@ -125,7 +125,7 @@ def make_front(
         refuses_unread=api.refuses_unread,
         client_of=api.clients.key_of,
         is_proxy=api.clients.is_proxy,
-        turns=turns,
+        turns=turns or Turns(reactor),
     )
     api.metrics.front = front
     return front

@@ -1,8 +1,8 @@
 """
 An HTTP/1.1 front for Klein apps: strict, bounded, and fast.
 
-:class:`KleinFactory` serves a Klein app in place of ``twisted.web.server.Site``.
-Handlers stay ordinary Klein functions.
+:class:`KleinFactory` serves a Klein app in place of ``twisted.web.server.Site``; the
+handlers are ordinary Klein functions.
 """
 
 from ._factory import KleinFactory

@@ -9,7 +9,7 @@ from ipaddress import AddressValueError, IPv6Address
 __all__ = ["host_name", "is_valid_authority"]
 
 # A comma is legal in a registered name, but is what a proxy makes of two Host
-# lines: it is left out on purpose.
+# lines: so it is excluded.
 _AUTHORITY = re.compile(
     rb"(?:\[(?P<literal>[^\]]*)\]"
     rb"|(?:[a-z0-9\-._~!$&'()*+;=]++|%[0-9a-f]{2})++)"
@@ -22,7 +22,7 @@ _MAX_PORT = 65535
 @lru_cache(maxsize=256)
 def is_valid_authority(value: bytes) -> bool:
     """
-    Tell whether the value is a host and, perhaps, a port.
+    Return whether the value is a host and, optionally, a port.
 
     User information is not allowed (RFC 9110 4.2.4), nor is an empty host.
 
@@ -43,7 +43,7 @@ def is_valid_authority(value: bytes) -> bool:
 
 
 def host_name(authority: bytes) -> bytes:
-    """Return the authority without its port; an address keeps its brackets off."""
+    """Return the authority without its port, and an IPv6 address without brackets."""
     if authority[:1] == b"[":
         return authority[1:].partition(b"]")[0]
     return authority.partition(b":")[0]

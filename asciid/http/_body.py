@@ -1,16 +1,16 @@
 """
-Request bodies: where a body ends, and what of it is content (RFC 9112 6 and 7).
+Decoders of request bodies (RFC 9112 6 and 7).
 
-The decoders take bytes in any pieces and never keep more than one unfinished
-line.  They, and not llhttp, find the end of a body: its Python wrapper does not
-tell at which byte a message ended, so what follows could not be counted against
-the limits of the next request.
+They accept bytes in any pieces and never keep more than one unfinished line.  They,
+and not llhttp, find the end of a body: its Python wrapper does not report at which byte
+a message ended, so what follows could not be counted against the limits of the next
+request.
 """
 
 from __future__ import annotations
 
 import re
-from sys import maxsize as MAXSIZE  # noqa: N812  # a constant
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 from ._problem import RefusedError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkedBody", "IBody", "SizedBody"]
 
-# Nothing is tried twice: possessive, each takes what it can.
+# Possessive, so without backtracking.
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*+"'
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _CHUNK_LINE = re.compile(
@@ -42,7 +42,7 @@ _STEPS = 100
 # What the next line of a chunked body is.
 _SIZE, _DATA_END, _TRAILER = range(3)
 
-# How a line that has not ended yet must look by then.
+# What the start of an incomplete line must match, by state.
 _STARTS = (
     re.compile(rb"[0-9A-Fa-f]"),
     re.compile(rb"\r\Z"),
@@ -59,9 +59,9 @@ class IBody(Protocol):
         """
         Decode from ``start`` on, and append the content to ``out``.
 
-        :return: where decoding stopped: the end of the data or of the body, or
-            further on than ``start`` when there is much to do.
-        :raises RefusedError: when the framing is broken or a limit is passed.
+        :return: where decoding stopped: at the end of the data or of the body, or
+            before, to bound the time of a call.
+        :raises RefusedError: when the framing is malformed or a limit is exceeded.
         """
 
 
@@ -86,9 +86,9 @@ class SizedBody:
 
 class ChunkedBody:
     """
-    A body in chunks; extensions and trailer fields are checked and dropped.
+    A chunked body; extensions and trailer fields are checked and discarded.
 
-    :param limit: bytes of content at most.
+    :param limit: maximum size of the content, in bytes.
     """
 
     __slots__ = ("_left", "_limit", "_line", "_overhead", "_state", "done")
@@ -112,7 +112,7 @@ class ChunkedBody:
                     first = chunk.end()
                     last = first + int(chunk[1], 16)
                     if data.startswith(b"\r\n", last):
-                        # Nearly every chunk: it is all here.
+                        # Nearly every chunk: it is complete.
                         self._take(last - first)
                         out.append(data[first:last])
                         start = last + 2
@@ -160,7 +160,9 @@ class ChunkedBody:
             raise RefusedError(400, "A chunk size is malformed.")
         digits = found[1].lstrip(b"0")
         self._spend(len(line) - (len(digits) or 1))
-        size = int(digits or b"0", 16) if len(digits) <= _MAX_SIZE_DIGITS else MAXSIZE
+        size = (
+            int(digits or b"0", 16) if len(digits) <= _MAX_SIZE_DIGITS else sys.maxsize
+        )
         self._take(size)
         self._left = size
         self._state = _DATA_END if size else _TRAILER

@@ -1,8 +1,8 @@
 """
-One connection: HTTP/1.1 requests in, responses out, in order.
+One connection: receives HTTP/1.1 requests, sends responses, in order.
 
-Requests are served one after the other, as RFC 9112 9.3.2 asks for those that
-are not safe; what a client sends ahead waits, unparsed and bounded.
+Requests are served one after the other, as RFC 9112 9.3.2 requires of those that
+are not safe; pipelined ones wait, unparsed and bounded.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from zope.interface import implementer
 
 from ._body import ChunkedBody, IBody, SizedBody
 from ._connection import NEVER, Connection
-from ._fields import CHUNKED
-from ._head import Probe
+from ._field_block import CHUNKED
 from ._incoming import Incoming
 from ._observer import Refusal
 from ._problem import BodiesLimitError, ConnectionsLimitError, RefusedError
 from ._request import Request
+from ._request_head import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
 
-    from ._factory import KleinFactory
-    from ._fields import FieldBlock
-    from ._routes import Route
+    from ._field_block import FieldBlock
+    from ._http_server import Server
 
 __all__ = ["Channel"]
 
@@ -40,61 +39,57 @@ _PIECE = 64 * 1024
 """Bytes of a body, with its framing, that a handler gets at a time."""
 
 _MAX_EMPTY_LINES = 64
-"""Those before one request: a client has no use for more than one."""
+"""Those before one request; no client needs more than one."""
 
 
 @implementer(IHalfCloseableProtocol)
 class Channel(Connection):
-    """
-    Serves one connection.
+    """Serves one connection."""
 
-    :ivar heads: makes the heads of responses.
-    :ivar routes: finds the routes of requests.
-    """
-
-    def __init__(self, factory: KleinFactory) -> None:
-        Connection.__init__(self, factory)
-        self.heads = factory.heads
-        self.routes = factory.routes
-        # The request under way; its body, until that is complete, and from then on
-        # until the answer is; the head of the next, while there is only a part of it.
+    def __init__(self, server: Server, client: str) -> None:
+        Connection.__init__(self, server, client)
+        self.heads = server.heads
+        self.routes = server.routes
+        self.request_ids = server.request_ids
+        # The request in progress; its body, until that is complete, and from then on
+        # until the response is; the head of the next, while only part of it is here.
         self._request: Request | None = None
         self._incoming: Incoming | None = None
-        # Whether a body that is streamed has had its share of this turn.
+        # Whether a streamed body has used its share of this turn.
         self._turn_used = False
         self._received: Incoming | None = None
         self._probe: Probe | None = None
         # Whether the idle time is running; empty lines do not extend it.
         self._idle = True
         self._empty_lines = 0
-        # Whether the request under way counts in the client's share of those at work.
+        # Whether the request in progress counts as one of the client's.
         self._at_work = False
 
     # What the transport calls.
 
     def connectionMade(self) -> None:
-        """Begin to wait for the first request."""
+        """Wait for the first request."""
         Connection.connectionMade(self)
-        factory = self.factory
-        self.deadline = factory.clock() + factory.limits.header_timeout
-        self._waiting_since = factory.clock()
-        if not factory.admit(self):
+        server = self._server
+        self.deadline = server.clock() + server.limits.header_timeout
+        self._waiting_since = server.clock()
+        if not server.admit(self):
             self._refuse(ConnectionsLimitError())
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes from the client."""
-        factory = self.factory
-        now = factory.clock()
-        factory.bytes_in += len(data)
-        if now >= factory.sweep_due:
-            factory.sweep_late()
+        """Receive bytes from the client."""
+        server = self._server
+        now = server.clock()
+        server.bytes_in += len(data)
+        if now >= server.sweep_due:
+            server.sweep_overdue()
         if self._closing:
             self._drop(len(data))
             return
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        turns, share = factory.turns, self._share
+        turns, share = server.turns, self._share
         if share is not turns.latest:
             turns.switch(share, now)
         contended = now < turns.contended_until
@@ -111,11 +106,11 @@ class Channel(Connection):
         else:
             self._keep(data)
         if contended:
-            share.use(factory.clock() - now)
-            self._note_work()
+            share.use(server.clock() - now)
+            self._count_work()
 
     def readConnectionLost(self) -> None:
-        """Answer what there is: the client will not send more (RFC 9112 9.6)."""
+        """Serve what was received: the client sends no more (RFC 9112 9.6)."""
         self._eof = True
         incoming = self._incoming
         if self._closing:
@@ -124,45 +119,45 @@ class Channel(Connection):
             if incoming.wanted:
                 self._pump()
         elif self._output.blocked or self._turn is not None:
-            pass  # what has come before is served first
+            pass  # what was received before is served first
         elif incoming is not None:
             self._refuse(RefusedError(400, "The body ended early."))
         elif self._request is None:
-            self._starve()
+            self._on_eof()
 
     def writeConnectionLost(self) -> None:
-        """Our side is closed; the client may still be sending."""
+        """Do nothing: the client may still be sending."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Let go of everything."""
+        """Abandon the request in progress."""
         self._release()
         if self._at_work:
             self._end_work()
         request, self._request = self._request, None
         incoming, self._incoming = self._incoming, None
         if request is not None:
-            observer = self.factory.observer
+            observer = self._server.observer
             if observer is not None:
                 observer.abandoned(request)
             request.connection_lost(reason)
         if incoming is not None:
             incoming.fail(reason)
         self._release_body()
-        self.factory.forget(self)
+        self._server.forget(self)
 
     # What the request calls.
 
     @property
     def can_persist(self) -> bool:
-        """Whether another request may follow the one under way (RFC 9112 9.3)."""
+        """Whether another request may follow the one in progress (RFC 9112 9.3)."""
         return not (
             (self._incoming is not None and not self._incoming.done)
             or self._closing
-            or self.factory.draining
+            or self._server.draining
         )
 
     def produced(self) -> None:
-        """Slow a producer down that has written, or ask it for more."""
+        """Pause a producer that has written, or ask it for more."""
         request = self._request
         if request is None:
             return
@@ -176,11 +171,11 @@ class Channel(Connection):
             self._later(self._pull)
 
     def finished(self, *, keep: bool) -> None:
-        """Go on to the next request: the answer is complete."""
+        """Continue with the next request: the response is complete."""
         request, self._request = self._request, None
-        factory = self.factory
-        if factory.observer is not None and request is not None:
-            factory.observer.answered(request, factory.clock() - request.began)
+        server = self._server
+        if server.observer is not None and request is not None:
+            server.observer.answered(request, server.clock() - request.began)
         self._drop_turn()
         if self._at_work:
             self._end_work()
@@ -192,13 +187,13 @@ class Channel(Connection):
         if not keep:
             self._close(linger=True)
         elif not self._corked:
-            self._go_on()
+            self._resume()
 
     def read_body(
         self, receive: Callable[[bytes], Deferred[None] | None]
     ) -> Deferred[None]:
         """
-        Stream the body of the request under way.
+        Stream the body of the request in progress.
 
         :raises RuntimeError: when there is none, or it was read already.
         """
@@ -209,18 +204,18 @@ class Channel(Connection):
         self._pump()
         return deferred
 
-    # What the factory calls.
+    # What the server calls.
 
     def drain(self) -> None:
-        """Close at once if nothing is under way."""
+        """Close at once if no request is in progress."""
         if not (self._request or self._probe or self._turn or self._closing):
             self._close(linger=False)
 
     def eviction_gain(self, now: float) -> float | None:
         """
-        Return for how many seconds the client has let this connection wait.
+        Return for how many seconds this connection has waited for the client.
 
-        None while its request is being worked on.
+        None while the handler works on its request.
         """
         request, incoming = self._request, self._incoming
         if incoming is not None:
@@ -235,8 +230,8 @@ class Channel(Connection):
         return now - self._waiting_since
 
     def evict(self) -> None:
-        """End, for a connection of another client that has fewer."""
-        self.factory.release(self)
+        """Close, in favour of another client that has fewer connections."""
+        self._server.release(self)
         if self._output.blocked:
             self.abort()
         elif self._closing:
@@ -249,15 +244,15 @@ class Channel(Connection):
             self._close(linger=True)
 
     def _may_linger(self) -> bool:
-        return self.factory.may_linger(self)
+        return self._server.may_linger(self)
 
     def _overdue(self, now: float) -> None:
         incoming = self._incoming
         if incoming is not None:
             self.deadline = now
             if incoming.is_late(now):
-                self.factory.slow_bodies += 1
-                self._fail_body(RefusedError(408, "The body came too slowly."))
+                self._server.slow_bodies += 1
+                self._fail_body(RefusedError(408, "The body arrived too slowly."))
         elif self._probe is not None:
             self._refuse(RefusedError(408, "The header block took too long."))
         elif self._turn is not None:
@@ -268,7 +263,7 @@ class Channel(Connection):
     def _drained(self, now: float) -> None:
         incoming = self._incoming
         if self._request is None or (incoming is not None and not incoming.streaming):
-            self._go_on()
+            self._resume()
         else:
             self._settle(now)
             self._request.resume_producer()
@@ -276,7 +271,7 @@ class Channel(Connection):
     # Requests.
 
     def _serve(self, data: bytes, now: float) -> None:
-        # Answer the requests in the data; keep what cannot be dealt with yet.
+        # Serve the requests in the data; keep what cannot be served yet.
         size = len(data)
         pos = 0
         self._corked = True
@@ -308,11 +303,11 @@ class Channel(Connection):
         self._settle(now)
 
     def _is_turn_over(self, began: float) -> bool:
-        factory = self.factory
-        return factory.clock() - began >= factory.limits.turn
+        server = self._server
+        return server.clock() - began >= server.limits.turn
 
     def _skip_line(self, pos: int) -> int:
-        # Go past an empty line before a request (RFC 9112 2.2).
+        # Skip an empty line before a request (RFC 9112 2.2).
         self._empty_lines += 1
         if self._empty_lines > _MAX_EMPTY_LINES:
             raise RefusedError(400, "Too many empty lines were sent.")
@@ -320,7 +315,7 @@ class Channel(Connection):
 
     @property
     def _ready(self) -> bool:
-        # Whether the next bytes can be dealt with now.
+        # Whether the next bytes can be processed now.
         if self._closing or self._output.blocked:
             return False
         return self._request is None or self._incoming is not None
@@ -328,42 +323,37 @@ class Channel(Connection):
     def _begin(self, data: bytes, start: int, end: int) -> int:
         # Serve the request whose head is data[start:end]; return where its part
         # of the data ends.
-        factory = self.factory
-        method, target, block = factory.head_parser.parse(
+        server = self._server
+        method, target, block = server.head_parser.parse(
             data[start:end], secure=self.secure
         )
         self._probe = None
         self._idle = False
         self._empty_lines = 0
-        self._request = request = Request(self, method, target, block)
-        request.began = factory.clock()
-        try:
-            request.route, request.values = route, _ = self.routes.find(request)
-        except RefusedError:
-            request.route = self.routes.nowhere  # observers ask for it
-            raise
-        except Exception:  # noqa: BLE001  # the error handlers get it
-            # Answered when the body is here, like every other request.
-            request.failure = Failure()
-            request.route = route = self.routes.nowhere
+        request = Request(self, method, target, block, server.clock())
+        self._request = request
+        route = request.route
+        if isinstance(route.error, RefusedError):
+            self._refuse(route.error)
+            return end
         length = block.length
         if length == 0:
-            factory.dispatcher.run(request)
+            server.dispatcher.run(request)
         elif 0 < length <= min(len(data) - end, route.body) and not route.streams:
-            request.body = data[end : end + length]
+            request.receive(data[end : end + length])
             end += length
-            factory.dispatcher.run(request)
+            server.dispatcher.run(request)
         elif self._begin_body(request, block, more=end < len(data)):
-            # The handler takes it from the buffer.
+            # The handler reads it from the buffer.
             self._buffer = data[end:]
             end = len(data)
-            factory.dispatcher.run(request)
+            server.dispatcher.run(request)
         return end
 
     def _await_head(self, head: bytes, now: float) -> None:
         if head == b"\r":
-            return  # half of an empty line, perhaps
-        limits = self.factory.limits
+            return  # perhaps half of an empty line
+        limits = self._server.limits
         if head.find(b"\r\n", 0, limits.request_line + 2) < 0 and (
             len(head) > limits.request_line
         ):
@@ -377,28 +367,26 @@ class Channel(Connection):
         self._probe.feed(head)
 
     def _refuse(self, refusal: RefusedError, start: bytes = b"") -> None:
-        # Answer in place of the app, and close.  The start of a request that could not
-        # be read shows whether the answer may have a body.
+        # Respond in place of the app, and close.  The start of a request that could not
+        # be parsed shows whether the response may have a body.
         request, self._request = self._request, None
         if self._incoming is not None:
             self._incoming.stop()
         self._incoming = self._probe = None
-        factory = self.factory
-        status = refusal.status
-        body = factory.problem(status, refusal.detail, refusal.problem)
+        server = self._server
         if request is not None:
             name = request.id
-        else:
-            name = None if factory.request_ids is None else next(factory.request_ids)
-        head = self.heads.error(status, len(body), name)
-        if request is not None:
             is_head = request.method == b"HEAD"
         else:
+            name = None if self.request_ids is None else next(self.request_ids)
             is_head = (start or self._buffer[:5]) == b"HEAD "
+        status = refusal.status
+        body = server.problem(status, refusal.detail, refusal.problem)
+        head = self.heads.error(status, len(body), name)
         if is_head:
             body = b""
-        if factory.observer is not None:
-            factory.observer.refused(
+        if server.observer is not None:
+            server.observer.refused(
                 Refusal(status, len(body), self.peer, name, request, refusal.problem)
             )
         self.send(head + body)
@@ -407,43 +395,40 @@ class Channel(Connection):
     # Bodies.
 
     def _begin_body(self, request: Request, block: FieldBlock, *, more: bool) -> bool:
-        # True when the handler is to be called before the body is here.
-        route: Route = request.route
-        limits = self.factory.limits
+        # Returns whether the handler is to be called before the body is complete.
+        route = request.route
+        limits = self._server.limits
         too_large = block.length > route.body
-        refuses = self.factory.refuses_unread
-        unread = refuses is not None and request.failure is None and refuses(request)
-        if too_large and request.failure is None and not unread:
+        refuses = self._server.refuses_unread
+        unread = refuses is not None and route.error is None and refuses(request)
+        if too_large and route.error is None and not unread:
             raise RefusedError(413, "The body is too large.")
-        body: IBody
+        decoder: IBody
         if block.length == CHUNKED:
-            body = ChunkedBody(route.body, limits)
+            decoder = ChunkedBody(route.body, limits)
         else:
-            body = SizedBody(block.length)
+            decoder = SizedBody(block.length)
         expects = block.expects and not more
-        # A client that asks first, and to whom the answer is no, need not send.
-        refused = expects and request.failure is not None
+        # A client that expects 100 Continue need not send a body that is refused.
+        refused = expects and route.error is not None
         streaming = route.streams or too_large or refused or unread
         self._incoming = incoming = Incoming(
-            body,
-            limits,
-            self.factory.bodies,
-            client=self.factory.client_of(request),
+            decoder=decoder,
+            limits=limits,
+            bodies=self._server.bodies,
+            client=self._server.client_of(request),
             evicted=self._evict_body,
             streaming=streaming,
             expects=expects,
         )
         if streaming:
             self._turn_used = False
-            request.body = None
         else:
             self._want(incoming)
         return streaming
 
-    def _want(self, incoming: Incoming) -> None:
-        incoming.want(self.factory.clock())
-        if incoming.expects:
-            incoming.expects = False
+    def _want(self, incoming: Incoming, received: bytes = b"") -> None:
+        if incoming.want(self._server.clock()) and not received:
             self.send(_CONTINUE)  # RFC 9110 10.1.1
 
     def _gather(self, incoming: Incoming, data: bytes, start: int, now: float) -> int:
@@ -452,13 +437,13 @@ class Channel(Connection):
         if incoming.done and request is not None:
             self._incoming = None
             self._received = incoming
-            request.body = incoming.take()
+            request.receive(incoming.take())
             incoming.finish()
-            self.factory.dispatcher.run(request)
+            self._server.dispatcher.run(request)
         return end
 
     def _pump(self) -> None:
-        # Give the handler that streams its body what there is of it.
+        # Pass what was received of the body to the handler that streams it.
         incoming = self._incoming
         if incoming is None:
             return
@@ -467,16 +452,16 @@ class Channel(Connection):
             self._received = incoming
             incoming.finish()
             if self._contended:
-                self._note_work()
+                self._count_work()
             return
         if self._turn_used:
-            self._turn_used = incoming.wanted = False
+            self._turn_used = False
+            incoming.pause()
             self._later(self._pump)
             return
         data = self._take_buffer()
-        incoming.expects = incoming.expects and not data
-        self._want(incoming)
-        self.deadline = now = self.factory.clock()
+        self._want(incoming, data)
+        self.deadline = now = self._server.clock()
         try:
             end = self._feed(incoming, data[:_PIECE], now)
         except RefusedError as refusal:
@@ -491,7 +476,7 @@ class Channel(Connection):
             self._fail_body(RefusedError(400, "The body ended early."))
 
     def _feed(self, incoming: Incoming, data: bytes, now: float) -> int:
-        # Decode what can be in one turn; return where decoding stopped.
+        # Decode for one turn; return where decoding stopped.
         end = incoming.feed(data, 0, now)
         while end < len(data) and not (incoming.done or self._is_turn_over(now)):
             end = incoming.feed(data, end, now)
@@ -520,13 +505,13 @@ class Channel(Connection):
             return
         if incoming is not None and incoming.streaming:
             if incoming.wanted:
-                incoming.wanted = False
+                incoming.pause()
                 self._later(self._pump)
         elif self._ready:
             self._later(self._begin_in_turn, begins=incoming is None)
 
-    def _go_on(self) -> None:
-        # The connection is free for what was received while it was busy.
+    def _resume(self) -> None:
+        # Serve what was received while the connection was busy, in turn.
         if self._buffer and self._contended:
             self._later(self._begin_in_turn, begins=True)
         else:
@@ -534,40 +519,40 @@ class Channel(Connection):
 
     @property
     def _contended(self) -> bool:
-        factory = self.factory
-        return factory.clock() < factory.turns.contended_until
+        server = self._server
+        return server.clock() < server.turns.contended_until
 
     def _begin_in_turn(self) -> None:
         self._continue()
         if self._contended:
-            self._note_work()
+            self._count_work()
 
-    def _note_work(self) -> None:
-        # A request whose answer waits for the store, and not for its client.
+    def _count_work(self) -> None:
+        # Count a request whose response waits for the store, not for the client.
         request = self._request
         if request is None or self._incoming is not None or request.started:
             return
         if not self._at_work:
             self._at_work = True
-            self._share.at_work += 1
+            self._share.begin()
 
     def _end_work(self) -> None:
         self._at_work = False
-        self.factory.turns.done(self._share)
+        self._server.turns.done(self._share)
 
     def _continue(self) -> None:
-        # Serve what has come while the connection was busy.
+        # Serve what was received while the connection was busy, at once.
         if self._closing or self._output.blocked:
             return
         data = self._take_buffer()
-        now = self.factory.clock()
+        now = self._server.clock()
         if data:
             self._serve(data, now)
         else:
             self._settle(now)
 
     def _settle(self, now: float) -> None:
-        # What is waited for now, and for how long.
+        # Set what is waited for now, and the deadline.
         if self._output.blocked:
             return  # set when that began
         incoming = self._incoming
@@ -578,17 +563,17 @@ class Channel(Connection):
         elif self._request is not None or self._turn is not None:
             self.deadline = NEVER
         elif self._eof:
-            self._starve()
+            self._on_eof()
         elif self._probe is None:
-            if self.factory.draining:
+            if self._server.draining:
                 self._close(linger=False)
             elif not self._idle:
                 self._idle = True
                 self._waiting_since = now
-                self.deadline = now + self.factory.limits.idle_timeout
+                self.deadline = now + self._server.limits.idle_timeout
 
-    def _starve(self) -> None:
-        # The client has closed its side, and is owed no answer but this.
+    def _on_eof(self) -> None:
+        # The client has closed its side, and has no request in progress.
         if self._probe is not None:
             self._refuse(RefusedError(400, "The request ended early."))
         else:

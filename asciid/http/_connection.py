@@ -1,18 +1,14 @@
-"""
-The transport's side of a connection: sending, pausing, and coming to an end.
-
-Nothing here knows what a request is.
-"""
+"""The transport side of a connection: sending, pausing, and closing."""
 
 from __future__ import annotations
 
 import socket
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol
-from twisted.internet.tcp import Server
 
 from asciid.net.output import Output, output_for
 
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
 
     from asciid.runtime.turns import Share, Turn
 
-    from ._factory import KleinFactory
+    from ._http_server import Server
 
 __all__ = ["NEVER", "Connection"]
 
@@ -34,7 +30,7 @@ NEVER = float("inf")
 _MAPPED = "::ffff:"
 
 _FLUSH = 16 * 1024
-"""Bytes of answers that are gathered before they are sent together."""
+"""Bytes of responses that are collected before they are sent together."""
 
 _UNSENT = 128 * 1024
 """Bytes that the kernel holds for a client, besides those it has sent."""
@@ -42,14 +38,16 @@ _UNSENT = 128 * 1024
 
 def unmapped(address: IAddress) -> IAddress:
     """
-    Return `address`; of an IPv4 client of a dual-stack socket, that of IPv4.
+    Return `address`, as IPv4 if it is the IPv4-mapped one of a dual-stack socket.
 
     Such a socket shows it as ``::ffff:192.0.2.1`` (RFC 4291, section 2.5.5.2).
     """
-    host = getattr(address, "host", None)
-    if isinstance(host, str) and host.startswith(_MAPPED) and "." in host:
-        return IPv4Address("TCP", host.removeprefix(_MAPPED), address.port)  # type: ignore[attr-defined] # as it has a host
-    return address
+    if not isinstance(address, IPv6Address):
+        return address
+    host = address.host
+    if not (host.startswith(_MAPPED) and "." in host):
+        return address
+    return IPv4Address("TCP", host.removeprefix(_MAPPED), address.port)
 
 
 class Connection(Protocol):
@@ -61,66 +59,65 @@ class Connection(Protocol):
     :ivar secure: whether the connection is encrypted.
     """
 
-    factory: KleinFactory
+    transport: Any  # transports have no common interface
 
-    def __init__(self, factory: KleinFactory) -> None:
-        self.factory = factory
+    def __init__(self, server: Server, client: str) -> None:
+        self._server = server
+        self.client = client
+        self._share: Share = server.turns.share_of(client)
         self.deadline = NEVER
-        self.client = ""
         self.secure = False
         self._buffer = b""
         self._paused = False
         self._eof = False
-        # Answers wait here while the requests of one read are served.
+        # While corked, responses are collected to be sent together.
         self._corked = False
         self._pending: list[bytes] = []
         self._pending_size = 0
-        # Since when the client has read nothing, and when it is to be cut off.
+        # Since when the client has read nothing, and when the write timeout ends.
         self._blocked_since = self._stalled_at = NEVER
         self._turn: Turn | None = None
-        # Nothing more is served; then, our side is closed as well.
+        # No more requests are served; then, our side is closed as well.
         self._closing = False
         self._shut_down = False
         self._linger = False
-        # What is read after that, while the client may still be sending.
+        # Bounds what is read after that, while the client may still be sending.
         self._discard: Discard | None = None
         self._half_closes = False
 
     def connectionMade(self) -> None:
-        """Choose how to send."""
-        transport = self._wire
+        """Prepare the transport."""
+        transport = self.transport
         self.secure = ISSLTransport.providedBy(transport)
-        self.client = self.factory.client_at(transport.getPeer())
-        self._share: Share = self.factory.turns.share_of(self.client)
         self._output: Output = output_for(transport, self._moved)
         # A UNIX socket's transport claims to be one of TCP.
         self._half_closes = ITCPTransport.providedBy(transport)
         if self._half_closes and isinstance(
             transport.getHost(), IPv4Address | IPv6Address
         ):
-            # An answer after the first on a connection must not wait for an ACK.
+            # A response after the first on a connection must not wait for an ACK.
             transport.setTcpNoDelay(True)
-            if type(transport) is Server:
+            if type(transport) is tcp.Server:
                 _bound_unsent(transport.getHandle())
 
     @property
     def host(self) -> IAddress:
         """The local address."""
-        return unmapped(self._wire.getHost())
+        return unmapped(self.transport.getHost())
 
     @property
     def peer(self) -> IAddress:
         """The client's address."""
-        return unmapped(self._wire.getPeer())
+        return unmapped(self.transport.getPeer())
 
     @property
     def blocked(self) -> bool:
-        """Whether the client reads more slowly than we write."""
+        """Whether the client reads more slowly than the server writes."""
         return self._output.blocked
 
     def send(self, data: bytes) -> None:
-        """Send in order, at once or together with what follows."""
-        self.factory.bytes_out += len(data)
+        """Send after what was sent before; while corked, together with what follows."""
+        self._server.bytes_out += len(data)
         if not self._corked:
             self._output.send(data)
             return
@@ -130,13 +127,13 @@ class Connection(Protocol):
             self._flush()
 
     def abort(self) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         self._closing = self._shut_down = True
         self._output.close()
-        self._wire.abortConnection()
+        self.transport.abortConnection()
 
     def check(self, now: float) -> None:
-        """See which deadline has passed (called by the sweep)."""
+        """Handle a deadline that has passed (called by the sweep)."""
         self.deadline = NEVER
         discard = self._discard
         if discard is not None:
@@ -151,38 +148,34 @@ class Connection(Protocol):
                 self.deadline = self._stalled_at
             self._overdue(now)
 
-    # What the protocol adds.
+    # What a subclass implements.
 
     def _overdue(self, now: float) -> None:
-        """Deal with a deadline of the protocol's own."""
+        """Handle a deadline of the protocol."""
         raise NotImplementedError
 
     def _drained(self, now: float) -> None:
-        """Go on: the client has read all there was."""
+        """Continue: the client has read everything that was sent."""
         raise NotImplementedError
 
     def _may_linger(self) -> bool:
-        """Return whether this may be read after its last answer."""
+        """Return whether this may be read after its last response."""
         raise NotImplementedError
 
-    # What the protocol uses.
-
-    @property
-    def _wire(self) -> Any:  # noqa: ANN401  # transports have no common interface
-        return self.transport
+    # What a subclass uses.
 
     def _keep(self, data: bytes) -> None:
-        # Keep bytes for later, and stop reading when there are enough.
+        # Keep bytes for later, and pause reading when there are enough.
         self._buffer = data
-        if len(data) > self.factory.limits.read_ahead and not self._paused:
+        if len(data) > self._server.limits.read_ahead and not self._paused:
             self._paused = True
-            self._wire.pauseProducing()
+            self.transport.pauseProducing()
 
     def _take_buffer(self) -> bytes:
         data, self._buffer = self._buffer, b""
         if self._paused:
             self._paused = False
-            self._wire.resumeProducing()
+            self.transport.resumeProducing()
         return data
 
     def _flush(self) -> None:
@@ -199,7 +192,7 @@ class Connection(Protocol):
             self._turn = None
             call()
 
-        self._turn = self.factory.turns.later(self._share, take_turn, begins=begins)
+        self._turn = self._server.turns.later(self._share, take_turn, begins=begins)
 
     def _drop_turn(self) -> None:
         if self._turn is not None:
@@ -207,9 +200,9 @@ class Connection(Protocol):
             self._turn = None
 
     def _moved(self) -> None:
-        # The output has just become blocked, or has moved on.
-        now = self._blocked_since = self.factory.clock()
-        self._stalled_at = now + self.factory.limits.write_timeout
+        # The output has become blocked, or has made progress.
+        now = self._blocked_since = self._server.clock()
+        self._stalled_at = now + self._server.limits.write_timeout
         self.deadline = self._stalled_at
         if self._output.blocked or self._corked:
             return
@@ -218,11 +211,11 @@ class Connection(Protocol):
         else:
             self._drained(now)
 
-    # The end.
+    # Closing.
 
     def _close(self, *, linger: bool) -> None:
         """
-        Serve nothing more, and close once all is sent.
+        Serve no more requests, and close once everything is sent.
 
         :param linger: whether the client may still be sending.
         """
@@ -233,57 +226,57 @@ class Connection(Protocol):
             self._shut()
 
     def _shut(self) -> None:
-        # RFC 9112 9.6: only our side is closed at first, and the other one read.
+        # RFC 9112 9.6: only our side is closed at first; the other one is still read.
         if self._output.blocked or self._shut_down:
             return
         self._shut_down = True
         self._output.release()
-        now = self.factory.clock()
+        now = self._server.clock()
         if not (self._linger and self._may_linger()):
             self._lose(now)
             return
-        brief = self.factory.crowded
-        self._discard = discard = Discard(self.factory.limits, now, brief=brief)
+        brief = self._server.crowded
+        self._discard = discard = Discard(self._server.limits, now, brief=brief)
         self.deadline = discard.due
         self._take_buffer()
         if self.secure:
             # TLS's own half-close: what the client sends is still read.
-            self._wire.loseConnection()
+            self.transport.loseConnection()
         else:
-            self._wire.loseWriteConnection()
+            self.transport.loseWriteConnection()
 
     def _drop(self, size: int) -> None:
-        # Bytes came after the last answer, or while it is being sent.
+        # Bytes that were received after the last response, or while it is being sent.
         if not self._shut_down:
             if not self._paused:
                 self._paused = True
-                self._wire.pauseProducing()
+                self.transport.pauseProducing()
         elif self._discard is not None and not self._discard.take(size):
             self._end_linger()
-        elif self.factory.discard_pace.take(size, self._read_on):
+        elif self._server.discard_pace.take(size, self._read_on):
             self._paused = True
-            self._wire.pauseProducing()
+            self.transport.pauseProducing()
 
     def _read_on(self) -> None:
         if self._discard is not None:
             self._paused = False
-            self._wire.resumeProducing()
+            self.transport.resumeProducing()
 
     def _end_linger(self) -> None:
         if self._discard is None:
             return
         self._discard = None
         if self.secure:
-            self._wire.abortConnection()
+            self.transport.abortConnection()
         else:
-            self._lose(self.factory.clock())
+            self._lose(self._server.clock())
 
     def _lose(self, now: float) -> None:
-        self.deadline = now + self.factory.limits.linger_pause
-        self._wire.loseConnection()
+        self.deadline = now + self._server.limits.linger_pause
+        self.transport.loseConnection()
 
     def _release(self) -> None:
-        # The connection is gone.
+        # The connection is closed.
         self._closing = True
         self._shut_down = True
         self._discard = None
@@ -295,8 +288,8 @@ class Connection(Protocol):
 
 
 def _bound_unsent(handle: socket.socket) -> None:
-    # Left to itself, Linux takes up to 4 MiB for a client that reads nothing.
-    # What is on its way to the client is not bounded, so throughput stays.
+    # By default, Linux buffers up to 4 MiB for a client that reads nothing.
+    # Bytes in flight are not bounded, so throughput stays.
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None:
         handle.setsockopt(socket.IPPROTO_TCP, option, _UNSENT)

@@ -1,4 +1,4 @@
-"""How long a connection is read after its last answer, and how much of it."""
+"""Bounds on reading a connection after its last response."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _READ = 64 * 1024
 """Bytes that a transport reads at a time."""
 
 _INTERVAL = 0.005
-"""Seconds between two shares of what all may read."""
+"""Seconds for which a share of the rate lasts."""
 
 
 class DiscardPace:
     """
-    Bounds how fast all connections together are read that way.
+    Bounds the rate at which all connections are read after their last response.
 
-    Reading costs the others time, and a client can send as fast as memory is.
+    Reading takes time from other connections, and clients may be very fast.
     """
 
     def __init__(self, rate: float, reactor: IReactorTime) -> None:
@@ -39,7 +39,7 @@ class DiscardPace:
         """
         Count bytes that were read; return whether the connection must wait.
 
-        :param resume: is called once it may be read again, if it must wait.
+        :param resume: called once it may be read again, if it must wait.
         """
         self._left -= size
         if self._left > 0:
@@ -65,12 +65,12 @@ class DiscardPace:
 
 class Discard:
     """
-    Bounds what is read of a client that may still be sending, and thrown away.
+    Bounds what is read and discarded of a client that may still be sending.
 
     A close while bytes are unread resets the connection, and the client may lose
-    the answer (RFC 9112 9.6).
+    the response (RFC 9112 9.6).
 
-    :ivar due: the monotonic time from which :meth:`is_over` is to be asked.
+    :ivar due: the monotonic time from which :meth:`is_over` is to be called.
     """
 
     __slots__ = ("_checked", "_ends", "_left", "_limits", "due")

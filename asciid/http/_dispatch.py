@@ -1,7 +1,7 @@
 """
 Calls a Klein app's endpoints and error handlers, with Klein's meaning.
 
-A handler that answers with bytes at once costs no Deferred and no closure.
+A handler that returns bytes, or a Deferred that has fired, costs no callback.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.template import renderElement
 from werkzeug.exceptions import HTTPException
 
+from ._attempt import attempt
 from ._ids import request_id
 
 if TYPE_CHECKING:
@@ -30,14 +31,14 @@ __all__ = ["Dispatcher"]
 
 _log = Logger()
 _RENDERED = object()
-"""The response is written by somebody else."""
+"""The response is written by a renderer."""
 
 
 class Dispatcher:
     """
     Runs requests through one app.
 
-    :param problem: makes the body of the answer to a handler that failed.
+    :param problem: makes the body of the response to a request whose handler failed.
     :param methods: the methods that the app knows, as the value of Allow.
     """
 
@@ -50,48 +51,43 @@ class Dispatcher:
         self._methods = methods
         self._execute = app.execute_endpoint
         self._execute_error_handler = app.execute_error_handler
-        self._error_handlers = app._error_handlers  # noqa: SLF001  # not shown otherwise
+        self._error_handlers = app._error_handlers  # noqa: SLF001  # Klein has no other access
         self._problem = problem
 
     def run(self, request: Request) -> None:
-        """Call the endpoint that the request was routed to."""
-        endpoint = request.route.endpoint
-        if endpoint is None:
-            self._run_nowhere(request)
+        """Call the endpoint of the request's route."""
+        route = request.route
+        if route.endpoint is None:
+            self._run_unmatched(request)
             return
+        result: object
         try:
-            result = self._execute(endpoint, request, **request.values)
-        except Exception:  # noqa: BLE001  # whatever it is, the error handlers get it
-            self.fail(Failure(), request)
-        else:
-            self._take(result, request, 0)
+            result = self._execute(route.endpoint, request, **route.values)
+        except Exception:  # noqa: BLE001  # the error handlers get it
+            result = Failure()
+        self._take(result, request, 0)
 
     def fail(self, failure: Failure, request: Request, first: int = 0) -> None:
         """
-        Let the error handlers answer.
+        Let the error handlers respond.
 
-        :param first: the first of the handlers that may be asked.
+        :param first: index of the first error handler to try.
         """
         handlers = self._error_handlers
         for index in range(first, len(handlers)):
             if request.finished or request.gone:
                 break
             kinds, handler = handlers[index]
-            if not failure.check(*kinds):
-                continue
-            try:
-                result = self._execute_error_handler(handler, request, failure)
-            except Exception:  # noqa: BLE001  # the next handlers get it
-                failure = Failure()
-                continue
-            self._take(result, request, index + 1)
-            return
-        self._default(failure, request)
+            if failure.check(*kinds):
+                result = attempt(self._execute_error_handler, handler, request, failure)
+                self._take(result, request, index + 1)
+                return
+        self._fail_by_default(failure, request)
 
-    def _run_nowhere(self, request: Request) -> None:
-        failure, request.failure = request.failure, None
-        if failure is not None:
-            self.fail(failure, request)
+    def _run_unmatched(self, request: Request) -> None:
+        error = request.route.error
+        if error is not None:
+            self.fail(Failure(error), request)
         else:  # RFC 9110 9.3.7: OPTIONS for the server as a whole
             request.setResponseCode(204)
             request.setHeader(b"allow", self._methods)
@@ -99,40 +95,32 @@ class Dispatcher:
 
     def _take(self, result: object, request: Request, next_handler: int) -> None:
         # The result of an endpoint or an error handler.
-        if type(result) is bytes and not (request.finished or request.gone):
-            try:
-                request.respond(result)
-            except Exception:  # noqa: BLE001  # logged
-                _write_failed(Failure(), request)
-        elif isinstance(result, Deferred):
-            if result.called and type(result.result) is bytes and not result.paused:
-                # An answer that is here already, as one from a cache is: without
-                # the cost of two callbacks.
-                self._take(result.result, request, next_handler)
+        if isinstance(result, Deferred):
+            if not result.called or type(result.result) is not bytes or result.paused:
+                request.cancel_if_gone(result)
+                result.addCallbacks(
+                    self._write,
+                    self.fail,
+                    callbackArgs=(request, next_handler),
+                    errbackArgs=(request, next_handler),
+                )
+                result.addErrback(_write_failed, request)
                 return
-            request.deferred = result
-            result.addCallbacks(
-                self._write,
-                self.fail,
-                callbackArgs=(request, next_handler),
-                errbackArgs=(request, next_handler),
-            )
-            result.addErrback(_write_failed, request)
-        elif isinstance(result, Failure):
+            result = result.result
+        if isinstance(result, Failure):
             self.fail(result, request, next_handler)
-        else:
-            try:
-                self._write(result, request, next_handler)
-            except Exception:  # noqa: BLE001  # logged
-                _write_failed(Failure(), request)
+            return
+        try:
+            self._write(result, request, next_handler)
+        except Exception:  # noqa: BLE001  # logged
+            _write_failed(Failure(), request)
 
     def _write(self, result: object, request: Request, next_handler: int) -> None:
-        try:
-            if type(result) is not bytes:
-                result = _render(result, request)
-        except Exception:  # noqa: BLE001  # the next handlers get it
-            self.fail(Failure(), request, next_handler)
-            return
+        if type(result) is not bytes:
+            result = attempt(_render, result, request)
+            if isinstance(result, Failure):
+                self.fail(result, request, next_handler)
+                return
         if request.gone or result is _RENDERED:
             return
         if isinstance(result, str):
@@ -143,8 +131,8 @@ class Dispatcher:
             return
         request.respond(result if isinstance(result, bytes) else b"")
 
-    def _default(self, failure: Failure, request: Request) -> None:
-        # No handler has dealt with it.
+    def _fail_by_default(self, failure: Failure, request: Request) -> None:
+        # No error handler handled it.
         if request.finished or request.gone:
             if not failure.check(CancelledError):
                 _log.failure(
@@ -167,7 +155,7 @@ class Dispatcher:
             request_id=request_id(request),
         )
         if request.started:
-            # An end now would make half an answer look like a whole one.
+            # An end now would make half a response look like a whole one.
             request.loseConnection()
             return
         request.setResponseCode(500)

@@ -1,8 +1,8 @@
 """
-Names of requests, for whoever follows one through several logs.
+Ids of requests, by which one is found in several logs.
 
-One comes from the client, in X-Request-Id or in traceparent (W3C Trace Context,
-section 3.2), or is made here.
+A client sends one in X-Request-Id or in traceparent (W3C Trace Context, section 3.2);
+otherwise it is generated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["given_id", "request_id", "unique_ids"]
 
-# What can be shown anywhere, and is not too long to be.
+# Printable everywhere, and not too long.
 _SANE = re.compile(rb"[!-~]{1,128}")
 
 # Version, trace-id, parent-id and flags; a later version may add to them.
@@ -28,18 +28,18 @@ _FIRST_VERSION = b"00-"
 
 
 def unique_ids() -> Iterator[bytes]:
-    """Return names that no other process gives."""
+    """Return ids that no other process generates."""
     pattern = f"{token_hex(8)}-%x".encode("ascii")
     return map(pattern.__mod__, count(1))
 
 
 def given_id(name: bytes | None, traceparent: bytes | None) -> bytes | None:
     """
-    Return what a client calls its request, ``None`` where that is of no use.
+    Return the id that a client gives its request, ``None`` without a valid one.
 
-    :param name: the value of X-Request-Id; up to 128 visible characters of ASCII
-        are taken.
-    :param traceparent: where the first is of no use, its trace-id is taken.
+    :param name: the value of X-Request-Id; valid are up to 128 visible ASCII
+        characters.
+    :param traceparent: its trace-id is used if `name` is not valid.
     """
     if name is not None and _SANE.fullmatch(name):
         return name
@@ -52,6 +52,6 @@ def given_id(name: bytes | None, traceparent: bytes | None) -> bytes | None:
 
 
 def request_id(request: object) -> str:
-    """Return the name of a request as text, ``-`` on a stack that gives none."""
+    """Return the id of a request as text, ``-`` on a stack that gives none."""
     name = getattr(request, "id", None)
     return name.decode("ascii") if isinstance(name, bytes) else "-"

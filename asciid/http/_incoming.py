@@ -1,12 +1,14 @@
-"""A body on its way in: gathered for a handler, or streamed to it."""
+"""A request body that is being received: for a handler, or streamed to it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from ._attempt import attempt
 from ._problem import BodiesLimitError
 
 if TYPE_CHECKING:
@@ -20,82 +22,64 @@ if TYPE_CHECKING:
 __all__ = ["Incoming"]
 
 STREAMED = 256 * 1024
-"""Bytes of a body that is streamed that its handler may hold at a time."""
+"""Bytes of a streamed body that may be held at a time."""
 
 
+@define(eq=False, kw_only=True)
 class Incoming:
     """
-    One body that was not complete when its request's head came.
+    A body that was not complete when the head of its request was received.
 
-    It holds a part of the limit on bodies, until :meth:`release` is called.
-
-    :ivar client: the key of the client that sends it.
-    :ivar streaming: whether the handler reads it itself.
-    :ivar wanted: whether somebody waits for more of it now.
+    It holds a part of the limit on bodies until :meth:`release` is called.
     """
 
-    __slots__ = (
-        "_allowance",
-        "_bodies",
-        "_decoder",
-        "_deferred",
-        "_evicted",
-        "_held",
-        "_limits",
-        "_pieces",
-        "_receive",
-        "_received",
-        "_resume",
-        "_since",
-        "_waited",
-        "client",
-        "expects",
-        "streaming",
-        "wanted",
+    decoder: IBody
+
+    limits: Limits
+
+    bodies: FairLimit
+    """The limit on what all bodies hold."""
+
+    client: str
+    """The key of the client that sends it."""
+
+    evicted: Callable[[], None]
+    """Called when its part of the limit is given to another client."""
+
+    streaming: bool
+    """Whether the handler reads it itself."""
+
+    _expects: bool
+    """Whether the client waits for ``100 Continue``."""
+
+    wanted: bool = field(init=False, default=False)
+    """Whether more of it is waited for."""
+
+    _held: int = field(init=False, default=0)
+    _received: int = field(init=False, default=0)
+    _pieces: list[bytes] = field(init=False, factory=list)
+
+    # Only the time in which the body is waited for counts.
+    _since: float = field(init=False, default=0.0)
+    _waited: float = field(init=False, default=0.0)
+
+    # Seconds that the client may still send nothing.
+    _allowance: float = field(init=False)
+
+    _receive: Callable[[bytes], Deferred[None] | None] | None = field(
+        init=False, default=None
     )
+    _resume: Callable[[], None] | None = field(init=False, default=None)
+    _deferred: Deferred[None] | None = field(init=False, default=None)
 
-    def __init__(  # noqa: PLR0913  # each is a fact about the request
-        self,
-        decoder: IBody,
-        limits: Limits,
-        bodies: FairLimit,
-        *,
-        client: str,
-        evicted: Callable[[], None],
-        streaming: bool,
-        expects: bool,
-    ) -> None:
-        """
-        Wait for a body.
-
-        :param bodies: the limit on what all bodies hold.
-        :param evicted: called when another client needs the room.
-        :param expects: whether the client waits for ``100 Continue``.
-        """
-        self._decoder = decoder
-        self._bodies = bodies
-        self._held = 0
-        self._limits = limits
-        self._evicted = evicted
-        self.client = client
-        self._pieces: list[bytes] = []
-        self._received = 0
-        # Time counts only while somebody waits for the client.
-        self._since = 0.0
-        self._waited = 0.0
-        # Seconds that the client may still send nothing.
-        self._allowance = limits.body_timeout
-        self.expects = expects
-        self.streaming = streaming
-        self.wanted = False
-        self._receive: Callable[[bytes], Deferred[None] | None] | None = None
-        self._resume: Callable[[], None] | None = None
-        self._deferred: Deferred[None] | None = None
+    def __attrs_post_init__(self) -> None:
+        """Allow the client a timeout at first."""
+        self._allowance = self.limits.body_timeout
 
     @property
     def done(self) -> bool:
         """Whether the whole body was decoded."""
-        return self._decoder.done
+        return self.decoder.done
 
     def take(self) -> bytes:
         """Return what was decoded since the last call."""
@@ -103,22 +87,28 @@ class Incoming:
         self._pieces.clear()
         return content
 
-    def want(self, now: float) -> None:
-        """Start to wait for the client, if nobody did yet."""
+    def want(self, now: float) -> bool:
+        """Start to wait for the client; return whether it expects 100 Continue."""
         if not self.wanted:
             self.wanted = True
             self._since = now
+        expects, self._expects = self._expects, False
+        return expects
+
+    def pause(self) -> None:
+        """Stop to wait for the client."""
+        self.wanted = False
 
     def feed(self, data: bytes, start: int, now: float) -> int:
         """
-        Decode, and return the place where decoding stopped.
+        Decode, and return the index where decoding stopped.
 
-        :raises RefusedError: as :meth:`IBody.feed` does, or 503 when there is no room.
+        :raises RefusedError: as :meth:`IBody.feed` does, or 503 at the limit on bodies.
         """
         count = len(self._pieces)
-        end = self._decoder.feed(data, start, self._pieces)
+        end = self.decoder.feed(data, start, self._pieces)
         if len(self._pieces) > count:
-            # One piece a read: tiny chunks would cost many times their bytes.
+            # One piece a read: tiny chunks would take many times their bytes.
             piece = b"".join(self._pieces[count:])
             self._pieces[count:] = [piece]
             self._received += len(piece)
@@ -126,14 +116,14 @@ class Incoming:
             if self.streaming:
                 held = min(held, STREAMED)
             more = held - self._held
-            if more and not self._bodies.take(self.client, self, more):
+            if more and not self.bodies.take(self.client, self, more):
                 raise BodiesLimitError
             self._held = held
             self._count(len(piece), now)
         return end
 
     def _count(self, size: int, now: float) -> None:
-        limits = self._limits
+        limits = self.limits
         waited = now - self._since
         self._since = now
         self._waited += waited
@@ -150,18 +140,18 @@ class Incoming:
 
     def eviction_gain(self, now: float) -> float | None:
         """
-        Return the byte-seconds that were spent on waiting for the client.
+        Return the byte-seconds for which the client was waited for.
 
-        None for a whole body: its request is being worked on.
+        None for a complete body: its request is in progress.
         """
         if self.done:
             return None
         return self._held * (self._waited + self.silence(now))
 
     def evict(self) -> None:
-        """Give the room to another client."""
+        """Give the part of the limit to another client."""
         self.release()
-        self._evicted()
+        self.evicted()
 
     def open(
         self,
@@ -169,11 +159,11 @@ class Incoming:
         resume: Callable[[], None],
     ) -> Deferred[None]:
         """
-        Begin to hand the content out.
+        Start to stream the content.
 
         :param receive: takes the content; see :func:`asciid.http.read_body`.
         :param resume: called whenever more is wanted, also after the end.
-        :raises RuntimeError: when the body was asked for already.
+        :raises RuntimeError: when the body was read already.
         """
         if self._receive is not None:
             message = "the body can be read once only"
@@ -184,7 +174,7 @@ class Incoming:
         return self._deferred
 
     def hand_over(self) -> None:
-        """Give what was decoded to the handler, and wait until it is ready."""
+        """Pass the decoded content to the handler, and wait until it is ready."""
         content = self.take()
         if self._receive is None or not (content or self.done):
             return
@@ -192,40 +182,38 @@ class Incoming:
         if not content:
             self._ready(None)
             return
-        try:
-            ready = self._receive(content)
-        except Exception:  # noqa: BLE001  # goes to whoever reads the body
-            self.fail(Failure())
-            return
+        ready = attempt(self._receive, content)
         if ready is None:
             self._ready(None)
+        elif isinstance(ready, Failure):
+            self.fail(ready)
         else:
             ready.addCallbacks(self._ready, self.fail)
 
     def finish(self) -> None:
-        """Tell the reader that it has had the whole body."""
+        """Fire the Deferred of :meth:`open`: the body is complete and was passed on."""
         deferred = self._deferred
         self._end()
         if deferred is not None:
             deferred.callback(None)
 
     def fail(self, failure: Failure) -> None:
-        """Tell the reader that the rest will not come."""
+        """Fail the Deferred of :meth:`open`: the rest will not be received."""
         deferred = self._deferred
         self.stop()
         if deferred is not None:
             deferred.errback(failure)
 
     def stop(self) -> None:
-        """Forget the reader and the content."""
+        """Discard the content, and stop streaming."""
         self._end()
         self.release()
 
     def release(self) -> None:
-        """Hold nothing any more."""
+        """Discard the content, and give its part of the limit back."""
         self._pieces.clear()
         self._held = 0
-        self._bodies.give_back(self.client, self)
+        self.bodies.give_back(self.client, self)
 
     def _end(self) -> None:
         self.wanted = False

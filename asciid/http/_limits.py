@@ -1,4 +1,4 @@
-"""What one client may cost: every bound of the front in one frozen value."""
+"""Bounds of the front on what clients may use."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Limits:
     """Bytes of method, target and version together; more is 414 (RFC 9112 3)."""
 
     path: int = field(default=KIB, validator=_positive)
-    """Bytes of a path that may lead to a route, percent-encoded; no longer one does."""
+    """Bytes of a percent-encoded path that may match a route; longer ones are 404."""
 
     header_block: int = field(default=16 * KIB, validator=_positive)
     """Bytes of the request line and all fields together; more is 431 (RFC 6585 5)."""
@@ -63,10 +63,10 @@ class Limits:
 
     bodies: int = field(default=256 * MIB, validator=_positive)
     """
-    Bytes of all bodies together, from their first byte to the answer; more is 503 for
-    the clients that hold the most (see :class:`asciid.net.fair_limit.FairLimit`).  Of
-    one that is streamed 256 KiB count at the most.  A body that was received together
-    with its head, for a handler that does not stream it, is not counted.
+    Bytes of all bodies together, from their first byte to the response; more is 503 for
+    the clients that hold the most (see :class:`asciid.net.fair_limit.FairLimit`).  Of a
+    streamed body at most 256 KiB count.  A body that was received together with its
+    head, for a handler that does not stream it, is not counted.
     """
 
     endpoint_bodies: Mapping[str, int] = field(factory=dict, converter=_frozen)
@@ -74,32 +74,32 @@ class Limits:
 
     turn: float = field(default=0.0002, validator=_positive)
     """
-    Seconds that one connection is served before the others get their turn; what is
-    under way then is finished.  Requests behind wait unparsed, in ``read_ahead``
-    bytes at most.
+    Seconds for which one connection is served before the others get their turn; the
+    request in progress is finished.  Pipelined requests wait unparsed, in at most
+    ``read_ahead`` bytes.
     """
 
     read_ahead: int = field(default=64 * KIB, validator=_positive)
     """
-    Bytes kept unparsed while a request is at work; past it reading pauses.  One
-    read of the transport (64 KiB) may come on top.
+    Bytes kept unparsed while a request is in progress; above it reading pauses.  One
+    read of the transport (64 KiB) may exceed it.
     """
 
     connections: int = field(default=20_000, validator=_positive)
     """
-    Connections open at one time.  The next takes the place of the most idle one of the
-    client that has the most, or else is answered 503 and closed.
+    Connections open at one time.  The next replaces the most idle one of the client
+    that has the most, or else is refused with 503 and closed.
     """
 
     lingering: int = field(default=1_000, validator=_positive)
     """
-    Connections that are read after their last answer, besides ``connections``; with
+    Connections that are read after their last response, besides ``connections``; with
     more, those of the client that has the most are closed at once.
     """
 
     accepted: int = field(default=2**31 - 1, validator=_positive)
     """
-    Connections open at one time, those that are refused among them.  No more are
+    Connections open at one time, including those that are refused.  No more are
     accepted until one closes: there may be no file descriptor for them.
     """
 
@@ -111,13 +111,13 @@ class Limits:
 
     body_rate: float = field(default=512.0, validator=_positive)
     """
-    Bytes of content a second that a body must bring; it may be ``body_timeout``
-    seconds behind that.
+    Minimum rate of a body, in bytes of content a second; it may be ``body_timeout``
+    seconds behind.
     """
 
     body_time: float = field(default=512.0, validator=_positive)
     """
-    Seconds in which a body must bring as many bytes as are held of it, if that is a
+    Seconds in which as many bytes of a body must arrive as are held of it, if that is a
     higher rate than ``body_rate``.
     """
 
@@ -129,8 +129,8 @@ class Limits:
 
     linger_bytes: int = field(default=64 * MIB, validator=_not_negative)
     """
-    Bytes that are read and thrown away after the last answer on a connection, so
-    that a client that is still sending does not lose the answer to a TCP reset
+    Bytes that are read and discarded after the last response on a connection, so
+    that a client that is still sending does not lose the response to a TCP reset
     (RFC 9112 9.6).
     """
 
@@ -143,8 +143,8 @@ class Limits:
     linger_pause: float = field(default=5.0, validator=_positive)
     """
     Seconds in which a client must send ``body_rate`` bytes each, for the reading to
-    go on.
+    continue.
     """
 
     sweep_interval: float = field(default=1.0, validator=_positive)
-    """Seconds between two looks at the timeouts of all connections."""
+    """Seconds between two checks of the timeouts of all connections."""

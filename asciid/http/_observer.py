@@ -1,4 +1,4 @@
-"""What the front tells of its work."""
+"""Observers of the requests that a server has served."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Observer", "Observers", "Refusal"]
 @frozen
 class Refusal:
     """
-    An error that the front has answered in place of the app.
+    An error response of the front itself, in place of the app.
 
     :ivar status: the status code.
-    :ivar size: bytes of body that were sent.
-    :ivar peer: whom the connection is with.
-    :ivar id: the name of the request, ``None`` where the factory gives none.
-    :ivar request: the request, ``None`` when there was no whole head of one.
+    :ivar size: size of the body that was sent, in bytes.
+    :ivar peer: the client's address.
+    :ivar id: the id of the request, ``None`` where the server gives none.
+    :ivar request: the request, ``None`` when its head was incomplete or malformed.
     :ivar problem: the name of the problem type, ``None`` for ``about:blank``.
     """
 
@@ -42,29 +42,29 @@ class Refusal:
 
 class Observer(Protocol):
     """
-    Is told of every request once it has come to an end.
+    Is notified of the end of every request.
 
     Called on the reactor between two requests: it must be quick, and not fail.
-    The endpoint of a request's route is ``None`` where no route fits.
+    The endpoint of a request's route is ``None`` where no route matches.
     """
 
     def answered(self, request: Request, seconds: float) -> None:
         """
-        Take note of a whole answer.
+        Record a complete response.
 
-        :param seconds: from the last byte of the head to that of the answer, which
-            may still have to be sent.
+        :param seconds: from the last byte of the head to that of the response, which
+            may still be queued.
         """
 
     def refused(self, refusal: Refusal) -> None:
-        """Take note of an error that the front has answered itself."""
+        """Record an error response of the front itself."""
 
     def abandoned(self, request: Request) -> None:
-        """Take note of a client that has left before its answer was complete."""
+        """Record that a client disconnected before its response was complete."""
 
 
 class Observers:
-    """Several observers that are told the same."""
+    """Notifies several observers."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

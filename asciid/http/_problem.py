@@ -1,4 +1,4 @@
-"""Errors that the front answers itself, with problem documents (RFC 9457)."""
+"""Error responses of the front itself: problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = [
 
 class RefusedError(Exception):
     """
-    The front answers this request itself, and then closes the connection.
+    The front responds to this request itself, and then closes the connection.
 
-    :ivar status: the status code of the answer.
+    :ivar status: the status code of the response.
     :ivar detail: a sentence for the client's developer.
     :ivar problem: the name of the problem type, ``None`` for ``about:blank``.
     """
@@ -38,7 +38,7 @@ class RefusedError(Exception):
         self.detail = detail
 
     def as_exception(self) -> HTTPException:
-        """Return the same for a handler that reads the body itself."""
+        """Return the exception for a handler that reads the body itself."""
         return default_exceptions[self.status](self.detail)
 
 
@@ -81,14 +81,13 @@ def reason_phrase(status: int) -> str:
 def default_problem(
     status: int,
     detail: str,
-    name: str | None = None,  # noqa: ARG001  # the front has no pages on them
+    _name: str | None = None,
 ) -> bytes:
     """
-    Make a problem document without a type of its own.
+    Return a problem document without a type of its own.
 
-    :param status: the status code of the answer.
-    :param detail: a sentence on this very occurrence.
-    :param name: the name of the problem type, ``None`` for ``about:blank``.
+    :param status: the status code of the response.
+    :param detail: a sentence on this occurrence.
     """
     title = reason_phrase(status)
     document = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, AnyStr
+from typing import TYPE_CHECKING, AnyStr
 
 from klein.app import KleinRequest
 from klein.interfaces import IKleinRequest
@@ -13,26 +13,24 @@ from twisted.web.iweb import IRequest
 from zope.interface import classImplements
 
 from ._authority import host_name
-from ._reply import Reply
+from ._response import Response
 from ._routes import segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress
-    from twisted.python.failure import Failure
 
-    from ._channel import Channel
-    from ._fields import FieldBlock
-    from ._routes import Route
+    from ._field_block import FieldBlock
+    from ._response import IChannel
 
 __all__ = ["Request"]
 
 _FORM = b"application/x-www-form-urlencoded"
 
 
-class Request(Reply):
+class Request(Response):
     """
     One request and its response.
 
@@ -43,11 +41,9 @@ class Request(Reply):
     :ivar method: such as ``b"GET"``.
     :ivar uri: the target in origin-form, with the query.
     :ivar path: the target without the query, still percent-encoded.
-    :ivar began: the monotonic time at which the head was here.
+    :ivar began: the monotonic time at which the head was complete.
     :ivar body: the whole body, or ``None`` while it is still being received.
-    :ivar failure: why no route fits.
-    :ivar route: where Klein's routes led to, and ``values`` what they took from
-        the path.
+    :ivar route: what serves it.
     """
 
     __slots__ = (
@@ -59,38 +55,42 @@ class Request(Reply):
         "_request_headers",
         "began",
         "body",
-        "failure",
         "path",
         "route",
         "uri",
-        "values",
     )
 
-    began: float
-    route: Route
-    values: Mapping[str, Any]
-
     def __init__(
-        self, channel: Channel, method: bytes, target: bytes, block: FieldBlock
+        self,
+        channel: IChannel,
+        method: bytes,
+        target: bytes,
+        block: FieldBlock,
+        began: float,
     ) -> None:
-        Reply.__init__(self, channel, method, block)
+        Response.__init__(self, channel, method, block)
         self.uri = target
         query = target.find(b"?")
         self.path = target if query < 0 else target[:query]
-        self.body: bytes | None = b""
-        self.failure: Failure | None = None
+        self.began = began
+        self.body: bytes | None = None if block.length else b""
         self._args: dict[bytes, list[bytes]] | None = None
         self._components: dict[object, object] | None = None
         self._content: BytesIO | None = None
         self._paths: tuple[list[bytes], list[bytes]] | None = None
         self._request_headers: Headers | None = None
+        self.route = channel.routes.find(self)
 
     # What the client sent.
+
+    def receive(self, body: bytes) -> None:
+        """Set the whole body (called by the channel)."""
+        self.body = body
 
     @property
     def clientproto(self) -> bytes:
         """The version of the request."""
-        return b"HTTP/1.1" if self._block.modern else b"HTTP/1.0"
+        return b"HTTP/1.1" if self._block.is_http11 else b"HTTP/1.0"
 
     @property
     def content(self) -> BytesIO:
@@ -101,7 +101,7 @@ class Request(Reply):
         """
         if self._content is None:
             if self.body is None:
-                message = "the body is not here yet: use asciid.http.read_body"
+                message = "the body is incomplete: use asciid.http.read_body"
                 raise RuntimeError(message)
             self._content = BytesIO(self.body)
         return self._content
@@ -174,7 +174,7 @@ class Request(Reply):
         return host if isinstance(host, str) else None
 
     def isSecure(self) -> bool:
-        """Tell whether the connection is encrypted."""
+        """Return whether the connection is encrypted."""
         return self._channel.secure
 
     @property

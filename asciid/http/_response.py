@@ -1,196 +1,442 @@
-"""
-Response heads: prepared bytes for each status and set of header fields.
-
-Most responses of a service have one of a few heads, Date and Content-Length
-apart.  The rest of the head is made once and kept.
-"""
+"""The response half of a request: its fields, its framing, its body."""
 
 from __future__ import annotations
 
-import re
-import time
-from http import HTTPStatus
-from typing import TYPE_CHECKING
-from wsgiref.handlers import format_date_time
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ._problem import reason_phrase
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.http_headers import Headers
+
+from ._attempt import attempt
+from ._ids import request_id
+from ._response_head import ID_LINE, LINE_STARTS, field_lines, line_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterator
 
-__all__ = [
-    "HTML",
-    "ID_LINE",
-    "KNOWN_NAMES",
-    "VARYING",
-    "Fields",
-    "ResponseHeads",
-    "field_name",
-    "varying_lines",
-]
+    from twisted.internet.interfaces import IAddress, IProducer
+    from twisted.python.failure import Failure
 
-Fields = tuple[tuple[bytes, bytes], ...]
-"""Header fields in order: names in lower case, and values."""
+    from ._field_block import FieldBlock
+    from ._response_head import ResponseHeads
+    from ._routes import RouteTable
 
-ID_LINE = b"X-Request-Id: %b\r\n"
-"""Tells the client the name of its request."""
+__all__ = ["IChannel", "Response"]
 
-HTML = (b"content-type", b"text/html")
-"""What a body is when its handler does not say: the default of Twisted and Klein."""
+_log = Logger()
+_ignoring_failures = _log.failureHandler("The app failed when a client left")
 
-VARYING = frozenset(
-    {
-        b"content-disposition",
-        b"content-range",
-        b"etag",
-        b"last-modified",
-        b"link",
-        b"location",
-        b"repr-digest",
-    }
-)
-"""Fields that differ from one resource to the next: not worth remembering."""
+_NO_BODY = frozenset({204, 304})
+_CONNECTION = line_start(b"connection")
+_CONTENT_LENGTH = line_start(b"content-length")
+_CONTENT_TYPE = line_start(b"content-type")
+_DATE = line_start(b"date")
+_FRAMING_FIELDS = frozenset({_CONNECTION, _DATE, line_start(b"transfer-encoding")})
+"""Fields that the front sends itself, as it does Content-Length."""
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_CONTROLS = bytes([*range(9), *range(10, 32), 127])
-_BAD_IN_VALUE = re.compile(b"[" + re.escape(_CONTROLS) + b"]+")
-_MAX_KEPT = 512
-
-KNOWN_NAMES: dict[bytes | str, bytes] = {}
-"""Names that `field_name` was asked for, and returned in lower case."""
-_titles: dict[bytes, bytes] = {}
+_DEFAULT_TYPE = _CONTENT_TYPE + b"text/html"
+"""The type of a body whose handler sets none: the default of Twisted and Klein."""
 
 
-def field_name(name: bytes | str) -> bytes:
+class IChannel(Protocol):
     """
-    Return the name of a field in lower case.
+    The connection of a request.
 
-    :raises ValueError: when it is not a token (RFC 9110 5.1).
-    """
-    raw = name.encode("latin-1", "replace") if isinstance(name, str) else bytes(name)
-    if _TOKEN.fullmatch(raw) is None:
-        message = f"not the name of a header field: {name!r}"
-        raise ValueError(message)
-    if len(KNOWN_NAMES) < _MAX_KEPT:
-        KNOWN_NAMES[name] = raw.lower()
-    return raw.lower()
-
-
-class ResponseHeads:
-    """
-    Makes response heads; one serves all connections of a factory.
-
-    :param clock: monotonic seconds.
-    :param wall_clock: seconds since the epoch, for Date.
+    :ivar client: the key of the client, by its address.
+    :ivar secure: whether the connection is encrypted.
+    :ivar routes: the routes of the app.
+    :ivar heads: encodes the heads of responses.
+    :ivar request_ids: ids for requests, ``None`` if they have none.
     """
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._clock = clock
-        self._wall_clock = wall_clock
-        # Starts of usual responses, good for the second of their Date.
-        self._usual: dict[tuple[int, bool, Fields], bytes] = {}
-        self._kept: dict[tuple[int, bytes | None, Fields], bytes] = {}
-        self._date = b""
-        self._date_until = float("-inf")
+    client: str
+    secure: bool
+    routes: RouteTable
+    heads: ResponseHeads
+    request_ids: Iterator[bytes] | None
 
-    def date_line(self) -> bytes:
-        """Return the Date field line (RFC 9110 6.6.1), made once a second."""
-        now = self._clock()
-        if now >= self._date_until:
-            wall = self._wall_clock()
-            self._date = b"Date: %b\r\n" % format_date_time(wall).encode("ascii")
-            self._date_until = now + 1 - wall % 1
-            self._usual.clear()
-        return self._date
+    @property
+    def host(self) -> IAddress:
+        """The local address."""
 
-    def usual_start(self, status: int, fields: Fields, *, typed: bool) -> bytes:
-        """
-        Return the status line, the field lines and the Date line.
+    @property
+    def peer(self) -> IAddress:
+        """The client's address."""
 
-        :param typed: whether a Content-Type is added where there is none.
-        """
-        date = self.date_line()
-        key = (status, typed, fields)
-        start = self._usual.get(key)
-        if start is None:
-            if typed and all(name != b"content-type" for name, _ in fields):
-                fields = (HTML, *fields)
-            start = self.start(status, None, fields) + date
-            if len(self._usual) < _MAX_KEPT:
-                self._usual[key] = start
-        return start
+    @property
+    def blocked(self) -> bool:
+        """Whether the client reads more slowly than the handler writes."""
 
-    def start(self, status: int, phrase: bytes | None, fields: Fields) -> bytes:
-        """
-        Return the status line and the field lines, without the empty line.
+    @property
+    def can_persist(self) -> bool:
+        """Whether another request may follow this one."""
 
-        :param phrase: the reason phrase, ``None`` for the usual one.
-        """
-        key = (status, phrase, fields)
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = _format(status, phrase, fields)
-            if len(self._kept) >= _MAX_KEPT:
-                self._kept.clear()
-            self._kept[key] = kept
-        return kept
+    def send(self, data: bytes) -> None:
+        """Send after what was sent before."""
 
-    def error(self, status: int, length: int, name: bytes | None) -> bytes:
-        """
-        Return the whole head of an error that ends the connection.
+    def produced(self) -> None:
+        """Pause a producer that has written, or ask it for more."""
 
-        :param length: bytes of the problem document that follows.
-        :param name: the name of the request, if it has one.
-        """
-        fields: Fields = ((b"content-type", b"application/problem+json"),)
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            fields += ((b"retry-after", b"1"),)
-        return b"%b%b%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (
-            self.start(status, None, fields),
-            self.date_line(),
-            b"" if name is None else ID_LINE % name,
-            length,
-        )
+    def finished(self, *, keep: bool) -> None:
+        """Continue with the next request, or close."""
+
+    def abort(self) -> None:
+        """Reset the connection."""
+
+    def read_body(
+        self, receive: Callable[[bytes], Deferred[None] | None]
+    ) -> Deferred[None]:
+        """Stream the body of the request."""
 
 
-def _format(status: int, phrase: bytes | None, fields: Fields) -> bytes:
-    if phrase is None:
-        phrase = reason_phrase(status).encode("ascii")
-    # One look at everything: that it needs cleaning is rare.
-    everything = b"".join([phrase, *[value for _, value in fields]])
-    if len(everything.translate(None, _CONTROLS)) != len(everything):
-        phrase = _clean(phrase)
-        fields = tuple((name, _clean(value)) for name, value in fields)
-    return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, _lines(fields))
+class _Headers(Headers):
+    # Twisted's fields of a response, with the methods of a dict that are used here.
+
+    def __setitem__(self, start: bytes, value: bytes) -> None:
+        self.setRawHeaders(_name(start), [value])
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (start for start, _ in self.items())
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        headers = self.getAllRawHeaders()
+        return [
+            (line_start(name), value) for name, values in headers for value in values
+        ]
+
+    def pop(self, start: bytes, default: bytes) -> bytes:
+        values = self.getRawHeaders(_name(start))
+        self.removeHeader(_name(start))
+        return values[-1] if values else default
 
 
-def varying_lines(fields: Mapping[bytes, bytes]) -> bytes:
-    """Return the lines of fields that are in `VARYING`."""
-    lines = _lines(fields.items())
-    # Two in each line are ours.
-    if len(lines) - len(lines.translate(None, _CONTROLS)) != 2 * len(fields):
-        return _lines((name, _clean(value)) for name, value in fields.items())
-    return lines
+def _name(start: bytes) -> bytes:
+    return start[2:-2]
 
 
-def _lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    known = _titles.get
-    return b"".join(
-        [b"%b: %b\r\n" % (known(name) or _title(name), value) for name, value in fields]
+class Response:
+    """
+    What a handler needs to respond, by the names of ``IRequest``.
+
+    :ivar method: such as ``b"GET"``.
+    :ivar code: the status code.
+    :ivar code_message: a reason phrase other than that of the status.
+    :ivar started: whether the head was sent.
+    :ivar finished: whether the response is complete.
+    :ivar gone: whether the client has disconnected.
+    :ivar size: bytes of body that were sent so far.
+    """
+
+    __slots__ = (
+        "_block",
+        "_channel",
+        "_chunked",
+        "_fields",
+        "_id",
+        "_keep",
+        "_left",
+        "_notices",
+        "_producer",
+        "_producer_paused",
+        "_push",
+        "_result",
+        "code",
+        "code_message",
+        "finished",
+        "gone",
+        "method",
+        "size",
+        "started",
     )
 
+    def __init__(self, channel: IChannel, method: bytes, block: FieldBlock) -> None:
+        self._channel = channel
+        self._block = block
+        self.method = method
+        self.code = 200
+        self.code_message: bytes | None = None
+        self.started = self.finished = self.gone = False
+        self.size = 0
+        self._id: bytes | None = None
+        # By the starts of their lines.  Twisted's class is slow: only if needed.
+        self._fields: dict[bytes, bytes] | _Headers = {}
+        self._result: Deferred[Any] | None = None
+        self._notices: list[Deferred[None]] | None = None
+        self._producer: Any = None
+        self._producer_paused = False
+        self._push = False
+        self._chunked = False
+        self._keep = False
+        # Bytes of body that the head has announced and that are not sent yet.
+        self._left: int | None = None
 
-def _title(name: bytes) -> bytes:
-    title = b"-".join(word.capitalize() for word in name.split(b"-"))
-    if len(_titles) < _MAX_KEPT:
-        _titles[name] = title
-    return title
+    @property
+    def id(self) -> bytes | None:
+        """The id of the request, ``None`` where the server gives none."""
+        if self._id is None:
+            self._id_line()
+        return self._id
 
+    @property
+    def startedWriting(self) -> bool:
+        """Whether the head was sent, by the name that Twisted uses."""
+        return self.started
 
-def _clean(value: bytes) -> bytes:
-    # A handler may put a client's text into a field; it must not end the line.
-    return _BAD_IN_VALUE.sub(b" ", value)
+    @property
+    def responseHeaders(self) -> Headers:
+        """All fields, to be changed before the response starts."""
+        if isinstance(self._fields, dict):
+            self._fields = _Headers({_name(at): [v] for at, v in self._fields.items()})
+        return self._fields
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """Set the status code, and a reason phrase other than that of the status."""
+        self.code = int(code)
+        if message is not None:
+            self.code_message = message
+
+    def setHeader(self, name: bytes | str, value: bytes | str) -> None:
+        """
+        Set a field, in place of earlier values.
+
+        :raises ValueError: when the name is not a token.
+        """
+        start = LINE_STARTS.get(name) or line_start(name)
+        if isinstance(value, str):
+            value = value.encode("utf-8")
+        self._fields[start] = value
+
+    def redirect(self, url: bytes) -> None:
+        """Respond with 302 Found."""
+        self.setResponseCode(302)
+        self.setHeader(b"location", url)
+
+    def respond(self, body: bytes) -> None:
+        """Respond with all of the body that is not written yet."""
+        if self.started:
+            self.write(body)
+            self.finish()
+            return
+        # An empty body in a response to HEAD says nothing of the one that GET has.
+        length = len(body) if body or self.method != b"HEAD" else None
+        start = self._start(length, typed=not body)
+        self._channel.send(start + self._cut(body))
+        self.finished = True
+        self._end()
+
+    def write(self, data: bytes) -> None:
+        """
+        Send a part of the body.
+
+        :raises RuntimeError: after :meth:`finish`.
+        """
+        if self.finished:
+            message = "write() was called after finish()"
+            raise RuntimeError(message)
+        if self.gone:
+            return
+        start = b"" if self.started else self._start(None, typed=False)
+        data = self._cut(data)
+        if self._chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if start or data:
+            self._channel.send(start + data)
+            if self._producer is not None:
+                self._channel.produced()
+
+    def finish(self) -> None:
+        """
+        End the response.
+
+        :raises RuntimeError: when the client has disconnected.
+        """
+        if self.gone:
+            message = "finish() was called after the connection was lost"
+            raise RuntimeError(message)
+        if self.finished:
+            return
+        if not self.started:
+            self._channel.send(self._start(0, typed=True))
+        elif self._chunked:
+            self._channel.send(b"0\r\n\r\n")
+        self.finished = True
+        self._end()
+
+    def loseConnection(self) -> None:
+        """Reset the connection: the response cannot be completed."""
+        self._channel.abort()
+
+    def notifyFinish(self) -> Deferred[None]:
+        """
+        Return a Deferred for the end of the response.
+
+        It fires with ``None`` once the response is complete, and fails with the reason
+        once the client has disconnected.
+        """
+        notice: Deferred[None] = Deferred()
+        if self._notices is None:
+            self._notices = []
+        self._notices.append(notice)
+        return notice
+
+    def cancel_if_gone(self, result: Deferred[Any]) -> None:
+        """Cancel a handler's result if the client disconnects before the response."""
+        self._result = result
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:  # noqa: FBT001  # IConsumer's signature
+        """
+        Let a producer write the body as fast as the client reads it.
+
+        :param streaming: true for a push producer, false for a pull producer.
+        :raises RuntimeError: when there is a producer already.
+        """
+        if self._producer is not None:
+            message = "there is a producer already"
+            raise RuntimeError(message)
+        if self.gone:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._producer_paused = False
+        self._push = streaming
+        if not streaming:
+            self._producer.resumeProducing()
+        elif self._channel.blocked:
+            self.pause_producer()
+
+    def unregisterProducer(self) -> None:
+        """Remove the producer."""
+        self._producer = None
+
+    def pause_producer(self) -> None:
+        """Pause a push producer, for a slow client (called by the channel)."""
+        if self._producer is not None and self._push and not self._producer_paused:
+            self._producer_paused = True
+            self._producer.pauseProducing()
+
+    def resume_producer(self) -> None:
+        """Resume a producer: the client has caught up (called by the channel)."""
+        if self._producer is not None and (self._producer_paused or not self._push):
+            self._producer_paused = False
+            failure = attempt(self._producer.resumeProducing)
+            if failure is not None:
+                # It will not continue: no client must wait for half a response.
+                _log.failure(
+                    "A producer failed: {request_id}",
+                    failure=failure,
+                    request_id=request_id(self),
+                )
+                self.loseConnection()
+
+    @property
+    def pulls(self) -> bool:
+        """Whether there is a pull producer."""
+        return self._producer is not None and not self._push
+
+    def connection_lost(self, reason: Failure) -> None:
+        """Notify the producer and the handler that the client has disconnected."""
+        self.gone = True
+        producer, self._producer = self._producer, None
+        notices, self._notices = self._notices, None
+        if producer is not None:
+            with _ignoring_failures:
+                producer.stopProducing()
+        for notice in notices or ():
+            notice.errback(reason)
+        if self._result is not None:
+            with _ignoring_failures:
+                self._result.cancel()
+
+    def _start(self, length: int | None, *, typed: bool) -> bytes:
+        # The head (RFC 9112 6).  The length is None when it is not known yet; a
+        # body that is typed, or empty, needs no type.
+        self.started = True
+        fields = self._fields
+        heads = self._channel.heads
+        declared = fields.pop(_CONTENT_LENGTH, b"")
+        if declared.isdigit():
+            length = int(declared)
+        keep = self._block.keep_alive and self._channel.can_persist
+        date = heads.date_line()
+        pairs: Collection[tuple[bytes, bytes]] = fields.items()
+        if not _FRAMING_FIELDS.isdisjoint(fields):
+            for start, value in pairs:
+                if start == _CONNECTION:
+                    keep = keep and b"close" not in value.lower()
+                elif start == _DATE:
+                    date = _DATE + value
+            pairs = [pair for pair in pairs if pair[0] not in _FRAMING_FIELDS]
+        needs_type = not (typed or self.code in _NO_BODY or _CONTENT_TYPE in fields)
+        return b"%b%b%b%b%b%b\r\n\r\n" % (
+            heads.status_line(self.code, self.code_message),
+            _DEFAULT_TYPE if needs_type else b"",
+            field_lines(pairs),
+            date,
+            self._id_line(),
+            self._frame(length, keep=keep),
+        )
+
+    def _frame(self, length: int | None, *, keep: bool) -> bytes:
+        # Returns the lines of the fields that say where the response ends.
+        framing = b""
+        if self.code in _NO_BODY:
+            self._left = 0
+        elif length is not None:
+            framing = b"\r\nContent-Length: %d" % length
+            self._left = length
+        elif not self._block.is_http11:
+            keep = False
+        elif self.method != b"HEAD":
+            framing = b"\r\nTransfer-Encoding: chunked"
+            self._chunked = True
+        if self.method == b"HEAD":
+            self._left = 0
+        self._keep = keep
+        if not keep:
+            return framing + b"\r\nConnection: close"
+        if not self._block.is_http11:
+            return framing + b"\r\nConnection: keep-alive"
+        return framing
+
+    def _id_line(self) -> bytes:
+        name = self._id
+        if name is None:
+            ids = self._channel.request_ids
+            if ids is None:
+                return b""
+            self._id = name = self._block.request_id or next(ids)
+        return ID_LINE % name
+
+    def _cut(self, data: bytes) -> bytes:
+        # Never more than was announced: the client would take it for a response.
+        left = self._left
+        if left is None:
+            self.size += len(data)
+            return data
+        if len(data) > left:
+            if self.method != b"HEAD" and self.code not in _NO_BODY:
+                self._log_wrong_length()
+            data = data[:left]
+        self._left = left - len(data)
+        self.size += len(data)
+        return data
+
+    def _log_wrong_length(self) -> None:
+        _log.error(
+            "{method} was answered with a body that is not as long as its "
+            "Content-Length: {request_id}",
+            method=self.method.decode("ascii"),
+            request_id=request_id(self),
+        )
+        self._keep = False
+
+    def _end(self) -> None:
+        if self._left:
+            self._log_wrong_length()
+        self._producer = None
+        self._result = None
+        self._channel.finished(keep=self._keep)
+        notices, self._notices = self._notices, None
+        for notice in notices or ():
+            notice.callback(None)

@@ -1,23 +1,22 @@
 """
-A Klein app's URL map, compiled once.
+Routes of a Klein app: which endpoint serves a method and a path.
 
-werkzeug decides what every path means.  Paths that can mean only one thing are
-found here without asking it: those without variable parts, and those in which
-each segment is either one fixed word or one converter.  Everything else, every
-redirect and every error goes to werkzeug itself.
+werkzeug decides what a path means, but is slow.  Where all variables of rules are
+strings, a path that only one rule matches needs no decision.  Recent results are
+cached: the chunks of an image, for one, are all sent to one path.
 """
 
 from __future__ import annotations
 
 import re
 from inspect import unwrap
-from typing import TYPE_CHECKING, Any
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
-from attrs import frozen
 from klein._resource import route_metadata
-from werkzeug.exceptions import BadHost, NotFound
-from werkzeug.routing import ValidationError
+from werkzeug.exceptions import BadHost, HTTPException, NotFound
+from werkzeug.routing import UnicodeConverter
 
 from ._problem import RefusedError
 
@@ -26,57 +25,62 @@ if TYPE_CHECKING:
 
     from klein import Klein
     from klein._app import KleinRouteHandler
-    from werkzeug.routing import BaseConverter, MapAdapter, Rule
+    from twisted.internet.interfaces import IAddress
+    from werkzeug.routing import Map, MapAdapter, Rule
 
     from ._limits import Limits
-    from ._request import Request
 
-__all__ = ["STREAMS_BODY", "Route", "RouteTable", "segments"]
+__all__ = ["STREAMS_BODY", "IRouted", "Route", "RouteTable", "segments"]
 
 STREAMS_BODY = "__asciid_http_streams_body__"
 """The mark of a handler that reads its body itself."""
 
-_VARIABLE = re.compile(r"<(?:[A-Za-z_]\w*(?:\([^)]*\))?:)?([A-Za-z_]\w*)>")
-_NOTHING: Mapping[str, Any] = {}
+_MAX_CACHED = 1024
+"""Maximum number of routes in the cache."""
+
+_MAX_CACHED_PATH = 256
+"""Maximum size of a cached path, in bytes."""
 
 
-@frozen
-class Route:
-    """
-    One endpoint of the app.
+_VARIABLE = re.compile(r"<([A-Za-z_]\w*)>")
 
-    :ivar endpoint: its name in Klein; ``None`` when no route fits, and for the
-        server itself (``OPTIONS *``).
-    :ivar consumed: path segments that belong to the route (Klein's prepath).
-    :ivar body: bytes of body at most.
-    :ivar streams: whether the handler reads the body itself.
-    """
+
+class IRouted(Protocol):
+    """The part of a request that decides on its route."""
+
+    method: bytes
+    path: bytes
+
+    def getRequestHostname(self) -> bytes:
+        """Return the host that the client asked for."""
+
+    def getHost(self) -> IAddress:
+        """Return the local address."""
+
+    def isSecure(self) -> bool:
+        """Return whether the connection is encrypted."""
+
+
+class Route(NamedTuple):
+    """What serves a request."""
 
     endpoint: str | None
+    """Its name in Klein; ``None`` when no route matches, and for ``OPTIONS *``."""
+
     consumed: int
+    """Path segments that belong to the route (Klein's prepath)."""
+
     body: int
+    """Maximum size of a body, in bytes."""
+
     streams: bool
+    """Whether the handler reads the body itself."""
 
+    values: Mapping[str, Any] = {}
+    """Values of the variable parts of the path."""
 
-_SHORT = 256
-"""Bytes of paths that are remembered, at the most."""
-
-_MOST = 1024
-"""Paths that are remembered, at the most."""
-
-
-class _Node:
-    # Where one walks to by the segments of a path.
-
-    __slots__ = ("converter", "fixed", "pattern", "rules", "unclear", "variable")
-
-    def __init__(self) -> None:
-        self.fixed: dict[str, _Node] = {}
-        self.variable: _Node | None = None
-        self.pattern: re.Pattern[str] | None = None
-        self.rules: dict[str | None, Rule] = {}
-        # More than one rule may fit from here on: werkzeug must choose.
-        self.unclear = False
+    error: Exception | None = None
+    """Why no route matches, ``None`` otherwise."""
 
 
 def segments(path: bytes) -> list[bytes]:
@@ -96,80 +100,69 @@ class RouteTable:
 
     A path has one spelling but for what RFC 3986, section 6.2.2.2 makes equivalent:
     unreserved characters, encoded or not.
-
-    :ivar nowhere: the route of requests that have none.
     """
 
     def __init__(self, app: Klein, limits: Limits) -> None:
+        """Read the routes of `app`."""
         self._map = app.url_map
-        self._routes = {
+        self._max_path = limits.path
+        self._endpoints = {
             name: _route(name, handler, limits)
             for name, handler in app.endpoints.items()
         }
-        self._longest = limits.path
-        self.nowhere = Route(None, 0, limits.body, streams=False)
-        self._fixed: dict[tuple[bytes, bytes], Route] = {
-            (b"OPTIONS", b"*"): self.nowhere
-        }
-        # Those that were walked to lately: chunks come to one path.
-        self._recent: dict[tuple[bytes, bytes], tuple[Route, Mapping[str, Any]]] = {}
-        self._root = _Node()
+        self._unmatched = Route(None, 0, limits.body, streams=False)
+        self._cache: dict[tuple[bytes, bytes], Route] = {}
         rules = [rule for rule in self._map.iter_rules() if not rule.build_only]
-        # One rule that is out of the ordinary could fit the paths of all others.
-        self._walkable = not self._map.host_matching and all(map(_is_plain, rules))
-        if self._walkable:
-            for rule in rules:
-                self._add(rule)
+        self._tables: dict[bytes, _Table] = {}
+        # One rule that is not simple could match the paths of all others.
+        if all(_is_simple(rule, self._map) for rule in rules):
+            known = {method for rule in rules for method in rule.methods or ()}
+            for method in known:
+                own = [r for r in rules if r.methods is None or method in r.methods]
+                if not any(_overlap(*pair) for pair in combinations(own, 2)):
+                    self._tables[method.encode("ascii")] = _Table(own, self._endpoints)
 
     def methods(self) -> bytes:
         """Return the methods of all routes, as the value of Allow."""
         known = {m for rule in self._map.iter_rules() for m in rule.methods or ()}
         return ", ".join(sorted(known | {"OPTIONS"})).encode("ascii")
 
-    def find(self, request: Request) -> tuple[Route, Mapping[str, Any]]:
+    def find(self, request: IRouted) -> Route:
         """
-        Return the route, and the values of its variable parts.
+        Return the route of a request.
 
-        :raises werkzeug.exceptions.HTTPException: as Klein raises it: not found,
-            method not allowed, or a redirect.
-        :raises RefusedError: 400 when the path is not UTF-8.
+        :return: with an ``error`` when none matches: a
+            :class:`werkzeug.exceptions.HTTPException`, as Klein raises it (not found,
+            method not allowed, a redirect), or a 400 :class:`RefusedError`, when path
+            or host are malformed, or what a converter raised.
         """
-        route = self._fixed.get((request.method, request.path))
-        if route is not None:
-            return route, _NOTHING
-        recent = self._recent.get((request.method, request.path))
-        if recent is not None:
-            return recent
-        if len(request.path) > self._longest or _has_odd_slash(request.path):
-            raise NotFound
+        cached = self._cache.get((request.method, request.path))
+        if cached is not None:
+            return cached
         try:
-            path = unquote_to_bytes(request.path).decode("utf-8")
-        except UnicodeDecodeError:
-            raise RefusedError(400, "The path is not UTF-8.") from None
-        found = None
-        if self._walkable:
-            found = self._walk(path, request.method.decode("ascii"))
-        if found is None:
-            rule, values = self.mapper(request).match(return_rule=True)
-        else:
-            rule, values = found
-        route = self._routes[rule.endpoint]
-        if not values and rule.rule.encode("utf-8") == request.path:
-            self._fixed[request.method, request.path] = route
-        elif found is not None and len(request.path) <= _SHORT:
-            if len(self._recent) == _MOST:
-                self._recent.clear()
-            self._recent[request.method, request.path] = route, values
-        return route, values
+            return self._find(request)
+        except Exception as error:  # noqa: BLE001  # converters raise what they like
+            if isinstance(error, HTTPException | RefusedError):
+                # With its frames the request would be part of a reference cycle.
+                error.__traceback__ = error.__context__ = None
+            return self._unmatched._replace(error=error)
 
-    def mapper(self, request: Request) -> MapAdapter:
-        """Bind the URL map to a request, just as Klein does."""
+    def mapper(self, request: IRouted) -> MapAdapter:
+        """
+        Bind the URL map to a request, just as Klein does.
+
+        :raises RefusedError: 400 when the path is not UTF-8, or the host not a valid
+            name in the DNS.
+        """
         host = request.getRequestHostname().decode("utf-8")
         port = getattr(request.getHost(), "port", 0)
         secure = request.isSecure()
         if port not in (0, 443 if secure else 80):
             host = f"{host}:{port}"
-        path = b"/".join(segments(request.path)).decode("utf-8")
+        try:
+            path = b"/".join(segments(request.path)).decode("utf-8")
+        except UnicodeDecodeError:
+            raise RefusedError(400, "The path is not UTF-8.") from None
         if not path.startswith("/"):
             path = f"/{path}"
         try:
@@ -184,53 +177,84 @@ class RouteTable:
             # No name in the DNS has such a label (RFC 1035, section 2.3.4).
             raise RefusedError(400, "The Host field is malformed.") from None
 
-    def _add(self, rule: Rule) -> None:
-        node = self._root
-        converters = _converters(rule)
-        for part in rule.rule.split("/")[1:]:
-            variable = _VARIABLE.fullmatch(part)
-            if variable is None:
-                node = node.fixed.setdefault(part, _Node())
-                continue
-            pattern = re.compile(converters[variable[1]].regex)
-            if node.variable is None:
-                node.variable = _Node()
-                node.pattern = pattern
-            elif node.pattern != pattern:
-                node.unclear = True
-            node = node.variable
-        for method in rule.methods or (None,):
-            clash = node.rules if method is None else {method, None} & set(node.rules)
-            node.unclear = node.unclear or bool(clash)
-            node.rules[method] = rule
+    def _find(self, request: IRouted) -> Route:
+        path = request.path
+        if path == b"*":
+            return self._unmatched
+        if len(path) > self._max_path:
+            raise NotFound
+        table = self._tables.get(request.method)
+        route = None if table is None else table.match(path)
+        if route is None:
+            if _has_odd_slash(path):
+                raise NotFound
+            rule, values = self.mapper(request).match(return_rule=True)
+            route = self._endpoints[rule.endpoint]._replace(values=values)
+        if not self._map.host_matching and len(path) <= _MAX_CACHED_PATH:
+            if len(self._cache) == _MAX_CACHED:
+                self._cache.clear()
+            self._cache[request.method, path] = route
+        return route
 
-    def _walk(self, path: str, method: str) -> tuple[Rule, Mapping[str, Any]] | None:
-        node = self._root
-        texts = []
-        for part in path.split("/")[1:]:
-            if node.unclear:
-                return None
-            step = node.fixed.get(part)
-            if step is None:
-                if node.pattern is None or node.pattern.fullmatch(part) is None:
-                    return None
-                texts.append(part)
-                step = node.variable
-            elif node.pattern is not None:
-                return None
-            node = step  # type: ignore[assignment]  # a pattern has its node
-        rule = None if node.unclear else node.rules.get(method, node.rules.get(None))
-        if rule is None:
+
+class _Table:
+    # The routes of one method, as one regular expression of paths without percent-
+    # encoding.  Each alternative ends with an empty group, whose index identifies it.
+
+    def __init__(self, rules: list[Rule], endpoints: Mapping[str, Route]) -> None:
+        alternatives: list[str] = []
+        self._routes: dict[int, tuple[Route, list[str]]] = {}
+        groups = 0
+        for rule in rules:
+            names = _VARIABLE.findall(rule.rule)
+            fixed = [re.escape(text) for text in _VARIABLE.split(rule.rule)[::2]]
+            alternatives.append("([^/%]++)".join(fixed) + "()")
+            groups += len(names) + 1
+            self._routes[groups] = endpoints[rule.endpoint], names
+        self._pattern = re.compile("|".join(alternatives).encode("utf-8"))
+
+    def match(self, path: bytes) -> Route | None:
+        match = self._pattern.fullmatch(path)
+        index = match and match.lastindex
+        if match is None or index is None:
             return None
-        values = {}
-        for (name, converter), text in zip(
-            _converters(rule).items(), texts, strict=True
-        ):
-            try:
-                values[name] = converter.to_python(text)
-            except ValidationError:
-                return None
-        return rule, values
+        route, names = self._routes[index]
+        if not names:
+            return route
+        first = index - len(names)
+        values = {
+            name: match[at].decode("ascii") for at, name in enumerate(names, first)
+        }
+        return Route(*route[:4], values)
+
+
+def _overlap(one: Rule, other: Rule) -> bool:
+    # Whether one path may match both rules.
+    parts, others = one.rule.split("/"), other.rule.split("/")
+    return len(parts) == len(others) and all(
+        "<" in part + another or part == another
+        for part, another in zip(parts, others, strict=True)
+    )
+
+
+def _is_simple(rule: Rule, url_map: Map) -> bool:
+    # Whether the rule has fixed segments and strings only.
+    unusual = (
+        rule.defaults,
+        rule.subdomain,
+        rule.host,
+        rule.alias,
+        rule.redirect_to,
+        rule.websocket,
+    )
+    segments = rule.rule.split("/")
+    return (
+        not any(unusual)
+        and url_map.converters["default"] is UnicodeConverter
+        and not url_map.host_matching
+        and rule.rule.startswith("/")
+        and all("<" not in part or _VARIABLE.fullmatch(part) for part in segments)
+    )
 
 
 def _route(name: str, handler: KleinRouteHandler, limits: Limits) -> Route:
@@ -242,28 +266,4 @@ def _route(name: str, handler: KleinRouteHandler, limits: Limits) -> Route:
         consumed=route_metadata(handler).segment_count,
         body=limits.endpoint_bodies.get(name, limits.body),
         streams=bool(marked),
-    )
-
-
-def _converters(rule: Rule) -> dict[str, BaseConverter]:
-    return rule._converters  # noqa: SLF001  # werkzeug shows them in no other way
-
-
-def _is_plain(rule: Rule) -> bool:
-    unusual = (
-        rule.defaults,
-        rule.subdomain,
-        rule.host,
-        rule.alias,
-        rule.redirect_to,
-        rule.websocket,
-    )
-    return (
-        not any(unusual)
-        and rule.rule.startswith("/")
-        and all(
-            "<" not in part or _VARIABLE.fullmatch(part)
-            for part in rule.rule.split("/")
-        )
-        and all(c.part_isolating for c in _converters(rule).values())
     )

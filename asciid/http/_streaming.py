@@ -1,4 +1,4 @@
-"""Reading a request's body, in one way on this front and on ``twisted.web``."""
+"""Reads request bodies, on this front and on stock ``twisted.web``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["body_of", "read_body", "streams_body"]
 
 _PIECE = 64 * 1024
 
-# Klein's handlers get a request of either stack; no one type says so.
+# Klein's handlers get a request of either stack; they have no common type.
 AnyRequest = Any
 
 _HandlerT = TypeVar("_HandlerT", bound="Callable[..., Any]")
@@ -26,8 +26,8 @@ def streams_body(handler: _HandlerT) -> _HandlerT:
     """
     Mark a Klein handler that reads its body itself, with :func:`read_body`.
 
-    It is called as soon as the head of the request is here.  The limit on the
-    body's size is that of its endpoint.
+    It is called as soon as the head of the request is complete.  The limit on the
+    size of the body is that of its endpoint.
     """
     setattr(handler, STREAMS_BODY, True)
     return handler
@@ -50,16 +50,17 @@ def read_body(
     request: AnyRequest, receive: Callable[[bytes], Deferred[None] | None]
 ) -> Deferred[None]:
     """
-    Hand the body of a request out piece by piece.
+    Stream the body of a request piece by piece.
 
-    :param receive: takes a piece, at most 64 KiB; while a Deferred that it
-        returned has not fired, it gets no other, and the client is made to wait:
-        no more than 256 KiB are ever held.  What it raises ends the reading.
-    :return: fires when the body is complete and taken.  Fails with what
+    :param receive: called with a piece of at most 64 KiB; while a Deferred that it
+        returned has not fired, it gets no other, and reading pauses: no more than
+        256 KiB are ever held.  An exception that it raises ends the reading.
+    :return: fires when the body is complete and was received.  Fails with what
         ``receive`` raised; with a :class:`werkzeug.exceptions.HTTPException` when
-        the body is malformed or ended early (400), came too slowly (408), is too
-        large (413) or one too many (503); is cancelled, or fails with the reason,
-        when the client has left.  Left to Klein, such an exception becomes the answer.
+        the body is malformed or ended early (400), arrived too slowly (408), is too
+        large (413), or the limit on bodies is reached (503); is cancelled, or fails
+        with the reason, when the client has disconnected.  Klein turns such an
+        exception into the response.
     :raises RuntimeError: when the body was read already.
     """
     begin = getattr(request, "read_body", None)
@@ -72,7 +73,7 @@ def read_body(
 async def _read_content(
     request: AnyRequest, receive: Callable[[bytes], Deferred[None] | None]
 ) -> None:
-    # The whole body is here: also under stock twisted.web.
+    # The body is complete: also under stock twisted.web.
     while piece := request.content.read(_PIECE):
         ready = receive(piece)
         if ready is not None:

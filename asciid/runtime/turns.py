@@ -1,7 +1,7 @@
 """
 Shares the reactor's time among clients.
 
-Work that can wait joins the queue of its client.  While more than one client is
+Work that can wait is queued for its client.  While more than one client is
 active, each client gets `SLICE` seconds in a turn of the reactor, so a client with a
 hundred connections delays the others no longer than one with a single connection.
 """
@@ -93,6 +93,10 @@ class Share:
         """Count time that was used."""
         self._used += seconds
 
+    def begin(self) -> None:
+        """Count a request that is at work, until `Turns.done` is called."""
+        self.at_work += 1
+
 
 class Turns:
     """
@@ -125,7 +129,7 @@ class Turns:
         return share
 
     def switch(self, share: Share, now: float) -> None:
-        """Note that another client than the latest one is active."""
+        """Record that another client than the latest one is active."""
         if self.latest is not None:
             self.contended_until = now + CONTENDED
         self.latest = share
@@ -143,7 +147,7 @@ class Turns:
         return turn
 
     def done(self, share: Share) -> None:
-        """Note that one request less is at work."""
+        """Record that a request is no longer at work."""
         share.at_work -= 1
         if share.parked:
             self._add(share, share.parked.popleft())

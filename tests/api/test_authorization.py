@@ -263,7 +263,7 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
                 answer = parse_response(transport.value())
                 self.assert_refused(answer, "token-missing", None)
                 self.assertEqual(answer.fields["connection"], "close")
-                self.assertEqual(self.front.body_bytes, 0)
+                self.assertEqual(self.front.bodies.used, 0)
 
     def test_type_before_size(self) -> None:
         """A form, or a coded body, is refused as such, however large it is."""
@@ -281,7 +281,7 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
                 answer = parse_response(transport.value())
                 self.assertEqual(answer.status, 415)
                 self.assertEqual(json.loads(answer.body)["type"], f"/problems/{name}")
-                self.assertEqual(self.front.body_bytes, 0)
+                self.assertEqual(self.front.bodies.used, 0)
 
     def test_body_of_who_may(self) -> None:
         """Who may write is asked for the body; one that is too large is refused."""

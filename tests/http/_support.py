@@ -16,8 +16,6 @@ from zope.interface import classImplements
 from asciid.http import KleinFactory, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from klein import Klein
     from twisted.internet.interfaces import IAddress
 
@@ -264,17 +262,17 @@ class Site:
         self,
         app: Klein,
         limits: Limits | None = None,
-        problem: Callable[[int, str, str | None], bytes] | None = None,
+        **options: Any,  # noqa: ANN401 - those of the factory
     ) -> None:
         self.reactor = Clock()
         self.time = Time()
         self.factory = KleinFactory(
             app,
             reactor=self.reactor,
-            limits=limits,
+            limits=limits or Limits(),
             clock=self.time,
             wall_clock=lambda: 784111777.0,
-            problem=problem,
+            **options,
         )
         self.factory.doStart()
 

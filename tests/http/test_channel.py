@@ -234,7 +234,7 @@ class PipelineTests(ChannelTestCase):
         wire = self.connect().send(chunked, body)
         wire.leave()
         self.site.reactor.advance(0)
-        self.assertEqual(self.site.factory.body_bytes, 0)
+        self.assertEqual(self.site.factory.bodies.used, 0)
 
     def test_streamed_turns(self) -> None:
         """Many small streamed bodies in one read do not pile up on the stack."""
@@ -623,24 +623,24 @@ class BudgetTests(ChannelTestCase):
     def test_bounded(self) -> None:
         """What is too much is refused with 503 and when to try again."""
         first = self.begin(600)
-        self.assertEqual(self.site.factory.body_bytes, 600)
+        self.assertEqual(self.site.factory.bodies.used, 600)
         (answer,) = self.begin(500).answers()
         self.assert_problem(answer, 503)
         self.assertEqual(answer.fields["retry-after"], "1")
-        self.assertEqual(self.site.factory.body_bytes, 600)
+        self.assertEqual(self.site.factory.bodies.used, 600)
         first.send(bytes(400))
         self.assertEqual(self.statuses(first.answers()), [200])
-        self.assertEqual(self.site.factory.body_bytes, 0)
+        self.assertEqual(self.site.factory.bodies.used, 0)
         self.assertEqual(self.statuses(self.begin(1000).answers()), [200])
 
     def test_given_back(self) -> None:
         """A client that leaves, or is too slow, holds nothing any more."""
         left = self.begin(600)
         left.leave()
-        self.assertEqual(self.site.factory.body_bytes, 0)
+        self.assertEqual(self.site.factory.bodies.used, 0)
         self.begin(600)
         self.site.advance(self.limits.body_timeout + 2)
-        self.assertEqual(self.site.factory.body_bytes, 0)
+        self.assertEqual(self.site.factory.bodies.used, 0)
 
     def test_in_one_read(self) -> None:
         """A body that comes with its head is not counted."""
@@ -847,17 +847,17 @@ class HandlerTests(ChannelTestCase):
         self.assertNotIn(b"\nX-Evil", wire.take())
 
     def test_many_heads(self) -> None:
-        """Only so many heads of responses are kept."""
+        """The number of cached status lines is bounded."""
 
         def handler(request: Request) -> bytes:
-            request.setHeader("X-Path", request.uri)
+            request.setResponseCode(200, request.uri)
             return b""
 
         site = self.site_of(handler)
         for number in range(600):
             [answer] = site.ask(get(b"/?%d" % number))
-            self.assertEqual(answer.fields["x-path"], f"/?{number}")
-        self.assertLessEqual(len(site.factory.heads._kept), 512)
+            self.assertEqual(answer.phrase, f"/?{number}")
+        self.assertLessEqual(len(site.factory.heads._status_lines), 512)
 
     def test_write_after_the_end(self) -> None:
         """Writing after the end is an error in the log; ending twice is none."""
@@ -892,6 +892,18 @@ class HandlerTests(ChannelTestCase):
         wire = self.site_of(handler).connect().send(get(b"/") + get(b"/"))
         self.assertTrue(wire.take().endswith(b"\r\n\r\nfour"))
         self.assertTrue(wire.over)
+
+    def test_head_of_pieces(self) -> None:
+        """To HEAD nothing of a body is sent whose length is not known, either."""
+
+        def handler(request: Request) -> None:
+            request.write(b"one")
+            request.finish()
+
+        for version in (b"1.1", b"1.0"):
+            request = get(b"/", method=b"HEAD").replace(b"1.1", version)
+            wire = self.site_of(handler).connect().send(request)
+            self.assertEqual(wire.take().partition(b"\r\n\r\n")[2], b"")
 
     def test_head_with_a_length(self) -> None:
         """HEAD may say how long the body would be."""

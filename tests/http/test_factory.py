@@ -159,8 +159,8 @@ class AcceptingTests(SynchronousTestCase):
     def test_pause(self) -> None:
         """At the bound others wait, until one of those that are open ends."""
         for acceptor in (Acceptor(), None):
-            site = Site(App().app, limits=Limits(connections=1, accepted=2))
-            site.factory.acceptor = acceptor
+            limits = Limits(connections=1, accepted=2)
+            site = Site(App().app, limits, acceptor=acceptor)
             site.connect()
             with capturedLogs() as events:
                 refused, another = site.connect(), site.connect()
@@ -256,13 +256,3 @@ class RouteTests(SynchronousTestCase):
         ):
             [answer] = site.ask(get(path, b"Content-Length: 0", method=method))
             self.assertEqual(answer.body, body)
-
-    def test_remembered_routes(self) -> None:
-        """Only paths that routes spell out are remembered."""
-        site = Site(App().app)
-        for number in range(50):
-            site.ask(get(b"/user/%d" % number))
-            site.ask(get(b"/%61" + b"?" * number))
-            site.ask(get(b"/" * number + b"a"))
-            site.ask(get(b"/nope%d" % number))
-        self.assertLessEqual(len(site.factory.routes._fixed), 5)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import Limits
-from asciid.http._fields import CHUNKED, FieldBlock
-from asciid.http._head import HeadParser, Probe
+from asciid.http._field_block import CHUNKED, FieldBlock
 from asciid.http._problem import RefusedError
+from asciid.http._request_head import HeadParser, Probe
 from tests.http._support import HOST
 
 
@@ -49,7 +49,7 @@ class RequestLineTests(HeadTestCase):
         """Method and target are taken as they are."""
         method, target, block = self.parse(b"DELETE /a%20b?c=d&e HTTP/1.1")
         self.assertEqual((method, target), (b"DELETE", b"/a%20b?c=d&e"))
-        self.assertTrue(block.modern)
+        self.assertTrue(block.is_http11)
         self.assertTrue(block.keep_alive)
 
     def test_remembered_fields(self) -> None:
@@ -64,7 +64,7 @@ class RequestLineTests(HeadTestCase):
         self.refused(400, b"GET /\xc3\xa9 HTTP/1.1")
         self.refused(414, b"GET /%b HTTP/1.1" % (b"a" * 8192))
         self.assertEqual(self.parse(b"GET http://x.org/ HTTP/1.1")[1], b"/")
-        self.assertFalse(self.parse(b"GET /a HTTP/1.0")[2].modern)
+        self.assertFalse(self.parse(b"GET /a HTTP/1.0")[2].is_http11)
 
     def test_many_blocks(self) -> None:
         """Only so many blocks of fields are remembered, and no large ones."""
@@ -335,7 +335,7 @@ class FieldTests(HeadTestCase):
             b"Content-Length:\r\n",
         ):
             with self.assertRaises(RefusedError) as caught:
-                FieldBlock(host + fields + b"\r\n", modern=True)
+                FieldBlock(host + fields + b"\r\n", is_http11=True)
             self.assertEqual(caught.exception.status, 400)
 
     def test_persistence(self) -> None:

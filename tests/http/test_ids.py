@@ -105,9 +105,12 @@ class ResponseTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Serve the app, with names that are easy to know."""
-        self.site = Site(App().app)
-        self.site.factory.request_ids = map(b"made-%d".__mod__, count(1))
-        self.site.factory.observer = self.names = Names()
+        self.names = Names()
+        self.site = Site(
+            App().app,
+            request_ids=map(b"made-%d".__mod__, count(1)),
+            observer=self.names,
+        )
 
     def told(self, data: bytes, *methods: bytes) -> list[str]:
         """Return the names in the answers, having compared them to the observer's."""

@@ -44,9 +44,8 @@ class ObserverTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Serve the app, observed."""
-        self.site = Site(App().app, Limits(connections=3))
         self.recorder = Recorder()
-        self.site.factory.observer = self.recorder
+        self.site = Site(App().app, Limits(connections=3), observer=self.recorder)
 
     def told(self) -> list[tuple[object, ...]]:
         """Return what was told since the last time."""
@@ -165,10 +164,10 @@ class ObserverTests(SynchronousTestCase):
     def test_several(self) -> None:
         """Several observers are told the same."""
         recorders = [Recorder(), Recorder()]
-        self.site.factory.observer = Observers(*recorders)
-        self.site.ask(get(b"/a"))
-        self.site.ask(b"nonsense\r\n\r\n")
-        self.site.connect().send(get(b"/wait")).leave()
+        site = Site(App().app, observer=Observers(*recorders))
+        site.ask(get(b"/a"))
+        site.ask(b"nonsense\r\n\r\n")
+        site.connect().send(get(b"/wait")).leave()
         for recorder in recorders:
             self.assertEqual(
                 recorder.told,

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import define
 from klein import Klein
+from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from asciid.http import Limits
-from asciid.http._routes import _MOST, _SHORT, RouteTable
-from tests.http._support import Site
+from asciid.http._routes import _MAX_CACHED, _MAX_CACHED_PATH, RouteTable
+from tests.http._support import Site, get
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from twisted.internet.interfaces import IAddress
 
-@frozen
+    from asciid.http._routes import IRouted, Route
+
+
+@define
 class Asked:
     """As much of a request as is looked at."""
 
@@ -28,8 +33,9 @@ class Asked:
         """Return what the client asked for."""
         return b"localhost"
 
-    def getHost(self) -> None:
-        """Know nothing."""
+    def getHost(self) -> IAddress:
+        """Return an address without a port."""
+        return UNIXAddress("/run/x")
 
     def isSecure(self) -> bool:
         """Return whether it came by TLS."""
@@ -40,7 +46,7 @@ class RecentTests(SynchronousTestCase):
     """Paths that are asked for again."""
 
     def setUp(self) -> None:
-        """Make a table, and count how often it is walked through."""
+        """Make a table, and record the paths that are looked up."""
         app = Klein()
 
         @app.route("/image/<name>", methods=["GET"])
@@ -52,21 +58,23 @@ class RecentTests(SynchronousTestCase):
             raise NotImplementedError
 
         self.table = RouteTable(app, Limits())
-        self.walked: list[str] = []
-        walk = self.table._walk
+        self.looked_up: list[bytes] = []
+        find = self.table._find
 
-        def counted(path: str, method: str) -> Any:  # noqa: ANN401 - as it is
-            self.walked.append(path)
-            return walk(path, method)
+        def counted(request: IRouted) -> Route:
+            self.looked_up.append(request.path)
+            return find(request)
 
-        self.patch(self.table, "_walk", counted)
+        self.patch(self.table, "_find", counted)
 
     def find(
         self, path: bytes, method: bytes = b"GET"
-    ) -> tuple[Any, Mapping[str, Any]]:
-        """Return the name of a route, and the values in the path."""
-        route, values = self.table.find(Asked(path, method))  # type: ignore[arg-type] # enough of one
-        return route.endpoint, values
+    ) -> tuple[str | None, Mapping[str, Any]]:
+        """Return the name of an endpoint, and the values in the path."""
+        route = self.table.find(Asked(path, method))
+        if route.error is not None:
+            raise route.error
+        return route.endpoint, route.values
 
     def test_again(self) -> None:
         """The same path leads to the same route, and is looked up once."""
@@ -74,7 +82,7 @@ class RecentTests(SynchronousTestCase):
             found = self.find(b"/image/c%61t/chunks", b"POST")
             self.assertEqual(found, ("chunks", {"name": "cat"}))
             self.assertEqual(self.find(b"/image/cat"), ("image", {"name": "cat"}))
-        self.assertEqual(self.walked, ["/image/cat/chunks", "/image/cat"])
+        self.assertEqual(self.looked_up, [b"/image/c%61t/chunks", b"/image/cat"])
 
     def test_another_method(self) -> None:
         """What is remembered of one method says nothing of others."""
@@ -86,34 +94,52 @@ class RecentTests(SynchronousTestCase):
         """What is not found is not remembered."""
         for _ in range(2):
             self.assertRaises(NotFound, self.find, b"/picture/cat")
-        self.assertEqual(self.table._recent, {})
+        self.assertEqual(self.table._cache, {})
 
     def test_long_path(self) -> None:
-        """A path that is longer than the bound is not walked, nor decoded."""
+        """A path that is longer than the bound is not matched, nor decoded."""
         limit = Limits().path
         name = b"%41" * 300
         path = b"/image/" + name + b"A" * (limit - len(name) - 7)
         self.find(path)
-        self.assertEqual(len(self.walked), 1)
+        self.patch(self.table, "mapper", None)
         self.assertRaises(NotFound, self.find, path + b"A")
-        self.assertEqual(len(self.walked), 1)
 
     def test_bounded(self) -> None:
         """However many paths there are, and however long, so many are remembered."""
-        self.find(b"/image/" + b"x" * _SHORT)
-        self.assertEqual(self.table._recent, {})
-        for number in range(_MOST + 1):
+        self.find(b"/image/" + b"x" * _MAX_CACHED_PATH)
+        self.assertEqual(self.table._cache, {})
+        for number in range(_MAX_CACHED + 1):
             self.find(b"/image/%d" % number)
-        self.assertEqual(len(self.table._recent), 1)
+        self.assertEqual(len(self.table._cache), 1)
 
 
 class HostTests(SynchronousTestCase):
-    """Paths without a route, for which werkzeug gets the host."""
+    """Paths for which werkzeug needs the host."""
 
     def test_long_label(self) -> None:
         """A host that no DNS can have is refused where it matters."""
-        site = Site(Klein())
-        [answer] = site.ask(b"GET /x HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 64))
-        self.assertEqual(answer.status, 400)
-        [answer] = site.ask(b"GET /x HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 63))
-        self.assertEqual(answer.status, 404)
+        app = Klein()
+        app.route("/x/")(lambda _: b"")
+        site = Site(app)
+        for path, status in (("/x", 308), ("/y", 404)):
+            for size, expected in ((64, 400), (63, status)):
+                host = "a" * size
+                request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+                [answer] = site.ask(request)
+                self.assertEqual(answer.status, expected)
+        [answer] = site.ask(get(b"/x"))
+        self.assertEqual(answer.fields["location"], "http://localhost/x/")
+
+    def test_host_matching(self) -> None:
+        """Rules may be those of one host; then nothing is cached."""
+        app = Klein()
+        app._url_map.host_matching = True
+        app.route("/x", host="one.example")(lambda _: b"1")
+        app.route("/x", endpoint="two", host="two.example")(lambda _: b"2")
+        site = Site(app)
+        for host, body in (("one", b"1"), ("two", b"2"), ("one", b"1")):
+            request = f"GET /x HTTP/1.1\r\nHost: {host}.example\r\n\r\n".encode()
+            [answer] = site.ask(request)
+            self.assertEqual(answer.body, body)
+        self.assertEqual(site.factory.routes._cache, {})

@@ -62,7 +62,7 @@ class BodiesTests(SharingTestCase):
     def test_one_client_holds_all(self) -> None:
         """Another client uploads though one holds all there is: that is evicted."""
         holding = [self.begin(999) for _ in range(3)]
-        self.assertEqual(self.site.factory.body_bytes, 2997)
+        self.assertEqual(self.site.factory.bodies.used, 2997)
         for _ in range(3):
             polite = self.begin(1000, OTHER)
             self.assertEqual([one.status for one in polite.answers()], [200])
@@ -106,11 +106,11 @@ class BodiesTests(SharingTestCase):
         head, end, body = post(b"/wait", bytes(1000)).partition(b"\r\n\r\n")
         waiting = [self.site.connect().send(head + end, body) for _ in range(3)]
         self.assertEqual(len(self.app.waiting), 3)
-        self.assertEqual(self.site.factory.body_bytes, 3000)
+        self.assertEqual(self.site.factory.bodies.used, 3000)
         self.assert_problem(self.begin(100, OTHER), 503, "request bodies")
         for deferred in self.app.waiting:
             deferred.callback(b"")
-        self.assertEqual(self.site.factory.body_bytes, 0)
+        self.assertEqual(self.site.factory.bodies.used, 0)
         for wire in waiting:
             self.assertEqual([one.status for one in wire.answers()], [200])
 
@@ -118,7 +118,7 @@ class BodiesTests(SharingTestCase):
         """What a client that has left had sent is counted no more."""
         head, end, body = post(b"/wait", bytes(1000)).partition(b"\r\n\r\n")
         self.site.connect().send(head + end, body).leave()
-        self.assertEqual(self.site.factory.body_bytes, 0)
+        self.assertEqual(self.site.factory.bodies.used, 0)
 
     def test_rate_grows_with_the_bytes(self) -> None:
         """A byte now and then keeps a large body alive no longer than silence does."""

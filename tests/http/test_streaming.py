@@ -207,11 +207,11 @@ class UploadTests(SynchronousTestCase):
         factory = self.site.factory
         self.upload.start.callback(None)
         wire = self.begin().send(b"x" * 65536)
-        self.assertEqual(factory.body_bytes, 65536)
+        self.assertEqual(factory.bodies.used, 65536)
         wire.send(*[b"x" * 65536] * 10)
-        self.assertEqual(factory.body_bytes, STREAMED)
+        self.assertEqual(factory.bodies.used, STREAMED)
         wire.leave()
-        self.assertEqual(factory.body_bytes, 0)
+        self.assertEqual(factory.bodies.used, 0)
 
     def test_too_many(self) -> None:
         """Past the bound on all bodies the handler is told: 503."""
@@ -222,7 +222,7 @@ class UploadTests(SynchronousTestCase):
         self.begin().send(b"x" * 65536)
         late = self.begin().send(b"x" * 65536)
         self.assertEqual([a.status for a in late.answers()], [503])
-        self.assertEqual(self.site.factory.body_bytes, 65536)
+        self.assertEqual(self.site.factory.bodies.used, 65536)
 
     def test_back_pressure_before_reading(self) -> None:
         """A body that nobody reads yet is not taken in either."""
@@ -406,17 +406,18 @@ class RefusedUnreadTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Serve."""
-        self.site = Site(Gate().app)
+        self.refuse = True
         self.refused: list[bytes] = []
-
-    def begin(self, *lines: bytes, refuse: bool = True, path: bytes = b"/") -> Wire:
-        """Send a head."""
 
         def refuses(request: Request) -> bool:
             self.refused.append(request.path)
-            return refuse
+            return self.refuse
 
-        self.site.factory.refuses_unread = refuses
+        self.site = Site(Gate().app, refuses_unread=refuses)
+
+    def begin(self, *lines: bytes, refuse: bool = True, path: bytes = b"/") -> Wire:
+        """Send a head."""
+        self.refuse = refuse
         return self.site.connect().send(get(path, *lines, method=b"POST"))
 
     def test_at_once(self) -> None:

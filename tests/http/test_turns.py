@@ -201,7 +201,7 @@ class TurnTests(SynchronousTestCase):
         busy, _, _ = self.connect()
         busy.send(get(b"/work"))
         self.site.time.now += 61
-        self.site.factory.sweep_late()
+        self.site.factory.sweep_overdue()
         self.assertFalse(busy.over)
         self.site.reactor.advance(0)
         self.assertEqual(self.bodies(busy), [b"done"])

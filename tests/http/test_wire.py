@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import Limits
-from asciid.http._head import HeadParser
 from asciid.http._problem import RefusedError
+from asciid.http._request_head import HeadParser
 from tests.http._app import App
 from tests.http._support import HOST, Site, get, post
 

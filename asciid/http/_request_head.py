@@ -1,10 +1,10 @@
 """
 Request heads: the request line and the fields up to the empty line.
 
-llhttp checks the grammar; what it leaves open is decided here and in
-:mod:`._fields`: the version, the form of the target, and what the fields say on
-the message itself (RFC 9112 3 and 6).  The fields of a client rarely change from
-request to request, so those that were found good are remembered.
+llhttp checks the grammar; this module and :mod:`._field_block` check the rest: the
+version, the form of the target, and the fields that control the message (RFC 9112 3
+and 6).  The fields of a client rarely change from request to request, so valid ones
+are cached.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from httptools import (
 )
 
 from ._authority import is_valid_authority
-from ._fields import FieldBlock, check_host
+from ._field_block import FieldBlock, check_host
 from ._problem import RefusedError
 
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!-\"$-~]+")  # visible ASCII without "#"
-_USUAL_LINE = re.compile(rb"([A-Z-]+) (/[!-\"$-~]*) HTTP/1\.1")
+_ORIGIN_FORM_LINE = re.compile(rb"([A-Z-]+) (/[!-\"$-~]*) HTTP/1\.1")
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
-_MAX_KEPT = 512
-_MAX_KEPT_SIZE = 1024
+_MAX_CACHED = 512
+_MAX_CACHED_SIZE = 1024
 
 
 class Probe:
     """
-    Finds out early that a head which is not complete yet can never be valid.
+    Detects that an incomplete head can never be valid.
 
-    Waiting for its empty line alone would keep a client that ends its lines in
-    LF, or speaks another protocol, waiting for a timeout.
+    Otherwise a client that ends its lines in LF, or uses another protocol, would wait
+    for the header timeout.
     """
 
     __slots__ = ("_fed", "_line_seen", "_parser")
@@ -55,9 +55,9 @@ class Probe:
 
     def feed(self, head: bytes) -> None:
         """
-        Look at the head so far.
+        Check the head so far.
 
-        :param head: what has come of it; it grows from call to call.
+        :param head: what was received of it; it grows from call to call.
         :raises RefusedError: as :meth:`HeadParser.parse` does.
         """
         if not self._line_seen:
@@ -66,7 +66,7 @@ class Probe:
                 _split(line)
                 self._line_seen = True
             elif b"\n" in line:
-                # To llhttp this could be the whole of a request of HTTP/0.9.
+                # To llhttp this could be a complete request of HTTP/0.9.
                 raise RefusedError(400, "The request line does not end in CRLF.")
         try:
             self._parser.feed_data(head[self._fed :])
@@ -83,17 +83,17 @@ class Probe:
 
 
 class HeadParser:
-    """Turns the bytes of heads into their parts; one serves all connections."""
+    """Parses heads; one serves all connections of a server."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._complete = False
-        # What came before, and was found to be good.
+        # Valid ones that were received before.
         self._methods: set[bytes] = set()
         self._blocks: dict[bytes, FieldBlock] = {}
 
     def on_headers_complete(self) -> None:
-        """Note that llhttp sees the end of the head here too (called by it)."""
+        """Record that llhttp finds the end of the head (called by it)."""
         self._complete = True
 
     def parse(self, raw: bytes, *, secure: bool) -> tuple[bytes, bytes, FieldBlock]:
@@ -108,8 +108,8 @@ class HeadParser:
         line_end = raw.find(b"\r\n")
         block = self._blocks.get(raw[line_end:])
         if block is not None and line_end <= self._limits.request_line:
-            # Only the request line is new, and it can be checked in one go.
-            line = _USUAL_LINE.fullmatch(raw, 0, line_end)
+            # Only the request line is new.
+            line = _ORIGIN_FORM_LINE.fullmatch(raw, 0, line_end)
             if line is not None and line[1] in self._methods:
                 return line[1], line[2], block
         return self._parse(raw, line_end, secure=secure)
@@ -127,31 +127,31 @@ class HeadParser:
         method, target, version = _split(raw[:line_end])
         self._check_grammar(raw, method)
         if method == b"CONNECT":
-            raise RefusedError(501, "CONNECT is not served here.")
+            raise RefusedError(501, "CONNECT is not supported.")
         fields = raw[line_end:]
-        modern = version == b"HTTP/1.1"
-        usual = target[:1] == b"/"
-        if not usual:
-            target, fields = _unusual_target(
-                method, target, fields, modern=modern, secure=secure
+        is_http11 = version == b"HTTP/1.1"
+        origin_form = target[:1] == b"/"
+        if not origin_form:
+            target, fields = _normalize_target(
+                method, target, fields, is_http11=is_http11, secure=secure
             )
-        block = FieldBlock(fields, modern=modern)
+        block = FieldBlock(fields, is_http11=is_http11)
         self._methods.add(method)
         if (
-            usual
-            and modern
-            and len(fields) <= _MAX_KEPT_SIZE
-            # The name of a request does not come again.
+            origin_form
+            and is_http11
+            and len(fields) <= _MAX_CACHED_SIZE
+            # The id of a request is not repeated.
             and block.request_id is None
         ):
-            if len(self._blocks) >= _MAX_KEPT:
+            if len(self._blocks) >= _MAX_CACHED:
                 self._blocks.clear()
             self._blocks[fields] = block
         return method, target, block
 
     def _check_grammar(self, raw: bytes, method: bytes) -> None:
-        # A parser for each head: one that is used again would carry the body
-        # that it still expects, or the close it has seen, to another request.
+        # A parser for each head: one that is reused would apply the body that it
+        # still expects, or a Connection: close, to another request.
         self._complete = False
         parser = HttpRequestParser(self)
         try:
@@ -161,8 +161,7 @@ class HeadParser:
         except HttpParserError as error:
             raise _malformed(error) from None
         except HttpParserUpgrade:
-            # RFC 9110 7.8: a server may ignore Upgrade; CONNECT is told apart
-            # by its target.
+            # RFC 9110 7.8: a server may ignore Upgrade.  CONNECT is refused.
             pass
         if not self._complete:
             raise RefusedError(400, "The header block is malformed.")
@@ -170,7 +169,7 @@ class HeadParser:
 
 def _bad_method(method: bytes) -> RefusedError:
     if _TOKEN.fullmatch(method):
-        return RefusedError(501, "The method is not known here.")
+        return RefusedError(501, "The method is not supported.")
     return RefusedError(400, "The method is malformed.")
 
 
@@ -179,28 +178,29 @@ def _malformed(error: HttpParserError) -> RefusedError:
 
 
 def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
-    parts = line.split(b" ")
-    if len(parts) != 3 or not parts[1]:  # noqa: PLR2004  # method, target, version
-        raise RefusedError(400, "The request line is malformed.")
-    if _TOKEN.fullmatch(parts[0]) is None:
+    try:
+        method, target, version = line.split(b" ")
+    except ValueError:
+        raise RefusedError(400, "The request line is malformed.") from None
+    if _TOKEN.fullmatch(method) is None:
         # llhttp skips a lone CR or LF before it.
         raise RefusedError(400, "The method is malformed.")
-    if _TARGET.fullmatch(parts[1]) is None:
-        # llhttp takes a lone LF in it for the end of a line of HTTP/0.9.
+    if _TARGET.fullmatch(target) is None:
+        # To llhttp a lone LF in it is the end of a line of HTTP/0.9.
         raise RefusedError(400, "The request target is malformed.")
-    if parts[2] not in _VERSIONS:
-        _refuse_version(parts[2])
+    if version not in _VERSIONS:
+        _refuse_version(version)
         raise RefusedError(400, "The HTTP version is malformed.")
-    return parts[0], parts[1], parts[2]
+    return method, target, version
 
 
 def _refuse_version(version: bytes) -> None:
     if version not in _VERSIONS and _VERSION.fullmatch(version):
-        raise RefusedError(505, "Only HTTP/1.1 and HTTP/1.0 are served here.")
+        raise RefusedError(505, "Only HTTP/1.1 and HTTP/1.0 are supported.")
 
 
-def _unusual_target(
-    method: bytes, target: bytes, fields: bytes, *, modern: bool, secure: bool
+def _normalize_target(
+    method: bytes, target: bytes, fields: bytes, *, is_http11: bool, secure: bool
 ) -> tuple[bytes, bytes]:
     # Anything but plain origin-form (RFC 9112 3.2); returns target and fields.
     if target == b"*" and method == b"OPTIONS":
@@ -213,19 +213,19 @@ def _unusual_target(
     if not is_valid_authority(authority.lower()):
         raise RefusedError(400, "The authority of the request target is malformed.")
     if scheme not in (b"http", b"https"):
-        raise RefusedError(400, "The scheme of the request target is not served here.")
+        raise RefusedError(400, "The scheme of the request target is not supported.")
     if scheme == b"https" and not secure:
         raise RefusedError(421, "This connection is not secure.")  # RFC 9110 7.4
     if path[:1] != b"/":
         # RFC 9112 3.2.4: OPTIONS without a path means the server itself.
         path = b"*" if method == b"OPTIONS" and not path else b"/" + path
-    return path, _with_host(fields, authority, modern=modern)
+    return path, _with_host(fields, authority, is_http11=is_http11)
 
 
-def _with_host(fields: bytes, authority: bytes, *, modern: bool) -> bytes:
-    # RFC 9112 3.2.2: the target's authority takes the place of Host, which must
-    # be good all the same.
-    check_host(fields.lower(), modern=modern)
+def _with_host(fields: bytes, authority: bytes, *, is_http11: bool) -> bytes:
+    # RFC 9112 3.2.2: the authority of the target replaces Host, which must be valid
+    # nevertheless.
+    check_host(fields.lower(), is_http11=is_http11)
     lines = [line for line in fields.split(b"\r\n") if line[:5].lower() != b"host:"]
     lines.insert(1, b"Host: " + authority)
     return b"\r\n".join(lines)

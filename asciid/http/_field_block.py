@@ -1,8 +1,8 @@
 """
-The fields of a request that say how to read it: Host, framing, persistence.
+The fields of a request, and those that control it: Host, framing, persistence.
 
-A block of fields is kept as bytes; a field is found by searching for its line,
-so one that nobody asks for costs nothing.  llhttp has checked the grammar.
+A block of fields is kept as bytes; a field is found by searching for its line, so
+one that is not used costs nothing.  llhttp has checked the grammar.
 """
 
 from __future__ import annotations
@@ -21,48 +21,44 @@ _MAX_LENGTH_DIGITS = 18  # below 2**63
 
 class FieldBlock:
     """
-    The fields of a request, and what they say about how to read it.
+    The fields of a request, and what they say about its connection and body.
 
-    Clients send the same fields again and again, so blocks are shared between
-    requests; nothing in one may be changed.
+    Clients repeat the same fields, so blocks are cached and shared between requests.
 
     :ivar raw: the field lines, from the CR LF before the first to the empty line.
     :ivar folded: the same bytes in lower case.
-    :ivar modern: whether the version is 1.1.
+    :ivar is_http11: whether the version is 1.1.
     :ivar keep_alive: whether the client wants the connection kept (RFC 9112 9.3).
     :ivar length: bytes of body, or :data:`CHUNKED`.
     :ivar expects: whether the client waits for ``100 Continue``.
-    :ivar usual: whether a response need say nothing of the connection.
-    :ivar asked: the fields that :meth:`last` was asked for, by their names.
-    :ivar request_id: what the client calls the request, ``None`` if nothing.
+    :ivar asked: results of :meth:`last`.
+    :ivar request_id: the id that the client gives the request, ``None`` without one.
     """
 
     __slots__ = (
         "asked",
         "expects",
         "folded",
+        "is_http11",
         "keep_alive",
         "length",
-        "modern",
         "raw",
         "request_id",
-        "usual",
     )
 
-    def __init__(self, raw: bytes, *, modern: bool) -> None:
+    def __init__(self, raw: bytes, *, is_http11: bool) -> None:
         """
-        Read what the fields say.
+        Parse the fields that control the request.
 
         :raises RefusedError: when a request with these must not be served.
         """
         self.raw = raw
         self.folded = folded = raw.lower()
-        self.modern = modern
-        check_host(folded, modern=modern)
-        self.length = _body_length(folded, modern=modern)
-        self.keep_alive = _keeps_alive(folded, modern=modern)
-        self.expects = modern and _expects_continue(folded)
-        self.usual = modern and self.keep_alive
+        self.is_http11 = is_http11
+        check_host(folded, is_http11=is_http11)
+        self.length = _body_length(folded, is_http11=is_http11)
+        self.keep_alive = _keeps_alive(folded, is_http11=is_http11)
+        self.expects = is_http11 and _expects_continue(folded)
         self.asked: dict[bytes, bytes | None] = {}
         self.request_id = given_id(
             self.last(b"x-request-id"), self.last(b"traceparent")
@@ -74,12 +70,12 @@ class FieldBlock:
 
         :param name: in lower case.
         """
-        # Blocks are repeated, and so is what handlers ask of them.
+        # Blocks are shared, and handlers use the same few fields.
         asked = self.asked
         if name in asked:
             return asked[name]
         value = None
-        # Most fields that are asked for are not there.
+        # Most fields that handlers look up are absent.
         if name in self.folded:
             mark = b"\r\n%b:" % name
             start = self.folded.rfind(mark)
@@ -90,17 +86,17 @@ class FieldBlock:
         return value
 
 
-def check_host(folded: bytes, *, modern: bool) -> None:
+def check_host(folded: bytes, *, is_http11: bool) -> None:
     """
-    See to it that there is exactly one Host, and a valid one (RFC 9112 3.2).
+    Check that there is exactly one Host, and a valid one (RFC 9112 3.2).
 
     :param folded: a block of fields in lower case.
-    :param modern: whether the version is 1.1; HTTP/1.0 may leave Host out.
+    :param is_http11: whether the version is 1.1; HTTP/1.0 may leave Host out.
     :raises RefusedError: 400.
     """
     start = folded.find(b"\r\nhost:")
     if start < 0:
-        if modern:
+        if is_http11:
             raise RefusedError(400, "The Host field is missing.")
         return
     end = folded.find(b"\r\n", start + 7)
@@ -111,8 +107,8 @@ def check_host(folded: bytes, *, modern: bool) -> None:
         raise RefusedError(400, "The Host field is malformed.")
 
 
-def _body_length(folded: bytes, *, modern: bool) -> int:
-    # RFC 9112 6.3, in its strictest reading: what two parsers may see
+def _body_length(folded: bytes, *, is_http11: bool) -> int:
+    # RFC 9112 6.3, in its strictest reading: what two parsers may understand
     # differently is refused.
     start = folded.find(b"\r\ncontent-length:")
     coded = folded.find(b"\r\ntransfer-encoding:") >= 0
@@ -120,14 +116,18 @@ def _body_length(folded: bytes, *, modern: bool) -> int:
         return 0
     if coded:
         if start >= 0:
-            raise RefusedError(400, "A body is framed in one way, not two.")
-        if not modern:
+            raise RefusedError(
+                400, "Content-Length and Transfer-Encoding exclude each other."
+            )
+        if not is_http11:
             raise RefusedError(400, "HTTP/1.0 has no Transfer-Encoding.")
         codings = _values(folded, b"transfer-encoding")
         if codings != [b"chunked"]:
             if b"chunked" in b",".join(codings):
-                raise RefusedError(400, "The Transfer-Encoding is not just chunked.")
-            raise RefusedError(501, "The transfer coding is not known here.")
+                raise RefusedError(
+                    400, "Only chunked is supported as Transfer-Encoding."
+                )
+            raise RefusedError(501, "The transfer coding is not supported.")
         return CHUNKED
     end = folded.find(b"\r\n", start + 17)
     value = folded[start + 17 : end].strip(b" \t")
@@ -139,13 +139,13 @@ def _body_length(folded: bytes, *, modern: bool) -> int:
     return int(value or b"0")
 
 
-def _keeps_alive(folded: bytes, *, modern: bool) -> bool:
+def _keeps_alive(folded: bytes, *, is_http11: bool) -> bool:
     if folded.find(b"\r\nconnection:") < 0:
-        return modern
-    # No option has white space in it, so what is left stands between commas.
+        return is_http11
+    # No option has white space in it.
     options = b",".join([b"", *_values(folded, b"connection"), b""])
     options = options.translate(None, b" \t")
-    return b",close," not in options and (modern or b",keep-alive," in options)
+    return b",close," not in options and (is_http11 or b",keep-alive," in options)
 
 
 def _expects_continue(folded: bytes) -> bool:
@@ -154,7 +154,7 @@ def _expects_continue(folded: bytes) -> bool:
         return False
     values = _values(folded, b"expect")
     if any(value != b"100-continue" for value in values):
-        raise RefusedError(417, "Only the expectation 100-continue can be met.")
+        raise RefusedError(417, "Only the expectation 100-continue is supported.")
     return True
 
 

@@ -1,0 +1,127 @@
+"""
+Encodes the parts of response heads.
+
+Each line but the first begins with the CR LF that ends the one before.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from http import HTTPStatus
+from itertools import chain
+from typing import TYPE_CHECKING
+from wsgiref.handlers import format_date_time
+
+from ._problem import reason_phrase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+__all__ = ["ID_LINE", "LINE_STARTS", "ResponseHeads", "field_lines", "line_start"]
+
+ID_LINE = b"\r\nX-Request-Id: %b"
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])
+_BAD_IN_VALUE = re.compile(b"[" + re.escape(_CONTROLS) + b"]+")
+_MAX_CACHED = 512
+
+LINE_STARTS: dict[bytes | str, bytes] = {}
+"""Results of `line_start`."""
+
+
+def line_start(name: bytes | str) -> bytes:
+    r"""
+    Return the start of a field's line, such as ``b"\r\nContent-Type: "``.
+
+    :raises ValueError: when the name is not a token (RFC 9110 5.1).
+    """
+    raw = name.encode("latin-1", "replace") if isinstance(name, str) else bytes(name)
+    if _TOKEN.fullmatch(raw) is None:
+        message = f"not the name of a header field: {name!r}"
+        raise ValueError(message)
+    start = b"\r\n%b: " % b"-".join(word.capitalize() for word in raw.split(b"-"))
+    if len(LINE_STARTS) < _MAX_CACHED:
+        LINE_STARTS[name] = start
+    return start
+
+
+def field_lines(fields: Collection[tuple[bytes, bytes]]) -> bytes:
+    """
+    Return the lines of fields; control characters in values become spaces.
+
+    :param fields: starts of lines, and values.
+    """
+    lines = b"".join(chain.from_iterable(fields))
+    # Two control characters in each line are its start.
+    if len(lines) - len(lines.translate(None, _CONTROLS)) == 2 * len(fields):
+        return lines
+    return field_lines([(start, _clean(value)) for start, value in fields])
+
+
+class ResponseHeads:
+    """
+    Encodes what responses have in common; one serves all connections of a server.
+
+    :param clock: monotonic seconds.
+    :param wall_clock: seconds since the epoch, for Date.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._status_lines: dict[tuple[int, bytes | None], bytes] = {}
+        self._date = b""
+        self._date_until = float("-inf")
+
+    def date_line(self) -> bytes:
+        """Return the line of Date (RFC 9110 6.6.1), encoded once a second."""
+        now = self._clock()
+        if now >= self._date_until:
+            wall = self._wall_clock()
+            self._date = b"\r\nDate: %b" % format_date_time(wall).encode("ascii")
+            self._date_until = now + 1 - wall % 1
+        return self._date
+
+    def status_line(self, status: int, phrase: bytes | None = None) -> bytes:
+        """
+        Return the status line.
+
+        :param phrase: the reason phrase, ``None`` for that of the status.
+        """
+        line = self._status_lines.get((status, phrase))
+        if line is None:
+            text = reason_phrase(status).encode("ascii") if phrase is None else phrase
+            line = b"HTTP/1.1 %d %b" % (status, _clean(text))
+            if len(self._status_lines) < _MAX_CACHED:
+                self._status_lines[status, phrase] = line
+        return line
+
+    def error(self, status: int, length: int, name: bytes | None) -> bytes:
+        """
+        Return the whole head of an error that ends the connection.
+
+        :param length: size of the problem document that follows, in bytes.
+        :param name: the id of the request, if it has one.
+        """
+        unavailable = status == HTTPStatus.SERVICE_UNAVAILABLE
+        return b"".join(
+            [
+                self.status_line(status),
+                b"\r\nContent-Type: application/problem+json",
+                b"\r\nRetry-After: 1" if unavailable else b"",
+                self.date_line(),
+                b"" if name is None else ID_LINE % name,
+                b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % length,
+            ]
+        )
+
+
+def _clean(value: bytes) -> bytes:
+    # A handler may put a client's text into a field; it must not end the line.
+    return _BAD_IN_VALUE.sub(b" ", value)
