@@ -25,7 +25,7 @@ from asciid.config.usage import usage_text
 from asciid.daemon.assembly import make_image_service, tokens_of
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
 from asciid.daemon.shares import possible_connections
-from asciid.daemon.storing import make_control, make_store
+from asciid.daemon.storing import make_store
 from asciid.logs import restyle_twistd
 from asciid.runtime.descriptors import descriptor_limit, raise_limit
 from asciid.runtime.journal import error_prefix
@@ -232,13 +232,13 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         on_hangup(parent.restart)
         return parent
     tokens = tokens_of(settings)
-    store = make_store(settings, reactor)
+    store, control = make_store(settings, reactor)
     assembled = make_image_service(
         settings,
         store,
         reactor,
         tokens=tokens,
-        control=make_control(settings, store, reactor),
+        control=control,
         serving=serving,
         stopping=stopping,
         give_up=give_up,

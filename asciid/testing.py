@@ -2,11 +2,13 @@
 What tests need: a thread pool and a reactor that are stepped by hand.
 
 With these a store runs in a `twisted.trial.unittest.SynchronousTestCase`: what
-it would do in threads is done, in order, when the test says so.
+it would do in threads is done, in order, when the test says so.  `MemoryStore` does
+everything at once.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -14,12 +16,25 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from asciid.engines.memory import MemoryEngine
+from asciid.store import FOR_EVER, NO_LIMITS, ImageStore
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IDelayedCall
 
-__all__ = ["ManualReactor", "ManualThreadPool", "run"]
+    from asciid.store import Lifetimes, PendingLimits
+
+__all__ = [
+    "ImmediateReactor",
+    "ImmediateThreadPool",
+    "ManualReactor",
+    "ManualThreadPool",
+    "MemoryStore",
+    "run",
+]
 
 ResultT = TypeVar("ResultT")
 
@@ -32,6 +47,69 @@ class ManualReactor(Clock):
     ) -> None:
         """Have `call` made in the next turn, as `IReactorFromThreads` says."""
         self.callLater(0, call, *args, **kwargs)
+
+
+class ImmediateReactor:
+    """Makes the calls of a later turn of the reactor, and those of threads, at once."""
+
+    def callLater(
+        self, delay: float, call: Callable[..., object], /, *args: object
+    ) -> IDelayedCall:
+        """Make `call`; nothing is left to cancel."""
+        call(*args)
+        return Clock().callLater(delay, list)
+
+    def callFromThread(self, call: Callable[..., object], /, *args: object) -> None:
+        """Make `call`."""
+        call(*args)
+
+
+class ImmediateThreadPool(ThreadPool):
+    """A pool without threads, which does all work at once."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def start(self) -> None:
+        """Start nothing."""
+
+    def stop(self) -> None:
+        """Stop nothing."""
+
+    def callInThread(
+        self, func: Callable[..., object], *args: object, **kw: object
+    ) -> None:
+        """Make the call."""
+        func(*args, **kw)
+
+
+class MemoryStore(ImageStore):
+    """
+    Images in memory, in a store that does everything at once.
+
+    It is started already.  The parameters are those of `MemoryEngine` and
+    `ImageStore`.
+    """
+
+    def __init__(
+        self,
+        *,
+        lifetimes: Lifetimes = FOR_EVER,
+        pending: PendingLimits = NO_LIMITS,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        reactor = ImmediateReactor()
+        engine = MemoryEngine(
+            reactor=reactor,
+            pending=pending,
+            clock=clock,
+            monotonic=monotonic,
+            pool=ImmediateThreadPool(),
+            hash_pool=ImmediateThreadPool(),
+        )
+        super().__init__(engine, reactor=reactor, lifetimes=lifetimes)
+        super().start()
 
 
 class ManualThreadPool(ThreadPool):

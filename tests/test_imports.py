@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 IMPORTS: Mapping[str, str] = {
     "__main__": "cli",
     "tap": "workers daemon logs config runtime",
-    "cli": "simulate admin store client config runtime model errors",
+    "cli": "simulate admin engines client config runtime model errors",
     "simulate": "client runtime",
-    "workers": "daemon metrics logs store config net runtime errors",
-    "daemon": "api metrics logs admin http store config net runtime errors",
-    "admin": "store net runtime errors",
+    "workers": "daemon engines metrics logs store config net runtime errors",
+    "daemon": "admin api engines metrics logs http store config net runtime errors",
+    "admin": "engines store net runtime errors",
     "api": "metrics http store net runtime model errors",
+    "testing": "engines store",
+    "engines": "metrics store net runtime model errors",
     "metrics": "logs http store net runtime errors",
     "logs": "http config runtime model",
     "http": "net runtime",
@@ -32,7 +34,6 @@ IMPORTS: Mapping[str, str] = {
     "health": "config runtime",
     "config": "net runtime errors",
     "net": "runtime errors",
-    "testing": "",
     "runtime": "errors",
     "model": "",
     "errors": "",
@@ -44,7 +45,7 @@ A package stands above all that it imports.  Each may import `asciid` itself, wh
 the version.
 """
 
-SAME_NAMES = {"health", "routes", "writer"}
+SAME_NAMES = {"routes"}
 """Names that several modules have, which are to be changed."""
 
 TOP = {"__init__", "__main__", "errors", "health", "model", "tap", "testing"}

@@ -34,14 +34,17 @@ from asciid import __version__, tap
 from asciid.config import tokens
 from asciid.config.settings import SETTINGS
 from asciid.daemon import assembly, storing
+from asciid.engines.lmdb import ALONE
 from asciid.runtime.tuning import tune_garbage_collector, use_monotonic_clock
-from asciid.store import Lifetimes, PendingLimits
-from asciid.store.sharing import ALONE
+from asciid.store import ImageStore, Lifetimes, PendingLimits
 from asciid.tap import Options, makeService
+from asciid.testing import MemoryStore
 from asciid.workers.parent import Parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from twisted.internet.defer import Deferred
 
 
 class TCPTransport(StringTransport):
@@ -176,6 +179,15 @@ class ThreadedReactor(MemoryReactorClock):
         with contextlib.suppress(Empty):
             self._calls.get(timeout=0.05)()
 
+    def wait_for(self, awaited: Deferred[Any]) -> None:
+        """Turn until `awaited` has a result, and raise it if it is a failure."""
+        outcome: list[Any] = []
+        awaited.addBoth(outcome.append)
+        while not outcome:
+            self.turn()
+        if isinstance(outcome[0], Failure):
+            outcome[0].raiseException()
+
 
 class MakeServiceTests(SynchronousTestCase):
     """From options to a service."""
@@ -190,7 +202,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_serves(self) -> None:
         """Once started, the API answers on the port that was asked for."""
-        reactor = MemoryReactorClock()
+        reactor = ThreadedReactor()
         options = parsed(
             [
                 "--port=tcp:0:interface=127.0.0.1",
@@ -219,7 +231,7 @@ class MakeServiceTests(SynchronousTestCase):
         allowed = b"\r\nAccess-Control-Allow-Origin: https://art.example\r\n"
         self.assertIn(allowed, transport.value())
         protocol.connectionLost(Failure(ConnectionDone()))
-        self.successResultOf(service.stopService())
+        reactor.wait_for(service.stopService())
 
     def test_metrics_port(self) -> None:
         """The metrics are on a port of their own, if asked for, and only there."""
@@ -243,7 +255,7 @@ class MakeServiceTests(SynchronousTestCase):
                 ("metrics", "/openapi.json"): 404,
             },
         )
-        self.successResultOf(service.stopService())
+        reactor.wait_for(service.stopService())
 
     def status_of(self, reactor: ThreadedReactor, factory: Any, path: str) -> int:  # noqa: ANN401 - any factory
         """Return the status of what is answered to a GET."""
@@ -260,12 +272,22 @@ class MakeServiceTests(SynchronousTestCase):
         """A storage directory is opened as the settings say."""
         made = []
 
-        class Store:
+        class Engine:
             def __init__(self, path: Path, **options: object) -> None:
                 made.append((path, options))
 
+        class Store(ImageStore):
+            def __init__(
+                self, _: object, *, lifetimes: Lifetimes, **__: object
+            ) -> None:
+                memory = MemoryStore()
+                super().__init__(memory._engine, reactor=reactor)
+                kept.append(lifetimes)
+
+        kept: list[Lifetimes] = []
         reactor = MemoryReactorClock()
-        self.patch(storing, "LMDBStore", Store)
+        self.patch(storing, "LMDBEngine", Engine)
+        self.patch(storing, "ImageStore", Store)
         makeService(parsed(["--storage=/images"]), reactor=reactor)
         options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]
         options += ["--max-uploads=8", "--max-client-uploads=9", "--max-queue=10"]
@@ -273,27 +295,25 @@ class MakeServiceTests(SynchronousTestCase):
         default = {
             "reactor": reactor,
             "sync": True,
-            "lifetimes": Lifetimes(upload=24 * 60 * 60, image=0),
             "reserve": 64 * 2**20,
             "pending": PendingLimits(total=100_000, per_client=10_000),
             "max_queue": 64 * 2**20,
             "peers": ALONE,
             "lock": None,
-            "generations": None,
         }
         chosen = {
             "reactor": reactor,
             "sync": False,
-            "lifetimes": Lifetimes(upload=5, image=6),
             "reserve": 7,
             "pending": PendingLimits(total=8, per_client=9),
             "max_queue": 10,
             "peers": ALONE,
             "lock": None,
-            "generations": None,
         }
         path = Path("/images")
         self.assertEqual(made, [(path, default), (path, chosen)])
+        lifetimes = [Lifetimes(upload=24 * 60 * 60), Lifetimes(upload=5, image=6)]
+        self.assertEqual(kept, lifetimes)
 
     def test_own_reactor(self) -> None:
         """As twistd makes the service, it runs on the process's reactor."""
@@ -337,26 +357,30 @@ class TokenTests(SynchronousTestCase):
     def test_service(self) -> None:
         """They are read when the service starts, and asked for from then on."""
         path = Path(self.mktemp())
-        reactor = MemoryReactorClock()
+        reactor = ThreadedReactor()
         options = [f"--write-token-file={path}", "--port=tcp:0", "--storage=:memory:"]
         service = makeService(parsed(options), reactor=reactor)
         path.write_text("good\n")
         service.startService()
         statuses = [
-            self.status_of(reactor.adoptedPorts[0][2], line)
+            self.status_of(reactor, line)
             for line in ("X-None: none", "Authorization: Bearer good")
         ]
         self.assertEqual(statuses, [401, 404])
-        self.successResultOf(service.stopService())
+        reactor.wait_for(service.stopService())
 
-    def status_of(self, factory: Any, line: str) -> int:  # noqa: ANN401 - any factory
+    def status_of(self, reactor: ThreadedReactor, line: str) -> int:
         """Return the status of what is answered to a DELETE."""
         transport = TCPTransport()
-        protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1024))
+        address = IPv4Address("TCP", "127.0.0.1", 1024)
+        protocol = reactor.adoptedPorts[0][2].buildProtocol(address)
+        assert protocol is not None
         protocol.makeConnection(transport)
         path = f"/image/{'0' * 64}"
         request = f"DELETE {path} HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"
         protocol.dataReceived(request.encode())
+        while not transport.value():
+            reactor.turn()
         protocol.connectionLost(Failure(ConnectionDone()))
         return int(transport.value().split()[1])
 

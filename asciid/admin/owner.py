@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from attrs import define
 
 from asciid.admin.control import SOCKET_FILE, VERSION
-from asciid.errors import AsciidError
-from asciid.net.storage_socket import socket_name
-from asciid.store.maintenance import (
+from asciid.engines.lmdb.maintenance import (
     PATIENCE,
     StorageFile,
-    StorageInUseError,
     StorageLock,
 )
+from asciid.errors import AsciidError
+from asciid.net.storage_socket import socket_name
+from asciid.store.engine import StorageInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from asciid.admin.control import Request
-    from asciid.store import LMDBStore
-    from asciid.store.maintenance import Copied
+    from asciid.engines.lmdb import LMDBEngine
+    from asciid.engines.lmdb.maintenance import Copied
 
 __all__ = ["Maintenance", "MaintenanceError"]
 
@@ -53,11 +53,11 @@ class _Reader(ProcessProtocol):
 
     def __init__(
         self,
-        store: LMDBStore,
+        engine: LMDBEngine,
         request: Request,
         ended: Callable[[_Reader], object],
     ) -> None:
-        self._store = store
+        self._engine = engine
         self._request = request
         self._ended = ended
         self._rest = b""
@@ -103,7 +103,7 @@ class _Reader(ProcessProtocol):
         """Take a line of the process."""
         if "put_aside" in document:
             digest, record = map(bytes.fromhex, document["put_aside"])
-            self._store.put_aside(digest, record).addCallbacks(
+            self._engine.put_aside(digest, record).addCallbacks(
                 self._answer, self._failed
             )
         elif "damaged" in document:
@@ -121,12 +121,12 @@ class _Reader(ProcessProtocol):
 @define(eq=False)
 class Maintenance:
     """
-    The commands on the storage of `store`, which must be started.
+    The commands on the storage file of `engine`, which must be started.
 
     `reactor` provides IReactorProcess.
     """
 
-    store: LMDBStore
+    engine: LMDBEngine
     reactor: Any
     _readers: set[_Reader] = field(init=False, factory=set)
     _compacting: bool = field(init=False, default=False)
@@ -135,7 +135,7 @@ class Maintenance:
         """
         Compact the file; what `request` says is not needed.
 
-        Errors: those of `LMDBStore.compact`, `MaintenanceError`.
+        Errors: those of `LMDBEngine.compact`, `MaintenanceError`.
         """
         del request
         if self._readers:
@@ -149,7 +149,7 @@ class Maintenance:
             self._compacting = False
             answer.callback(outcome)
 
-        self.store.compact().addBoth(ended)
+        self.engine.compact().addBoth(ended)
         return answer.addCallback(lambda copied: copied.report)
 
     def backup(self, request: Request) -> Deferred[Mapping[str, object]]:
@@ -169,10 +169,10 @@ class Maintenance:
         The arguments are ``rate``, in bytes a second (0: any number), ``quarantine``
         and ``purge``; or ``restore``, to take images out of quarantine instead.
 
-        Errors: `MaintenanceError`, those of `LMDBStore.purge_quarantine`.
+        Errors: `MaintenanceError`, those of `LMDBEngine.purge_quarantine`.
         """
         if request.arguments.get("restore") is True:
-            return self.store.restore_quarantine().addCallback(
+            return self.engine.restore_quarantine().addCallback(
                 lambda restored: {"restored": restored}
             )
         rate = request.arguments.get("rate", 0)
@@ -191,7 +191,7 @@ class Maintenance:
             reader.end("the daemon is stopping")
 
     def _purge(self, report: Mapping[str, object]) -> Deferred[Mapping[str, object]]:
-        return self.store.purge_quarantine().addCallback(
+        return self.engine.purge_quarantine().addCallback(
             lambda purged: {**report, "purged": purged}
         )
 
@@ -207,16 +207,16 @@ class Maintenance:
         if len(self._readers) >= MAX_READERS:
             message = f"{MAX_READERS} other commands are reading the storage"
             return fail(MaintenanceError(message))
-        reader = _Reader(self.store, request, self._readers.discard)
+        reader = _Reader(self.engine, request, self._readers.discard)
         descriptors: dict[int, int | str] = {
             ANSWERS: "w",
             FOUND: "r",
             PRINTED: "r",
-            STORAGE: self.store.lock.held,
+            STORAGE: self.engine.lock.held,
         }
         if destination is not None:
             descriptors[DESTINATION] = destination
-        argument = json.dumps({**task, "identity": self.store.identity})
+        argument = json.dumps({**task, "identity": self.engine.identity})
         self.reactor.spawnProcess(
             reader,
             sys.executable,

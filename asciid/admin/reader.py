@@ -25,16 +25,16 @@ from typing import TYPE_CHECKING, Any
 import lmdb
 
 from asciid.admin.pace import Pace
-from asciid.errors import AsciidError
-from asciid.store.maintenance import (
+from asciid.engines.lmdb.maintenance import (
     MAX_SHARE,
     StorageFile,
-    StorageInUseError,
     StorageLock,
     Verification,
     identity_of,
     leave_in,
 )
+from asciid.errors import AsciidError
+from asciid.store.engine import StorageInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,11 +20,11 @@ from asciid.cli._storage_options import (
     readable_errors,
     storage_option,
 )
-from asciid.store.maintenance import DATA_FILE, backup
+from asciid.engines.lmdb.maintenance import DATA_FILE, backup
 
 if TYPE_CHECKING:
     from asciid.admin.owner import Owner
-    from asciid.store.maintenance import StorageFile
+    from asciid.engines.lmdb.maintenance import StorageFile
 
 __all__ = ["backup_command"]
 

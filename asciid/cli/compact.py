@@ -16,13 +16,13 @@ from asciid.cli._storage_options import (
     readable_errors,
     storage_option,
 )
-from asciid.store.maintenance import compact
+from asciid.engines.lmdb.maintenance import compact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.admin.owner import Owner
-    from asciid.store.maintenance import StorageFile
+    from asciid.engines.lmdb.maintenance import StorageFile
 
 __all__ = ["compact_command"]
 

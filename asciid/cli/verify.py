@@ -18,7 +18,7 @@ from asciid.cli._storage_options import (
     readable_errors,
     storage_option,
 )
-from asciid.store.maintenance import (
+from asciid.engines.lmdb.maintenance import (
     MAX_SHARE,
     Verification,
     leave_in,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.admin.owner import Owner
-    from asciid.store.maintenance import StorageFile
+    from asciid.engines.lmdb.maintenance import StorageFile
 
 __all__ = ["verify_command"]
 

@@ -6,73 +6,78 @@ from typing import TYPE_CHECKING
 
 from asciid.admin.control import Control
 from asciid.admin.owner_commands import Maintenance
-from asciid.store import Lifetimes, LMDBStore, MemoryStore, PendingLimits
-from asciid.store.sharing import ALONE
+from asciid.engines.lmdb import ALONE, LMDBEngine
+from asciid.engines.memory import MemoryEngine
+from asciid.store import ImageStore, Lifetimes, PendingLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.config.settings import Settings
+    from asciid.engines.lmdb import IPeers
+    from asciid.engines.lmdb.maintenance import StorageLock
     from asciid.runtime.reactor import Reactor
-    from asciid.store import IImageStore
-    from asciid.store.sharing import Generations, IPeers, StorageLock
+    from asciid.store.engine import IEngine
 
-__all__ = ["lifetimes_of", "make_control", "make_disk_store", "make_store"]
+__all__ = [
+    "make_control",
+    "make_lmdb_engine",
+    "make_store",
+    "make_store_over",
+]
 
 
-def lifetimes_of(settings: Settings) -> Lifetimes:
-    """Return how long things are kept."""
-    return Lifetimes(settings.upload_ttl, settings.image_ttl)
-
-
-def make_store(settings: Settings, reactor: Reactor) -> IImageStore:
-    """Return the store of a process that is alone."""
+def make_store(
+    settings: Settings, reactor: Reactor
+) -> tuple[ImageStore, Control | None]:
+    """Return the store of a process that is alone, and what takes commands on it."""
     if settings.storage is None:
-        return MemoryStore(
-            lifetimes=lifetimes_of(settings), pending=_pending_limits(settings)
-        )
-    return make_disk_store(settings, settings.storage, reactor)
+        memory = MemoryEngine(reactor=reactor, pending=_pending_limits(settings))
+        return make_store_over(memory, settings, reactor), None
+    engine = make_lmdb_engine(settings, settings.storage, reactor)
+    store = make_store_over(engine, settings, reactor)
+    return store, make_control(settings.storage, engine, reactor)
 
 
-def make_disk_store(  # noqa: PLR0913 - each is a collaborator of its own
+def make_lmdb_engine(
     settings: Settings,
     storage: Path,
     reactor: Reactor,
     *,
     peers: IPeers = ALONE,
     lock: StorageLock | None = None,
-    generations: Generations | None = None,
-) -> LMDBStore:
-    """Return the store of the process that writes to `storage`."""
-    return LMDBStore(
+) -> LMDBEngine:
+    """Return the engine of the process that writes to `storage`."""
+    return LMDBEngine(
         storage,
         reactor=reactor,
         sync=settings.sync,
-        lifetimes=lifetimes_of(settings),
         reserve=settings.reserve,
         pending=_pending_limits(settings),
         max_queue=settings.max_queue,
         peers=peers,
         lock=lock,
-        generations=generations,
     )
 
 
-def _pending_limits(settings: Settings) -> PendingLimits:
-    return PendingLimits(settings.max_uploads, settings.max_client_uploads)
+def make_store_over(
+    engine: IEngine, settings: Settings, reactor: Reactor
+) -> ImageStore:
+    """Return the store over `engine`."""
+    lifetimes = Lifetimes(settings.upload_ttl, settings.image_ttl)
+    return ImageStore(engine, reactor=reactor, lifetimes=lifetimes)
 
 
-def make_control(
-    settings: Settings, store: IImageStore, reactor: Reactor
-) -> Control | None:
-    """Return the socket for commands on the storage; None for one in memory."""
-    if settings.storage is None or not isinstance(store, LMDBStore):
-        return None
-
-    maintenance = Maintenance(store, reactor)
+def make_control(storage: Path, engine: LMDBEngine, reactor: Reactor) -> Control:
+    """Return what takes commands on the file of `engine`, in `storage`."""
+    maintenance = Maintenance(engine, reactor)
     commands = {
         "backup": maintenance.backup,
         "compact": maintenance.compact,
         "verify": maintenance.verify,
     }
-    return Control(settings.storage, commands, reactor, maintenance.stop)
+    return Control(storage, commands, reactor, maintenance.stop)
+
+
+def _pending_limits(settings: Settings) -> PendingLimits:
+    return PendingLimits(settings.max_uploads, settings.max_client_uploads)

@@ -1,24 +1,23 @@
-"""Stores of images: the promises, and two that keep them."""
+"""The store of images: its promises, and the one implementation over an engine."""
 
-from asciid.store._aging import GONE_FOR, STAGED_FOR, Lifetimes
 from asciid.store._cache import ByteBoundedCache, footprint
-from asciid.store._checkup import StoreHealth
 from asciid.store._interface import IImageReader, IImageStore, IImageWriter
-from asciid.store._lmdb import LMDBStore
-from asciid.store._memory import MemoryStore
-from asciid.store._pending import PendingLimits
-from asciid.store._stats import StoreEvents, StoreStats, StoreUsage
+from asciid.store._lifetimes import FOR_EVER, GONE_FOR, STAGED_FOR, Lifetimes
+from asciid.store._pending import NO_LIMITS, PendingLimits
+from asciid.store._stats import StoreEvents, StoreHealth, StoreStats, StoreUsage
+from asciid.store._store import ImageStore
 
 __all__ = [
+    "FOR_EVER",
     "GONE_FOR",
+    "NO_LIMITS",
     "STAGED_FOR",
     "ByteBoundedCache",
     "IImageReader",
     "IImageStore",
     "IImageWriter",
-    "LMDBStore",
+    "ImageStore",
     "Lifetimes",
-    "MemoryStore",
     "PendingLimits",
     "StoreEvents",
     "StoreHealth",

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["Background"]
+__all__ = ["Background", "InBackground"]
 
 ResultT = TypeVar("ResultT")
+
+
+class InBackground(Protocol):
+    """Does work that goes on whoever cancels the Deferred: `Background.run`."""
+
+    def __call__(
+        self, work: Coroutine[Deferred[Any], Any, ResultT]
+    ) -> Deferred[ResultT]:
+        """Begin `work`."""
 
 
 class Background:

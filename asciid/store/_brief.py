@@ -1,63 +1,68 @@
-"""Small questions to the storage file, several at a time."""
+"""Coalesces short queries: those of one turn of the reactor are asked together."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from asciid.errors import AsciidError, StorageFailedError, StoreBusyError
-from asciid.store._frames import forget_tracebacks
+from asciid.store._queries import Several
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asciid.store._databases import Snapshot
-    from asciid.store._submit import Query
-    from asciid.store._writer import IWriterReactor
+    from asciid.store._queries import Query
 
-__all__ = ["BriefQueries"]
+__all__ = ["BriefQueries", "ICallLater"]
 
-ResultT = TypeVar("ResultT")
+AnswerT = TypeVar("AnswerT")
 
 MAX_WAITING = 16_384
-"""Questions that may wait for the end of a turn of the reactor."""
+"""Queries that may wait for the end of a turn of the reactor."""
+
+
+class ICallLater(Protocol):
+    """What is used of the reactor."""
+
+    def callLater(
+        self, delay: float, call: Callable[..., object], /, *args: object
+    ) -> object: ...
 
 
 class BriefQueries:
     """
-    Asks what comes in one turn of the reactor in one thread and one transaction.
+    Asks the queries of one turn of the reactor as one.
 
-    To hand a question over to a thread, and its answer back, costs far more than
-    to find a small image.  What takes longer is better asked with `query`, the
-    store's own: here it would hold others up.
+    To hand a query over to a thread, and its answer back, costs far more than to find
+    a small image.  A query that takes longer is better asked with `ask`, which is the
+    engine's: here it would hold up others.
     """
 
-    def __init__(self, query: Query, reactor: IWriterReactor) -> None:
-        self._query = query
+    def __init__(
+        self, ask: Callable[[Query[Any]], Deferred[Any]], reactor: ICallLater
+    ) -> None:
+        self._ask = ask
         self._reactor = reactor
-        self._waiting: list[tuple[Callable[[Snapshot], Any], Deferred[Any]]] = []
+        self._waiting: list[tuple[Query[Any], Deferred[Any]]] = []
 
-    def ask(self, question: Callable[[Snapshot], ResultT]) -> Deferred[ResultT]:
+    def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """
-        Answer `question`.
+        Answer `query`.
 
-        Errors: those of `question`, and of `query`.
+        Errors: those of the query and of `IEngine.ask`.
         """
         if len(self._waiting) >= MAX_WAITING:
             return fail(StoreBusyError())
-        if not self._waiting:
+        answer: Deferred[AnswerT] = Deferred()
+        self._waiting.append((query, answer))
+        if len(self._waiting) == 1:
             self._reactor.callLater(0, self._ask_all)
-        answer: Deferred[ResultT] = Deferred()
-        self._waiting.append((question, answer))
         return answer
 
     def _ask_all(self) -> None:
         waiting, self._waiting = self._waiting, []
-
-        def answer_all(snapshot: Snapshot) -> Sequence[Any]:
-            return [_outcome(question, snapshot) for question, _ in waiting]
 
         def answered(outcomes: Sequence[Any]) -> None:
             for (_, answer), outcome in zip(waiting, outcomes, strict=True):
@@ -68,20 +73,12 @@ class BriefQueries:
 
         def failed(failure: Failure) -> None:
             if len(waiting) > 1 and failure.check(StorageFailedError):
-                # What one of them met, a damaged page perhaps, ends the transaction
-                # of all.
-                for question, answer in waiting:
-                    self._query(question).addCallbacks(answer.callback, answer.errback)
+                # One of them, which met a damaged page perhaps, failed them all.
+                for query, answer in waiting:
+                    self._ask(query).addCallbacks(answer.callback, answer.errback)
                 return
             for _, answer in waiting:
                 answer.errback(failure)
 
-        self._query(answer_all).addCallbacks(answered, failed)
-
-
-def _outcome(question: Callable[[Snapshot], Any], snapshot: Snapshot) -> Any:  # noqa: ANN401 - the question's
-    try:
-        return question(snapshot)
-    except AsciidError as error:
-        forget_tracebacks(error)
-        return error
+        queries = Several([query for query, _ in waiting])
+        self._ask(queries).addCallbacks(answered, failed)

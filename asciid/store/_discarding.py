@@ -1,8 +1,8 @@
-"""Deletes the chunks of discarded uploads from the storage file, bit by bit."""
+"""Deletes the chunks of discarded uploads, bit by bit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -13,7 +13,8 @@ from asciid.store._operations import DeleteDiscarded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.store._submit import Change, InBackground
+    from asciid.store._background import InBackground
+    from asciid.store._operations import AnyOperation
 
 __all__ = ["Discarding"]
 
@@ -22,7 +23,7 @@ _log = Logger()
 
 class Discarding:
     """
-    Runs `Batch.delete_discarded`, once a batch, until nothing is left.
+    Applies `DeleteDiscarded`, one at a time, until nothing is left.
 
     However many uploads are discarded, one walk is under way, so that no
     transaction deletes more than that one operation does.  It ends early once
@@ -31,7 +32,7 @@ class Discarding:
 
     def __init__(
         self,
-        change: Change,
+        change: Callable[[AnyOperation], Deferred[Any]],
         in_background: InBackground,
         stopping: Callable[[], bool],
     ) -> None:

@@ -1,29 +1,28 @@
-"""Removes what is past its time from the storage file."""
+"""Removes what has expired, a bounded part at a time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from asciid.store import _sweeping
-from asciid.store._aging import GONE_FOR, STAGED_FOR
+from asciid.store._lifetimes import GONE_FOR, STAGED_FOR
+from asciid.store._operations import RemoveExpired
+from asciid.store._queries import FindExpired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
     from twisted.internet.defer import Deferred
 
-    from asciid.store._aging import Aging
-    from asciid.store._batch import Batch
-    from asciid.store._databases import Snapshot
-    from asciid.store._submit import Query, Submit
-    from asciid.store._sweeping import Old, Page
+    from asciid.store._lifetimes import Lifetimes
+    from asciid.store._operations import AnyOperation, Kind
+    from asciid.store._queries import Query
 
 __all__ = ["Expiry"]
 
 PAGES = 10
-"""How many pages of each database are looked at in one go."""
+"""How many pages of each kind are looked at in one call."""
 
 STEP = 300
 """
@@ -36,74 +35,62 @@ to four records; their chunks follow in transactions of their own.
 class _Walk:
     """How far one kind of thing was looked through."""
 
-    find: Callable[[Snapshot, bytes, int], Page]
-    remove: Callable[[Batch, Sequence[Old], int], list[Old]]
-    before: Callable[[], float]
-    """Tells the stamp before which things are old."""
+    kind: Kind
+    lifetime: float
+    """Seconds; 0 is for ever."""
+    counts: bool = True
+    """Whether what is removed is part of the result."""
     start: bytes = b""
 
 
 @define
 class Expiry:
     """
-    Looks for what is past its time, from where it stopped the last time.
+    Looks for what has expired, from where it stopped the last time.
 
-    Uploads whose hash is in `busy` are left alone.
+    `ask` is the engine's, `change` the store's.  Uploads whose hash is in `busy` are
+    left alone.
     """
 
-    aging: Aging
-    query: Query
-    submit: Submit
+    lifetimes: Lifetimes
+    ask: Callable[[Query[Any]], Deferred[Any]]
+    change: Callable[[AnyOperation], Deferred[Any]]
     busy: Container[str]
     _walks: Sequence[_Walk] = field(init=False)
 
     @_walks.default
     def _(self) -> Sequence[_Walk]:
-        def for_seconds(seconds: float) -> Callable[[], float]:
-            return lambda: self.aging.stamp() - seconds
-
-        sweep = _sweeping
         return (
-            _Walk(sweep.old_uploads, sweep.remove_uploads, self.aging.uploads_before),
-            _Walk(sweep.old_images, sweep.remove_images, self.aging.images_before),
-            _Walk(sweep.old_staged, sweep.remove_staged, for_seconds(STAGED_FOR)),
-            _Walk(sweep.old_gone, sweep.remove_gone, for_seconds(GONE_FOR)),
+            _Walk("uploads", self.lifetimes.upload),
+            _Walk("images", self.lifetimes.image),
+            _Walk("staged", STAGED_FOR, counts=False),
+            _Walk("gone", GONE_FOR, counts=False),
         )
 
     async def sweep(self) -> int:
         """
-        Look at a bounded number of records; remove what is old.
+        Look at a bounded number of records; remove what has expired.
 
-        Answers how many uploads and images were removed.  Their chunks are
-        left to `Batch.delete_discarded`.
+        Return how many uploads and images were removed.  Their chunks are left to
+        `DeleteDiscarded`.
         """
-        uploads, images, staged, gone = self._walks
-        removed = await self._walk(uploads)
-        expired = await self._walk(images)
-        await self._walk(staged)
-        await self._walk(gone)
-        return len(removed) + len(expired)
+        total = 0
+        for walk in self._walks:
+            removed = await self._walk(walk) if walk.lifetime else 0
+            total += removed if walk.counts else 0
+        return total
 
-    async def _walk(self, walk: _Walk) -> list[Old]:
-        removed: list[Old] = []
-        before = int(walk.before() * 1000)
-        if before <= 0:
-            return removed
+    async def _walk(self, walk: _Walk) -> int:
+        removed = 0
         for _ in range(PAGES):
-            page = await self._look(walk, before)
+            page = await self.ask(FindExpired(walk.kind, walk.lifetime, walk.start))
             found = [old for old in page.found if old.sha256 not in self.busy]
             for first in range(0, len(found), STEP):
                 some = found[first : first + STEP]
-                removed += await self._remove(walk, some, before)
+                removed += await self.change(
+                    RemoveExpired(walk.kind, walk.lifetime, some)
+                )
             walk.start = page.rest
             if not walk.start:
                 break
         return removed
-
-    def _look(self, walk: _Walk, before: int) -> Deferred[Page]:
-        return self.query(lambda snapshot: walk.find(snapshot, walk.start, before))
-
-    def _remove(
-        self, walk: _Walk, old: Sequence[Old], before: int
-    ) -> Deferred[list[Old]]:
-        return self.submit(lambda batch: walk.remove(batch, old, before))

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec, UploadStatus
-    from asciid.store._checkup import StoreHealth
-    from asciid.store._stats import StoreStats, StoreUsage
+    from asciid.store._stats import StoreHealth, StoreStats, StoreUsage
 
 __all__ = ["IImageReader", "IImageStore", "IImageWriter"]
 
@@ -110,9 +109,6 @@ class IImageStore(Interface):
 
     def stop() -> Deferred[None]:
         """Finish what was accepted, then close.  Nothing is accepted after."""
-
-    def count() -> Deferred[int]:
-        """Return how many images are registered, complete or not."""
 
     def stats() -> StoreStats:
         """Tell what has happened and what waits, at once and in any state."""

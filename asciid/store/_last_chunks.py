@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
 from asciid.errors import HashMismatchError
-from asciid.store._operations import AddChunk, Finish
-from asciid.store._queries import hash_with
-from asciid.store._uploads import Unverified
+from asciid.store._operations import AddChunk, Finish, Unverified
+from asciid.store._queries import HashWith
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from asciid.store._submit import Change, Query
-    from asciid.store._uploads import Completed
+    from asciid.store._operations import AnyOperation, Completed
+    from asciid.store._queries import Query
 
 __all__ = ["LastChunks"]
 
 
 class LastChunks:
     """
-    Hashes such an image in a thread of the read pool, then stores its last chunk.
+    Has the engine hash such an image, then stores its last chunk.
 
-    Each image is hashed by one at a time.  `change` is the
-    store's; `discarded` is called when an upload was thrown away.
+    Each image is hashed by one at a time.  `ask` is the engine's, `change` the store's;
+    `discarded` is called when an upload was thrown away.
     """
 
     def __init__(
-        self, query: Query, change: Change, discarded: Callable[[], object]
+        self,
+        ask: Callable[[Query[str]], Deferred[str]],
+        change: Callable[[AnyOperation], Deferred[Any]],
+        discarded: Callable[[], object],
     ) -> None:
-        self._query = query
+        self._ask = ask
         self._change = change
         self._discarded = discarded
         # Hash -> who waits for the verification of that image to end.
@@ -45,7 +47,7 @@ class LastChunks:
     async def finish(
         self, upload: Unverified, chunk_id: int, data: bytes
     ) -> Completed | None:
-        """Store the last chunk of `upload`, as `Batch.add_chunk` would have."""
+        """Store the last chunk of `upload`, as `AddChunk` would have."""
         outcome: Completed | Unverified | None = upload
         while isinstance(outcome, Unverified):
             waiting = self._verifying.get(upload.spec.sha256)
@@ -65,9 +67,7 @@ class LastChunks:
     ) -> Completed | Unverified | None:
         waiting = self._verifying[upload.spec.sha256] = []
         try:
-            actual = await self._query(
-                lambda snapshot: hash_with(snapshot, upload, chunk_id, data)
-            )
+            actual = await self._ask(HashWith(upload, chunk_id, data))
             outcome: Completed | Unverified | None = await self._change(
                 Finish(upload, chunk_id, data, actual)
             )

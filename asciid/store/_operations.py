@@ -1,22 +1,21 @@
 """
-What is done to the storage file, as values: each can be sent to another process.
+Changes of what is stored, as values: each can be sent to another process or machine.
 
-An operation is called with the batch that it is a part of, in the thread of the
-writer.  Anything that comes from a client and changes the store is one of these.
+Anything that a client has changed is one of these.  An `IEngine` carries them out;
+the error classes are those of `asciid.errors`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from msgspec import Struct
+from twisted.python.failure import Failure
 
 from asciid.model import ImageSpec
-from asciid.store import _staging
-from asciid.store._uploads import Completed, Unverified
 
 if TYPE_CHECKING:
-    from asciid.store._batch import Batch
+    from collections.abc import Sequence
 
 __all__ = [
     "Abandon",
@@ -25,15 +24,59 @@ __all__ = [
     "Adopt",
     "AnyOperation",
     "Begin",
+    "Completed",
     "DeleteDiscarded",
+    "Expired",
     "Finish",
+    "Kind",
     "Operation",
     "Outcome",
     "Probe",
     "Put",
     "Register",
     "Remove",
+    "RemoveExpired",
+    "Unverified",
+    "sole",
 ]
+
+Kind = Literal["uploads", "images", "staged", "gone"]
+"""
+What expires: pending uploads and staged images, counted from their last activity;
+complete images, from their completion; the memory that an image has expired.
+"""
+
+
+class Completed(Struct, frozen=True, array_like=True, tag=True):
+    """An outcome: the operation made an image complete."""
+
+    spec: ImageSpec
+    completed: int
+    """When, in milliseconds since the epoch."""
+    content: bytes | None
+    """All bytes of the image, where the engine had them at hand."""
+
+
+class Unverified(Struct, frozen=True, array_like=True, tag=True):
+    """
+    An outcome: the chunk is the last one, and was not stored.
+
+    The image is too large to be hashed within an operation: ask `HashWith`, then
+    apply `Finish`.
+    """
+
+    spec: ImageSpec
+    number: int
+    """The upload, as the engine numbers them."""
+
+
+class Expired(Struct, frozen=True, array_like=True):
+    """Something that may be removed, because it has expired."""
+
+    number: int
+    """The upload, as the engine numbers them; 0 for what is ``gone``."""
+    sha256: str
+    """Empty for what is ``staged``."""
 
 
 class Operation(Struct, frozen=True, array_like=True, tag=True):
@@ -47,23 +90,25 @@ class Operation(Struct, frozen=True, array_like=True, tag=True):
         """The bytes of memory that it holds while it waits."""
         return 0
 
-    def __call__(self, batch: Batch) -> Any:  # noqa: ANN401 - each has its own type
-        """Do it."""
-        raise NotImplementedError
-
 
 class Register(Operation, frozen=True):
-    """See `Batch.register`."""
+    """
+    See `IImageStore.register`.
+
+    The outcome is None, or `Completed` for an image of size 0.
+    """
 
     spec: ImageSpec
     client: str = ""
 
-    def __call__(self, batch: Batch) -> Completed | None:
-        return batch.register(self.spec, self.client)
-
 
 class AddChunk(Operation, frozen=True):
-    """See `Batch.add_chunk`."""
+    """
+    See `IImageStore.add_chunk`.
+
+    The outcome is None, `Completed` or `Unverified`.  A wrong hash discards the
+    upload, and the outcome is a `HashMismatchError`.
+    """
 
     sha256: str
     chunk_id: int
@@ -73,12 +118,14 @@ class AddChunk(Operation, frozen=True):
     def size(self) -> int:
         return len(self.data)
 
-    def __call__(self, batch: Batch) -> Completed | Unverified | None:
-        return batch.add_chunk(self.sha256, self.chunk_id, self.data)
-
 
 class Finish(Operation, frozen=True):
-    """See `Batch.finish`."""
+    """
+    Store the last chunk of an image whose bytes have the hash `actual`.
+
+    If the upload is no longer the one that was hashed, do as `AddChunk`.  The
+    outcomes are those of `AddChunk`.
+    """
 
     verified: Unverified
     chunk_id: int
@@ -89,39 +136,40 @@ class Finish(Operation, frozen=True):
     def size(self) -> int:
         return len(self.data)
 
-    def __call__(self, batch: Batch) -> Completed | Unverified | None:
-        return batch.finish(self.verified, self.chunk_id, self.data, self.actual)
-
 
 class Remove(Operation, frozen=True):
-    """See `Batch.remove`."""
+    """See `IImageStore.delete`; the chunks may be left to `DeleteDiscarded`."""
 
     sha256: str
 
     adds = False
 
-    def __call__(self, batch: Batch) -> None:
-        batch.remove(self.sha256)
-
 
 class DeleteDiscarded(Operation, frozen=True):
-    """See `Batch.delete_discarded`."""
+    """
+    Delete a bounded part of what belongs to discarded uploads.
+
+    The outcome is whether anything is left.
+    """
 
     adds = False
 
-    def __call__(self, batch: Batch) -> bool:
-        return batch.delete_discarded()
-
 
 class Begin(Operation, frozen=True):
-    """See `_staging.begin`."""
+    """
+    Begin to stage an image that is received in one request, under no hash.
 
-    def __call__(self, batch: Batch) -> int:
-        return _staging.begin(batch)
+    The outcome is its number.
+    """
 
 
 class AddPieces(Operation, frozen=True):
-    """See `_staging.add`."""
+    """
+    Store pieces of a staged image, the first of them as the `first`-th.
+
+    Each has `asciid.store._rules.PIECE` bytes, but for the last one of the image.
+    Errors: `StorageFailedError` if the image was abandoned.
+    """
 
     number: int
     first: int
@@ -131,12 +179,15 @@ class AddPieces(Operation, frozen=True):
     def size(self) -> int:
         return sum(map(len, self.pieces))
 
-    def __call__(self, batch: Batch) -> None:
-        _staging.add(batch, self.number, self.first, self.pieces)
-
 
 class Adopt(Operation, frozen=True):
-    """See `_staging.adopt`."""
+    """
+    Make a staged image, which has the hash `sha256`, the one of that hash.
+
+    It takes the place of a pending upload.  The outcome is `Completed`, or None if
+    there is a complete image already: what was staged is discarded then.
+    Errors: `StorageFailedError` if the image was abandoned.
+    """
 
     number: int
     sha256: str
@@ -144,12 +195,9 @@ class Adopt(Operation, frozen=True):
 
     adds = False
 
-    def __call__(self, batch: Batch) -> Completed | None:
-        return _staging.adopt(batch, self.number, self.sha256, self.length)
-
 
 class Put(Operation, frozen=True):
-    """See `_staging.put`."""
+    """Stage and adopt an image at once, whose content has the hash `sha256`."""
 
     sha256: str
     content: bytes
@@ -158,28 +206,37 @@ class Put(Operation, frozen=True):
     def size(self) -> int:
         return len(self.content)
 
-    def __call__(self, batch: Batch) -> Completed | None:
-        return _staging.put(batch, self.sha256, self.content)
-
 
 class Abandon(Operation, frozen=True):
-    """See `_staging.abandon`."""
+    """Discard a staged image, unless it was adopted or discarded already."""
 
     number: int
 
     adds = False
 
-    def __call__(self, batch: Batch) -> None:
-        _staging.abandon(batch, self.number)
 
+class RemoveExpired(Operation, frozen=True):
+    """
+    Remove those of `found` that are still older than `older_than` seconds.
 
-class Probe(Operation, frozen=True):
-    """See `Ledger.probe`."""
+    The outcome is how many those were.
+    """
+
+    kind: Kind
+    older_than: float
+    found: list[Expired]
 
     adds = False
 
-    def __call__(self, batch: Batch) -> None:
-        batch.probe()
+
+class Probe(Operation, frozen=True):
+    """
+    Change nothing, but fail as an operation would that adds something.
+
+    After a commit that failed it commits something, to find whether that works again.
+    """
+
+    adds = False
 
 
 AnyOperation = (
@@ -193,9 +250,16 @@ AnyOperation = (
     | Adopt
     | Put
     | Abandon
+    | RemoveExpired
     | Probe
 )
-"""What another process may ask for."""
+"""What an engine can be asked to carry out."""
 
 Outcome = None | bool | int | Completed | Unverified
-"""What they answer."""
+"""The outcome of an operation that succeeded."""
+
+
+def sole(outcomes: Sequence[Any]) -> Any:  # noqa: ANN401 - that of the operation
+    """Return the outcome of the one operation of a call, as a Deferred's result."""
+    outcome = outcomes[0]
+    return Failure(outcome) if isinstance(outcome, Exception) else outcome

@@ -1,256 +1,147 @@
 """
-Questions to one snapshot of the storage file.
+Questions to what is stored, as values: they name what is wanted, never how.
 
-Everything here runs in a thread of the read pool.
+An `IEngine` answers them; the error classes are those of `asciid.errors`.
 """
 
 from __future__ import annotations
 
-from hashlib import sha256 as sha256_of
-from itertools import islice
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
-import lmdb
-from attrs import frozen
+from msgspec import Struct
 
-from asciid.errors import ImageGoneError, ImageIncompleteError, ImageNotFoundError
-from asciid.model import ImageSpec, ImageState, UploadStatus
-from asciid.store._records import (
-    SEAL_ID,
-    ImageRecord,
-    Seal,
-    UploadRecord,
-    chunk_id_of,
-    chunk_key,
-    upload_key,
-)
-from asciid.store._rules import missing_ranges
+from asciid.model import ImageSpec, UploadStatus
+from asciid.store._operations import Expired, Kind, Unverified
 from asciid.store._stats import StoreUsage
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from hashlib import _Hash
-
-    from asciid.store._databases import Snapshot
-    from asciid.store._uploads import Unverified
-
 __all__ = [
+    "ExpiredPage",
+    "FindComplete",
+    "FindExpired",
     "Found",
-    "count",
-    "find_complete",
-    "hash_with",
-    "is_complete",
-    "measure",
-    "not_found",
-    "read_range",
-    "read_status",
+    "HashWith",
+    "IsComplete",
+    "MeasureUsage",
+    "Query",
+    "ReadRanges",
+    "ReadStatus",
+    "Several",
+    "StoredImage",
 ]
 
-RELIEVE_EVERY = 1024 * 1024
-"""Bytes that are hashed between two looks at the memory that they take."""
-
-_KEYS_AT_ONCE = 100
-"""So many keys are looked at together; with many more, making them is slower."""
+AnswerT = TypeVar("AnswerT")
 
 
-@frozen
-class Found:
-    """A complete image: what it is, where it is, and its bytes if it is small."""
+class StoredImage(Struct, frozen=True, array_like=True):
+    """A complete image, and how its bytes are found."""
 
     spec: ImageSpec
-    image: ImageRecord
+    number: int
+    """As the engine numbers them: the same hash, stored again, has another one."""
+    piece_size: int
+    """Bytes of each piece that is stored, but for the last."""
     completed: float
-    stamp: float
+    """When it became complete, in seconds since the epoch."""
+
+
+class Found(Struct, frozen=True, array_like=True):
+    """The answer to `FindComplete`."""
+
+    image: StoredImage
     content: bytes | None
+    """All its bytes, if it is small; they were checked against the hash."""
 
 
-def count(snapshot: Snapshot) -> int:
-    """Return how many images are registered."""
-    return snapshot.transaction.stat(snapshot.databases.images)["entries"]
+class ExpiredPage(Struct, frozen=True, array_like=True):
+    """The answer to `FindExpired`."""
+
+    found: list[Expired]
+    rest: bytes
+    """Where to go on; empty after the last."""
 
 
-def measure(snapshot: Snapshot, file_bytes: int, free_bytes: int) -> StoreUsage:
-    """Return how much is stored."""
-    stat, databases = snapshot.transaction.stat, snapshot.databases
-    pending = stat(databases.uploads)["entries"]
-    return StoreUsage(
-        images=stat(databases.images)["entries"] - pending,
-        pending=pending,
-        quarantined=stat(databases.quarantined)["entries"],
-        file_bytes=file_bytes,
-        free_bytes=free_bytes,
-    )
+class Query(Struct, Generic[AnswerT], frozen=True, array_like=True, tag=True):
+    """Something to be answered from one state that was committed."""
 
 
-def find_complete(snapshot: Snapshot, sha256: str, inline: int) -> Found:
+class FindComplete(Query[Found], frozen=True):
     """
-    Find a complete image; take its bytes along if they are at most `inline`.
+    Find a complete image; return its content, too, if it has at most `up_to` bytes.
 
-    Those are checked, for they may be kept in memory when `asciid verify` has long
-    put the image aside.
-
-    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageIncompleteError`,
-    `lmdb.CorruptedError` if they are not what was stored.
+    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageIncompleteError`.
     """
-    image = _find(snapshot, sha256)
-    seal = _seal(snapshot, image.number)
-    if seal is None:
-        raise ImageIncompleteError(sha256)
-    content = None
-    if image.size <= inline:
-        content = read_range(snapshot, sha256, image, 0, image.size)
-        if sha256_of(content).hexdigest() != sha256:
-            message = "an image is damaged, asciid verify tells which"
-            raise lmdb.CorruptedError(message)
-    completed, stamp = seal.completed / 1000, seal.stamp / 1000
-    return Found(image.spec(sha256), image, completed, stamp, content)
+
+    sha256: str
+    up_to: int
 
 
-def is_complete(snapshot: Snapshot, sha256: str) -> bool:
-    """Tell whether an image is there, and complete."""
-    try:
-        image = _find(snapshot, sha256)
-    except (ImageNotFoundError, ImageGoneError):
-        return False
-    return _seal(snapshot, image.number) is not None
+class IsComplete(Query[bool], frozen=True):
+    """Return whether an image is registered and complete."""
+
+    sha256: str
 
 
-def read_range(
-    snapshot: Snapshot, sha256: str, image: ImageRecord, start: int, end: int
-) -> bytes:
+class ReadRanges(Query[Sequence[bytes]], frozen=True):
     """
-    Return the bytes ``[start, end)`` of a complete image.
+    Read the bytes ``[start, end)`` of an image, for each of `ranges`.
 
-    Errors: `ImageNotFoundError` if it is no longer there.
+    Errors: `ImageNotFoundError` if that image is no longer there.
     """
-    size = image.piece_size
-    ids = ImageSpec(sha256, image.size, size).chunks_between(start, end)
-    if not ids:
-        return b""
-    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
-        if not cursor.set_key(chunk_key(image.number, ids[0])):
-            raise ImageNotFoundError(sha256)
-        pieces = list(islice(cursor.iternext(keys=False, values=True), len(ids)))
-        # The last one first: it may be the same as the first.
-        pieces[-1] = pieces[-1][: end - ids[-1] * size]
-        pieces[0] = pieces[0][start - ids[0] * size :]
-        return b"".join(pieces)
+
+    image: StoredImage
+    ranges: Sequence[tuple[int, int]]
 
 
-def read_status(
-    snapshot: Snapshot, sha256: str, expires: Callable[[float], float | None]
-) -> UploadStatus:
+class ReadStatus(Query[UploadStatus], frozen=True):
     """
-    Tell what is stored of an image; `expires` is `Aging.upload_expires`.
+    Return what is stored of an image.
 
     Errors: `ImageNotFoundError`, `ImageGoneError`.
     """
-    image = _find(snapshot, sha256)
-    spec, number = image.spec(sha256), image.number
-    seal = _seal(snapshot, number)
-    if seal is not None:
-        return UploadStatus(
-            spec,
-            ImageState.COMPLETE,
-            received=spec.size,
-            created=seal.created / 1000,
-            completed=seal.completed / 1000,
-        )
-    # What is neither sealed nor pending is not registered: this must be there.
-    upload = UploadRecord.unpack(
-        snapshot.transaction.get(upload_key(number), b"", db=snapshot.databases.uploads)
-    )
-    missing, cut = missing_ranges(_stored_runs(snapshot, number), spec.chunks)
-    return UploadStatus(
-        spec,
-        ImageState.PENDING,
-        received=spec.size - upload.missing,
-        created=upload.created / 1000,
-        missing=missing,
-        missing_cut=cut,
-        expires=expires(upload.active / 1000),
-    )
+
+    sha256: str
+    lifetime: float
+    """Seconds from its last activity for which a pending upload is kept; 0: always."""
 
 
-def hash_with(
-    snapshot: Snapshot, upload: Unverified, chunk_id: int, data: bytes
-) -> str:
+class HashWith(Query[str], frozen=True):
     """
-    Return the SHA-256 of an upload's chunks with `data` in place of a missing one.
+    Return the SHA-256 of an upload's chunks, with `data` as the one that is missing.
 
-    That is the only chunk missing, or the upload is gone and the answer is of
-    no use; `Batch.finish` finds out which.
+    If another is missing, too, the answer is of no use: `Finish` finds out.
     """
-    digest = sha256_of()
-    spec, number = upload.spec, upload.number
-    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
-        cursor.set_range(chunk_key(number, 0))
-        before = islice(cursor.iternext(keys=False, values=True), chunk_id)
-        _hash_all(snapshot, digest, before)
-        digest.update(data)
-        cursor.set_range(chunk_key(number, chunk_id))
-        after = spec.chunks - chunk_id - 1
-        _hash_all(
-            snapshot, digest, islice(cursor.iternext(keys=False, values=True), after)
-        )
-    return digest.hexdigest()
+
+    upload: Unverified
+    chunk_id: int
+    data: bytes
 
 
-def _hash_all(snapshot: Snapshot, digest: _Hash, pieces: Iterable[bytes]) -> None:
-    size = 0
-    for piece in pieces:
-        digest.update(piece)
-        size += len(piece)
-        if size >= RELIEVE_EVERY:
-            snapshot.relieve()
-            size = 0
+class MeasureUsage(Query[StoreUsage], frozen=True):
+    """
+    Return how much is stored.
+
+    Errors: `OSError`.
+    """
 
 
-def _find(snapshot: Snapshot, sha256: str) -> ImageRecord:
-    stored = snapshot.transaction.get(
-        bytes.fromhex(sha256), db=snapshot.databases.images
-    )
-    if stored is None:
-        raise not_found(snapshot, sha256)
-    return ImageRecord.unpack(stored)
+class FindExpired(Query[ExpiredPage], frozen=True):
+    """
+    Look for what is older than `older_than` seconds among a bounded number of records.
+
+    `start` is the `ExpiredPage.rest` of the page before, or empty.
+    """
+
+    kind: Kind
+    older_than: float
+    start: bytes
 
 
-def not_found(snapshot: Snapshot, sha256: str) -> ImageNotFoundError | ImageGoneError:
-    """Return what to raise for an image that is not registered."""
-    gone = snapshot.transaction.get(bytes.fromhex(sha256), db=snapshot.databases.gone)
-    return ImageNotFoundError(sha256) if gone is None else ImageGoneError(sha256)
+class Several(Query[list[Any]], frozen=True):
+    """
+    Answer several short queries from one state.
 
+    The answer has the answer of each, or the domain error that it failed with.
+    """
 
-def _seal(snapshot: Snapshot, number: int) -> Seal | None:
-    stored = snapshot.transaction.get(
-        chunk_key(number, SEAL_ID), db=snapshot.databases.chunks
-    )
-    return None if stored is None else Seal.unpack(stored)
-
-
-def _stored_runs(snapshot: Snapshot, number: int) -> Iterator[tuple[int, int]]:
-    """Yield the chunk ids of an upload as runs, in ascending order."""
-    prefix = upload_key(number)
-    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
-        if not cursor.set_range(prefix):
-            return
-        walk = cursor.iternext(keys=True, values=False)
-        while keys := list(islice(walk, _KEYS_AT_ONCE)):
-            own = keys
-            if keys[-1][: len(prefix)] != prefix:
-                own = [key for key in keys if key[: len(prefix)] == prefix]
-            if own:
-                yield from _runs(own)
-            if len(own) < _KEYS_AT_ONCE:
-                return
-
-
-def _runs(keys: Sequence[bytes | memoryview]) -> Iterator[tuple[int, int]]:
-    """Yield the ids in ascending keys of one upload as runs, looking at few keys."""
-    first, last = chunk_id_of(keys[0]), chunk_id_of(keys[-1])
-    if last - first == len(keys) - 1:
-        yield first, last
-        return
-    middle = len(keys) // 2
-    yield from _runs(keys[:middle])
-    yield from _runs(keys[middle:])
+    queries: Sequence[Query[Any]]

@@ -1,4 +1,4 @@
-"""Readers of the images in the storage file."""
+"""Readers of complete images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from asciid.store._interface import IImageReader
-from asciid.store._queries import read_range
+from asciid.store._queries import ReadRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from asciid.model import ImageSpec
-    from asciid.store._records import ImageRecord
-    from asciid.store._submit import Query
+    from asciid.store._queries import Query, StoredImage
 
 __all__ = ["ColdReader", "HotReader"]
 
@@ -29,8 +28,6 @@ class HotReader:
     spec: ImageSpec
     completed: float
     content: bytes
-    stamp: float
-    """When it became complete, as `asciid.store._aging` counts."""
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""
@@ -46,29 +43,20 @@ class HotReader:
 @implementer(IImageReader)
 @frozen(eq=False)
 class ColdReader:
-    """An image that is read from the disk piece by piece."""
+    """An image that is read from the engine piece by piece."""
 
     spec: ImageSpec
     completed: float
-    image: ImageRecord
-    query: Query
+    image: StoredImage
+    ask: Callable[[Query[Sequence[bytes]]], Deferred[Sequence[bytes]]]
     content: None = None
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""
-        return self.query(
-            lambda snapshot: read_range(
-                snapshot, self.spec.sha256, self.image, start, end
-            )
-        )
+        return self.read_ranges(((start, end),)).addCallback(lambda parts: parts[0])
 
     def read_ranges(
         self, ranges: Sequence[tuple[int, int]]
     ) -> Deferred[Sequence[bytes]]:
         """See `IImageReader.read_ranges`."""
-        return self.query(
-            lambda snapshot: [
-                read_range(snapshot, self.spec.sha256, self.image, start, end)
-                for start, end in ranges
-            ]
-        )
+        return self.ask(ReadRanges(self.image, ranges))

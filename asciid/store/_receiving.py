@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from hashlib import sha256 as sha256_of
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -17,8 +17,8 @@ from asciid.store._rules import PIECE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.store._submit import Change, InBackground
-    from asciid.store._uploads import Completed
+    from asciid.store._background import InBackground
+    from asciid.store._operations import AnyOperation, Completed
 
 __all__ = ["StagingWriter"]
 
@@ -39,7 +39,7 @@ class StagingWriter:
     def __init__(  # noqa: PLR0913 - each is the store's, and of its own
         self,
         sha256: str,
-        change: Change,
+        change: Callable[[AnyOperation], Deferred[Any]],
         finished: Callable[[Completed | None], bool],
         in_background: InBackground,
         *,

@@ -9,7 +9,14 @@ from attrs import define, field, fields, frozen
 if TYPE_CHECKING:
     from asciid.runtime.histogram import Histogram
 
-__all__ = ["BATCH_SIZES", "COMMIT_TIMES", "StoreEvents", "StoreStats", "StoreUsage"]
+__all__ = [
+    "BATCH_SIZES",
+    "COMMIT_TIMES",
+    "StoreEvents",
+    "StoreHealth",
+    "StoreStats",
+    "StoreUsage",
+]
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 """Bounds of the numbers of operations in a batch."""
@@ -91,3 +98,17 @@ class StoreUsage:
     """The length of the storage file."""
     free_bytes: int | None = field(default=None)
     """What the file system has left for us."""
+
+
+@frozen
+class StoreHealth:
+    """Whether a store, or its engine, can do its work."""
+
+    open: bool
+    """Whether it accepts work: it was started, and is not stopping."""
+    writes: bool
+    """Whether the last commit succeeded, as far as any was tried."""
+    reads: bool
+    """Whether the last read that was tried succeeded, and none hangs."""
+    has_room: bool
+    """Whether there is more room than the reserve, or enough inside the file."""

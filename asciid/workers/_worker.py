@@ -5,29 +5,30 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from asciid.config.tokens import TokenFileError
 from asciid.daemon.assembly import make_image_service, tokens_of
-from asciid.daemon.storing import lifetimes_of
+from asciid.daemon.storing import make_store_over
+from asciid.engines.lmdb import LMDBReader
+from asciid.engines.lmdb.maintenance import StorageLock
+from asciid.engines.remote import (
+    UNANSWERED_BYTES,
+    Generations,
+    RemoteEngine,
+    WriterClient,
+)
 from asciid.net.endpoints import inherited_endpoint
 from asciid.net.storage_socket import socket_name
-from asciid.store.sharing import Generations, SharedStore, StorageLock
-from asciid.workers._funnel import UNANSWERED_BYTES, Funnel
 from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IStreamServerEndpoint
 
     from asciid.config.settings import Settings
-    from asciid.metrics import Metrics
     from asciid.net.tls import Certificate
-    from asciid.store.sharing import Completed, Use
 
 __all__ = ["Worker"]
 
@@ -39,23 +40,25 @@ class Worker:
         # The parent has seen to it.
         storage: Path = settings.storage  # type: ignore[assignment]
         lock = StorageLock(storage, inherited=LOCK)
-        self._funnel = Funnel(
+        generations = Generations(GENERATIONS)
+        client = WriterClient(
             socket_name(lock.held, WRITER_SOCKET),
             reactor,
+            figures=self,
             max_bytes=settings.max_queue,
             # So that the process that writes need not refuse what all of them send.
             max_unanswered=min(
                 UNANSWERED_BYTES, settings.max_queue // (2 * settings.workers)
             ),
         )
-        store = SharedStore(
+        reader = LMDBReader(
             storage,
-            self._funnel,
             reactor=reactor,
-            generations=Generations(GENERATIONS),
-            lifetimes=lifetimes_of(settings),
+            file_generation=lambda: generations.files,
             check_directory=lock.check,
         )
+        self._engine = RemoteEngine(client, reader, generations)
+        store = make_store_over(self._engine, settings, reactor)
 
         def endpoint_of(
             name: str, certificate: Certificate | None
@@ -74,10 +77,10 @@ class Worker:
             endpoint_of=endpoint_of,
         )
         self._service = assembled.service
-        assembled.metrics.gather = self._funnel.gather
+        assembled.metrics.gather = client.gather
         # The process that writes knows of all of them.
         assembled.metrics.workers = lambda: None
-        self._funnel.follower = _Follower(store, assembled.metrics)
+        self._metrics = assembled.metrics
 
     def start(self) -> Deferred[None]:
         """
@@ -85,7 +88,9 @@ class Worker:
 
         Errors: `asciid.daemon.service.StartError`.
         """
-        return self._funnel.start().addCallback(lambda _: self._service.startService())
+        return self._engine.connect().addCallback(
+            lambda _: self._service.startService()
+        )
 
     def retire(self) -> Deferred[None]:
         """Take no new connection, and end each with its next request."""
@@ -101,31 +106,10 @@ class Worker:
             with suppress(TokenFileError):
                 self._tokens.load()
 
-
-@frozen
-class _Follower:
-    """What the process that writes can have this one do."""
-
-    store: SharedStore
-    metrics: Metrics
-
-    def keep(self, images: Sequence[Completed]) -> None:
-        self.store.keep(images)
-
-    def catch_up(self, removals: int) -> None:
-        self.store.catch_up(removals)
-
-    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
-        self.store.forget(removals, hashes)
-
-    def lose(self) -> None:
-        self.store.lose()
-
-    def use(self, how: Use) -> Deferred[None]:
-        return self.store.use(how)
-
     def snapshot(self) -> Deferred[bytes]:
-        return self.metrics.snapshot()
+        """See `IFigures.snapshot`."""
+        return self._metrics.snapshot()
 
     def counters(self) -> bytes:
-        return self.metrics.counters()
+        """See `IFigures.counters`."""
+        return self._metrics.counters()

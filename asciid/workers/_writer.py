@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import defer
@@ -10,14 +9,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
-from asciid.daemon.storing import make_control, make_disk_store
+from asciid.daemon.storing import make_control, make_lmdb_engine, make_store_over
+from asciid.engines.lmdb.maintenance import StorageLock
+from asciid.engines.remote import Generations, WriterServer
 from asciid.metrics import Metrics, WorkersState
 from asciid.net.storage_socket import StorageSocket
 from asciid.runtime.malloc import MemoryTrimmer
 from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
-from asciid.store.sharing import Generations, StorageLock
-from asciid.workers._hub import Hub
 from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._record import (
     load_counters,
@@ -27,9 +26,11 @@ from asciid.workers._record import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from asciid.config.settings import Settings
+    from asciid.store.engine import AnyOperation
 
 __all__ = ["WRITER_SOCKET", "Writer"]
 
@@ -53,31 +54,32 @@ class Writer:
         storage: Path = settings.storage  # type: ignore[assignment]
         self._reactor = reactor
         self._patience = settings.drain_timeout + _LONGER
-        generations = Generations(GENERATIONS)
-        self._hub = Hub(reactor, generations, expected=settings.workers)
-        self._store = make_disk_store(
+        self._server = WriterServer(
+            self,
+            reactor,
+            Generations(GENERATIONS),
+            saved=load_counters(FIRST_INHERITED),
+            expected=settings.workers,
+        )
+        self._engine = make_lmdb_engine(
             settings,
             storage,
             reactor,
-            peers=self._hub,
+            peers=self._server,
             lock=StorageLock(storage, inherited=LOCK),
-            generations=generations,
         )
-        self._hub.store = self._store
+        self._store = make_store_over(self._engine, settings, reactor)
         self._offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))
         metrics = Metrics(self._store, self._offload)
         metrics.workers = lambda: WorkersState(
-            answering=self._hub.answering,
+            answering=self._server.answering,
             configured=settings.workers,
             deaths=recorded_exits(FIRST_INHERITED),
         )
         metrics.started = recorded_start(FIRST_INHERITED)
         self._metrics = metrics
-        self._hub.snapshot = metrics.snapshot
-        self._hub.save = partial(save_counters, FIRST_INHERITED)
-        self._hub.load(load_counters(FIRST_INHERITED))
         self._socket = StorageSocket(storage, WRITER_SOCKET, reactor)
-        self._control = make_control(settings, self._store, reactor)
+        self._control = make_control(storage, self._engine, reactor)
         self._housekeeper = Housekeeper(
             self._store, clock=reactor, interval=housekeeping_interval(settings)
         )
@@ -104,28 +106,41 @@ class Writer:
     def reread(self) -> None:
         """See `IRole.reread`: it has read nothing but the storage."""
 
+    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """See `IWritingProcess.apply`."""
+        return self._engine.apply(operations)
+
+    def snapshot(self) -> Deferred[bytes]:
+        """See `IWritingProcess.snapshot`."""
+        return self._metrics.snapshot()
+
+    def save(self, figures: Mapping[str, bytes]) -> None:
+        """See `IWritingProcess.save`."""
+        save_counters(FIRST_INHERITED, figures)
+
     async def _start(self) -> None:
         await self._store.start()
         self._offload.start()
         self._trimmer.start()
         self._open = True
-        self._socket.listen(self._hub)
+        self._socket.listen(self._server)
         self._housekeeper.start()
-        if self._control is not None:
-            self._control.start()
+        self._control.start()
 
     async def _retire(self) -> None:
         self._socket.stop()
-        await self._hub.dismiss()
+        await self._server.dismiss()
         await self._close()
 
     async def _stop(self) -> None:
         if not self._open:
             return
         try:
-            await self._hub.wait_until_empty().addTimeout(self._patience, self._reactor)
+            await self._server.wait_until_empty().addTimeout(
+                self._patience, self._reactor
+            )
         except defer.TimeoutError:
-            _log.warn("{n} workers are cut off", n=self._hub.workers)
+            _log.warn("{n} workers are cut off", n=self._server.workers)
         self._socket.stop()
         await self._close()
 
@@ -135,14 +150,13 @@ class Writer:
         self._closed = True
         self._housekeeper.stop()
         self._trimmer.stop()
-        if self._control is not None:
-            self._control.stop()
+        self._control.stop()
         # Everything that was sent is answered by then.
         await self._store.stop()
-        self._hub.save_all(self._metrics.counters())
-        self._hub.disconnect()
+        self._server.save_all(self._metrics.counters())
+        self._server.disconnect()
         self._offload.stop()
         try:
-            await self._hub.wait_until_empty().addTimeout(_GOODBYE, self._reactor)
+            await self._server.wait_until_empty().addTimeout(_GOODBYE, self._reactor)
         except defer.TimeoutError:
-            _log.warn("{n} workers have not read every answer", n=self._hub.workers)
+            _log.warn("{n} workers have not read every answer", n=self._server.workers)

@@ -14,12 +14,14 @@ from twisted.logger import Logger
 
 from asciid.config.tokens import TokenFile
 from asciid.daemon.announcement import announce
+from asciid.engines.lmdb import prepare_storage
+from asciid.engines.lmdb.maintenance import StorageLock
+from asciid.engines.remote import Generations
 from asciid.errors import AsciidError
 from asciid.net.description import Description
 from asciid.net.listener import StartError
 from asciid.net.sockets import open_sockets
 from asciid.runtime.streams import print_refusal
-from asciid.store.sharing import Generations, StorageLock, prepare_storage
 from asciid.workers._certificates import CertificateCopies
 from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._processes import Processes

@@ -13,12 +13,14 @@ from _quiet import serve
 from twisted.internet import reactor
 
 from asciid.api import ImageAPI
-from asciid.store import LMDBStore
+from asciid.engines.lmdb import LMDBEngine
+from asciid.store import ImageStore
 
 
 def main() -> None:
     """Serve."""
-    store = LMDBStore(Path(sys.argv[2]), reactor=reactor)
+    engine = LMDBEngine(Path(sys.argv[2]), reactor=reactor)
+    store = ImageStore(engine, reactor=reactor)
     store.start()
     reactor.addSystemEventTrigger("before", "shutdown", store.stop)
     api = ImageAPI(store, max_image_size=2**26, max_chunk_size=2**20)

@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.admin.control import Request
 from asciid.admin.owner_commands import MAX_READERS, Maintenance, MaintenanceError
 from asciid.admin.reader import ANSWERS, DESTINATION, FOUND, PRINTED, STORAGE
+from asciid.engines.lmdb._copying import Copied
 from asciid.errors import StoreBusyError
-from asciid.store._copying import Copied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,20 +44,20 @@ class Store:
     answer: Deferred[Any] = field(factory=Deferred)
 
     def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:
-        """See `LMDBStore.put_aside`."""
+        """See `LMDBEngine.put_aside`."""
         self.aside.append((digest, record))
         return self.answer
 
     def purge_quarantine(self) -> Deferred[int]:
-        """See `LMDBStore.purge_quarantine`."""
+        """See `LMDBEngine.purge_quarantine`."""
         return succeed(3)
 
     def restore_quarantine(self) -> Deferred[int]:
-        """See `LMDBStore.restore_quarantine`."""
+        """See `LMDBEngine.restore_quarantine`."""
         return succeed(4)
 
     def compact(self) -> Deferred[Copied]:
-        """See `LMDBStore.compact`."""
+        """See `LMDBEngine.compact`."""
         return self.answer
 
 

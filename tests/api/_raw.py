@@ -15,7 +15,8 @@ from zope.interface import implementer
 from asciid.api import ImageAPI
 from asciid.daemon.assembly import make_front
 from asciid.model import ImageSpec
-from asciid.store import IImageReader, MemoryStore
+from asciid.store import IImageReader
+from asciid.testing import MemoryStore
 from tests.api._support import Client
 
 if TYPE_CHECKING:

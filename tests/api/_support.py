@@ -14,7 +14,8 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from asciid.store import IImageStore, MemoryStore
+from asciid.store import IImageStore
+from asciid.testing import MemoryStore
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory

@@ -21,7 +21,7 @@ from asciid.api._authorization import READS, Access
 from asciid.api._refusals import AuthorizationMalformedError
 from asciid.daemon.assembly import make_front
 from asciid.errors import ImageGoneError
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase, parse_response
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore, OneToken
 from tests.store._support import DrivenStore

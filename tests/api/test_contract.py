@@ -25,7 +25,8 @@ from asciid.api._schema import InputLimits, _Chunk, _Registration
 from asciid.config.settings import resolve
 from asciid.http import Limits
 from asciid.net.fair_limit import FairLimit
-from asciid.store import Lifetimes, MemoryStore, PendingLimits
+from asciid.store import Lifetimes, PendingLimits
+from asciid.testing import MemoryStore
 from tests.api._contract import Contract
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase, parse_response
 from tests.api._support import (

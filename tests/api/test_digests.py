@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api._digests import parse_dictionary, preferred_algorithm
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256
 

@@ -16,8 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.api import ImageAPI, _encodings
 from asciid.daemon.assembly import make_front
 from asciid.runtime.offload import Offload
-from asciid.store import MemoryStore
-from asciid.testing import ManualReactor, ManualThreadPool
+from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
 from tests.api._raw import RawAnswer, parse_response
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from asciid.daemon.assembly import make_front
 from asciid.errors import AsciidError
 from asciid.model import ImageSpec, ImageState
 from asciid.runtime.offload import Offload, run_steps
-from asciid.store import MemoryStore
-from asciid.testing import ManualReactor, ManualThreadPool
+from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
 from tests.api._raw import parse_response
 
 if TYPE_CHECKING:

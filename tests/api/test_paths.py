@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.api import ImageAPI, MetricsAPI
 from asciid.daemon.assembly import make_front
 from asciid.http import KleinFactory
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 from tests.api._support import Client
 
 IMAGE = "/image/" + "0" * 64

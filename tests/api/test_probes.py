@@ -15,7 +15,8 @@ from zope.interface import implementer
 from asciid.api import ImageAPI
 from asciid.daemon.assembly import make_front
 from asciid.net.fair_limit import FairLimit
-from asciid.store import IImageStore, MemoryStore, StoreHealth
+from asciid.store import IImageStore, StoreHealth
+from asciid.testing import MemoryStore
 from tests.api._support import Client, Working
 from tests.integration._daemon import ROOT
 

@@ -10,7 +10,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from asciid import errors
 from asciid.api import ImageAPI, _refusals, problem_for_status
 from asciid.api._problems import problem_for
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 
 
 class TableTests(SynchronousTestCase):

@@ -25,13 +25,8 @@ from asciid.errors import (
     StoreClosedError,
 )
 from asciid.model import EMPTY_SHA256, ImageSpec, UploadStatus
-from asciid.store import (
-    IImageReader,
-    IImageStore,
-    Lifetimes,
-    MemoryStore,
-    PendingLimits,
-)
+from asciid.store import IImageReader, IImageStore, Lifetimes, PendingLimits
+from asciid.testing import MemoryStore
 from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Client
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from asciid.api import ImageAPI
 from asciid.api._write_shares import WriteShares
 from asciid.daemon.assembly import make_front
 from asciid.errors import StoreBusyError
-from asciid.store import IImageStore, MemoryStore
+from asciid.store import IImageStore
+from asciid.testing import MemoryStore
 from tests.api._support import Answer, Client
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.admin import owner
 from asciid.admin.pace import Pace
 from asciid.cli.main import main
-from asciid.store import _verification
+from asciid.engines.lmdb import _verification
 from tests.store._damage import flip, records
 from tests.store._support import DrivenStore
 

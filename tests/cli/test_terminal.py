@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from asciid.api import ImageAPI
 from asciid.errors import StoreClosedError
 from asciid.http import KleinFactory, Limits
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 from tests.cli.test_process import Outcome
 from tests.integration._daemon import environment
 

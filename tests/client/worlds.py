@@ -20,8 +20,8 @@ from zope.interface import implementer
 from asciid.api import ImageAPI
 from asciid.client import Client
 from asciid.http import KleinFactory, Limits
-from asciid.store import Lifetimes, MemoryStore
-from asciid.testing import ManualReactor, ManualThreadPool
+from asciid.store import Lifetimes
+from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from asciid.api._problems import PROBLEM_TYPES
 from asciid.metrics import Metrics
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 from tests._commands import CommandTestCase
 from tests._programs import program
 from tests.integration._daemon import ROOT

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.config.settings import Settings
 from asciid.daemon.assembly import make_image_service
 from asciid.daemon.shares import body_share_warning
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 
 CHUNK = 1_000_000
 LARGEST_BODY = 6 * CHUNK + 16 * 1024

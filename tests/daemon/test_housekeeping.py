@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.config.settings import Settings
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
 from asciid.errors import StorageFailedError
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 
 
 class Store(MemoryStore):

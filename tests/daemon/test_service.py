@@ -28,8 +28,8 @@ from asciid.daemon.service import LAST_WRITES, ImageService
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.net.listener import Listener, StartError
 from asciid.runtime.offload import Offload
-from asciid.store import MemoryStore, StoreUsage
-from asciid.testing import ManualThreadPool
+from asciid.store import StoreUsage
+from asciid.testing import ManualThreadPool, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

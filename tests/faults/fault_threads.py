@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
-from asciid.store._writer import READERS
+from asciid.engines._batching import READERS
 from tests.faults._case import FaultTestCase
 from tests.faults._client import Connection
 from tests.faults._load import Upload

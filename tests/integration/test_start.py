@@ -13,7 +13,7 @@ import lmdb
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.store._records import FORMAT_KEY
+from asciid.engines.lmdb._records import FORMAT_KEY
 from tests.integration._daemon import ANY_PORT, ROOT, environment, twistd
 
 if TYPE_CHECKING:

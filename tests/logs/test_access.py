@@ -20,7 +20,7 @@ from asciid.config.settings import resolve
 from asciid.daemon.assembly import make_front, make_observer
 from asciid.http import Refusal
 from asciid.logs.access import LEFT, Access, AccessLog, access_writer
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 from tests.api._support import CAT_SHA256, Client
 from tests.http._support import MemoryTransport, get, parse_answers, post
 

@@ -11,7 +11,7 @@ from asciid.daemon.assembly import make_front
 from asciid.logs import ImageLog
 from asciid.logs._images import INTERVAL, ONE_BY_ONE
 from asciid.model import ImageSpec
-from asciid.store import MemoryStore
+from asciid.testing import MemoryStore
 from tests.api._support import CAT_BYTES, CAT_SHA256, Client
 
 ONE = ImageSpec("1" * 64, 10, 5)

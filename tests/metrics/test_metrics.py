@@ -27,8 +27,8 @@ from asciid.daemon.assembly import make_front
 from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
 from asciid.metrics import Metrics
-from asciid.store import IImageStore, MemoryStore, PendingLimits
-from asciid.testing import ManualReactor
+from asciid.store import IImageStore, PendingLimits
+from asciid.testing import ManualReactor, MemoryStore
 from tests._programs import program
 from tests.api._raw import OnFront, RawAnswer, RawCase, parse_response
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, Client, OneToken

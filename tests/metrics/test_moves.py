@@ -16,17 +16,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
 from asciid.daemon.assembly import make_front
+from asciid.engines.lmdb._answers import Answers
+from asciid.engines.lmdb._quarantine import put_aside
 from asciid.logs import LineWriter
 from asciid.logs._append import AppendedFile
 from asciid.metrics import WorkersState
 from asciid.model import ImageSpec
-from asciid.store import Lifetimes, PendingLimits, _disk
-from asciid.store._quarantine import put_aside
+from asciid.store import Lifetimes, PendingLimits
+from asciid.store.engine import FindComplete
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
 
 if TYPE_CHECKING:
-    from asciid.store._batch import Batch
+    from asciid.engines.lmdb._batch import Batch
 
 CONSTANT = {
     "asciid_build_info",
@@ -127,7 +129,9 @@ class MovesTests(SynchronousTestCase):
             message = "mdb_get"
             raise lmdb.CorruptedError(message)
 
-        patched = self.patch(_disk, "find_complete", find_complete)
+        patched = self.patch(
+            Answers, "_BY_TYPE", {**Answers._BY_TYPE, FindComplete: find_complete}
+        )
         self.assertEqual(self.ask("GET", path), 503)
         patched.restore()
 
@@ -135,7 +139,7 @@ class MovesTests(SynchronousTestCase):
             record = batch.transaction.get(digest, b"", db=batch.databases.images)
             return put_aside(batch, digest, record)
 
-        self.assertTrue(self.driven.run(self.driven.store._writer.submit(put)))
+        self.assertTrue(self.driven.run(self.driven.engine._run(put)))
         self.look()
 
     def test_every_one(self) -> None:

@@ -20,7 +20,8 @@ from asciid import __version__
 from asciid.metrics import Metrics, lasting, merge, render, snapshot
 from asciid.metrics._snapshot import SHARED, WORST
 from asciid.model import ImageSpec
-from asciid.store import MemoryStore, PendingLimits
+from asciid.store import PendingLimits
+from asciid.testing import MemoryStore
 from tests.api._support import CAT_BYTES, CAT_SHA256
 from tests.metrics._support import a_request, documented_metrics
 

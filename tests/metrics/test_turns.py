@@ -14,8 +14,7 @@ from asciid.metrics import Metrics, merge, render, snapshot
 from asciid.metrics._exposition import render_in_steps
 from asciid.metrics._snapshot import merge_in_steps, snapshot_in_steps
 from asciid.runtime.offload import Offload
-from asciid.store import MemoryStore
-from asciid.testing import ManualReactor, ManualThreadPool, run
+from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore, run
 from tests.metrics._support import a_request
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from asciid.store._records import SEAL_ID, ImageRecord, chunk_key
+from asciid.engines.lmdb._records import SEAL_ID, ImageRecord, chunk_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 
+from asciid.engines.lmdb import LMDBEngine
 from asciid.model import ImageSpec
-from asciid.store import LMDBStore
+from asciid.store import FOR_EVER, ImageStore, Lifetimes
 from asciid.testing import ManualReactor, ManualThreadPool, run
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+
+    from asciid.store import IImageStore
 
 ResultT = TypeVar("ResultT")
 
@@ -43,13 +46,16 @@ def no_thread(*_: object) -> None:
 
 
 class DrivenStore:
-    """An `LMDBStore` whose threads and clock a test turns by hand."""
+    """A store over an `LMDBEngine`, whose threads and clock a test turns by hand."""
 
     def __init__(
         self,
         path: str,
         reactor: ManualReactor | None = None,
-        **options: Any,  # noqa: ANN401 - as LMDBStore
+        *,
+        lifetimes: Lifetimes = FOR_EVER,
+        cache_size: int = 32 * 1024 * 1024,
+        **options: Any,  # noqa: ANN401 - as LMDBEngine
     ) -> None:
         self.path = Path(path)
         self.reactor = reactor or ManualReactor()
@@ -57,7 +63,7 @@ class DrivenStore:
         self.elapsed = 0.0
         self.writer_pool = ManualThreadPool()
         self.read_pool = ManualThreadPool()
-        self.store = LMDBStore(
+        self.engine = LMDBEngine(
             self.path,
             reactor=self.reactor,
             writer_pool=self.writer_pool,
@@ -68,6 +74,12 @@ class DrivenStore:
                 "monotonic": lambda: self.elapsed,
                 **options,
             },
+        )
+        self.store = ImageStore(
+            self.engine,
+            reactor=self.reactor,
+            lifetimes=lifetimes,
+            cache_size=cache_size,
         )
 
     def pass_time(self, seconds: float) -> None:
@@ -111,3 +123,8 @@ class DrivenStore:
         """Read a whole image."""
         reader = self.run(self.store.open(sha256_hex))
         return self.run(reader.read(0, reader.spec.size))
+
+
+def registered(store: IImageStore) -> Deferred[int]:
+    """Return how many images are registered, complete or not."""
+    return store.usage().addCallback(lambda usage: usage.images + usage.pending)

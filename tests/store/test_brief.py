@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,89 +10,74 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.errors import ImageNotFoundError, StorageFailedError, StoreBusyError
 from asciid.store import _brief
 from asciid.store._brief import BriefQueries
+from asciid.store._queries import IsComplete, Query, Several
 from asciid.testing import ManualReactor
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from asciid.store._databases import Snapshot
-    from asciid.store._submit import Query
-
-
-def refuse(_: object) -> None:
-    """Answer that nothing is there."""
-    raise ImageNotFoundError("ab" * 32)
+FIRST, SECOND, THIRD = (IsComplete(digit * 64) for digit in "abc")
 
 
 class BriefQueriesTests(SynchronousTestCase):
-    """Questions that are asked together."""
+    """Queries that are asked together."""
 
     def setUp(self) -> None:
-        """Make a store that answers when the test says so."""
+        """Make an engine that answers when the test says so."""
         self.reactor = ManualReactor()
-        self.asked: list[tuple[Callable[[Any], Any], Deferred[Any]]] = []
-        self.brief = BriefQueries(cast("Query", self.query), self.reactor)
+        self.asked: list[Query[Any]] = []
+        self.answers: list[Deferred[Any]] = []
+        self.brief = BriefQueries(self.ask, self.reactor)
 
-    def query(self, question: Callable[[Snapshot], Any]) -> Deferred[Any]:
-        """Take a question."""
-        answer: Deferred[Any] = Deferred()
-        self.asked.append((question, answer))
-        return answer
-
-    def answer(self) -> None:
-        """Answer the oldest question."""
-        question, answer = self.asked.pop(0)
-        answer.callback(question(cast("Snapshot", "snapshot")))
+    def ask(self, query: Query[Any]) -> Deferred[Any]:
+        """Take a query."""
+        self.asked.append(query)
+        self.answers.append(Deferred())
+        return self.answers[-1]
 
     def test_one_turn(self) -> None:
-        """What comes in one turn of the reactor is asked together."""
-        first = self.brief.ask(lambda snapshot: f"1 {snapshot}")
-        second = self.brief.ask(lambda snapshot: f"2 {snapshot}")
+        """What is asked in one turn of the reactor is asked together."""
+        first, second = self.brief.ask(FIRST), self.brief.ask(SECOND)
         self.assertEqual(self.asked, [])
         self.reactor.advance(0)
-        later = self.brief.ask(lambda _: 3)
-        self.assertEqual(len(self.asked), 1)
-        self.answer()
-        self.assertEqual(self.successResultOf(first), "1 snapshot")
-        self.assertEqual(self.successResultOf(second), "2 snapshot")
+        later = self.brief.ask(THIRD)
+        self.assertEqual(self.asked, [Several([FIRST, SECOND])])
+        self.answers[0].callback([True, False])
+        self.assertTrue(self.successResultOf(first))
+        self.assertFalse(self.successResultOf(second))
         self.reactor.advance(0)
-        self.answer()
-        self.assertEqual(self.successResultOf(later), 3)
+        self.assertEqual(self.asked[1:], [Several([THIRD])])
+        self.answers[1].callback([True])
+        self.assertTrue(self.successResultOf(later))
 
     def test_each_its_own(self) -> None:
         """One that fails does so alone."""
-        failing, asking = self.brief.ask(refuse), self.brief.ask(lambda _: 2)
+        failing, asking = self.brief.ask(FIRST), self.brief.ask(SECOND)
         self.reactor.advance(0)
-        self.answer()
+        self.answers[0].callback([ImageNotFoundError(FIRST.sha256), True])
         self.failureResultOf(failing, ImageNotFoundError)
-        self.assertEqual(self.successResultOf(asking), 2)
+        self.assertTrue(self.successResultOf(asking))
 
     def test_damage_that_one_meets(self) -> None:
         """Damage that ends the transaction of all spoils one answer alone."""
-        questions = [
-            self.brief.ask(partial(lambda number, _: number, number))
-            for number in range(3)
-        ]
+        asking = [self.brief.ask(query) for query in (FIRST, SECOND, THIRD)]
         self.reactor.advance(0)
-        self.asked.pop()[1].errback(StorageFailedError())
-        self.assertEqual(len(self.asked), 3)
-        self.asked.pop(1)[1].errback(StorageFailedError())
-        self.answer()
-        self.answer()
-        self.assertEqual(self.successResultOf(questions[0]), 0)
-        self.failureResultOf(questions[1], StorageFailedError)
-        self.assertEqual(self.successResultOf(questions[2]), 2)
+        self.answers.pop().errback(StorageFailedError())
+        self.assertEqual(self.asked[1:], [FIRST, SECOND, THIRD])
+        self.answers[1].errback(StorageFailedError())
+        self.answers[0].callback(1)
+        self.answers[2].callback(2)
+        self.assertEqual(self.successResultOf(asking[0]), 1)
+        self.failureResultOf(asking[1], StorageFailedError)
+        self.assertEqual(self.successResultOf(asking[2]), 2)
 
     def test_failure_of_all(self) -> None:
         """Where the storage fails, all of them do."""
-        self.patch(self.brief, "_query", lambda _: fail(StorageFailedError()))
-        asking = [self.brief.ask(lambda _: 1) for _ in range(2)]
+        brief = BriefQueries(lambda _: fail(StorageFailedError()), self.reactor)
+        asking = [brief.ask(FIRST) for _ in range(2)]
         self.reactor.advance(0)
         for failed in asking:
             self.failureResultOf(failed, StorageFailedError)
 
     def test_bounded(self) -> None:
-        """Past a number of questions in one turn, more are refused."""
+        """Past a number of queries in one turn, more are refused."""
         self.patch(_brief, "MAX_WAITING", 1)
-        self.brief.ask(lambda _: 1)
-        self.failureResultOf(self.brief.ask(lambda _: 2), StoreBusyError)
+        self.brief.ask(FIRST)
+        self.failureResultOf(self.brief.ask(SECOND), StoreBusyError)

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lmdb
 from attrs import evolve
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines._checkup import PATIENCE, PROBE_EVERY, Checkup
+from asciid.engines.lmdb import LMDBReader, _reserve
+from asciid.engines.lmdb._environment import Environment
+from asciid.engines.lmdb._fault_log import SETTLED
+from asciid.engines.remote import RemoteEngine
+from asciid.engines.remote._generations import Generations
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,
     StoreBusyError,
     WriterGoneError,
 )
-from asciid.store import StoreHealth, _reserve
+from asciid.store import ImageStore, StoreHealth
 from asciid.store._background import Background
-from asciid.store._checkup import PATIENCE, PROBE_EVERY, Checkup
-from asciid.store._environment import Environment
-from asciid.store._generations import Generations
-from asciid.store._health import SETTLED
-from asciid.store._operations import Probe
-from asciid.store._shared import SharedStore
+from asciid.store.engine import Probe, Several
 from asciid.testing import ManualReactor, ManualThreadPool
 from tests.store._support import DrivenStore, spec_of
 from tests.store.test_lmdb import Failing
 
 if TYPE_CHECKING:
-    from asciid.store._operations import AnyOperation
+    from collections.abc import Sequence
+
+    from asciid.engines.remote import WriterClient
+    from asciid.store.engine import AnyOperation, Query
 
 READY = StoreHealth(open=True, writes=True, reads=True, has_room=True)
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
@@ -43,18 +47,17 @@ class CheckupTests(SynchronousTestCase):
         self.now = 7.0
         self.probes: list[Deferred[Any]] = []
         self.read_probes: list[Deferred[Any]] = []
-        self.checkup = Checkup(
-            self.change, self.read, Background().run, lambda: self.now
-        )
+        self.checkup = Checkup(self.apply, self.ask, Background().run, lambda: self.now)
 
-    def change(self, operation: AnyOperation) -> Deferred[Any]:
-        """Take an operation."""
-        self.assertEqual(operation, Probe())
+    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """Take operations."""
+        self.assertEqual(operations, (Probe(),))
         self.probes.append(Deferred())
         return self.probes[-1]
 
-    def read(self) -> Deferred[Any]:
+    def ask(self, query: Query[Any]) -> Deferred[Any]:
         """Take a read."""
+        self.assertEqual(query, Several(()))
         self.read_probes.append(Deferred())
         return self.read_probes[-1]
 
@@ -82,7 +85,7 @@ class CheckupTests(SynchronousTestCase):
         ):
             outcome = self.probe()
             if error is None:
-                outcome.callback(None)
+                outcome.callback([None])
             else:
                 outcome.errback(error)
             self.assertEqual(self.known(), known, error)
@@ -92,8 +95,8 @@ class CheckupTests(SynchronousTestCase):
         first = self.probe()
         self.probe()
         self.assertEqual(len(self.probes), 1)
-        first.callback(None)
-        self.probe().callback(None)
+        first.callback([None])
+        self.probe().callback([None])
         self.now += PROBE_EVERY / 2
         self.checkup.begin()
         self.assertEqual(len(self.probes), 2)
@@ -104,7 +107,7 @@ class CheckupTests(SynchronousTestCase):
         self.assertFalse(self.checkup.writes_hang)
         self.now += PATIENCE
         self.assertTrue(self.checkup.writes_hang)
-        outcome.callback(None)
+        outcome.callback([None])
         self.assertFalse(self.checkup.writes_hang)
 
     def test_reads(self) -> None:
@@ -118,7 +121,7 @@ class CheckupTests(SynchronousTestCase):
             self.probe()
             outcome = self.read_probes[-1]
             if error is None:
-                outcome.callback(None)
+                outcome.callback([None])
             else:
                 outcome.errback(error)
             self.assertEqual(self.checkup.reads, reads, error)
@@ -131,37 +134,50 @@ class CheckupTests(SynchronousTestCase):
         self.assertTrue(self.checkup.reads)
 
 
-class SharedStoreTests(SynchronousTestCase):
-    """The health of a store that another process writes."""
+class FakeWriter:
+    """A way to a process that answers what the test says."""
 
     max_operations = max_bytes = 1
+    waiting = (0, 0)
 
-    def setUp(self) -> None:
-        """Make one, and be the way to its writer."""
-        self.now = 7.0
-        self.outcome: Deferred[Any] = succeed(None)
-        self.store = SharedStore(
-            Path(self.mktemp()),
-            self,
-            reactor=ManualReactor(),
-            generations=Generations(),
-            monotonic=lambda: self.now,
-            read_pool=ManualThreadPool(),
-        )
+    def __init__(self) -> None:
+        self.outcome: Deferred[Any] = succeed([None])
 
-    @property
-    def waiting(self) -> tuple[int, int]:
-        """Nothing waits."""
-        return 0, 0
-
-    def submit(self, operation: AnyOperation) -> Deferred[Any]:
+    def submit(self, operations: Sequence[AnyOperation]) -> Deferred[Any]:
         """Answer what the test says."""
-        self.assertEqual(operation, Probe())
+        assert list(operations) == [Probe()]
         return self.outcome
+
+    def drain(self) -> Deferred[None]:
+        """Have nothing to wait for."""
+        return succeed(None)
 
     def stop(self) -> Deferred[None]:
         """Have nothing to stop."""
         return succeed(None)
+
+
+class RemoteTests(SynchronousTestCase):
+    """The health of an engine whose operations another process carries out."""
+
+    def setUp(self) -> None:
+        """Make one."""
+        self.now = 7.0
+        self.writer = FakeWriter()
+        reactor = ManualReactor()
+        reader = LMDBReader(
+            Path(self.mktemp()),
+            reactor=reactor,
+            file_generation=lambda: 0,
+            read_pool=ManualThreadPool(),
+        )
+        self.engine = RemoteEngine(
+            cast("WriterClient", self.writer),
+            reader,
+            Generations(),
+            monotonic=lambda: self.now,
+        )
+        self.store = ImageStore(self.engine, reactor=reactor)
 
     def health(self) -> StoreHealth:
         """Ask, a while after the last time."""
@@ -177,12 +193,12 @@ class SharedStoreTests(SynchronousTestCase):
             (WriterGoneError(), evolve(READY, writes=False)),
             (None, READY),
         ):
-            self.outcome = fail(error) if error else succeed(None)
+            self.writer.outcome = succeed([error])
             self.assertEqual(self.health(), health)
 
     def test_writer_that_hangs(self) -> None:
         """A writer that does not answer is noticed."""
-        self.outcome = Deferred()
+        self.writer.outcome = Deferred()
         self.assertEqual(self.health(), READY)
         self.now += PATIENCE
         # Nor can anything be read: the file is opened when the writer answers.
@@ -191,12 +207,11 @@ class SharedStoreTests(SynchronousTestCase):
     def test_stopped(self) -> None:
         """A store that stops is not open, and asks its writer nothing."""
         self.store.stop()
-        self.outcome = fail(StorageFailedError())
+        self.writer.outcome = succeed([StorageFailedError()])
         self.assertEqual(self.health(), evolve(READY, open=False))
-        self.failureResultOf(self.outcome, StorageFailedError)
 
 
-class LMDBStoreTests(SynchronousTestCase):
+class LMDBTests(SynchronousTestCase):
     """The health of a store on a disk."""
 
     def setUp(self) -> None:
@@ -218,7 +233,7 @@ class LMDBStoreTests(SynchronousTestCase):
 
     def fail_writing(self) -> None:
         """Have a write fail."""
-        environment: Any = self.store._environment
+        environment: Any = self.driven.engine._environment
         environment._open = Failing(environment._env, lmdb.Error("made up"))
         registering = self.store.register(spec_of(CAT))
         self.assertRaises(StorageFailedError, self.driven.run, registering)
@@ -236,10 +251,12 @@ class LMDBStoreTests(SynchronousTestCase):
     def test_nothing_is_written(self) -> None:
         """While all is well, asking writes nothing."""
         self.start()
-        before = self.store._environment._env.info()["last_txnid"]
+        before = self.driven.engine._environment._env.info()["last_txnid"]
         for _ in range(3):
             self.assertEqual(self.health_after(PROBE_EVERY), READY)
-        self.assertEqual(self.store._environment._env.info()["last_txnid"], before)
+        self.assertEqual(
+            self.driven.engine._environment._env.info()["last_txnid"], before
+        )
 
     def test_write_failed(self) -> None:
         """After a write that failed the health is bad until one succeeds."""
@@ -276,7 +293,7 @@ class LMDBStoreTests(SynchronousTestCase):
         """A disk that is full at the start is noticed at once."""
         left = 0
         lacking = StoreHealth(open=True, writes=True, reads=True, has_room=False)
-        self.patch(self.store._reserve, "free", lambda _: left)
+        self.patch(self.driven.engine._reserve, "free", lambda _: left)
         self.start()
         # The start has looked, so that the first to ask is told.
         self.assertEqual(self.store.health(), lacking)
@@ -284,7 +301,7 @@ class LMDBStoreTests(SynchronousTestCase):
     def test_room_comes_and_goes(self) -> None:
         """The disk that another fills is noticed, and that there is room again."""
         left = 10**9
-        self.patch(self.store._reserve, "free", lambda _: left)
+        self.patch(self.driven.engine._reserve, "free", lambda _: left)
         self.start()
         self.assertEqual(self.health_after(_reserve.CHECK_EVERY), READY)
         left = 0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines.lmdb import _compaction
+from asciid.engines.lmdb._copying import _WORK
+from asciid.engines.lmdb._environment import Environment
+from asciid.engines.lmdb._peers import ALONE
+from asciid.engines.lmdb.maintenance import DamagedError
 from asciid.errors import StoreClosedError
-from asciid.store import _compaction
-from asciid.store._copying import _WORK
-from asciid.store._environment import Environment
-from asciid.store._peers import ALONE
-from asciid.store.maintenance import DamagedError
 from tests.store._damage import flip
 from tests.store._support import DrivenStore, spec_of
 
@@ -41,7 +41,7 @@ class CompactionTests(SynchronousTestCase):
         self.large = self.driven.upload(LARGE, 100_000)
         unused = self.driven.upload(os.urandom(4_000_000), 1_000_000)
         self.driven.run(
-            self.store._writer.submit(
+            self.driven.engine._run(
                 lambda batch: batch.discard(batch.find(unused.sha256))
             )
         )
@@ -83,7 +83,7 @@ class CompactionTests(SynchronousTestCase):
     def test_shrinks(self) -> None:
         """The file shrinks, and everything is there, also for the next store."""
         before = self.size
-        copied = self.driven.run(self.store.compact())
+        copied = self.driven.run(self.driven.engine.compact())
         self.assertEqual((copied.before, copied.after), (before, self.size))
         self.assertEqual(copied.images, 2)
         self.assertLess(copied.after, before - 3_000_000)
@@ -91,13 +91,13 @@ class CompactionTests(SynchronousTestCase):
 
     def test_again(self) -> None:
         """Who asks again meanwhile is served after that."""
-        first, second = self.store.compact(), self.store.compact()
+        first, second = self.driven.engine.compact(), self.driven.engine.compact()
         self.assertEqual(self.driven.run(second).before, self.driven.run(first).after)
         self.assert_works()
 
     def test_write_meanwhile(self) -> None:
         """A write that comes meanwhile waits, and is in the new file."""
-        compacting = self.store.compact()
+        compacting = self.driven.engine.compact()
         self.turn_until_copying()
         bird = b"(v)"
         writing = self.store.register(spec_of(bird))
@@ -113,12 +113,12 @@ class CompactionTests(SynchronousTestCase):
         """A write that was accepted before is carried out before."""
         writing = self.store.register(spec_of(b"(v)"))
         self.driven.reactor.advance(0)
-        self.driven.run(self.store.compact())
+        self.driven.run(self.driven.engine.compact())
         self.successResultOf(writing)
 
     def test_read_meanwhile(self) -> None:
         """A read need not wait for the copy."""
-        compacting = self.store.compact()
+        compacting = self.driven.engine.compact()
         self.turn_until_copying()
         opening = self.store.open(self.large.sha256)
         self.driven.reactor.advance(0)
@@ -132,7 +132,7 @@ class CompactionTests(SynchronousTestCase):
 
     def test_read_under_way(self) -> None:
         """The file is not exchanged while a read has it open."""
-        compacting = self.store.compact()
+        compacting = self.driven.engine.compact()
         self.turn_until_copying()
         opening = self.store.open(self.large.sha256)
         self.driven.writer_pool.step()
@@ -160,7 +160,7 @@ class CompactionTests(SynchronousTestCase):
 
         works = Environment.reopen
         self.patch(Environment, "reopen", reopen)
-        self.assertRaises(OSError, self.driven.run, self.store.compact())
+        self.assertRaises(OSError, self.driven.run, self.driven.engine.compact())
         self.patch(Environment, "reopen", works)
         self.assertEqual(told, ["closed", "shared"])
         self.assert_works()
@@ -173,7 +173,7 @@ class CompactionTests(SynchronousTestCase):
         self.store = self.driven.store
         self.driven.start()
         before = self.size
-        self.assertRaises(DamagedError, self.driven.run, self.store.compact())
+        self.assertRaises(DamagedError, self.driven.run, self.driven.engine.compact())
         self.assertEqual(self.size, before)
         self.assertFalse((self.path / _WORK).exists())
         self.assertEqual(self.driven.download(self.cat.sha256), CAT)
@@ -188,19 +188,19 @@ class CompactionTests(SynchronousTestCase):
 
         before = self.size
         self.patch(_compaction, "put_in_place", failing)
-        self.assertRaises(OSError, self.driven.run, self.store.compact())
+        self.assertRaises(OSError, self.driven.run, self.driven.engine.compact())
         self.assertEqual(self.size, before)
         self.driven.upload(DOG)
 
     def test_stopped_meanwhile(self) -> None:
         """A store that is to stop gives up at the next image."""
-        compacting = self.store.compact()
+        compacting = self.driven.engine.compact()
         self.turn_until_copying()
         stopping = self.store.stop()
         self.assertRaises(StoreClosedError, self.driven.run, compacting)
         self.driven.run(stopping)
         self.assertFalse((self.path / _WORK).exists())
-        self.assertFalse(self.failureResultOf(self.store.compact()) is None)
+        self.assertFalse(self.failureResultOf(self.driven.engine.compact()) is None)
 
     def test_leftovers(self) -> None:
         """What a compaction that was killed has left goes at the next start."""

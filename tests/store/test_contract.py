@@ -11,6 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from asciid.engines.lmdb._batch import (
+    VERIFY_IN_TRANSACTION,
+    VERIFY_IN_TRANSACTION_CHUNKS,
+)
 from asciid.errors import (
     ChunkExistsError,
     ChunkOutOfRangeError,
@@ -31,12 +35,11 @@ from asciid.store import (
     IImageStore,
     IImageWriter,
     Lifetimes,
-    MemoryStore,
     PendingLimits,
 )
-from asciid.store._batch import VERIFY_IN_TRANSACTION, VERIFY_IN_TRANSACTION_CHUNKS
 from asciid.store._rules import MAX_MISSING_RANGES
-from tests.store._support import DrivenStore, chunk_of, spec_of
+from asciid.testing import MemoryStore
+from tests.store._support import DrivenStore, chunk_of, registered, spec_of
 
 if TYPE_CHECKING:
     from random import Random
@@ -134,10 +137,10 @@ class StoreContract(Base):
 
     def test_count(self) -> None:
         """Complete and incomplete images are counted."""
-        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.run_(registered(self.store)), 0)
         self.upload(CAT)
         self.run_(self.store.register(spec_of(b"dog")))
-        self.assertEqual(self.run_(self.store.count()), 2)
+        self.assertEqual(self.run_(registered(self.store)), 2)
 
     def test_on_complete(self) -> None:
         """Each image that becomes complete is told of once, whichever way it came."""
@@ -191,7 +194,7 @@ class StoreContract(Base):
         """Size 0 under another hash is refused and leaves nothing."""
         spec = ImageSpec(spec_of(CAT).sha256, size=0, chunk_size=1)
         self.assertRaises(HashMismatchError, self.run_, self.store.register(spec))
-        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.run_(registered(self.store)), 0)
 
     def test_unknown(self) -> None:
         """A hash that is not registered is unknown to every method."""
@@ -260,7 +263,7 @@ class StoreContract(Base):
         error = self.assertRaises(HashMismatchError, self.run_, awaited)
         self.assertEqual(error.actual, spec_of(b"56781234").sha256)
         self.assertRaises(ImageNotFoundError, self.run_, self.store.status(spec.sha256))
-        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.run_(registered(self.store)), 0)
         self.assertEqual(self.upload(CAT).sha256, spec.sha256)
         self.assertEqual(self.download(spec.sha256), CAT)
 
@@ -297,7 +300,7 @@ class StoreContract(Base):
         awaited = self.store.add_chunk(spec.sha256, 2, chunk_of(LARGE, spec, 2))
         error = self.assertRaises(HashMismatchError, self.run_, awaited)
         self.assertEqual(error.actual, spec_of(LARGE).sha256)
-        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.run_(registered(self.store)), 0)
         self.upload(CAT)
         self.assertEqual(self.download(spec.sha256), CAT)
 
@@ -441,14 +444,14 @@ class StoreContract(Base):
                 ImageExistsError, self.run_, self.store.register(spec_of(data))
             )
             self.assertFalse(self.create(data))
-        self.assertEqual(self.run_(self.store.count()), 6)
+        self.assertEqual(self.run_(registered(self.store)), 6)
 
     def test_create_with_wrong_hash(self) -> None:
         """Bytes with another hash are refused, and leave nothing."""
         for wrong in (b"", CAT[1:], LARGE, LARGE * 2):
             error = self.assertRaises(HashMismatchError, self.create, CAT, wrong)
             self.assertEqual(error.actual, spec_of(wrong).sha256)
-        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.run_(registered(self.store)), 0)
         self.create(CAT)
         self.assertRaises(HashMismatchError, self.create, CAT, LARGE)
         self.assertEqual(self.download(spec_of(CAT).sha256), CAT)
@@ -497,7 +500,7 @@ class StoreContract(Base):
             await writer.abandon()
 
         self.run_(Deferred.fromCoroutine(begin()))
-        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.run_(registered(self.store)), 0)
         self.assertTrue(self.create(LARGE))
 
     def test_two_create_the_same(self) -> None:
@@ -549,7 +552,7 @@ class StoreContract(Base):
         self.assertRaises(ImageNotFoundError, self.status, spec)
         awaited = self.store.add_chunk(spec.sha256, 1, chunk_of(CAT, spec, 1))
         self.assertRaises(ImageNotFoundError, self.run_, awaited)
-        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.run_(registered(self.store)), 0)
         self.upload(CAT, chunk_size=5)
         self.assertEqual(self.download(spec.sha256), CAT)
 
@@ -627,7 +630,7 @@ class StoreContract(Base):
         self.assertRaises(ImageGoneError, self.status, spec)
         self.pass_time(1)
         self.assertRaises(ImageNotFoundError, self.status, spec)
-        self.assertEqual(self.run_(self.store.count()), 1)
+        self.assertEqual(self.run_(registered(self.store)), 1)
 
     def test_image_comes_again(self) -> None:
         """What is gone can be uploaded again, in chunks or as a whole."""
@@ -651,7 +654,7 @@ class StoreContract(Base):
             self.store.delete(spec.sha256),
         ):
             self.assertRaises(ImageNotFoundError, self.run_, awaited)
-        self.assertEqual(self.run_(self.store.count()), 0)
+        self.assertEqual(self.run_(registered(self.store)), 0)
 
     def test_delete(self) -> None:
         """A deleted image is not known, and can be uploaded again at once."""
@@ -707,7 +710,7 @@ class StoreContract(Base):
             self.store.create(spec.sha256),
             self.store.delete(spec.sha256),
             self.store.expire(),
-            self.store.count(),
+            registered(self.store),
         ):
             self.assertRaises(StoreClosedError, self.run_, awaited)
         self.restart()
@@ -819,8 +822,8 @@ class MemoryStorePendingTests(PendingContract, SynchronousTestCase):
         return happened(self, awaited)
 
 
-class LMDBStorePendingTests(PendingContract, SynchronousTestCase):
-    """`LMDBStore` keeps the bounds."""
+class LMDBPendingTests(PendingContract, SynchronousTestCase):
+    """The store over an LMDB file keeps the bounds."""
 
     def setUp(self) -> None:
         """Make a store."""
@@ -852,7 +855,7 @@ class LMDBStorePendingTests(PendingContract, SynchronousTestCase):
         """Uploads that another process has finished do not count."""
         self.register(b"one1", "a")
         self.register(b"two2", "a")
-        memory = self.driven.store._environment._memory
+        memory = self.driven.engine._environment._memory
         memory.pending.started(10**6, "a")
         self.finish(b"one1")
         memory.forget()
@@ -882,8 +885,8 @@ class MemoryStoreTests(StoreContract, SynchronousTestCase):
         return happened(self, awaited)
 
 
-class LMDBStoreTests(StoreContract, SynchronousTestCase):
-    """`LMDBStore` keeps the promises."""
+class LMDBTests(StoreContract, SynchronousTestCase):
+    """The store over an LMDB file keeps the promises."""
 
     def setUp(self) -> None:
         """Make a store."""

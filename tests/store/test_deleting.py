@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines.lmdb._batch import DISCARD_STEP
 from asciid.errors import ImageNotFoundError, StoreClosedError
-from asciid.store._batch import DISCARD_STEP
 from tests.store._support import DrivenStore, chunk_of, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from asciid.engines.lmdb._batch import Batch
+    from asciid.engines.lmdb._databases import Snapshot
     from asciid.model import ImageSpec
-    from asciid.store._batch import Batch
-    from asciid.store._databases import Snapshot
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 LARGE = bytes(range(256)) * 2000
@@ -47,7 +47,7 @@ class DeletingTestCase(SynchronousTestCase):
 
     def records(self) -> int:
         """Count the records of all images and uploads."""
-        return self.store._environment.read(
+        return self.driven.engine._environment.read(
             lambda snapshot: sum(
                 snapshot.transaction.stat(database)["entries"]
                 for database in (
@@ -90,11 +90,11 @@ class DeletingTests(DeletingTestCase):
 
         def watch(operations: Sequence[Callable[[Batch], object]]) -> Sequence[object]:
             before = self.records()
-            outcomes = self.store._environment.execute(operations)
+            outcomes = self.driven.engine._environment.execute(operations)
             removed.append(before - self.records())
             return outcomes
 
-        self.patch(self.store._writer, "_execute", watch)
+        self.patch(self.driven.engine._writer, "_execute", watch)
         for awaited in [self.store.delete(spec.sha256) for spec in specs]:
             self.driven.run(awaited)
         self.driven.settle()
@@ -192,8 +192,8 @@ class QuarantineTests(DeletingTestCase):
             images = snapshot.databases.images
             return bytes(snapshot.transaction.get(key, b"", db=images))
 
-        found = self.store._environment.read(record)
-        return self.driven.run(self.store.put_aside(key, found))
+        found = self.driven.engine._environment.read(record)
+        return self.driven.run(self.driven.engine.put_aside(key, found))
 
     def test_put_aside(self) -> None:
         """An image in quarantine is served no more, not from memory either."""
@@ -212,8 +212,8 @@ class QuarantineTests(DeletingTestCase):
         before = self.records()
         for data in (CAT, LARGE):
             self.assertTrue(self.put_aside(self.driven.upload(data, 1_000)))
-        self.assertEqual(self.driven.run(self.store.purge_quarantine()), 2)
-        self.assertEqual(self.driven.run(self.store.purge_quarantine()), 0)
+        self.assertEqual(self.driven.run(self.driven.engine.purge_quarantine()), 2)
+        self.assertEqual(self.driven.run(self.driven.engine.purge_quarantine()), 0)
         self.assertEqual(self.records(), before)
 
     def test_restore(self) -> None:
@@ -221,14 +221,14 @@ class QuarantineTests(DeletingTestCase):
         spec = self.driven.upload(CAT)
         self.assertTrue(self.put_aside(spec))
         self.assert_absent(spec)
-        self.assertEqual(self.driven.run(self.store.restore_quarantine()), 1)
+        self.assertEqual(self.driven.run(self.driven.engine.restore_quarantine()), 1)
         self.assertEqual(self.driven.download(spec.sha256), CAT)
-        self.assertEqual(self.driven.run(self.store.restore_quarantine()), 0)
+        self.assertEqual(self.driven.run(self.driven.engine.restore_quarantine()), 0)
 
     def test_stopped(self) -> None:
         """A store that stops purges nothing, and restores nothing."""
         self.driven.stop()
-        self.failureResultOf(self.store.purge_quarantine(), StoreClosedError)
-        self.failureResultOf(self.store.restore_quarantine(), StoreClosedError)
+        self.failureResultOf(self.driven.engine.purge_quarantine(), StoreClosedError)
+        self.failureResultOf(self.driven.engine.restore_quarantine(), StoreClosedError)
         self.driven = DrivenStore(str(self.driven.path))
         self.driven.start()

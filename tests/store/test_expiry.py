@@ -1,28 +1,34 @@
-"""How `LMDBStore` removes what is past its time: bounded, and for good."""
+"""How a store removes what has expired: bounded, and for good."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.errors import ImageGoneError, StorageFailedError, StoreClosedError
+from asciid.engines.lmdb import _sweeping
+from asciid.engines.lmdb._batch import DISCARD_STEP
+from asciid.engines.lmdb._sweeping import PAGE, remove_expired
+from asciid.errors import (
+    ImageGoneError,
+    ImageNotFoundError,
+    StorageFailedError,
+    StoreClosedError,
+)
 from asciid.model import ImageSpec
-from asciid.store import Lifetimes, _expiry, _sweeping
-from asciid.store._batch import DISCARD_STEP
+from asciid.store import Lifetimes, _expiry
 from asciid.store._expiry import STEP
-from asciid.store._sweeping import PAGE, Old, remove_images, remove_uploads
+from asciid.store.engine import Expired, RemoveExpired
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asciid.store._batch import Batch
+    from asciid.engines.lmdb._batch import Batch
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 LIFETIMES = Lifetimes(upload=100, image=200)
@@ -36,7 +42,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 class ExpiryTests(SynchronousTestCase):
-    """`LMDBStore.expire` on its own."""
+    """`IImageStore.expire`, over a file."""
 
     def setUp(self) -> None:
         """Make a store."""
@@ -52,7 +58,7 @@ class ExpiryTests(SynchronousTestCase):
     def entries(self, database: str) -> int:
         """Return how many records a database has."""
         return self.driven.run(
-            self.store._query(
+            self.driven.engine._reads.read(
                 lambda snapshot: snapshot.transaction.stat(
                     getattr(snapshot.databases, database)
                 )["entries"]
@@ -74,7 +80,7 @@ class ExpiryTests(SynchronousTestCase):
 
     def test_dead_readers(self) -> None:
         """A process that was killed within a read does not keep pages in use."""
-        readers = self.store._environment._env.readers
+        readers = self.driven.engine._environment._env.readers
         with subprocess.Popen(
             [sys.executable, "-c", READS_AND_DIES, self.driven.path]
         ) as reader:
@@ -120,12 +126,12 @@ class ExpiryTests(SynchronousTestCase):
 
         def watch(operations: Sequence[Callable[[Batch], object]]) -> Sequence[object]:
             before = records()
-            outcomes = self.store._environment.execute(operations)
+            outcomes = self.driven.engine._environment.execute(operations)
             removed.append(before - records())
             return outcomes
 
         def records() -> int:
-            return self.store._environment.read(
+            return self.driven.engine._environment.read(
                 lambda snapshot: sum(
                     snapshot.transaction.stat(database)["entries"]
                     for database in (
@@ -138,7 +144,7 @@ class ExpiryTests(SynchronousTestCase):
 
         self.register_many(2 * PAGE)
         self.driven.pass_time(101)
-        self.patch(self.store._writer, "_execute", watch)
+        self.patch(self.driven.engine._writer, "_execute", watch)
         self.assertEqual(self.expire(), 2 * PAGE)
         self.assertEqual(sum(removed), 3 * 2 * PAGE)
         self.assertEqual(self.entries("discarded"), 0)
@@ -162,64 +168,55 @@ class ExpiryTests(SynchronousTestCase):
         """Looking for what is old costs no transaction if nothing is."""
         self.register_many(3)
         self.driven.upload(CAT)
-        self.patch(self.store._writer, "_execute", broken)
+        self.patch(self.driven.engine._writer, "_execute", broken)
         self.assertEqual(self.expire(), 0)
 
     def test_activity_after_the_look(self) -> None:
         """What became active after it was found old stays."""
         first, second = self.register_many(2)
         self.driven.pass_time(101)
-        now = int(self.store._aging.stamp() * 1000)
-        old = [Old(0, first.sha256), Old(1, second.sha256), Old(7, first.sha256)]
+        old = [
+            Expired(0, first.sha256),
+            Expired(1, second.sha256),
+            Expired(7, first.sha256),
+        ]
+        removing = RemoveExpired("uploads", 100, old)
         third = spec_of(b"never")
 
-        def touch_then_remove(batch: Batch) -> list[Old]:
+        def touch_then_remove(batch: Batch) -> int:
             batch.register(third)
             record = batch._memory.uploads[first.sha256]
             batch._touched[record.number] = record
-            return remove_uploads(batch, old, now)
+            return remove_expired(batch, removing)
 
-        removed = self.driven.run(self.store._writer.submit(touch_then_remove))
-        self.assertEqual(removed, old[1:2])
-        removed = self.driven.run(
-            self.store._writer.submit(lambda batch: remove_uploads(batch, old, now))
-        )
-        self.assertEqual(removed, [])
+        removed = self.driven.run(self.driven.engine._run(touch_then_remove))
+        self.assertEqual(removed, 1)
+        self.driven.run(self.store.status(first.sha256))
+        gone = self.store.status(second.sha256)
+        self.assertRaises(ImageNotFoundError, self.driven.run, gone)
+        self.assertEqual(self.driven.run(self.driven.engine.apply([removing])), [0])
 
     def test_image_that_came_again_after_the_look(self) -> None:
         """An image is only removed if it is the one that was found old."""
         spec = self.driven.upload(CAT)
         number = self.driven.run(
-            self.store._writer.submit(lambda batch: batch.find(spec.sha256).number)
+            self.driven.engine._run(lambda batch: batch.find(spec.sha256).number)
         )
-        now = int(self.store._aging.stamp() * 1000)
         for old in (
-            Old(number + 1, spec.sha256),
-            Old(number, spec_of(b"other").sha256),
-            Old(number, spec.sha256),
+            Expired(number + 1, spec.sha256),
+            Expired(number, spec_of(b"other").sha256),
+            Expired(number, spec.sha256),
         ):
-            removing = partial(remove_images, old=[old], before=now)
-            removed = self.driven.run(self.store._writer.submit(removing))
-            self.assertEqual(removed, [])
+            removing = RemoveExpired("images", 0, [old])
+            self.assertEqual(self.driven.run(self.driven.engine.apply([removing])), [0])
         self.assertEqual(self.driven.download(spec.sha256), CAT)
 
-    def test_another_process_removes_an_image(self) -> None:
-        """What is in memory is not served past its time if it is gone on disk."""
+    def test_removed_from_memory(self) -> None:
+        """What has expired is served until it is removed, and not from memory then."""
         spec = self.driven.upload(CAT)
         self.driven.pass_time(201)
-        # It is past its time, but nobody has removed it yet.
         self.assertEqual(self.driven.download(spec.sha256), CAT)
-        record = self.driven.run(
-            self.store._writer.submit(lambda batch: batch.find(spec.sha256))
-        )
-        now = int(self.store._aging.stamp() * 1000)
-        self.driven.run(
-            self.store._writer.submit(
-                lambda batch: remove_images(
-                    batch, [Old(record.number, spec.sha256)], now
-                )
-            )
-        )
+        self.assertEqual(self.expire(), 1)
         opening = self.store.open(spec.sha256)
         self.assertRaises(ImageGoneError, self.driven.run, opening)
 
@@ -228,7 +225,7 @@ class ExpiryTests(SynchronousTestCase):
         self.register_many(1)
         self.driven.pass_time(101)
 
-        self.patch(self.store._writer, "_execute", broken)
+        self.patch(self.driven.engine._writer, "_execute", broken)
         self.assertRaises(StorageFailedError, self.expire)
 
     def test_stops_at_once(self) -> None:
@@ -258,7 +255,7 @@ class ExpiryTests(SynchronousTestCase):
 
     def entries_now(self, database: str) -> int:
         """Return how many records a database has, without a turn of anything."""
-        return self.store._environment.read(
+        return self.driven.engine._environment.read(
             lambda snapshot: snapshot.transaction.stat(
                 getattr(snapshot.databases, database)
             )["entries"]

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines.lmdb import _length
+from asciid.engines.lmdb._length import CutShortError
+from asciid.engines.lmdb._records import chunk_key
+from asciid.engines.lmdb.maintenance import StorageFile
 from asciid.errors import StorageFailedError
-from asciid.store import _length
-from asciid.store._length import CutShortError
-from asciid.store._records import chunk_key
-from asciid.store.maintenance import StorageFile
-from tests.store._support import DrivenStore, spec_of
+from tests.store._support import DrivenStore, registered, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from asciid.engines.lmdb._batch import Batch
     from asciid.model import ImageSpec
-    from asciid.store._batch import Batch
 
 PAGE = 4096
 MARK = b"the last chunk of all: "
@@ -115,7 +115,7 @@ class LengthTests(SynchronousTestCase):
         """A store that opens its file again refuses it, too, and says why."""
         driven = self.reopened()
         self.addCleanup(driven.stop)
-        environment = driven.store._environment
+        environment = driven.engine._environment
         environment.close()
         self.file.write_bytes(self.good[: 2 * PAGE])
         with capturedLogs() as events:
@@ -125,7 +125,7 @@ class LengthTests(SynchronousTestCase):
             "was cut short", " ".join(str(formatEvent(event)) for event in events)
         )
         self.file.write_bytes(self.good)
-        self.assertEqual(driven.run(driven.store.count()), len(self.images))
+        self.assertEqual(driven.run(registered(driven.store)), len(self.images))
 
     def test_short_tail(self) -> None:
         """A file that lacks only what nothing uses is served, and made longer."""

@@ -1,4 +1,4 @@
-"""What `LMDBStore` promises beyond the contract: disk, map, failures, caches."""
+"""What a store over a file promises beyond the contract: disk, map, failures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ import lmdb
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines.lmdb import LMDBEngine, _environment, _lmdb_engine
+from asciid.engines.lmdb._answers import Answers
+from asciid.engines.lmdb._batch import (
+    DISCARD_STEP,
+    VERIFY_IN_TRANSACTION,
+)
+from asciid.engines.lmdb._environment import DATA_FILE, Environment
+from asciid.engines.lmdb._ledger import REMEMBERED_UPLOADS
+from asciid.engines.lmdb._residency import MAX_GROWTH, Residency
+from asciid.engines.lmdb._staging import abandon
+from asciid.engines.lmdb._uploads import REMEMBERED_BYTES
 from asciid.errors import (
     HashMismatchError,
     ImageNotFoundError,
@@ -25,17 +36,10 @@ from asciid.errors import (
     StoreVersionError,
 )
 from asciid.model import ImageSpec
-from asciid.store import STAGED_FOR, LMDBStore, _disk, _environment, _lmdb, _queries
-from asciid.store._batch import (
-    DISCARD_STEP,
-    VERIFY_IN_TRANSACTION,
-)
-from asciid.store._environment import DATA_FILE, Environment
-from asciid.store._ledger import REMEMBERED_UPLOADS
-from asciid.store._residency import MAX_GROWTH, Residency
+from asciid.store import STAGED_FOR
 from asciid.store._rules import PIECE
-from asciid.store._staging import abandon
-from asciid.store._uploads import REMEMBERED_BYTES
+from asciid.store._store import HOT_IMAGE, HOT_OVERHEAD
+from asciid.store.engine import FindComplete, IsComplete
 from asciid.testing import ManualReactor
 from tests.store._damage import flip
 from tests.store._support import (
@@ -43,15 +47,15 @@ from tests.store._support import (
     chunk_of,
     lmdb_error,
     no_thread,
+    registered,
     spec_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.engines.lmdb._batch import Batch
     from asciid.store import IImageWriter
-    from asciid.store._batch import Batch
-    from asciid.store._databases import Snapshot
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 LARGE = bytes(range(256)) * (VERIFY_IN_TRANSACTION // 256 + 1)
@@ -82,8 +86,8 @@ class Failing:
         raise self._error
 
 
-class LMDBStoreTests(SynchronousTestCase):
-    """`LMDBStore` on its own."""
+class LMDBTests(SynchronousTestCase):
+    """A store over a file on its own."""
 
     def setUp(self) -> None:
         """Make a store."""
@@ -103,12 +107,12 @@ class LMDBStoreTests(SynchronousTestCase):
 
     def fail_transactions(self, error: Exception) -> None:
         """Make every transaction fail with `error` until the next `open`."""
-        environment = self.driven.store._environment
+        environment = self.driven.engine._environment
         environment._open = Failing(environment._open, error)  # type: ignore[assignment]
 
     def places(self) -> int:
         """Return how many places of readers are taken."""
-        env = self.driven.store._environment._open
+        env = self.driven.engine._environment._open
         assert env is not None
         return len([line for line in env.readers().splitlines()[1:] if line])
 
@@ -120,20 +124,23 @@ class LMDBStoreTests(SynchronousTestCase):
         """
         kept: list[Exception] = []
 
-        def fail_oddly(_: Snapshot) -> None:
+        def fail_oddly(*_: object) -> None:
             try:
                 int("none")
             except ValueError as error:
                 raise ImageNotFoundError("ab" * 32) from error
 
         def read_oddly(_: str) -> Deferred[None]:
-            return self.driven.store._query(fail_oddly)
+            return self.driven.engine._reads.read(fail_oddly)
 
-        def ask_oddly(_: str) -> Deferred[None]:
-            return self.driven.store._brief.ask(fail_oddly)
-
+        self.patch(Answers, "_BY_TYPE", {**Answers._BY_TYPE, IsComplete: fail_oddly})
         for number, read in enumerate(
-            (self.driven.store.open, self.driven.store.status, read_oddly, ask_oddly)
+            (
+                self.driven.store.open,
+                self.driven.store.status,
+                read_oddly,
+                self.driven.store.create,
+            )
         ):
             for _ in range(10):
                 error = self.assertRaises(
@@ -224,7 +231,7 @@ class LMDBStoreTests(SynchronousTestCase):
                 timeout=60,
             )
             if size == 500_000:
-                self.assertEqual(self.driven.run(self.driven.store.count()), 0)
+                self.assertEqual(self.driven.run(registered(self.driven.store)), 0)
         spec = self.driven.upload(CAT)
         self.assertEqual(self.driven.download(spec.sha256), CAT)
 
@@ -245,15 +252,17 @@ class LMDBStoreTests(SynchronousTestCase):
         specs = [self.driven.upload(b"%d" % number, 100) for number in range(21)]
         self.restart()
         damaged = specs[:-1]
-        works = _queries.find_complete
+        works = Answers._BY_TYPE[FindComplete]
 
-        def find_complete(snapshot: Any, sha256: str, inline: int) -> Any:  # noqa: ANN401 - as the original
-            if sha256 != specs[-1].sha256:
+        def find_complete(answers: Any, snapshot: Any, query: FindComplete) -> Any:  # noqa: ANN401 - as the original
+            if query.sha256 != specs[-1].sha256:
                 message = "mdb_get"
                 raise lmdb.CorruptedError(message)
-            return works(snapshot, sha256, inline)
+            return works(answers, snapshot, query)
 
-        self.patch(_disk, "find_complete", find_complete)
+        self.patch(
+            Answers, "_BY_TYPE", {**Answers._BY_TYPE, FindComplete: find_complete}
+        )
         for spec in (*damaged[:19], *damaged[:5]):
             self.assertTrue(self.driven.store.health().reads)
             opening = self.driven.store.open(spec.sha256)
@@ -299,7 +308,7 @@ class LMDBStoreTests(SynchronousTestCase):
     def test_commit_that_was_cut_short(self) -> None:
         """An IO error on a file system without room is its being full."""
         data = self.driven.path / DATA_FILE
-        self.patch(_lmdb, "lacks_room", lambda path: path == data)
+        self.patch(_lmdb_engine, "lacks_room", lambda path: path == data)
         self.fail_transactions(lmdb.Error("mdb_txn_commit: Input/output error"))
         awaited = self.driven.store.register(spec_of(CAT))
         self.assertRaises(StorageFullError, self.driven.run, awaited)
@@ -340,7 +349,7 @@ class LMDBStoreTests(SynchronousTestCase):
         self.driven.path.unlink()
         away.rename(self.driven.path)
         # Whoever only reads has it opened again, too.
-        self.assertEqual(self.driven.run(self.driven.store.count()), 1)
+        self.assertEqual(self.driven.run(registered(self.driven.store)), 1)
         self.assertEqual(self.driven.upload(CAT).size, len(CAT))
         self.assertEqual(self.driven.download(spec.sha256), LARGE)
 
@@ -352,12 +361,12 @@ class LMDBStoreTests(SynchronousTestCase):
             raise ZeroDivisionError
 
         first = self.driven.store.register(spec_of(CAT))
-        second = self.driven.store._writer.submit(broken)
+        second = self.driven.engine._run(broken)
         third = self.driven.store.register(spec_of(b"dog"))
         self.driven.run(first)
         self.assertRaises(ZeroDivisionError, self.driven.run, second)
         self.driven.run(third)
-        self.assertEqual(self.driven.run(self.driven.store.count()), 2)
+        self.assertEqual(self.driven.run(registered(self.driven.store)), 2)
 
     def test_discarded_chunks_give_their_room_back(self) -> None:
         """The chunks of a large discarded upload are deleted bit by bit."""
@@ -410,15 +419,13 @@ class LMDBStoreTests(SynchronousTestCase):
             return number
 
         number = self.driven.run(Deferred.fromCoroutine(receive()))
-        self.driven.run(
-            self.driven.store._writer.submit(lambda batch: abandon(batch, number))
-        )
+        self.driven.run(self.driven.engine._run(lambda batch: abandon(batch, number)))
         self.restart()
         self.assertEqual(self.driven.download(spec_of(LARGE).sha256), LARGE)
 
     def test_many_small_images_are_not_all_kept(self) -> None:
         """What an image takes besides its bytes counts, too."""
-        self.restart(cache_size=10 * _disk.HOT_OVERHEAD)
+        self.restart(cache_size=10 * HOT_OVERHEAD)
         specs = [self.driven.upload(b"%d" % number) for number in range(20)]
         opening = [self.driven.store.open(spec.sha256) for spec in specs]
         kept = [opened.called for opened in opening]
@@ -432,11 +439,11 @@ class LMDBStoreTests(SynchronousTestCase):
         spec = self.driven.upload(b"x" * 60_000, chunk_size=60_000)
         self.driven.download(spec.sha256)
         used = self.driven.store.stats().cache_bytes
-        self.assertEqual(used, 60_000 + 4096 + _disk.HOT_OVERHEAD)
+        self.assertEqual(used, 60_000 + 4096 + HOT_OVERHEAD)
 
     def test_largest_image_that_is_kept(self) -> None:
         """An image of 64 KiB is kept in memory, a larger one is not."""
-        for size, kept in ((_disk.HOT_IMAGE, True), (_disk.HOT_IMAGE + 1, False)):
+        for size, kept in ((HOT_IMAGE, True), (HOT_IMAGE + 1, False)):
             spec = self.driven.upload(b"x" * size, chunk_size=size)
             self.driven.download(spec.sha256)
             opened = self.driven.store.open(spec.sha256)
@@ -445,7 +452,7 @@ class LMDBStoreTests(SynchronousTestCase):
 
     def staged(self) -> int:
         """Return how many images are coming, as far as the file knows."""
-        environment = self.driven.store._environment
+        environment = self.driven.engine._environment
         return environment.read(
             lambda snapshot: snapshot.transaction.stat(snapshot.databases.staged)
         )["entries"]
@@ -521,7 +528,7 @@ class LMDBStoreTests(SynchronousTestCase):
     def entries(self) -> int:
         """Return how many records the chunks database has."""
         return self.driven.run(
-            self.driven.store._query(
+            self.driven.engine._reads.read(
                 lambda snapshot: snapshot.transaction.stat(snapshot.databases.chunks)[
                     "entries"
                 ]
@@ -534,7 +541,7 @@ class LMDBStoreTests(SynchronousTestCase):
         last = chunk_of(LARGE, spec, 1)
         awaited = self.driven.store.add_chunk(spec.sha256, 1, last)
         self.reach_verification()
-        self.driven.store._writer.submit(discard(spec))
+        self.driven.engine._run(discard(spec))
         self.assertRaises(ImageNotFoundError, self.driven.run, awaited)
 
     def test_image_registered_anew_while_it_is_hashed(self) -> None:
@@ -543,7 +550,7 @@ class LMDBStoreTests(SynchronousTestCase):
         last = chunk_of(LARGE, spec, 1)
         awaited = self.driven.store.add_chunk(spec.sha256, 1, last)
         self.reach_verification()
-        self.driven.store._writer.submit(discard(spec))
+        self.driven.engine._run(discard(spec))
         self.driven.store.register(spec)
         self.assertFalse(self.driven.run(awaited))
         status = self.driven.run(self.driven.store.status(spec.sha256))
@@ -581,13 +588,13 @@ class LMDBStoreTests(SynchronousTestCase):
         registered = [store.register(spec) for spec in specs]
         for awaited in registered:
             self.driven.run(awaited)
-        self.assertEqual(len(store._environment._memory.uploads), 0)
+        self.assertEqual(len(self.driven.engine._environment._memory.uploads), 0)
         self.driven.run(store.add_chunk(specs[5].sha256, 0, b"x"))
         self.assertEqual(self.driven.run(store.status(specs[5].sha256)).received, 1)
 
     def test_keeps_a_bounded_number_of_bytes(self) -> None:
         """Chunks of small uploads are kept until a bound, and given back."""
-        memory = self.driven.store._environment._memory
+        memory = self.driven.engine._environment._memory
         size = 60_000
         images = [
             b"%d" % i + bytes(size - len(b"%d" % i))
@@ -609,7 +616,7 @@ class LMDBStoreTests(SynchronousTestCase):
         """A reader whose image was removed says that it is not there."""
         spec = self.driven.upload(LARGE, 100_000)
         reader = self.driven.run(self.driven.store.open(spec.sha256))
-        self.driven.run(self.driven.store._writer.submit(discard(spec)))
+        self.driven.run(self.driven.engine._run(discard(spec)))
         self.assertRaises(ImageNotFoundError, self.driven.run, reader.read(0, 5))
 
     def test_commits_give_pages_back(self) -> None:
@@ -632,9 +639,9 @@ class LMDBStoreTests(SynchronousTestCase):
     def test_works_on_a_real_reactors_terms(self) -> None:
         """Without pools of a test, the store makes its own, and ends them."""
         reactor = ManualReactor()
-        store = LMDBStore(Path(self.mktemp()), reactor=reactor)
+        engine = LMDBEngine(Path(self.mktemp()), reactor=reactor)
         self.assertEqual(
-            [store._writer._pool.name, store._reads._pool.name],
+            [engine._writer._pool.name, engine._pool._pool.name],
             ["asciid-writer", "asciid-reader"],
         )
 
@@ -654,10 +661,11 @@ class ThreadTests(SynchronousTestCase):
 
         for started in (no_thread, start_writer):
             limited = self.patch(Thread, "start", started)
-            store = LMDBStore(path, reactor=ManualReactor())
-            error = self.failureResultOf(store.start(), OSError).value
+            engine = LMDBEngine(path, reactor=ManualReactor())
+            starting = engine.start(print, print)
+            error = self.failureResultOf(starting, OSError).value
             self.assertIn("can't start new thread", str(error))
-            self.assertFalse(store._environment.is_open)
+            self.assertFalse(engine._environment.is_open)
             limited.restore()
         names = [thread.name for thread in threading.enumerate()]
         for pool in ("asciid-writer", "asciid-reader"):

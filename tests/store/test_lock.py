@@ -9,8 +9,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.store import _lock
-from asciid.store._lock import PATIENCE, StorageInUseError, StorageLock
+from asciid.engines.lmdb import _lock
+from asciid.engines.lmdb._lock import PATIENCE, StorageLock
+from asciid.store.engine import StorageInUseError
 
 LOCK_FILE = "asciid.lock"
 

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING
 import lmdb
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from asciid.errors import ImageNotFoundError
-from asciid.model import ImageState
-from asciid.store import _batch, _verification
-from asciid.store._copying import _WORK
-from asciid.store._records import ImageRecord, chunk_key
-from asciid.store.maintenance import (
+from asciid.engines.lmdb import _batch, _verification
+from asciid.engines.lmdb._copying import _WORK
+from asciid.engines.lmdb._records import ImageRecord, chunk_key
+from asciid.engines.lmdb.maintenance import (
     MAX_SHARE,
     DamagedError,
     NoStorageError,
     StorageDamagedError,
     StorageFile,
-    StorageInUseError,
     StorageLock,
     Verification,
     backup,
@@ -33,14 +30,17 @@ from asciid.store.maintenance import (
     quarantine_in,
     restore_quarantine,
 )
+from asciid.errors import ImageNotFoundError
+from asciid.model import ImageState
+from asciid.store.engine import StorageInUseError
 from tests.store._damage import delete, flip, number_of, put, records, unseal
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.engines.lmdb.maintenance import Copied, Damaged
     from asciid.model import ImageSpec
-    from asciid.store.maintenance import Copied, Damaged
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 DOG = b"/^ ^\\\n/ 0 0 \\\nV\\ Y /V\n"
@@ -387,7 +387,7 @@ class CompactTests(MaintenanceTestCase):
         self.start()
         spec = self.driven.upload(os.urandom(8_000_000), 1_000_000)
         self.driven.run(
-            self.driven.store._writer.submit(
+            self.driven.engine._run(
                 lambda batch: batch.discard(batch.find(spec.sha256))
             )
         )
@@ -481,7 +481,7 @@ class CompactTests(MaintenanceTestCase):
         script = (
             "import os, signal, sys\n"
             "from pathlib import Path\n"
-            "from asciid.store.maintenance import StorageFile, compact\n"
+            "from asciid.engines.lmdb.maintenance import StorageFile, compact\n"
             "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
             "with StorageFile(Path(sys.argv[1])) as storage:\n"
             "    compact(storage, lambda _: None)\n"

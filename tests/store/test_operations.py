@@ -14,14 +14,16 @@ from asciid.store._operations import (
     AnyOperation,
     Begin,
     DeleteDiscarded,
+    Expired,
     Finish,
     Operation,
     Probe,
     Put,
     Register,
     Remove,
+    RemoveExpired,
+    Unverified,
 )
-from asciid.store._uploads import Unverified
 
 SPEC = ImageSpec("ab" * 32, 700, 256)
 
@@ -42,6 +44,7 @@ class OperationTests(SynchronousTestCase):
             Adopt(7, SPEC.sha256, 3),
             Put(SPEC.sha256, b"abc"),
             Abandon(7),
+            RemoveExpired("uploads", 2.5, [Expired(7, SPEC.sha256)]),
             Probe(),
         ]
         sent = msgspec.msgpack.encode(operations)

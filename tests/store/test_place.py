@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines._checkup import PROBE_EVERY
+from asciid.engines.lmdb import LMDBEngine, LMDBReader
+from asciid.engines.lmdb._fault_log import SETTLED
+from asciid.engines.lmdb._lock import StorageLock, StorageMovedError
 from asciid.errors import StorageFailedError
-from asciid.store import LMDBStore
-from asciid.store._checkup import PROBE_EVERY
-from asciid.store._health import SETTLED
-from asciid.store._lock import StorageLock, StorageMovedError
-from asciid.store.sharing import Generations, SharedStore
 from asciid.testing import ManualReactor
 from tests.store._support import DrivenStore, spec_of
-from tests.store.test_shared import NoOperations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +139,7 @@ class PlaceTests(SynchronousTestCase):
 
     def test_compaction(self) -> None:
         """A compaction, which replaces the file, is no such thing."""
-        self.driven.run(self.driven.store.compact())
+        self.driven.run(self.driven.engine.compact())
         self.driven.upload(b"one")
         self.assertTrue(self.is_ready())
         self.driven.stop()
@@ -151,14 +149,14 @@ class PlaceTests(SynchronousTestCase):
         self.path.rename(self.away)
         shutil.copytree(self.away, self.path)
         before = self.data.stat().st_ino
-        compacting = self.driven.store.compact()
+        compacting = self.driven.engine.compact()
         self.assertRaises(StorageMovedError, self.driven.run, compacting)
         self.assertEqual(self.data.stat().st_ino, before)
         self.driven.stop()
 
     def test_reopened(self) -> None:
         """What is opened again must be what it was, with LMDB's lock file."""
-        environment = self.driven.store._environment
+        environment = self.driven.engine._environment
         lock = self.path / "lock.mdb"
         for file in (self.data, lock):
             file.rename(self.away)
@@ -187,19 +185,19 @@ class ProcessTests(SynchronousTestCase):
     def test_writer(self) -> None:
         """The process that writes creates no file in the place of one removed."""
         lock = StorageLock(self.lock.path, inherited=self.lock.held)
-        store = LMDBStore(lock.path, reactor=ManualReactor(), lock=lock)
-        error = self.failureResultOf(store.start(), StorageMovedError).value
+        engine = LMDBEngine(lock.path, reactor=ManualReactor(), lock=lock)
+        starting = engine.start(print, print)
+        error = self.failureResultOf(starting, StorageMovedError).value
         self.assertIn("data.mdb was removed", str(error))
         self.assertEqual([*lock.path.glob("*.mdb")], [])
 
     def test_worker(self) -> None:
         """Nor does a worker, which opens no other directory either."""
         lock = self.lock
-        store = SharedStore(
+        store = LMDBReader(
             lock.path,
-            NoOperations(),
             reactor=ManualReactor(),
-            generations=Generations(),
+            file_generation=lambda: 0,
             check_directory=lock.check,
         )
         error = self.failureResultOf(store.use("shared"), StorageMovedError).value

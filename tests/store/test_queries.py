@@ -1,4 +1,4 @@
-"""Tests of asciid.store._queries where the contract suite does not reach."""
+"""Tests of asciid.engines.lmdb._answers where the contract suite does not reach."""
 
 from __future__ import annotations
 

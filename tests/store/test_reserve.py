@@ -13,10 +13,9 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.errors import ChunkExistsError, StorageFailedError, StorageFullError
-from asciid.store import Lifetimes, _abandoned, _reserve
-from asciid.store._health import SETTLED
-from asciid.store._reserve import (
+from asciid.engines.lmdb import _abandoned, _reserve
+from asciid.engines.lmdb._fault_log import SETTLED
+from asciid.engines.lmdb._reserve import (
     CHECK_EVERY,
     NO_ROOM,
     PAGE,
@@ -27,7 +26,9 @@ from asciid.store._reserve import (
     is_full,
     lacks_room,
 )
-from tests.store._support import DrivenStore, lmdb_error, spec_of
+from asciid.errors import ChunkExistsError, StorageFailedError, StorageFullError
+from asciid.store import Lifetimes
+from tests.store._support import DrivenStore, lmdb_error, registered, spec_of
 from tests.store.test_lmdb import Failing
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def texts(events: Sequence[LogEvent], level: LogLevel) -> list[str]:
         formatEvent(event)
         for event in events
         if event["log_level"] is level
-        and event["log_namespace"].endswith(("._health", "._reserve"))
+        and event["log_namespace"].endswith(("._fault_log", "._reserve"))
     ]
 
 
@@ -244,7 +245,7 @@ class StoreTests(SynchronousTestCase):
         )
         self.store = self.driven.store
         self.disk = Disk()
-        self.store._reserve.free = self.disk.free
+        self.driven.engine._reserve.free = self.disk.free
         self.driven.start()
         self.addCleanup(self.driven.stop)
 
@@ -292,7 +293,7 @@ class StoreTests(SynchronousTestCase):
         self.driven.upload(CAT)
         file = self.driven.path / "data.mdb"
         size = file.stat().st_size
-        self.store._reserve.size = 2 * SCATTERED
+        self.driven.engine._reserve.size = 2 * SCATTERED
         self.fill(2 * SCATTERED)
         registering = self.store.register(spec_of(b"dog"))
         self.assertRaises(StorageFullError, self.driven.run, registering)
@@ -343,7 +344,7 @@ class StoreTests(SynchronousTestCase):
             data = LARGE + bytes([number])
             writer = await self.store.create(spec_of(data).sha256)
             await writer.write(data)
-            environment = self.store._environment
+            environment = self.driven.engine._environment
             full = lmdb_error(errno.ENOSPC)
             environment._open = Failing(environment._open, full)  # type: ignore[assignment]
             await writer.abandon()
@@ -353,7 +354,7 @@ class StoreTests(SynchronousTestCase):
             self.driven.run(Deferred.fromCoroutine(receive(number)))
         self.driven.settle()
         self.assertEqual(self.entries()[1], 2)
-        environment = self.store._environment
+        environment = self.driven.engine._environment
         full = lmdb_error(errno.ENOSPC)
         environment._open = Failing(environment._open, full, writes=True)  # type: ignore[assignment]
         self.assertRaises(StorageFullError, self.driven.run, self.store.expire())
@@ -366,7 +367,7 @@ class StoreTests(SynchronousTestCase):
 
     def test_bounded_number_to_be_discarded(self) -> None:
         """Of what cannot be discarded only so much is kept in mind."""
-        abandoned = self.store._abandoned
+        abandoned = self.driven.engine._abandoned
         self.patch(_abandoned, "MOST", 2)
         for number in range(3):
             abandoned.note(number)
@@ -374,7 +375,7 @@ class StoreTests(SynchronousTestCase):
 
     def entries(self) -> tuple[int, int]:
         """Return how many chunks there are, and how many images are coming."""
-        return self.store._environment.read(
+        return self.driven.engine._environment.read(
             lambda snapshot: (
                 snapshot.transaction.stat(snapshot.databases.chunks)["entries"],
                 snapshot.transaction.stat(snapshot.databases.staged)["entries"],
@@ -383,7 +384,7 @@ class StoreTests(SynchronousTestCase):
 
     def last_transaction(self) -> int:
         """Return the number of the last transaction that changed anything."""
-        return self.store._environment._env.info()["last_txnid"]
+        return self.driven.engine._environment._env.info()["last_txnid"]
 
 
 class HealthTests(SynchronousTestCase):
@@ -398,7 +399,7 @@ class HealthTests(SynchronousTestCase):
 
     def fail_commit(self, error: Exception, data: bytes = CAT) -> None:
         """Have the next commit fail, and only it."""
-        environment = self.store._environment
+        environment = self.driven.engine._environment
         environment._open = Failing(environment._open, error)  # type: ignore[assignment]
         awaited = self.store.register(spec_of(data))
         self.assertRaises(
@@ -407,17 +408,17 @@ class HealthTests(SynchronousTestCase):
 
     def test_reads_that_fail(self) -> None:
         """However many reads fail, the log hears when it begins and when it ends."""
-        environment = self.store._environment
+        environment = self.driven.engine._environment
         whole = environment._open
         with capturedLogs() as events:
             environment._open = Failing(whole, lmdb.Error("Input/output error"))  # type: ignore[assignment]
             for _ in range(3):
                 self.assertRaises(
-                    StorageFailedError, self.driven.run, self.store.count()
+                    StorageFailedError, self.driven.run, registered(self.store)
                 )
             environment._open = whole
             for _ in range(3):
-                self.driven.run(self.store.count())
+                self.driven.run(registered(self.store))
                 self.driven.pass_time(SETTLED)
         self.assertEqual(
             texts(events, LogLevel.error),

@@ -1,4 +1,4 @@
-"""Tests of asciid.store._residency."""
+"""Tests of asciid.engines.lmdb._residency."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.store import _residency
-from asciid.store._environment import RELIEVE_AFTER
-from asciid.store._queries import count
-from asciid.store._residency import MAX_GROWTH, Residency, release, shared_bytes
+from asciid.engines.lmdb import _residency
+from asciid.engines.lmdb._lookup import count
+from asciid.engines.lmdb._residency import MAX_GROWTH, Residency, release, shared_bytes
 from tests.store._support import DrivenStore
 
 SIZE = 8 * 1024 * 1024
@@ -55,19 +54,17 @@ class ResidencyTests(SynchronousTestCase):
 class ReadTests(SynchronousTestCase):
     """When a store looks at the memory that its file takes."""
 
-    def test_brief(self) -> None:
-        """After each read, but after brief ones only now and then."""
+    def test_each_read(self) -> None:
+        """After each read."""
         driven = DrivenStore(self.mktemp())
         driven.start()
         self.addCleanup(driven.stop)
-        environment = driven.store._environment
+        environment = driven.engine._environment
         environment._residency = Residency(environment.path, measure=self.look)
         self.looks = 0
-        environment.read(count)
-        self.assertEqual(self.looks, 1)
-        for _ in range(2 * RELIEVE_AFTER):
-            environment.read(count, brief=True)
-        self.assertEqual(self.looks, 3)
+        for _ in range(2):
+            environment.read(count)
+        self.assertEqual(self.looks, 2)
 
     def look(self) -> int:
         """Count."""

@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines.lmdb._reserve import free_bytes
 from asciid.errors import AsciidError
 from asciid.model import EMPTY_SHA256, ImageSpec
-from asciid.store import (
-    Lifetimes,
-    MemoryStore,
-    PendingLimits,
-    StoreEvents,
-    StoreUsage,
-)
-from asciid.store._reserve import free_bytes
-from asciid.testing import ManualReactor, run
+from asciid.store import Lifetimes, PendingLimits, StoreEvents, StoreUsage
+from asciid.testing import ManualReactor, MemoryStore, run
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
@@ -183,7 +177,7 @@ class MemoryStoreTests(CountedStore, SynchronousTestCase):
         self.now += seconds
 
 
-class LMDBStoreTests(CountedStore, SynchronousTestCase):
+class LMDBTests(CountedStore, SynchronousTestCase):
     """The store on a disk."""
 
     def setUp(self) -> None:
@@ -257,7 +251,7 @@ class LMDBStoreTests(CountedStore, SynchronousTestCase):
             raise RuntimeError(message)
 
         registered = self.store.register(spec_of(CAT))
-        broken = self.driven.store._writer.submit(break_down)
+        broken = self.driven.engine._run(break_down)
         self.run_store(registered)
         with self.assertRaises(RuntimeError):
             self.run_store(broken)

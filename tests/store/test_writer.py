@@ -1,19 +1,20 @@
-"""Tests of asciid.store._writer, stepped by hand."""
+"""Tests of asciid.engines._batching, stepped by hand."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines._batching import BatchWriter, ReadPool
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,
     StoreBusyError,
     StoreClosedError,
 )
-from asciid.store._writer import FileWriter, ReadPool
+from asciid.store.engine import sole
 from asciid.testing import ManualReactor, ManualThreadPool
 from tests.store._support import no_thread
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-Operation = "Callable[[list[str]], object]"
+Operation: TypeAlias = "Callable[[list[str]], object]"
 
 
-class FileWriterTests(SynchronousTestCase):
+class BatchWriterTests(SynchronousTestCase):
     """The batching writer."""
 
     def setUp(self) -> None:
@@ -36,7 +37,7 @@ class FileWriterTests(SynchronousTestCase):
         self.broken: Exception | None = None
         self.recovered: list[Exception] = []
         self.verdict: Deferred[Exception | None] = succeed(None)
-        self.writer: FileWriter[list[str]] = FileWriter(
+        self.writer: BatchWriter[Operation] = BatchWriter(
             self.execute,
             self.recover,
             reactor=self.reactor,
@@ -46,7 +47,7 @@ class FileWriterTests(SynchronousTestCase):
         )
         self.writer.start()
 
-    def execute(self, operations: Sequence[Callable[[list[str]], object]]) -> list[Any]:
+    def execute(self, operations: Sequence[Operation]) -> list[Any]:
         """Carry out a batch, or fail as a whole."""
         if self.broken is not None:
             raise self.broken
@@ -66,7 +67,11 @@ class FileWriterTests(SynchronousTestCase):
 
     def append(self, text: str, size: int = 0) -> Deferred[None]:
         """Submit an operation that appends `text` to the log."""
-        return self.writer.submit(lambda log: log.append(text), size)
+        return self.submit(lambda log: log.append(text), size)
+
+    def submit(self, operation: Operation, size: int = 0) -> Deferred[Any]:
+        """Submit an operation alone."""
+        return self.writer.submit([operation], size).addCallback(sole)
 
     def turn(self) -> None:
         """Turn the reactor once."""
@@ -134,9 +139,9 @@ class FileWriterTests(SynchronousTestCase):
         def refuse(_: list[str]) -> None:
             raise ValueError
 
-        first = self.writer.submit(lambda _: 1)
-        second = self.writer.submit(refuse)
-        third = self.writer.submit(lambda _: 3)
+        first = self.submit(lambda _: 1)
+        second = self.submit(refuse)
+        third = self.submit(lambda _: 3)
         self.turn()
         self.pool.step()
         self.turn()
@@ -151,8 +156,8 @@ class FileWriterTests(SynchronousTestCase):
             raise ValueError
 
         before = self.append("a")
-        together = self.writer.submit_all([lambda _: 1, refuse])
-        after = self.writer.submit(lambda _: 4)
+        together = self.writer.submit([lambda _: 1, refuse])
+        after = self.submit(lambda _: 4)
         self.turn()
         self.pool.step()
         self.turn()
@@ -166,7 +171,7 @@ class FileWriterTests(SynchronousTestCase):
     def test_together_or_not_at_all(self) -> None:
         """Operations that came together are refused together, past a bound."""
         self.append("a")
-        refused = self.writer.submit_all([lambda log: log.append("b")] * 4)
+        refused = self.writer.submit([lambda log: log.append("b")] * 4)
         self.failureResultOf(refused, StoreBusyError)
         self.settle()
         self.assertEqual(self.log, ["a"])
@@ -175,7 +180,7 @@ class FileWriterTests(SynchronousTestCase):
         """Each of them has the failure of the batch for its outcome."""
         failure = StorageFullError()
         self.broken, self.verdict = OSError(), succeed(failure)
-        together = self.writer.submit_all([lambda _: 1, lambda _: 2])
+        together = self.writer.submit([lambda _: 1, lambda _: 2])
         self.settle()
         self.assertEqual(self.successResultOf(together), [failure, failure])
 
@@ -277,10 +282,10 @@ class FileWriterTests(SynchronousTestCase):
         self.successResultOf(later)
         self.assertEqual(self.log, ["b"])
 
-    def test_flush(self) -> None:
-        """A flush fires after what was accepted before it, even past the bounds."""
+    def test_nothing(self) -> None:
+        """An empty call is answered after all before it, and past the bounds, too."""
         done = [self.append(text) for text in "abcd"]
-        flushed = self.writer.flush()
+        flushed = self.writer.submit([])
         self.turn()
         self.assertNoResult(flushed)
         self.pool.step()
@@ -288,15 +293,15 @@ class FileWriterTests(SynchronousTestCase):
         self.successResultOf(done[-1])
         self.successResultOf(flushed)
 
-    def test_flush_of_a_failing_batch(self) -> None:
-        """A flush fires though the batch fails."""
+    def test_nothing_in_a_failing_batch(self) -> None:
+        """An empty call succeeds though its batch fails."""
         self.broken = OSError("no space")
         self.verdict = succeed(StorageFullError())
-        flushed = self.writer.flush()
+        flushed = self.writer.submit([])
         self.turn()
         self.pool.step()
         self.turn()
-        self.assertIsNone(self.successResultOf(flushed))
+        self.assertEqual(self.successResultOf(flushed), [])
 
     def test_stop_drains(self) -> None:
         """Stopping takes nothing more and finishes what was taken."""

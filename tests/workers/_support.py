@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import define
+from attrs import frozen
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from asciid.engines.lmdb import LMDBReader
+from asciid.engines.remote import Generations, RemoteEngine
+from asciid.engines.remote._batch_delay import PAUSE
+from asciid.engines.remote._writer_client import WriterClient
+from asciid.engines.remote._writer_server import WriterServer
 from asciid.metrics import snapshot
-from asciid.store.sharing import Generations, SharedStore
+from asciid.store import FOR_EVER, ImageStore
 from asciid.testing import ManualReactor, ManualThreadPool, run
-from asciid.workers._funnel import Funnel
-from asciid.workers._hub import Hub
-from asciid.workers._pauses import PAUSE
 from tests.store._support import DrivenStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.protocol import Protocol
 
-    from asciid.store._environment import Environment
-    from asciid.store._lmdb import LMDBStore
-    from asciid.store.sharing import Completed
+    from asciid.engines.lmdb._environment import Environment
+    from asciid.store import Lifetimes
+    from asciid.store.engine import AnyOperation
 
 ResultT = TypeVar("ResultT")
 
@@ -128,31 +130,15 @@ class SameFile:
     def close(self) -> None:
         self.used.append("close")
 
-    def read(self, query: Callable[[Any], Any], *, brief: bool = False) -> Any:  # noqa: ANN401 - the query's
-        return self._writer.read(query, brief=brief)
+    def read(self, query: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - the query's
+        return self._writer.read(query)
 
 
-@define
+@frozen
 class Counted:
-    """Follows the writer for a worker, and counts."""
+    """The figures of a process that has counted something."""
 
-    store: SharedStore
     counted: bytes
-
-    def keep(self, images: Sequence[Completed]) -> None:
-        self.store.keep(images)
-
-    def catch_up(self, removals: int) -> None:
-        self.store.catch_up(removals)
-
-    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
-        self.store.forget(removals, hashes)
-
-    def lose(self) -> None:
-        self.store.lose()
-
-    def use(self, how: Any) -> Deferred[None]:  # noqa: ANN401 - as IFollower says
-        return self.store.use(how)
 
     def snapshot(self) -> Deferred[bytes]:
         return succeed(self.counted)
@@ -164,48 +150,67 @@ class Counted:
 class DrivenWorkers:
     """`workers` stores, and the one that writes for them, all turned by hand."""
 
-    def __init__(self, path: str, workers: int, **options: Any) -> None:  # noqa: ANN401 - as LMDBStore
+    def __init__(
+        self,
+        path: str,
+        workers: int,
+        saved: Mapping[str, bytes] | None = None,
+        **options: Any,  # noqa: ANN401 - as DrivenStore
+    ) -> None:
         self.reactor = WiredReactor()
         self.generations = Generations()
-        self.hub = Hub(self.reactor, self.generations)
-        self.writer = DrivenStore(
-            path,
-            self.reactor,
-            peers=self.hub,
-            generations=self.generations,
-            **options,
-        )
-        self.hub.store = self.writer.store
-        self.hub.snapshot = lambda: succeed(told(0))
+        self.saved: list[Mapping[str, bytes]] = []
+        self.server = WriterServer(self, self.reactor, self.generations, saved=saved)
+        self.writer = DrivenStore(path, self.reactor, peers=self.server, **options)
         self.read_pool = ManualThreadPool()
-        self.funnels: list[Funnel] = []
-        self.stores: list[SharedStore] = []
+        self.clients: list[WriterClient] = []
+        self.engines: list[RemoteEngine] = []
+        self.stores: list[ImageStore] = []
         self.files: list[SameFile] = []
         for number in range(workers):
-            self._add(number, options)
+            self._add(number, options.get("lifetimes", FOR_EVER))
 
-    def _add(self, number: int, options: dict[str, Any]) -> None:
-        funnel = Funnel("writer.sock", self.reactor)
-        lifetimes = {k: v for k, v in options.items() if k == "lifetimes"}
-        store = SharedStore(
+    def _add(self, number: int, lifetimes: Lifetimes) -> None:
+        figures = Counted(told(number + 1))
+        client = WriterClient("writer.sock", self.reactor, figures)
+        reader = LMDBReader(
             self.writer.path,
-            funnel,
             reactor=self.reactor,
-            generations=self.generations,
+            file_generation=lambda: self.generations.files,
             read_pool=self.read_pool,
             clock=lambda: self.writer.now,
             monotonic=lambda: self.writer.elapsed,
-            **lifetimes,
         )
-        file = SameFile(self.writer.store._environment)
-        store._environment = file  # type: ignore[assignment] # see there
-        funnel.follower = Counted(store, told(number + 1))
-        self.funnels.append(funnel)
-        self.stores.append(store)
+        file = SameFile(self.writer.engine._environment)
+        reader._environment = file  # type: ignore[assignment] # see there
+        reader._reads.environment = file  # type: ignore[assignment] # likewise
+        engine = RemoteEngine(
+            client,
+            reader,
+            self.generations,
+            monotonic=lambda: self.writer.elapsed,
+        )
+        self.clients.append(client)
+        self.engines.append(engine)
+        self.stores.append(
+            ImageStore(engine, reactor=self.reactor, lifetimes=lifetimes)
+        )
         self.files.append(file)
 
+    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """Carry out what the workers ask for."""
+        return self.writer.engine.apply(operations)
+
+    def snapshot(self) -> Deferred[bytes]:
+        """Return the figures of the process that writes."""
+        return succeed(told(0))
+
+    def save(self, figures: Mapping[str, bytes]) -> None:
+        """Note what is saved."""
+        self.saved.append(figures)
+
     @property
-    def written(self) -> LMDBStore:
+    def written(self) -> ImageStore:
         """The store that writes."""
         return self.writer.store
 
@@ -229,9 +234,9 @@ class DrivenWorkers:
         """Start the writer, then the workers."""
         self.run(self.writer.store.start())
         self.settle()
-        self.reactor.listening = self.hub
-        for funnel in self.funnels:
-            self.run(funnel.start())
+        self.reactor.listening = self.server
+        for store in self.stores:
+            self.run(store.start())
         self.settle()
 
     def stop(self) -> None:

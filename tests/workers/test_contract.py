@@ -54,11 +54,6 @@ class _InTurn:
         for store in self._driven.stores:
             store.on_delete = deleted
 
-    def expire(self) -> Deferred[int]:
-        """Have the one that does so remove what is past its time."""
-        nothing = next(self._stores).expire()
-        return nothing.addCallback(lambda _: self._driven.written.expire())
-
     def stop(self) -> Deferred[None]:
         """Stop all workers."""
         return Deferred.fromCoroutine(self._stop())

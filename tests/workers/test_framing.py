@@ -1,4 +1,4 @@
-"""Tests of asciid.workers._framing."""
+"""Tests of asciid.engines.remote._framing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.workers._framing import MAX_MESSAGE, MessageProtocol
+from asciid.engines.remote._framing import MAX_MESSAGE, MessageProtocol
 
 
 class End:

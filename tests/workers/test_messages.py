@@ -1,4 +1,4 @@
-"""Tests of asciid.workers._messages."""
+"""Tests of asciid.engines.remote._messages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import errors
+from asciid.engines.remote._messages import FromWorker, FromWriter, Outcomes, refused
 from asciid.errors import AsciidError, StorageFailedError
-from asciid.store._uploads import Completed, Unverified
-from asciid.workers._messages import FromWorker, FromWriter, Outcomes, refused
+from asciid.store.engine import Completed, Unverified
 from tests.store._support import spec_of
 
 HASH = "ab" * 32

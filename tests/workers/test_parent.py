@@ -15,11 +15,11 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
+from asciid.engines.lmdb import _lock
+from asciid.engines.lmdb._environment import DATA_FILE
+from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.net.listener import StartError
 from asciid.net.sockets import open_sockets
-from asciid.store import _lock
-from asciid.store._environment import DATA_FILE
-from asciid.store.sharing import StorageLock
 from asciid.workers import parent as parent_module
 from asciid.workers._inheritance import FIRST_INHERITED, HEARTBEAT, REREAD, STATUS
 from asciid.workers._processes import KILL_AFTER, REPLACED_WITHIN, WRITER

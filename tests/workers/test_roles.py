@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
@@ -18,23 +18,26 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
 from asciid.daemon import assembly
+from asciid.engines.lmdb import _file_reader, prepare_storage
+from asciid.engines.remote import Generations
+from asciid.engines.remote._batch_delay import PAUSE
+from asciid.engines.remote._writer_client import WriterClient
+from asciid.engines.remote._writer_server import WriterServer
 from asciid.metrics import merge, snapshot
-from asciid.store import _shared
-from asciid.store._operations import Register
-from asciid.store.sharing import Generations, StorageLock, prepare_storage
+from asciid.store.engine import Register
 from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
-from asciid.workers._funnel import Funnel
-from asciid.workers._hub import Hub
 from asciid.workers._inheritance import LOCK
-from asciid.workers._pauses import PAUSE
 from asciid.workers._record import Record, recorded_start
 from asciid.workers._worker import Worker
 from asciid.workers._writer import WRITER_SOCKET, Writer
-from tests.store._support import DrivenStore, spec_of
+from tests.store._support import DrivenStore, registered, spec_of
 from tests.workers._played import PlayedPort
 from tests.workers._support import WiredReactor
 from tests.workers._support import told as snapshot_of
+
+if TYPE_CHECKING:
+    from asciid.engines.lmdb.maintenance import StorageLock
 
 ResultT = TypeVar("ResultT")
 
@@ -114,16 +117,52 @@ class RoleTestCase(SynchronousTestCase):
         return [str(formatEvent(event)) for event in events]
 
 
-class WritingStore:
-    """A store that says that everything was done, and takes note of it."""
+class WritingProcess:
+    """A process that says that everything was done, and takes note of it."""
 
     def __init__(self) -> None:
         self.done: list[Any] = []
+        self.figures = succeed(NOTHING)
 
-    def change_all(self, operations: Any) -> Deferred[Any]:  # noqa: ANN401 - as IWritingStore
+    def apply(self, operations: Any) -> Deferred[Any]:  # noqa: ANN401 - as IWritingProcess
         """Do nothing."""
         self.done += operations
         return succeed([None] * len(operations))
+
+    def snapshot(self) -> Deferred[bytes]:
+        """Return what the test says."""
+        return self.figures
+
+    def save(self, figures: Any) -> None:  # noqa: ANN401 - as IWritingProcess
+        """Save nothing."""
+
+
+class Follower:
+    """Does nothing, whatever it is told, and has counted something."""
+
+    def keep(self, _: object) -> None:
+        """Do nothing."""
+
+    def catch_up(self, _: int) -> None:
+        """Do nothing."""
+
+    def forget(self, _: int, __: object) -> None:
+        """Do nothing."""
+
+    def lose(self) -> None:
+        """Do nothing."""
+
+    def use(self, _: str) -> Deferred[None]:
+        """Do nothing."""
+        return succeed(None)
+
+    def snapshot(self) -> Deferred[bytes]:
+        """Return nothing."""
+        return succeed(NOTHING)
+
+    def counters(self) -> bytes:
+        """Return what is counted at the end."""
+        return snapshot_of(5)
 
 
 class WorkerTests(RoleTestCase):
@@ -132,7 +171,7 @@ class WorkerTests(RoleTestCase):
     def setUp(self) -> None:
         """Make one, and a process that writes."""
         super().setUp()
-        self.patch(_shared, "FixedThreadPool", self.pool)
+        self.patch(_file_reader, "FixedThreadPool", self.pool)
         self.patch(assembly, "FixedThreadPool", self.pool)
         inherited = socket.create_server(("127.0.0.1", 0))
         self.inherited = inherited.detach()
@@ -146,14 +185,13 @@ class WorkerTests(RoleTestCase):
         self.addCleanup(os.close, descriptor)
         self.patch(_worker, "GENERATIONS", descriptor)
         self.generations = Generations(descriptor)
-        self.hub = Hub(self.reactor, self.generations)
-        self.hub.store = self.written = WritingStore()
+        self.written = WritingProcess()
+        self.server = WriterServer(self.written, self.reactor, self.generations)
         self.worker = Worker(self.settings, self.reactor)
-        self.hub.snapshot = lambda: succeed(NOTHING)
 
     def start(self) -> None:
         """Let the worker find the writer, and serve."""
-        self.reactor.listening = self.hub
+        self.reactor.listening = self.server
         self.run_(self.worker.start())
         self.addCleanup(self.stop)
 
@@ -187,7 +225,7 @@ class WorkerTests(RoleTestCase):
         self.reactor.advance(1)
         self.assertNoResult(starting)
         self.assertEqual(self.reactor.served, [])
-        self.reactor.listening = self.hub
+        self.reactor.listening = self.server
         self.pass_time(1)
         self.successResultOf(starting)
         self.addCleanup(self.stop)
@@ -214,19 +252,18 @@ class WorkerTests(RoleTestCase):
         """It forgets, uses the storage and tells what it has counted as it is told."""
         self.start()
         self.assertIn(b" 404 ", self.ask("/nowhere"))
-        store = self.worker._funnel.follower.store  # type: ignore[attr-defined]
-        self.hub.forget(self.generations.count_removal(), ["0" * 64])
-        using = self.hub.use("shared")
+        engine = self.worker._engine
+        self.server.forget(self.generations.count_removal(), ["0" * 64])
+        using = self.server.use("shared")
         self.settle()
         self.successResultOf(using)
-        self.assertEqual(store._heard_of, self.generations.removals)
+        self.assertEqual(engine._caught_up, self.generations.removals)
         self.reactor.wires[0].abortConnection()
-        self.assertIsNone(store._heard_of)
+        self.assertIsNone(engine._caught_up)
         self.pass_time(1)
-        self.assertEqual(store._heard_of, self.generations.removals)
-        asking = Funnel(WRITER_SOCKET, self.reactor)
-        asking.follower = self.worker._funnel.follower
-        self.run_(asking.start())
+        self.assertEqual(engine._caught_up, self.generations.removals)
+        asking = WriterClient(WRITER_SOCKET, self.reactor, Follower())
+        self.run_(asking.start(Follower()))
         gathered = self.run_(asking.gather(NOTHING))
         counts = {
             sample.name: sample.value
@@ -239,7 +276,7 @@ class WorkerTests(RoleTestCase):
     def test_metrics_are_gathered(self) -> None:
         """What it tells a scraper is what all processes have counted."""
         self.start()
-        self.hub.snapshot = lambda: fail(OSError("nothing is known"))
+        self.written.figures = fail(OSError("nothing is known"))
         with capturedLogs():
             answer = self.ask("/metrics")
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
@@ -248,16 +285,13 @@ class WorkerTests(RoleTestCase):
     def test_cannot_tell(self) -> None:
         """What it cannot tell is left out, and it is not cut off for that."""
         self.start()
-        asking = Funnel(WRITER_SOCKET, self.reactor)
-        asking.follower = self.worker._funnel.follower
-        self.run_(asking.start())
-        self.patch(
-            _worker._Follower, "snapshot", lambda _: fail(OSError("nothing is known"))
-        )
+        asking = WriterClient(WRITER_SOCKET, self.reactor, Follower())
+        self.run_(asking.start(Follower()))
+        self.patch(Worker, "snapshot", lambda _: fail(OSError("nothing is known")))
         with capturedLogs():
             self.assertEqual(self.run_(asking.gather(NOTHING)), [NOTHING])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
-        self.assertEqual(self.hub.workers, 2)
+        self.assertEqual(self.server.workers, 2)
         self.run_(asking.stop())
 
     def test_rereads(self) -> None:
@@ -323,11 +357,11 @@ class WriterTests(RoleTestCase):
         descriptor = Generations.create_shared()
         self.addCleanup(os.close, descriptor)
         self.patch(_writer, "GENERATIONS", descriptor)
-        self.patch(_writer, "make_disk_store", self.make_store)
+        self.patch(_writer, "make_lmdb_engine", self.make_engine)
         self.writer = Writer(self.settings, self.reactor)
         self.stopped = False
 
-    def make_store(  # noqa: PLR0913 - as the original
+    def make_engine(
         self,
         settings: Settings,
         storage: Path,
@@ -335,16 +369,13 @@ class WriterTests(RoleTestCase):
         *,
         peers: Any,  # noqa: ANN401 - likewise
         lock: StorageLock,
-        generations: Generations,
     ) -> Any:  # noqa: ANN401 - likewise
-        """Return a store that is turned by hand."""
+        """Return an engine that is turned by hand."""
         self.assertIs(settings, self.settings)
         self.assertEqual(lock.held, LOCK)
-        driven = DrivenStore(
-            str(storage), reactor, peers=peers, generations=generations
-        )
+        driven = DrivenStore(str(storage), reactor, peers=peers)
         self.pools += [driven.writer_pool, driven.read_pool]
-        return driven.store
+        return driven.engine
 
     def start(self) -> None:
         """Have it write."""
@@ -358,46 +389,23 @@ class WriterTests(RoleTestCase):
                 wire.abortConnection()
             self.run_(self.writer.stop())
 
-    def connect(self) -> Funnel:
+    def connect(self) -> WriterClient:
         """Connect a worker."""
-
-        class Follower:
-            """Does nothing, whatever it is told."""
-
-            def catch_up(self, _: int) -> None:
-                """Do nothing."""
-
-            def lose(self) -> None:
-                """Do nothing."""
-
-            def use(self, _: str) -> Deferred[None]:
-                """Do nothing."""
-                return succeed(None)
-
-            def snapshot(self) -> Deferred[bytes]:
-                """Tell nothing."""
-                return succeed(NOTHING)
-
-            def counters(self) -> bytes:
-                """Tell what is counted at the end."""
-                return snapshot_of(5)
-
-        funnel = Funnel(WRITER_SOCKET, self.reactor)
-        funnel.follower = Follower()  # type: ignore[assignment] # of what is asked here
-        self.run_(funnel.start())
-        return funnel
+        client = WriterClient(WRITER_SOCKET, self.reactor, Follower())
+        self.run_(client.start(Follower()))
+        return client
 
     def test_writes(self) -> None:
         """It takes operations of workers, and commands."""
         self.start()
         self.assertEqual(self.reactor.names, [WRITER_SOCKET, "asciid.sock"])
-        funnel = self.connect()
-        self.run_(funnel.submit(Register(spec_of(CAT))))
-        self.assertEqual(self.run_(self.writer._store.count()), 1)
+        client = self.connect()
+        self.run_(client.submit([Register(spec_of(CAT))]))
+        self.assertEqual(self.run_(registered(self.writer._store)), 1)
         # There are to be two workers.
-        self.assertEqual(self.run_(funnel.gather(NOTHING)), [])
+        self.assertEqual(self.run_(client.gather(NOTHING)), [])
         self.connect()
-        snapshots = self.run_(funnel.gather(NOTHING))
+        snapshots = self.run_(client.gather(NOTHING))
         counts = {metric.name: metric for metric in merge(snapshots)}
         self.assertEqual(counts["asciid_uploads_pending"].samples[0].value, 1)
 
@@ -406,10 +414,10 @@ class WriterTests(RoleTestCase):
         self.start()
         for _ in range(3):
             self.deaths.count_exit()
-        funnels = [self.connect() for _ in range(2)]
-        self.run_(funnels[0].stop())
+        clients = [self.connect() for _ in range(2)]
+        self.run_(clients[0].stop())
         self.settle()
-        snapshots = self.run_(funnels[1].gather(NOTHING))
+        snapshots = self.run_(clients[1].gather(NOTHING))
         metrics = merge(snapshots)
         values = {
             metric.name: metric.samples[0].value for metric in metrics if metric.samples
@@ -421,10 +429,10 @@ class WriterTests(RoleTestCase):
     def test_replaced(self) -> None:
         """The next process that writes knows all that was counted before it began."""
         self.start()
-        funnels = [self.connect() for _ in range(2)]
-        self.run_(funnels[0].submit(Register(spec_of(CAT))))
-        self.run_(funnels[1].stop())
-        self.run_(funnels[0].stop())
+        clients = [self.connect() for _ in range(2)]
+        self.run_(clients[0].submit([Register(spec_of(CAT))]))
+        self.run_(clients[1].stop())
+        self.run_(clients[0].stop())
         self.settle()
         self.run_(self.writer.stop())
         self.stopped = True
@@ -432,8 +440,8 @@ class WriterTests(RoleTestCase):
         self.writer = Writer(self.settings, self.reactor)
         self.start()
         self.stopped = False
-        funnels = [self.connect() for _ in range(2)]
-        snapshots = self.run_(funnels[0].gather(NOTHING))
+        clients = [self.connect() for _ in range(2)]
+        snapshots = self.run_(clients[0].gather(NOTHING))
         counts = {
             metric.name: metric.samples[0].value
             for metric in merge(snapshots)
@@ -451,13 +459,13 @@ class WriterTests(RoleTestCase):
     def test_stop(self) -> None:
         """It ends after the last worker, and answers all that these send till then."""
         self.start()
-        funnel = self.connect()
+        client = self.connect()
         stopping = self.writer.stop()
-        registering = funnel.submit(Register(spec_of(CAT)))
+        registering = client.submit([Register(spec_of(CAT))])
         self.settle()
         self.successResultOf(registering)
         self.assertNoResult(stopping)
-        self.successResultOf(funnel.stop())
+        self.successResultOf(client.stop())
         self.settle()
         self.successResultOf(stopping)
         self.assertEqual([p.bound for p in self.reactor.ports], [False, False])
@@ -466,21 +474,21 @@ class WriterTests(RoleTestCase):
     def test_worker_that_does_not_end(self) -> None:
         """It waits longer for workers than they do for clients, not for ever."""
         self.start()
-        funnel = self.connect()
+        client = self.connect()
         stopping = self.writer.stop()
         lines = self.pass_time(DRAIN)
         self.assertNoResult(stopping)
         lines += self.pass_time(2)
         self.successResultOf(stopping)
         self.assertEqual(lines[0], "1 workers are cut off")
-        self.successResultOf(funnel.stop())
+        self.successResultOf(client.stop())
         self.stopped = True
 
     def test_retires(self) -> None:
         """What was sent is answered, and what comes then is kept for the next one."""
         self.start()
-        funnel = self.connect()
-        before = funnel.submit(Register(spec_of(CAT)))
+        client = self.connect()
+        before = client.submit([Register(spec_of(CAT))])
         self.reactor.advance(0)
         retired = self.writer.retire()
         self.reactor.listening = None
@@ -488,12 +496,12 @@ class WriterTests(RoleTestCase):
         self.pass_time(PAUSE)
         self.successResultOf(before)
         self.successResultOf(retired)
-        after = funnel.submit(Register(spec_of(b"dog")))
+        after = client.submit([Register(spec_of(b"dog"))])
         self.assertNoResult(after)
         after.addErrback(lambda _: None)
         self.stopped = True
         self.run_(self.writer.stop())
-        self.successResultOf(funnel.stop())
+        self.successResultOf(client.stop())
 
     def test_answers_that_are_not_read(self) -> None:
         """It does not wait for ever for its last answers to be read."""

@@ -1,4 +1,4 @@
-"""Tests of workers and the process that writes: asciid.workers._funnel and _hub."""
+"""Tests of workers and the process that writes: asciid.engines.remote."""
 
 from __future__ import annotations
 
@@ -7,12 +7,34 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import lmdb
 import msgspec
 from attrs import frozen
-from twisted.internet.defer import succeed
 from twisted.internet.error import ConnectionDone
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines._checkup import PROBE_EVERY
+from asciid.engines.lmdb._fault_log import SETTLED
+from asciid.engines.lmdb._quarantine import put_aside
+from asciid.engines.lmdb._reserve import CHECK_EVERY
+from asciid.engines.lmdb._sweeping import remove_expired
+from asciid.engines.remote import _collecting, _pending_requests, _writer_server
+from asciid.engines.remote._batch_delay import PAUSE
+from asciid.engines.remote._framing import MessageProtocol
+from asciid.engines.remote._messages import (
+    VERSION,
+    Collected,
+    FromWriter,
+    Gather,
+    Hello,
+    Submit,
+    Welcome,
+)
+from asciid.engines.remote._writer_client import (
+    MESSAGE_BYTES,
+    PATIENCE,
+    UNANSWERED_BYTES,
+)
+from asciid.engines.remote._writer_server import FRESH_IMAGE, WriterServer
 from asciid.errors import (
     HashMismatchError,
     ImageExistsError,
@@ -25,34 +47,15 @@ from asciid.errors import (
 )
 from asciid.metrics import merge
 from asciid.store import Lifetimes
-from asciid.store._checkup import PROBE_EVERY
-from asciid.store._health import SETTLED
-from asciid.store._quarantine import put_aside
-from asciid.store._reserve import CHECK_EVERY
-from asciid.store._sweeping import Old, remove_images
-from asciid.store.sharing import Remove, StorageInUseError
-from asciid.workers import _collecting, _hub, _questions
-from asciid.workers._framing import MessageProtocol
-from asciid.workers._funnel import MESSAGE_BYTES, PATIENCE, UNANSWERED_BYTES
-from asciid.workers._hub import FRESH_IMAGE, Hub
-from asciid.workers._messages import (
-    VERSION,
-    Collected,
-    FromWriter,
-    Gather,
-    Hello,
-    Submit,
-    Welcome,
-)
-from asciid.workers._pauses import PAUSE
-from tests.store._support import chunk_of, spec_of
+from asciid.store.engine import Expired, Remove, RemoveExpired, StorageInUseError
+from tests.store._support import chunk_of, registered, spec_of
 from tests.workers._support import DrivenWorkers, WireTransport, told
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from asciid.engines.lmdb._batch import Batch
     from asciid.model import ImageSpec
-    from asciid.store._batch import Batch
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 DOG = b"/^ ^\\\n/ 0 0 \\\nV\\ Y /V\n"
@@ -101,28 +104,35 @@ class WorkersCase(SynchronousTestCase):
         reader = self.driven.run(self.driven.stores[worker].open(spec.sha256))
         return self.driven.run(reader.read(0, spec.size))
 
+    def another_server(self, expected: int = 1) -> WriterServer:
+        """Make a server for the process that takes the writer's place."""
+        driven = self.driven
+        return WriterServer(
+            driven, driven.reactor, driven.generations, expected=expected
+        )
+
     def register(self, data: bytes, worker: int = 0) -> Deferred[None]:
         """Begin to register an image."""
         return self.driven.stores[worker].register(spec_of(data))
 
 
-class FunnelTests(WorkersCase):
+class ClientTests(WorkersCase):
     """Operations on their way to the writer."""
 
     def test_one_message_a_turn(self) -> None:
         """What is submitted in one turn shares a message, a batch and an answer."""
         counts = []
-        execute = self.driven.hub.store.change_all
+        apply = self.driven.writer.engine.apply
 
-        def change_all(operations: Any) -> Any:  # noqa: ANN401 - as the store
+        def counted(operations: Any) -> Any:  # noqa: ANN401 - as the engine
             counts.append(len(operations))
-            return execute(operations)
+            return apply(operations)
 
-        self.patch(self.driven.hub.store, "change_all", change_all)
+        self.patch(self.driven.writer.engine, "apply", counted)
         registering = [self.register(b"%d" % number) for number in range(5)]
         self.driven.settle()
-        for registered in registering:
-            self.successResultOf(registered)
+        for done in registering:
+            self.successResultOf(done)
         self.assertEqual(counts, [5])
 
     def test_large_messages(self) -> None:
@@ -143,14 +153,14 @@ class FunnelTests(WorkersCase):
 
     def test_unanswered(self) -> None:
         """No more is sent than the process that writes may have to answer."""
-        funnel = self.driven.funnels[0]
+        client = self.driven.clients[0]
         sent: list[int] = []
         size = MESSAGE_BYTES
         count = 3 * UNANSWERED_BYTES // size
         spec = spec_of(bytes(count * size), size)
         store = self.driven.stores[0]
         self.driven.run(store.register(spec))
-        connection = funnel._connection
+        connection = client._connection
         assert connection is not None
         send = connection.send
 
@@ -164,7 +174,7 @@ class FunnelTests(WorkersCase):
         for _ in range(3):
             self.driven.reactor.advance(0)
         self.assertEqual(sum(sent), UNANSWERED_BYTES)
-        self.assertEqual(funnel.waiting, (count, count * size))
+        self.assertEqual(client.waiting, (count, count * size))
         self.driven.settle()
         self.assertGreaterEqual(sum(sent), count * size)
         for one in adding:
@@ -172,18 +182,18 @@ class FunnelTests(WorkersCase):
 
     def test_bounded(self) -> None:
         """Past a bound, what comes is refused at once."""
-        funnel = self.driven.funnels[0]
-        funnel.max_operations = 1
+        client = self.driven.clients[0]
+        client.max_operations = 1
         first = self.register(b"one")
         self.failureResultOf(self.register(b"two"), StoreBusyError)
-        self.assertEqual(funnel.waiting, (1, 0))
+        self.assertEqual(client.waiting, (1, 0))
         self.driven.settle()
         self.successResultOf(first)
-        self.assertEqual(funnel.waiting, (0, 0))
+        self.assertEqual(client.waiting, (0, 0))
 
     def test_bounded_by_bytes(self) -> None:
         """So it is past the bytes; what alone is past them is taken by itself."""
-        self.driven.funnels[0].max_bytes = 3
+        self.driven.clients[0].max_bytes = 3
         spec = spec_of(b"fourfive", 4)
         store = self.driven.stores[0]
         self.driven.run(store.register(spec))
@@ -203,11 +213,11 @@ class FunnelTests(WorkersCase):
         registering.addErrback(lambda _: None)
         registering.cancel()
         self.driven.settle()
-        self.assertEqual(self.driven.run(self.driven.stores[1].count()), 1)
+        self.assertEqual(self.driven.run(registered(self.driven.stores[1])), 1)
 
     def test_refused_together(self) -> None:
         """Where the writer takes no more, each operation hears so."""
-        self.driven.written._writer.max_operations = 1
+        self.driven.writer.engine._writer.max_operations = 1
         registering = [self.register(b"%d" % number) for number in range(2)]
         self.driven.settle()
         for refused in registering:
@@ -216,22 +226,22 @@ class FunnelTests(WorkersCase):
     def test_stopped(self) -> None:
         """After the stop nothing is taken, and what was taken is answered."""
         registering = self.register(CAT)
-        stopping = self.driven.funnels[0].stop()
-        self.assertIs(self.driven.funnels[0].stop(), stopping)
-        self.failureResultOf(self.driven.funnels[0].submit(None), StoreClosedError)  # type: ignore[arg-type] # not looked at
+        stopping = self.driven.clients[0].stop()
+        self.assertIs(self.driven.clients[0].stop(), stopping)
+        self.failureResultOf(self.driven.clients[0].submit(()), StoreClosedError)
         self.assertNoResult(stopping)
         self.driven.settle()
         self.successResultOf(registering)
         self.successResultOf(stopping)
-        self.assertEqual(self.driven.hub.workers, 1)
+        self.assertEqual(self.driven.server.workers, 1)
 
     def test_another_version(self) -> None:
         """A writer of another version is left again, and the log says so."""
-        self.patch(_hub, "VERSION", VERSION + 1)
+        self.patch(_writer_server, "VERSION", VERSION + 1)
         with capturedLogs() as events:
             self.wires[0].abortConnection()
             self.pass_time(0.1)
-        self.assertFalse(self.driven.funnels[0].is_connected)
+        self.assertFalse(self.driven.clients[0].is_connected)
         errors = {e["log_format"] for e in events if e["log_level"] is LogLevel.error}
         self.assertIn(
             "The writer speaks version {theirs}, and this process {ours}", errors
@@ -252,10 +262,9 @@ class WriterGoneTests(WorkersCase):
 
     def begin_writer(self) -> None:
         """Have another one write."""
-        hub = Hub(self.driven.reactor, self.driven.generations)
-        hub.store, hub.snapshot = self.driven.hub.store, self.driven.hub.snapshot
-        self.driven.hub = self.driven.written._peers = hub
-        self.driven.reactor.listening = hub
+        server = self.another_server()
+        self.driven.server = self.driven.writer.engine._peers = server
+        self.driven.reactor.listening = server
 
     def test_what_was_sent(self) -> None:
         """What was sent and not answered fails: nobody knows what became of it."""
@@ -328,20 +337,20 @@ class WriterGoneTests(WorkersCase):
             self.pass_time(1)
             self.pass_time(1)
         self.assertIn("cannot be used", str([e["log_format"] for e in events]))
-        self.assertTrue(self.driven.funnels[0].is_connected)
+        self.assertTrue(self.driven.clients[0].is_connected)
 
     def test_left(self) -> None:
         """A writer that leaves answers what it was sent, and gets no more."""
         before = self.register(b"before")
         self.driven.reactor.advance(0)
-        leaving = self.driven.hub.dismiss()
+        leaving = self.driven.server.dismiss()
         self.driven.settle()
         self.successResultOf(leaving)
         self.successResultOf(before)
         after = self.register(b"after")
         self.driven.settle()
         self.assertNoResult(after)
-        self.driven.hub.disconnect()
+        self.driven.server.disconnect()
         self.begin_writer()
         self.driven.settle()
         self.pass_time(1)
@@ -350,14 +359,14 @@ class WriterGoneTests(WorkersCase):
     def test_left_by_one_that_hangs(self) -> None:
         """One that does not answer does not keep the others waiting for too long."""
         self.wires[1].cut = True
-        leaving = self.driven.hub.dismiss()
+        leaving = self.driven.server.dismiss()
         self.driven.settle()
         waiting = self.register(b"after")
-        self.assertLess(_hub.LEAVING, PATIENCE / 2)
-        self.pass_time(_hub.LEAVING)
+        self.assertLess(_writer_server.LEAVING, PATIENCE / 2)
+        self.pass_time(_writer_server.LEAVING)
         self.successResultOf(leaving)
         self.assertNoResult(waiting)
-        self.driven.hub.disconnect()
+        self.driven.server.disconnect()
         self.begin_writer()
         self.driven.settle()
         self.pass_time(1)
@@ -367,8 +376,8 @@ class WriterGoneTests(WorkersCase):
         """A worker that stops while nobody writes refuses what waits, and ends."""
         self.end_writer()
         registering = self.register(CAT)
-        for funnel in self.driven.funnels:
-            self.successResultOf(funnel.stop())
+        for client in self.driven.clients:
+            self.successResultOf(client.stop())
         self.failureResultOf(registering, WriterGoneError)
         self.begin_writer()
 
@@ -387,7 +396,7 @@ class StrangerTests(WorkersCase):
             msgspec.msgpack.Decoder(FromWriter), Listening(heard)
         )
         near = WireTransport(self.driven.reactor, stranger)
-        own = self.driven.hub.buildProtocol(None)
+        own = self.driven.server.buildProtocol(None)
         near.other = WireTransport(self.driven.reactor, own)
         near.other.other = near
         own.makeConnection(near.other)
@@ -436,7 +445,7 @@ class HubTests(WorkersCase):
 
     def ask(self, how: Any) -> Deferred[None]:  # noqa: ANN401 - as IPeers says
         """Have the storage used like that."""
-        using = self.driven.hub.use(how)
+        using = self.driven.server.use(how)
         self.driven.settle()
         return using
 
@@ -501,9 +510,14 @@ class HubTests(WorkersCase):
         spec = self.cached(CAT)
         self.wires[1].other.cut = True
         self.driven.run(
-            self.driven.written._writer.submit(
-                lambda batch: remove_images(
-                    batch, [Old(batch.find(spec.sha256).number, spec.sha256)], 2**60
+            self.driven.writer.engine._run(
+                lambda batch: remove_expired(
+                    batch,
+                    RemoveExpired(
+                        "images",
+                        -1,
+                        [Expired(batch.find(spec.sha256).number, spec.sha256)],
+                    ),
                 )
             )
         )
@@ -520,15 +534,15 @@ class HubTests(WorkersCase):
             record = batch.transaction.get(digest, b"", db=batch.databases.images)
             return put_aside(batch, digest, record)
 
-        self.assertTrue(self.driven.run(self.driven.written._writer.submit(put)))
+        self.assertTrue(self.driven.run(self.driven.writer.engine._run(put)))
         self.driven.settle()
         self.assert_absent(spec)
 
     def test_commit_that_fails(self) -> None:
         """After a commit that failed, and may be there, nothing old is in memory."""
         spec = self.cached(CAT)
-        self.driven.written._repair(lmdb.Error("mdb_txn_commit"))
-        self.driven.written._forget_removed()
+        self.driven.writer.engine._repair(lmdb.Error("mdb_txn_commit"))
+        self.driven.writer.engine._forget_removed()
         self.driven.settle()
         for store in self.driven.stores:
             self.assertEqual(store.stats().cache_bytes, 0)
@@ -578,9 +592,9 @@ class HubTests(WorkersCase):
     def test_worker_that_does_not_let_go(self) -> None:
         """The storage is not taken from one that does not answer; it is cut off."""
         self.wires[1].cut = True
-        using = self.driven.hub.use("closed")
+        using = self.driven.server.use("closed")
         with capturedLogs() as events:
-            self.pass_time(_questions.PATIENCE)
+            self.pass_time(_pending_requests.PATIENCE)
         self.failureResultOf(using, StorageInUseError)
         self.assertFalse(self.wires[1].connected)
         self.assertIn("cut off", str([e["log_format"] for e in events]))
@@ -589,7 +603,7 @@ class HubTests(WorkersCase):
     def test_worker_that_dies(self) -> None:
         """Nor from one of which only the connection has ended."""
         self.wires[1].cut = True
-        using = self.driven.hub.use("closed")
+        using = self.driven.server.use("closed")
         self.driven.settle()
         self.wires[1].abortConnection()
         self.driven.settle()
@@ -601,9 +615,9 @@ class HubTests(WorkersCase):
         self.successResultOf(self.ask("closed"))
         self.wires[1].abortConnection()
         self.pass_time(0.1)
-        self.assertFalse(self.driven.funnels[1].is_connected)
+        self.assertFalse(self.driven.clients[1].is_connected)
         self.successResultOf(self.ask("shared"))
-        self.assertTrue(self.driven.funnels[1].is_connected)
+        self.assertTrue(self.driven.clients[1].is_connected)
 
     def test_worker_that_comes_and_goes(self) -> None:
         """One that goes before it was let in is forgotten."""
@@ -613,7 +627,7 @@ class HubTests(WorkersCase):
         self.wires[-1].abortConnection()
         self.successResultOf(self.ask("shared"))
         self.pass_time(1)
-        self.assertTrue(self.driven.funnels[1].is_connected)
+        self.assertTrue(self.driven.clients[1].is_connected)
 
     def test_gathered(self) -> None:
         """A worker hears what all others have counted."""
@@ -621,14 +635,14 @@ class HubTests(WorkersCase):
 
     def gather(self) -> list[bytes]:
         """Return what the first worker hears."""
-        gathering = self.driven.funnels[0].gather(told(1))
+        gathering = self.driven.clients[0].gather(told(1))
         self.driven.settle()
         return self.successResultOf(gathering)
 
     def test_gathered_from_the_dead(self) -> None:
         """What was counted by those that are gone stays counted, once."""
         self.gather()
-        gone = self.driven.funnels[1]
+        gone = self.driven.clients[1]
         self.successResultOf(gone.stop())
         self.driven.settle()
         (_, ended) = self.gather()
@@ -644,9 +658,9 @@ class HubTests(WorkersCase):
         self.pass_time(1)
         self.assertEqual(self.gather(), [told(0), told(2)])
         self.wires[-1].cut = True
-        self.driven.hub.use("shared")
+        self.driven.server.use("shared")
         self.driven.settle()
-        self.pass_time(_questions.PATIENCE)
+        self.pass_time(_pending_requests.PATIENCE)
         self.assertFalse(self.wires[-2].connected)
         (_, ended) = self.gather()
         self.assertEqual(merge([ended])[0].samples[0].value, 2)
@@ -658,69 +672,63 @@ class HubTests(WorkersCase):
         It is not cut off for that, nor asked again; it counts again once it answers.
         """
         self.gather()
-        hub, hung = self.driven.hub, self.wires[1]
-        self.assertEqual(hub.answering, 2)
+        server, hung = self.driven.server, self.wires[1]
+        self.assertEqual(server.answering, 2)
         hung.cut = True
-        gathering = self.driven.funnels[0].gather(told(1))
+        gathering = self.driven.clients[0].gather(told(1))
         self.driven.settle()
         self.pass_time(_collecting.COLLECTED_WITHIN / 2)
         self.assertNoResult(gathering)
         self.pass_time(_collecting.COLLECTED_WITHIN / 2)
         self.assertEqual(self.successResultOf(gathering), [told(0), told(2)])
-        self.assertEqual((hub.workers, hub.answering), (2, 1))
+        self.assertEqual((server.workers, server.answering), (2, 1))
         self.assertEqual(self.gather(), [told(0), told(2)])
-        self.pass_time(_questions.PATIENCE)
+        self.pass_time(_pending_requests.PATIENCE)
         self.assertTrue(hung.connected)
         hung.cut = False
-        (connection,) = hub._questions.silent
-        ((number, _),) = hub._questions._open.items()
-        hub.received(connection, Collected(number, told(7)))
-        self.assertEqual(hub.answering, 2)
+        (connection,) = server._requests.silent
+        ((number, _),) = server._requests._open.items()
+        server.received(connection, Collected(number, told(7)))
+        self.assertEqual(server.answering, 2)
         self.assertEqual(self.gather(), [told(0), told(2)])
 
     def test_gathered_at_once(self) -> None:
         """Who asks while a worker is waited for waits for the same answer."""
         hung = self.wires[1]
         hung.cut = True
-        first = self.driven.funnels[0].gather(told(1))
+        first = self.driven.clients[0].gather(told(1))
         self.driven.settle()
         self.pass_time(_collecting.COLLECTED_WITHIN / 2)
-        second = self.driven.funnels[0].gather(told(3))
+        second = self.driven.clients[0].gather(told(3))
         self.driven.settle()
-        self.assertEqual(len(self.driven.hub._questions._open), 1)
+        self.assertEqual(len(self.driven.server._requests._open), 1)
         self.pass_time(_collecting.COLLECTED_WITHIN / 2)
         for gathering in first, second:
             self.assertEqual(self.successResultOf(gathering), [told(0)])
         hung.abortConnection()
         self.driven.settle()
-        self.assertEqual(self.driven.hub._questions.silent, set())
+        self.assertEqual(self.driven.server._requests.silent, set())
 
     def test_gathered_without_a_writer(self) -> None:
         """Without the writer there is nothing to hear."""
-        gathering = self.driven.funnels[0].gather(told(1))
+        gathering = self.driven.clients[0].gather(told(1))
         self.wires[0].abortConnection()
         self.assertEqual(self.successResultOf(gathering), [])
-        again = self.driven.funnels[0].gather(told(1))
+        again = self.driven.clients[0].gather(told(1))
         self.assertEqual(self.successResultOf(again), [])
         self.pass_time(1)
 
     def test_gathered_before_all_are_back(self) -> None:
         """A new writer tells nothing of a few before the others had time to come."""
-        self.driven.reactor.listening = self.driven.hub = Hub(
-            self.driven.reactor, self.driven.generations, 2
-        )
-        self.driven.hub.store = self.driven.writer.store
-        self.driven.hub.snapshot = lambda: succeed(told(0))
+        self.driven.server = self.another_server(2)
+        self.driven.reactor.listening = self.driven.server
         self.wires[0].abortConnection()
         self.pass_time(1)
         self.assertEqual(self.gather(), [])
-        self.pass_time(_hub.GATHERING)
+        self.pass_time(_writer_server.GATHERING)
         self.assertEqual(self.gather(), [told(0)])
-        self.driven.reactor.listening = self.driven.hub = Hub(
-            self.driven.reactor, self.driven.generations, 2
-        )
-        self.driven.hub.store = self.driven.writer.store
-        self.driven.hub.snapshot = lambda: succeed(told(0))
+        self.driven.server = self.another_server(2)
+        self.driven.reactor.listening = self.driven.server
         for wire in self.wires[1:]:
             wire.abortConnection()
         self.pass_time(1)
@@ -728,22 +736,22 @@ class HubTests(WorkersCase):
 
     def test_late_answers(self) -> None:
         """What is answered after the time for it was over is dropped."""
-        connection = next(iter(self.driven.hub._workers))
-        self.driven.hub.received(connection, Collected(99, told(1)))
+        connection = next(iter(self.driven.server._workers))
+        self.driven.server.received(connection, Collected(99, told(1)))
         self.assertEqual(len(self.gather()), 2)
 
     def test_waits_for_workers(self) -> None:
         """The writer can wait until no worker is left."""
-        waiting = self.driven.hub.wait_until_empty()
+        waiting = self.driven.server.wait_until_empty()
         self.assertNoResult(waiting)
-        cancelled = self.driven.hub.wait_until_empty()
+        cancelled = self.driven.server.wait_until_empty()
         cancelled.addErrback(lambda _: None)
         cancelled.cancel()
-        for funnel in self.driven.funnels:
-            self.successResultOf(funnel.stop())
+        for client in self.driven.clients:
+            self.successResultOf(client.stop())
         self.driven.settle()
         self.successResultOf(waiting)
-        self.successResultOf(self.driven.hub.wait_until_empty())
+        self.successResultOf(self.driven.server.wait_until_empty())
 
 
 class FreshTests(WorkersCase):
@@ -782,7 +790,7 @@ class FreshTests(WorkersCase):
         """Those from before the file was exchanged need not be read again."""
         spec = self.upload(CAT)
         for how in ("closed", "shared"):
-            self.driven.run(self.driven.hub.use(how))
+            self.driven.run(self.driven.server.use(how))
             self.driven.settle()
         reads = self.reads()
         self.assertEqual(self.download(spec, 1), CAT)
@@ -793,7 +801,7 @@ class FreshTests(WorkersCase):
         spec = spec_of(CAT, len(CAT))
         self.driven.run(self.driven.stores[0].register(spec))
         adding = self.driven.stores[0].add_chunk(spec.sha256, 0, CAT)
-        removing = self.driven.funnels[1].submit(Remove(spec.sha256))
+        removing = self.driven.clients[1].submit([Remove(spec.sha256)])
         self.driven.settle()
         self.assertTrue(self.successResultOf(adding))
         self.successResultOf(removing)
@@ -807,9 +815,10 @@ class FreshTests(WorkersCase):
         # Its answer waits until all have forgotten the other image.
         adding = self.driven.stores[0].add_chunk(spec.sha256, 0, CAT)
         deleting = self.driven.stores[0].delete(other.sha256)
-        removing = self.driven.funnels[1].submit(Remove(spec.sha256))
+        removing = self.driven.clients[1].submit([Remove(spec.sha256)])
         self.driven.settle()
-        for done in (adding, deleting, removing):
+        under_way: list[Deferred[Any]] = [adding, deleting, removing]
+        for done in under_way:
             self.successResultOf(done)
         for store in self.driven.stores:
             self.assertEqual(store.stats().cache_bytes, 0)
@@ -823,8 +832,8 @@ class FreshTests(WorkersCase):
 
     def test_worker_that_does_not_read(self) -> None:
         """For one that does not read what it is told, they do not pile up."""
-        hub = self.driven.hub
-        second = next(c for c in hub._workers if c.transport is self.wires[1].other)
+        server = self.driven.server
+        second = next(c for c in server._workers if c.transport is self.wires[1].other)
         second._output.blocked = True
         spec = self.upload(CAT)
         self.assertEqual(list(second._output._queue), [])
@@ -840,14 +849,14 @@ class PauseTests(WorkersCase):
         """Take note of the batches, as numbers of operations."""
         super().setUp()
         self.batches: list[int] = []
-        environment = self.driven.written._environment
+        environment = self.driven.writer.engine._environment
         execute = environment.execute
 
         def counted(operations: Any) -> Any:  # noqa: ANN401 - as the environment
             self.batches.append(len(operations))
             return execute(operations)
 
-        self.patch(self.driven.written._writer, "_execute", counted)
+        self.patch(self.driven.writer.engine._writer, "_execute", counted)
 
     def answer_both(self, *, silences: bool = False) -> None:
         """
@@ -968,9 +977,9 @@ class RoomTests(WorkersCase):
         No worker is ready while the one that writes refuses what is large, though
         there is room for something small; all are once there is enough.
         """
-        written, stores = self.driven.written, self.driven.stores
+        engine, stores = self.driven.writer.engine, self.driven.stores
         left = 10**6 + 50_000
-        self.patch(written._reserve, "free", lambda _: left)
+        self.patch(engine._reserve, "free", lambda _: left)
         self.driven.writer.pass_time(CHECK_EVERY)
         spec = spec_of(LARGE, len(LARGE))
         self.driven.run(stores[0].register(spec))
@@ -996,7 +1005,7 @@ class CompactionTests(WorkersCase):
     def test_compact(self) -> None:
         """Reads and writes of all workers wait, and find everything again."""
         spec = self.upload(CAT)
-        compacting = self.driven.written.compact()
+        compacting = self.driven.writer.engine.compact()
         registering = self.register(b"meanwhile")
         self.driven.run(compacting)
         self.driven.run(registering)

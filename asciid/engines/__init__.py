@@ -1,0 +1,1 @@
+"""Engines: where the operations and queries of `asciid.store` are carried out."""

@@ -1,0 +1,391 @@
+"""
+The only code that touches threads: a batching writer and a pool for reads.
+
+The price of a durable write is the sync, not the bytes.  So while one batch is
+on its way to the disk, the reactor collects the next; whatever has come in by
+the time the thread is free shares one transaction and one sync.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from attrs import define
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+
+from asciid.errors import StorageFailedError, StoreBusyError, StoreClosedError
+from asciid.runtime.histogram import Histogram
+from asciid.store.engine import BATCH_SIZES, COMMIT_TIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from twisted.internet.interfaces import IDelayedCall
+    from twisted.python.failure import Failure
+    from twisted.python.threadpool import ThreadPool
+
+__all__ = ["READERS", "BatchWriter", "IWriterReactor", "ReadPool"]
+
+READERS = 3
+"""Threads that read."""
+
+OperationT = TypeVar("OperationT")
+ResultT = TypeVar("ResultT")
+
+_log = Logger()
+
+
+class IWriterReactor(Protocol):
+    """What is asked of the reactor: a delayed call and a way back from a thread."""
+
+    def callLater(
+        self, delay: float, call: Callable[..., object], /, *args: object
+    ) -> IDelayedCall: ...
+
+    def callFromThread(self, call: Callable[..., object], /, *args: object) -> None: ...
+
+
+@define(eq=False)
+class _Entry(Generic[OperationT]):
+    """Accepted operations and who waits for their outcomes."""
+
+    operations: Sequence[OperationT]
+    done: Deferred[Sequence[Any]]
+
+
+class BatchWriter(Generic[OperationT]):
+    """
+    Runs operations on a storage file in batches, one batch at a time.
+
+    `execute` is called in a thread of `pool` with the operations of a batch.
+    It runs them in one transaction, commits, and returns as many outcomes: an
+    exception is the failure of that operation alone, anything else its result.
+    If it raises, nothing was committed; `recover` is then called on the reactor
+    with what was raised and answers, by a Deferred, the exception that the
+    whole batch fails with, or None to have the same batch run again.
+
+    Once all outcomes of a batch are delivered, `delivered` is called in the same turn
+    of the reactor.  Then `pause` is called with what begins the next batch, and calls
+    it once those who were answered have had the time to ask for the next thing.
+
+    At most `max_operations` operations holding `max_bytes` bytes wait at a
+    time, or a single one that holds more.  A batch costs one hand-over to the
+    thread and one wake-up of the reactor, however many operations are in it.
+    `batch_sizes` and `commit_times` tell of those that were committed; `monotonic`
+    is in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a collaborator or a bound of its own
+        self,
+        execute: Callable[[Sequence[OperationT]], Sequence[Any]],
+        recover: Callable[[Exception], Deferred[Exception | None]],
+        *,
+        reactor: IWriterReactor,
+        pool: ThreadPool,
+        max_operations: int = 16_384,
+        max_bytes: int = 64 * 1024 * 1024,
+        monotonic: Callable[[], float] = time.monotonic,
+        delivered: Callable[[], object] = lambda: None,
+        pause: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        self._delivered = delivered
+        self._execute = execute
+        self._recover = recover
+        self._reactor = reactor
+        self._pool = pool
+        self.max_operations = max_operations
+        self.max_bytes = max_bytes
+        self._monotonic = monotonic
+        self._pause = pause or self._poll
+        self.batch_sizes = Histogram(BATCH_SIZES)
+        self.commit_times = Histogram(COMMIT_TIMES)
+        self._waiting: list[_Entry[OperationT]] = []
+        self._alone: deque[Callable[[], None]] = deque()
+        self._operations = 0
+        self._bytes = 0
+        self._scheduled = False
+        self._busy = False
+        self._stopped: Deferred[None] | None = None
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The operations that wait for the next batch, and the bytes they hold."""
+        return self._operations, self._bytes
+
+    def start(self) -> None:
+        """Start the thread pool."""
+        self._pool.start()
+
+    def submit(
+        self, operations: Sequence[OperationT], size: int = 0
+    ) -> Deferred[Sequence[Any]]:
+        """
+        Queue operations, which hold `size` bytes of memory while they wait.
+
+        The Deferred fires with their outcomes, as `execute` returns them, once the
+        batch that holds them is committed.  Cancelling it does not take them back.
+        An operation may run more than once, each time on a new transaction of
+        which nothing earlier was committed.
+
+        Errors: `StoreBusyError` past a bound, `StoreClosedError` after `stop`; none
+        of them was accepted then.
+        """
+        if self._is_too_much(len(operations), size):
+            closed = self._stopped is not None
+            return fail(StoreClosedError() if closed else StoreBusyError())
+        done: Deferred[Sequence[Any]] = Deferred()
+        self._waiting.append(_Entry(operations, done))
+        self._operations += len(operations)
+        self._bytes += size
+        if not self._busy and not self._scheduled:
+            self._schedule()
+        return done
+
+    def _is_too_much(self, operations: int, size: int) -> bool:
+        return (
+            self._stopped is not None
+            or self._operations + operations > self.max_operations
+            # What alone is past the bound is taken where nothing else has bytes.
+            or (min(size, self._bytes) > 0 and self._bytes + size > self.max_bytes)
+        )
+
+    def run_alone(
+        self, work: Callable[[], Coroutine[Deferred[Any], Any, ResultT]]
+    ) -> Deferred[ResultT]:
+        """
+        Do `work` between two batches: the next one begins once it is done.
+
+        What is submitted meanwhile waits.  Cancelling the Deferred does not end
+        the work, which may use `call_in_thread`.
+
+        Errors: those of `work`, `StoreClosedError` after `stop`.
+        """
+        if self._stopped is not None:
+            return fail(StoreClosedError())
+        done: Deferred[ResultT] = Deferred()
+
+        def ended(outcome: ResultT | Failure) -> None:
+            self._next()
+            # A failure, too, is told so.
+            done.callback(outcome)
+
+        def begin() -> None:
+            Deferred.fromCoroutine(work()).addBoth(ended)
+
+        self._alone.append(begin)
+        if not self._busy and not self._scheduled:
+            self._schedule()
+        return done
+
+    def call_in_thread(self, call: Callable[[], ResultT]) -> Deferred[ResultT]:
+        """Make `call` in the writer's thread; for work that runs alone."""
+        done: Deferred[ResultT] = Deferred()
+
+        def run() -> None:
+            try:
+                result = call()
+            except Exception as error:  # noqa: BLE001 - handed to who asked
+                self._reactor.callFromThread(done.errback, error)
+            else:
+                self._reactor.callFromThread(done.callback, result)
+
+        try:
+            self._pool.callInThread(run)
+        except RuntimeError:
+            return fail(_no_thread())
+        return done
+
+    def _schedule(self) -> None:
+        # Not at once: what else arrives in this turn of the reactor shares the batch.
+        self._scheduled = True
+        self._reactor.callLater(0, self._begin)
+
+    def stop(self) -> Deferred[None]:
+        """Accept nothing more; answer once everything accepted was carried out."""
+        if self._stopped is None:
+            self._stopped = Deferred()
+            if not self._busy and not self._scheduled:
+                self._finish_stop(self._stopped)
+        return self._stopped
+
+    def _begin(self) -> None:
+        self._scheduled = False
+        if self._alone:
+            self._busy = True
+            self._alone.popleft()()
+            return
+        batch, self._waiting = self._waiting, []
+        self._operations = 0
+        self._bytes = 0
+        self._hand_over(batch)
+
+    def _hand_over(self, batch: list[_Entry[OperationT]]) -> None:
+        self._busy = True
+        try:
+            self._pool.callInThread(self._run, batch)
+        except RuntimeError:
+            # Not at once: the pause expects that it is called in a turn of its own.
+            self._reactor.callLater(0, self._fail, batch, _no_thread())
+
+    def _run(self, batch: list[_Entry[OperationT]]) -> None:
+        """Carry out a batch, in the thread."""
+        began = self._monotonic()
+        operations = [one for entry in batch for one in entry.operations]
+        try:
+            outcomes = self._execute(operations)
+        except Exception as error:  # noqa: BLE001 - the reactor must always hear
+            self._reactor.callFromThread(self._failed, batch, error)
+        else:
+            self.commit_times.add(self._monotonic() - began)
+            self.batch_sizes.add(len(operations))
+            self._reactor.callFromThread(self._committed, batch, outcomes)
+
+    def _committed(
+        self, batch: list[_Entry[OperationT]], outcomes: Sequence[Any]
+    ) -> None:
+        first = 0
+        for entry in batch:
+            after = first + len(entry.operations)
+            entry.done.callback(outcomes[first:after])
+            first = after
+        self._delivered()
+        # Those just answered ask for the next thing at once, and with them the next
+        # batch is about twice as large.
+        self._pause(self._next)
+
+    def _poll(self, then: Callable[[], None]) -> None:
+        # The reactor looks for what is new between the two calls.
+        self._reactor.callLater(0, self._reactor.callLater, 0, then)
+
+    def _failed(self, batch: list[_Entry[OperationT]], error: Exception) -> None:
+        def decided(failure: Exception | None) -> None:
+            if failure is None:
+                self._hand_over(batch)
+            else:
+                self._fail(batch, failure)
+
+        def unforeseen(failure: Failure) -> None:
+            # The next batch may do better; without this there would be none.
+            _log.failure("It is not known whether the storage can be used", failure)
+            decided(StorageFailedError())
+
+        self._recover(error).addCallbacks(decided, unforeseen)
+
+    def _fail(self, batch: list[_Entry[OperationT]], failure: Exception) -> None:
+        operations = sum(len(entry.operations) for entry in batch)
+        self._committed(batch, [failure] * operations)
+
+    def _next(self) -> None:
+        self._busy = False
+        if self._waiting or self._alone:
+            self._begin()
+        elif self._stopped is not None:
+            self._finish_stop(self._stopped)
+
+    def _finish_stop(self, stopped: Deferred[None]) -> None:
+        self._pool.stop()
+        # After the Deferreds of the last batch, which fire in this turn.
+        self._reactor.callLater(0, stopped.callback, None)
+
+
+def _no_thread() -> StoreBusyError:
+    """Log that a pool cannot create a thread; return what the caller fails with."""
+    _log.failure("The storage cannot be used: no thread can be created")
+    return StoreBusyError()
+
+
+class ReadPool:
+    """
+    Runs reads in a thread pool, and can wait until none is under way.
+
+    At most `max_waiting` reads are under way or queued at a time.
+    """
+
+    def __init__(
+        self, *, reactor: IWriterReactor, pool: ThreadPool, max_waiting: int = 16_384
+    ) -> None:
+        self._reactor = reactor
+        self._pool = pool
+        self.max_waiting = max_waiting
+        self._active = 0
+        self._held: list[Callable[[], None]] | None = None
+        self._quiet: list[Deferred[None]] = []
+        self._closed = False
+
+    def start(self) -> None:
+        """Start the thread pool."""
+        self._pool.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many reads are under way or wait."""
+        return self._active + len(self._held or ())
+
+    def run(self, read: Callable[[], ResultT]) -> Deferred[ResultT]:
+        """
+        Call `read` in a thread and answer what it returns or raises.
+
+        Errors: `StoreBusyError` past the bound, `StoreClosedError` after `stop`.
+        """
+        if self._closed:
+            return fail(StoreClosedError())
+        if self.waiting >= self.max_waiting:
+            return fail(StoreBusyError())
+        done: Deferred[ResultT] = Deferred()
+
+        def begin() -> None:
+            self._active += 1
+            try:
+                self._pool.callInThread(self._run, read, done)
+            except RuntimeError:
+                self._ended(done.errback, _no_thread())
+
+        if self._held is None:
+            begin()
+        else:
+            self._held.append(begin)
+        return done
+
+    def hold(self) -> Deferred[None]:
+        """Let no new read begin; answer once none is under way."""
+        if self._held is None:
+            self._held = []
+        quiet: Deferred[None] = Deferred()
+        self._quiet.append(quiet)
+        self._tell_quiet()
+        return quiet
+
+    def release(self) -> None:
+        """Let the reads that `hold` kept back begin."""
+        held, self._held = self._held or [], None
+        for begin in held:
+            begin()
+
+    def stop(self) -> Deferred[None]:
+        """Accept nothing more; answer once every read is finished."""
+        self._closed = True
+        self.release()
+        return self.hold().addCallback(lambda _: self._pool.stop())
+
+    def _run(self, read: Callable[[], ResultT], done: Deferred[ResultT]) -> None:
+        """Carry out a read, in a thread."""
+        try:
+            result = read()
+        except Exception as error:  # noqa: BLE001 - handed to who asked
+            self._reactor.callFromThread(self._ended, done.errback, error)
+        else:
+            self._reactor.callFromThread(self._ended, done.callback, result)
+
+    def _ended(self, tell: Callable[[Any], None], outcome: object) -> None:
+        self._active -= 1
+        self._tell_quiet()
+        tell(outcome)
+
+    def _tell_quiet(self) -> None:
+        if self._active == 0:
+            quiet, self._quiet = self._quiet, []
+            for waiting in quiet:
+                waiting.callback(None)

@@ -1,0 +1,55 @@
+"""Images that came in vain, and perhaps could not be discarded at once."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from asciid.store.engine import Abandon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.defer import Deferred
+
+__all__ = ["Abandoned"]
+
+MOST = 10_000
+"""So many are remembered; any more are found by their age."""
+
+STEP = 300
+"""How many are discarded in one transaction."""
+
+
+@define
+class Abandoned:
+    """
+    Remembers which begun images were to be discarded, and sees that they are.
+
+    To delete takes room, too, and a full disk has none.
+    """
+
+    apply: Callable[[Sequence[Abandon]], Deferred[Sequence[Any]]]
+    _numbers: set[int] = field(init=False, factory=set)
+
+    def note(self, number: int) -> None:
+        """Take note that an image is to be discarded, by its upload number."""
+        if len(self._numbers) < MOST:
+            self._numbers.add(number)
+
+    async def retry(self) -> None:
+        """
+        Discard those noted since the last time that are still there.
+
+        Errors: `StorageFullError`, `StorageFailedError`, `StoreBusyError`,
+        `StoreClosedError`; they are tried again the next time.
+        """
+        while self._numbers:
+            some = list(islice(self._numbers, STEP))
+            outcomes = await self.apply([Abandon(number) for number in some])
+            for number, outcome in zip(some, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                self._numbers.discard(number)

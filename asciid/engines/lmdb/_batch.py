@@ -1,0 +1,210 @@
+"""
+One write transaction: what a batch of operations does to the storage file.
+
+Everything here runs in the writer's thread.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256 as sha256_of
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from asciid.engines.lmdb._databases import Snapshot
+from asciid.engines.lmdb._ledger import Ledger
+from asciid.engines.lmdb._lookup import read_range
+from asciid.engines.lmdb._records import (
+    SEAL_ID,
+    ImageRecord,
+    Seal,
+    chunk_key,
+    upload_key,
+    upload_number_of,
+)
+from asciid.engines.lmdb._uploads import Upload
+from asciid.errors import (
+    ChunkExistsError,
+    HashMismatchError,
+    ImageExistsError,
+)
+from asciid.store.engine import Completed, Unverified, check_chunk, check_empty
+
+if TYPE_CHECKING:
+    from asciid.model import ImageSpec
+
+__all__ = ["Batch"]
+
+VERIFY_IN_TRANSACTION = 256 * 1024
+"""Images up to so many bytes are hashed inside the transaction ..."""
+
+VERIFY_IN_TRANSACTION_CHUNKS = 1_000
+"""... unless they are cut into more chunks than this."""
+
+DISCARD_STEP = 1_000
+"""How many chunks one operation deletes at the most."""
+
+
+class Batch(Ledger):
+    """
+    The operations on one write transaction.
+
+    An operation raises domain errors only before it has changed anything, or
+    when the change is meant to stay.
+    """
+
+    def register(self, spec: ImageSpec, client: str = "") -> Completed | None:
+        """Do what `IImageStore.register` says."""
+        check_empty(spec)
+        digest = bytes.fromhex(spec.sha256)
+        pending = self._memory.pending
+        if pending.total is None:
+            pending.total = self.transaction.stat(self.databases.uploads)["entries"]
+        refusal = pending.refusal(client, self._is_pending)
+        if refusal is not None and not self._is_registered(digest):
+            raise refusal
+        number = self._next_number()
+        image = ImageRecord(number, spec.size, spec.chunk_size, spec.chunk_size)
+        if not self.put(self.databases.images, digest, image.pack(), overwrite=False):
+            raise ImageExistsError(spec.sha256)
+        self.take_number()
+        self.events.registered += 1
+        upload = Upload(spec, image, missing=spec.size, created=self.now)
+        if spec.size == 0:
+            return self.complete(upload, b"")
+        self._memory.keep(upload)
+        self._touched[number] = upload
+        pending.started(number, client)
+        return None
+
+    def add_chunk(
+        self, sha256: str, chunk_id: int, data: bytes
+    ) -> Completed | Unverified | None:
+        """
+        Do what `IImageStore.add_chunk` says.
+
+        `Unverified` means that nothing was stored: hash the image, this chunk
+        included, and call `finish`.
+        """
+        upload = self.find(sha256)
+        spec = upload.spec
+        check_chunk(spec, chunk_id, len(data))
+        if upload.missing == len(data) and (
+            spec.size > VERIFY_IN_TRANSACTION
+            or spec.chunks > VERIFY_IN_TRANSACTION_CHUNKS
+        ):
+            self._refuse_stored(upload, chunk_id, data)
+            # Hashing may take long: this is activity, too.
+            self._touched[upload.number] = upload
+            return Unverified(spec, upload.number)
+        self._put_chunk(upload, chunk_id, data)
+        if upload.missing:
+            return None
+        content = self._join(upload)
+        return self._verified(upload, sha256_of(content).hexdigest(), content)
+
+    def finish(
+        self, verified: Unverified, chunk_id: int, data: bytes, actual: str
+    ) -> Completed | Unverified | None:
+        """
+        Store the last chunk of an image whose bytes have the hash `actual`.
+
+        If the upload is no longer the one that was hashed, do as `add_chunk`.
+        """
+        upload = self.find(verified.spec.sha256)
+        if upload.number != verified.number:
+            return self.add_chunk(verified.spec.sha256, chunk_id, data)
+        self._put_chunk(upload, chunk_id, data)
+        return self._verified(upload, actual, None)
+
+    def remove(self, sha256: str) -> None:
+        """Do what `IImageStore.delete` says; chunks are left to `delete_discarded`."""
+        upload = self.find(sha256)
+        self.discard(upload, chunks=0)
+        if not upload.missing:
+            self.removed.append(sha256)
+        # It may have been gone before it came again.
+        self.delete(self.databases.gone, bytes.fromhex(sha256))
+        self.events.deleted += 1
+
+    def delete_discarded(self) -> bool:
+        """Delete some chunks of discarded uploads; tell whether any are left."""
+        room = DISCARD_STEP
+        with self.transaction.cursor(self.databases.discarded) as cursor:
+            while cursor.first():
+                if room <= 0:
+                    return True
+                self._changed = True
+                deleted = self._delete_chunks(upload_number_of(cursor.key()), room)
+                room -= deleted + 1
+                if room >= 0:
+                    cursor.delete()
+            return False
+
+    def _put_chunk(self, upload: Upload, chunk_id: int, data: bytes) -> None:
+        if not upload.missing:
+            raise self._exists_in_complete(upload, chunk_id, data)
+        key = chunk_key(upload.number, chunk_id)
+        if not self.put(self.databases.chunks, key, data, overwrite=False):
+            self._refuse_stored(upload, chunk_id, data)
+        self.events.chunks += 1
+        upload.missing -= len(data)
+        if upload.pieces is not None:
+            upload.pieces[chunk_id] = data
+        self._touched[upload.number] = upload
+
+    def _refuse_stored(self, upload: Upload, chunk_id: int, data: bytes) -> None:
+        """Refuse a chunk that a pending upload has; do nothing if it has not."""
+        key = chunk_key(upload.number, chunk_id)
+        stored = self.transaction.get(key, db=self.databases.chunks)
+        if stored is not None:
+            raise ChunkExistsError(
+                upload.spec.sha256, chunk_id, identical=stored == data
+            )
+
+    def _exists_in_complete(
+        self, upload: Upload, chunk_id: int, data: bytes
+    ) -> ChunkExistsError:
+        # What is complete may be stored in other pieces than its chunks.
+        start = chunk_id * upload.spec.chunk_size
+        snapshot = Snapshot(self.transaction, self.databases)
+        sha256, end = upload.spec.sha256, start + len(data)
+        stored = read_range(snapshot, sha256, upload.image, start, end)
+        return ChunkExistsError(sha256, chunk_id, identical=stored == data)
+
+    def _join(self, upload: Upload) -> bytes:
+        """Return the bytes of an upload that misses nothing."""
+        if upload.pieces is not None:
+            return b"".join([upload.pieces[i] for i in range(upload.spec.chunks)])
+        with self.transaction.cursor(self.databases.chunks) as cursor:
+            cursor.set_range(chunk_key(upload.number, 0))
+            values = cursor.iternext(keys=False, values=True)
+            return b"".join(islice(values, upload.spec.chunks))
+
+    def _verified(
+        self, upload: Upload, actual: str, content: bytes | None
+    ) -> Completed:
+        if actual == upload.spec.sha256:
+            return self.complete(upload, content)
+        self.discard(upload)
+        self.events.rejected += 1
+        raise HashMismatchError(upload.spec.sha256, actual)
+
+    def complete(self, upload: Upload, content: bytes | None) -> Completed:
+        """Seal an upload that was verified; `content` is handed through."""
+        self.events.completed += 1
+        seal = Seal(upload.created, self.now, self.stamp)
+        key = chunk_key(upload.number, SEAL_ID)
+        self.put(self.databases.chunks, key, seal.pack())
+        self._no_longer_pending(upload)
+        return Completed(upload.spec, self.now, content)
+
+    def discard(self, upload: Upload, chunks: int = DISCARD_STEP) -> None:
+        """
+        Remove a registration, and its chunks if they are less than `chunks`.
+
+        More than that many are left to `delete_discarded`.
+        """
+        self.delete(self.databases.images, bytes.fromhex(upload.spec.sha256))
+        self._no_longer_pending(upload)
+        if self._delete_chunks(upload.number, chunks) == chunks:
+            self.put(self.databases.discarded, upload_key(upload.number), b"")

@@ -1,0 +1,101 @@
+"""Handles of the LMDB databases, alone and with a transaction to read them in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import astuple, frozen
+
+from asciid.engines.lmdb._records import FORMAT_KEY, FORMAT_VERSION
+from asciid.errors import StoreVersionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import lmdb
+
+__all__ = ["Databases", "Snapshot", "check_version", "open_databases", "pages_in_use"]
+
+
+@frozen
+class Databases:
+    """Handles of the named databases."""
+
+    images: lmdb._Database
+    uploads: lmdb._Database
+    chunks: lmdb._Database
+    staged: lmdb._Database
+    discarded: lmdb._Database
+    gone: lmdb._Database
+    quarantined: lmdb._Database
+
+
+def open_databases(env: lmdb.Environment) -> Databases:
+    """
+    Return the handles, creating what is not there.
+
+    Errors: `lmdb.Error`.
+    """
+    return Databases(
+        images=env.open_db(b"images"),
+        uploads=env.open_db(b"uploads"),
+        chunks=env.open_db(b"chunks"),
+        staged=env.open_db(b"staged"),
+        discarded=env.open_db(b"discarded"),
+        gone=env.open_db(b"gone"),
+        quarantined=env.open_db(b"quarantined"),
+    )
+
+
+def check_version(env: lmdb.Environment, path: Path, *, readonly: bool) -> None:
+    """
+    Refuse what is not ours in the directory `path`; mark what is new as ours.
+
+    Errors: `StoreVersionError`, `lmdb.Error`.
+    """
+    with env.begin(write=not readonly) as transaction:
+        found = transaction.get(FORMAT_KEY)
+        empty = found is None and transaction.stat()["entries"] == 0
+        if empty and not readonly:
+            transaction.put(FORMAT_KEY, FORMAT_VERSION)
+        elif found != FORMAT_VERSION:
+            known = "none" if found is None else found.decode("ascii", "replace")
+            message = (
+                f"{path} has the storage format {known}, and this release "
+                f"of asciid reads format {FORMAT_VERSION.decode()}: use the "
+                "release that wrote it, or name another storage directory"
+            )
+            raise StoreVersionError(message)
+
+
+_META_PAGES = 2
+
+
+def pages_in_use(transaction: lmdb.Transaction[Any], databases: Databases) -> int:
+    """
+    Return how many pages of the file hold something.
+
+    Those are not among them in which LMDB lists the free ones: of these it does not
+    tell, and they are one in five hundred of what they list.
+    """
+    stats = [
+        transaction.stat(),
+        *(transaction.stat(one) for one in astuple(databases, recurse=False)),
+    ]
+    pages: int = sum(
+        stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        for stat in stats
+    )
+    return _META_PAGES + pages
+
+
+@frozen
+class Snapshot:
+    """A transaction and the databases to read in it."""
+
+    transaction: lmdb.Transaction[Any]
+    """Gives values as bytes, or as buffers that are valid as long as it is."""
+    databases: Databases
+    relieve: Callable[[], None] = lambda: None
+    """To be called at times by who reads much, as `Residency.check`."""

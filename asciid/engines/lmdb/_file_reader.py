@@ -1,0 +1,175 @@
+"""The storage file for a process that reads it and has another one write it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import lmdb
+from twisted.internet.defer import Deferred, DeferredLock
+
+from asciid.engines._batching import READERS, ReadPool
+from asciid.engines._stamps import Stamps
+from asciid.engines.lmdb._environment import Environment
+from asciid.engines.lmdb._lookup import measure
+from asciid.engines.lmdb._reads import FileReads
+from asciid.errors import AsciidError, StorageFailedError
+from asciid.runtime.threads import FixedThreadPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from twisted.python.threadpool import ThreadPool
+
+    from asciid.engines._batching import IWriterReactor
+    from asciid.engines.lmdb._peers import Use
+    from asciid.store.engine import Query, StoreUsage
+
+__all__ = ["LMDBReader", "prepare_storage"]
+
+AnswerT = TypeVar("AnswerT")
+
+_SMALLEST_MAP = 2**20
+
+
+def prepare_storage(path: Path, *, sync: bool) -> StoreUsage:
+    """
+    Create the storage in `path` unless it is there; return what it has.
+
+    This process must have the `StorageLock`.
+
+    Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
+    """
+    environment = Environment(path, sync, time.time, time.time, _SMALLEST_MAP)
+    environment.open()
+    try:
+        while True:
+            try:
+                return environment.read(lambda snapshot: measure(snapshot, path))
+            except lmdb.MapResizedError:
+                environment.remap(grow=False)
+    finally:
+        environment.close()
+
+
+class LMDBReader:
+    """
+    Answers queries from the storage in `path`, which another process writes.
+
+    The file is not opened before the first ``use("shared")``; queries wait until it
+    is.  `file_generation` returns a number that becomes another one whenever another
+    file may have taken the place of the storage file.  The other parameters are those
+    of `LMDBEngine`.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
+        self,
+        path: Path,
+        *,
+        reactor: IWriterReactor,
+        file_generation: Callable[[], int],
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        read_pool: ThreadPool | None = None,
+        check_directory: Callable[[], object] = lambda: None,
+    ) -> None:
+        stamps = Stamps(clock, monotonic)
+        # The map follows the file, whatever its size.
+        self._environment = Environment(
+            path,
+            sync=False,
+            clock=clock,
+            stamp=stamps.now,
+            map_size=0,
+            readonly=True,
+            check_directory=check_directory,
+            creates=False,
+        )
+        self._pool = ReadPool(
+            reactor=reactor,
+            pool=read_pool or FixedThreadPool(READERS, "asciid-reader"),
+        )
+        self._reads = FileReads(
+            self._environment, self._pool, stamps, self._make_readable
+        )
+        self._file_generation = file_generation
+        # That of the file which is open, from before it was opened.
+        self._file = file_generation()
+        # Each waits for reads to end: of two at a time, the one that lets them begin
+        # again would do so under the other.
+        self._switching = DeferredLock()
+        # Until the file is open.
+        self._pool.hold()
+
+    @property
+    def waiting(self) -> int:
+        """How many reads are under way or wait."""
+        return self._pool.waiting
+
+    @property
+    def max_waiting(self) -> int:
+        """How many may be."""
+        return self._pool.max_waiting
+
+    def start(self) -> None:
+        """
+        Start the threads.
+
+        Errors: `OSError`.
+        """
+        self._pool.start()
+
+    async def stop(self) -> None:
+        """Accept no query more, finish those under way, and close the file."""
+        await self._pool.stop()
+        self._environment.close()
+
+    def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
+        """See `IEngine.ask`."""
+        if self._file == self._file_generation():
+            return self._reads.ask(query)
+        return self._make_readable().addCallback(lambda _: self._reads.ask(query))
+
+    def use(self, how: Use) -> Deferred[None]:
+        """
+        Use the storage file like that; reads wait while it is closed.
+
+        The file may be another afterwards: nothing is remembered of it.
+
+        Errors: `OSError`, `lmdb.Error`, `StoreVersionError`; it is closed then.
+        """
+        return self._switching.run(lambda: Deferred.fromCoroutine(self._used(how)))
+
+    async def _used(self, how: Use) -> None:
+        await self._pool.hold()
+        self._environment.close()
+        if how == "shared":
+            self._open()
+            self._pool.release()
+
+    def _make_readable(self) -> Deferred[object]:
+        return self._switching.run(lambda: Deferred.fromCoroutine(self._follow()))
+
+    async def _follow(self) -> None:
+        if not self._environment.is_open:
+            # Reads wait until it is, and find all of the file then.
+            return
+        try:
+            # Whoever waits for this may cancel it.
+            await self._pool.hold()
+            if self._file == self._file_generation():
+                self._environment.remap(grow=False)
+            else:
+                self._environment.close()
+                self._open()
+        except (lmdb.Error, OSError, AsciidError) as error:
+            raise StorageFailedError from error
+        finally:
+            if self._environment.is_open:
+                self._pool.release()
+
+    def _open(self) -> None:
+        # In this order: the file may be exchanged at any time.
+        self._file = self._file_generation()
+        self._environment.open()

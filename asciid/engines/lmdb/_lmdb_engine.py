@@ -1,0 +1,407 @@
+"""The engine that keeps images in one LMDB file."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import lmdb
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from asciid.engines._batching import READERS, BatchWriter, ReadPool
+from asciid.engines._checkup import Checkup
+from asciid.engines._stamps import Stamps
+from asciid.engines.lmdb._abandoned import Abandoned
+from asciid.engines.lmdb._compaction import Compaction
+from asciid.engines.lmdb._copying import discard_copy
+from asciid.engines.lmdb._environment import (
+    DATA_FILE,
+    Environment,
+    EnvironmentClosedError,
+)
+from asciid.engines.lmdb._fault_log import Health
+from asciid.engines.lmdb._lock import StorageLock, StorageMovedError
+from asciid.engines.lmdb._peers import ALONE
+from asciid.engines.lmdb._quarantine import (
+    PURGE_STEP,
+    deletable,
+    purge,
+    put_aside,
+    restorable,
+    restore,
+)
+from asciid.engines.lmdb._reads import FileReads
+from asciid.engines.lmdb._reserve import Reserve, is_full, lacks_room
+from asciid.errors import (
+    AsciidError,
+    StorageFailedError,
+    StorageFullError,
+    StoreClosedError,
+)
+from asciid.runtime.threads import FixedThreadPool
+from asciid.store.engine import (
+    NO_LIMITS,
+    Abandon,
+    Background,
+    DeleteDiscarded,
+    IEngine,
+    StoreHealth,
+    StoreStats,
+    sole,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
+
+    from twisted.python.threadpool import ThreadPool
+
+    from asciid.engines._batching import IWriterReactor
+    from asciid.engines.lmdb._batch import Batch
+    from asciid.engines.lmdb._copying import Copied
+    from asciid.engines.lmdb._peers import IPeers
+    from asciid.engines.lmdb._performing import Task
+    from asciid.store.engine import AnyOperation, Completed, PendingLimits, Query
+
+__all__ = ["LMDBEngine"]
+
+ResultT = TypeVar("ResultT")
+
+
+@implementer(IEngine)
+class LMDBEngine:
+    """
+    Images in one LMDB file in the directory `path`.
+
+    With `sync`, what was acknowledged survives a power cut; without, only the
+    end of the process.  `map_size` is the address space to begin with, in
+    bytes; it grows as needed.  Nothing is added while the file system has less than
+    `reserve` bytes free; 0 fills it up.  `pending` bounds the uploads under way,
+    `max_queue` the bytes that wait to be written.  `clock` returns the time in
+    seconds since the epoch, `monotonic` seconds since any moment.  `peers` are
+    other processes that read the same storage.  `lock` is the ownership of the
+    directory, taken at the start and released at the end.
+    """
+
+    removals_known = True
+
+    def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
+        self,
+        path: Path,
+        *,
+        reactor: IWriterReactor,
+        sync: bool = True,
+        reserve: int = 0,
+        pending: PendingLimits = NO_LIMITS,
+        max_queue: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        map_size: int = 1024**3,
+        writer_pool: ThreadPool | None = None,
+        read_pool: ThreadPool | None = None,
+        peers: IPeers = ALONE,
+        lock: StorageLock | None = None,
+    ) -> None:
+        self.lock = lock or StorageLock(path, sync=sync)
+        stamps = Stamps(clock, monotonic)
+        self._health = Health("Writing to the storage", monotonic)
+        self._reserve = Reserve(path, reserve, monotonic)
+        self._environment = Environment(
+            path,
+            sync,
+            clock,
+            stamps.now,
+            map_size,
+            health=self._health,
+            pending=pending,
+            reserve=self._reserve,
+            check_directory=self.lock.check,
+            creates=self.lock.inherited is None,
+        )
+        self._pool = ReadPool(
+            reactor=reactor,
+            pool=read_pool or FixedThreadPool(READERS, "asciid-reader"),
+        )
+        self._reads = FileReads(
+            self._environment, self._pool, stamps, self._make_readable
+        )
+        self._to_forget: deque[tuple[int, Sequence[str] | None]] = deque()
+        self._peers = peers
+        self._writer: BatchWriter[Task] = BatchWriter(
+            self._execute,
+            self._recover,
+            reactor=reactor,
+            pool=writer_pool or FixedThreadPool(1, "asciid-writer"),
+            max_bytes=max_queue,
+            delivered=self._forget_removed,
+            pause=peers.pause,
+        )
+        self._abandoned = Abandoned(self._writer.submit)
+        self._background = Background()
+        self._checkup = Checkup(self.apply, self.ask, self._background.run, monotonic)
+        self._on_removed: Callable[[Sequence[str] | None], object] = do_nothing
+        self._started = False
+        self._stopping = False
+
+    def start(
+        self,
+        on_removed: Callable[[Sequence[str] | None], object],
+        on_completed: Callable[[Sequence[Completed]], object],
+    ) -> Deferred[None]:
+        """
+        See `IEngine.start`; the Deferred has fired already.
+
+        This blocks while another owner of the storage is ending: see
+        `StorageLock.acquire`.
+        """
+        del on_completed  # all images become complete through this process
+        self._on_removed = on_removed
+        try:
+            self.lock.acquire()
+            # The process before this one may not have announced what it committed.
+            self._peers.count_removal()
+            self._peers.count_file()
+            self._environment.open()
+        except lmdb.Error as error:
+            self.lock.release()
+            return fail(OSError(f"cannot open the storage: {error}"))
+        except (AsciidError, OSError):
+            self.lock.release()
+            return fail()
+        # A compaction that was killed has left it: none is under way now.
+        discard_copy(self._environment.path)
+        try:
+            self._start_threads()
+        except OSError:
+            self._environment.close()
+            self.lock.release()
+            return fail()
+        self._started = True
+        # So that a full disk is known to the first that asks.
+        self._checkup.begin_writing()
+        return succeed(None)
+
+    def _start_threads(self) -> None:
+        self._writer.start()
+        try:
+            self._pool.start()
+        except OSError:
+            self._writer.stop()
+            raise
+
+    def drain(self) -> Deferred[None]:
+        """See `IEngine.drain`."""
+        self._stopping = True
+        return self._writer.submit(()).addBoth(do_nothing)
+
+    def stop(self) -> Deferred[None]:
+        """See `IEngine.stop`; the engine must have been started."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        await self._background.wait()
+        await self._writer.stop()
+        await self._pool.stop()
+        self._environment.close()
+        self.lock.release()
+
+    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """See `IEngine.apply`."""
+        size = 0
+        for operation in operations:
+            size += operation.size
+            if type(operation) is Abandon:
+                self._abandoned.note(operation.number)
+        return self._writer.submit(operations, size)
+
+    def ask(self, query: Query[ResultT]) -> Deferred[ResultT]:
+        """See `IEngine.ask`."""
+        return self._reads.ask(query)
+
+    def stats(self) -> StoreStats:
+        """See `IEngine.stats`."""
+        writer, environment = self._writer, self._environment
+        operations, size = writer.waiting
+        uploads, clients = environment.tracked
+        return StoreStats(
+            events=environment.events,
+            batch_sizes=writer.batch_sizes,
+            commit_times=writer.commit_times,
+            queue_operations=operations,
+            max_queue_operations=writer.max_operations,
+            queue_bytes=size,
+            max_queue_bytes=writer.max_bytes,
+            reads=self._pool.waiting,
+            max_reads=self._pool.max_waiting,
+            max_uploads=environment.pending.total,
+            max_client_uploads=environment.pending.per_client,
+            tracked_uploads=uploads,
+            tracked_clients=clients,
+            reserve_bytes=self._reserve.size,
+        )
+
+    def health(self) -> StoreHealth:
+        """See `IEngine.health`."""
+        is_open = self._started and not self._stopping
+        if is_open:
+            self._checkup.begin()
+        return StoreHealth(
+            is_open,
+            writes=not (self._health.failing or self._checkup.writes_hang),
+            reads=self._checkup.reads,
+            has_room=self._reserve.has_room,
+        )
+
+    def tidy(self) -> Deferred[None]:
+        """See `IEngine.tidy`."""
+        return Deferred.fromCoroutine(self._tidy())
+
+    async def _tidy(self) -> None:
+        # As a read, beside which the environment stays open.
+        await self._reads.read(lambda _: self._environment.forget_dead_readers())
+        await self._abandoned.retry()
+
+    def compact(self) -> Deferred[Copied]:
+        """Give unused room in the file back; see `Compaction.run`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return Compaction(
+            self._environment,
+            self._writer,
+            self._pool,
+            self._peers,
+            lambda: self._stopping,
+        ).run()
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """See `identity_of`."""
+        return self._environment.identity
+
+    def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:
+        """
+        Quarantine a damaged image; see `asciid.engines.lmdb._quarantine.put_aside`.
+
+        Errors: `StoreBusyError`, `StoreClosedError`, those of a commit.
+        """
+        return self._run(lambda batch: put_aside(batch, digest, record))
+
+    def purge_quarantine(self) -> Deferred[int]:
+        """
+        Delete what is in quarantine; answer how many images that were.
+
+        Errors: those of a query, those of a commit.
+        """
+        return self._in_background(self._purge())
+
+    def restore_quarantine(self) -> Deferred[int]:
+        """
+        Take what is in quarantine out again; answer how many images that were.
+
+        Errors: those of a query, those of a commit.
+        """
+        return self._in_background(self._restore())
+
+    def _in_background(
+        self, work: Coroutine[Deferred[Any], Any, ResultT]
+    ) -> Deferred[ResultT]:
+        if self._stopping:
+            work.close()
+            return fail(StoreClosedError())
+        return self._background.run(work)
+
+    def _run(self, function: Callable[[Batch], ResultT]) -> Deferred[ResultT]:
+        """Run a function of this engine's own in a transaction."""
+        return self._writer.submit((function,)).addCallback(sole)
+
+    async def _restore(self) -> int:
+        keys, restored = await self._reads.read(restorable), 0
+        for first in range(0, len(keys), PURGE_STEP):
+            some = keys[first : first + PURGE_STEP]
+            restored += await self._run(partial(restore, quarantined=some))
+        return restored
+
+    async def _purge(self) -> int:
+        entries = list((await self._reads.read(deletable)).items())
+        for first in range(0, len(entries), PURGE_STEP):
+            some = entries[first : first + PURGE_STEP]
+            await self._run(partial(purge, quarantined=some))
+        while await self.apply((DeleteDiscarded(),)).addCallback(sole):
+            if self._stopping:
+                break
+        return len(entries)
+
+    def _execute(self, tasks: Sequence[Task]) -> Sequence[object]:
+        """Do as `Environment.execute`, in the writer's thread."""
+        outcomes = self._environment.execute(tasks)
+        if self._environment.removed:
+            self._removed(self._environment.removed)
+        return outcomes
+
+    def _removed(self, hashes: Sequence[str] | None) -> None:
+        """
+        Count that images were removed, or that any may have been if None.
+
+        This is called in the writer's thread, before a removal is acknowledged.
+        """
+        self._to_forget.append((self._peers.count_removal(), hashes))
+
+    def _forget_removed(self) -> None:
+        """
+        Have what was removed kept in memory no longer, here and by peers.
+
+        An image that was completed and removed in one batch was kept before.
+        """
+        while self._to_forget:
+            removals, hashes = self._to_forget.popleft()
+            self._on_removed(hashes)
+            self._peers.forget(removals, hashes)
+
+    def _make_readable(self) -> Deferred[object]:
+        # An empty transaction meets the same error, and the writer knows when
+        # something can be done about it.
+        return self._run(do_nothing)
+
+    def _recover(self, error: Exception) -> Deferred[Exception | None]:
+        return Deferred.fromCoroutine(self._recovered(error))
+
+    async def _recovered(self, error: Exception) -> Exception | None:
+        """Make the environment usable after a batch failed with `error`."""
+        await self._pool.hold()
+        try:
+            return await self._writer.call_in_thread(lambda: self._repair(error))
+        finally:
+            self._pool.release()
+
+    def _repair(self, error: Exception) -> Exception | None:
+        """
+        Repair the environment, in the writer's thread while nothing is read.
+
+        Return what the batch fails with; None if it is to run again.
+        """
+        try:
+            if isinstance(error, lmdb.MapFullError | lmdb.MapResizedError):
+                self._environment.remap(grow=isinstance(error, lmdb.MapFullError))
+                return None
+            self._health.failed(str(error))
+            if isinstance(error, StorageMovedError):
+                # What is open can still be read; writes resume once it is back.
+                return StorageFailedError()
+            full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
+            # What failed may have been committed all the same.
+            self._removed(None)
+            self._environment.reopen()
+        except (lmdb.Error, AsciidError, OSError) as unusable:
+            self._health.failed(f"it cannot be used: {unusable}")
+            return StorageFullError() if is_full(unusable) else StorageFailedError()
+        if isinstance(error, EnvironmentClosedError):
+            return None
+        return StorageFullError() if full else StorageFailedError()
+
+
+def do_nothing(_: object) -> None:
+    """Do nothing."""

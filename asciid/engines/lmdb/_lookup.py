@@ -1,0 +1,143 @@
+"""
+What one snapshot of the storage file has.
+
+Everything here runs in a thread of the read pool, or in that of the writer.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from asciid.engines.lmdb._directories import DATA_FILE
+from asciid.engines.lmdb._records import (
+    SEAL_ID,
+    ImageRecord,
+    Seal,
+    chunk_id_of,
+    chunk_key,
+    upload_key,
+)
+from asciid.engines.lmdb._reserve import free_bytes
+from asciid.errors import ImageGoneError, ImageNotFoundError
+from asciid.model import ImageSpec
+from asciid.store.engine import StoreUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from asciid.engines.lmdb._databases import Snapshot
+
+__all__ = [
+    "count",
+    "find",
+    "find_seal",
+    "measure",
+    "not_found",
+    "read_range",
+    "stored_runs",
+]
+
+_KEYS_AT_ONCE = 100
+"""So many keys are looked at together; with many more, making them is slower."""
+
+
+def count(snapshot: Snapshot) -> int:
+    """Return how many images are registered."""
+    return snapshot.transaction.stat(snapshot.databases.images)["entries"]
+
+
+def measure(snapshot: Snapshot, path: Path) -> StoreUsage:
+    """
+    Return how much is stored in the directory `path`.
+
+    Errors: `OSError`.
+    """
+    stat, databases = snapshot.transaction.stat, snapshot.databases
+    pending = stat(databases.uploads)["entries"]
+    return StoreUsage(
+        images=stat(databases.images)["entries"] - pending,
+        pending=pending,
+        quarantined=stat(databases.quarantined)["entries"],
+        file_bytes=(path / DATA_FILE).stat().st_size,
+        free_bytes=free_bytes(path),
+    )
+
+
+def read_range(
+    snapshot: Snapshot, sha256: str, image: ImageRecord, start: int, end: int
+) -> bytes:
+    """
+    Return the bytes ``[start, end)`` of a complete image.
+
+    Errors: `ImageNotFoundError` if it is no longer there.
+    """
+    size = image.piece_size
+    ids = ImageSpec(sha256, image.size, size).chunks_between(start, end)
+    if not ids:
+        return b""
+    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
+        if not cursor.set_key(chunk_key(image.number, ids[0])):
+            raise ImageNotFoundError(sha256)
+        pieces = list(islice(cursor.iternext(keys=False, values=True), len(ids)))
+        # The last one first: it may be the same as the first.
+        pieces[-1] = pieces[-1][: end - ids[-1] * size]
+        pieces[0] = pieces[0][start - ids[0] * size :]
+        return b"".join(pieces)
+
+
+def find(snapshot: Snapshot, sha256: str) -> ImageRecord:
+    """
+    Return the record of a registered image.
+
+    Errors: `ImageNotFoundError`, `ImageGoneError`.
+    """
+    stored = snapshot.transaction.get(
+        bytes.fromhex(sha256), db=snapshot.databases.images
+    )
+    if stored is None:
+        raise not_found(snapshot, sha256)
+    return ImageRecord.unpack(stored)
+
+
+def not_found(snapshot: Snapshot, sha256: str) -> ImageNotFoundError | ImageGoneError:
+    """Return what to raise for an image that is not registered."""
+    gone = snapshot.transaction.get(bytes.fromhex(sha256), db=snapshot.databases.gone)
+    return ImageNotFoundError(sha256) if gone is None else ImageGoneError(sha256)
+
+
+def find_seal(snapshot: Snapshot, number: int) -> Seal | None:
+    """Return the seal of an upload, or None if it is not complete."""
+    stored = snapshot.transaction.get(
+        chunk_key(number, SEAL_ID), db=snapshot.databases.chunks
+    )
+    return None if stored is None else Seal.unpack(stored)
+
+
+def stored_runs(snapshot: Snapshot, number: int) -> Iterator[tuple[int, int]]:
+    """Yield the chunk ids of an upload as runs, in ascending order."""
+    prefix = upload_key(number)
+    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
+        if not cursor.set_range(prefix):
+            return
+        walk = cursor.iternext(keys=True, values=False)
+        while keys := list(islice(walk, _KEYS_AT_ONCE)):
+            own = keys
+            if keys[-1][: len(prefix)] != prefix:
+                own = [key for key in keys if key[: len(prefix)] == prefix]
+            if own:
+                yield from _runs(own)
+            if len(own) < _KEYS_AT_ONCE:
+                return
+
+
+def _runs(keys: Sequence[bytes | memoryview]) -> Iterator[tuple[int, int]]:
+    """Yield the ids in ascending keys of one upload as runs, looking at few keys."""
+    first, last = chunk_id_of(keys[0]), chunk_id_of(keys[-1])
+    if last - first == len(keys) - 1:
+        yield first, last
+        return
+    middle = len(keys) // 2
+    yield from _runs(keys[:middle])
+    yield from _runs(keys[middle:])

@@ -1,0 +1,66 @@
+"""Other processes that read the storage file of the one that commits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["ALONE", "IPeers", "Use"]
+
+Use = Literal["shared", "closed"]
+"""Whether to have the storage file open, as always, or closed."""
+
+
+class IPeers(Protocol):
+    """The processes that read what this one commits, and do as it says."""
+
+    def count_removal(self) -> int:
+        """
+        Count that images were removed, before that is acknowledged; in any thread.
+
+        From then on they serve nothing from memory until `forget` has reached them
+        with the count, which is returned.
+        """
+
+    def count_file(self) -> None:
+        """Count that another file may have taken the place of the one they read."""
+
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """Have all of them keep images no longer in memory, or none at all."""
+
+    @property
+    def pause(self) -> Callable[[Callable[[], None]], None] | None:
+        """The `pause` of the `BatchWriter` that they apply to; None is its own."""
+
+    def use(self, how: Use) -> Deferred[None]:
+        """
+        Have all of them use the storage file like that; answer once they do.
+
+        Errors: `StorageInUseError` if one does not.
+        """
+
+
+class _Alone:
+    """There are none."""
+
+    pause = None
+
+    def count_removal(self) -> int:
+        return 0
+
+    def count_file(self) -> None:
+        pass
+
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        pass
+
+    def use(self, _: Use) -> Deferred[None]:
+        return succeed(None)
+
+
+ALONE: IPeers = _Alone()
+"""For a storage file that no other process reads."""

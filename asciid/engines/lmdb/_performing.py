@@ -1,0 +1,72 @@
+"""Carries operations out in a write transaction; runs in the writer's thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from asciid.engines.lmdb import _staging
+from asciid.engines.lmdb._sweeping import remove_expired
+from asciid.errors import StorageFullError
+from asciid.store.engine import (
+    Abandon,
+    AddChunk,
+    AddPieces,
+    Adopt,
+    Begin,
+    DeleteDiscarded,
+    Finish,
+    Operation,
+    Probe,
+    Put,
+    Register,
+    Remove,
+    RemoveExpired,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from asciid.engines.lmdb._batch import Batch
+    from asciid.engines.lmdb._reserve import Reserve
+
+__all__ = ["Task", "perform"]
+
+Task: TypeAlias = "Operation | Callable[[Batch], Any]"
+"""An operation of the engine's interface, or a function of this engine's own."""
+
+
+def perform(batch: Batch, task: Task, reserve: Reserve) -> Any:  # noqa: ANN401 - the outcome
+    """
+    Carry out one task; `reserve` is what must stay free.
+
+    Errors: those of the task, `StorageFullError`.
+    """
+    if not isinstance(task, Operation):
+        return task(batch)
+    if task.adds:
+        reserve.take(task.size)
+    outcome = _PERFORM[type(task)](batch, task)
+    if type(task) is Probe:
+        # What it takes itself says too little: larger ones are refused before.
+        reserve.take(0)
+        if not reserve.has_room:
+            raise StorageFullError
+    return outcome
+
+
+_PERFORM: Mapping[type[Operation], Callable[[Batch, Any], Any]] = {
+    Abandon: lambda batch, it: _staging.abandon(batch, it.number),
+    AddChunk: lambda batch, it: batch.add_chunk(it.sha256, it.chunk_id, it.data),
+    AddPieces: lambda batch, it: _staging.add(batch, it.number, it.first, it.pieces),
+    Adopt: lambda batch, it: _staging.adopt(batch, it.number, it.sha256, it.length),
+    Begin: lambda batch, _: _staging.begin(batch),
+    DeleteDiscarded: lambda batch, _: batch.delete_discarded(),
+    Finish: lambda batch, it: batch.finish(
+        it.verified, it.chunk_id, it.data, it.actual
+    ),
+    Probe: lambda batch, _: batch.probe(),
+    Put: lambda batch, it: _staging.put(batch, it.sha256, it.content),
+    Register: lambda batch, it: batch.register(it.spec, it.client),
+    Remove: lambda batch, it: batch.remove(it.sha256),
+    RemoveExpired: remove_expired,
+}

@@ -1,0 +1,80 @@
+"""Answers queries from the storage file, in threads."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import lmdb
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from asciid.engines.lmdb._answers import Answers
+from asciid.engines.lmdb._environment import EnvironmentClosedError
+from asciid.engines.lmdb._fault_log import Health
+from asciid.errors import StorageFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asciid.engines._batching import ReadPool
+    from asciid.engines._stamps import Stamps
+    from asciid.engines.lmdb._databases import Snapshot
+    from asciid.engines.lmdb._environment import Environment
+    from asciid.store.engine import Query
+
+__all__ = ["FileReads"]
+
+AnswerT = TypeVar("AnswerT")
+
+
+@define(eq=False)
+class FileReads:
+    """
+    Reads `environment` in threads of `pool`.
+
+    `make_readable` is called where the file has outgrown the map, or is closed; it
+    fails with `StorageFailedError`.
+    """
+
+    environment: Environment
+    pool: ReadPool
+    stamps: Stamps
+    make_readable: Callable[[], Deferred[object]]
+    _answers: Answers = field(init=False)
+    _health: Health = field(init=False)
+
+    @_answers.default
+    def _(self) -> Answers:
+        return Answers(self.environment.path, self.stamps)
+
+    @_health.default
+    def _(self) -> Health:
+        return Health("Reading from the storage", self.stamps.monotonic)
+
+    def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
+        """See `IEngine.ask`."""
+        return self.read(partial(self._answers.answer, query=query))
+
+    def read(self, call: Callable[[Snapshot], AnswerT]) -> Deferred[AnswerT]:
+        """
+        Return what `call` returns for a snapshot.
+
+        Errors: those of `call`, `StorageFailedError`, `StoreBusyError`,
+        `StoreClosedError`.
+        """
+        return Deferred.fromCoroutine(self._read(call))
+
+    async def _read(self, call: Callable[[Snapshot], Any]) -> Any:  # noqa: ANN401 - as above
+        read = partial(self.environment.read, call)
+        while True:
+            try:
+                answer = await self.pool.run(read)
+            except (lmdb.MapResizedError, EnvironmentClosedError):
+                await self.make_readable()
+            except lmdb.Error as error:
+                self._health.failed(str(error))
+                raise StorageFailedError from error
+            else:
+                self._health.succeeded()
+                return answer

@@ -1,0 +1,146 @@
+"""
+The format of the storage file, version 1.
+
+An LMDB environment with named databases; numbers are big-endian, so that keys
+sort by number, times are milliseconds since the epoch, and stamps are those of
+`asciid.engines._stamps` in milliseconds:
+
+``images``
+    SHA-256 (32 bytes) -> upload number, size, chunk size, piece size: how long
+    the values in ``chunks`` are, all but the last.  That is the chunk size but
+    for images that came in one request.  Written at registration and not again
+    at completion: keys are random, so every write here is a page of its own.
+``uploads``
+    upload number -> SHA-256, bytes still missing, time of registration, stamp
+    of the last activity.  Only what is pending.
+``chunks``
+    upload number, chunk id -> the chunk's bytes; and, once the image is
+    complete, upload number, `SEAL_ID` -> times of registration and completion,
+    stamp of the completion.
+    The upload number only grows, so concurrent uploads write neighbouring
+    pages, and an image is one cursor walk.
+``staged``
+    upload number -> stamp of the last activity.  Images that are coming in one
+    request and belong to no hash before they are verified.
+``discarded``
+    upload number -> nothing.  Uploads whose chunks are still to be deleted.
+``gone``
+    SHA-256 -> stamp of the removal.  Images that were past their time, for a
+    while.  A hash in ``images`` is not gone, whatever is here.
+``quarantined``
+    SHA-256, time -> upload number and what ``images`` had.  Images found to be
+    damaged; their chunks are kept.
+
+The unnamed database holds the format version and the next upload number.  An
+image is complete if it has its seal.  Each record begins with a version byte.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from asciid.model import ImageSpec
+
+__all__ = [
+    "FORMAT_KEY",
+    "FORMAT_VERSION",
+    "NEXT_UPLOAD_KEY",
+    "SEAL_ID",
+    "ImageRecord",
+    "Seal",
+    "UploadRecord",
+    "chunk_id_of",
+    "chunk_key",
+    "upload_key",
+    "upload_number_of",
+]
+
+FORMAT_KEY = b"asciid-format"
+FORMAT_VERSION = b"1"
+NEXT_UPLOAD_KEY = b"asciid-next-upload"
+
+SEAL_ID = 2**32 - 1
+"""The chunk id that no chunk has: it sorts behind all of an upload's chunks."""
+
+_RECORD_VERSION = 1
+_CHUNK_KEY = struct.Struct(">QI")
+_UPLOAD_KEY = struct.Struct(">Q")
+_IMAGE = struct.Struct(">BQQQQ")
+_UPLOAD = struct.Struct(">B32sQQQ")
+_SEAL = struct.Struct(">BQQQ")
+
+chunk_key = _CHUNK_KEY.pack
+"""Make the key of a chunk from an upload number and a chunk id."""
+
+upload_key = _UPLOAD_KEY.pack
+"""Make the key of an upload from its number."""
+
+
+def chunk_id_of(key: bytes | memoryview) -> int:
+    """Return the chunk id in a key that `chunk_key` made."""
+    chunk_id: int = _CHUNK_KEY.unpack(key)[1]
+    return chunk_id
+
+
+def upload_number_of(key: bytes | memoryview) -> int:
+    """Return the number in a key that `upload_key` made."""
+    number: int = _UPLOAD_KEY.unpack(key)[0]
+    return number
+
+
+class ImageRecord(NamedTuple):
+    """What ``images`` holds of an image."""
+
+    number: int
+    size: int
+    chunk_size: int
+    piece_size: int
+
+    def spec(self, sha256: str) -> ImageSpec:
+        """Return what the image was registered as."""
+        return ImageSpec(sha256, self.size, self.chunk_size)
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return _IMAGE.pack(_RECORD_VERSION, *self)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> ImageRecord:
+        """Read what `pack` wrote."""
+        return cls._make(_IMAGE.unpack(data)[1:])
+
+
+class UploadRecord(NamedTuple):
+    """What ``uploads`` holds of a pending upload; in milliseconds."""
+
+    digest: bytes
+    missing: int
+    created: int
+    active: int
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return _UPLOAD.pack(_RECORD_VERSION, *self)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> UploadRecord:
+        """Read what `pack` wrote."""
+        return cls._make(_UPLOAD.unpack(data)[1:])
+
+
+class Seal(NamedTuple):
+    """What says that an image is complete; in milliseconds."""
+
+    created: int
+    completed: int
+    stamp: int
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return _SEAL.pack(_RECORD_VERSION, *self)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Seal:
+        """Read what `pack` wrote."""
+        return cls._make(_SEAL.unpack(data)[1:])

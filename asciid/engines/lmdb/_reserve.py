@@ -1,0 +1,181 @@
+"""Keeps some of the file system free."""
+
+from __future__ import annotations
+
+import errno
+import os
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, NoReturn
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from asciid.engines.lmdb._fault_log import SETTLED
+from asciid.errors import StorageFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["Reserve", "free_bytes", "is_full", "lacks_room"]
+
+_log = Logger()
+
+CHECK_EVERY = 1.0
+"""Seconds for which what the file system said is believed ..."""
+
+PLENTY = 16 * 1024 * 1024
+"""... as long as there is so much more room than the reserve, in bytes."""
+
+PAGE = 4096
+"""Bytes that an operation may take besides those it adds."""
+
+SCATTERED = 4 * 1024 * 1024
+"""
+Bytes free inside the storage file that are not counted on, besides a quarter of them.
+
+Each commit frees some and takes others, and what is stored in one piece needs pages
+that are neighbours.
+"""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+NO_ROOM = 64 * 1024
+"""Bytes free below which a write that failed is put down to lack of room."""
+
+
+def free_bytes(path: Path) -> int:
+    """
+    Return how many bytes the file system of `path` has left for us.
+
+    Errors: `OSError`.
+    """
+    system = os.statvfs(path)
+    return system.f_bavail * system.f_frsize
+
+
+def is_full(error: Exception) -> bool:
+    """Return whether a write failed because the disk, a quota or a limit is full."""
+    # An error of LMDB has the number as its code.
+    number = getattr(error, "errno", None) or getattr(error, "code", None)
+    return number in _FULL
+
+
+def lacks_room(file: Path) -> bool:
+    """
+    Return whether nothing can be added to `file`, whatever a write to it said.
+
+    To LMDB a write that the last free block cuts short is an IO error.  A quota or a
+    limit of the process does not show in what the file system has free, so room is
+    asked for behind the file's end, in an unnamed file beside it.
+
+    Errors: `OSError`.
+    """
+    if free_bytes(file.parent) < NO_ROOM:
+        return True
+    try:
+        with TemporaryFile(dir=file.parent) as probe:
+            os.posix_fallocate(probe.fileno(), file.stat().st_size, NO_ROOM)
+    except OSError as error:
+        return is_full(error)
+    return False
+
+
+@define
+class Reserve:
+    """
+    Refuses what would leave less than `size` bytes free around `path`.
+
+    What is added after the file system was asked is counted, at a page more
+    than its bytes, so that no more than was free above the reserve is accepted
+    until it is asked again.  Nothing is refused where it does not answer:
+    whatever is wrong, a commit will meet it, and say so.  0 bytes refuse
+    nothing.
+
+    Below the reserve there is room as long as there is much inside the storage file,
+    where images were removed.  If that is too scattered, or a long read keeps it, the
+    file grows, so it counts only while half of the reserve is free.
+
+    All but `has_room` is used by the writer's thread alone.  `monotonic` is in seconds.
+    The log is told once when it begins to refuse, and once when nothing was
+    refused for a while.
+    """
+
+    path: Path
+    size: int
+    monotonic: Callable[[], float]
+    free: Callable[[Path], int] = free_bytes
+    _left: float = field(init=False, default=float("inf"))
+    """Bytes that may still be added."""
+    _free: int = field(init=False, default=0)
+    """Bytes that the file system has free, by what it said and what was added."""
+    _near: bool = field(init=False, default=False)
+    """Whether the reserve is near: then the file system is asked each time."""
+    _asked: float = field(init=False, default=float("-inf"))
+    _refused: float | None = field(init=False, default=None)
+    """When something was refused last, in the trouble that goes on."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room, and nothing was refused for a while."""
+        return not self.size or (self._refused is None and self._left > PAGE)
+
+    def begin(self, reusable: Callable[[], int]) -> None:
+        """
+        Take note that a transaction begins.
+
+        What those before it added is in the file, or never will be: only now
+        does what the file system says hold for all that was accepted.  `reusable`
+        tells how many bytes the storage file has free inside.
+        """
+        if not self.size:
+            return
+        now = self.monotonic()
+        if self._near or self._left < PLENTY or now - self._asked >= CHECK_EVERY:
+            self._asked = now
+            self._ask(reusable)
+            self._tell_end(now)
+
+    def take(self, size: int) -> None:
+        """
+        Take room for an operation that adds `size` bytes.
+
+        Errors: `StorageFullError`.
+        """
+        if not self.size:
+            return
+        if size + PAGE > self._left:
+            self._refuse()
+        self._left -= size + PAGE
+        self._free -= size + PAGE
+
+    def _ask(self, reusable: Callable[[], int]) -> None:
+        try:
+            self._free = free = self.free(self.path)
+        except OSError:
+            self._left = float("inf")
+            return
+        self._left = free - self.size
+        self._near = self._left < PLENTY
+        if self._near and free >= self.size / 2:
+            # However wrong that is, there is room for what this transaction adds.
+            inside = min(reusable() * 3 // 4 - SCATTERED, free // 2)
+            if inside > 0:
+                self._left = max(self._left, 0) + inside
+
+    def _refuse(self) -> NoReturn:
+        if self._refused is None:
+            _log.error(
+                "Nothing more is stored: {free} bytes are free, the reserve is {size}",
+                free=self._free,
+                size=self.size,
+            )
+        self._refused = self.monotonic()
+        raise StorageFullError
+
+    def _tell_end(self, now: float) -> None:
+        if self._refused is None or now - self._refused < SETTLED:
+            return
+        if PAGE < self._left < float("inf"):
+            self._refused = None
+            _log.info("There is room again: {free} bytes are free", free=self._free)

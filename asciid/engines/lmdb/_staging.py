@@ -1,0 +1,113 @@
+"""
+Images that come in one request: what the writer does for them.
+
+The bytes are stored under an upload number of their own, which belongs to no
+hash until they are verified.  So a body that breaks off, or has another hash,
+harms no registration, and one that is right takes the place of a pending one.
+Everything here runs in the writer's thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asciid.engines.lmdb._records import ImageRecord, chunk_key, upload_key
+from asciid.engines.lmdb._uploads import Upload
+from asciid.errors import StorageFailedError
+from asciid.model import ImageSpec
+from asciid.store.engine import PIECE, Completed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asciid.engines.lmdb._batch import Batch
+
+__all__ = ["abandon", "add", "adopt", "begin", "put"]
+
+
+def begin(batch: Batch) -> int:
+    """Begin an image; return its upload number."""
+    number = batch.take_number()
+    _touch(batch, number)
+    return number
+
+
+def add(batch: Batch, number: int, first: int, pieces: Sequence[bytes]) -> None:
+    """
+    Store pieces of a begun image, the first of them as the `first`-th.
+
+    Errors: `StorageFailedError` if it was abandoned.
+    """
+    _require(batch, number)
+    _store(batch, number, first, pieces)
+    _touch(batch, number)
+
+
+def adopt(batch: Batch, number: int, sha256: str, size: int) -> Completed | None:
+    """
+    Make a begun image, which has the hash `sha256`, the one of that name.
+
+    Return None if there is a complete one; what was stored is discarded then.
+
+    Errors: `StorageFailedError` if it was abandoned.
+    """
+    _require(batch, number)
+    existing = batch.find_or_none(sha256)
+    if existing is not None and not existing.missing:
+        abandon(batch, number)
+        return None
+    batch.delete(batch.databases.staged, upload_key(number))
+    spec = ImageSpec(sha256, size, PIECE)
+    return _become(batch, number, spec, existing, None)
+
+
+def put(batch: Batch, sha256: str, content: bytes) -> Completed | None:
+    """Store an image that is all here, and has the hash `sha256`."""
+    existing = batch.find_or_none(sha256)
+    if existing is not None and not existing.missing:
+        return None
+    number = batch.take_number()
+    pieces = [content[i : i + PIECE] for i in range(0, len(content), PIECE)]
+    _store(batch, number, 0, pieces)
+    spec = ImageSpec(sha256, len(content), PIECE)
+    return _become(batch, number, spec, existing, content)
+
+
+def abandon(batch: Batch, number: int) -> None:
+    """Discard a begun image, unless it was adopted or discarded already."""
+    if batch.delete(batch.databases.staged, upload_key(number)):
+        batch.put(batch.databases.discarded, upload_key(number), b"")
+
+
+def _store(batch: Batch, number: int, first: int, pieces: Sequence[bytes]) -> None:
+    for index, piece in enumerate(pieces, first):
+        batch.put(batch.databases.chunks, chunk_key(number, index), piece)
+
+
+def _become(
+    batch: Batch,
+    number: int,
+    spec: ImageSpec,
+    pending: Upload | None,
+    content: bytes | None,
+) -> Completed:
+    """Complete an image, in the place of a pending registration if there is one."""
+    created = batch.now
+    if pending is not None:
+        created = pending.created
+        spec = ImageSpec(spec.sha256, spec.size, pending.spec.chunk_size)
+        batch.discard(pending)
+    image = ImageRecord(number, spec.size, spec.chunk_size, PIECE)
+    batch.put(batch.databases.images, bytes.fromhex(spec.sha256), image.pack())
+    upload = Upload(spec, image, missing=0, created=created)
+    return batch.complete(upload, content)
+
+
+def _touch(batch: Batch, number: int) -> None:
+    batch.put(batch.databases.staged, upload_key(number), upload_key(batch.stamp))
+
+
+def _require(batch: Batch, number: int) -> None:
+    """Refuse an image that came so slowly that it was taken for abandoned."""
+    if batch.transaction.get(upload_key(number), db=batch.databases.staged) is None:
+        raise StorageFailedError

@@ -1,0 +1,80 @@
+"""Uploads as the writer knows them, and what became of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from asciid.store.engine import NO_LIMITS, PendingUploads
+
+if TYPE_CHECKING:
+    from asciid.engines.lmdb._records import ImageRecord
+    from asciid.model import ImageSpec
+
+__all__ = ["Upload", "WriterMemory"]
+
+REMEMBERED_UPLOAD = 64 * 1024
+"""Of images up to so many bytes the writer keeps the chunks, not to read them ..."""
+
+REMEMBERED_BYTES = 16 * 1024 * 1024
+"""... as long as those images have no more bytes than this together."""
+
+
+@define
+class Upload:
+    """A pending upload, as this batch leaves it."""
+
+    spec: ImageSpec
+    image: ImageRecord
+    missing: int
+    created: int
+    pieces: dict[int, bytes] | None = None
+    """Its chunks so far by their ids, where they are kept in memory."""
+
+    @property
+    def number(self) -> int:
+        """The upload's number."""
+        return self.image.number
+
+
+@define
+class WriterMemory:
+    """
+    What the writer remembers from its last transaction to the next.
+
+    It holds because no other process commits; after a transaction that failed it is
+    forgotten.
+    """
+
+    next_upload: int | None = None
+    uploads: dict[str, Upload] = field(factory=dict)
+    pending: PendingUploads[int] = field(factory=lambda: PendingUploads(NO_LIMITS))
+    """How many uploads there are, by their numbers."""
+    bytes_kept: int = 0
+    """The sizes of the uploads whose chunks are kept, added up."""
+
+    def keep(self, upload: Upload) -> None:
+        """Remember a new upload, with its chunks if there is room for all of them."""
+        self.uploads[upload.spec.sha256] = upload
+        size = upload.spec.size
+        if size <= REMEMBERED_UPLOAD and self.bytes_kept + size <= REMEMBERED_BYTES:
+            upload.pieces = {}
+            self.bytes_kept += size
+
+    def drop(self, upload: Upload) -> None:
+        """Forget an upload."""
+        self.uploads.pop(upload.spec.sha256, None)
+        if upload.pieces is not None:
+            self.bytes_kept -= upload.spec.size
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self.next_upload = None
+        self.pending.forget()
+        self.forget_uploads()
+
+    def forget_uploads(self) -> None:
+        """Forget the uploads."""
+        self.uploads.clear()
+        self.bytes_kept = 0

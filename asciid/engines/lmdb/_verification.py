@@ -1,0 +1,260 @@
+"""Reads every complete image again and checks that its bytes have its hash."""
+
+from __future__ import annotations
+
+import struct
+from functools import partial
+from hashlib import sha256 as sha256_of
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+import lmdb
+from attrs import define, field, frozen
+
+from asciid.engines.lmdb._lookup import count
+from asciid.engines.lmdb._quarantine import (
+    PURGE_STEP,
+    deletable,
+    purge,
+    put_aside,
+    restorable,
+    restore,
+)
+from asciid.engines.lmdb._records import (
+    SEAL_ID,
+    ImageRecord,
+    chunk_key,
+    upload_key,
+)
+from asciid.errors import AsciidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from asciid.engines.lmdb._batch import Batch
+    from asciid.engines.lmdb._databases import Snapshot
+    from asciid.engines.lmdb._storage_file import StorageFile
+
+__all__ = [
+    "MAX_SHARE",
+    "Damaged",
+    "StorageDamagedError",
+    "Verification",
+    "leave_in",
+    "purge_quarantine",
+    "quarantine_in",
+    "restore_quarantine",
+]
+
+PAGE = 100
+"""How many image records are read in one transaction."""
+
+STEP = 1024 * 1024
+"""After so many bytes a read transaction ends, so that it keeps no page in use."""
+
+
+MAX_SHARE = 0.1
+"""The share of damaged images past which the storage is damaged as a whole."""
+
+FEW = 10
+"""So many damaged images say nothing of the storage as a whole."""
+
+
+class StorageDamagedError(AsciidError):
+    """So many images are damaged that a backup is the better way."""
+
+    def __init__(self, damaged: int, share: float) -> None:
+        super().__init__(
+            f"more than {share:.0%} of the images are damaged, and so is the storage "
+            f"as a whole: stopped with {damaged} images in quarantine, restore a "
+            "backup; asciid verify --restore takes them out of quarantine again, and "
+            "--no-quarantine lists all that is damaged"
+        )
+
+
+class _Digest(Protocol):
+    """What hashlib makes."""
+
+    def update(self, data: memoryview, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+@frozen
+class Damaged:
+    """An image whose bytes are not what they were."""
+
+    sha256: str
+    reason: str
+    """What is wrong, for people."""
+
+
+@define
+class _Reading:
+    """How far the chunks of one image were read."""
+
+    number: int
+    digest: _Digest = field(factory=sha256_of)
+    size: int = 0
+    chunks: int = 0
+    ended: bool = False
+
+    def step(self, snapshot: Snapshot) -> int:
+        """Read on for a while; return how many bytes were read."""
+        before = self.size
+        with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
+            if not cursor.set_range(chunk_key(self.number, self.chunks)):
+                self.ended = True
+                return 0
+            for key, piece in cursor:
+                # The next chunk of this image, or not: then it has no more.
+                if key != chunk_key(self.number, self.chunks):
+                    self.ended = True
+                    break
+                self.digest.update(piece)
+                self.size += len(piece)
+                self.chunks += 1
+                if self.size - before >= STEP:
+                    break
+        return self.size - before
+
+
+class Pace(Protocol):
+    """Is told of bytes that were read, and waits if those were many."""
+
+    def __call__(self, size: int, /) -> None:
+        """Take note of `size` bytes."""
+
+
+@define
+class Verification:
+    """
+    One walk over the complete images of a storage, which may change meanwhile.
+
+    `pace` is called with the size of every part that was read.  `put_aside` is called
+    with the key and the record of a damaged image, and returns False if that image
+    has been removed meanwhile.
+    """
+
+    storage: StorageFile
+    pace: Pace
+    put_aside: Callable[[bytes, bytes], bool]
+    max_share: float = field(default=1.0, kw_only=True)
+    """The share of the images that may be damaged, or `FEW` of them in any case."""
+    images: int = field(init=False, default=0)
+    """How many images were read."""
+    size: int = field(init=False, default=0)
+    """How many bytes they had."""
+
+    def run(self) -> Iterator[Damaged]:
+        """
+        Yield what is damaged.
+
+        Errors: `StorageDamagedError` past `max_share`; `lmdb.Error` if the storage
+        cannot be walked at all.
+        """
+        bound = max(FEW, int(self.storage.read(count) * self.max_share))
+        damaged = 0
+        start = b""
+        while True:
+            page = self.storage.read(partial(_page, start=start))
+            for digest, record in page:
+                reason = self._check(digest, record)
+                if reason is None:
+                    continue
+                if damaged >= bound and self.max_share < 1:
+                    raise StorageDamagedError(damaged, self.max_share)
+                if self.put_aside(digest, record):
+                    damaged += 1
+                    yield Damaged(digest.hex(), reason)
+            if len(page) < PAGE:
+                return
+            start = page[-1][0] + b"\0"
+
+    def _check(self, digest: bytes, record: bytes) -> str | None:
+        """Return what is wrong with an image, if anything is."""
+        try:
+            image = ImageRecord.unpack(record)
+            state = self.storage.read(lambda snapshot: _state(snapshot, image.number))
+            if state is not None:
+                return state or None
+            reading = _Reading(image.number)
+            while not reading.ended:
+                self.pace(self.storage.read(reading.step))
+        except struct.error:
+            return "its record cannot be read"
+        except lmdb.Error as error:
+            return f"it cannot be read: {error}"
+        self.images += 1
+        self.size += reading.size
+        if reading.size != image.size:
+            return f"{reading.size} of its {image.size} bytes are there"
+        actual = reading.digest.hexdigest()
+        return None if actual == digest.hex() else f"its bytes have the hash {actual}"
+
+
+def restore_quarantine(storage: StorageFile) -> int:
+    """
+    Take what is in quarantine out again, as it was; return how many images.
+
+    Errors: `lmdb.Error`.
+    """
+    keys = storage.read(restorable)
+    return sum(
+        storage.execute(partial(restore, quarantined=keys[first : first + PURGE_STEP]))
+        for first in range(0, len(keys), PURGE_STEP)
+    )
+
+
+def quarantine_in(storage: StorageFile) -> Callable[[bytes, bytes], bool]:
+    """Return a `Verification.put_aside` for a storage that this process owns."""
+    return lambda digest, record: storage.execute(
+        lambda batch: put_aside(batch, digest, record)
+    )
+
+
+def leave_in(storage: StorageFile) -> Callable[[bytes, bytes], bool]:
+    """Return a `Verification.put_aside` that changes nothing."""
+    return lambda digest, record: storage.read(
+        lambda snapshot: _has(snapshot, digest, record)
+    )
+
+
+def purge_quarantine(storage: StorageFile) -> int:
+    """
+    Delete what is in quarantine, its chunks included; return how many images.
+
+    Errors: `lmdb.Error`.
+    """
+    entries = list(storage.read(deletable).items())
+    for first in range(0, len(entries), PURGE_STEP):
+        some = entries[first : first + PURGE_STEP]
+        storage.execute(partial(purge, quarantined=some))
+    while storage.execute(_delete_discarded):
+        pass
+    return len(entries)
+
+
+def _delete_discarded(batch: Batch) -> bool:
+    return batch.delete_discarded()
+
+
+def _page(snapshot: Snapshot, start: bytes) -> list[tuple[bytes, bytes]]:
+    with snapshot.transaction.cursor(snapshot.databases.images) as cursor:
+        if not cursor.set_range(start):
+            return []
+        return [(bytes(key), bytes(value)) for key, value in islice(cursor, PAGE)]
+
+
+def _state(snapshot: Snapshot, number: int) -> str | None:
+    """Return None for a complete image, "" for a pending one, or what is wrong."""
+    transaction, databases = snapshot.transaction, snapshot.databases
+    if transaction.get(chunk_key(number, SEAL_ID), db=databases.chunks) is not None:
+        return None
+    pending = transaction.get(upload_key(number), db=databases.uploads)
+    return "it is neither complete nor pending" if pending is None else ""
+
+
+def _has(snapshot: Snapshot, digest: bytes, record: bytes) -> bool:
+    stored = snapshot.transaction.get(digest, db=snapshot.databases.images)
+    return stored is not None and bytes(stored) == record

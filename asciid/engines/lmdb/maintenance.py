@@ -1,0 +1,38 @@
+"""Work on a storage directory by commands that wait: verify, back up, compact."""
+
+from asciid.engines.lmdb._copying import Copied, DamagedError, backup, compact
+from asciid.engines.lmdb._directories import DATA_FILE
+from asciid.engines.lmdb._environment import identity_of
+from asciid.engines.lmdb._lock import PATIENCE, StorageLock
+from asciid.engines.lmdb._storage_file import NoStorageError, StorageFile
+from asciid.engines.lmdb._verification import (
+    MAX_SHARE,
+    Damaged,
+    StorageDamagedError,
+    Verification,
+    leave_in,
+    purge_quarantine,
+    quarantine_in,
+    restore_quarantine,
+)
+
+__all__ = [
+    "DATA_FILE",
+    "MAX_SHARE",
+    "PATIENCE",
+    "Copied",
+    "Damaged",
+    "DamagedError",
+    "NoStorageError",
+    "StorageDamagedError",
+    "StorageFile",
+    "StorageLock",
+    "Verification",
+    "backup",
+    "compact",
+    "identity_of",
+    "leave_in",
+    "purge_quarantine",
+    "quarantine_in",
+    "restore_quarantine",
+]

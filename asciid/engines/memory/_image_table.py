@@ -1,0 +1,411 @@
+"""Images in dictionaries, and what operations and queries do to them."""
+
+from __future__ import annotations
+
+from hashlib import sha256 as sha256_of
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from attrs import define, evolve
+
+from asciid.errors import (
+    AsciidError,
+    ChunkExistsError,
+    HashMismatchError,
+    ImageExistsError,
+    ImageGoneError,
+    ImageIncompleteError,
+    ImageNotFoundError,
+    StorageFailedError,
+)
+from asciid.model import ImageSpec, ImageState, UploadStatus
+from asciid.store import engine as values
+from asciid.store.engine import (
+    PIECE,
+    Completed,
+    Expired,
+    ExpiredPage,
+    Found,
+    PendingUploads,
+    StoredImage,
+    StoreEvents,
+    StoreUsage,
+    Unverified,
+    check_chunk,
+    check_empty,
+    missing_ranges,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from asciid.engines._stamps import Stamps
+    from asciid.store.engine import Operation, PendingLimits, Query
+
+__all__ = ["Images", "Task"]
+
+Task: TypeAlias = "Operation | Query[Any]"
+
+HASH_AT_ONCE = 256 * 1024
+"""Larger images are hashed in a thread of their own."""
+
+DELETE_STEP = 1_000
+"""How many pieces one `DeleteDiscarded` deletes."""
+
+
+@define
+class _Image:
+    """An image, registered or staged; times are in milliseconds."""
+
+    spec: ImageSpec
+    number: int
+    piece_size: int
+    created: int
+    stamp: int
+    """Of the last activity."""
+    pieces: dict[int, bytes]
+    missing: int = 0
+    """Bytes."""
+    completed: int = 0
+    """0 while it is not complete."""
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes ``[start, end)``, which are there."""
+        size = self.piece_size
+        ids = evolve(self.spec, chunk_size=size).chunks_between(start, end)
+        pieces = [self.pieces[i] for i in ids]
+        if not pieces:
+            return b""
+        # The last one first: it may be the same as the first.
+        pieces[-1] = pieces[-1][: end - ids[-1] * size]
+        pieces[0] = pieces[0][start - ids[0] * size :]
+        return b"".join(pieces)
+
+
+class Images:
+    """
+    The images; used by one thread at a time.
+
+    `clock` returns seconds since the epoch, `limits` bound the pending uploads.
+    """
+
+    def __init__(
+        self, limits: PendingLimits, clock: Callable[[], float], stamps: Stamps
+    ) -> None:
+        self._clock = clock
+        self._stamps = stamps
+        self.events = StoreEvents()
+        self.pending: PendingUploads[int] = PendingUploads(limits)
+        self.pending.total = 0
+        self._images: dict[str, _Image] = {}
+        self._staged: dict[int, _Image] = {}
+        self._gone: dict[str, int] = {}
+        """Stamps of the removal, by hash."""
+        self._discarded: list[dict[int, bytes]] = []
+        self._removed: list[str] = []
+        self._last_number = 0
+
+    def execute(self, tasks: Sequence[Task]) -> list[Any]:
+        """Carry out operations and answer queries; return the outcomes."""
+        return list(map(self._outcome, tasks))
+
+    def take_removed(self) -> Sequence[str]:
+        """Return the hashes of complete images that were removed since last time."""
+        removed, self._removed = self._removed, []
+        return removed
+
+    def _outcome(self, task: Task) -> Any:  # noqa: ANN401 - the task's
+        try:
+            return self._DO[type(task)](self, task)
+        except AsciidError as error:
+            return error
+
+    def _register(self, it: values.Register) -> Completed | None:
+        spec = it.spec
+        check_empty(spec)
+        if spec.sha256 in self._images:
+            raise ImageExistsError(spec.sha256)
+        # The end of each upload is counted here: none has to be looked for.
+        refusal = self.pending.refusal(it.client, lambda _: True)
+        if refusal is not None:
+            raise refusal
+        image = self._new(spec, spec.chunk_size)
+        image.missing = spec.size
+        self._images[spec.sha256] = image
+        self.events.registered += 1
+        if not spec.size:
+            return self._complete(image, b"")
+        self.pending.started(image.number, it.client)
+        return None
+
+    def _add_chunk(self, it: values.AddChunk) -> Completed | Unverified | None:
+        image = self._find(it.sha256)
+        check_chunk(image.spec, it.chunk_id, len(it.data))
+        self._refuse_stored(image, it.chunk_id, it.data)
+        if image.missing == len(it.data) and image.spec.size > HASH_AT_ONCE:
+            image.stamp = self._stamp()
+            return Unverified(image.spec, image.number)
+        return self._put_chunk(image, it.chunk_id, it.data, None)
+
+    def _finish(self, it: values.Finish) -> Completed | Unverified | None:
+        sha256 = it.verified.spec.sha256
+        image = self._find(sha256)
+        if image.number != it.verified.number:
+            return self._add_chunk(values.AddChunk(sha256, it.chunk_id, it.data))
+        self._refuse_stored(image, it.chunk_id, it.data)
+        return self._put_chunk(image, it.chunk_id, it.data, it.actual)
+
+    def _put_chunk(
+        self, image: _Image, chunk_id: int, data: bytes, actual: str | None
+    ) -> Completed | None:
+        """Store a chunk; `actual` is the hash of the image if that is known."""
+        image.pieces[chunk_id] = data
+        image.missing -= len(data)
+        image.stamp = self._stamp()
+        self.events.chunks += 1
+        if image.missing:
+            return None
+        content = None
+        if actual is None:
+            content = image.read(0, image.spec.size)
+            actual = sha256_of(content).hexdigest()
+        if actual == image.spec.sha256:
+            self.pending.ended(image.number)
+            return self._complete(image, content)
+        self._discard(image)
+        self.events.rejected += 1
+        raise HashMismatchError(image.spec.sha256, actual)
+
+    def _refuse_stored(self, image: _Image, chunk_id: int, data: bytes) -> None:
+        if image.completed:
+            start = chunk_id * image.spec.chunk_size
+            stored: bytes | None = image.read(start, start + len(data))
+        else:
+            stored = image.pieces.get(chunk_id)
+        if stored is not None:
+            raise ChunkExistsError(
+                image.spec.sha256, chunk_id, identical=stored == data
+            )
+
+    def _remove(self, it: values.Remove) -> None:
+        image = self._find(it.sha256)
+        self._discard(image)
+        # It may have been gone before it was stored again.
+        self._gone.pop(it.sha256, None)
+        self.events.deleted += 1
+
+    def _delete_discarded(self, _: values.DeleteDiscarded) -> bool:
+        room = DELETE_STEP
+        while self._discarded and room:
+            pieces = self._discarded[-1]
+            while pieces and room:
+                pieces.popitem()
+                room -= 1
+            if not pieces:
+                self._discarded.pop()
+        return bool(self._discarded)
+
+    def _begin(self, _: values.Begin) -> int:
+        image = self._new(ImageSpec("", 0, PIECE), PIECE)
+        self._staged[image.number] = image
+        return image.number
+
+    def _add_pieces(self, it: values.AddPieces) -> None:
+        image = self._staged.get(it.number)
+        if image is None:
+            raise StorageFailedError
+        image.pieces.update(enumerate(it.pieces, it.first))
+        image.stamp = self._stamp()
+
+    def _adopt(self, it: values.Adopt) -> Completed | None:
+        image = self._staged.pop(it.number, None)
+        if image is None:
+            raise StorageFailedError
+        return self._become(image, ImageSpec(it.sha256, it.length, PIECE), None)
+
+    def _put(self, it: values.Put) -> Completed | None:
+        spec = ImageSpec(it.sha256, len(it.content), PIECE)
+        return self._become(self._new(spec, PIECE), spec, it.content)
+
+    def _become(
+        self, image: _Image, spec: ImageSpec, content: bytes | None
+    ) -> Completed | None:
+        """Complete a staged image as `spec`, in place of a pending one."""
+        existing = self._images.get(spec.sha256)
+        if existing is not None and existing.completed:
+            self._discarded.append(image.pieces)
+            return None
+        image.spec = spec
+        image.created = self._now()
+        if existing is not None:
+            image.spec = evolve(spec, chunk_size=existing.spec.chunk_size)
+            image.created = existing.created
+            self._discard(existing)
+        self._images[spec.sha256] = image
+        return self._complete(image, content)
+
+    def _abandon(self, it: values.Abandon) -> None:
+        image = self._staged.pop(it.number, None)
+        if image is not None:
+            self._discarded.append(image.pieces)
+
+    def _remove_expired(self, it: values.RemoveExpired) -> int:
+        before = self._before(it.older_than)
+        return sum(self._expire(it.kind, old, before) for old in it.found)
+
+    def _expire(self, kind: values.Kind, old: Expired, before: int) -> bool:
+        if kind == "gone":
+            expires = self._gone.get(old.sha256, before) < before
+            if expires:
+                del self._gone[old.sha256]
+            return expires
+        if kind == "staged":
+            staged = self._staged.get(old.number)
+            if staged is None or staged.stamp >= before:
+                return False
+            self._abandon(values.Abandon(old.number))
+            return True
+        image = self._images.get(old.sha256)
+        if image is None or image.number != old.number or image.stamp >= before:
+            return False
+        self._discard(image)
+        if image.completed:
+            self._gone[old.sha256] = self._stamp()
+            self.events.expired_images += 1
+        else:
+            self.events.expired_uploads += 1
+        return True
+
+    def _probe(self, _: values.Probe) -> None:
+        """Succeed: memory cannot fail."""
+
+    def _several(self, it: values.Several) -> list[Any]:
+        return self.execute(it.queries)
+
+    def _find_complete(self, it: values.FindComplete) -> Found:
+        image = self._find(it.sha256)
+        if not image.completed:
+            raise ImageIncompleteError(it.sha256)
+        spec, completed = image.spec, image.completed / 1000
+        stored = StoredImage(spec, image.number, image.piece_size, completed)
+        return Found(
+            stored, image.read(0, spec.size) if spec.size <= it.up_to else None
+        )
+
+    def _is_complete(self, it: values.IsComplete) -> bool:
+        image = self._images.get(it.sha256)
+        return image is not None and bool(image.completed)
+
+    def _read_ranges(self, it: values.ReadRanges) -> list[bytes]:
+        image = self._images.get(it.image.spec.sha256)
+        if image is None or image.number != it.image.number:
+            raise ImageNotFoundError(it.image.spec.sha256)
+        return [image.read(start, end) for start, end in it.ranges]
+
+    def _read_status(self, it: values.ReadStatus) -> UploadStatus:
+        image = self._find(it.sha256)
+        status = UploadStatus(
+            image.spec,
+            ImageState.COMPLETE,
+            received=image.spec.size - image.missing,
+            created=image.created / 1000,
+        )
+        if image.completed:
+            return evolve(status, completed=image.completed / 1000)
+        runs = ((i, i) for i in sorted(image.pieces))
+        missing, cut = missing_ranges(runs, image.spec.chunks)
+        return evolve(
+            status,
+            state=ImageState.PENDING,
+            missing=missing,
+            missing_cut=cut,
+            expires=self._stamps.expiry(image.stamp / 1000, it.lifetime),
+        )
+
+    def _hash_with(self, it: values.HashWith) -> list[bytes]:
+        """Return the pieces to hash."""
+        image = self._images.get(it.upload.spec.sha256)
+        pieces = {} if image is None else image.pieces
+        # Where others are missing, too, the answer is of no use.
+        return [
+            it.data if i == it.chunk_id else pieces.get(i, b"")
+            for i in range(it.upload.spec.chunks)
+        ]
+
+    def _measure_usage(self, _: values.MeasureUsage) -> StoreUsage:
+        pending = self.pending.total or 0
+        return StoreUsage(images=len(self._images) - pending, pending=pending)
+
+    def _find_expired(self, it: values.FindExpired) -> ExpiredPage:
+        before = self._before(it.older_than)
+        if it.kind == "gone":
+            found = [Expired(0, key) for key, at in self._gone.items() if at < before]
+            return ExpiredPage(found, b"")
+        images = self._staged if it.kind == "staged" else self._images
+        found = [
+            Expired(image.number, image.spec.sha256)
+            for image in images.values()
+            if image.stamp < before and bool(image.completed) == (it.kind == "images")
+        ]
+        return ExpiredPage(found, b"")
+
+    def _new(self, spec: ImageSpec, piece_size: int) -> _Image:
+        self._last_number += 1
+        return _Image(
+            spec, self._last_number, piece_size, self._now(), self._stamp(), {}
+        )
+
+    def _find(self, sha256: str) -> _Image:
+        image = self._images.get(sha256)
+        if image is None:
+            gone = sha256 in self._gone
+            raise ImageGoneError(sha256) if gone else ImageNotFoundError(sha256)
+        return image
+
+    def _complete(self, image: _Image, content: bytes | None) -> Completed:
+        """Complete an image that was verified; in one piece if `content` is given."""
+        if content is not None:
+            image.pieces, image.piece_size = {0: content}, max(len(content), 1)
+        image.completed = self._now()
+        image.stamp = self._stamp()
+        self.events.completed += 1
+        return Completed(image.spec, image.completed, content)
+
+    def _discard(self, image: _Image) -> None:
+        del self._images[image.spec.sha256]
+        self._discarded.append(image.pieces)
+        if image.completed:
+            self._removed.append(image.spec.sha256)
+        else:
+            self.pending.ended(image.number)
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _stamp(self) -> int:
+        return int(self._stamps.now() * 1000)
+
+    def _before(self, older_than: float) -> int:
+        return self._stamp() - int(older_than * 1000)
+
+    _DO: ClassVar[Mapping[type[Any], Callable[[Images, Any], Any]]] = {
+        values.Abandon: _abandon,
+        values.AddChunk: _add_chunk,
+        values.AddPieces: _add_pieces,
+        values.Adopt: _adopt,
+        values.Begin: _begin,
+        values.DeleteDiscarded: _delete_discarded,
+        values.FindComplete: _find_complete,
+        values.FindExpired: _find_expired,
+        values.Finish: _finish,
+        values.HashWith: _hash_with,
+        values.IsComplete: _is_complete,
+        values.MeasureUsage: _measure_usage,
+        values.Probe: _probe,
+        values.Put: _put,
+        values.ReadRanges: _read_ranges,
+        values.ReadStatus: _read_status,
+        values.Register: _register,
+        values.Remove: _remove,
+        values.RemoveExpired: _remove_expired,
+        values.Several: _several,
+    }

@@ -1,0 +1,160 @@
+"""The engine that keeps images in memory, for ``--storage :memory:`` and for tests."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from asciid.engines._batching import BatchWriter, ReadPool
+from asciid.engines._stamps import Stamps
+from asciid.engines.memory._image_table import Images
+from asciid.runtime.threads import FixedThreadPool
+from asciid.store.engine import (
+    NO_LIMITS,
+    HashWith,
+    IEngine,
+    StoreHealth,
+    StoreStats,
+    sole,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.python.threadpool import ThreadPool
+
+    from asciid.engines._batching import IWriterReactor
+    from asciid.engines.memory._image_table import Task
+    from asciid.store.engine import AnyOperation, Completed, PendingLimits, Query
+
+__all__ = ["MemoryEngine"]
+
+AnswerT = TypeVar("AnswerT")
+
+
+@implementer(IEngine)
+class MemoryEngine:
+    """
+    Images in memory; everything is gone when the process ends.
+
+    All work is done in one thread, in the order of the calls, as to copy an image takes
+    too long for the reactor; images are hashed in another one.  `pending` bounds the
+    uploads under way, `max_queue` the bytes that wait for the thread.  `clock` returns
+    the time in seconds since the epoch, `monotonic` seconds since any moment.
+    """
+
+    removals_known = True
+
+    def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
+        self,
+        *,
+        reactor: IWriterReactor,
+        pending: PendingLimits = NO_LIMITS,
+        max_queue: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        pool: ThreadPool | None = None,
+        hash_pool: ThreadPool | None = None,
+    ) -> None:
+        self._limits = pending
+        self._images = Images(pending, clock, Stamps(clock, monotonic))
+        self._writer: BatchWriter[Task] = BatchWriter(
+            self._images.execute,
+            succeed,  # nothing can be repaired
+            reactor=reactor,
+            pool=pool or FixedThreadPool(1, "asciid-memory"),
+            max_bytes=max_queue,
+            monotonic=monotonic,
+            delivered=self._forget_removed,
+        )
+        self._hashes = ReadPool(
+            reactor=reactor, pool=hash_pool or FixedThreadPool(1, "asciid-hash")
+        )
+        self._on_removed: Callable[[Sequence[str]], object] = do_nothing
+        self._stopped = False
+
+    def start(
+        self,
+        on_removed: Callable[[Sequence[str] | None], object],
+        on_completed: Callable[[Sequence[Completed]], object],
+    ) -> Deferred[None]:
+        """See `IEngine.start`."""
+        del on_completed  # all images become complete through this process
+        self._on_removed = on_removed
+        try:
+            self._writer.start()
+            self._hashes.start()
+        except OSError:
+            return fail()
+        return succeed(None)
+
+    def drain(self) -> Deferred[None]:
+        """See `IEngine.drain`."""
+        return self._writer.submit(()).addBoth(do_nothing)
+
+    def stop(self) -> Deferred[None]:
+        """See `IEngine.stop`."""
+        self._stopped = True
+        return self._hashes.stop().addCallback(lambda _: self._writer.stop())
+
+    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """See `IEngine.apply`."""
+        size = sum([operation.size for operation in operations])
+        return self._writer.submit(operations, size)
+
+    def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
+        """See `IEngine.ask`."""
+        answering = self._writer.submit((query,)).addCallback(sole)
+        if isinstance(query, HashWith):
+            answering.addCallback(self._hash)
+        return answering
+
+    def tidy(self) -> Deferred[None]:
+        """Do nothing: there is nothing else to clean up."""
+        return succeed(None)
+
+    def health(self) -> StoreHealth:
+        """See `IEngine.health`; what is in memory cannot fail."""
+        return StoreHealth(not self._stopped, writes=True, reads=True, has_room=True)
+
+    def stats(self) -> StoreStats:
+        """See `IEngine.stats`."""
+        operations, size = self._writer.waiting
+        uploads, clients = self._images.pending.tracked
+        return StoreStats(
+            events=self._images.events,
+            batch_sizes=self._writer.batch_sizes,
+            commit_times=self._writer.commit_times,
+            queue_operations=operations,
+            max_queue_operations=self._writer.max_operations,
+            queue_bytes=size,
+            max_queue_bytes=self._writer.max_bytes,
+            reads=self._hashes.waiting,
+            max_reads=self._hashes.max_waiting,
+            max_uploads=self._limits.total,
+            max_client_uploads=self._limits.per_client,
+            tracked_uploads=uploads,
+            tracked_clients=clients,
+        )
+
+    def _hash(self, pieces: Sequence[bytes]) -> Deferred[str]:
+        def hash_all() -> str:
+            digest = sha256()
+            for piece in pieces:
+                digest.update(piece)
+            return digest.hexdigest()
+
+        return self._hashes.run(hash_all)
+
+    def _forget_removed(self) -> None:
+        removed = self._images.take_removed()
+        if removed:
+            self._on_removed(removed)
+
+
+def do_nothing(_: object) -> None:
+    """Do nothing."""

@@ -1,0 +1,22 @@
+"""The engine of a worker: it reads the storage itself and has another process write."""
+
+from asciid.engines.remote._batch_delay import BatchDelay
+from asciid.engines.remote._generations import Generations
+from asciid.engines.remote._remote_engine import RemoteEngine
+from asciid.engines.remote._writer_client import (
+    UNANSWERED_BYTES,
+    IFigures,
+    WriterClient,
+)
+from asciid.engines.remote._writer_server import IWritingProcess, WriterServer
+
+__all__ = [
+    "UNANSWERED_BYTES",
+    "BatchDelay",
+    "Generations",
+    "IFigures",
+    "IWritingProcess",
+    "RemoteEngine",
+    "WriterClient",
+    "WriterServer",
+]

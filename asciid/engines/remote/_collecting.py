@@ -1,0 +1,53 @@
+"""How the process that writes hears what workers have counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from asciid.engines.remote._messages import Collect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from asciid.engines.remote._framing import MessageProtocol
+    from asciid.engines.remote._pending_requests import PendingRequests
+
+__all__ = ["COLLECTED_WITHIN", "Collecting"]
+
+COLLECTED_WITHIN = 2.0
+"""Seconds for workers to tell; Prometheus waits for 10, unless it is told to."""
+
+
+class Collecting:
+    """
+    Has workers tell what they have counted.
+
+    Whoever wants to know while they are asked waits for the same answers: many
+    scrapes at a time cost each worker no more than one.
+    """
+
+    def __init__(self, questions: PendingRequests) -> None:
+        self._questions = questions
+        self._waiting: list[Deferred[None]] = []
+
+    def collect(self, whom: Iterable[MessageProtocol]) -> Deferred[None]:
+        """
+        Ask workers; answer once they have told, or after `COLLECTED_WITHIN` seconds.
+
+        Of those that are silent nothing more is asked before they have answered.
+        """
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            asked = set(whom) - self._questions.silent
+            self._questions.ask(
+                asked, Collect, patience=COLLECTED_WITHIN, cut_off=False
+            ).addCallback(self._collected)
+        return waiting
+
+    def _collected(self, _: bool) -> None:  # noqa: FBT001 - the Deferred's
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None)

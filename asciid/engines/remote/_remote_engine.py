@@ -1,0 +1,202 @@
+"""The engine of a process that reads the storage itself and has another one write."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from asciid.engines._checkup import Checkup
+from asciid.runtime.histogram import Histogram
+from asciid.store.engine import (
+    BATCH_SIZES,
+    COMMIT_TIMES,
+    Background,
+    IEngine,
+    StoreEvents,
+    StoreHealth,
+    StoreStats,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from asciid.engines.remote._generations import Generations
+    from asciid.engines.remote._messages import HowToUse
+    from asciid.engines.remote._writer_client import WriterClient
+    from asciid.store.engine import AnyOperation, Completed, Query
+
+__all__ = ["ILocalReader", "RemoteEngine"]
+
+AnswerT = TypeVar("AnswerT")
+
+
+class ILocalReader(Protocol):
+    """Answers queries from the storage that the other process writes."""
+
+    @property
+    def waiting(self) -> int:
+        """How many reads are under way or wait."""
+
+    @property
+    def max_waiting(self) -> int:
+        """How many may be."""
+
+    def start(self) -> None:
+        """
+        Start the threads.
+
+        Errors: `OSError`.
+        """
+
+    async def stop(self) -> None:
+        """Finish what was asked, and close the storage."""
+
+    def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
+        """See `IEngine.ask`."""
+
+    def use(self, how: HowToUse) -> Deferred[None]:
+        """
+        Open the storage, or close it; queries wait while it is closed.
+
+        Errors: `OSError`, and others of its own; it is closed then.
+        """
+
+
+@implementer(IEngine)
+class RemoteEngine:
+    """
+    Has operations carried out by the process that writes; queries `reader`.
+
+    Nothing is served from memory until this process has caught up with `generations`,
+    which it shares with that process.  `monotonic` is in seconds.
+    """
+
+    def __init__(
+        self,
+        client: WriterClient,
+        reader: ILocalReader,
+        generations: Generations,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._reader = reader
+        self._generations = generations
+        # The count of removals that this process has caught up with; None while it
+        # receives none.
+        self._caught_up: int | None = None
+        self._on_removed: Callable[[Sequence[str] | None], object] = do_nothing
+        self._on_completed: Callable[[Sequence[Completed]], object] = do_nothing
+        self._stopping = False
+        self._background = Background()
+        self._checkup = Checkup(self.apply, self.ask, self._background.run, monotonic)
+
+    @property
+    def removals_known(self) -> bool:
+        """See `IEngine.removals_known`."""
+        return self._caught_up == self._generations.removals
+
+    def start(
+        self,
+        on_removed: Callable[[Sequence[str] | None], object],
+        on_completed: Callable[[Sequence[Completed]], object],
+    ) -> Deferred[None]:
+        """See `IEngine.start`; fires once the other process accepts operations."""
+        self._on_removed = on_removed
+        self._on_completed = on_completed
+        try:
+            self._reader.start()
+        except OSError:
+            return fail()
+        return self.connect()
+
+    def connect(self) -> Deferred[None]:
+        """Do the part of `start` that waits for the other process, ahead of it."""
+        return self._client.start(self)
+
+    def drain(self) -> Deferred[None]:
+        """See `IEngine.drain`."""
+        self._stopping = True
+        return self._client.drain()
+
+    def stop(self) -> Deferred[None]:
+        """See `IEngine.stop`."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        await self._background.wait()
+        await self._client.stop()
+        await self._reader.stop()
+
+    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """See `IEngine.apply`; `WriterGoneError` says that the outcome is unknown."""
+        return self._client.submit(operations)
+
+    def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
+        """See `IEngine.ask`."""
+        return self._reader.ask(query)
+
+    def tidy(self) -> Deferred[None]:
+        """Do nothing: the process that writes does it."""
+        return succeed(None)
+
+    def stats(self) -> StoreStats:
+        """See `IEngine.stats`; what is committed is counted where that is done."""
+        operations, size = self._client.waiting
+        return StoreStats(
+            events=StoreEvents(),
+            batch_sizes=Histogram(BATCH_SIZES),
+            commit_times=Histogram(COMMIT_TIMES),
+            queue_operations=operations,
+            max_queue_operations=self._client.max_operations,
+            queue_bytes=size,
+            max_queue_bytes=self._client.max_bytes,
+            reads=self._reader.waiting,
+            max_reads=self._reader.max_waiting,
+        )
+
+    def health(self) -> StoreHealth:
+        """See `IEngine.health`; of the disk it is what the last probe met."""
+        checkup = self._checkup
+        if not self._stopping:
+            checkup.begin()
+        return StoreHealth(
+            not self._stopping,
+            writes=checkup.writes and not checkup.writes_hang,
+            reads=checkup.reads,
+            has_room=checkup.has_room,
+        )
+
+    def keep(self, images: Sequence[Completed]) -> None:
+        """See `IFollower.keep`."""
+        self._on_completed(images)
+
+    def catch_up(self, removals: int) -> None:
+        """See `IFollower.catch_up`."""
+        self.forget(removals, None)
+
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """See `IFollower.forget`."""
+        self._on_removed(hashes)
+        self._caught_up = removals
+
+    def lose(self) -> None:
+        """See `IFollower.lose`."""
+        self._caught_up = None
+
+    def use(self, how: HowToUse) -> Deferred[None]:
+        """See `IFollower.use`."""
+        return self._reader.use(how).addCallback(self._used, how)
+
+    def _used(self, _: None, how: HowToUse) -> None:
+        if how == "shared":
+            # So that what the other process knows is known to the first that asks.
+            self._checkup.begin_writing()
+
+
+def do_nothing(_: object) -> None:
+    """Do nothing."""

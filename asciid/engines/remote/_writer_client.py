@@ -1,0 +1,412 @@
+"""A worker's end of the connection to the process that writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+import msgspec
+from attrs import define, field
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from asciid.engines.remote._framing import MessageProtocol
+from asciid.engines.remote._messages import (
+    VERSION,
+    Ack,
+    Collect,
+    Collected,
+    Forget,
+    Fresh,
+    FromWriter,
+    Gather,
+    Gathered,
+    Hello,
+    Idle,
+    Leave,
+    Outcomes,
+    Refused,
+    Submit,
+    Use,
+    Welcome,
+)
+from asciid.errors import StoreBusyError, StoreClosedError, WriterGoneError
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IDelayedCall
+    from twisted.python.failure import Failure
+
+    from asciid.engines.remote._messages import HowToUse
+    from asciid.store.engine import AnyOperation, Completed
+
+__all__ = ["IFigures", "IFollower", "WriterClient"]
+
+PATIENCE = 5.0
+"""Seconds for which an operation waits while nobody writes."""
+
+MESSAGE_BYTES = 1024 * 1024
+"""Bytes of images in one message, unless a single operation has more."""
+
+UNANSWERED_BYTES = 4 * 1024 * 1024
+"""
+Bytes of images at most that are sent before the answers to earlier ones are here.
+
+Of each there are copies on both sides of the socket; of what waits there is one.
+"""
+
+_UNASKED = 0
+"""The number of a message that answers no other one."""
+
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWriter)
+_log = Logger()
+
+_Connection = MessageProtocol
+_Waiting = tuple[Sequence["AnyOperation"], int, Deferred[Sequence[Any]]]
+"""Operations, their size, and what fires with their outcomes."""
+
+
+class IFollower(Protocol):
+    """Does in this process as the process that writes says."""
+
+    def keep(self, images: Sequence[Completed]) -> None:
+        """See `Fresh`."""
+
+    def catch_up(self, removals: int) -> None:
+        """See `Welcome`."""
+
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """See `Forget`."""
+
+    def lose(self) -> None:
+        """Receive nothing more, until the next `catch_up`."""
+
+    def use(self, how: HowToUse) -> Deferred[None]:
+        """See `Use`."""
+
+
+class IFigures(Protocol):
+    """The metrics of this process."""
+
+    def snapshot(self) -> Deferred[bytes]:
+        """Return all of them."""
+
+    def counters(self) -> bytes:
+        """Return those that only grow, and are known at once."""
+
+
+@define(eq=False)
+class WriterClient:
+    """
+    Has operations carried out by the process that writes.
+
+    What is submitted in one turn of the reactor, or the next, is sent in one message,
+    or a few if it is much.  When the connection is lost, what was sent on it fails:
+    whether it was carried out is not known.  What was not sent yet waits for the
+    next connection, for `PATIENCE` seconds at the most.
+
+    `path` is the name of the socket, `reactor` provides IReactorUNIX and
+    IReactorTime, `figures` are this process's.  At most `max_operations` operations
+    that hold `max_bytes` bytes are under way at a time, or a single one that holds
+    more.  At most `max_unanswered` bytes of them are with the process that writes, or
+    one message.
+    """
+
+    path: str
+    reactor: Any
+    figures: IFigures
+    max_operations: int = 16_384
+    max_bytes: int = 64 * 1024 * 1024
+    max_unanswered: int = UNANSWERED_BYTES
+    _follower: IFollower = field(init=False)
+    _service: ClientService = field(init=False)
+    _connection: _Connection | None = field(init=False, default=None)
+    """Where operations are sent; None while nobody takes any."""
+    _waiting: list[_Waiting] = field(init=False, factory=list)
+    _sent: dict[int, Sequence[_Waiting]] = field(init=False, factory=dict)
+    _gathering: dict[int, Deferred[list[bytes]]] = field(init=False, factory=dict)
+    _unanswered: int = field(init=False, default=0)
+    """Bytes of the operations that were sent."""
+    _operations: int = field(init=False, default=0)
+    _bytes: int = field(init=False, default=0)
+    _name: str = field(init=False, factory=lambda: uuid4().hex)
+    _last_number: int = field(init=False, default=0)
+    _scheduled: bool = field(init=False, default=False)
+    _watch: IDelayedCall | None = field(init=False, default=None)
+    _given_up: bool = field(init=False, default=False)
+    _connected: Deferred[None] = field(init=False, factory=Deferred)
+    _idle: list[Deferred[None]] = field(init=False, factory=list)
+    """What fires once nothing is under way."""
+    _stopping: Deferred[None] | None = field(init=False, default=None)
+
+    @_service.default
+    def _(self) -> ClientService:
+        return ClientService(
+            UNIXClientEndpoint(self.reactor, self.path),
+            _ConnectionFactory(self),
+            retryPolicy=lambda attempt: min(0.02 * 2**attempt, 0.5),
+            clock=self.reactor,
+        )
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The operations that are under way, and the bytes they hold."""
+        return self._operations, self._bytes
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether operations are taken."""
+        return self._connection is not None
+
+    def start(self, follower: IFollower) -> Deferred[None]:
+        """Connect; the Deferred fires once operations are accepted."""
+        if self.is_connected:
+            return succeed(None)
+        self._follower = follower
+        self._service.startService()
+        return self._connected
+
+    def drain(self) -> Deferred[None]:
+        """Answer once all that was submitted is answered, or cannot be for now."""
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        self._check_idle()
+        return idle
+
+    def stop(self) -> Deferred[None]:
+        """Accept nothing more; answer once all that was accepted is answered."""
+        if self._stopping is None:
+            self._stopping = Deferred()
+            self.drain().addCallback(self._end).chainDeferred(self._stopping)
+        return self._stopping
+
+    def submit(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """
+        Have operations carried out; see `IEngine.apply`.
+
+        Errors: `StoreBusyError` past a bound, `StoreClosedError` after `stop`,
+        `WriterGoneError`.
+        """
+        if self._stopping is not None:
+            return fail(StoreClosedError())
+        if self._given_up:
+            return fail(WriterGoneError())
+        size = sum([operation.size for operation in operations])
+        if (
+            self._operations + len(operations) > self.max_operations
+            # What alone is past the bound is taken where nothing else has bytes.
+            or (self._bytes + size > self.max_bytes and self._bytes and size)
+        ):
+            return fail(StoreBusyError())
+        self._operations += len(operations)
+        self._bytes += size
+        done: Deferred[Sequence[Any]] = Deferred()
+        self._waiting.append((operations, size, done))
+        self._schedule()
+        return done
+
+    def gather(self, told: bytes) -> Deferred[list[bytes]]:
+        """
+        Return what all other processes have counted, as far as they answer.
+
+        `told` is what this one has.
+        """
+        if self._connection is None:
+            return succeed([])
+        self._last_number += 1
+        gathered = self._gathering[self._last_number] = Deferred()
+        self._connection.send(Gather(self._last_number, told))
+        return gathered
+
+    def made(self, connection: _Connection) -> None:
+        """See `IEnd.made`."""
+        connection.send(Hello(VERSION, self._name))
+
+    def received(self, connection: _Connection, message: FromWriter) -> None:
+        """See `IEnd.received`."""
+        match message:
+            case Outcomes():
+                self._answered(message)
+            case Fresh(images=images):
+                self._follower.keep(images)
+            case Welcome():
+                self._welcomed(connection, message)
+            case Forget(removals=removals, hashes=hashes):
+                self._follower.forget(removals, hashes)
+            case Use(number=number, how=how):
+                self._use(connection, how, Ack(number))
+            case Leave(number=number):
+                self._pause()
+                connection.send(Ack(number))
+            case Collect(number=number):
+                self._tell(connection, number)
+            case Gathered(number=number, snapshots=snapshots):
+                self._gathering.pop(number).callback(snapshots)
+
+    def lost(self, connection: _Connection) -> None:
+        """See `IEnd.lost`."""
+        del connection
+        self._pause()
+        self._follower.lose()
+        sent, self._sent = self._sent, {}
+        self._unanswered = 0
+        for waiting in sent.values():
+            self._fail(waiting)
+        gathering, self._gathering = self._gathering, {}
+        for gathered in gathering.values():
+            gathered.callback([])
+        self._check_idle()
+
+    def _welcomed(self, connection: _Connection, message: Welcome) -> None:
+        if message.version != VERSION:
+            _log.error(
+                "The writer speaks version {theirs}, and this process {ours}",
+                theirs=message.version,
+                ours=VERSION,
+            )
+            connection.abort()
+            return
+        self._follower.catch_up(message.removals)
+        # What was known of the file may have changed with the one who writes it.
+        self._use(connection, "shared", None)
+
+    def _use(self, connection: _Connection, how: HowToUse, answer: Ack | None) -> None:
+        def used(_: None) -> None:
+            if answer is None:
+                self._resume(connection)
+            else:
+                connection.send(answer)
+
+        def failed(failure: Failure) -> None:
+            _log.error("The storage cannot be used: {error}", error=failure.value)
+            # The next connection is the next try.
+            connection.abort()
+
+        self._follower.use(how).addCallbacks(used, failed)
+
+    def _tell(self, connection: _Connection, number: int) -> None:
+        def unknown(failure: Failure) -> None:
+            _log.failure("What was counted cannot be told", failure)
+            # Whoever does not answer at all is cut off.
+            connection.send(Ack(number))
+
+        self.figures.snapshot().addCallbacks(
+            lambda snapshot: connection.send(Collected(number, snapshot)), unknown
+        )
+
+    def _resume(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._given_up = False
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if not self._connected.called:
+            self._connected.callback(None)
+        self._flush()
+
+    def _pause(self) -> None:
+        self._connection = None
+        if self._watch is None and self._stopping is None:
+            self._watch = self.reactor.callLater(PATIENCE, self._give_up)
+
+    def _give_up(self) -> None:
+        self._watch = None
+        self._given_up = True
+        _log.error("Nobody writes: what waits to be written is refused")
+        waiting, self._waiting = self._waiting, []
+        self._fail(waiting)
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._connection is not None:
+            self._scheduled = True
+            # Not before the reactor has looked for what is new, which it does
+            # between the two calls: what comes then shares the message.
+            self.reactor.callLater(0, self.reactor.callLater, 0, self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._connection is None:
+            return
+        if not self._waiting:
+            self._connection.send(Idle())
+        while self._waiting and (
+            not self._sent or self._unanswered < self.max_unanswered
+        ):
+            some = self._take_message()
+            self._last_number += 1
+            self._sent[self._last_number] = some
+            self._connection.send(
+                Submit(self._last_number, [one for each, _, _ in some for one in each])
+            )
+
+    def _take_message(self) -> Sequence[_Waiting]:
+        """Take what waits first, as much as one message has."""
+        count = total = 0
+        largest = min(MESSAGE_BYTES, self.max_unanswered)
+        for _, size, _ in self._waiting:
+            total += size
+            if count and total > largest:
+                total -= size
+                break
+            count += 1
+        self._unanswered += total
+        some = self._waiting[:count]
+        del self._waiting[:count]
+        return some
+
+    def _answered(self, message: Outcomes) -> None:
+        sent = self._sent.pop(message.number)
+        self._unanswered -= sum(size for _, size, _ in sent)
+        outcomes = [
+            outcome.exception() if type(outcome) is Refused else outcome
+            for outcome in message.outcomes
+        ]
+        first = 0
+        for operations, size, done in sent:
+            after = first + len(operations)
+            self._release(operations, size)
+            done.callback(outcomes[first:after])
+            first = after
+        # Those who were answered may have more to ask for, and the writer waits.
+        self._schedule()
+        self._check_idle()
+
+    def _fail(self, waiting: Sequence[_Waiting]) -> None:
+        for operations, size, done in waiting:
+            self._release(operations, size)
+            done.errback(WriterGoneError())
+
+    def _release(self, operations: Sequence[AnyOperation], size: int) -> None:
+        self._operations -= len(operations)
+        self._bytes -= size
+
+    def _check_idle(self) -> None:
+        if self._sent or (self._waiting and self._connection is not None):
+            return
+        idle, self._idle = self._idle, []
+        for done in idle:
+            done.callback(None)
+
+    def _end(self, _: None) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._fail(waiting)
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._connection is not None:
+            # What was counted since the last scrape would be lost.
+            self._connection.send(Collected(_UNASKED, self.figures.counters()))
+        self._service.stopService()
+
+
+class _ConnectionFactory(Factory):
+    noisy = False
+
+    def __init__(self, end: WriterClient) -> None:
+        self._end = end
+
+    def buildProtocol(self, _: IAddress | None) -> _Connection:
+        return MessageProtocol(_decoder, self._end)

@@ -1,0 +1,340 @@
+"""The writing process's end of the connections to the workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from asciid.engines.remote._batch_delay import BatchDelay
+from asciid.engines.remote._collecting import Collecting
+from asciid.engines.remote._framing import MessageProtocol, framed
+from asciid.engines.remote._last_snapshots import LastSnapshots
+from asciid.engines.remote._messages import (
+    VERSION,
+    Ack,
+    Collected,
+    Forget,
+    Fresh,
+    FromWorker,
+    Gather,
+    Gathered,
+    Hello,
+    Idle,
+    Leave,
+    Outcomes,
+    Submit,
+    Use,
+    Welcome,
+    refused,
+)
+from asciid.engines.remote._pending_requests import PendingRequests
+from asciid.store.engine import Completed, StorageInUseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from twisted.internet.interfaces import IAddress
+    from twisted.python.failure import Failure
+
+    from asciid.engines.remote._generations import Generations
+    from asciid.engines.remote._messages import FromWriter, HowToUse
+    from asciid.store.engine import AnyOperation
+
+__all__ = ["IWritingProcess", "WriterServer"]
+
+GATHERING = 5.0
+"""Seconds from the first worker on in which the others are expected to come."""
+
+LEAVING = 2.0
+"""
+Seconds for a worker to answer when this process leaves.
+
+The others wait meanwhile, for not much longer than that and a start.
+"""
+
+FRESH_IMAGE = 16 * 1024
+"""
+Bytes of an image at the most that all workers are sent when it has become complete.
+
+To read it takes each longer, and has a page of the file mapped.
+"""
+
+FRESH_BYTES = 2 * 1024 * 1024
+"""Bytes of images at the most that all are sent of what one asked for at a time."""
+
+_KEPT = 12
+"""
+Processes that have ended whose figures are kept apart, besides one for each worker:
+those that were connected to the process before this one connect again.
+"""
+
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWorker)
+_log = Logger()
+
+_Connection = MessageProtocol
+
+
+class IWritingProcess(Protocol):
+    """The process that writes, which is not asked before a worker connects."""
+
+    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """See `IEngine.apply`."""
+
+    def snapshot(self) -> Deferred[bytes]:
+        """Return the metrics of this process."""
+
+    def save(self, figures: Mapping[str, bytes]) -> None:
+        """Keep the metrics of all processes for the next process that writes."""
+
+
+class WriterServer(Factory):
+    """
+    Has `process` carry out what workers ask for, and sends them what they must know.
+
+    `saved` is what the process before this one was given to `save`.  `clock` provides
+    IReactorTime.  Metrics are exported once `expected` workers have connected, or
+    had time to: those of a few are less than what was exported before.
+    `generations` are shared with the workers.  This is the `IPeers` of the engine.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        process: IWritingProcess,
+        clock: Any,  # noqa: ANN401 - IReactorTime
+        generations: Generations,
+        *,
+        saved: Mapping[str, bytes] | None = None,
+        expected: int = 1,
+    ) -> None:
+        self._process = process
+        self._generations = generations
+        self.count_removal = generations.count_removal
+        self.count_file = generations.count_file
+        self._clock = clock
+        self._expected = expected
+        self._patient_until: float | None = None
+        """
+        When no more workers are waited for: at once when all have been there, and None
+        before the first.
+        """
+        self._workers: set[_Connection] = set()
+        self._names: dict[_Connection, str] = {}
+        self._snapshots = LastSnapshots(saved or {}, kept=expected + _KEPT)
+        self._name = uuid4().hex
+        # Those that come while the file may not be used.
+        self._kept_waiting: list[_Connection] = []
+        self._use = "shared"
+        self._outgoing: dict[_Connection, list[bytes]] = {}
+        self._delay = BatchDelay(clock)
+        self._requests = PendingRequests(clock, self._send_each)
+        self._collecting = Collecting(self._requests)
+        self._empty: list[Deferred[None]] = []
+
+    def buildProtocol(self, _: IAddress | None) -> _Connection:
+        """Return the protocol of a new connection."""
+        return MessageProtocol(_decoder, self)
+
+    @property
+    def workers(self) -> int:
+        """How many workers are connected."""
+        return len(self._workers)
+
+    @property
+    def answering(self) -> int:
+        """How many of them tell what they have counted in time."""
+        return len(self._workers - self._requests.silent)
+
+    def made(self, connection: _Connection) -> None:
+        """See `IEnd.made`: the worker speaks first."""
+
+    def received(self, connection: _Connection, message: FromWorker) -> None:
+        """See `IEnd.received`."""
+        if connection not in self._workers and type(message) is not Hello:
+            # What it means, only who speaks this version can be asked.
+            error = "it came before a Hello in the version that is spoken here"
+            raise ValueError(error)
+        match message:
+            case Submit():
+                self._submit(connection, message)
+                self._delay.heard(connection)
+            case Idle():
+                self._delay.heard(connection)
+            case Ack(number=number):
+                self._requests.answered(connection, number)
+            case Collected(number=number, snapshot=snapshot):
+                self._snapshots.note(self._names[connection], snapshot)
+                self._requests.answered(connection, number)
+            case Gather(number=number, snapshot=snapshot):
+                self._snapshots.note(self._names[connection], snapshot)
+                self._gather(connection, number)
+            case Hello(version=version, name=name):
+                self._names[connection] = name
+                self._greet(connection, version)
+
+    def lost(self, connection: _Connection) -> None:
+        """See `IEnd.lost`."""
+        self._workers.discard(connection)
+        self._outgoing.pop(connection, None)
+        self._delay.heard(connection)
+        if connection in self._kept_waiting:
+            self._kept_waiting.remove(connection)
+        self._requests.lost(connection)
+        if not self._workers:
+            empty, self._empty = self._empty, []
+            for waiting in empty:
+                waiting.callback(None)
+        self._snapshots.end(self._names.pop(connection, ""))
+
+    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """See `IPeers.forget`; a worker serves nothing from memory until it arrives."""
+        listed = None if hashes is None else list(hashes)
+        self._send_each(self._workers, Forget(removals, listed))
+
+    def use(self, how: HowToUse) -> Deferred[None]:
+        """
+        Have all workers use the storage file like that; see `Use`.
+
+        Errors: `StorageInUseError` if one does not answer.
+        """
+        self._use = how
+
+        def used(all_answered: bool) -> None:  # noqa: FBT001 - the Deferred's
+            if how == "shared":
+                kept_waiting, self._kept_waiting = self._kept_waiting, []
+                for connection in kept_waiting:
+                    self._welcome(connection)
+            elif not all_answered:
+                message = "in use by a worker that does not answer"
+                raise StorageInUseError(message)
+
+        return self._requests.ask(
+            self._workers, lambda number: Use(number, how)
+        ).addCallback(used)
+
+    def save_all(self, own: bytes) -> None:
+        """Save the metrics of all processes; `own` are those of this one."""
+        self._process.save({**self._snapshots.all(), self._name: own})
+
+    def dismiss(self) -> Deferred[None]:
+        """Have all workers send nothing more; answer once they have stopped."""
+        return self._requests.ask(self._workers, Leave, patience=LEAVING).addCallback(
+            lambda _: None
+        )
+
+    def pause(self, then: Callable[[], None]) -> None:
+        """See `IPeers.pause`: `BatchDelay.begin`."""
+        self._delay.begin(then)
+
+    def disconnect(self) -> None:
+        """Close all connections, once what was written to them is sent."""
+        self._send_all()
+        for connection in [*self._workers, *self._kept_waiting]:
+            connection.close()
+
+    def wait_until_empty(self) -> Deferred[None]:
+        """Answer once no worker is connected."""
+        if not self._workers:
+            return succeed(None)
+        empty: Deferred[None] = Deferred(self._empty.remove)
+        self._empty.append(empty)
+        return empty
+
+    def _greet(self, connection: _Connection, version: int) -> None:
+        if version != VERSION:
+            _log.error(
+                "A worker speaks version {theirs}, and this process {ours}",
+                theirs=version,
+                ours=VERSION,
+            )
+            # It is told which version is spoken here, and ends the connection.
+            connection.send(Welcome(VERSION, 0))
+        elif self._use == "shared":
+            self._welcome(connection)
+        else:
+            self._kept_waiting.append(connection)
+
+    def _welcome(self, connection: _Connection) -> None:
+        self._workers.add(connection)
+        if self._patient_until is None:
+            self._patient_until = self._clock.seconds() + GATHERING
+        if len(self._workers) >= self._expected:
+            self._patient_until = 0.0
+        connection.send(Welcome(VERSION, self._generations.removals))
+
+    def _submit(self, connection: _Connection, message: Submit) -> None:
+        operations = message.operations
+
+        def answer(outcomes: Sequence[Any]) -> None:
+            told = [
+                refused(outcome) if isinstance(outcome, Exception) else outcome
+                for outcome in outcomes
+            ]
+            self._delay.answered(connection)
+            self._send_each((connection,), Outcomes(message.number, told))
+
+        def committed(outcomes: Sequence[Any]) -> None:
+            fresh, left = [], FRESH_BYTES
+            for outcome in outcomes:
+                if type(outcome) is Completed:
+                    size = outcome.spec.size
+                    if outcome.content is not None and size <= min(left, FRESH_IMAGE):
+                        fresh.append(outcome)
+                        left -= size
+            if fresh:
+                self._tell_others(connection, fresh)
+            answer(outcomes)
+
+        def failed(failure: Failure) -> None:
+            answer([failure.value] * len(operations))
+
+        self._process.apply(operations).addCallbacks(committed, failed)
+
+    def _send_each(
+        self, connections: Iterable[_Connection], message: FromWriter
+    ) -> None:
+        """Send a message, together with all others of this turn of the reactor."""
+        data = framed(message)
+        for connection in connections:
+            if not self._outgoing:
+                self._clock.callLater(0, self._send_all)
+            self._outgoing.setdefault(connection, []).append(data)
+
+    def _send_all(self) -> None:
+        outgoing, self._outgoing = self._outgoing, {}
+        for connection, messages in outgoing.items():
+            connection.send_framed(b"".join(messages))
+
+    def _tell_others(self, connection: _Connection, fresh: list[Completed]) -> None:
+        """Have all but one keep images: they are asked for in a moment, of any."""
+        # It saves time, no more: for one that hangs it must not pile up.
+        others = [one for one in self._workers - {connection} if not one.is_slow]
+        self._send_each(others, Fresh(fresh))
+
+    def _gather(self, asking: _Connection, number: int) -> None:
+        """Ask all but one what they have counted, and tell it."""
+        if self._clock.seconds() < (self._patient_until or 0.0):
+            asking.send(Gathered(number, []))
+            return
+
+        async def gathered() -> list[bytes]:
+            name = self._names[asking]
+            await self._collecting.collect(self._workers - {asking})
+            own = await self._process.snapshot()
+            self.save_all(own)
+            return [own, *self._snapshots.others(name)]
+
+        def unknown(failure: Failure) -> None:
+            _log.failure("Nothing was gathered", failure)
+            asking.send(Gathered(number, []))
+
+        Deferred.fromCoroutine(gathered()).addCallbacks(
+            lambda snapshots: asking.send(Gathered(number, snapshots)),
+            unknown,
+        )

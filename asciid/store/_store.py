@@ -1,0 +1,306 @@
+"""The image store: what it promises, over an engine that keeps the bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from asciid.errors import StorageFailedError, StoreClosedError
+from asciid.store._background import Background
+from asciid.store._brief import BriefQueries
+from asciid.store._cache import ByteBoundedCache, footprint
+from asciid.store._discarding import Discarding
+from asciid.store._expiry import Expiry
+from asciid.store._interface import IImageStore
+from asciid.store._last_chunks import LastChunks
+from asciid.store._lifetimes import FOR_EVER
+from asciid.store._operations import AddChunk, Register, Remove, Unverified, sole
+from asciid.store._queries import FindComplete, IsComplete, MeasureUsage, ReadStatus
+from asciid.store._readers import ColdReader, HotReader
+from asciid.store._receiving import StagingWriter
+from asciid.store._rules import do_nothing
+from asciid.store._stats import StoreEvents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from asciid.model import ImageSpec, UploadStatus
+    from asciid.store._brief import ICallLater
+    from asciid.store._interface import IImageReader, IImageWriter
+    from asciid.store._lifetimes import Lifetimes
+    from asciid.store._operations import AnyOperation, Completed
+    from asciid.store._queries import Found
+    from asciid.store._stats import StoreHealth, StoreStats, StoreUsage
+    from asciid.store.engine import IEngine
+
+__all__ = ["HOT_IMAGE", "HOT_OVERHEAD", "ImageStore"]
+
+HOT_IMAGE = 64 * 1024
+"""Images up to so many bytes are kept in the cache."""
+
+HOT_OVERHEAD = 768
+"""Bytes that one takes there besides its content, measured and rounded up."""
+
+UNREADABLE_IMAGES = 20
+"""
+So many different images that cannot be read, and none between them that can, are no
+damage of single images.
+"""
+
+
+@implementer(IImageStore)
+class ImageStore:
+    """
+    Images that `engine` keeps; the store starts and stops it.
+
+    `cache_size` bounds the bytes of small images kept in memory.  `lifetimes` says
+    how long things are kept; `expire` must be called for it.
+    """
+
+    def __init__(
+        self,
+        engine: IEngine,
+        *,
+        reactor: ICallLater,
+        lifetimes: Lifetimes = FOR_EVER,
+        cache_size: int = 32 * 1024 * 1024,
+    ) -> None:
+        self._engine = engine
+        self._lifetimes = lifetimes
+        self.on_complete: Callable[[ImageSpec], object] = do_nothing
+        self.on_delete: Callable[[str], object] = do_nothing
+        # Of what the engine does not see.
+        self._own_events = StoreEvents()
+        self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
+            cache_size, largest=footprint(HOT_IMAGE, HOT_OVERHEAD)
+        )
+        self._removals = 0
+        """How often images were removed from the cache because they were deleted."""
+        # The images that could not be read since one could.
+        self._failed_images: set[str] = set()
+        self._stopping = False
+        self._brief = BriefQueries(engine.ask, reactor)
+        self._background = Background()
+        self._discarding = Discarding(
+            self._change, self._background.run, lambda: self._stopping
+        )
+        self._last_chunks = LastChunks(
+            engine.ask, self._change, discarded=self._discarding.begin
+        )
+        self._expiry = Expiry(
+            lifetimes, engine.ask, self._change, busy=self._last_chunks.busy
+        )
+
+    def start(self) -> Deferred[None]:
+        """See `IImageStore.start`."""
+        return self._engine.start(self._forget, self._keep_all).addCallback(
+            self._started
+        )
+
+    def stop(self) -> Deferred[None]:
+        """See `IImageStore.stop`; the store must have been started."""
+        return Deferred.fromCoroutine(self._stop())
+
+    def stats(self) -> StoreStats:
+        """See `IImageStore.stats`."""
+        stats = self._engine.stats()
+        events = evolve(stats.events)
+        events.add(self._own_events)
+        return evolve(
+            stats,
+            events=events,
+            cache_hits=self._cache.hits,
+            cache_misses=self._cache.misses,
+            cache_bytes=self._cache.used,
+        )
+
+    def health(self) -> StoreHealth:
+        """See `IImageStore.health`."""
+        health = self._engine.health()
+        return evolve(
+            health,
+            open=health.open and not self._stopping,
+            reads=health.reads and self._reads_images,
+        )
+
+    def usage(self) -> Deferred[StoreUsage]:
+        """See `IImageStore.usage`."""
+        return self._engine.ask(MeasureUsage())
+
+    def register(self, spec: ImageSpec, client: str = "") -> Deferred[None]:
+        """See `IImageStore.register`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._change(Register(spec, client)).addCallback(self._registered)
+
+    def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+        """See `IImageStore.add_chunk`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        # The caller gets a Deferred of its own: what is left to do after the
+        # commit must not depend on whether the caller cancels.
+        answer: Deferred[bool] = Deferred()
+        self._engine.apply((AddChunk(sha256, chunk_id, data),)).addCallbacks(
+            self._chunk_stored,
+            answer.errback,
+            callbackArgs=(chunk_id, data, answer),
+        )
+        return answer
+
+    def status(self, sha256: str) -> Deferred[UploadStatus]:
+        """See `IImageStore.status`."""
+        return self._engine.ask(ReadStatus(sha256, self._lifetimes.upload))
+
+    def delete(self, sha256: str) -> Deferred[None]:
+        """See `IImageStore.delete`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._background.run(self._delete(sha256))
+
+    def expire(self) -> Deferred[int]:
+        """See `IImageStore.expire`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._background.run(self._expire())
+
+    def create(self, sha256: str) -> Deferred[IImageWriter]:
+        """See `IImageStore.create`."""
+        return self._brief.ask(IsComplete(sha256)).addCallback(
+            lambda exists: StagingWriter(
+                sha256,
+                self._change,
+                self._received,
+                self._background.run,
+                rejected=self._rejected,
+                exists=exists,
+            )
+        )
+
+    def open(self, sha256: str) -> Deferred[IImageReader]:
+        """See `IImageStore.open`."""
+        if self._engine.removals_known:
+            hot = self._cache.get(sha256)
+            if hot is not None:
+                return succeed(hot)
+        return self._brief.ask(FindComplete(sha256, HOT_IMAGE)).addCallbacks(
+            self._reader,
+            self._unreadable,
+            callbackArgs=(self._removals,),
+            errbackArgs=(sha256,),
+        )
+
+    def _started(self, _: None) -> None:
+        # What the process before this one has left; its end is not waited for.
+        self._discarding.begin()
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        # A chunk that was accepted may still turn out to need verification.
+        await self._engine.drain()
+        await self._background.wait()
+        await self._engine.stop()
+
+    def _change(self, operation: AnyOperation) -> Deferred[Any]:
+        """Have one operation carried out; answer its outcome."""
+        return self._engine.apply((operation,)).addCallback(sole)
+
+    @property
+    def _reads_images(self) -> bool:
+        """Whether images can be read, as far as any were looked for."""
+        return len(self._failed_images) < UNREADABLE_IMAGES
+
+    def _unreadable(self, failure: Failure, sha256: str) -> Failure:
+        """Note that an image cannot be read, if that is why it was not found."""
+        if failure.check(StorageFailedError):
+            self._own_events.unreadable += 1
+            if self._reads_images:
+                self._failed_images.add(sha256)
+        return failure
+
+    def _reader(self, found: Found, removals: int) -> IImageReader:
+        self._failed_images.clear()
+        image = found.image
+        if found.content is None:
+            return ColdReader(image.spec, image.completed, image, self._engine.ask)
+        reader = HotReader(image.spec, image.completed, found.content)
+        # What was found before a removal may be what was removed.
+        if removals == self._removals:
+            self._keep_hot(reader)
+        return reader
+
+    def _keep_hot(self, reader: HotReader) -> None:
+        size = footprint(len(reader.content), HOT_OVERHEAD)
+        self._cache.put(reader.spec.sha256, reader, size)
+
+    def _chunk_stored(
+        self,
+        outcomes: Sequence[Any],
+        chunk_id: int,
+        data: bytes,
+        answer: Deferred[bool],
+    ) -> None:
+        outcome = outcomes[0]
+        if isinstance(outcome, Exception):
+            answer.errback(Failure(outcome))
+        elif isinstance(outcome, Unverified):
+            finishing = self._last_chunks.finish(outcome, chunk_id, data)
+            self._background.run(finishing).addCallback(self._completed).addCallbacks(
+                answer.callback, answer.errback
+            )
+        else:
+            answer.callback(self._completed(outcome))
+
+    def _registered(self, outcome: Completed | None) -> None:
+        # The caller does not get the outcome.
+        if outcome is not None:
+            self.on_complete(outcome.spec)
+
+    def _rejected(self) -> None:
+        self._own_events.rejected += 1
+
+    def _completed(self, outcome: Completed | None) -> bool:
+        if outcome is None:
+            return False
+        self.on_complete(outcome.spec)
+        self._keep(outcome)
+        return True
+
+    def _keep_all(self, images: Sequence[Completed]) -> None:
+        for image in images:
+            self._keep(image)
+
+    def _keep(self, image: Completed) -> None:
+        """Serve an image from memory that has become complete, if it is at hand."""
+        if image.content is not None:
+            completed = image.completed / 1000
+            self._keep_hot(HotReader(image.spec, completed, image.content))
+
+    def _received(self, outcome: Completed | None) -> bool:
+        """Finish the upload of an image that was received in one request."""
+        # A pending upload may have been replaced, or what was received discarded.
+        self._discarding.begin()
+        return self._completed(outcome)
+
+    async def _delete(self, sha256: str) -> None:
+        await self._change(Remove(sha256))
+        self._discarding.begin()
+        self.on_delete(sha256)
+
+    async def _expire(self) -> int:
+        removed = await self._expiry.sweep()
+        await self._engine.tidy()
+        await self._discarding.begin()
+        return removed
+
+    def _forget(self, hashes: Sequence[str] | None) -> None:
+        """Keep images no longer in memory, or none at all, as they were removed."""
+        self._removals += 1
+        if hashes is None:
+            self._cache.clear()
+            return
+        for sha256 in hashes:
+            self._cache.discard(sha256)

@@ -1,0 +1,224 @@
+"""
+What carries out the operations and answers the queries of the image store.
+
+`asciid.store` has the rules, the cache and the follow-ups; an engine has the bytes.
+There is one store, and several engines: a file, memory, another process, perhaps a
+database.  To add one, implement `IEngine` in a package of `asciid.engines`, add it to
+the contract suite in ``tests/engines`` and to `asciid._storing`.
+
+Everything that an engine needs of the store can be imported from here.
+"""
+
+# ruff: noqa: N805 - zope.interface shows methods as callers see them, without self
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zope.interface import Attribute, Interface
+
+from asciid.store._background import Background, InBackground
+from asciid.store._operations import (
+    Abandon,
+    AddChunk,
+    AddPieces,
+    Adopt,
+    AnyOperation,
+    Begin,
+    Completed,
+    DeleteDiscarded,
+    Expired,
+    Finish,
+    Kind,
+    Operation,
+    Outcome,
+    Probe,
+    Put,
+    Register,
+    Remove,
+    RemoveExpired,
+    Unverified,
+    sole,
+)
+from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
+from asciid.store._queries import (
+    ExpiredPage,
+    FindComplete,
+    FindExpired,
+    Found,
+    HashWith,
+    IsComplete,
+    MeasureUsage,
+    Query,
+    ReadRanges,
+    ReadStatus,
+    Several,
+    StoredImage,
+)
+from asciid.store._rules import PIECE, check_chunk, check_empty, missing_ranges
+from asciid.store._stats import (
+    BATCH_SIZES,
+    COMMIT_TIMES,
+    StoreEvents,
+    StoreHealth,
+    StoreStats,
+    StoreUsage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.defer import Deferred
+
+__all__ = [
+    "BATCH_SIZES",
+    "COMMIT_TIMES",
+    "NO_LIMITS",
+    "PIECE",
+    "Abandon",
+    "AddChunk",
+    "AddPieces",
+    "Adopt",
+    "AnyOperation",
+    "Background",
+    "Begin",
+    "Completed",
+    "DeleteDiscarded",
+    "Expired",
+    "ExpiredPage",
+    "FindComplete",
+    "FindExpired",
+    "Finish",
+    "Found",
+    "HashWith",
+    "IEngine",
+    "InBackground",
+    "IsComplete",
+    "Kind",
+    "MeasureUsage",
+    "Operation",
+    "Outcome",
+    "PendingLimits",
+    "PendingUploads",
+    "Probe",
+    "Put",
+    "Query",
+    "ReadRanges",
+    "ReadStatus",
+    "Register",
+    "Remove",
+    "RemoveExpired",
+    "Several",
+    "StorageInUseError",
+    "StoreEvents",
+    "StoreHealth",
+    "StoreStats",
+    "StoreUsage",
+    "StoredImage",
+    "Unverified",
+    "check_chunk",
+    "check_empty",
+    "missing_ranges",
+    "sole",
+]
+
+AnswerT = TypeVar("AnswerT")
+
+
+class StorageInUseError(OSError):
+    """Another process has what is stored; the text names it."""
+
+
+class IEngine(Interface):
+    """
+    Where images are kept.
+
+    All methods are called in the reactor's thread, and none may block it: work that
+    takes longer than 0.3 ms, and all that waits for a disk, belongs in a thread or in
+    another process.  Any Deferred may be cancelled; what was accepted is carried out
+    all the same.
+
+    Time is the engine's: it stamps what it stores, and queries and operations give
+    ages in seconds.  However the system's clock is set while the engine runs, nothing
+    may age by more than the time that has passed.
+
+    What only some engines can do, such as to compact a file, is not in this interface
+    but in one of its own, which is given to those that need it.
+    """
+
+    removals_known: bool = Attribute(
+        "Whether `on_removed` was called for every removal that was committed. "
+        "While it is not, the store serves nothing from memory. It is read for every "
+        "image that is served from memory."
+    )
+
+    def start(
+        on_removed: Callable[[Sequence[str] | None], object],
+        on_completed: Callable[[Sequence[Completed]], object],
+    ) -> Deferred[None]:
+        """
+        Open what is stored, creating it where it does not exist.
+
+        `on_removed` is called with the hashes of complete images that were removed,
+        on request or because they have expired; with None if any may have been.  That
+        is before the reactor's turn ends in which the outcome of the removal arrives,
+        and after `on_completed` and the outcomes of what the same batch completed.
+        Until then `removals_known` is false wherever the removal may be seen.
+
+        `on_completed` is called with images that became complete through another
+        process, if the engine happens to learn of them.
+
+        Errors: `StoreVersionError`, `OSError`.
+        """
+
+    def drain() -> Deferred[None]:
+        """
+        Begin to stop; fires once all that was accepted so far is done or has failed.
+
+        Work of the engine's own that takes long is given up.  What follows from the
+        outcomes is still accepted.
+        """
+
+    def stop() -> Deferred[None]:
+        """Finish what was accepted, then close.  Nothing is accepted after."""
+
+    def apply(operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+        """
+        Carry operations out, in order; fires once they are committed.
+
+        The result has one outcome for each operation: an `Outcome`, or the exception
+        that the operation failed with, which has no effect on the others.  A commit
+        that fails is the outcome of all that were in it: `StorageFailedError`,
+        `StorageFullError`.  Outcomes arrive in the order of the calls.
+
+        An image is complete only after its SHA-256 was checked over the bytes that
+        are stored.  An engine may answer the last chunk of an image with `Unverified`.
+
+        Errors: `StoreBusyError` if too much is waiting already, `StoreClosedError`;
+        none of the operations was accepted then.
+        """
+
+    def ask(query: Query[AnswerT]) -> Deferred[AnswerT]:
+        """
+        Answer from a state that has all that was acknowledged before the call.
+
+        Errors: those of the query, `StorageFailedError`, `StoreBusyError`,
+        `StoreClosedError`.
+        """
+
+    def tidy() -> Deferred[None]:
+        """
+        Do the housekeeping of the engine's own; it is called from time to time.
+
+        Errors: those of an operation.
+        """
+
+    def health() -> StoreHealth:
+        """
+        Return whether the engine can do its work, at once and in any state.
+
+        Asking has it tried again, at most once a second, for those who ask later.
+        """
+
+    def stats() -> StoreStats:
+        """Return what happened and what waits; nothing of the store's own cache."""
