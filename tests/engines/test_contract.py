@@ -7,6 +7,7 @@ for the store.
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,10 @@ from tests.engines._driven import DrivenLMDB, DrivenMemory, DrivenRemote
 from tests.store._support import chunk_of, spec_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asciid.model import ImageSpec
-    from asciid.store.engine import Kind, StoredImage
+    from asciid.store.engine import AnyOperation, Kind, StoredImage
     from tests.engines._driven import Driven
 
     Base = SynchronousTestCase
@@ -139,14 +142,14 @@ class EngineContract(Base):
         """Outcomes arrive in the order of the calls, also that of an empty one."""
         arrived: list[str] = []
         spec = spec_of(CAT)
-        calls = {
+        calls: dict[str, Sequence[AnyOperation]] = {
             "register": [Register(spec)],
             "nothing": [],
             "chunk": [AddChunk(spec.sha256, 0, CAT[:4])],
         }
         for name, operations in calls.items():
             applying = self.driven.engine.apply(operations)
-            applying.addCallback(lambda _, name=name: arrived.append(name))
+            applying.addCallback(partial(lambda name, _: arrived.append(name), name))
         self.assertEqual(self.driven.apply(), [])
         self.assertEqual(arrived, list(calls))
 

@@ -1,0 +1,276 @@
+"""Engines against each other: what is asked of them has the same outcomes."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.errors import AsciidError
+from asciid.model import ImageSpec
+from asciid.store.engine import (
+    PIECE,
+    Abandon,
+    AddChunk,
+    AddPieces,
+    Adopt,
+    Begin,
+    Completed,
+    DeleteDiscarded,
+    Expired,
+    FindComplete,
+    FindExpired,
+    Finish,
+    Found,
+    HashWith,
+    IsComplete,
+    MeasureUsage,
+    PendingLimits,
+    Put,
+    ReadRanges,
+    ReadStatus,
+    Register,
+    Remove,
+    RemoveExpired,
+    Several,
+    StoreUsage,
+    Unverified,
+)
+from tests.engines._driven import ENGINES
+from tests.store._support import chunk_of, spec_of
+
+if TYPE_CHECKING:
+    from tests.engines._driven import Driven
+
+IMAGES = [b"", b"x", b"/\\_/\\\n( o.o )\n", bytes(range(40)), b"ab" * (PIECE // 2 + 9)]
+LIMITS = PendingLimits(total=3, per_client=2)
+NEVER = 10**9
+"""A number that no engine gives."""
+
+
+@define
+class Player:
+    """Has one engine carry out commands, which name numbers by their order."""
+
+    driven: Driven
+    numbers: list[int] = field(factory=list)
+    """Those of staged images."""
+    found: Found | None = None
+    unverified: Unverified | None = None
+
+    def number(self, index: int) -> int:
+        """Return the number of a staged image, or one that there is not."""
+        return self.numbers[index] if index < len(self.numbers) else NEVER
+
+    def apply(self, *operations: Any) -> list[Any]:  # noqa: ANN401 - any operation
+        """Return the outcomes, as every engine should have them."""
+        return [self.seen(one) for one in self.driven.apply(*operations)]
+
+    def ask(self, query: Any) -> Any:  # noqa: ANN401 - any query
+        """Return the answer, as every engine should have it."""
+        try:
+            return self.seen(self.driven.ask(query))
+        except AsciidError as error:
+            return self.seen(error)
+
+    def seen(self, value: Any) -> Any:  # noqa: ANN401 - an outcome or an answer
+        """Return what must be the same in all engines."""
+        seen: Any = value
+        match value:
+            case AsciidError():
+                seen = type(value), vars(value)
+            case Completed():
+                # The content may be at hand, or not.
+                assert value.content in (None, self.data_of(value.spec))
+                seen = value.spec, value.completed
+            case Unverified():
+                self.unverified = value
+                seen = value.spec
+            case Found():
+                self.found = value
+                seen = value.image.spec, value.image.completed, value.content
+            case StoreUsage():
+                seen = value.images, value.pending
+            case list():
+                seen = [self.seen(one) for one in value]
+        return seen
+
+    def data_of(self, spec: ImageSpec) -> bytes:
+        """Return the bytes of an image."""
+        (data,) = (data for data in IMAGES if spec_of(data).sha256 == spec.sha256)
+        return data
+
+    def begin(self) -> Any:  # noqa: ANN401 - the outcome
+        """Stage an image."""
+        (number,) = self.driven.apply(Begin())
+        self.numbers.append(number)
+        return isinstance(number, int)
+
+    def state(self) -> Any:  # noqa: ANN401 - as above
+        """Return all that can be seen of all images."""
+        statuses = [ReadStatus(spec_of(data).sha256, 60) for data in IMAGES]
+        return self.ask(Several([*statuses, MeasureUsage()]))
+
+    def expire(self, wait: float, kind: Any, older_than: float) -> Any:  # noqa: ANN401 - the outcomes
+        """Remove what has expired after a while; return what that was."""
+        self.driven.pass_time(wait)
+        page = self.driven.ask(FindExpired(kind, older_than, b""))
+        assert page.rest == b""
+        removing = RemoveExpired(kind, older_than, page.found)
+        hashes = sorted(old.sha256 for old in page.found)
+        return hashes, self.apply(removing, removing)
+
+    def finish(self, actual: str | None) -> Any:  # noqa: ANN401 - the outcome
+        """Store the last chunk of what was hashed last."""
+        if self.unverified is None:
+            return None
+        data = self.data_of(self.unverified.spec)
+        index = self.unverified.spec.chunks - 1
+        last = chunk_of(data, self.unverified.spec, index)
+        hashed = self.ask(HashWith(self.unverified, index, last))
+        return self.apply(Finish(self.unverified, index, last, actual or hashed))
+
+    def read(self, start: int, length: int) -> Any:  # noqa: ANN401 - the answer
+        """Read from what was found last, once what was discarded is deleted."""
+        if self.found is None or self.found.image.spec.size <= start:
+            return None
+        size = self.found.image.spec.size
+        ranges = ((start, min(start + length, size)), (size - 1, size))
+        while self.driven.apply(DeleteDiscarded()) == [True]:
+            pass
+        return self.ask(ReadRanges(self.found.image, ranges))
+
+
+images = st.sampled_from(IMAGES)
+clients = st.sampled_from(["", "a", "b"])
+kinds = st.sampled_from(["uploads", "images", "staged", "gone"])
+sizes = st.sampled_from([1, 3, 7, 40, PIECE + 1])
+hashes = images.map(lambda data: spec_of(data).sha256)
+
+
+def register(data: bytes, chunk_size: int, client: str, more: int) -> Register:
+    """Register an image, or one of another length under its hash."""
+    chunk_size = max(chunk_size, len(data) // 50)
+    spec = ImageSpec(spec_of(data).sha256, len(data) + more, chunk_size)
+    return Register(spec, client)
+
+
+def chunk(data: bytes, index: int, chunk_size: int, change: int) -> AddChunk:
+    """Upload a chunk, the right one or another."""
+    chunk_size = max(chunk_size, len(data) // 50)
+    right = chunk_of(data, spec_of(data, chunk_size), index)
+    sent = {0: right[:-1], 1: right.swapcase()}.get(change, right)
+    return AddChunk(spec_of(data).sha256, index, sent)
+
+
+operations = st.one_of(
+    st.builds(register, images, sizes, clients, st.sampled_from([0, 0, 0, 2])),
+    st.builds(chunk, images, st.integers(0, 50), sizes, st.integers(0, 9)),
+    st.builds(lambda data: Put(spec_of(data).sha256, data), images),
+    st.builds(Remove, hashes),
+    st.builds(DeleteDiscarded),
+)
+uploads = st.builds(
+    lambda data, size: [
+        Register(spec_of(data, size)),
+        *(
+            AddChunk(spec_of(data).sha256, i, chunk_of(data, spec_of(data, size), i))
+            for i in range(spec_of(data, size).chunks)
+        ),
+    ],
+    images,
+    st.sampled_from([1_000_000, 9_000]),
+)
+queries = st.one_of(
+    st.builds(FindComplete, hashes, st.sampled_from([0, 39, 10**6])),
+    st.builds(IsComplete, hashes),
+    st.builds(ReadStatus, hashes, st.sampled_from([0, 60])),
+    st.builds(MeasureUsage),
+)
+commands = st.one_of(
+    st.tuples(st.just("apply"), st.lists(operations, max_size=5).map(tuple)),
+    st.tuples(st.just("apply"), uploads.map(tuple)),
+    st.tuples(st.just("ask"), st.tuples(queries)),
+    st.tuples(
+        st.just("ask"), st.tuples(st.builds(Several, st.lists(queries, max_size=3)))
+    ),
+    st.tuples(st.just("begin"), st.just(())),
+    st.tuples(st.just("add"), st.tuples(st.integers(0, 2), images)),
+    st.tuples(st.just("adopt"), st.tuples(st.integers(0, 2), images)),
+    st.tuples(st.just("abandon"), st.tuples(st.integers(0, 2))),
+    st.tuples(
+        st.just("expire"),
+        st.tuples(st.sampled_from([0, 1, 6]), kinds, st.sampled_from([5, 5, 50])),
+    ),
+    st.tuples(st.just("pass_time"), st.tuples(st.sampled_from([1, 4, 50]))),
+    st.tuples(st.just("finish"), st.tuples(st.sampled_from([None, None, "0" * 64]))),
+    st.tuples(
+        st.just("read"),
+        st.tuples(st.sampled_from([0, 5, PIECE - 1]), st.integers(1, 9)),
+    ),
+)
+
+
+class DifferentialTests(SynchronousTestCase):
+    """All engines, side by side."""
+
+    def play(self, player: Player, name: str, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - what is seen
+        """Have one engine do a command; return what is seen of it."""
+        match name:
+            case "pass_time":
+                return player.driven.pass_time(*arguments)
+            case "add":
+                index, data = arguments
+                pieces = [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
+                return player.apply(AddPieces(player.number(index), 0, pieces))
+            case "adopt":
+                index, data = arguments
+                number, name_ = player.number(index), spec_of(data).sha256
+                pieces = [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
+                return player.apply(
+                    AddPieces(number, 0, pieces), Adopt(number, name_, len(data))
+                )
+            case "abandon":
+                return player.apply(Abandon(player.number(*arguments)))
+        return getattr(player, name)(*arguments)
+
+    @given(st.lists(commands, min_size=20, max_size=60))
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    def test_same(self, script: list[tuple[str, tuple[Any, ...]]]) -> None:
+        """Whatever is asked of them, and in whatever order, all do the same."""
+        paths = [self.mktemp() for _ in ENGINES]
+        players = [
+            Player(kind(path, pending=LIMITS))
+            for kind, path in zip(ENGINES, paths, strict=True)
+        ]
+        for player in players:
+            player.driven.start()
+        try:
+            for name, arguments in script:
+                first, *others = [
+                    self.play(player, name, arguments) for player in players
+                ]
+                for other in others:
+                    self.assertEqual(other, first, (name, arguments))
+                state, *states = [player.state() for player in players]
+                for other in states:
+                    self.assertEqual(other, state, (name, arguments))
+        finally:
+            for player, path in zip(players, paths, strict=True):
+                player.driven.stop()
+                shutil.rmtree(path, ignore_errors=True)
+
+    def test_expired_numbers(self) -> None:
+        """No engine removes what has another number than what was found."""
+        for kind in ENGINES:
+            player = Player(kind(self.mktemp()))
+            player.driven.start()
+            player.apply(Put(spec_of(b"x").sha256, b"x"))
+            player.driven.pass_time(9)
+            old = Expired(NEVER, spec_of(b"x").sha256)
+            self.assertEqual(player.apply(RemoveExpired("images", 5, [old])), [0])
+            player.driven.stop()
