@@ -62,7 +62,7 @@ class DeletingTestCase(SynchronousTestCase):
 
 
 class DeletingTests(DeletingTestCase):
-    """`LMDBStore.delete` on its own."""
+    """`IImageStore.delete`, over a file."""
 
     def test_nothing_is_left(self) -> None:
         """What was deleted leaves no record of any kind."""

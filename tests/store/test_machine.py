@@ -53,7 +53,7 @@ class Expected:
 
 
 class MemoryMachine(RuleBasedStateMachine):
-    """`MemoryStore` against the model; restarts lose nothing as there are none."""
+    """The store in memory against the model; there are no restarts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ class MemoryMachine(RuleBasedStateMachine):
 
 
 class LMDBMachine(MemoryMachine):
-    """`LMDBStore` against the model, restarts included."""
+    """The store over an LMDB file against the model, restarts included."""
 
     def open(self) -> IImageStore:
         """Return a started store on a new directory."""
@@ -300,5 +300,5 @@ class MachineTests(SynchronousTestCase):
         _run(MemoryMachine)("runTest").debug()
 
     def test_lmdb(self) -> None:
-        """`LMDBStore` does as the model says, and forgets nothing in a restart."""
+        """It does as the model says, and forgets nothing in a restart."""
         _run(LMDBMachine)("runTest").debug()
