@@ -22,7 +22,7 @@ from asciid._unix_socket import NameKeeping, StaleReplacing
 from asciid.store import _lock
 from tests.integration._daemon import environment, twistd
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds after which a process has failed the test."""
 
 
