@@ -232,6 +232,9 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
     request.setHeader(b"Content-Length", b"%d" % len(body))
     for name, value in problem.headers.items():
         request.setHeader(name, value)
+    # Its frames refer to it again: a cycle, which only the garbage collector ends.
+    if failure.value is not None:
+        failure.value.__traceback__ = None
     return body
 
 

@@ -25,7 +25,7 @@ from asciid.store._databases import (
     pages_in_use,
 )
 from asciid.store._directories import DATA_FILE, LMDB_LOCK_FILE, sync_directory
-from asciid.store._frames import forget_frames
+from asciid.store._frames import forget_frames, forget_tracebacks
 from asciid.store._health import Health
 from asciid.store._length import check_length
 from asciid.store._lock import StorageMovedError, make_room_for_readers
@@ -382,6 +382,7 @@ class Environment:
                     try:
                         outcomes[index] = operation(batch)
                     except AsciidError as error:
+                        forget_tracebacks(error)
                         outcomes[index] = error
                     except lmdb.Error:
                         raise

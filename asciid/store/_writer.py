@@ -18,7 +18,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from asciid._histogram import Histogram
-from asciid.errors import StorageFailedError, StoreBusyError, StoreClosedError
+from asciid.errors import (
+    AsciidError,
+    StorageFailedError,
+    StoreBusyError,
+    StoreClosedError,
+)
+from asciid.store._frames import forget_tracebacks
 from asciid.store._stats import BATCH_SIZES, COMMIT_TIMES
 
 if TYPE_CHECKING:
@@ -413,6 +419,8 @@ class ReadPool:
         try:
             result = read()
         except Exception as error:  # noqa: BLE001 - handed to who asked
+            if isinstance(error, AsciidError):
+                forget_tracebacks(error)
             self._reactor.callFromThread(self._ended, done.errback, error)
         else:
             self._reactor.callFromThread(self._ended, done.callback, result)
