@@ -44,6 +44,7 @@ from asciid.api._refusals import (
 )
 from asciid.api._status_document import status_link
 from asciid.http import TooManyConnections, request_id
+from asciid.runtime.frames import forget_tracebacks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -232,6 +233,9 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
     request.setHeader(b"Content-Length", b"%d" % len(body))
     for name, value in problem.headers.items():
         request.setHeader(name, value)
+    # Its frames refer to it again: a cycle, which only the garbage collector ends.
+    if failure.value is not None:
+        forget_tracebacks(failure.value)
     return body
 
 

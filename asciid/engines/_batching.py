@@ -16,7 +16,13 @@ from attrs import define
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
-from asciid.errors import StorageFailedError, StoreBusyError, StoreClosedError
+from asciid.errors import (
+    AsciidError,
+    StorageFailedError,
+    StoreBusyError,
+    StoreClosedError,
+)
+from asciid.runtime.frames import forget_tracebacks
 from asciid.runtime.histogram import Histogram
 from asciid.store.engine import BATCH_SIZES, COMMIT_TIMES
 
@@ -375,6 +381,8 @@ class ReadPool:
         try:
             result = read()
         except Exception as error:  # noqa: BLE001 - handed to who asked
+            if isinstance(error, AsciidError):
+                forget_tracebacks(error)
             self._reactor.callFromThread(self._ended, done.errback, error)
         else:
             self._reactor.callFromThread(self._ended, done.callback, result)

@@ -34,4 +34,5 @@ def tune_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    # Every 5,000 objects it takes 2 to 5 ms.
+    gc.set_threshold(5_000, 40, 20)

@@ -23,7 +23,7 @@ from tests.integration._daemon import environment, twistd
 if TYPE_CHECKING:
     from asciid.net.sockets import ListeningSockets
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds after which a process has failed the test."""
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import lmdb
 from attrs import frozen
 
-from asciid.engines.lmdb._frames import forget_tracebacks
 from asciid.engines.lmdb._lookup import (
     find,
     find_seal,
@@ -35,6 +34,7 @@ from asciid.errors import (
     ImageNotFoundError,
 )
 from asciid.model import ImageState, UploadStatus
+from asciid.runtime.frames import forget_tracebacks
 from asciid.store.engine import (
     FindComplete,
     FindExpired,

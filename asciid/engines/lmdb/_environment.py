@@ -26,7 +26,6 @@ from asciid.engines.lmdb._databases import (
 )
 from asciid.engines.lmdb._directories import DATA_FILE, LMDB_LOCK_FILE, sync_directory
 from asciid.engines.lmdb._fault_log import Health
-from asciid.engines.lmdb._frames import forget_frames
 from asciid.engines.lmdb._length import check_length
 from asciid.engines.lmdb._lock import StorageMovedError, make_room_for_readers
 from asciid.engines.lmdb._performing import perform
@@ -34,6 +33,7 @@ from asciid.engines.lmdb._reserve import Reserve
 from asciid.engines.lmdb._residency import Residency
 from asciid.engines.lmdb._uploads import WriterMemory
 from asciid.errors import AsciidError, StoreVersionError
+from asciid.runtime.frames import forget_frames, forget_tracebacks
 from asciid.store.engine import (
     NO_LIMITS,
     PendingLimits,
@@ -377,6 +377,7 @@ class Environment:
                     try:
                         outcomes[index] = perform(batch, task, reserve)
                     except AsciidError as error:
+                        forget_tracebacks(error)
                         outcomes[index] = error
                     except lmdb.Error:
                         raise

@@ -1,0 +1,78 @@
+"""What is refused leaves nothing behind for the garbage collector to find."""
+
+from __future__ import annotations
+
+import gc
+import json
+from hashlib import sha256
+from types import FrameType
+from typing import Any
+
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.api import ImageAPI
+from asciid.daemon.assembly import make_front
+from asciid.store import PendingLimits
+from tests.api._raw import parse_response
+from tests.store._support import DrivenStore
+
+UNKNOWN = sha256(b"unknown").hexdigest()
+KNOWN = sha256(b"known").hexdigest()
+
+
+class GarbageTests(SynchronousTestCase):
+    """Errors from the store, whose frames a cycle would keep until a collection."""
+
+    def setUp(self) -> None:
+        """Serve a store with one upload, which is all that it takes."""
+        limits = PendingLimits(total=9, per_client=1)
+        self.driven = DrivenStore(self.mktemp(), pending=limits)
+        self.driven.start()
+        self.addCleanup(self.driven.stop)
+        api = ImageAPI(self.driven.store, max_image_size=1_000, max_chunk_size=100)
+        self.front = make_front(api, self.driven.reactor)
+        self.assertEqual(self.register(KNOWN), 201)
+
+    def ask(self, method: str, path: str, members: object = None) -> int:
+        """Send a request; return the status of the answer."""
+        body = "" if members is None else json.dumps(members)
+        head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
+        transport: Any = StringTransportWithDisconnection()
+        protocol = self.front.buildProtocol(None)
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        json_type = "Content-Type: application/json\r\n\r\n"
+        protocol.dataReceived(f"{head}{json_type}{body}".encode())
+        self.driven.settle()
+        status: int = parse_response(transport.value()).status
+        transport.loseConnection()
+        return status
+
+    def register(self, digest: str) -> int:
+        """Register an image; return the status of the answer."""
+        members = {"sha256": digest, "size": 10, "chunk_size": 5}
+        return self.ask("POST", "/image", members)
+
+    def test_refusals(self) -> None:
+        """No frame of a refused request is left in a cycle."""
+        chunk = {"id": 9, "size": 1, "data": "x"}
+        requests: list[tuple[int, str, str, object]] = [
+            (404, "GET", f"/image/{UNKNOWN}", None),
+            (404, "GET", f"/image/{KNOWN}", None),
+            (404, "GET", f"/image/{UNKNOWN}/chunks", None),
+            (404, "POST", f"/image/{UNKNOWN}/chunks", chunk),
+            (400, "POST", f"/image/{KNOWN}/chunks", chunk),
+            (400, "POST", "/image", {}),
+        ]
+        gc.collect()
+        self.addCleanup(gc.garbage.clear)
+        self.addCleanup(gc.set_debug, gc.get_debug())
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        for status, method, path, members in requests:
+            self.assertEqual(self.ask(method, path, members), status, (method, path))
+        self.assertEqual(self.register(KNOWN), 409)
+        self.assertEqual(self.register(UNKNOWN), 429)
+        gc.collect()
+        frames = [each for each in gc.garbage if isinstance(each, FrameType)]
+        self.assertEqual([frame.f_code.co_qualname for frame in frames], [])
