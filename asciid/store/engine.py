@@ -3,8 +3,7 @@ What carries out the operations and answers the queries of the image store.
 
 `asciid.store` has the rules, the cache and the follow-ups; an engine has the bytes.
 There is one store, and several engines: a file, memory, another process, perhaps a
-database.  To add one, implement `IEngine` in a package of `asciid.engines`, add it to
-the contract suite in ``tests/engines`` and to `asciid._storing`.
+database.  CONTRIBUTING.md says how to add one.
 
 Everything that an engine needs of the store can be imported from here.
 """

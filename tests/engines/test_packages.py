@@ -1,0 +1,74 @@
+"""Each engine is in every suite."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid import engines
+from asciid.store import ImageStore
+from asciid.store.engine import IEngine
+from tests.engines._driven import ENGINES
+from tests.engines.test_contract import EngineContract
+from tests.integration._daemon import ROOT
+from tests.store.test_contract import StoreContract
+from tests.workers import test_contract as _workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _engines_in(package: str) -> Iterator[type]:
+    for kind in vars(import_module(package)).values():
+        if isinstance(kind, type) and IEngine.implementedBy(kind):
+            yield kind
+
+
+class SuitesTests(SynchronousTestCase):
+    """The packages of `asciid.engines`, and the suites."""
+
+    def setUp(self) -> None:
+        """Find the engines: each package has one."""
+        self.engines = set()
+        for each in pkgutil.iter_modules(engines.__path__):
+            if each.ispkg:
+                (engine,) = _engines_in(f"{engines.__name__}.{each.name}")
+                self.engines.add(engine)
+
+    def test_used(self) -> None:
+        """Each package is imported by the code that makes stores."""
+        imported: set[str] = set()
+        for package in ("daemon", "workers"):
+            for source in (ROOT / "asciid" / package).glob("*.py"):
+                code = source.read_text(encoding="utf-8")
+                imported |= set(re.findall(r"from asciid\.engines\.(\w+)", code))
+        packages = {engine.__module__.split(".")[2] for engine in self.engines}
+        self.assertEqual(packages - imported, set())
+
+    def test_differential(self) -> None:
+        """Each engine is compared with the others."""
+        compared = {type(kind(self.mktemp()).engine) for kind in ENGINES}
+        self.assertEqual(compared, self.engines)
+
+    def test_engine_contract(self) -> None:
+        """Each engine has a case of the contract of engines."""
+        cases = {case.kind for case in EngineContract.__subclasses__()}
+        self.assertEqual(cases, set(ENGINES))
+
+    def test_store_contract(self) -> None:
+        """The store keeps its contract over each engine."""
+        used: set[type] = set()
+        make = ImageStore.__init__
+
+        def record(store: ImageStore, engine: Any, **options: Any) -> None:  # noqa: ANN401 - as ImageStore
+            used.add(type(engine))
+            make(store, engine, **options)
+
+        self.patch(ImageStore, "__init__", record)
+        for case in {*StoreContract.__subclasses__(), _workers.WorkersTests}:
+            case("test_interfaces").debug()
+        self.assertEqual(used, self.engines)
