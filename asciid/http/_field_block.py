@@ -31,12 +31,12 @@ class FieldBlock:
     :ivar keep_alive: whether the client wants the connection kept (RFC 9112 9.3).
     :ivar length: bytes of body, or :data:`CHUNKED`.
     :ivar expects: whether the client waits for ``100 Continue``.
-    :ivar asked: results of :meth:`last`.
+    :ivar cache: results of :meth:`last`.
     :ivar request_id: the id that the client gives the request, ``None`` without one.
     """
 
     __slots__ = (
-        "asked",
+        "cache",
         "expects",
         "folded",
         "is_http11",
@@ -59,7 +59,7 @@ class FieldBlock:
         self.length = _body_length(folded, is_http11=is_http11)
         self.keep_alive = _keeps_alive(folded, is_http11=is_http11)
         self.expects = is_http11 and _expects_continue(folded)
-        self.asked: dict[bytes, bytes | None] = {}
+        self.cache: dict[bytes, bytes | None] = {}
         self.request_id = given_id(
             self.last(b"x-request-id"), self.last(b"traceparent")
         )
@@ -71,9 +71,9 @@ class FieldBlock:
         :param name: in lower case.
         """
         # Blocks are shared, and handlers use the same few fields.
-        asked = self.asked
-        if name in asked:
-            return asked[name]
+        cache = self.cache
+        if name in cache:
+            return cache[name]
         value = None
         # Most fields that handlers look up are absent.
         if name in self.folded:
@@ -82,7 +82,7 @@ class FieldBlock:
             if start >= 0:
                 start += len(mark)
                 value = self.raw[start : self.raw.find(b"\r\n", start)].strip(b" \t")
-        asked[name] = value
+        cache[name] = value
         return value
 
 

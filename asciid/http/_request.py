@@ -138,8 +138,8 @@ class Request(Response):
             values = self.requestHeaders.getRawHeaders(key)
             return values[-1] if values else None
         # Handlers ask for the same few fields of every request.
-        asked = self._block.asked
-        return asked[key] if key in asked else self._block.last(key.lower())
+        cache = self._block.cache
+        return cache[key] if key in cache else self._block.last(key.lower())
 
     def getAllHeaders(self) -> dict[bytes, bytes]:
         """Return the last value of each field by its name in lower case."""

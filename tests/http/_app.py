@@ -26,11 +26,11 @@ __all__ = ["App", "Even"]
 
 
 class TeapotError(Exception):
-    """Dealt with by an error handler."""
+    """Handled by an error handler."""
 
 
 class KettleError(Exception):
-    """Dealt with by an error handler that fails itself."""
+    """Handled by an error handler that fails itself."""
 
 
 class Even(BaseConverter):
@@ -47,7 +47,7 @@ class Even(BaseConverter):
 
 @implementer(IPullProducer)
 class Counter:
-    """Writes numbers when asked, and ends the response."""
+    """Writes a number each time it is resumed, and ends the response."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -193,7 +193,7 @@ class App:
 
     @app.route("/wait")
     def wait(self, request: Request) -> Deferred[bytes]:
-        """A Deferred that fires when told."""
+        """A Deferred that the test fires."""
 
         def cancel(_: object) -> None:
             self.cancelled += 1

@@ -170,7 +170,7 @@ class MemoryTransport(StringTransport):
         self.disappear(ConnectionLost())
 
     def disappear(self, reason: Exception) -> None:
-        """Be gone."""
+        """End the connection."""
         if not self.closed:
             self.closed = True
             producer, self.producer = self.producer, None
@@ -230,7 +230,7 @@ class Wire:
         return self
 
     def leave(self) -> None:
-        """Be gone, as after a reset."""
+        """Disconnect, as after a reset."""
         self.transport.disappear(ConnectionLost())
 
     def take(self) -> bytes:
@@ -285,7 +285,7 @@ class Site:
         return Wire(self, peer)
 
     def ask(self, request: bytes, *methods: bytes) -> list[Answer]:
-        """Send a request on a connection of its own; return what comes back."""
+        """Send a request on a connection of its own; return the responses."""
         return self.connect().send(request).answers(*methods)
 
     def count_turns(self) -> list[float]:

@@ -166,7 +166,7 @@ class ChunkedTests(SynchronousTestCase):
         st.binary(max_size=5),
     )
     def test_round_trip(self, chunks: list[bytes], step: int, rest: bytes) -> None:
-        """Content comes out as it went in, wherever the pieces are cut."""
+        """Content is the same wherever the pieces are split."""
         data = b"".join(b"%X\r\n%b\r\n" % (len(c), c) for c in chunks) + b"0\r\n\r\n"
         self.assertEqual(decode(data + rest, step=step), (b"".join(chunks), rest))
 

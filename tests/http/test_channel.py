@@ -96,7 +96,7 @@ class PersistenceTests(ChannelTestCase):
         self.assertFalse(wire.transport.aborted)
 
     def test_http_1_0(self) -> None:
-        """HTTP/1.0 closes, unless keep-alive was asked for, and then says so."""
+        """HTTP/1.0 closes, unless keep-alive was requested, and then says so."""
         wire = self.connect().send(b"GET /a HTTP/1.0\r\n\r\n")
         self.assertEqual(wire.answers()[0].fields["connection"], "close")
         self.assertTrue(wire.over)
@@ -245,7 +245,7 @@ class PipelineTests(ChannelTestCase):
         self.assertEqual(len(wire.answers()), 600)
 
     def test_turn_of_a_lost_connection(self) -> None:
-        """Nothing happens when the connection is gone by its turn."""
+        """Nothing happens when the connection is closed before its turn."""
         wire = self.connect().send(get(b"/a") * 100)
         wire.leave()
         wire.take()
@@ -256,7 +256,7 @@ class PipelineTests(ChannelTestCase):
         self.assertEqual(wire.take(), b"")
 
     def test_read_ahead(self) -> None:
-        """Reading pauses when much was sent ahead, and goes on later."""
+        """Reading pauses when much was pipelined, and continues later."""
         wire = self.connect().send(get(b"/wait"))
         request = get(b"/a", b"X: " + b"x" * 8000)
         wire.send(*[request] * 8)
@@ -393,7 +393,7 @@ class RefusalTests(ChannelTestCase):
 
 
 class LingerTests(ChannelTestCase):
-    """What is read after the last answer, so that the client gets it (RFC 9112 9.6)."""
+    """Reading after the last response, so that it arrives (RFC 9112 9.6)."""
 
     limits = Limits(
         body=2000,
@@ -533,7 +533,7 @@ class LingerTests(ChannelTestCase):
         self.assertFalse(wire.transport.closed)
 
     def test_expectation(self) -> None:
-        """One that asked first is answered finally, without being told to go on."""
+        """One that expects 100 Continue gets the final response alone."""
         request = post(b"/echo", b"x" * 5000, b"Expect: 100-continue")
         wire = self.connect().send(request[:-5000])
         [answer] = wire.answers()
@@ -558,7 +558,7 @@ class BodyTests(ChannelTestCase):
         self.assertEqual([a.body for a in wire.answers()], [b"A", b"A"])
 
     def test_continue(self) -> None:
-        """The client is told to go on when the body is wanted (RFC 9110 10.1.1)."""
+        """100 Continue is sent when the body is wanted (RFC 9110 10.1.1)."""
         request = post(b"/echo", b"hello", b"Expect: 100-continue")
         wire = self.connect().send(request[:-5])
         self.assertEqual(wire.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -568,7 +568,7 @@ class BodyTests(ChannelTestCase):
         self.assertEqual(wire.answers()[0].body, b"hello")
 
     def test_no_continue(self) -> None:
-        """Nor is it told when it has begun, when refused, or in HTTP/1.0."""
+        """Nor is it sent once the body has begun, on refusal, or in HTTP/1.0."""
         request = post(b"/echo", b"hello", b"Expect: 100-continue")
         self.assertEqual(self.statuses(self.site.ask(request)), [200])
         wire = self.connect().send(request[:-4], request[-4:])
@@ -582,7 +582,7 @@ class BodyTests(ChannelTestCase):
         self.assertEqual(self.statuses(self.site.ask(nowhere)), [405])
 
     def test_no_route(self) -> None:
-        """A client that asks first is told that no route fits, and need not send."""
+        """A client that expects 100 Continue gets a 404 at once, and need not send."""
         for path, status in ((b"/nowhere", 404), (b"/a", 405)):
             lines = (b"Content-Length: 5", b"Expect: 100-continue")
             wire = self.connect().send(get(path, *lines, method=b"PUT"))
@@ -621,7 +621,7 @@ class BudgetTests(ChannelTestCase):
         return self.connect().send(head + end, body[:sent])
 
     def test_bounded(self) -> None:
-        """What is too much is refused with 503 and when to try again."""
+        """Above the limit bodies are refused with 503 and Retry-After."""
         first = self.begin(600)
         self.assertEqual(self.site.factory.bodies.used, 600)
         (answer,) = self.begin(500).answers()
@@ -643,7 +643,7 @@ class BudgetTests(ChannelTestCase):
         self.assertEqual(self.site.factory.bodies.used, 0)
 
     def test_in_one_read(self) -> None:
-        """A body that comes with its head is not counted."""
+        """A body that is received with its head is not counted."""
         self.begin(900)
         answers = self.site.ask(post(b"/echo", bytes(1000)))
         self.assertEqual(self.statuses(answers), [200])
@@ -660,7 +660,7 @@ class HalfCloseTests(ChannelTestCase):
         self.assertTrue(wire.transport.closed)
 
     def test_slow_handler(self) -> None:
-        """The answer still comes, and those to requests sent ahead."""
+        """The response is still sent, and those to pipelined requests."""
         wire = self.connect().send(get(b"/wait") + get(b"/a")).half_close()
         self.assertFalse(wire.transport.closed)
         self.app.waiting[0].callback(b"late")
@@ -689,7 +689,7 @@ class HalfCloseTests(ChannelTestCase):
         self.assertTrue(wire.transport.closed)
 
     def test_slow_reader_and_body(self) -> None:
-        """So is one whose body came meanwhile, and half a body is refused."""
+        """So is one whose body arrived meanwhile, and half a body is refused."""
         for end, last in ((b"lo", b"hello"), (b"l", None)):
             wire = self.blocked(post(b"/echo", b"hello")[:-2]).send(end).half_close()
             self.assertFalse(wire.transport.closed)
@@ -701,7 +701,7 @@ class HalfCloseTests(ChannelTestCase):
             self.assertTrue(wire.transport.closed)
 
     def test_body_for_slow_reader(self) -> None:
-        """A body that came while the client did not read is not waited for again."""
+        """A body that arrived while the client did not read is not waited for again."""
         wire = self.blocked(post(b"/echo", b"hello")[:-2]).send(b"lo")
         self.assertEqual(self.read_on(wire), [b"hello"])
         self.assertFalse(wire.over)
@@ -731,7 +731,7 @@ class LossTests(ChannelTestCase):
     """Clients that leave."""
 
     def test_cancel(self) -> None:
-        """The handler's Deferred is cancelled, and nobody answers."""
+        """The handler's Deferred is cancelled, and no response is sent."""
         wire = self.connect().send(get(b"/wait") + get(b"/a"))
         wire.leave()
         self.assertEqual(self.app.cancelled, 1)
@@ -750,7 +750,7 @@ class LossTests(ChannelTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_failing_handler(self) -> None:
-        """A handler that fails when it is cancelled is heard in the log."""
+        """A handler that fails when it is cancelled is logged."""
         app = Klein()
         never: Deferred[bytes] = Deferred(lambda d: d.errback(ValueError()))
         app.route("/")(lambda _: never)
@@ -774,7 +774,7 @@ class LossTests(ChannelTestCase):
         self.assertIsNone(self.successResultOf(drained))
 
     def test_no_cycles(self) -> None:
-        """A connection that is gone is freed at once, without a garbage collector."""
+        """A closed connection is freed at once, without a garbage collector."""
         gc.disable()
         self.addCleanup(gc.enable)
         for request in (b"", get(b"/a"), get(b"/nowhere"), b"BAD\r\n\r\n", b"GET"):
@@ -791,7 +791,7 @@ class LossTests(ChannelTestCase):
         self.assertEqual(self.site.factory._connections, set())
 
     def test_notice_of_the_end(self) -> None:
-        """Whoever waits for the end of a response is told of it."""
+        """The Deferred of notifyFinish fires at the end of a response."""
         self.connect().send(get(b"/wait"))
         self.app.waiting[0].callback(b"")
         self.assertEqual(self.app.notices, [None])
@@ -917,7 +917,7 @@ class HandlerTests(ChannelTestCase):
         self.assertFalse(wire.over)
 
     def test_failure_after_the_start(self) -> None:
-        """A response that fails halfway is broken off, not ended."""
+        """A response that fails halfway resets the connection."""
 
         def handler(request: Request) -> bytes:
             request.write(b"half")
@@ -929,7 +929,7 @@ class HandlerTests(ChannelTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_unsendable(self) -> None:
-        """A response that cannot be sent is logged, and the connection broken off."""
+        """A response that cannot be sent is logged, and the connection reset."""
 
         def handler(request: Request) -> bytes:
             request.setHeader("x", 1)  # type: ignore[arg-type]
@@ -956,7 +956,7 @@ class HandlerTests(ChannelTestCase):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_failing_converter(self) -> None:
-        """What a URL converter raises goes to the error handlers, as in Klein."""
+        """The error handlers get what a URL converter raises, as in Klein."""
 
         class Broken(BaseConverter):
             def to_python(self, value: str) -> str:
@@ -972,7 +972,7 @@ class HandlerTests(ChannelTestCase):
             self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_failure_in_time_of_drain(self) -> None:
-        """A client that left cannot be told that the response is complete."""
+        """To end the response to a client that has disconnected is an error."""
         requests = []
 
         def handler(request: Request) -> Deferred[bytes]:

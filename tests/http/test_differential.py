@@ -30,7 +30,7 @@ class StockSite:
         self.site = server.Site(app.resource(), reactor=self.reactor)
 
     def ask(self, request: bytes, *methods: bytes) -> list[Answer]:
-        """Send a request on a connection of its own; return what comes back."""
+        """Send a request on a connection of its own; return the responses."""
         channel: Any = self.site.buildProtocol(None)
         transport = MemoryTransport()
         transport.protocol = channel
@@ -52,7 +52,7 @@ class DifferentialTests(SynchronousTestCase):
         self.stock = StockSite(self.app.app)
 
     def same(self, request: bytes, *methods: bytes) -> Answer:
-        """Ask both; return the answer if they agree."""
+        """Send a request to both; return the response if they agree."""
         [ours] = self.ours.ask(request, *methods)
         [stock] = self.stock.ask(request, *methods)
         self.assertEqual(ours.status, stock.status, request)
@@ -122,7 +122,7 @@ class DifferentialTests(SynchronousTestCase):
             self.same(get(path))
 
     def test_methods(self) -> None:
-        """Methods are allowed, refused with Allow, and HEAD comes from GET."""
+        """Methods are allowed, refused with Allow, and HEAD is derived from GET."""
         for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS"):
             for path in (b"/", b"/a", b"/dir/", b"/user/jo/item/12", b"/nope"):
                 request = get(path, b"Content-Length: 0", method=method)
@@ -169,7 +169,7 @@ class DifferentialTests(SynchronousTestCase):
             self.same(get(b"/status/%d" % code, method=b"HEAD"), b"HEAD")
 
     def test_errors(self) -> None:
-        """Error handlers are asked in the same order, then the defaults."""
+        """Error handlers are called in the same order, then the defaults."""
         for path in (
             b"/raise/teapot",
             b"/raise/kettle",
@@ -181,7 +181,7 @@ class DifferentialTests(SynchronousTestCase):
             self.same(get(path))
 
     def test_failure(self) -> None:
-        """A failure that nobody deals with is a 500, here with a problem document."""
+        """A failure without a handler is a 500, here with a problem document."""
         request = get(b"/raise/value")
         [ours] = self.ours.ask(request)
         [stock] = self.stock.ask(request)

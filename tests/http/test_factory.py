@@ -35,7 +35,7 @@ class SweepTests(SynchronousTestCase):
             self.assertEqual(reactor.getDelayedCalls(), [])
 
     def test_stop_with_connections(self) -> None:
-        """Timeouts hold until the last connection is gone."""
+        """Timeouts hold until the last connection is closed."""
         site = Site(App().app)
         wire = site.connect().send(b"GET")
         site.factory.doStop()
@@ -84,7 +84,7 @@ class DrainTests(SynchronousTestCase):
         self.successResultOf(retired)
 
     def test_busy(self) -> None:
-        """A request under way is answered with Connection: close, the next is not."""
+        """The request in progress gets Connection: close, the next no response."""
         wire = self.site.connect().send(get(b"/wait") + get(b"/a"))
         drained = self.site.factory.drain()
         again = self.site.factory.drain()
@@ -129,7 +129,7 @@ class DrainTests(SynchronousTestCase):
         self.successResultOf(drained)
 
     def test_new_connection(self) -> None:
-        """A connection that came too late is served once."""
+        """A connection that was accepted later is served once."""
         waiting = self.site.connect().send(get(b"/wait"))
         self.site.factory.drain()
         wire = self.site.connect().send(get(b"/a") + get(b"/a"))
@@ -139,18 +139,18 @@ class DrainTests(SynchronousTestCase):
 
 
 class Acceptor:
-    """Notes what it is asked to do."""
+    """Records its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.calls: list[str] = []
 
     def pause(self) -> None:
-        """Note it."""
-        self.asked.append("pause")
+        """Record it."""
+        self.calls.append("pause")
 
     def resume(self) -> None:
-        """Note it."""
-        self.asked.append("resume")
+        """Record it."""
+        self.calls.append("resume")
 
 
 class AcceptingTests(SynchronousTestCase):
@@ -170,7 +170,7 @@ class AcceptingTests(SynchronousTestCase):
             for wire in (another, refused):
                 wire.leave()
             if acceptor is not None:
-                self.assertEqual(acceptor.asked, ["pause", "resume"])
+                self.assertEqual(acceptor.calls, ["pause", "resume"])
 
 
 class ValueTests(SynchronousTestCase):

@@ -68,7 +68,7 @@ PARTS = [
 
 
 class FuzzTests(SynchronousTestCase):
-    """Whatever comes, the front neither raises nor hangs nor forgets."""
+    """On any bytes, the front neither raises nor hangs nor leaks."""
 
     @settings(max_examples=60)
     @given(
@@ -94,8 +94,8 @@ class FuzzTests(SynchronousTestCase):
                 wire.send(data[start : start + step])
                 site.reactor.advance(0)
                 start += step
-            # An interim response depends on when the body comes, and what is
-            # wrong first with a bad request on how much of it is here.
+            # An interim response depends on when the body arrives, and the first
+            # error of a bad request on how much of it was received.
             answers = wire.answers(*methods)
             seen = [
                 (a.status, a.body if a.status < 400 else a.fields.get("connection"))

@@ -21,7 +21,7 @@ class HeadTestCase(SynchronousTestCase):
     def parse(
         self, line: bytes, fields: bytes = HOST, *, secure: bool = False
     ) -> tuple[bytes, bytes, FieldBlock]:
-        """Parse a head; twice, as what is remembered must not change anything."""
+        """Parse a head; twice, as caching must not change anything."""
         raw = b"%b\r\n%b\r\n" % (line, fields)
         first = self.parser.parse(raw, secure=secure)
         again = self.parser.parse(raw, secure=secure)
@@ -53,7 +53,7 @@ class RequestLineTests(HeadTestCase):
         self.assertTrue(block.keep_alive)
 
     def test_remembered_fields(self) -> None:
-        """Fields that came before do not make another request line acceptable."""
+        """Cached fields do not make another request line acceptable."""
         self.parse(b"GET /a HTTP/1.1")
         block = self.parse(b"GET /b HTTP/1.1")[2]
         self.assertIs(block, self.parse(b"GET /c HTTP/1.1")[2])
@@ -89,7 +89,7 @@ class RequestLineTests(HeadTestCase):
         self.refused(505, b"PRI * HTTP/2.0", b"")
 
     def test_methods(self) -> None:
-        """Unknown methods are 501; what is no token is 400."""
+        """Unknown methods are 501; malformed ones are 400."""
         for method in (b"FROB", b"get", b"GETX", b"M" * 100, b"G~T"):
             self.refused(501, method + b" / HTTP/1.1")
         for method in (
@@ -264,7 +264,7 @@ class FieldTests(HeadTestCase):
         self.refused(400, b"GET / HTTP/1.0", b"Host: u@h\r\n")
 
     def test_content_length(self) -> None:
-        """Content-Length is digits only, and comes once (RFC 9110 8.6)."""
+        """Content-Length is digits only, and occurs once (RFC 9110 8.6)."""
         for value, length in ((b"0", 0), (b"5", 5), (b"005", 5), (b" 7 ", 7)):
             self.assertEqual(self.field(b"content-length:" + value).length, length)
         self.assertEqual(self.field().length, 0)
@@ -339,7 +339,7 @@ class FieldTests(HeadTestCase):
             self.assertEqual(caught.exception.status, 400)
 
     def test_persistence(self) -> None:
-        """Connections persist in 1.1, and in 1.0 when asked (RFC 9112 9.3)."""
+        """Connections persist in 1.1, and in 1.0 on request (RFC 9112 9.3)."""
         for version, lines, keeps in (
             (b"1.1", b"", True),
             (b"1.1", b"Connection: close\r\n", False),

@@ -46,7 +46,7 @@ class GivenTests(SynchronousTestCase):
             self.assertEqual(given_id(b"mine", value), b"mine")
 
     def test_bad_traceparent(self) -> None:
-        """What is no traceparent names nothing."""
+        """A malformed traceparent gives no id."""
         for value in (
             b"",
             b"00-%b-%b" % (TRACE, PARENT),
@@ -96,12 +96,12 @@ class Names:
         self.seen.append(refusal.id)
 
     def abandoned(self, request: Request) -> None:
-        """Keep that of a request that nobody waits for."""
+        """Keep that of a request whose client has disconnected."""
         self.seen.append(request.id)
 
 
 class ResponseTests(SynchronousTestCase):
-    """What clients are told."""
+    """The ids in responses."""
 
     def setUp(self) -> None:
         """Serve the app, with names that are easy to know."""
@@ -112,7 +112,7 @@ class ResponseTests(SynchronousTestCase):
             observer=self.names,
         )
 
-    def told(self, data: bytes, *methods: bytes) -> list[str]:
+    def ids_of(self, data: bytes, *methods: bytes) -> list[str]:
         """Return the names in the answers, having compared them to the observer's."""
         answers = self.site.ask(data, *methods)
         names = [answer.fields["x-request-id"] for answer in answers]
@@ -123,16 +123,16 @@ class ResponseTests(SynchronousTestCase):
     def test_made(self) -> None:
         """Each answer has a name of its own, however it is sent."""
         self.assertEqual(
-            self.told(get(b"/a") + get(b"/chunks") + post(b"/echo", b"cat")),
+            self.ids_of(get(b"/a") + get(b"/chunks") + post(b"/echo", b"cat")),
             ["made-1", "made-2", "made-3"],
         )
-        self.assertEqual(self.told(get(b"/a", method=b"HEAD"), b"HEAD"), ["made-4"])
-        self.assertEqual(self.told(get(b"/status/204")), ["made-5"])
-        self.assertEqual(self.told(get(b"/a", b"Connection: close")), ["made-6"])
-        self.assertEqual(self.told(get(b"/nowhere")), ["made-7"])
+        self.assertEqual(self.ids_of(get(b"/a", method=b"HEAD"), b"HEAD"), ["made-4"])
+        self.assertEqual(self.ids_of(get(b"/status/204")), ["made-5"])
+        self.assertEqual(self.ids_of(get(b"/a", b"Connection: close")), ["made-6"])
+        self.assertEqual(self.ids_of(get(b"/nowhere")), ["made-7"])
 
     def test_given(self) -> None:
-        """The client's own name is told back, each time anew."""
+        """The client's own id is sent back, each time anew."""
         requests = [
             get(b"/a", b"X-Request-Id: one"),
             get(b"/a", b"x-request-id:  two "),
@@ -141,7 +141,7 @@ class ResponseTests(SynchronousTestCase):
             get(b"/a", b"X-Request-Id: one"),
         ]
         self.assertEqual(
-            self.told(b"".join(requests)),
+            self.ids_of(b"".join(requests)),
             ["one", "two", TRACE.decode(), "made-1", "one"],
         )
 
@@ -156,9 +156,11 @@ class ResponseTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """What the front refuses has a name, too."""
-        self.assertEqual(self.told(b"nonsense\r\n\r\n"), ["made-1"])
+        self.assertEqual(self.ids_of(b"nonsense\r\n\r\n"), ["made-1"])
         too_large = b"X-Request-Id: mine", b"Content-Length: 99999999"
-        self.assertEqual(self.told(get(b"/echo", *too_large, method=b"POST")), ["mine"])
+        self.assertEqual(
+            self.ids_of(get(b"/echo", *too_large, method=b"POST")), ["mine"]
+        )
 
     def test_abandoned(self) -> None:
         """One that is not answered has one for the log."""
@@ -166,13 +168,13 @@ class ResponseTests(SynchronousTestCase):
         self.assertEqual(self.names.seen, [b"mine"])
 
     def test_logged(self) -> None:
-        """A handler's failure is logged with the name that the client is told."""
-        (name,) = self.told(b"GET /raise/value HTTP/1.1\r\n" + HOST + b"\r\n")
+        """A handler's failure is logged with the id in the response."""
+        (name,) = self.ids_of(b"GET /raise/value HTTP/1.1\r\n" + HOST + b"\r\n")
         (error,) = self.flushLoggedErrors(ValueError)
         self.assertEqual((name, error.type), ("made-1", ValueError))
 
     def test_no_names(self) -> None:
-        """Without names to give, nothing is told, nor asked for."""
+        """Without generated ids, responses have none."""
         site = Site(App().app)
         for request in (
             get(b"/a", b"X-Request-Id: one"),

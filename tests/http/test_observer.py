@@ -1,4 +1,4 @@
-"""What the front tells its observer, and its own counts."""
+"""Notifications of observers, and the counters of the front."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """An observer that keeps what it is told."""
+    """An observer that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
+        self.calls: list[tuple[object, ...]] = []
         self.sizes: list[int] = []
 
     def answered(self, request: Request, seconds: float) -> None:
         """Keep an answer."""
         entry = request.route.endpoint, request.method, request.code, seconds
-        self.told.append(entry)
+        self.calls.append(entry)
         self.sizes.append(request.size)
 
     def refused(self, refusal: Refusal) -> None:
         """Keep a refusal."""
-        self.told.append(("refused", refusal.method, refusal.status))
+        self.calls.append(("refused", refusal.method, refusal.status))
         self.sizes.append(refusal.size)
 
     def abandoned(self, request: Request) -> None:
         """Keep that a client has left."""
-        self.told.append(("abandoned", request.route.endpoint, request.method))
+        self.calls.append(("abandoned", request.route.endpoint, request.method))
         self.sizes.append(request.size)
 
 
 class ObserverTests(SynchronousTestCase):
-    """Every request is told of once."""
+    """Observers are notified once of every request."""
 
     def setUp(self) -> None:
         """Serve the app, observed."""
         self.recorder = Recorder()
         self.site = Site(App().app, Limits(connections=3), observer=self.recorder)
 
-    def told(self) -> list[tuple[object, ...]]:
-        """Return what was told since the last time."""
-        told, self.recorder.told = self.recorder.told, []
-        return told
+    def calls(self) -> list[tuple[object, ...]]:
+        """Return the calls since the last time."""
+        calls, self.recorder.calls = self.recorder.calls, []
+        return calls
 
     def test_given(self) -> None:
         """An observer is given to the factory, which needs none."""
@@ -64,7 +64,7 @@ class ObserverTests(SynchronousTestCase):
         wire.send(get(b"/a") + post(b"/echo", b"cat") + get(b"/status/418"))
         wire.send(b"HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual(
-            self.told(),
+            self.calls(),
             [
                 ("a", b"GET", 200, 0.0),
                 ("echo", b"POST", 200, 0.0),
@@ -89,7 +89,7 @@ class ObserverTests(SynchronousTestCase):
     def test_no_route(self) -> None:
         """Without a route there is no endpoint."""
         self.site.ask(get(b"/nowhere"))
-        self.assertEqual(self.told(), [(None, b"GET", 404, 0.0)])
+        self.assertEqual(self.calls(), [(None, b"GET", 404, 0.0)])
 
     def test_seconds(self) -> None:
         """The time is from the head to the end of the answer, body included."""
@@ -98,15 +98,15 @@ class ObserverTests(SynchronousTestCase):
         self.site.advance(2)
         wire.send(b"Content-Length: 3\r\n\r\nca")
         self.site.advance(3)
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.calls(), [])
         wire.send(b"t")
-        self.assertEqual(self.told(), [("echo", b"POST", 200, 3.0)])
+        self.assertEqual(self.calls(), [("echo", b"POST", 200, 3.0)])
 
     def test_written(self) -> None:
-        """An answer in pieces is told of once."""
+        """Of a response in pieces they are notified once."""
         self.site.ask(get(b"/chunks"))
         self.assertEqual(
-            [entry[:3] for entry in self.told()], [("chunks", b"GET", 200)]
+            [entry[:3] for entry in self.calls()], [("chunks", b"GET", 200)]
         )
 
     def test_refused(self) -> None:
@@ -117,7 +117,7 @@ class ObserverTests(SynchronousTestCase):
         self.site.advance(12)
         wire.leave()
         self.assertEqual(
-            self.told(),
+            self.calls(),
             [("refused", b"", 400), ("refused", b"GET", 400), ("refused", b"", 408)],
         )
 
@@ -125,20 +125,20 @@ class ObserverTests(SynchronousTestCase):
         """One connection too many is a refusal."""
         wires = [self.site.connect() for _ in range(4)]
         self.assertTrue(wires[-1].over)
-        self.assertEqual(self.told(), [("refused", b"", 503)])
+        self.assertEqual(self.calls(), [("refused", b"", 503)])
 
     def test_abandoned(self) -> None:
-        """A client that leaves before its answer is told of once, as that."""
+        """A client that disconnects before its response is reported once."""
         wire = self.site.connect().send(get(b"/wait"))
         wire.leave()
-        self.assertEqual(self.told(), [("abandoned", "wait", b"GET")])
+        self.assertEqual(self.calls(), [("abandoned", "wait", b"GET")])
 
     def test_left_after(self) -> None:
-        """One that leaves after its answer is nothing to tell of."""
+        """One that disconnects after its response is not reported."""
         wire = self.site.connect().send(get(b"/a"))
-        self.told()
+        self.calls()
         wire.leave()
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.calls(), [])
 
     def test_sizes(self) -> None:
         """The bytes of the body that were sent, however it was sent."""
@@ -162,7 +162,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(sent[1:3], [4, 0])
 
     def test_several(self) -> None:
-        """Several observers are told the same."""
+        """Several observers get the same calls."""
         recorders = [Recorder(), Recorder()]
         site = Site(App().app, observer=Observers(*recorders))
         site.ask(get(b"/a"))
@@ -170,7 +170,7 @@ class ObserverTests(SynchronousTestCase):
         site.connect().send(get(b"/wait")).leave()
         for recorder in recorders:
             self.assertEqual(
-                recorder.told,
+                recorder.calls,
                 [
                     ("a", b"GET", 200, 0.0),
                     ("refused", b"", 400),
@@ -183,7 +183,7 @@ class CountTests(SynchronousTestCase):
     """Bytes and connections."""
 
     def test_bytes(self) -> None:
-        """All bytes of requests and answers are counted, whoever answers."""
+        """All bytes of requests and responses are counted."""
         site = Site(App().app)
         sent = received = 0
         for request in (get(b"/a"), post(b"/echo", b"cat"), b"nonsense\r\n\r\n"):
@@ -195,7 +195,7 @@ class CountTests(SynchronousTestCase):
         )
 
     def test_connections(self) -> None:
-        """Connections are counted until they are gone."""
+        """Connections are counted until they are closed."""
         site = Site(App().app)
         wires = [site.connect(), site.connect()]
         self.assertEqual(site.factory.connections, 2)

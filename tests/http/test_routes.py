@@ -1,4 +1,4 @@
-"""Tests of asciid.http._routes: what is remembered of paths."""
+"""Tests of asciid.http._routes: the cache, and the host."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 @define
-class Asked:
-    """As much of a request as is looked at."""
+class Routed:
+    """The part of a request that decides on its route."""
 
     path: bytes
     method: bytes = b"GET"
 
     def getRequestHostname(self) -> bytes:
-        """Return what the client asked for."""
+        """Return a name."""
         return b"localhost"
 
     def getHost(self) -> IAddress:
@@ -38,12 +38,12 @@ class Asked:
         return UNIXAddress("/run/x")
 
     def isSecure(self) -> bool:
-        """Return whether it came by TLS."""
+        """Return that it is not encrypted."""
         return False
 
 
 class RecentTests(SynchronousTestCase):
-    """Paths that are asked for again."""
+    """Paths that are requested again."""
 
     def setUp(self) -> None:
         """Make a table, and record the paths that are looked up."""
@@ -71,7 +71,7 @@ class RecentTests(SynchronousTestCase):
         self, path: bytes, method: bytes = b"GET"
     ) -> tuple[str | None, Mapping[str, Any]]:
         """Return the name of an endpoint, and the values in the path."""
-        route = self.table.find(Asked(path, method))
+        route = self.table.find(Routed(path, method))
         if route.error is not None:
             raise route.error
         return route.endpoint, route.values
@@ -85,13 +85,13 @@ class RecentTests(SynchronousTestCase):
         self.assertEqual(self.looked_up, [b"/image/c%61t/chunks", b"/image/cat"])
 
     def test_another_method(self) -> None:
-        """What is remembered of one method says nothing of others."""
+        """A cached route is that of one method."""
         self.find(b"/image/cat")
         for _ in range(2):
             self.assertRaises(MethodNotAllowed, self.find, b"/image/cat", b"POST")
 
     def test_nothing_there(self) -> None:
-        """What is not found is not remembered."""
+        """Errors are not cached."""
         for _ in range(2):
             self.assertRaises(NotFound, self.find, b"/picture/cat")
         self.assertEqual(self.table._cache, {})
@@ -106,7 +106,7 @@ class RecentTests(SynchronousTestCase):
         self.assertRaises(NotFound, self.find, path + b"A")
 
     def test_bounded(self) -> None:
-        """However many paths there are, and however long, so many are remembered."""
+        """The number of cached paths and their size are bounded."""
         self.find(b"/image/" + b"x" * _MAX_CACHED_PATH)
         self.assertEqual(self.table._cache, {})
         for number in range(_MAX_CACHED + 1):

@@ -236,7 +236,7 @@ class ConnectionsTests(SharingTestCase):
         self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))
 
     def test_at_work(self) -> None:
-        """A connection whose request is at work is not closed."""
+        """A connection whose request is in progress is not closed."""
         waiting = [self.site.connect().send(get(b"/wait")) for _ in range(3)]
         self.assert_problem(self.site.connect(OTHER), 503, "connections")
         for deferred in self.app.waiting:
@@ -276,7 +276,7 @@ class ConnectionsTests(SharingTestCase):
             self.assertEqual([one.status for one in wire.answers()], [200])
 
     def test_slow_reader(self) -> None:
-        """A client that does not read its answer is broken off."""
+        """The connection of a client that does not read is reset."""
         stuck = self.site.connect()
         stuck.transport.stuck = True
         stuck.send(post(b"/echo", b"x" * 500_000))

@@ -41,7 +41,7 @@ class Upload:
     @streams_body
     @app.route("/", methods=["PUT"])
     async def put(self, request: Request) -> bytes:
-        """Read when told."""
+        """Read when the test says so."""
         await self.start
         reading = read_body(request, self.receive)
         reading.addBoth(self.note)
@@ -89,12 +89,12 @@ class Upload:
     @app.route("/content", methods=["PUT"])
     @streams_body
     def content(self, request: Request) -> bytes:
-        """Use what is not there."""
+        """Use a body that is incomplete."""
         return body_of(request)
 
     @app.route("/plain", methods=["PUT"])
     async def plain(self, request: Request) -> bytes:
-        """Read a body that is here already."""
+        """Read a body that is complete."""
         await read_body(request, self.receive)
         return b"".join(self.pieces)
 
@@ -113,7 +113,7 @@ class UploadTests(SynchronousTestCase):
         return self.site.connect().send(get(path, *lines or [LONG], method=b"PUT"))
 
     def test_pieces(self) -> None:
-        """The handler gets the body as it comes, before its end."""
+        """The handler gets the body as it arrives, before its end."""
         self.upload.start.callback(None)
         wire = self.begin(b"Content-Length: 6")
         wire.send(b"one", b"two" + get(b"/", method=b"PUT"))
@@ -172,7 +172,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual([a.status for a in wire.answers()], [200])
 
     def test_one_read(self) -> None:
-        """A body that came with its head is handed out all the same."""
+        """A body that was received with its head is streamed as well."""
         self.upload.start.callback(None)
         wire = self.site.connect().send(post(b"/", b"all", method=b"PUT") + get(b"/x"))
         self.site.advance(0.1)
@@ -214,7 +214,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(factory.bodies.used, 0)
 
     def test_too_many(self) -> None:
-        """Past the bound on all bodies the handler is told: 503."""
+        """Above the limit on all bodies the handler gets a 503."""
         limits = Limits(body=10_000_000, bodies=100_000)
         self.site = Site(self.upload.app, limits)
         self.addCleanup(self.site.factory.doStop)
@@ -225,7 +225,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(self.site.factory.bodies.used, 65536)
 
     def test_back_pressure_before_reading(self) -> None:
-        """A body that nobody reads yet is not taken in either."""
+        """A body that is not read yet is not buffered either."""
         wire = self.begin()
         sent = 0
         while not wire.paused and sent < 10_000_000:
@@ -298,7 +298,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(answer.fields["connection"], "close")
 
     def test_early_end(self) -> None:
-        """A body that ends early fails with 400, whenever that is seen."""
+        """A body that ends early fails with 400, whenever that is detected."""
         wire = self.begin().send(b"one").half_close()
         self.upload.start.callback(None)
         self.assertEqual(wire.answers()[0].status, 400)
@@ -366,7 +366,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_gathered_body(self) -> None:
-        """read_body also works where the body is here as a whole."""
+        """read_body also works where the body is complete."""
         body = b"x" * 100_000
         wire = self.site.connect().send(post(b"/plain", body, method=b"PUT"))
         self.assertEqual(wire.answers()[0].body, body)
@@ -402,7 +402,7 @@ class Gate:
 
 
 class RefusedUnreadTests(SynchronousTestCase):
-    """Requests that are refused before their body is here."""
+    """Requests that are refused before their body is complete."""
 
     def setUp(self) -> None:
         """Serve."""
@@ -421,7 +421,7 @@ class RefusedUnreadTests(SynchronousTestCase):
         return self.site.connect().send(get(path, *lines, method=b"POST"))
 
     def test_at_once(self) -> None:
-        """The answer comes at once; what comes of the body is not taken for more."""
+        """The response is sent at once; the body is not taken for requests."""
         for framing in (b"Content-Length: 99", LONG, CHUNKED):
             for lines in ([framing], [framing, b"Expect: 100-continue"]):
                 wire = self.begin(*lines)
@@ -433,7 +433,7 @@ class RefusedUnreadTests(SynchronousTestCase):
                 self.assertTrue(wire.over)
 
     def test_not_refused(self) -> None:
-        """What is not refused is answered once its body is here, as ever."""
+        """Other requests are served once their body is complete."""
         wire = self.begin(b"Content-Length: 3", refuse=False)
         self.assertEqual(wire.answers(), [])
         self.assertEqual(wire.send(b"cat").answers()[0].status, 403)
@@ -460,7 +460,7 @@ class Hose:
         self.stopped = False
 
     def run(self) -> None:
-        """Write until told to pause."""
+        """Write until paused."""
         while self.open and not self.stopped:
             self.request.write(b"x" * 32768)
             self.written += 32768
@@ -481,7 +481,7 @@ class Hose:
 
 @implementer(IPullProducer)
 class Once:
-    """Writes once, and fails when it is asked again."""
+    """Writes once, and fails when it is resumed."""
 
     def __init__(self, request: Request) -> None:
         self.requests = [request]
@@ -544,7 +544,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertTrue(late.stopped)
 
     def test_failing_producer(self) -> None:
-        """A producer that fails when asked for more ends the connection at once."""
+        """A producer that fails when it is resumed ends the connection at once."""
         for push in (True, False):
             wire = self.site.connect()
             wire.transport.stuck = True
@@ -575,7 +575,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(self.site.factory._connections, set())
 
     def test_late_producer(self) -> None:
-        """A producer that comes when the reader is behind is paused at once."""
+        """A producer registered while the reader is behind is paused at once."""
         hoses: list[Hose] = []
         app = Klein()
 
@@ -622,7 +622,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertTrue(wire.transport.aborted)
 
     def test_pull(self) -> None:
-        """A pull producer is asked once a turn, and when the reader caught up."""
+        """A pull producer is resumed once a turn, and when the reader caught up."""
         site = Site(App().app)
         wire = site.connect().send(get(b"/pull") + get(b"/a"))
         first = wire.take()
@@ -647,7 +647,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertTrue(wire.take().endswith(b"0\r\n\r\n"))
 
     def test_pull_and_loss(self) -> None:
-        """Nobody is asked once the client has left."""
+        """A producer is not resumed once the client has disconnected."""
         site = Site(App().app)
         wire = site.connect().send(get(b"/pull"))
         wire.leave()

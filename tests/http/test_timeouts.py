@@ -31,7 +31,7 @@ class TimeoutTests(SynchronousTestCase):
         return self.site.time.now - start
 
     def test_no_request(self) -> None:
-        """A connection on which nothing comes is closed, without an answer."""
+        """A connection on which nothing arrives is closed, without a response."""
         wire = self.site.connect()
         self.site.advance(9)
         self.assertFalse(wire.transport.closed)
@@ -112,13 +112,13 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(wire.answers()[0].status, 408)
 
     def test_dripping_chunk_size(self) -> None:
-        """What is no content is no progress."""
+        """Only content counts as progress."""
         wire = self.site.connect().send(get(b"/echo", CHUNKED))
         self.assertLess(self.drip(wire, b"0" * 1000, 2), 30)
         self.assertEqual(wire.answers()[0].status, 408)
 
     def test_slow_upload(self) -> None:
-        """A long upload goes on for hours if it is fast enough."""
+        """A long upload may take hours if it is fast enough."""
         size = 600 * 3000
         wire = self.site.connect().send(post(b"/stream", b"", method=b"PUT")[:-21])
         wire.send(b"Content-Length: %d\r\n\r\n" % size)
@@ -191,7 +191,7 @@ class ClockTests(SynchronousTestCase):
         self.addCleanup(self.site.factory.doStop)
 
     def test_forward(self) -> None:
-        """An hour that did not pass cuts nobody."""
+        """An hour that did not pass ends no connection."""
         wire = self.site.connect().send(post(b"/echo", b"hello")[:-1])
         self.site.reactor.advance(3600)
         self.assertEqual(wire.send(b"o").answers()[0].status, 200)
@@ -208,6 +208,6 @@ class ClockTests(SynchronousTestCase):
             site.reactor.advance(1)
             live.send(get(b"/a"))
         self.assertEqual(dead.answers()[0].status, 408)
-        # From there the timers go on by themselves.
+        # From there the timers continue by themselves.
         site.advance(62)
         self.assertTrue(live.transport.closed)

@@ -63,7 +63,7 @@ class LateTransport(MemoryTransport):
         self.closing = ConnectionLost()
 
     def settle(self) -> None:
-        """Close, if that was asked for."""
+        """Close, if that was requested."""
         if self.closing is not None:
             self.disappear(self.closing)
 

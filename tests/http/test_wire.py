@@ -1,4 +1,4 @@
-"""Bytes on the wire, in one read and one by one, and what is answered to them."""
+"""Bytes on the wire, in one read and one by one, and the responses to them."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class GrammarTests(SynchronousTestCase):
         ),
     )
     def test_accepted(self, head: bytes, changes: list[tuple[int, int, bytes]]) -> None:
-        """What is accepted has the grammar of RFC 9112, one Host and one framing."""
+        """Accepted requests have the grammar of RFC 9112, one Host and one framing."""
         for place, removed, added in changes:
             head = head[:place] + added + head[place + removed :]
         head = head[: (head + b"\r\n\r\n").index(b"\r\n\r\n")] + b"\r\n\r\n"
