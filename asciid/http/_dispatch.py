@@ -17,7 +17,6 @@ from twisted.web.resource import IResource
 from twisted.web.template import renderElement
 from werkzeug.exceptions import HTTPException
 
-from ._attempt import attempt
 from ._ids import request_id
 
 if TYPE_CHECKING:
@@ -60,12 +59,12 @@ class Dispatcher:
         if route.endpoint is None:
             self._run_unmatched(request)
             return
-        result: object
         try:
             result = self._execute(route.endpoint, request, **route.values)
         except Exception:  # noqa: BLE001  # the error handlers get it
-            result = Failure()
-        self._take(result, request, 0)
+            self.fail(Failure(), request)
+        else:
+            self._take(result, request, 0)
 
     def fail(self, failure: Failure, request: Request, first: int = 0) -> None:
         """
@@ -78,10 +77,15 @@ class Dispatcher:
             if request.finished or request.gone:
                 break
             kinds, handler = handlers[index]
-            if failure.check(*kinds):
-                result = attempt(self._execute_error_handler, handler, request, failure)
+            if not failure.check(*kinds):
+                continue
+            try:
+                result = self._execute_error_handler(handler, request, failure)
+            except Exception:  # noqa: BLE001  # the next handlers get it
+                self.fail(Failure(), request, index + 1)
+            else:
                 self._take(result, request, index + 1)
-                return
+            return
         self._fail_by_default(failure, request)
 
     def _run_unmatched(self, request: Request) -> None:
@@ -117,9 +121,10 @@ class Dispatcher:
 
     def _write(self, result: object, request: Request, next_handler: int) -> None:
         if type(result) is not bytes:
-            result = attempt(_render, result, request)
-            if isinstance(result, Failure):
-                self.fail(result, request, next_handler)
+            try:
+                result = _render(result, request)
+            except Exception:  # noqa: BLE001  # the next handlers get it
+                self.fail(Failure(), request, next_handler)
                 return
         if request.gone or result is _RENDERED:
             return

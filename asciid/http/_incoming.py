@@ -8,7 +8,6 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ._attempt import attempt
 from ._problem import BodiesLimitError
 
 if TYPE_CHECKING:
@@ -182,11 +181,13 @@ class Incoming:
         if not content:
             self._ready(None)
             return
-        ready = attempt(self._receive, content)
+        try:
+            ready = self._receive(content)
+        except Exception:  # noqa: BLE001  # the reader gets it
+            self.fail(Failure())
+            return
         if ready is None:
             self._ready(None)
-        elif isinstance(ready, Failure):
-            self.fail(ready)
         else:
             ready.addCallbacks(self._ready, self.fail)
 

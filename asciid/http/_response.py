@@ -8,7 +8,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
-from ._attempt import attempt
 from ._ids import request_id
 from ._response_head import ID_LINE, LINE_STARTS, field_lines, line_start
 
@@ -319,14 +318,12 @@ class Response:
         """Resume a producer: the client has caught up (called by the channel)."""
         if self._producer is not None and (self._producer_paused or not self._push):
             self._producer_paused = False
-            failure = attempt(self._producer.resumeProducing)
-            if failure is not None:
+            with _log.failuresHandled(
+                "A producer failed: {request_id}", request_id=request_id(self)
+            ) as resumed:
+                self._producer.resumeProducing()
+            if resumed.failed:
                 # It will not continue: no client must wait for half a response.
-                _log.failure(
-                    "A producer failed: {request_id}",
-                    failure=failure,
-                    request_id=request_id(self),
-                )
                 self.loseConnection()
 
     @property
