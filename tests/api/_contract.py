@@ -32,6 +32,9 @@ _HTTP = {
 }
 """Fields that OpenAPI leaves to HTTP, or says in other ways."""
 
+JSON = Any
+"""A value as `json.loads` returns it."""
+
 _ANY = object()
 """Stands for every value that a schema allows."""
 
@@ -67,7 +70,7 @@ class Contract:
         source = files("asciid.api").joinpath("openapi.json").read_bytes()
         self._shared = json.loads(source)["x-every-response"]["headers"]
 
-    def node(self, pointer: str) -> Any:  # noqa: ANN401 - JSON
+    def node(self, pointer: str) -> JSON:
         """Return a node; raise `KeyError` if there is none."""
         node: Any = self.document
         for key in pointer.split("/")[1:]:
@@ -163,7 +166,7 @@ class Contract:
         header = f"{response}/headers/{name}"
         return name if self.node(header) == self._shared.get(name) else header
 
-    def _parts_of(self, pointer: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    def _parts_of(self, pointer: str, value: JSON) -> Iterator[str]:
         """Yield what of the schema at `pointer` is in a value; all of it for `_ANY`."""
         yield pointer
         schema = self.node(pointer)
@@ -193,7 +196,7 @@ class Contract:
                 raise AssertionError(message)
 
 
-def _members(schema: dict[str, Any], value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - JSON
+def _members(schema: dict[str, Any], value: JSON) -> Iterator[tuple[str, JSON]]:
     """Yield where the schema of each member of a value is, with the member."""
     every = value is _ANY
     for name in schema.get("properties", ()):
