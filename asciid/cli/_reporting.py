@@ -6,6 +6,8 @@ import os
 
 import click
 
+from asciid.cli._filter import one_line
+
 __all__ = ["os_error_text", "report"]
 
 
@@ -21,9 +23,8 @@ def report(text: str, *, nl: bool = True) -> None:
         # In bytes: not every name is text.
         click.echo(text if _is_text(text) else os.fsencode(text), nl=nl)
     except OSError as error:
-        shown = "".join(each if each.isprintable() else "?" for each in text.rstrip())
-        message = f"asciid: cannot write to standard output: {error.strerror}: {shown}"
-        click.echo(message, err=True)
+        message = f"asciid: cannot write to standard output: {error.strerror}: {text}"
+        click.echo(one_line(message), err=True)
 
 
 def os_error_text(error: OSError) -> str:

@@ -26,6 +26,7 @@ from asciid.simulate import (
     Report,
     Requests,
     Simulation,
+    pieces,
 )
 
 if TYPE_CHECKING:
@@ -214,10 +215,8 @@ def simulate_command(  # noqa: PLR0913 - one argument an option
     log = Log(report.sink, form=log_format, threshold=Level[log_level.upper()])
     simulation = Simulation(
         plan,
+        pieces(plan, gallery, rng, _random(seed) if faults else None),
         requests=Requests(reactor, agent, url, read_token(token_file)),
-        gallery=gallery,
-        rng=rng,
-        faults=_random(seed) if faults else None,
         log=log,
         clock=reactor,
     )

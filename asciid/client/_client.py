@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from asciid.client._calls import Calls, chunk_body
 from asciid.client._download import Download
-from asciid.client._patience import nothing
+from asciid.client._patience import Patience, nothing
 from asciid.client._progress import Meter
 from asciid.client._transport import Transport
 from asciid.client._upload import Upload
@@ -106,16 +106,13 @@ class Client:
         if agent is None:
             self._pool = make_pool(reactor, CONNECTIONS)
             agent = make_agent(reactor, url, self._pool)
+        rng = rng or random.SystemRandom()
+
+        def patience(on_one_retry: Callable[[], None]) -> Patience:
+            return Patience(reactor, retries, rng, on_one_retry, on_retry)
+
         self._calls = Calls(
-            Transport(
-                reactor,
-                agent,
-                url,
-                token=token,
-                retries=retries,
-                rng=rng or random.SystemRandom(),
-                tell=on_retry,
-            )
+            Transport(reactor, agent, url, token=token, patience=patience)
         )
 
     async def __aenter__(self) -> Self:

@@ -37,7 +37,6 @@ from asciid.client.source import Reader, Whole
 from asciid.client.wire import CUT_OFF, UNCONNECTED, Wire, reasons
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Mapping
 
     from hyperlink import EncodedURL
@@ -62,29 +61,24 @@ class Transport:
     """
     Sends requests to the server at `url` through `agent`.
 
-    `clock` is for timeouts and for the pauses between tries, of which there may
-    be `retries` after the first; `rng` makes the pauses differ, and `tell` is
-    called with the reason for each.  `token` goes with every request that writes
-    (RFC 6750, section 2.1).
+    `clock` is for timeouts.  `patience` decides how often and when a request is tried
+    again; it is called with what to call before each further try.  `token` goes with
+    every request that writes (RFC 6750, section 2.1).
     """
 
-    def __init__(  # noqa: PLR0913 - each is a part that tests replace
+    def __init__(
         self,
         clock: IReactorTime,
         agent: IAgent,
         url: EncodedURL,
         *,
         token: str | None,
-        retries: int,
-        rng: random.Random,
-        tell: Callable[[ClientError], None] = nothing,
+        patience: Callable[[Callable[[], None]], Patience],
     ) -> None:
         self._clock = clock
         self._wire = Wire(IdentityAgent(agent), url)
         self._cooperator = Cooperator(scheduler=lambda step: clock.callLater(0, step))
-        self._retries = retries
-        self._rng = rng
-        self._tell = tell
+        self._patience = patience
         self._writing = {"Authorization": f"Bearer {token}"} if token else {}
 
     def url(self, *path: str) -> str:
@@ -93,7 +87,7 @@ class Transport:
 
     def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
         """Return a new count of failures."""
-        return Patience(self._clock, self._retries, self._rng, on_retry, self._tell)
+        return self._patience(on_retry)
 
     async def request(
         self,

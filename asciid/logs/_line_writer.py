@@ -13,6 +13,7 @@ from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
+from attrs import define, field
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
@@ -51,6 +52,7 @@ class _LogThread(FixedThreadPool):
         super().__init__(1, "asciid-log")
 
 
+@define(eq=False)
 class LineWriter:
     """
     Hands lines to `sink` in a thread, several at a time; a text stream to write to.
@@ -66,32 +68,26 @@ class LineWriter:
     is called at most.
     """
 
-    def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
-        self,
-        name: str,
-        kind: str,
-        sink: Callable[[str], object],
-        *,
-        threads: ThreadPool | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-        gather: Callable[[float], object] | None = None,
-    ) -> None:
-        self._name = name
-        self._kind = kind
-        self._sink = sink
-        self._threads = threads or _LogThread()
-        self._monotonic = monotonic
-        self._finishing = Event()
-        self._gather = gather or self._finishing.wait
-        self._lock = Lock()
-        self._waiting: list[str] = []
-        self._size = 0
-        self._started = False
-        self._busy = False
-        self._written = Event()
-        self._deadline: float | None = None
-        self._losing = 0
-        """Lines that were lost since the log got an error."""
+    _name: str
+    _kind: str
+    _sink: Callable[[str], object]
+    _threads: ThreadPool = field(kw_only=True, factory=_LogThread)
+    _monotonic: Callable[[], float] = field(kw_only=True, default=time.monotonic)
+    _finishing: Event = field(init=False, factory=Event)
+    _gather: Callable[[float], object] = field(kw_only=True)
+    _lock: Lock = field(init=False, factory=Lock)
+    _waiting: list[str] = field(init=False, factory=list)
+    _size: int = field(init=False, default=0)
+    _started: bool = field(init=False, default=False)
+    _busy: bool = field(init=False, default=False)
+    _written: Event = field(init=False, factory=Event)
+    _deadline: float | None = field(init=False, default=None)
+    _losing: int = field(init=False, default=0)
+    """Lines that were lost since the log got an error."""
+
+    @_gather.default
+    def _gather_until_finish(self) -> Callable[[float], object]:
+        return self._finishing.wait
 
     def attach(self, reactor: Reactor) -> None:
         """Start and finish with `reactor`, if it is one that runs."""

@@ -16,7 +16,7 @@ A simulation: many clients against a server, each step of which is checked.
 
 from asciid.simulate._art import Gallery, NoFigletError
 from asciid.simulate._log import FORMATS, Level, Log
-from asciid.simulate._plan import ONE_FAULT_IN, Plan
+from asciid.simulate._plan import ONE_FAULT_IN, Plan, pieces
 from asciid.simulate._report import Report
 from asciid.simulate._requests import MAX_CONNECTIONS, Requests
 from asciid.simulate._simulation import CHUNKS_IN_FLIGHT, Simulation
@@ -34,4 +34,5 @@ __all__ = [
     "Report",
     "Requests",
     "Simulation",
+    "pieces",
 ]

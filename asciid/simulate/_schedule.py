@@ -11,11 +11,11 @@ from twisted.internet.task import deferLater
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["Pace"]
+__all__ = ["Schedule"]
 
 
 @define
-class Pace:
+class Schedule:
     """
     Gives out turns: up to `rate` in a second, for `seconds` from now on.
 

@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asciid.client.parallel import in_parallel
 from asciid.simulate._art import ArtError
-from asciid.simulate._plan import pieces
 from asciid.simulate._requests import UnavailableError
-from asciid.simulate._schedule import Pace
+from asciid.simulate._schedule import Schedule
 from asciid.simulate._steps import StepError, Steps
 from asciid.simulate._tally import Tally
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
-    from asciid.simulate._art import Gallery
     from asciid.simulate._log import Log
     from asciid.simulate._plan import Piece, Plan, Send
     from asciid.simulate._requests import Requests
@@ -50,26 +47,22 @@ async def _each(
 
 class Simulation:
     """
-    Uploads art from `gallery` as `plan` says and checks what the server does.
+    Uploads the images of `work` as `plan` says and checks what the server does.
 
-    Chunks go out in an order that `rng` decides, and what goes wrong on the way
-    is what `faults` decides; None is nothing.  `clock` is for the pace, and for
-    the duration in the last lines of `log`.
+    `clock` is for the schedule, and for the duration in the last lines of `log`.
 
     `tally` counts what happened so far; `begun` and `passed` are numbers of
     images; `seconds` is how long the run has taken.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a part that tests replace
+    def __init__(
         self,
         plan: Plan,
+        work: Iterator[Piece],
         *,
         requests: Requests,
-        gallery: Gallery,
-        rng: random.Random,
         log: Log,
         clock: IReactorTime,
-        faults: random.Random | None = None,
     ) -> None:
         self.tally = Tally()
         self.begun = 0
@@ -77,7 +70,7 @@ class Simulation:
         self._plan = plan
         self._requests = requests
         self._steps = Steps(requests, log, self.tally, plan.chunk_size)
-        self._work = pieces(plan, gallery, rng, faults)
+        self._work = work
         self._log = log
         self._clock = clock
         self._started = clock.seconds()
@@ -102,13 +95,13 @@ class Simulation:
         """
         plan = self._plan
         self._started = self._clock.seconds()
-        pace = Pace(self._clock, plan.rate, plan.seconds)
+        schedule = Schedule(self._clock, plan.rate, plan.seconds)
         players = plan.parallel
         if plan.files is not None:
             players = min(players, plan.files)
         whole = True
         try:
-            await in_parallel([self._play(pace) for _ in range(players)])
+            await in_parallel([self._play(schedule) for _ in range(players)])
         except (ArtError, UnavailableError) as error:
             self._log.error(str(error))
             whole = False
@@ -130,8 +123,8 @@ class Simulation:
         self._log.fatal("FAILED!", files=files, files_not_ok=files - self.passed)
         return False
 
-    async def _play(self, pace: Pace) -> None:
-        while await pace.turn():
+    async def _play(self, schedule: Schedule) -> None:
+        while await schedule.turn():
             piece = next(self._work, None)
             if piece is None:
                 return

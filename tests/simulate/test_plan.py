@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.simulate._art import Gallery
 from asciid.simulate._plan import ONE_FAULT_IN, Piece, Plan, pieces
-from asciid.simulate._schedule import Pace
+from asciid.simulate._schedule import Schedule
 
 
 def work(plan: Plan, seed: int, *, faults: bool) -> list[Piece]:
@@ -63,19 +63,19 @@ class PiecesTests(SynchronousTestCase):
         self.assertEqual(len(work(Plan(None, 256, 1), 1, faults=False)), 20)
 
 
-class PaceTests(SynchronousTestCase):
+class ScheduleTests(SynchronousTestCase):
     """When images begin."""
 
     def test_no_limit(self) -> None:
         """Without limits there is a turn at once, every time."""
-        pace = Pace(Clock(), 0, 0)
+        pace = Schedule(Clock(), 0, 0)
         for _ in range(3):
             self.assertTrue(self.successResultOf(Deferred.fromCoroutine(pace.turn())))
 
     def test_rate(self) -> None:
         """Turns are as far apart as the rate says; time not used is lost."""
         clock = Clock()
-        pace = Pace(clock, 4, 0)
+        pace = Schedule(clock, 4, 0)
         turns = [Deferred.fromCoroutine(pace.turn()) for _ in range(3)]
         began = []
         for turn in turns:
@@ -89,7 +89,7 @@ class PaceTests(SynchronousTestCase):
     def test_duration(self) -> None:
         """After the duration there are no more turns, also at a rate."""
         clock = Clock()
-        plain, slow = Pace(clock, 0, 2), Pace(clock, 0.75, 2)
+        plain, slow = Schedule(clock, 0, 2), Schedule(clock, 0.75, 2)
         turns = [Deferred.fromCoroutine(slow.turn()) for _ in range(3)]
         clock.advance(1.5)
         self.assertEqual([self.successResultOf(t) for t in turns], [True, True, False])

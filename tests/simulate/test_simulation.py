@@ -25,7 +25,7 @@ from asciid.cli.simulate import simulate_command
 from asciid.client.agent import parse_base_url
 from asciid.simulate._art import Gallery
 from asciid.simulate._log import Log
-from asciid.simulate._plan import Plan
+from asciid.simulate._plan import Plan, pieces
 from asciid.simulate._requests import REQUEST_TIMEOUT, Requests
 from asciid.simulate._simulation import CHUNKS_IN_FLIGHT, Simulation
 from tests.client.fakes import FailingAgent, FakeReactor, StuckAgent
@@ -296,9 +296,8 @@ class BoundTests(SynchronousTestCase):
         rng = random.Random(1)
         simulation = Simulation(
             plan,
+            pieces(plan, Gallery(rng), rng, None),
             requests=Requests(reactor, agent, parse_base_url("http://localhost:4444")),
-            gallery=Gallery(rng),
-            rng=rng,
             log=Log(self.out),
             clock=reactor,
         )
