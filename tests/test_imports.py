@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 IMPORTS: Mapping[str, str] = {
     "__main__": "cli",
     "tap": "workers daemon logs config runtime",
-    "cli": "simulate admin engines client config runtime model errors",
+    "cli": "simulate admin client config runtime model errors",
     "simulate": "client runtime",
     "workers": "daemon engines metrics logs store config net runtime errors",
     "daemon": "admin api engines metrics logs http store config net runtime errors",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import lmdb
 
 from asciid.cli._reporting import os_error_text
 from asciid.config.values import MEMORY, parse_size
@@ -76,6 +75,3 @@ def readable_errors() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(os_error_text(error)) from error
-    except lmdb.Error as error:
-        message = f"the storage cannot be used: {error}"
-        raise click.ClickException(message) from error

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from asciid.admin.owner import on_storage
-from asciid.admin.pace import Pace
+from asciid.admin import storage as admin
 from asciid.cli._reporting import report
 from asciid.cli._storage_options import (
     EXAMPLES,
@@ -20,16 +16,8 @@ from asciid.cli._storage_options import (
     readable_errors,
     storage_option,
 )
-from asciid.engines.lmdb.maintenance import DATA_FILE, backup
-
-if TYPE_CHECKING:
-    from asciid.admin.owner import Owner
-    from asciid.engines.lmdb.maintenance import StorageFile
 
 __all__ = ["backup_command"]
-
-_PIECE = 1024 * 1024
-"""Bytes that are read at a time."""
 
 _HELP = f"""
 Copy the storage to the new directory DEST.
@@ -57,7 +45,7 @@ def backup_command(
 ) -> int:
     """Make a backup; return the exit code."""
     with readable_errors():
-        images, size = _backed_up(storage, destination, Pace(rate))
+        images, size = admin.back_up(storage, destination, rate)
     done = {
         "destination": str(destination.absolute()),
         "images": images,
@@ -68,26 +56,3 @@ def backup_command(
     else:
         report(f"{destination}: {images} images, {size} bytes")
     return 0
-
-
-def _backed_up(storage: Path, destination: Path, pace: Pace) -> tuple[int, int]:
-    """Make a backup; return how many images it has, and how many bytes."""
-
-    def alone(opened: StorageFile) -> tuple[int, int]:
-        return backup(opened.copy, destination, pace)
-
-    def asked(owner: Owner) -> tuple[int, int]:
-        return backup(partial(_receive, owner), destination, pace)
-
-    return on_storage(storage, "asciid backup", alone, asked)
-
-
-def _receive(owner: Owner, work: Path) -> None:
-    """Have the owner send its data file, and write it to the directory `work`."""
-    source, sink = socket.socketpair()
-    with source, (work / DATA_FILE).open("xb", buffering=0) as file:
-        with sink:
-            owner.ask("backup", sink.fileno())
-        while data := source.recv(_PIECE):
-            file.write(data)
-    owner.answer()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from asciid.admin.owner import on_storage
-from asciid.admin.pace import Pace
+from asciid.admin import storage as admin
 from asciid.cli._reporting import report
 from asciid.cli._storage_options import (
     EXAMPLES,
@@ -16,13 +15,9 @@ from asciid.cli._storage_options import (
     readable_errors,
     storage_option,
 )
-from asciid.engines.lmdb.maintenance import compact
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from asciid.admin.owner import Owner
-    from asciid.engines.lmdb.maintenance import StorageFile
 
 __all__ = ["compact_command"]
 
@@ -47,7 +42,7 @@ it was then, 2 if the options are wrong.
 def compact_command(*, storage: Path, as_json: bool) -> int:
     """Compact a storage; return the exit code."""
     with readable_errors():
-        done = _compacted(storage)
+        done = admin.compact(storage)
     if as_json:
         report(json.dumps(done))
     else:
@@ -56,16 +51,3 @@ def compact_command(*, storage: Path, as_json: bool) -> int:
             f"{done['bytes_before']} bytes before, {done['bytes_after']} after"
         )
     return 0
-
-
-def _compacted(storage: Path) -> dict[str, Any]:
-    """Compact, or have the owner do it; return the report."""
-
-    def alone(opened: StorageFile) -> dict[str, Any]:
-        return dict(compact(opened, Pace(0)).report)
-
-    def asked(owner: Owner) -> dict[str, Any]:
-        owner.ask("compact")
-        return owner.answer()
-
-    return on_storage(storage, "asciid compact", alone, asked)

@@ -6,10 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import asdict
 
-from asciid.admin.owner import on_storage
-from asciid.admin.pace import Pace
+from asciid.admin import storage as admin
 from asciid.cli._reporting import report
 from asciid.cli._storage_options import (
     EXAMPLES,
@@ -18,20 +16,9 @@ from asciid.cli._storage_options import (
     readable_errors,
     storage_option,
 )
-from asciid.engines.lmdb.maintenance import (
-    MAX_SHARE,
-    Verification,
-    leave_in,
-    purge_quarantine,
-    quarantine_in,
-    restore_quarantine,
-)
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from asciid.admin.owner import Owner
-    from asciid.engines.lmdb.maintenance import StorageFile
 
 __all__ = ["verify_command"]
 
@@ -92,28 +79,8 @@ def verify_command(  # noqa: PLR0913 - each is an option
         if not as_json:
             report(f"{image['sha256']}: {image['reason']}")
 
-    def alone(opened: StorageFile) -> dict[str, Any]:
-        verification = Verification(
-            opened,
-            Pace(rate),
-            quarantine_in(opened) if quarantine else leave_in(opened),
-            max_share=MAX_SHARE if quarantine else 1.0,
-        )
-        for image in verification.run():
-            found(asdict(image))
-        purged = purge_quarantine(opened) if purge else None
-        return {
-            "images": verification.images,
-            "bytes": verification.size,
-            "purged": purged,
-        }
-
-    def asked(owner: Owner) -> dict[str, Any]:
-        owner.ask("verify", rate=rate, quarantine=quarantine, purge=purge)
-        return owner.answer(lambda progress: found(progress["damaged"]))
-
     with readable_errors():
-        answer = on_storage(storage, "asciid verify", alone, asked)
+        answer = admin.verify(storage, rate, found, quarantine=quarantine, purge=purge)
     result: dict[str, Any] = {
         "images": answer["images"],
         "bytes": answer["bytes"],
@@ -134,14 +101,8 @@ def verify_command(  # noqa: PLR0913 - each is an option
 
 def _restore(storage: Path, *, as_json: bool) -> int:
     """Take everything out of quarantine; return the exit code."""
-
-    def asked(owner: Owner) -> int:
-        owner.ask("verify", restore=True)
-        restored: int = owner.answer()["restored"]
-        return restored
-
     with readable_errors():
-        restored = on_storage(storage, "asciid verify", restore_quarantine, asked)
+        restored = admin.restore(storage)
     text = json.dumps({"restored": restored}) if as_json else f"{restored} restored"
     report(text)
     return 0

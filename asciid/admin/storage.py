@@ -1,0 +1,122 @@
+"""
+Work on a storage directory by commands, with a daemon on it or without.
+
+Each function works as the owner of the storage where there is none, and else has the
+process that owns it do the work.
+
+Errors of all: `AsciidError`, `OSError`.
+"""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+from asciid.admin.owner import on_storage
+from asciid.admin.pace import Pace
+from asciid.engines.lmdb import maintenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from asciid.admin.owner import Owner
+    from asciid.engines.lmdb.maintenance import StorageFile
+
+__all__ = ["back_up", "compact", "restore", "verify"]
+
+_PIECE = 1024 * 1024
+"""Bytes that are read at a time."""
+
+
+def verify(
+    storage: Path,
+    rate: int,
+    found: Callable[[dict[str, Any]], object],
+    *,
+    quarantine: bool,
+    purge: bool,
+) -> dict[str, Any]:
+    """
+    Read every complete image, `rate` bytes in a second; 0 is any number.
+
+    `found` is called with the members ``sha256`` and ``reason`` for each that is
+    damaged, which is put in `quarantine`, if that is wanted.  Then `purge` deletes what
+    is there.  The result has ``images``, ``bytes`` and, with `purge`, ``purged``.
+    """
+
+    def alone(opened: StorageFile) -> dict[str, Any]:
+        verification = maintenance.Verification(
+            opened,
+            Pace(rate),
+            (maintenance.quarantine_in if quarantine else maintenance.leave_in)(opened),
+            max_share=maintenance.MAX_SHARE if quarantine else 1.0,
+        )
+        for image in verification.run():
+            found(asdict(image))
+        done = {"images": verification.images, "bytes": verification.size}
+        if purge:
+            done["purged"] = maintenance.purge_quarantine(opened)
+        return done
+
+    def asked(owner: Owner) -> dict[str, Any]:
+        owner.ask("verify", rate=rate, quarantine=quarantine, purge=purge)
+        return owner.answer(lambda progress: found(progress["damaged"]))
+
+    return on_storage(storage, "asciid verify", alone, asked)
+
+
+def restore(storage: Path) -> int:
+    """Take every image out of quarantine; return how many."""
+
+    def asked(owner: Owner) -> int:
+        owner.ask("verify", restore=True)
+        restored: int = owner.answer()["restored"]
+        return restored
+
+    alone = maintenance.restore_quarantine
+    return on_storage(storage, "asciid verify", alone, asked)
+
+
+def back_up(storage: Path, destination: Path, rate: int) -> tuple[int, int]:
+    """
+    Copy a storage, and read the copy, `rate` bytes in a second; 0 is any number.
+
+    Return how many images the copy has, and how many bytes.
+    """
+    pace = Pace(rate)
+
+    def alone(opened: StorageFile) -> tuple[int, int]:
+        return maintenance.backup(opened.copy, destination, pace)
+
+    def asked(owner: Owner) -> tuple[int, int]:
+        return maintenance.backup(partial(_receive, owner), destination, pace)
+
+    return on_storage(storage, "asciid backup", alone, asked)
+
+
+def _receive(owner: Owner, work: Path) -> None:
+    """Have the owner send its data file, and write it to the directory `work`."""
+    source, sink = socket.socketpair()
+    with source, (work / maintenance.DATA_FILE).open("xb", buffering=0) as file:
+        with sink:
+            owner.ask("backup", sink.fileno())
+        while data := source.recv(_PIECE):
+            file.write(data)
+    owner.answer()
+
+
+def compact(storage: Path) -> dict[str, Any]:
+    """Compact a storage; return ``images``, ``bytes_before`` and ``bytes_after``."""
+
+    def alone(opened: StorageFile) -> dict[str, Any]:
+        return dict(maintenance.compact(opened, Pace(0)).report)
+
+    def asked(owner: Owner) -> dict[str, Any]:
+        owner.ask("compact")
+        return owner.answer()
+
+    return on_storage(storage, "asciid compact", alone, asked)
