@@ -184,6 +184,7 @@ class BrokenStore(MemoryStore):
         """Fail."""
         return fail(self.error)
 
-    def create(self, sha256: str) -> Deferred[IImageWriter]:  # noqa: ARG002 - fails
+    def create(self, sha256: str) -> Deferred[IImageWriter]:
         """Fail."""
+        del sha256
         return fail(self.error)
