@@ -122,6 +122,12 @@ class SteppedReactor(MemoryReactorClock):
         """Queue a call."""
         self._pool.callInThread(call, *args, **kw)
 
+    def listening(self) -> Any:  # noqa: ANN401 - the factory of any service
+        """Return the factory that serves; earlier commits have the reactor bind."""
+        if self.adoptedPorts:
+            return self.adoptedPorts[0][2]
+        return self.tcpServers[0][1]
+
     def settle(self) -> None:
         """Do all that is due now, and what follows from it."""
         work = SteppedPool.work
@@ -162,7 +168,7 @@ class Client:
         self._service.privilegedStartService()
         self._service.startService()
         self._reactor.settle()
-        factory = self._reactor.tcpServers[0][1]
+        factory = self._reactor.listening()
         self._connections = []
         for number in range(CONNECTIONS):
             transport = MemoryTransport(50_000 + number)

@@ -14,7 +14,6 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-import lmdb
 from attrs import define, field
 from twisted.internet import interfaces
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -159,7 +158,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
             _log.warn("{command} is cancelled: the command ended", command=name)
             return
         reason = str(failure.value) or type(failure.value).__name__
-        if failure.check(AsciidError, OSError, lmdb.Error):
+        if failure.check(AsciidError, OSError):
             _log.warn("{command} failed: {reason}", command=name, reason=reason)
         else:
             _log.failure("{command} failed", failure, command=name)

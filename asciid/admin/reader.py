@@ -22,8 +22,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import lmdb
-
 from asciid.admin.pace import Pace
 from asciid.engines.lmdb.maintenance import (
     MAX_SHARE,
@@ -94,8 +92,6 @@ def main(argument: str) -> None:
     os.nice(_NICENESS)
     try:
         found = _read(task, owner)
-    except lmdb.Error as error:
-        found = {"error": f"the storage cannot be used: {error}"}
     except (AsciidError, OSError) as error:
         found = {"error": str(error)}
     owner.tell(found)

@@ -6,7 +6,6 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-import lmdb
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.error import CannotListenError
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Parent"]
 
 _START_ERRORS = (
-    *(AsciidError, CannotListenError, OSError, lmdb.Error),
+    *(AsciidError, CannotListenError, OSError),
     *(LookupError, ValueError),  # a systemd socket that was not passed, a bad endpoint
 )
 

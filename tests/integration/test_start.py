@@ -81,7 +81,7 @@ class RefusedStartTests(SynchronousTestCase):
             "run()\n"
         )
         for workers, module, owner, method in (
-            (1, "asciid.store", "LMDBStore", "usage"),
+            (1, "asciid.store", "ImageStore", "usage"),
             (2, "asciid.workers._processes", "Processes", "start"),
         ):
             code = program.format(module=module, owner=owner, method=method)

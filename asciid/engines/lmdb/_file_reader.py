@@ -39,16 +39,19 @@ def prepare_storage(path: Path, *, sync: bool) -> StoreUsage:
 
     This process must have the `StorageLock`.
 
-    Errors: `StoreVersionError`, `OSError`, `lmdb.Error`.
+    Errors: `StoreVersionError`, `OSError`.
     """
     environment = Environment(path, sync, time.time, time.time, _SMALLEST_MAP)
-    environment.open()
     try:
+        environment.open()
         while True:
             try:
                 return environment.read(lambda snapshot: measure(snapshot, path))
             except lmdb.MapResizedError:
                 environment.remap(grow=False)
+    except lmdb.Error as error:
+        message = f"cannot open the storage: {error}"
+        raise OSError(message) from error
     finally:
         environment.close()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from asciid.engines._batching import READERS, BatchWriter, ReadPool
@@ -35,6 +36,7 @@ from asciid.engines.lmdb._quarantine import (
 )
 from asciid.engines.lmdb._reads import FileReads
 from asciid.engines.lmdb._reserve import Reserve, is_full, lacks_room
+from asciid.engines.lmdb._storage_file import StorageUnusableError
 from asciid.errors import (
     AsciidError,
     StorageFailedError,
@@ -266,16 +268,24 @@ class LMDBEngine:
         await self._abandoned.retry()
 
     def compact(self) -> Deferred[Copied]:
-        """Give unused room in the file back; see `Compaction.run`."""
+        """
+        Give unused room in the file back; see `Compaction.run`.
+
+        Errors: those of `Compaction.run`, `StorageUnusableError` for `lmdb.Error`.
+        """
         if self._stopping:
             return fail(StoreClosedError())
-        return Compaction(
-            self._environment,
-            self._writer,
-            self._pool,
-            self._peers,
-            lambda: self._stopping,
-        ).run()
+        return (
+            Compaction(
+                self._environment,
+                self._writer,
+                self._pool,
+                self._peers,
+                lambda: self._stopping,
+            )
+            .run()
+            .addErrback(_usable)
+        )
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -401,6 +411,16 @@ class LMDBEngine:
         if isinstance(error, EnvironmentClosedError):
             return None
         return StorageFullError() if full else StorageFailedError()
+
+
+def _usable(failure: Failure) -> Failure:
+    """Return a failure that those can understand who know nothing of LMDB."""
+    error = failure.value
+    return (
+        Failure(StorageUnusableError(error))
+        if isinstance(error, lmdb.Error)
+        else failure
+    )
 
 
 def do_nothing(_: object) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asciid.engines.lmdb._batch import Batch
     from asciid.engines.lmdb._databases import Snapshot
 
-__all__ = ["DATA_FILE", "NoStorageError", "StorageFile"]
+__all__ = ["DATA_FILE", "NoStorageError", "StorageFile", "StorageUnusableError"]
 
 ResultT = TypeVar("ResultT")
 
@@ -30,6 +30,13 @@ _MAP_SIZE = 2**20
 
 class NoStorageError(AsciidError):
     """There is no storage in the directory, or it is damaged as a whole."""
+
+
+class StorageUnusableError(AsciidError):
+    """LMDB cannot read or write the storage."""
+
+    def __init__(self, error: lmdb.Error) -> None:
+        super().__init__(f"the storage cannot be used: {error}")
 
 
 @define(eq=False)
@@ -66,8 +73,8 @@ class StorageFile:
         """
         Open it.
 
-        Errors: `NoStorageError`, `StorageInUseError`, `StoreVersionError`,
-        `OSError`, `lmdb.Error`.
+        Errors: `NoStorageError`, `StorageInUseError`, `StorageUnusableError`,
+        `StoreVersionError`, `OSError`.
         """
         if not (self.path / DATA_FILE).is_file():
             message = f"{self.path} is not a storage directory: it has no {DATA_FILE}"
@@ -75,6 +82,9 @@ class StorageFile:
         self.lock.acquire()
         try:
             self._environment.open()
+        except lmdb.Error as error:
+            self.lock.release()
+            raise StorageUnusableError(error) from error
         except BaseException:
             self.lock.release()
             raise
@@ -86,9 +96,15 @@ class StorageFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """
+        Close it.
+
+        Errors: `StorageUnusableError` in the place of a `lmdb.Error`.
+        """
         self._environment.close()
         self.lock.release()
+        if isinstance(error, lmdb.Error):
+            raise StorageUnusableError(error) from error
 
     @property
     def size(self) -> int:
