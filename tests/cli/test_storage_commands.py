@@ -18,7 +18,7 @@ from asciid.admin import owner
 from asciid.admin.pace import Pace
 from asciid.cli.main import main
 from asciid.engines.lmdb import _verification
-from tests.store._damage import flip, records
+from tests.engines._damage import flip, records
 from tests.store._support import DrivenStore
 
 if TYPE_CHECKING:

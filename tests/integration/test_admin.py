@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.engines._damage import flip
 from tests.integration._case import Art, DaemonTestCase
 from tests.integration._daemon import environment
 from tests.integration._load import Load
-from tests.store._damage import flip
 
 if TYPE_CHECKING:
     from pathlib import Path

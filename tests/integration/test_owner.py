@@ -18,10 +18,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest
 
+from tests.engines._damage import flip
 from tests.integration._case import Art, DaemonTestCase
 from tests.integration._daemon import ANY_PORT, LISTENS, environment, twistd
 from tests.integration._load import Load
-from tests.store._damage import flip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

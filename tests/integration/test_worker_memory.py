@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.engines._damage import flip
 from tests.integration._case import Art
 from tests.integration._daemon import Daemon, environment
-from tests.store._damage import flip
 
 if TYPE_CHECKING:
     from collections.abc import Callable

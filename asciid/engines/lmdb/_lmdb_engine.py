@@ -415,12 +415,9 @@ class LMDBEngine:
 
 def _usable(failure: Failure) -> Failure:
     """Return a failure that those can understand who know nothing of LMDB."""
-    error = failure.value
-    return (
-        Failure(StorageUnusableError(error))
-        if isinstance(error, lmdb.Error)
-        else failure
-    )
+    if isinstance(failure.value, lmdb.Error):
+        return Failure(StorageUnusableError(failure.value))
+    return failure
 
 
 def do_nothing(_: object) -> None:

@@ -28,8 +28,8 @@ from asciid.engines.lmdb._reserve import (
 )
 from asciid.errors import ChunkExistsError, StorageFailedError, StorageFullError
 from asciid.store import Lifetimes
+from tests.engines.test_lmdb import Failing
 from tests.store._support import DrivenStore, lmdb_error, registered, spec_of
-from tests.store.test_lmdb import Failing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -41,7 +41,7 @@ from asciid.store._rules import PIECE
 from asciid.store._store import HOT_IMAGE, HOT_OVERHEAD
 from asciid.store.engine import FindComplete, IsComplete
 from asciid.testing import ManualReactor
-from tests.store._damage import flip
+from tests.engines._damage import flip
 from tests.store._support import (
     DrivenStore,
     chunk_of,

@@ -14,7 +14,7 @@ from asciid.engines.lmdb._environment import Environment
 from asciid.engines.lmdb._peers import ALONE
 from asciid.engines.lmdb.maintenance import DamagedError
 from asciid.errors import StoreClosedError
-from tests.store._damage import flip
+from tests.engines._damage import flip
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from asciid.store import ImageStore, StoreHealth
 from asciid.store._background import Background
 from asciid.store.engine import Probe, Several
 from asciid.testing import ManualReactor, ManualThreadPool
+from tests.engines.test_lmdb import Failing
 from tests.store._support import DrivenStore, spec_of
-from tests.store.test_lmdb import Failing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

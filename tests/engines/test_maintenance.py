@@ -33,7 +33,7 @@ from asciid.engines.lmdb.maintenance import (
 from asciid.errors import ImageNotFoundError
 from asciid.model import ImageState
 from asciid.store.engine import StorageInUseError
-from tests.store._damage import delete, flip, number_of, put, records, unseal
+from tests.engines._damage import delete, flip, number_of, put, records, unseal
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
