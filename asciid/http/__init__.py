@@ -5,14 +5,14 @@ An HTTP/1.1 front for Klein apps: strict, bounded, and fast.
 handlers are ordinary Klein functions.
 """
 
-from ._factory import KleinFactory
-from ._ids import request_id, unique_ids
-from ._incoming import STREAMED
-from ._limits import Limits
-from ._observer import Observer, Observers, Refusal
-from ._problem import TooManyConnections
-from ._request import Request
-from ._streaming import body_of, read_body, streams_body
+from asciid.http._factory import KleinFactory
+from asciid.http._ids import request_id, unique_ids
+from asciid.http._incoming import STREAMED
+from asciid.http._limits import Limits
+from asciid.http._observer import Observer, Observers, Refusal
+from asciid.http._problem import TooManyConnections
+from asciid.http._request import Request
+from asciid.http._streaming import body_of, read_body, streams_body
 
 __all__ = [
     "STREAMED",

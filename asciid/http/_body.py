@@ -13,10 +13,10 @@ import re
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from ._problem import RefusedError
+from asciid.http._problem import RefusedError
 
 if TYPE_CHECKING:
-    from ._limits import Limits
+    from asciid.http._limits import Limits
 
 __all__ = ["ChunkedBody", "IBody", "SizedBody"]
 

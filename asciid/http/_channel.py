@@ -14,22 +14,22 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ._body import ChunkedBody, IBody, SizedBody
-from ._connection import NEVER, Connection
-from ._field_block import CHUNKED
-from ._incoming import Incoming
-from ._observer import Refusal
-from ._problem import BodiesLimitError, ConnectionsLimitError, RefusedError
-from ._request import Request
-from ._request_head import Probe
+from asciid.http._body import ChunkedBody, IBody, SizedBody
+from asciid.http._connection import NEVER, Connection
+from asciid.http._field_block import CHUNKED
+from asciid.http._incoming import Incoming
+from asciid.http._observer import Refusal
+from asciid.http._problem import BodiesLimitError, ConnectionsLimitError, RefusedError
+from asciid.http._request import Request
+from asciid.http._request_head import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
 
-    from ._field_block import FieldBlock
-    from ._http_server import Server
+    from asciid.http._field_block import FieldBlock
+    from asciid.http._http_server import Server
 
 __all__ = ["Channel"]
 

@@ -10,18 +10,16 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol
 
+from asciid.http._discard import Discard
 from asciid.net.output import Output, output_for
-
-from ._discard import Discard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IAddress
 
+    from asciid.http._http_server import Server
     from asciid.runtime.turns import Share, Turn
-
-    from ._http_server import Server
 
 __all__ = ["NEVER", "Connection"]
 

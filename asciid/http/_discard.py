@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
-    from ._limits import Limits
+    from asciid.http._limits import Limits
 
 __all__ = ["Discard", "DiscardPace"]
 

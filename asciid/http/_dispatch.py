@@ -17,14 +17,14 @@ from twisted.web.resource import IResource
 from twisted.web.template import renderElement
 from werkzeug.exceptions import HTTPException
 
-from ._ids import request_id
+from asciid.http._ids import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from klein import Klein
 
-    from ._request import Request
+    from asciid.http._request import Request
 
 __all__ = ["Dispatcher"]
 

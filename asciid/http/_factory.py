@@ -8,8 +8,8 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import ServerFactory
 from zope.interface import implementer
 
-from ._channel import Channel
-from ._http_server import Server
+from asciid.http._channel import Channel
+from asciid.http._http_server import Server
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress

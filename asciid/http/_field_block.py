@@ -7,9 +7,9 @@ one that is not used costs nothing.  llhttp has checked the grammar.
 
 from __future__ import annotations
 
-from ._authority import is_valid_authority
-from ._ids import given_id
-from ._problem import RefusedError
+from asciid.http._authority import is_valid_authority
+from asciid.http._ids import given_id
+from asciid.http._problem import RefusedError
 
 __all__ = ["CHUNKED", "FieldBlock", "check_host"]
 

@@ -11,17 +11,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from asciid.http._discard import DiscardPace
+from asciid.http._dispatch import Dispatcher
+from asciid.http._limits import Limits
+from asciid.http._problem import default_problem
+from asciid.http._request_head import HeadParser
+from asciid.http._response_head import ResponseHeads
+from asciid.http._route_table import RouteTable
 from asciid.net.client_key import client_key
 from asciid.net.fair_limit import FairLimit, IHolder
 from asciid.runtime.turns import Turns
-
-from ._discard import DiscardPace
-from ._dispatch import Dispatcher
-from ._limits import Limits
-from ._problem import default_problem
-from ._request_head import HeadParser
-from ._response_head import ResponseHeads
-from ._routes import RouteTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from klein import Klein
     from twisted.internet.interfaces import IAddress, IReactorTime
 
-    from ._observer import Observer
-    from ._streaming import AnyRequest
+    from asciid.http._observer import Observer
+    from asciid.http._streaming import AnyRequest
 
 __all__ = ["IAcceptor", "IConnection", "Server"]
 

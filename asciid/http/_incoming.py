@@ -8,15 +8,14 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ._problem import BodiesLimitError
+from asciid.http._problem import BodiesLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.http._body import IBody
+    from asciid.http._limits import Limits
     from asciid.net.fair_limit import FairLimit
-
-    from ._body import IBody
-    from ._limits import Limits
 
 __all__ = ["Incoming"]
 

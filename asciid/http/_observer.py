@@ -9,7 +9,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
-    from ._request import Request
+    from asciid.http._request import Request
 
 __all__ = ["Observer", "Observers", "Refusal"]
 

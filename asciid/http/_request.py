@@ -12,9 +12,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from zope.interface import classImplements
 
-from ._authority import host_name
-from ._response import Response
-from ._routes import segments
+from asciid.http._authority import host_name
+from asciid.http._response import Response
+from asciid.http._route_table import segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress
 
-    from ._field_block import FieldBlock
-    from ._response import IChannel
+    from asciid.http._field_block import FieldBlock
+    from asciid.http._response import IChannel
 
 __all__ = ["Request"]
 

@@ -19,12 +19,12 @@ from httptools import (
     HttpRequestParser,
 )
 
-from ._authority import is_valid_authority
-from ._field_block import FieldBlock, check_host
-from ._problem import RefusedError
+from asciid.http._authority import is_valid_authority
+from asciid.http._field_block import FieldBlock, check_host
+from asciid.http._problem import RefusedError
 
 if TYPE_CHECKING:
-    from ._limits import Limits
+    from asciid.http._limits import Limits
 
 __all__ = ["HeadParser", "Probe"]
 

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
-from ._ids import request_id
-from ._response_head import ID_LINE, LINE_STARTS, field_lines, line_start
+from asciid.http._ids import request_id
+from asciid.http._response_head import ID_LINE, LINE_STARTS, field_lines, line_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IProducer
     from twisted.python.failure import Failure
 
-    from ._field_block import FieldBlock
-    from ._response_head import ResponseHeads
-    from ._routes import RouteTable
+    from asciid.http._field_block import FieldBlock
+    from asciid.http._response_head import ResponseHeads
+    from asciid.http._route_table import RouteTable
 
 __all__ = ["IChannel", "Response"]
 

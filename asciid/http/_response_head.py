@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
-from ._problem import reason_phrase
+from asciid.http._problem import reason_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from ._routes import STREAMS_BODY
+from asciid.http._route_table import STREAMS_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from klein._resource import route_metadata
 from werkzeug.exceptions import BadHost, HTTPException, NotFound
 from werkzeug.routing import UnicodeConverter
 
-from ._problem import RefusedError
+from asciid.http._problem import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
     from werkzeug.routing import Map, MapAdapter, Rule
 
-    from ._limits import Limits
+    from asciid.http._limits import Limits
 
 __all__ = ["STREAMS_BODY", "IRouted", "Route", "RouteTable", "segments"]
 

@@ -1,4 +1,4 @@
-"""Tests of asciid.http._routes: the cache, and the host."""
+"""Tests of asciid.http._route_table: the cache, and the host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from asciid.http import Limits
-from asciid.http._routes import _MAX_CACHED, _MAX_CACHED_PATH, RouteTable
+from asciid.http._route_table import _MAX_CACHED, _MAX_CACHED_PATH, RouteTable
 from tests.http._support import Site, get
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IAddress
 
-    from asciid.http._routes import IRouted, Route
+    from asciid.http._route_table import IRouted, Route
 
 
 @define
