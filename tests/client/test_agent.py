@@ -33,8 +33,7 @@ from asciid.client.agent import make_agent, make_pool, parse_base_url
 from asciid.client.exchange import STALL_TIMEOUT
 from asciid.client.wire import Wire
 from asciid.testing import ManualThreadPool
-
-from .fakes import FailingAgent, StuckAgent
+from tests.client.fakes import FailingAgent, StuckAgent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

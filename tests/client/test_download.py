@@ -23,8 +23,7 @@ from asciid.client import (
     _download,
 )
 from asciid.client._part import PartFile
-
-from .worlds import Answered, Cut, Lost, World
+from tests.client.worlds import Answered, Cut, Lost, World
 
 ART = bytes(random.Random(8).choices(b"/\\_|-(). o\n", k=40_000))
 SHA256 = sha256(ART).hexdigest()

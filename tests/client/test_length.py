@@ -14,8 +14,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from asciid.client import DamagedError, LostError, Progress, _download
-
-from .worlds import Answered, Lost, World
+from tests.client.worlds import Answered, Lost, World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

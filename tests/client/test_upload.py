@@ -28,8 +28,7 @@ from asciid.client import (
     Uploaded,
     _upload,
 )
-
-from .worlds import Answered, Lost, LostAfter, World
+from tests.client.worlds import Answered, Lost, LostAfter, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable

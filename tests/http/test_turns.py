@@ -10,8 +10,7 @@ from zope.interface import implementer
 
 from asciid.http import Limits, Request, read_body, streams_body
 from asciid.runtime.turns import AT_WORK
-
-from ._support import Site, Wire, get, post
+from tests.http._support import Site, Wire, get, post
 
 BUSY, OTHER = "192.0.2.1", "192.0.2.2"
 
