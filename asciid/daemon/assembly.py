@@ -109,8 +109,7 @@ def make_front(
     """
     refusals, images = RefusalLog(reactor), ImageLog(reactor)
     api.metrics.requests.told = refusals.note
-    api.store.on_complete = images.completed
-    api.store.on_delete = images.deleted
+    api.store.add_observer(images)
     if IReactorCore.providedBy(reactor):
         # What waits for its moment is told before the end.
         for log in (refusals.tell, images.summarise):

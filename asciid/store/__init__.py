@@ -1,7 +1,12 @@
 """The store of images: its promises, and the one implementation over an engine."""
 
 from asciid.store._cache import ByteBoundedCache, footprint
-from asciid.store._interface import IImageReader, IImageStore, IImageWriter
+from asciid.store._interface import (
+    IImageObserver,
+    IImageReader,
+    IImageStore,
+    IImageWriter,
+)
 from asciid.store._lifetimes import FOR_EVER, GONE_FOR, STAGED_FOR, Lifetimes
 from asciid.store._pending import NO_LIMITS, PendingLimits
 from asciid.store._stats import StoreEvents, StoreHealth, StoreStats, StoreUsage
@@ -13,6 +18,7 @@ __all__ = [
     "NO_LIMITS",
     "STAGED_FOR",
     "ByteBoundedCache",
+    "IImageObserver",
     "IImageReader",
     "IImageStore",
     "IImageWriter",

@@ -4,19 +4,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store._stats import StoreHealth, StoreStats, StoreUsage
 
-__all__ = ["IImageReader", "IImageStore", "IImageWriter"]
+__all__ = ["IImageObserver", "IImageReader", "IImageStore", "IImageWriter"]
+
+
+class IImageObserver(Protocol):
+    """Receives which images become complete, and which are deleted."""
+
+    def completed(self, spec: ImageSpec) -> object:
+        """Note an image that became complete."""
+
+    def deleted(self, sha256: str) -> object:
+        """Note an image or a pending upload that was deleted on request."""
 
 
 class IImageReader(Interface):
@@ -91,14 +101,12 @@ class IImageStore(Interface):
     nothing was changed then.
     """
 
-    on_complete: Callable[[ImageSpec], object] = Attribute(
-        "Called with the `asciid.model.ImageSpec` of each image that became complete "
-        "through this store; to be set before the start."
-    )
-    on_delete: Callable[[str], object] = Attribute(
-        "Called with the hash of each image or upload that was deleted through this "
-        "store, not of those that expired; to be set before the start."
-    )
+    def add_observer(observer: IImageObserver) -> None:
+        """
+        Report to `observer` what happens through this store, from now on.
+
+        Not what expires, nor what happens through other processes.
+        """
 
     def start() -> Deferred[None]:
         """

@@ -17,7 +17,6 @@ __all__ = [
     "PIECE",
     "check_chunk",
     "check_empty",
-    "do_nothing",
     "missing_ranges",
 ]
 
@@ -77,7 +76,3 @@ def missing_ranges(
             return tuple(gaps), True
         gaps.append((expected, chunks - 1))
     return tuple(gaps), False
-
-
-def do_nothing(_: object) -> None:
-    """Do nothing: the default of a store's `on_complete` and `on_delete`."""

@@ -22,15 +22,14 @@ from asciid.store._operations import AddChunk, Register, Remove, Unverified, sol
 from asciid.store._queries import FindComplete, IsComplete, MeasureUsage, ReadStatus
 from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
-from asciid.store._rules import do_nothing
 from asciid.store._stats import StoreEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store._brief import ICallLater
-    from asciid.store._interface import IImageReader, IImageWriter
+    from asciid.store._interface import IImageObserver, IImageReader, IImageWriter
     from asciid.store._lifetimes import Lifetimes
     from asciid.store._operations import AnyOperation, Completed
     from asciid.store._queries import Found
@@ -71,8 +70,7 @@ class ImageStore:
     ) -> None:
         self._engine = engine
         self._lifetimes = lifetimes
-        self.on_complete: Callable[[ImageSpec], object] = do_nothing
-        self.on_delete: Callable[[str], object] = do_nothing
+        self._observers: list[IImageObserver] = []
         # Of what the engine does not see.
         self._own_events = StoreEvents()
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
@@ -104,6 +102,10 @@ class ImageStore:
     def stop(self) -> Deferred[None]:
         """See `IImageStore.stop`; the store must have been started."""
         return Deferred.fromCoroutine(self._stop())
+
+    def add_observer(self, observer: IImageObserver) -> None:
+        """See `IImageStore.add_observer`."""
+        self._observers.append(observer)
 
     def stats(self) -> StoreStats:
         """See `IImageStore.stats`."""
@@ -257,7 +259,7 @@ class ImageStore:
     def _registered(self, outcome: Completed | None) -> None:
         # The caller does not get the outcome.
         if outcome is not None:
-            self.on_complete(outcome.spec)
+            self._report(outcome)
 
     def _rejected(self) -> None:
         self._own_events.rejected += 1
@@ -265,9 +267,13 @@ class ImageStore:
     def _completed(self, outcome: Completed | None) -> bool:
         if outcome is None:
             return False
-        self.on_complete(outcome.spec)
+        self._report(outcome)
         self._keep(outcome)
         return True
+
+    def _report(self, image: Completed) -> None:
+        for observer in self._observers:
+            observer.completed(image.spec)
 
     def _keep_all(self, images: Sequence[Completed]) -> None:
         for image in images:
@@ -288,7 +294,8 @@ class ImageStore:
     async def _delete(self, sha256: str) -> None:
         await self._change(Remove(sha256))
         self._discarding.begin()
-        self.on_delete(sha256)
+        for observer in self._observers:
+            observer.deleted(sha256)
 
     async def _expire(self) -> int:
         removed = await self._expiry.sweep()

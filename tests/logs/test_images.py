@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -97,10 +99,14 @@ class ImageLogTests(SynchronousTestCase):
 
     def test_end_of_the_process(self) -> None:
         """Nothing that was counted is lost at the end."""
-        api = ImageAPI(MemoryStore(), max_image_size=1000, max_chunk_size=1000)
+        store = MemoryStore()
+        api = ImageAPI(store, max_image_size=1000, max_chunk_size=1000)
         make_front(api, self.reactor)
-        for _ in range(ONE_BY_ONE + 2):
-            api.store.on_complete(ONE)
+        for number in range(ONE_BY_ONE + 2):
+            data = b"%010d" % number
+            spec = ImageSpec(sha256(data).hexdigest(), 10, 10)
+            self.successResultOf(store.register(spec))
+            self.assertTrue(self.successResultOf(store.add_chunk(spec.sha256, 0, data)))
         api.metrics.requests.told("store-busy")
         with capturedLogs() as events:
             api.metrics.requests.told("store-busy")

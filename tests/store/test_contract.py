@@ -62,6 +62,16 @@ def happened(case: SynchronousTestCase, awaited: Deferred[ResultT]) -> ResultT:
     return outcome[0]
 
 
+class Seen:
+    """An observer of a store."""
+
+    def __init__(self) -> None:
+        self.images: list[ImageSpec] = []
+        self.hashes: list[str] = []
+        self.completed = self.images.append
+        self.deleted = self.hashes.append
+
+
 class StoreContract(Base):
     """The promises of `IImageStore`."""
 
@@ -142,10 +152,10 @@ class StoreContract(Base):
         self.run_(self.store.register(spec_of(b"dog")))
         self.assertEqual(self.run_(registered(self.store)), 2)
 
-    def test_on_complete(self) -> None:
-        """Each image that becomes complete is told of once, whichever way it came."""
-        told: list[tuple[str, int]] = []
-        self.store.on_complete = lambda spec: told.append((spec.sha256, spec.size))
+    def test_completed_is_observed(self) -> None:
+        """Each image that becomes complete is reported once, whichever way it came."""
+        seen = Seen()
+        self.store.add_observer(seen)
         specs = [self.upload(CAT), self.upload(LARGE, 4096), self.upload(b"")]
         writer = self.run_(self.store.create(spec_of(b"dog").sha256))
         self.run_(writer.write(b"dog"))
@@ -155,19 +165,20 @@ class StoreContract(Base):
         self.run_(again.finish())
         self.run_(self.store.register(spec_of(b"pending")))
         self.assertEqual(
-            told, [(spec.sha256, spec.size) for spec in (*specs, spec_of(b"dog"))]
+            [(spec.sha256, spec.size) for spec in seen.images],
+            [(spec.sha256, spec.size) for spec in (*specs, spec_of(b"dog"))],
         )
 
-    def test_on_delete(self) -> None:
+    def test_deleted_is_observed(self) -> None:
         """Each image or upload that is deleted is reported once, and no other."""
-        deleted: list[str] = []
-        self.store.on_delete = deleted.append
+        seen = Seen()
+        self.store.add_observer(seen)
         image, pending = self.upload(CAT), spec_of(b"dog")
         self.run_(self.store.register(pending))
         for sha256 in (image.sha256, pending.sha256):
             self.run_(self.store.delete(sha256))
             self.assertRaises(ImageNotFoundError, self.run_, self.store.delete(sha256))
-        self.assertEqual(deleted, [image.sha256, pending.sha256])
+        self.assertEqual(seen.hashes, [image.sha256, pending.sha256])
 
     def test_register_twice(self) -> None:
         """A hash is registered once, whether its image is complete or not."""

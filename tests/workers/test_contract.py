@@ -14,9 +14,7 @@ from tests.store.test_contract import PendingContract, StoreContract
 from tests.workers._support import DrivenWorkers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from asciid.model import ImageSpec
+    from asciid.store import IImageObserver
 
 ResultT = TypeVar("ResultT")
 
@@ -34,25 +32,10 @@ class _InTurn:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the stores'
         return getattr(next(self._stores), name)
 
-    @property
-    def on_complete(self) -> Callable[[ImageSpec], object]:
-        """See `IImageStore.on_complete`."""
-        return self._driven.stores[0].on_complete
-
-    @on_complete.setter
-    def on_complete(self, told: Callable[[ImageSpec], object]) -> None:
+    def add_observer(self, observer: IImageObserver) -> None:
+        """Report what happens through any of them."""
         for store in self._driven.stores:
-            store.on_complete = told
-
-    @property
-    def on_delete(self) -> Callable[[str], object]:
-        """See `IImageStore.on_delete`."""
-        return self._driven.stores[0].on_delete
-
-    @on_delete.setter
-    def on_delete(self, deleted: Callable[[str], object]) -> None:
-        for store in self._driven.stores:
-            store.on_delete = deleted
+            store.add_observer(observer)
 
     def stop(self) -> Deferred[None]:
         """Stop all workers."""
