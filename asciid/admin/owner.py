@@ -9,7 +9,6 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import lmdb
 from attrs import define
 
 from asciid.admin.control import SOCKET_FILE, VERSION
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["NoOwnerError", "Owner", "OwnerError", "StorageUnusableError", "on_storage"]
+__all__ = ["NoOwnerError", "Owner", "OwnerError", "on_storage"]
 
 ResultT = TypeVar("ResultT")
 
@@ -36,10 +35,6 @@ _RETRY_EVERY = 0.05
 
 class OwnerError(AsciidError):
     """The owner did not do what it was asked for; the text says why."""
-
-
-class StorageUnusableError(AsciidError):
-    """LMDB cannot work on the storage; the text says why."""
 
 
 class NoOwnerError(AsciidError):
@@ -126,19 +121,6 @@ def on_storage(
     Errors: `NoStorageError`, `StorageInUseError`, `StorageUnusableError`, `OSError`,
     those of `alone` and `asked`.
     """
-    try:
-        return _on_storage(storage, name, alone, asked)
-    except lmdb.Error as error:
-        message = f"the storage cannot be used: {error}"
-        raise StorageUnusableError(message) from error
-
-
-def _on_storage(
-    storage: Path,
-    name: str,
-    alone: Callable[[StorageFile], ResultT],
-    asked: Callable[[Owner], ResultT],
-) -> ResultT:
     deadline = time.monotonic() + PATIENCE
     lock = StorageLock(storage, holder=name, patience=0.0)
     while True:
