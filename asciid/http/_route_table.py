@@ -19,6 +19,7 @@ from werkzeug.exceptions import BadHost, HTTPException, NotFound
 from werkzeug.routing import UnicodeConverter
 
 from asciid.http._problem import RefusedError
+from asciid.runtime.frames import forget_tracebacks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,7 +145,7 @@ class RouteTable:
         except Exception as error:  # noqa: BLE001  # converters raise what they like
             if isinstance(error, HTTPException | RefusedError):
                 # With its frames the request would be part of a reference cycle.
-                error.__traceback__ = error.__context__ = None
+                forget_tracebacks(error)
             return self._unmatched._replace(error=error)
 
     def mapper(self, request: IRouted) -> MapAdapter:
@@ -253,6 +254,7 @@ def _is_simple(rule: Rule, url_map: Map) -> bool:
         and url_map.converters["default"] is UnicodeConverter
         and not url_map.host_matching
         and rule.rule.startswith("/")
+        and "//" not in rule.rule
         and all("<" not in part or _VARIABLE.fullmatch(part) for part in segments)
     )
 

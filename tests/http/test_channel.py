@@ -777,7 +777,10 @@ class LossTests(ChannelTestCase):
         """A closed connection is freed at once, without a garbage collector."""
         gc.disable()
         self.addCleanup(gc.enable)
-        for request in (b"", get(b"/a"), get(b"/nowhere"), b"BAD\r\n\r\n", b"GET"):
+        for request in (
+            *(b"", get(b"/a"), get(b"/nowhere"), get(b"/raise/gone")),
+            *(get(b"/%ff"), b"BAD\r\n\r\n", b"GET"),
+        ):
             wire = self.connect().send(request)
             gone = ref(wire.channel)
             wire.leave()

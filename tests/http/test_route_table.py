@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from klein import Klein
 from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from asciid.http import Limits
 from asciid.http._route_table import _MAX_CACHED, _MAX_CACHED_PATH, RouteTable
@@ -143,3 +145,61 @@ class HostTests(SynchronousTestCase):
             [answer] = site.ask(request)
             self.assertEqual(answer.body, body)
         self.assertEqual(site.factory.routes._cache, {})
+
+
+STRINGS = st.lists(st.sampled_from(["a", "<v{}>", ""]), max_size=2)
+ALL_KINDS = st.lists(st.sampled_from(["a", "<v{}>", "<int:n{}>", ""]), max_size=2)
+METHODS = st.sampled_from([None, ["GET"], ["PUT"]])
+RULES = st.lists(st.tuples(STRINGS, METHODS), max_size=4) | st.lists(
+    st.tuples(ALL_KINDS, METHODS), max_size=4
+)
+PATHS = st.lists(st.sampled_from(["a", "7", "%61", ""]), max_size=2)
+REQUESTS = st.lists(
+    st.tuples(PATHS, st.sampled_from(["GET", "HEAD", "PUT"])), min_size=3
+)
+
+
+class AgreementTests(SynchronousTestCase):
+    """Any routes and paths, as werkzeug alone understands them."""
+
+    def test_fixed_and_variable(self) -> None:
+        """A fixed segment is preferred to a variable, whatever their order."""
+        app = Klein()
+        app.route("/<name>", methods=["GET"])(lambda _, **__: b"variable")
+        app.route("/x", methods=["GET"], endpoint="fixed")(lambda _: b"fixed")
+        app.route("/x", methods=["PUT"], endpoint="put")(lambda _: b"put")
+        site = Site(app)
+        for method, path, body in (
+            (b"GET", b"/x", b"fixed"),
+            (b"GET", b"/y", b"variable"),
+            (b"PUT", b"/x", b"put"),
+        ):
+            [answer] = site.ask(get(path, b"Content-Length: 0", method=method))
+            self.assertEqual(answer.body, body)
+
+    @settings(max_examples=100)
+    @given(RULES, REQUESTS)
+    def test_any(
+        self,
+        rules: list[tuple[list[str], list[str] | None]],
+        requests: list[tuple[list[str], str]],
+    ) -> None:
+        """The endpoint, the values and the errors are the same, cached or not."""
+        app = Klein()
+        for number, (parts, methods) in enumerate(rules):
+            rule = "/" + "/".join(each.format(i) for i, each in enumerate(parts))
+            app.route(rule, methods=methods, endpoint=str(number))(lambda _: b"")
+        table = RouteTable(app, Limits())
+        for parts, method in requests * 2:
+            path = "/" + "/".join(parts)
+            expected: object
+            try:
+                if "//" in path:
+                    raise NotFound
+                adapter = app.url_map.bind("localhost", url_scheme="http")
+                expected = adapter.match(path.replace("%61", "a"), method)
+            except HTTPException as error:
+                expected = repr(error)
+            route = table.find(Routed(path.encode(), method.encode()))
+            found = route.endpoint, route.values
+            self.assertEqual(repr(route.error) if route.error else found, expected)
