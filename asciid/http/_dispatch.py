@@ -163,9 +163,11 @@ class Dispatcher:
             # An end now would make half a response look like a whole one.
             request.loseConnection()
             return
+        body = self._problem(500, "The server failed to answer.", None)
         request.setResponseCode(500)
         request.setHeader(b"content-type", b"application/problem+json")
-        request.respond(self._problem(500, "The server failed to answer.", None))
+        request.setHeader(b"content-length", b"%d" % len(body))
+        request.respond(body)
 
 
 def _render(result: object, request: Request) -> object:

@@ -919,6 +919,18 @@ class HandlerTests(ChannelTestCase):
         self.assertEqual(wire.answers(b"HEAD")[0].fields["content-length"], "9")
         self.assertFalse(wire.over)
 
+    def test_failure_after_the_length(self) -> None:
+        """A handler that fails after it has set a length has a complete 500."""
+
+        def handler(request: Request) -> bytes:
+            request.setHeader(b"content-length", b"9999")
+            raise ValueError
+
+        [answer] = self.site_of(handler).ask(get(b"/"))
+        self.assertEqual(answer.status, 500)
+        self.assertEqual(int(answer.fields["content-length"]), len(answer.body))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_failure_after_the_start(self) -> None:
         """A response that fails halfway resets the connection."""
 
