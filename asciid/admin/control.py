@@ -18,7 +18,7 @@ from attrs import define, field
 from twisted.internet import interfaces
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.protocols.policies import TimeoutMixin
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import (
+        IAddress,
+        IDelayedCall,
+        IReactorTime,
+        ITransport,
+    )
     from twisted.python.failure import Failure
 
     from asciid.runtime.reactor import Reactor
@@ -67,6 +72,7 @@ class Request:
 class _Connection(LineOnlyReceiver, TimeoutMixin):
     """Reads one command and answers it; a command that closes it is cancelled."""
 
+    transport: ITransport
     delimiter = b"\n"
     MAX_LENGTH = MAX_LINE
 
@@ -136,7 +142,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
     def lineLengthExceeded(self, _: bytes) -> None:
         self._answer({"error": f"a command has at most {MAX_LINE} bytes"})
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # always given
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Cancel the command, if it is still under way."""
         del reason
         self.setTimeout(None)
@@ -171,7 +177,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
     def _answer(self, document: Mapping[str, object]) -> None:
         line = json.dumps({"version": VERSION, **document}).encode()
         self.sendLine(line)
-        self.transport.loseConnection()  # type: ignore[union-attr] # connected
+        self.transport.loseConnection()
 
 
 class _ConnectionFactory(Factory):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from asciid.config.settings import Settings
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["CertificateCopies"]
 
@@ -70,7 +71,7 @@ class CertificateCopies:
         """
         self._use(_copied(self._endpoints.values()))
 
-    async def reload(self, reactor: Any) -> None:  # noqa: ANN401 - has the thread pool
+    async def reload(self, reactor: Reactor) -> None:
         """Copy the files in a thread; if they cannot be used, log why."""
         if not self._endpoints:
             return

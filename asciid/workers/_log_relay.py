@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger, globalLogPublisher
 
 from asciid.logs import event_from
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = ["LogRelay"]
 
@@ -29,7 +29,7 @@ class LogRelay:
     `clock` provides IReactorTime.
     """
 
-    def __init__(self, name: str, clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+    def __init__(self, name: str, clock: IReactorTime) -> None:
         self._name = name
         self._clock = clock
         self._line = b""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IDelayedCall
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = ["HEARTBEAT_INTERVAL", "HEARTBEAT_TIMEOUT", "READY_TIMEOUT", "Watchdog"]
 
@@ -33,7 +33,7 @@ class Watchdog:
 
     def __init__(
         self,
-        clock: Any,  # noqa: ANN401 - IReactorTime
+        clock: IReactorTime,
         *,
         on_hang: Callable[[], None],
         on_late: Callable[[], None],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IDelayedCall
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from asciid.engines.remote._framing import MessageProtocol
 
@@ -27,7 +27,7 @@ class BatchDelay:
     seconds, once.  `clock` provides IReactorTime.
     """
 
-    def __init__(self, clock: Any) -> None:  # noqa: ANN401 - IReactorTime
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._answered: set[MessageProtocol] = set()
         self._then: Callable[[], None]

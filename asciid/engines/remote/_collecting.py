@@ -47,7 +47,7 @@ class Collecting:
             ).addCallback(self._collected)
         return waiting
 
-    def _collected(self, _: bool) -> None:  # noqa: FBT001 - the Deferred's
+    def _collected(self, _: object) -> None:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.callback(None)

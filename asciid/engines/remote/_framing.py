@@ -28,7 +28,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _log = Logger()
 
 
-def framed(message: Any) -> bytes:  # noqa: ANN401 - any that an end knows
+def framed(message: object) -> bytes:
     """Return a message as it is sent, to one connection or to several."""
     body = _encode(message)
     return len(body).to_bytes(_PREFIX, "big") + body
@@ -69,7 +69,7 @@ class MessageProtocol(protocol.Protocol):
         self._length = 0
         self._needed = _PREFIX
 
-    def send(self, message: Any) -> None:  # noqa: ANN401 - any that the other end knows
+    def send(self, message: object) -> None:
         """Send a message."""
         self.send_framed(framed(message))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import define
 from twisted.internet.defer import Deferred, succeed
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from twisted.internet.interfaces import IDelayedCall
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from asciid.engines.remote._framing import MessageProtocol
     from asciid.engines.remote._messages import FromWriter
@@ -39,7 +39,7 @@ class PendingRequests:
 
     def __init__(
         self,
-        clock: Any,  # noqa: ANN401 - IReactorTime
+        clock: IReactorTime,
         send: Callable[[Iterable[MessageProtocol], FromWriter], None],
     ) -> None:
         self._clock = clock

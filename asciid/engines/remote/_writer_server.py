@@ -38,7 +38,7 @@ from asciid.store.engine import Completed, StorageInUseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IReactorTime
     from twisted.python.failure import Failure
 
     from asciid.engines.remote._generations import Generations
@@ -107,7 +107,7 @@ class WriterServer(Factory):
     def __init__(
         self,
         process: IWritingProcess,
-        clock: Any,  # noqa: ANN401 - IReactorTime
+        clock: IReactorTime,
         generations: Generations,
         *,
         saved: Mapping[str, bytes] | None = None,
@@ -205,7 +205,7 @@ class WriterServer(Factory):
         """
         self._use = how
 
-        def used(all_answered: bool) -> None:  # noqa: FBT001 - the Deferred's
+        def used(all_answered: object) -> None:
             if how == "shared":
                 kept_waiting, self._kept_waiting = self._kept_waiting, []
                 for connection in kept_waiting:
