@@ -80,7 +80,7 @@ class BatchWriter(Generic[OperationT]):
     At most `max_operations` operations holding `max_bytes` bytes wait at a
     time, or a single one that holds more.  A batch costs one hand-over to the
     thread and one wake-up of the reactor, however many operations are in it.
-    `batch_sizes` and `commit_times` tell of those that were committed; `monotonic`
+    `batch_sizes` and `commit_times` are of those that were committed; `monotonic`
     is in seconds.
     """
 
@@ -175,7 +175,7 @@ class BatchWriter(Generic[OperationT]):
 
         def ended(outcome: ResultT | Failure) -> None:
             self._next()
-            # A failure, too, is told so.
+            # Also delivers failures.
             done.callback(outcome)
 
         def begin() -> None:
@@ -242,7 +242,7 @@ class BatchWriter(Generic[OperationT]):
         operations = [one for entry in batch for one in entry.operations]
         try:
             outcomes = self._execute(operations)
-        except Exception as error:  # noqa: BLE001 - the reactor must always hear
+        except Exception as error:  # noqa: BLE001 - the outcome of the batch
             self._reactor.callFromThread(self._failed, batch, error)
         else:
             self.commit_times.add(self._monotonic() - began)
@@ -361,7 +361,7 @@ class ReadPool:
             self._held = []
         quiet: Deferred[None] = Deferred()
         self._quiet.append(quiet)
-        self._tell_quiet()
+        self._fire_quiet()
         return quiet
 
     def release(self) -> None:
@@ -387,12 +387,12 @@ class ReadPool:
         else:
             self._reactor.callFromThread(self._ended, done.callback, result)
 
-    def _ended(self, tell: Callable[[Any], None], outcome: object) -> None:
+    def _ended(self, fire: Callable[[Any], None], outcome: object) -> None:
         self._active -= 1
-        self._tell_quiet()
-        tell(outcome)
+        self._fire_quiet()
+        fire(outcome)
 
-    def _tell_quiet(self) -> None:
+    def _fire_quiet(self) -> None:
         if self._active == 0:
             quiet, self._quiet = self._quiet, []
             for waiting in quiet:

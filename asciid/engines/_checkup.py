@@ -56,8 +56,8 @@ class Checkup:
     """
     Tries writing and reading now and then, and remembers the outcome.
 
-    An engine that nobody writes to, perhaps because it was said to fail, would
-    never learn that it works again.  `apply` and `ask` are the engine's; `monotonic`
+    An engine that is not written to, perhaps because it was reported to fail, would
+    never notice that it works again.  `apply` and `ask` are the engine's; `monotonic`
     is in seconds.
     """
 

@@ -1,4 +1,4 @@
-"""Work that goes on whoever cancels, and that a stop waits for."""
+"""Work that cancellation does not end, and that a stop waits for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ResultT = TypeVar("ResultT")
 
 
 class InBackground(Protocol):
-    """Does work that goes on whoever cancels the Deferred: `Background.run`."""
+    """Does work that cancelling the Deferred does not end: `Background.run`."""
 
     def __call__(
         self, work: Coroutine[Deferred[Any], Any, ResultT]

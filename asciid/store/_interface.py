@@ -62,7 +62,7 @@ class IImageWriter(Interface):
     """
     An image that is being received in one go; end with `finish` or `abandon`.
 
-    Those two go through whether or not anybody waits for their Deferred.
+    Those two are carried out although their Deferred is cancelled.
     """
 
     exists: bool = Attribute(
@@ -92,13 +92,12 @@ class IImageStore(Interface):
     Any method that takes a hash may fail with `ImageGoneError` in the place of
     `ImageNotFoundError`, for a while after the image's lifetime was over.
 
-    Every method but `stats` and `health` answers a Deferred.  One that changes
-    something fires once the change survives a power cut (if the store has a disk and
-    syncs it), and goes through whether or not anybody still waits for that
-    Deferred: cancelling it has no effect on the store.  Besides the errors each method
-    names, any may fail with `StorageFailedError` or `StoreClosedError`, and
-    one that changes something with `StoreBusyError` or `StorageFullError`;
-    nothing was changed then.
+    Every method but `stats`, `health` and `add_observer` answers a Deferred.  One that
+    changes something fires once the change survives a power cut (if the store has a
+    disk and syncs it); cancelling its Deferred has no effect on the store.  Besides the
+    errors each method names, any may fail with `StorageFailedError` or
+    `StoreClosedError`, and one that changes something with `StoreBusyError` or
+    `StorageFullError`; nothing was changed then.
     """
 
     def add_observer(observer: IImageObserver) -> None:
@@ -125,9 +124,9 @@ class IImageStore(Interface):
         """
         Tell whether the store can do its work, at once and in any state.
 
-        What is told of the disk is what the last write met.  Asking has it tried
-        again, at most once a second, for those who ask later: so it is true again
-        when the disk works again, whether or not anybody writes.
+        Of the disk it is the outcome of the last write.  Asking starts another try,
+        at most once a second, for those that ask later: so a disk that works again
+        is noticed although nothing is written.
         """
 
     def usage() -> Deferred[StoreUsage]:
@@ -141,8 +140,8 @@ class IImageStore(Interface):
         """
         Make room for an image; one of size 0 is complete at once.
 
-        `client` names whoever asks, for the bound on what each has pending; the
-        empty string is nobody.
+        `client` names the client, whose pending uploads are bounded; those of the
+        empty string are not.
 
         Errors: `ImageExistsError`, also while the image is incomplete;
         `HashMismatchError` for size 0 with another hash than the empty one;

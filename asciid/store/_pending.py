@@ -84,7 +84,7 @@ class PendingUploads(Generic[KeyT]):
         self._checked.clear()
 
     def started(self, key: KeyT, client: str) -> None:
-        """Count an upload; one of nobody counts for nobody."""
+        """Count an upload; one without a client counts in all only."""
         if self.total is not None:
             self.total += 1
         # The number of an upload that was rolled back is given again.

@@ -31,8 +31,8 @@ class StagingWriter:
     """
     Takes an image's bytes and stores them under no name until they are verified.
 
-    `change` and `in_background` are the store's.  `finished` is told what the
-    last operation answered, `rejected` that the bytes do not have the hash.  An
+    `change` and `in_background` are the store's.  `finished` is called with the
+    last outcome, `rejected` if the bytes do not have the hash.  An
     image that `exists` is only hashed.
     """
 
@@ -120,7 +120,7 @@ class StagingWriter:
         number: int = await self._change(Begin())
         self._number = number
         if self._abandoned:
-            # The client has left meanwhile, and nobody waits for the number.
+            # The client has disconnected meanwhile: the number is not awaited.
             await self._abandon()
         return number
 

@@ -60,7 +60,7 @@ def missing_ranges(
     Return the gaps between the ids that are stored, out of `chunks` ids.
 
     `stored` are runs of ids, each its first and its last, in ascending order.
-    The second member tells whether there are more gaps than `limit`, which are
+    The second member is whether there are more gaps than `limit`, which are
     left out.  Runs are walked no further than that takes.
     """
     gaps: list[tuple[int, int]] = []

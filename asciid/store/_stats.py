@@ -1,4 +1,4 @@
-"""What a store tells of its work, for whoever watches it."""
+"""The statistics and the health of a store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StoreEvents:
     rejected: int = 0
     """Images that were thrown away because they do not have their hash."""
     deleted: int = 0
-    """Images and uploads that somebody had deleted."""
+    """Images and uploads that were deleted on request."""
     expired_images: int = 0
     expired_uploads: int = 0
     chunks: int = 0
@@ -54,7 +54,7 @@ class StoreEvents:
 @frozen(kw_only=True)
 class StoreStats:
     """
-    What a store can tell at once.
+    What a store knows at any time.
 
     A limit of None, or of 0 where the store was given that, is no limit.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from attrs import define, field
 from hypothesis import HealthCheck, settings
@@ -20,6 +20,7 @@ from asciid.store import GONE_FOR, IImageStore, Lifetimes
 from asciid.store._rules import PIECE
 from asciid.testing import MemoryStore
 from tests.store._support import DrivenStore, chunk_of, registered, spec_of
+from tests.workers._support import DrivenWorkers, InTurn
 
 if TYPE_CHECKING:
     from unittest import TestCase
@@ -286,6 +287,28 @@ class LMDBMachine(MemoryMachine):
         shutil.rmtree(self.path)
 
 
+class WorkersMachine(MemoryMachine):
+    """Two workers in turn, and the process that writes for them, against the model."""
+
+    def open(self) -> IImageStore:
+        """Return what calls the workers in turn."""
+        self.path = Path(tempfile.mkdtemp(prefix="asciid-"))
+        self.driven = DrivenWorkers(str(self.path), 2, lifetimes=LIFETIMES)
+        self.driven.start()
+        return cast("IImageStore", InTurn(self.driven))
+
+    def settle(self) -> None:
+        """Turn the reactor and the threads."""
+        self.driven.writer.now = self.clock()
+        self.driven.writer.elapsed = self.elapsed
+        self.driven.settle()
+
+    def teardown(self) -> None:
+        """Remove the directory."""
+        self.driven.stop()
+        shutil.rmtree(self.path)
+
+
 def _run(machine: type[RuleBasedStateMachine]) -> type[TestCase]:
     case: type[TestCase] = machine.TestCase
     case.settings = SETTINGS  # type: ignore[attr-defined]
@@ -298,6 +321,10 @@ class MachineTests(SynchronousTestCase):
     def test_memory(self) -> None:
         """`MemoryStore` does as the model says."""
         _run(MemoryMachine)("runTest").debug()
+
+    def test_workers(self) -> None:
+        """Workers do as the model says."""
+        _run(WorkersMachine)("runTest").debug()
 
     def test_lmdb(self) -> None:
         """It does as the model says, and forgets nothing in a restart."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
@@ -9,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from asciid.engines.lmdb import LMDBReader
 from asciid.engines.remote import Generations, RemoteEngine
@@ -16,7 +18,7 @@ from asciid.engines.remote._batch_delay import PAUSE
 from asciid.engines.remote._writer_client import WriterClient
 from asciid.engines.remote._writer_server import WriterServer
 from asciid.metrics import snapshot
-from asciid.store import FOR_EVER, ImageStore
+from asciid.store import FOR_EVER, IImageStore, ImageStore
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import DrivenStore
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import Protocol
 
     from asciid.engines.lmdb._environment import Environment
-    from asciid.store import Lifetimes
+    from asciid.store import IImageObserver, Lifetimes
     from asciid.store.engine import AnyOperation
 
 ResultT = TypeVar("ResultT")
@@ -245,3 +247,28 @@ class DrivenWorkers:
             self.run(store.stop())
         self.settle()
         self.run(self.writer.store.stop())
+
+
+@implementer(IImageStore)
+class InTurn:
+    """A store that is each of several in turn, as clients meet several workers."""
+
+    def __init__(self, driven: DrivenWorkers) -> None:
+        self._driven = driven
+        self._stores = cycle(driven.stores)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the stores'
+        return getattr(next(self._stores), name)
+
+    def add_observer(self, observer: IImageObserver) -> None:
+        """Report what happens through any of them."""
+        for store in self._driven.stores:
+            store.add_observer(observer)
+
+    def stop(self) -> Deferred[None]:
+        """Stop all workers."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for store in self._driven.stores:
+            await store.stop()

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
-from asciid.store import IImageStore, Lifetimes
 from tests.store.test_contract import PendingContract, StoreContract
-from tests.workers._support import DrivenWorkers
+from tests.workers._support import DrivenWorkers, InTurn
 
 if TYPE_CHECKING:
-    from asciid.store import IImageObserver
+    from twisted.internet.defer import Deferred
+
+    from asciid.store import IImageStore, Lifetimes
 
 ResultT = TypeVar("ResultT")
 
 WORKERS = 4
-
-
-@implementer(IImageStore)
-class _InTurn:
-    """A store that is each of several in turn, as clients meet several workers."""
-
-    def __init__(self, driven: DrivenWorkers) -> None:
-        self._driven = driven
-        self._stores = cycle(driven.stores)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the stores'
-        return getattr(next(self._stores), name)
-
-    def add_observer(self, observer: IImageObserver) -> None:
-        """Report what happens through any of them."""
-        for store in self._driven.stores:
-            store.add_observer(observer)
-
-    def stop(self) -> Deferred[None]:
-        """Stop all workers."""
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        for store in self._driven.stores:
-            await store.stop()
 
 
 class WorkersTests(StoreContract, SynchronousTestCase):
@@ -68,7 +41,7 @@ class WorkersTests(StoreContract, SynchronousTestCase):
 
     def _begin(self) -> None:
         self.driven.start()
-        self.store = cast("IImageStore", _InTurn(self.driven))
+        self.store = cast("IImageStore", InTurn(self.driven))
 
     @property
     def now(self) -> float:
@@ -100,7 +73,7 @@ class WorkersPendingTests(PendingContract, SynchronousTestCase):
         """Make four workers."""
         self.driven = DrivenWorkers(self.mktemp(), WORKERS, pending=self.limits)
         self.driven.start()
-        self.store = cast("IImageStore", _InTurn(self.driven))
+        self.store = cast("IImageStore", InTurn(self.driven))
         self.addCleanup(self.driven.stop)
 
     def run_(self, awaited: Deferred[ResultT]) -> ResultT:

@@ -140,16 +140,13 @@ class WritingProcess:
 class Follower:
     """Does nothing, whatever it is told, and has counted something."""
 
-    def keep(self, _: object) -> None:
+    def completed(self, _: object) -> None:
         """Do nothing."""
 
-    def catch_up(self, _: int) -> None:
+    def removed(self, _: int, __: object) -> None:
         """Do nothing."""
 
-    def forget(self, _: int, __: object) -> None:
-        """Do nothing."""
-
-    def lose(self) -> None:
+    def disconnected(self) -> None:
         """Do nothing."""
 
     def use(self, _: str) -> Deferred[None]:

@@ -440,7 +440,7 @@ class Listening:
         """See `IEnd.lost`."""
 
 
-class HubTests(WorkersCase):
+class ServerTests(WorkersCase):
     """What the process that writes tells its workers."""
 
     def ask(self, how: Any) -> Deferred[None]:  # noqa: ANN401 - as IPeers says
@@ -842,7 +842,7 @@ class FreshTests(WorkersCase):
         self.assertEqual(self.download(spec, 1), CAT)
 
 
-class PauseTests(WorkersCase):
+class BatchDelayTests(WorkersCase):
     """Between two batches."""
 
     def setUp(self) -> None:

@@ -1,4 +1,4 @@
-"""Images that came in vain, and perhaps could not be discarded at once."""
+"""Staged images to clean up, which could not be discarded at once."""
 
 from __future__ import annotations
 

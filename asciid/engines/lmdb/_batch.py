@@ -127,7 +127,7 @@ class Batch(Ledger):
         self.events.deleted += 1
 
     def delete_discarded(self) -> bool:
-        """Delete some chunks of discarded uploads; tell whether any are left."""
+        """Delete some chunks of discarded uploads; return whether any are left."""
         room = DISCARD_STEP
         with self.transaction.cursor(self.databases.discarded) as cursor:
             while cursor.first():

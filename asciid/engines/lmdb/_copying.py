@@ -1,4 +1,4 @@
-"""Copies of a storage that are checked before anybody relies on them."""
+"""Copies of a storage, which are checked before they get their name."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def make_copy(storage: _Source, pace: Pace) -> Copied:
     left behind then.
     """
     work = storage.path / _WORK
-    # Left by one that was killed; nobody else can be at work on it.
+    # Left by one that was killed: no other process can be using it.
     discard_copy(storage.path)
     work.mkdir(mode=0o700)
     try:

@@ -76,8 +76,8 @@ def pages_in_use(transaction: lmdb.Transaction[Any], databases: Databases) -> in
     """
     Return how many pages of the file hold something.
 
-    Those are not among them in which LMDB lists the free ones: of these it does not
-    tell, and they are one in five hundred of what they list.
+    Those are not among them in which LMDB lists the free ones: it does not
+    count these, which are one in five hundred of what they list.
     """
     stats = [
         transaction.stat(),

@@ -90,7 +90,7 @@ class Environment:
     readonly: bool = field(default=False, kw_only=True)
     """Whether another process writes; it must have created the file."""
     health: Health = field(factory=partial(Health, "Writing"), kw_only=True)
-    """Is told of commits that succeed."""
+    """Counts commits that succeed."""
     pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
     """How many uploads may be pending."""
     reserve: Reserve = field(kw_only=True)

@@ -37,22 +37,22 @@ class Health:
     monotonic: Callable[[], float] = time.monotonic
     failing: bool = field(init=False, default=False)
     """Whether it failed the last time."""
-    _told: set[str] = field(init=False, factory=set)
-    """What the log was told of, in the trouble that goes on."""
+    _logged: set[str] = field(init=False, factory=set)
+    """What was logged since the trouble began."""
     _failed: float = field(init=False, default=0.0)
     """When it failed last."""
 
     def failed(self, what: str) -> None:
         """Take note of a failure."""
         self.failing = True
-        if what not in self._told:
-            self._told.add(what)
+        if what not in self._logged:
+            self._logged.add(what)
             _log.error("{doing} fails: {what}", doing=self.doing, what=what)
         self._failed = self.monotonic()
 
     def succeeded(self) -> None:
         """Take note of a success, that had to do with the disk."""
         self.failing = False
-        if self._told and self.monotonic() - self._failed >= SETTLED:
-            self._told.clear()
+        if self._logged and self.monotonic() - self._failed >= SETTLED:
+            self._logged.clear()
             _log.info("{doing} works again", doing=self.doing)

@@ -39,7 +39,7 @@ class Ledger:
     Reads and writes records in `transaction`, with the help of `memory`.
 
     `now` is in milliseconds since the epoch, `stamp` is that of
-    `asciid.engines._stamps`, in milliseconds too.  `failing` tells whether the last
+    `asciid.engines._stamps`, in milliseconds too.  `failing` is whether the last
     commit failed.  `events` counts what was done.
     """
 
@@ -145,13 +145,13 @@ class Ledger:
         *,
         overwrite: bool = True,
     ) -> bool:
-        """Write a record; tell whether it was, which only `overwrite` prevents."""
+        """Write a record; return False if it exists and `overwrite` is not set."""
         stored = self.transaction.put(key, value, overwrite=overwrite, db=database)
         self._changed = self._changed or stored
         return stored
 
     def delete(self, database: lmdb._Database, key: bytes) -> bool:
-        """Delete a record; tell whether it was there."""
+        """Delete a record; return whether it was there."""
         deleted = self.transaction.delete(key, db=database)
         self._changed = self._changed or deleted
         return deleted

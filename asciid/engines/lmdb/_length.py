@@ -2,7 +2,7 @@
 Storage files that were cut short are found when they are opened.
 
 LMDB maps the file, and to touch a page behind its end ends the process by
-SIGBUS.  The length alone does not tell: pages at the end that were used and
+SIGBUS.  The length alone does not show that: pages at the end that were used and
 freed in one transaction were never written.  So the pages of a file that is
 shorter than it says are walked, without the map.
 

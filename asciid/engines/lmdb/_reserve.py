@@ -97,7 +97,7 @@ class Reserve:
     file grows, so it counts only while half of the reserve is free.
 
     All but `has_room` is used by the writer's thread alone.  `monotonic` is in seconds.
-    The log is told once when it begins to refuse, and once when nothing was
+    It logs once when it begins to refuse, and once when nothing was
     refused for a while.
     """
 
@@ -126,7 +126,7 @@ class Reserve:
 
         What those before it added is in the file, or never will be: only now
         does what the file system says hold for all that was accepted.  `reusable`
-        tells how many bytes the storage file has free inside.
+        returns how many bytes the storage file has free inside.
         """
         if not self.size:
             return

@@ -2,7 +2,7 @@
 Gives pages of the mapped file back to the kernel.
 
 What is read of a mapped file counts as memory of the process until the kernel
-needs the room.  It could be had at any time, but whoever watches the process
+needs the room.  It is reclaimable at any time, but who monitors the process
 sees it grow with every large image, and a container's limit may count it.
 """
 
@@ -33,7 +33,7 @@ def shared_bytes() -> int:
     """
     Return how many bytes of files are in this process's memory.
 
-    It is 0 where there is no ``/proc`` to tell.
+    It is 0 where there is no ``/proc``.
     """
     try:
         # Each read of the storage asks: a file object would cost twice as much.
@@ -51,7 +51,7 @@ def release(path: Path) -> None:
     Give back the pages of the file `path`, wherever it is mapped for reading.
 
     What is used again comes back by itself.  No mapping of the file may go away
-    meanwhile.  Where the system does not tell the mappings, they stay.
+    meanwhile.  Without ``/proc`` the mappings are unknown, and stay.
     """
     advise = ctypes.CDLL(None).madvise
     try:

@@ -120,7 +120,7 @@ class _Reading:
 
 
 class Pace(Protocol):
-    """Is told of bytes that were read, and waits if those were many."""
+    """Counts the bytes that were read, and waits if those were many."""
 
     def __call__(self, size: int, /) -> None:
         """Take note of `size` bytes."""

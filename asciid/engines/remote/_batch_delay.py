@@ -34,11 +34,11 @@ class BatchDelay:
         self._end: IDelayedCall | None = None
 
     def answered(self, connection: MessageProtocol) -> None:
-        """Take note that a worker was told outcomes."""
+        """Note that a worker was sent outcomes."""
         self._answered.add(connection)
 
-    def heard(self, connection: MessageProtocol) -> None:
-        """Take note that a worker has said something, or has gone."""
+    def asked(self, connection: MessageProtocol) -> None:
+        """Note that a worker has sent something, or has disconnected."""
         self._answered.discard(connection)
         if not self._answered and self._end is not None:
             self._end.cancel()

@@ -1,4 +1,4 @@
-"""How the process that writes hears what workers have counted."""
+"""Collects the metrics of the workers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["COLLECTED_WITHIN", "Collecting"]
 
 COLLECTED_WITHIN = 2.0
-"""Seconds for workers to tell; Prometheus waits for 10, unless it is told to."""
+"""Seconds for workers to answer; Prometheus waits for 10 by default."""
 
 
 class Collecting:
     """
-    Has workers tell what they have counted.
+    Has workers send their metrics.
 
     Whoever wants to know while they are asked waits for the same answers: many
     scrapes at a time cost each worker no more than one.
@@ -34,7 +34,7 @@ class Collecting:
 
     def collect(self, whom: Iterable[MessageProtocol]) -> Deferred[None]:
         """
-        Ask workers; answer once they have told, or after `COLLECTED_WITHIN` seconds.
+        Ask workers; fires once they have answered, or after `COLLECTED_WITHIN` s.
 
         Of those that are silent nothing more is asked before they have answered.
         """

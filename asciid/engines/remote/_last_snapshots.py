@@ -24,7 +24,7 @@ class LastSnapshots:
     Remembers the figures of processes, by the names of these.
 
     A counter that becomes less has begun anew, to Prometheus, and all that it says
-    is new.  So what a process was known to have counted must go on to be told,
+    is new.  So what a process is known to have counted must be exported further,
     whether it has ended or does not answer.  At most `kept` processes that have ended
     are kept apart, as one may connect again.
     """
@@ -46,9 +46,9 @@ class LastSnapshots:
         return self._ended.pop(_REST, None)
 
     def note(self, name: str, snapshot: bytes) -> None:
-        """Remember what a process has told; see `asciid.metrics.snapshot`."""
+        """Remember the snapshot of a process; see `asciid.metrics.snapshot`."""
         self._present[name] = snapshot
-        # One that was cut off tells all that it did before, too.
+        # One that was cut off has in it all that it counted before.
         self._ended.pop(name, None)
 
     def end(self, name: str) -> None:
@@ -68,6 +68,6 @@ class LastSnapshots:
 
     def others(self, name: str) -> Sequence[bytes]:
         """Return what all but one have counted, as far as is known."""
-        present = [told for other, told in self._present.items() if other != name]
+        present = [one for other, one in self._present.items() if other != name]
         rest = [] if self._rest is None else [self._rest]
         return [*present, *self._ended.values(), *rest]

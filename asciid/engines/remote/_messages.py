@@ -52,7 +52,7 @@ class Message(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Hello(Message, frozen=True):
-    """The first thing that a worker says; `name` tells it from all others."""
+    """The first message of a worker, which has a `name` of its own."""
 
     version: int
     name: str
@@ -140,7 +140,7 @@ class Ack(Message, frozen=True):
 
 
 class Gather(Message, frozen=True):
-    """Ask all others what they have counted; tell what this one has."""
+    """Collect the metrics of all others; those of this process are in it."""
 
     number: int
     snapshot: bytes
@@ -171,7 +171,7 @@ FromWriter = Welcome | Outcomes | Fresh | Forget | Use | Leave | Collect | Gathe
 
 
 def refused(error: Exception) -> Refused:
-    """Return what to send of `error`; what is no error of ours is not told apart."""
+    """Return what to send of `error`; errors of others all become one."""
     if not isinstance(error, AsciidError):
         error = StorageFailedError()
     kind = type(error)

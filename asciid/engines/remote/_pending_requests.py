@@ -35,7 +35,7 @@ class _Question:
 
 
 class PendingRequests:
-    """Those that are open; `clock` provides IReactorTime, `send` tells some workers."""
+    """Those without an answer; `clock` provides IReactorTime, `send` sends one."""
 
     def __init__(
         self,

@@ -171,21 +171,17 @@ class RemoteEngine:
             has_room=checkup.has_room,
         )
 
-    def keep(self, images: Sequence[Completed]) -> None:
-        """See `IFollower.keep`."""
+    def completed(self, images: Sequence[Completed]) -> None:
+        """See `IFollower.completed`."""
         self._on_completed(images)
 
-    def catch_up(self, removals: int) -> None:
-        """See `IFollower.catch_up`."""
-        self.forget(removals, None)
-
-    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
-        """See `IFollower.forget`."""
+    def removed(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """See `IFollower.removed`."""
         self._on_removed(hashes)
         self._caught_up = removals
 
-    def lose(self) -> None:
-        """See `IFollower.lose`."""
+    def disconnected(self) -> None:
+        """See `IFollower.disconnected`."""
         self._caught_up = None
 
     def use(self, how: HowToUse) -> Deferred[None]:

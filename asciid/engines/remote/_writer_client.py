@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["IFigures", "IFollower", "WriterClient"]
 
 PATIENCE = 5.0
-"""Seconds for which an operation waits while nobody writes."""
+"""Seconds for which an operation waits for a process that writes."""
 
 MESSAGE_BYTES = 1024 * 1024
 """Bytes of images in one message, unless a single operation has more."""
@@ -72,17 +72,18 @@ _Waiting = tuple[Sequence["AnyOperation"], int, Deferred[Sequence[Any]]]
 class IFollower(Protocol):
     """Does in this process as the process that writes says."""
 
-    def keep(self, images: Sequence[Completed]) -> None:
-        """See `Fresh`."""
+    def completed(self, images: Sequence[Completed]) -> None:
+        """Small images became complete through another worker; see `Fresh`."""
 
-    def catch_up(self, removals: int) -> None:
-        """See `Welcome`."""
+    def removed(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """
+        Images were removed, or any may have been if None; see `Forget`, `Welcome`.
 
-    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
-        """See `Forget`."""
+        All removals up to the count `removals` are known from then on.
+        """
 
-    def lose(self) -> None:
-        """Receive nothing more, until the next `catch_up`."""
+    def disconnected(self) -> None:
+        """No removals are received until the next `removed`."""
 
     def use(self, how: HowToUse) -> Deferred[None]:
         """See `Use`."""
@@ -124,7 +125,7 @@ class WriterClient:
     _follower: IFollower = field(init=False)
     _service: ClientService = field(init=False)
     _connection: _Connection | None = field(init=False, default=None)
-    """Where operations are sent; None while nobody takes any."""
+    """Where operations are sent; None while none are accepted."""
     _waiting: list[_Waiting] = field(init=False, factory=list)
     _sent: dict[int, Sequence[_Waiting]] = field(init=False, factory=dict)
     _gathering: dict[int, Deferred[list[bytes]]] = field(init=False, factory=dict)
@@ -208,17 +209,17 @@ class WriterClient:
         self._schedule()
         return done
 
-    def gather(self, told: bytes) -> Deferred[list[bytes]]:
+    def gather(self, own: bytes) -> Deferred[list[bytes]]:
         """
         Return what all other processes have counted, as far as they answer.
 
-        `told` is what this one has.
+        `own` is what this one has.
         """
         if self._connection is None:
             return succeed([])
         self._last_number += 1
         gathered = self._gathering[self._last_number] = Deferred()
-        self._connection.send(Gather(self._last_number, told))
+        self._connection.send(Gather(self._last_number, own))
         return gathered
 
     def made(self, connection: _Connection) -> None:
@@ -231,18 +232,18 @@ class WriterClient:
             case Outcomes():
                 self._answered(message)
             case Fresh(images=images):
-                self._follower.keep(images)
+                self._follower.completed(images)
             case Welcome():
                 self._welcomed(connection, message)
             case Forget(removals=removals, hashes=hashes):
-                self._follower.forget(removals, hashes)
+                self._follower.removed(removals, hashes)
             case Use(number=number, how=how):
                 self._use(connection, how, Ack(number))
             case Leave(number=number):
                 self._pause()
                 connection.send(Ack(number))
             case Collect(number=number):
-                self._tell(connection, number)
+                self._send_snapshot(connection, number)
             case Gathered(number=number, snapshots=snapshots):
                 self._gathering.pop(number).callback(snapshots)
 
@@ -250,7 +251,7 @@ class WriterClient:
         """See `IEnd.lost`."""
         del connection
         self._pause()
-        self._follower.lose()
+        self._follower.disconnected()
         sent, self._sent = self._sent, {}
         self._unanswered = 0
         for waiting in sent.values():
@@ -269,7 +270,7 @@ class WriterClient:
             )
             connection.abort()
             return
-        self._follower.catch_up(message.removals)
+        self._follower.removed(message.removals, None)
         # What was known of the file may have changed with the one who writes it.
         self._use(connection, "shared", None)
 
@@ -287,10 +288,10 @@ class WriterClient:
 
         self._follower.use(how).addCallbacks(used, failed)
 
-    def _tell(self, connection: _Connection, number: int) -> None:
+    def _send_snapshot(self, connection: _Connection, number: int) -> None:
         def unknown(failure: Failure) -> None:
-            _log.failure("What was counted cannot be told", failure)
-            # Whoever does not answer at all is cut off.
+            _log.failure("The metrics cannot be sent", failure)
+            # A worker that does not answer is disconnected.
             connection.send(Ack(number))
 
         self.figures.snapshot().addCallbacks(

@@ -148,7 +148,7 @@ class WriterServer(Factory):
 
     @property
     def answering(self) -> int:
-        """How many of them tell what they have counted in time."""
+        """How many of them send their metrics in time."""
         return len(self._workers - self._requests.silent)
 
     def made(self, connection: _Connection) -> None:
@@ -163,9 +163,9 @@ class WriterServer(Factory):
         match message:
             case Submit():
                 self._submit(connection, message)
-                self._delay.heard(connection)
+                self._delay.asked(connection)
             case Idle():
-                self._delay.heard(connection)
+                self._delay.asked(connection)
             case Ack(number=number):
                 self._requests.answered(connection, number)
             case Collected(number=number, snapshot=snapshot):
@@ -182,7 +182,7 @@ class WriterServer(Factory):
         """See `IEnd.lost`."""
         self._workers.discard(connection)
         self._outgoing.pop(connection, None)
-        self._delay.heard(connection)
+        self._delay.asked(connection)
         if connection in self._kept_waiting:
             self._kept_waiting.remove(connection)
         self._requests.lost(connection)
@@ -253,7 +253,7 @@ class WriterServer(Factory):
                 theirs=version,
                 ours=VERSION,
             )
-            # It is told which version is spoken here, and ends the connection.
+            # It learns the version of this process, and disconnects.
             connection.send(Welcome(VERSION, 0))
         elif self._use == "shared":
             self._welcome(connection)
@@ -272,12 +272,12 @@ class WriterServer(Factory):
         operations = message.operations
 
         def answer(outcomes: Sequence[Any]) -> None:
-            told = [
+            sent = [
                 refused(outcome) if isinstance(outcome, Exception) else outcome
                 for outcome in outcomes
             ]
             self._delay.answered(connection)
-            self._send_each((connection,), Outcomes(message.number, told))
+            self._send_each((connection,), Outcomes(message.number, sent))
 
         def committed(outcomes: Sequence[Any]) -> None:
             fresh, left = [], FRESH_BYTES
@@ -318,7 +318,7 @@ class WriterServer(Factory):
         self._send_each(others, Fresh(fresh))
 
     def _gather(self, asking: _Connection, number: int) -> None:
-        """Ask all but one what they have counted, and tell it."""
+        """Send one worker the metrics of all others."""
         if self._clock.seconds() < (self._patient_until or 0.0):
             asking.send(Gathered(number, []))
             return
