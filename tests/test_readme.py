@@ -137,6 +137,13 @@ class LayoutTests(SynchronousTestCase):
                 path = ROOT / (place if "/" in place else parent / place)
                 self.assertTrue(path.exists(), path)
 
+    def test_every_package(self) -> None:
+        """Each package is on the map, and has tests."""
+        for initial in (ROOT / "asciid").glob("*/__init__.py"):
+            name = initial.parent.name
+            self.assertIn(f"    asciid/{name}/ ", section("Layout"))
+            self.assertTrue((ROOT / "tests" / name / "__init__.py").exists(), name)
+
 
 class ContainerTests(CommandTestCase):
     """The README's container is the Dockerfile's."""
