@@ -59,3 +59,22 @@ class CommandTests(SynchronousTestCase):
                 timeout=60,
             )
             self.assertEqual((ended.returncode, ended.stderr), (130, b""), name)
+
+    def test_imports(self) -> None:
+        """A command imports nothing that only other commands need."""
+        code = (
+            "import atexit, sys\n"
+            "found = lambda: sys.stderr.write(str({'lmdb', 'treq'} & {*sys.modules}))\n"
+            "atexit.register(found)\n"
+            "from asciid.__main__ import main\n"
+            "main()\n"
+        )
+        for command, imported in (("completion", "set()"), ("rm", "{'treq'}")):
+            ended = subprocess.run(
+                [sys.executable, "-c", code, command, "--help"],
+                check=True,
+                capture_output=True,
+                encoding="ascii",
+                timeout=60,
+            )
+            self.assertEqual(ended.stderr.strip(), imported)
