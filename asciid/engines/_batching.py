@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.python.threadpool import ThreadPool
 
-__all__ = ["READERS", "BatchWriter", "IWriterReactor", "ReadPool"]
+__all__ = ["READERS", "BatchWriter", "IWriterReactor", "ReadPool", "start_threads"]
 
 READERS = 3
 """Threads that read."""
@@ -397,3 +397,17 @@ class ReadPool:
             quiet, self._quiet = self._quiet, []
             for waiting in quiet:
                 waiting.callback(None)
+
+
+def start_threads(writer: BatchWriter[Any], reads: ReadPool) -> None:
+    """
+    Start the threads of both, or none.
+
+    Errors: `OSError`.
+    """
+    writer.start()
+    try:
+        reads.start()
+    except OSError:
+        writer.stop()
+        raise

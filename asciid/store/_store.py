@@ -137,7 +137,9 @@ class ImageStore:
         """See `IImageStore.register`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._change(Register(spec, client)).addCallback(self._registered)
+        return self._engine.apply((Register(spec, client),)).addCallback(
+            self._registered
+        )
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""
@@ -256,10 +258,14 @@ class ImageStore:
         else:
             answer.callback(self._completed(outcome))
 
-    def _registered(self, outcome: Completed | None) -> None:
-        # The caller does not get the outcome.
+    def _registered(self, outcomes: Sequence[Any]) -> Failure | None:
+        outcome = outcomes[0]
+        if isinstance(outcome, Exception):
+            return Failure(outcome)
         if outcome is not None:
             self._report(outcome)
+        # The caller does not get the outcome.
+        return None
 
     def _rejected(self) -> None:
         self._own_events.rejected += 1

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from asciid.engines._batching import READERS, BatchWriter, ReadPool
+from asciid.engines._batching import READERS, BatchWriter, ReadPool, start_threads
 from asciid.engines._checkup import Checkup
 from asciid.engines._stamps import Stamps
 from asciid.engines.lmdb._abandoned import Abandoned
@@ -176,7 +176,7 @@ class LMDBEngine:
         # A compaction that was killed has left it: none is under way now.
         discard_copy(self._environment.path)
         try:
-            self._start_threads()
+            start_threads(self._writer, self._pool)
         except OSError:
             self._environment.close()
             self.lock.release()
@@ -185,14 +185,6 @@ class LMDBEngine:
         # So that a full disk is known to the first that asks.
         self._checkup.begin_writing()
         return succeed(None)
-
-    def _start_threads(self) -> None:
-        self._writer.start()
-        try:
-            self._pool.start()
-        except OSError:
-            self._writer.stop()
-            raise
 
     def drain(self) -> Deferred[None]:
         """See `IEngine.drain`."""

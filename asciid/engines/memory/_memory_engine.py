@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from asciid.engines._batching import BatchWriter, ReadPool
+from asciid.engines._batching import BatchWriter, ReadPool, start_threads
 from asciid.engines._stamps import Stamps
 from asciid.engines.memory._image_table import Images
 from asciid.runtime.threads import FixedThreadPool
@@ -86,8 +86,7 @@ class MemoryEngine:
         del on_completed  # all images become complete through this process
         self._on_removed = on_removed
         try:
-            self._writer.start()
-            self._hashes.start()
+            start_threads(self._writer, self._hashes)
         except OSError:
             return fail()
         return succeed(None)
