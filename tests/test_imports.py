@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 IMPORTS: Mapping[str, str] = {
     "__main__": "cli",
-    "tap": "workers daemon logs config runtime",
+    "tap": "workers daemon config runtime",
     "cli": "simulate admin client config runtime model errors",
     "simulate": "client runtime",
     "workers": "daemon engines metrics logs store config net runtime errors",

@@ -30,10 +30,10 @@ from twisted.scripts.twistd import (  # type: ignore[attr-defined] # chosen by p
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid import __version__, tap
+from asciid import __version__
 from asciid.config import tokens
 from asciid.config.settings import SETTINGS
-from asciid.daemon import assembly, storing
+from asciid.daemon import assembly, host, storing
 from asciid.engines.lmdb import ALONE
 from asciid.runtime.tuning import tune_garbage_collector, use_monotonic_clock
 from asciid.store import ImageStore, Lifetimes, PendingLimits
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twisted.internet.defer import Deferred
+
+    from asciid.daemon.host import Host
 
 
 class TCPTransport(StringTransport):
@@ -287,7 +289,7 @@ class MakeServiceTests(SynchronousTestCase):
         kept: list[Lifetimes] = []
         reactor = MemoryReactorClock()
         self.patch(storing, "LMDBEngine", Engine)
-        self.patch(storing, "ImageStore", Store)
+        self.patch(assembly, "ImageStore", Store)
         makeService(parsed(["--storage=/images"]), reactor=reactor)
         options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]
         options += ["--max-uploads=8", "--max-client-uploads=9", "--max-queue=10"]
@@ -320,16 +322,19 @@ class MakeServiceTests(SynchronousTestCase):
         made = []
 
         class Service:
-            def __init__(self, *_: object, reactor: object, **__: object) -> None:
-                made.append(reactor)
+            def __init__(self, _: object, used: Host, **__: object) -> None:
+                made.append(used.reactor)
+
+            def reload(self) -> None:
+                """Do nothing."""
 
         from twisted.internet import reactor  # noqa: PLC0415 - what is tested
 
         self.patch(assembly, "ImageService", Service)
-        self.patch(tap, "install_sighup_handler", lambda *_: None)
+        self.patch(host, "install_sighup_handler", lambda *_: None)
         restyled: list[object] = []
-        self.patch(tap, "restyle_twistd", lambda *given: restyled.append(given))
-        self.patch(tap, "install_running_handlers", lambda _: None)
+        self.patch(host, "restyle_twistd", lambda *given: restyled.append(given))
+        self.patch(host, "install_running_handlers", lambda _: None)
         options = parsed(["--storage=:memory:"])
         makeService(options)
         self.assertEqual(made, [reactor])
@@ -388,10 +393,10 @@ class TokenTests(SynchronousTestCase):
         """Of several processes the parent replaces all, which has them reread."""
         heeded: list[Any] = []
         self.patch(
-            tap, "install_sighup_handler", lambda _, reread: heeded.append(reread)
+            host, "install_sighup_handler", lambda _, reread: heeded.append(reread)
         )
-        self.patch(tap, "restyle_twistd", lambda *_: None)
-        self.patch(tap, "install_running_handlers", lambda _: None)
+        self.patch(host, "restyle_twistd", lambda *_: None)
+        self.patch(host, "install_running_handlers", lambda _: None)
         self.patch(os, "environ", {"HOME": "/", "ASCIID_RESERVE": "1"})
         storage = f"--storage={self.mktemp()}"
         service = makeService(parsed(["--workers=2", "--reserve=2", storage]))
@@ -407,10 +412,10 @@ class TokenTests(SynchronousTestCase):
         """Every daemon does, not a service that tests play with."""
         heeded: list[Any] = []
         self.patch(
-            tap, "install_sighup_handler", lambda _, reread: heeded.append(reread)
+            host, "install_sighup_handler", lambda _, reread: heeded.append(reread)
         )
-        self.patch(tap, "restyle_twistd", lambda *_: None)
-        self.patch(tap, "install_running_handlers", lambda _: None)
+        self.patch(host, "restyle_twistd", lambda *_: None)
+        self.patch(host, "install_running_handlers", lambda _: None)
         plain = ["--storage=:memory:"]
         path = Path(self.mktemp())
         options = [*plain, f"--write-token-file={path}"]

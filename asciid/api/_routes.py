@@ -81,7 +81,7 @@ class ImageAPI:
     answered 413.  `write_origins` are the origins, such as
     ``https://art.example``, whose pages may upload; any page may download.
     What `trusted_proxies` say of whom they ask for is believed; `clients` knows
-    whom a request comes from.  `metrics` is what it tells of itself; with
+    whom a request comes from.  `metrics` is what is exported; with
     `metrics_apart` no route here leads to that.  With `tokens`, whoever bears one
     of them may write, and delete; without, everybody may write and nobody delete.
     `offload` runs what takes long.  `max_queue` are the bytes that may wait to be
@@ -104,10 +104,11 @@ class ImageAPI:
         tokens: Tokens | None = None,
         offload: IOffload = AT_ONCE,
         max_queue: int = 64 * 1024 * 1024,
+        metrics: Metrics | None = None,
     ) -> None:
         self._store = store
         self._offload = offload
-        self.metrics = Metrics(store, offload)
+        self.metrics = metrics or Metrics(store, offload)
         self.metrics.requests.expect(PROBLEM_TYPES)
         self._metrics_apart = metrics_apart
         self._downloads = Downloads(offload)

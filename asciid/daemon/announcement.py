@@ -20,7 +20,7 @@ _log = Logger()
 
 
 def announce(
-    settings: Settings, stored: StoreUsage, *, address: str, metrics: str | None
+    settings: Settings, stored: StoreUsage, address: str, metrics: str | None = None
 ) -> None:
     """
     Log what serves at `address`, with its metrics at `metrics`, if any.

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from asciid.config.tokens import TokenFileError
 from asciid.daemon.announcement import announce
 from asciid.errors import AsciidError
-from asciid.net.listener import Listener, StartError
+from asciid.net.listener import StartError
 from asciid.runtime.malloc import MemoryTrimmer
 from asciid.runtime.streams import print_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
+
+    from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 
     from asciid.admin.control import Control
     from asciid.config.settings import Settings
     from asciid.config.tokens import TokenFile
+    from asciid.daemon.host import Host
     from asciid.daemon.housekeeping import Housekeeper
+    from asciid.metrics import Metrics
+    from asciid.net.listener import Listener
+    from asciid.net.tls import Certificate
     from asciid.runtime.offload import Offload
-    from asciid.runtime.reactor import Reactor
     from asciid.store import IImageStore
 
 __all__ = ["ImageService"]
@@ -38,73 +43,74 @@ LAST_WRITES = 1.0
 """Seconds that the store has for its writes, if draining left less."""
 
 
+class IFront(Protocol):
+    """What speaks HTTP with clients."""
+
+    def drain(self) -> Deferred[None]:
+        """Have connections finish the requests in progress and close."""
+
+    def retire(self) -> Deferred[None]:
+        """Have each connection close with its next response."""
+
+
+@frozen
+class Site:
+    """A place to listen on, and what makes the protocols of its connections."""
+
+    listener: Listener
+    factory: IProtocolFactory
+
+
 class ImageService(Service):
     """
-    Serves a store's images at `listener`, and its metrics at `metrics`, if any.
+    Serves the images of `store`, and exports `metrics`, at `sites`, the main one first.
 
-    Both are bound in `privilegedStartService`, while ``twistd`` may
-    still be root.  The store is opened in `startService`: by then privileges
-    are shed, so its files belong to the right user, and the process has forked,
-    which an open LMDB environment must not go through.  No request comes
-    between the two, since the reactor has not had a turn.
+    The sites are bound in `privilegedStartService`, while ``twistd`` may still be root.
+    `store` is opened in `startService`: by then privileges are shed, so its files
+    belong to the right user, and the process has forked, which an open LMDB environment
+    and the threads of `offload` must not go through.  No request is read between the
+    two, since the reactor has not run.  `tokens` are read then, too, by the user that
+    reads them again.
 
-    `offload`, whose threads must not go through the fork either, runs while the store
-    is open.
+    `housekeeper` and `control`, if any, work while the store is open.
 
-    `tokens` are read then, too, by the user that will read them again.
+    A stop waits until `front` has drained.  If the store, whose disk may hang, has not
+    finished by the time that the requests have to end, or `LAST_WRITES` after they were
+    cut off, the host exits if it can: that loses nothing that was acknowledged.
 
-    `housekeeper`, if any, works while the store is open; `control`, if any, takes
-    commands meanwhile.
-
-    `drain` has the connections finish what is under way and close; its Deferred
-    fires once they have.  `retire` has each end with its next request instead.
-    `serving` is called with a line for people once the service serves.
-    `stopping` is called when the stop begins, and `give_up` when the store, whose disk
-    may hang, has not finished by the time that the requests have to end, or
-    `LAST_WRITES` after they were cut off: to exit at once loses nothing that was
-    acknowledged.  Without it the store has all the time that it takes.  `fail`, by
-    default ``reactor.stop``, is called if the start fails after `startService` has
-    returned.  One of several processes announces nothing, nor reports why it cannot
-    start: its parent does.
+    One of several processes announces nothing, nor reports why it cannot start: its
+    parent does.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator of its own
         self,
         settings: Settings,
+        host: Host,
         *,
-        listener: Listener,
+        sites: Sequence[Site],
+        front: IFront,
         store: IImageStore,
+        metrics: Metrics,
         offload: Offload,
-        reactor: Reactor,
-        housekeeper: Housekeeper | None = None,
-        metrics: Listener | None = None,
         tokens: TokenFile | None = None,
+        certificates: Sequence[Certificate] = (),
+        housekeeper: Housekeeper | None = None,
         control: Control | None = None,
-        drain: Callable[[], Deferred[None]] = lambda: succeed(None),
-        retire: Callable[[], Deferred[None]] = lambda: succeed(None),
-        serving: Callable[[str], object] = lambda _: None,
-        stopping: Callable[[], object] = lambda: None,
-        give_up: Callable[[], object] | None = None,
-        fail: Callable[[], object] | None = None,
-        announces: bool = True,
     ) -> None:
+        self.metrics = metrics
         self._settings = settings
-        self._listener = listener
-        self._metrics = metrics
+        self._host = host
+        self._clock: IReactorTime = host.reactor
+        self._sites = sites
+        self._front = front
         self._tokens = tokens
+        self._certificates = certificates
         self._store = store
         self._offload = offload
-        self._trimmer = MemoryTrimmer(offload.in_thread, clock=reactor)
-        self._reactor = reactor
+        self._trimmer = MemoryTrimmer(offload.in_thread, clock=host.reactor)
         self._housekeeper = housekeeper
         self._control = control
-        self._drain = drain
-        self._retire = retire
-        self._serving = serving
-        self._stopping = stopping
-        self._give_up_store = give_up
-        self._fail = fail
-        self._announces = announces
+        self._announces = settings.workers == 1
         self._listening: Deferred[None] | None = None
         self._store_open = False
 
@@ -120,7 +126,7 @@ class ImageService(Service):
         """
         Open the store, and listen if that was not done before.
 
-        Errors: `StartError`.  After a later failure `fail` is called.
+        Errors: `StartError`.  After a later failure the host stops.
         """
         listening = self._listening or self._bind()
         super().startService()
@@ -139,16 +145,23 @@ class ImageService(Service):
         The store finishes its writes, those of requests cut off included.
         """
         super().stopService()
-        self._stopping()
+        self._host.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     def retire(self) -> Deferred[None]:
         """
-        Leave what comes to the process that takes this one's place.
+        Leave new requests to the process that takes this one's place.
 
         Answers once no client is left, or the time to drain is over.
         """
         return Deferred.fromCoroutine(self._retired())
+
+    def reload(self) -> Deferred[None]:
+        """Read the certificates and the tokens again; those that are bad stay."""
+        reloading = [each.reload(self._host.reactor) for each in self._certificates]
+        if self._tokens is not None:
+            reloading.append(self._tokens.reload(self._host.reactor))
+        return DeferredList(reloading).addCallback(lambda _: None)
 
     def _bind(self) -> Deferred[None]:
         listening = Deferred.fromCoroutine(self._listen())
@@ -157,13 +170,13 @@ class ImageService(Service):
         return listening
 
     async def _listen(self) -> None:
-        await self._listener.bind()
-        if self._metrics is not None:
-            try:
-                await self._metrics.bind()
-            except StartError:
-                await self._listener.stop()
-                raise
+        try:
+            for site in self._sites:
+                await site.listener.bind(site.factory)
+        except StartError:
+            for site in self._sites:
+                await site.listener.stop()
+            raise
 
     async def _open(self, listening: Deferred[None]) -> None:
         await listening
@@ -199,20 +212,20 @@ class ImageService(Service):
             self._control.start()
         self._trimmer.start()
         if self._announces:
-            announce(
-                self._settings,
-                await self._store.usage(),
-                address=self._listener.address,
-                metrics=None if self._metrics is None else self._metrics.address,
-            )
-        self._serving(f"Serving on {self._listener.address}")
+            stored = await self._store.usage()
+            announce(self._settings, stored, *self._addresses)
+        self._host.serving(f"Serving on {self._addresses[0]}")
+
+    @property
+    def _addresses(self) -> Sequence[str]:
+        return [site.listener.address for site in self._sites]
 
     async def _retired(self) -> None:
         await self._stop_listening()
         # Whoever is left then is cut off, or told, by the stop that follows.
         with suppress(defer.TimeoutError):
-            await self._retire().addTimeout(
-                self._settings.drain_timeout, IReactorTime(self._reactor)
+            await self._front.retire().addTimeout(
+                self._settings.drain_timeout, self._clock
             )
 
     async def _stop(self) -> None:
@@ -224,28 +237,27 @@ class ImageService(Service):
             if self._control is not None:
                 self._control.stop()
             self._trimmer.stop()
-            clock = IReactorTime(self._reactor)
+            clock = self._clock
             patience = self._settings.drain_timeout
             deadline = clock.seconds() + patience
             try:
-                await self._drain().addTimeout(patience, clock)
+                await self._front.drain().addTimeout(patience, clock)
             except defer.TimeoutError:
                 _log.warn("Requests under way are cut off after {s} s", s=patience)
             left = max(deadline - clock.seconds(), LAST_WRITES)
-            await self._stop_store(left, clock)
+            await self._stop_store(left)
             self._offload.stop()
 
-    async def _stop_store(self, patience: float, clock: IReactorTime) -> None:
-        give_up = self._give_up_store
-        if give_up is None:
+    async def _stop_store(self, patience: float) -> None:
+        if not self._host.can_exit:
             await self._store.stop()
             return
 
         def overdue() -> None:
-            _log.error("The storage does not finish writes, which nobody was promised")
-            give_up()
+            _log.error("abandoning writes that were not acknowledged")
+            self._host.exit_now()
 
-        watch = clock.callLater(patience, overdue)
+        watch = self._clock.callLater(patience, overdue)
         try:
             await self._store.stop()
         finally:
@@ -256,14 +268,13 @@ class ImageService(Service):
         listening, self._listening = self._listening, None
         if listening is not None:
             listening.cancel()
-        await self._listener.stop()
-        if self._metrics is not None:
-            await self._metrics.stop()
+        for site in self._sites:
+            await site.listener.stop()
 
     def _start_failed(self, failure: Failure) -> None:
         if self.running:
             _log.failure("asciid cannot start", failure)
-            (self._fail or self._reactor.stop)()
+            self._host.fail()
 
     def _raise_if_failed(self, deferred: Deferred[Any]) -> None:
         """Raise, and report, what `deferred` has failed with, if it has already."""

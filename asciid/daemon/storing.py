@@ -1,4 +1,4 @@
-"""Makes the store of a process, as its settings say."""
+"""Makes the engine of a process, as its settings say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from asciid.admin.control import Control
 from asciid.admin.owner_commands import Maintenance
 from asciid.engines.lmdb import ALONE, LMDBEngine
 from asciid.engines.memory import MemoryEngine
-from asciid.store import ImageStore, Lifetimes, PendingLimits
+from asciid.store import Lifetimes, PendingLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,24 +19,15 @@ if TYPE_CHECKING:
     from asciid.runtime.reactor import Reactor
     from asciid.store.engine import IEngine
 
-__all__ = [
-    "make_control",
-    "make_lmdb_engine",
-    "make_store",
-    "make_store_over",
-]
+__all__ = ["lifetimes_of", "make_control", "make_engine", "make_lmdb_engine"]
 
 
-def make_store(
-    settings: Settings, reactor: Reactor
-) -> tuple[ImageStore, Control | None]:
-    """Return the store of a process that is alone, and what takes commands on it."""
+def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control | None]:
+    """Return the engine of a daemon of one process, and what takes commands on it."""
     if settings.storage is None:
-        memory = MemoryEngine(reactor=reactor, pending=_pending_limits(settings))
-        return make_store_over(memory, settings, reactor), None
+        return MemoryEngine(reactor=reactor, pending=_pending_limits(settings)), None
     engine = make_lmdb_engine(settings, settings.storage, reactor)
-    store = make_store_over(engine, settings, reactor)
-    return store, make_control(settings.storage, engine, reactor)
+    return engine, make_control(settings.storage, engine, reactor)
 
 
 def make_lmdb_engine(
@@ -60,12 +51,9 @@ def make_lmdb_engine(
     )
 
 
-def make_store_over(
-    engine: IEngine, settings: Settings, reactor: Reactor
-) -> ImageStore:
-    """Return the store over `engine`."""
-    lifetimes = Lifetimes(settings.upload_ttl, settings.image_ttl)
-    return ImageStore(engine, reactor=reactor, lifetimes=lifetimes)
+def lifetimes_of(settings: Settings) -> Lifetimes:
+    """Return how long images and uploads are kept."""
+    return Lifetimes(settings.upload_ttl, settings.image_ttl)
 
 
 def make_control(storage: Path, engine: LMDBEngine, reactor: Reactor) -> Control:

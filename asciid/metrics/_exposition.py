@@ -74,26 +74,34 @@ class Page:
 
 class Metrics:
     """
-    What one process tells of itself and of `store`.
+    The metrics of one process and of `store`, computed when they are read.
 
-    `requests` is to be told of every request: it is an `asciid.http.Observer`.
-    Of connections there is something to tell once `front` is set.  Nothing is
-    computed before somebody asks.  `started` is when the daemon started, in seconds
-    since the epoch, if this process is not the first one; `certificates` has those of
-    TLS endpoints by the name of the setting.  `workers` returns what is
-    known of the processes of the daemon, or None where another knows that.  `gather`,
-    if set, takes the snapshot of this process, and returns those of others that are to
-    be added to it; none if they are not known, and then no counters are exported.
-    `offload` keeps a scrape from holding the reactor.
+    `requests` counts requests: it is an `asciid.http.Observer`.  `offload` keeps a
+    scrape from holding the reactor.  `certificates` are those of TLS endpoints by the
+    name of the setting.  `started` is when the daemon started, in seconds since the
+    epoch, if this process is not the first one.  `workers` returns the state of the
+    daemon's processes, or None where another process has it.  `gather`, if any, takes
+    the snapshot of this process, and returns those of the others, to be added to it;
+    none if they are not known, and then no counters are exported.
     """
 
-    def __init__(self, store: IImageStore, offload: IOffload = AT_ONCE) -> None:
-        self.requests = RequestCounts()
-        self.front: KleinFactory | None = None
-        self.workers: Callable[[], WorkersState | None] = WorkersState
-        self.gather: Callable[[bytes], Deferred[list[bytes]]] | None = None
-        self.started: float | None = None
-        self.certificates: Mapping[str, ICertificate] = {}
+    def __init__(  # noqa: PLR0913 - each is a source of its own
+        self,
+        store: IImageStore,
+        offload: IOffload = AT_ONCE,
+        *,
+        requests: RequestCounts | None = None,
+        certificates: Mapping[str, ICertificate] | None = None,
+        started: float | None = None,
+        workers: Callable[[], WorkersState | None] = WorkersState,
+        gather: Callable[[bytes], Deferred[list[bytes]]] | None = None,
+    ) -> None:
+        self.requests = requests or RequestCounts()
+        self._front: KleinFactory | None = None
+        self._workers = workers
+        self._gather = gather
+        self._started = started
+        self._certificates = certificates or {}
         self._store = store
         self._offload = offload
         self._usage: StoreUsage | None = None
@@ -101,6 +109,10 @@ class Metrics:
             ProcessCollector(registry=None),
             PlatformCollector(registry=None),
         )
+
+    def add_front(self, front: KleinFactory) -> None:
+        """Include the connections of `front`, which serves these metrics itself."""
+        self._front = front
 
     def page(self, accept: str) -> Deferred[Page]:
         """
@@ -128,7 +140,7 @@ class Metrics:
 
     def failed_checks(self) -> Mapping[str, str | None]:
         """See `asciid.metrics._readiness.failed_checks`."""
-        front = self.front
+        front = self._front
         return failed_checks(
             self._store.health(),
             draining=front is not None and front.draining,
@@ -137,7 +149,7 @@ class Metrics:
 
     def remarks(self) -> Mapping[str, str]:
         """See `asciid.metrics._readiness.remarks`."""
-        return {} if self.front is None else remarks(self.front.shared_limits)
+        return {} if self._front is None else remarks(self._front.shared_limits)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of ours."""
@@ -146,15 +158,15 @@ class Metrics:
     def _steps(self) -> Iterator[Metric | None]:
         stats = self._store.stats()
         yield from build_families()
-        yield from worker_families(self.workers())
-        yield from certificate_families(self.certificates)
+        yield from worker_families(self._workers())
+        yield from certificate_families(self._certificates)
         yield from request_families(self.requests)
-        yield from front_families(self.front)
+        yield from front_families(self._front)
         yield from log_families(lost_lines)
         yield from readiness_families(self.failed_checks())
         yield from store_families(stats)
         yield from usage_families(self._usage)
-        yield from bound_families(self.front, stats, self._usage)
+        yield from bound_families(self._front, stats, self._usage)
 
     def _collect_process(self) -> list[Metric]:
         return [metric for each in self._process for metric in each.collect()]
@@ -179,10 +191,10 @@ class Metrics:
 
     async def _all(self) -> list[Metric]:
         own = await self._families()
-        if self.gather is None:
+        if self._gather is None:
             return own
         counted = await self._offload.in_turns(snapshot_in_steps(own))
-        others = await self.gather(counted)
+        others = await self._gather(counted)
         if not others:
             # A counter that becomes less looks as if it had begun anew, and all that
             # it says is new when the others are exported again.  A gap is harmless.
@@ -207,9 +219,9 @@ class Metrics:
         except AsciidError:
             process = []
         families = await self._offload.in_turns(self._collect_in_steps(process))
-        if self.started is not None:
+        if self._started is not None:
             families = [
-                GaugeMetricFamily(_START, metric.documentation, self.started)
+                GaugeMetricFamily(_START, metric.documentation, self._started)
                 if metric.name == _START
                 else metric
                 for metric in families

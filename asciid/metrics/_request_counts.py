@@ -30,22 +30,25 @@ _METHODS = frozenset(
 Key = tuple[str | None, bytes, int]
 
 
+def _ignore(_: str) -> None:
+    """Do nothing."""
+
+
 class RequestCounts:
     """
-    Counts what the front tells.
+    Counts requests; `on_refusal` is called with the reason of every refusal.
 
-    A whole answer costs one look-up and one addition to a histogram: anything
-    else is done when somebody asks.
+    A whole answer costs one look-up and one addition to a histogram: anything else is
+    done when the counts are read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_refusal: Callable[[str], object] = _ignore) -> None:
         self._answered: dict[Key, Histogram] = {}
         self.refusals: Counter[str] = Counter()
         """Errors that were answered, by their reason."""
         self.departures: Counter[tuple[str, str]] = Counter()
         """Requests whose client has left, by route and method."""
-        self.told: Callable[[str], object] = _ignore
-        """Is told the reason of every refusal."""
+        self._on_refusal = on_refusal
 
     def expect(self, reasons: Iterable[str]) -> None:
         """
@@ -71,7 +74,7 @@ class RequestCounts:
     def refuse(self, reason: str) -> None:
         """Take note of an error that was answered."""
         self.refusals[reason] += 1
-        self.told(reason)
+        self._on_refusal(reason)
 
     def abandoned(self, request: Request) -> None:
         """See `asciid.http.Observer.abandoned`."""
@@ -97,10 +100,6 @@ class RequestCounts:
         # What clients make up must not take a place each.
         key = endpoint, _method_name(method).encode("ascii"), status
         return self._answered.setdefault(key, Histogram(LATENCIES))
-
-
-def _ignore(_: str) -> None:
-    """Tell nobody."""
 
 
 def _method_name(method: bytes) -> str:

@@ -26,54 +26,39 @@ if TYPE_CHECKING:
     from asciid.net.tls import Certificate
     from asciid.runtime.reactor import Reactor
 
-__all__ = ["endpoint_from", "inherited_endpoint"]
+__all__ = ["endpoint_from"]
 
 
 def endpoint_from(
-    description: str, reactor: Reactor, certificate: Certificate | None = None
+    description: str,
+    reactor: Reactor,
+    certificate: Certificate | None = None,
+    descriptor: int | None = None,
 ) -> IStreamServerEndpoint:
     """
     Return the endpoint that `description` is: a port number, or as Twisted reads it.
 
-    One of TLS uses `certificate`.  A Unix socket replaces one that nobody answers on.
+    An endpoint of TLS uses `certificate`.  With `descriptor` it is on that socket,
+    which listens already; it is closed once the endpoint listens or has failed to.
     """
     parsed = Description.parse(description)
+    endpoint: IStreamServerEndpoint
     if parsed.is_plugin:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        endpoint = serverFromString(reactor, description)
         return endpoint
-    return _endpoint(reactor, parsed, partial(open_sockets, parsed), certificate)
-
-
-def inherited_endpoint(
-    description: str,
-    reactor: Reactor,
-    descriptor: int,
-    certificate: Certificate | None = None,
-) -> IStreamServerEndpoint:
-    """
-    Return the endpoint `description` on a socket that listens already.
-
-    `descriptor` is closed once the endpoint listens or has failed to.
-    """
-
-    def inherit() -> ListeningSockets:
-        return ListeningSockets([socket.socket(fileno=descriptor)])
-
-    return _endpoint(reactor, Description.parse(description), inherit, certificate)
-
-
-def _endpoint(
-    reactor: Reactor,
-    description: Description,
-    open_socket: Callable[[], ListeningSockets],
-    certificate: Certificate | None,
-) -> IStreamServerEndpoint:
-    endpoint: IStreamServerEndpoint = _SocketEndpoint(reactor, open_socket, certificate)
-    if description.is_proxied:
+    open_socket = partial(open_sockets, parsed)
+    if descriptor is not None:
+        open_socket = partial(_inherit, descriptor)
+    endpoint = _SocketEndpoint(reactor, open_socket, certificate)
+    if parsed.is_proxied:
         from twisted.protocols.haproxy import proxyEndpoint  # noqa: PLC0415 - rare
 
         endpoint = proxyEndpoint(endpoint)
     return endpoint
+
+
+def _inherit(descriptor: int) -> ListeningSockets:
+    return ListeningSockets([socket.socket(fileno=descriptor)])
 
 
 @implementer(IStreamServerEndpoint)

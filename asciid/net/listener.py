@@ -40,24 +40,23 @@ class StartError(SystemExit, Exception):
 @define
 class Listener:
     """
-    What `factory` makes of connections to `endpoint`.
+    A place to listen on.
 
     `description` is what the user calls the endpoint.
     """
 
     description: str
     endpoint: IStreamServerEndpoint
-    factory: IProtocolFactory
     _port: IListeningPort | None = field(init=False, default=None)
 
-    async def bind(self) -> None:
+    async def bind(self, factory: IProtocolFactory) -> None:
         """
-        Begin to listen.
+        Begin to listen; `factory` makes the protocols of connections.
 
         Errors: `StartError`.
         """
         try:
-            self._port = await self.endpoint.listen(self.factory)
+            self._port = await self.endpoint.listen(factory)
         except Exception as error:
             # Endpoints raise what they like; the setting is what is wrong.
             what = f"cannot listen on {self.description}"

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from asciid.logs import LineWriter, pass_on, write_lines
 from asciid.runtime.malloc import set_allocator_thresholds
+from asciid.runtime.reactor import Reactor, installed_reactor
 from asciid.runtime.tuning import tune_garbage_collector, use_monotonic_clock
 from asciid.workers._inheritance import (
     BLOCKED_AT_START,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from asciid.config.settings import Settings
-    from asciid.runtime.reactor import Reactor
 
 __all__ = ["IRole", "run"]
 
@@ -64,8 +64,7 @@ def run(make: Callable[[Settings, Any], IRole], settings: Settings) -> None:
     # The parent puts this into its own log.
     log = LineWriter("the parent's log", "log", partial(write_lines, os.dup(LOG)))
     pass_on(log)
-    from twisted.internet import reactor  # noqa: PLC0415 - importing installs it
-
+    reactor = installed_reactor()
     use_monotonic_clock(reactor)
     tune_garbage_collector()
     set_allocator_thresholds()

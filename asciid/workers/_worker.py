@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asciid.config.tokens import TokenFileError
 from asciid.daemon.assembly import make_image_service, tokens_of
-from asciid.daemon.storing import make_store_over
+from asciid.daemon.host import Host
 from asciid.engines.lmdb import LMDBReader
 from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.engines.remote import (
@@ -16,7 +16,6 @@ from asciid.engines.remote import (
     RemoteEngine,
     WriterClient,
 )
-from asciid.net.endpoints import inherited_endpoint
 from asciid.net.storage_socket import socket_name
 from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._writer import WRITER_SOCKET
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IStreamServerEndpoint
 
     from asciid.config.settings import Settings
-    from asciid.net.tls import Certificate
+    from asciid.runtime.reactor import Reactor
 
 __all__ = ["Worker"]
 
@@ -36,7 +34,7 @@ __all__ = ["Worker"]
 class Worker:
     """Serves images on the sockets that the parent has bound."""
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:  # noqa: ANN401 - several interfaces
+    def __init__(self, settings: Settings, reactor: Reactor) -> None:
         # The parent has seen to it.
         storage: Path = settings.storage  # type: ignore[assignment]
         lock = StorageLock(storage, inherited=LOCK)
@@ -58,29 +56,17 @@ class Worker:
             check_directory=lock.check,
         )
         self._engine = RemoteEngine(client, reader, generations)
-        store = make_store_over(self._engine, settings, reactor)
-
-        def endpoint_of(
-            name: str, certificate: Certificate | None
-        ) -> IStreamServerEndpoint:
-            descriptor = FIRST_INHERITED + ("port", "metrics_port").index(name)
-            return inherited_endpoint(
-                getattr(settings, name), reactor, descriptor, certificate
-            )
-
         self._tokens = tokens_of(settings, quiet=True)
-        assembled = make_image_service(
+        self._service = make_image_service(
             settings,
-            store,
-            reactor,
+            Host(reactor),
+            self._engine,
             tokens=self._tokens,
-            endpoint_of=endpoint_of,
+            descriptors={"port": FIRST_INHERITED, "metrics_port": FIRST_INHERITED + 1},
+            # The writer reports them.
+            workers=lambda: None,
+            gather=client.gather,
         )
-        self._service = assembled.service
-        assembled.metrics.gather = client.gather
-        # The process that writes knows of all of them.
-        assembled.metrics.workers = lambda: None
-        self._metrics = assembled.metrics
 
     def start(self) -> Deferred[None]:
         """
@@ -108,8 +94,8 @@ class Worker:
 
     def snapshot(self) -> Deferred[bytes]:
         """See `IFigures.snapshot`."""
-        return self._metrics.snapshot()
+        return self._service.metrics.snapshot()
 
     def counters(self) -> bytes:
         """See `IFigures.counters`."""
-        return self._metrics.counters()
+        return self._service.metrics.counters()

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
-from asciid.daemon.storing import make_control, make_lmdb_engine, make_store_over
+from asciid.daemon.storing import lifetimes_of, make_control, make_lmdb_engine
 from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.engines.remote import Generations, WriterServer
 from asciid.metrics import Metrics, WorkersState
@@ -17,6 +17,7 @@ from asciid.net.storage_socket import StorageSocket
 from asciid.runtime.malloc import MemoryTrimmer
 from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
+from asciid.store import ImageStore
 from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._record import (
     load_counters,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asciid.config.settings import Settings
+    from asciid.runtime.reactor import Reactor
     from asciid.store.engine import AnyOperation
 
 __all__ = ["WRITER_SOCKET", "Writer"]
@@ -49,7 +51,7 @@ _log = Logger()
 class Writer:
     """Commits what the workers ask for, removes what is past its time, compacts."""
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:  # noqa: ANN401 - several interfaces
+    def __init__(self, settings: Settings, reactor: Reactor) -> None:
         # The parent has seen to it.
         storage: Path = settings.storage  # type: ignore[assignment]
         self._reactor = reactor
@@ -68,16 +70,20 @@ class Writer:
             peers=self._server,
             lock=StorageLock(storage, inherited=LOCK),
         )
-        self._store = make_store_over(self._engine, settings, reactor)
-        self._offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))
-        metrics = Metrics(self._store, self._offload)
-        metrics.workers = lambda: WorkersState(
-            answering=self._server.answering,
-            configured=settings.workers,
-            deaths=recorded_exits(FIRST_INHERITED),
+        self._store = ImageStore(
+            self._engine, reactor=reactor, lifetimes=lifetimes_of(settings)
         )
-        metrics.started = recorded_start(FIRST_INHERITED)
-        self._metrics = metrics
+        self._offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))
+        self._metrics = Metrics(
+            self._store,
+            self._offload,
+            started=recorded_start(FIRST_INHERITED),
+            workers=lambda: WorkersState(
+                answering=self._server.answering,
+                configured=settings.workers,
+                deaths=recorded_exits(FIRST_INHERITED),
+            ),
+        )
         self._socket = StorageSocket(storage, WRITER_SOCKET, reactor)
         self._control = make_control(storage, self._engine, reactor)
         self._housekeeper = Housekeeper(

@@ -27,14 +27,14 @@ from asciid.workers._processes import Processes
 from asciid.workers._record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from twisted.python.failure import Failure
 
     from asciid.config.settings import Settings
+    from asciid.daemon.host import Host
     from asciid.net.sockets import ListeningSockets
-    from asciid.runtime.reactor import Reactor
     from asciid.store import StoreUsage
 
 __all__ = ["Parent"]
@@ -55,28 +55,17 @@ class Parent(Service):
     worker inherits a socket.  So connections that wait to be accepted survive the exit
     of a worker, and none is refused before another one runs.
 
-    `environment` is that of the processes.  `serving` is called with a line of status
-    text once all serve, `stopping` when the stop begins, and `fail` after an unexpected
-    error, to stop the reactor with an exit code that says so.
+    `environment` is that of the processes.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
-        self,
-        settings: Settings,
-        *,
-        environment: Mapping[str, str],
-        reactor: Reactor,
-        serving: Callable[[str], object],
-        stopping: Callable[[], object],
-        fail: Callable[[], object],
+    def __init__(
+        self, settings: Settings, host: Host, environment: Mapping[str, str]
     ) -> None:
         self._settings = settings
         # The settings allow no --workers in memory.
         self._storage: Path = settings.storage  # type: ignore[assignment]
-        self._reactor = reactor
-        self._serving = serving
-        self._stopping = stopping
-        self._fail = fail
+        self._host = host
+        self._reactor = host.reactor
         ports = (settings.port, settings.metrics_port)
         self._ports = [port for port in ports if port is not None]
         self._sockets: list[ListeningSockets] = []
@@ -147,7 +136,7 @@ class Parent(Service):
     def stopService(self) -> Deferred[None]:
         """Stop all processes: the workers finish their requests, then the writer."""
         super().stopService()
-        self._stopping()
+        self._host.stopping()
         return Deferred.fromCoroutine(self._stop())
 
     def restart(self) -> Deferred[None]:
@@ -164,11 +153,9 @@ class Parent(Service):
     async def _start(self, processes: Processes, stored: StoreUsage) -> None:
         if not await processes.start():
             return
-        address, *metrics = (opened.address for opened in self._sockets)
-        announce(
-            self._settings, stored, address=address, metrics=next(iter(metrics), None)
-        )
-        self._serving(f"Serving on {address}, {self._settings.workers} workers")
+        address, *metrics = [opened.address for opened in self._sockets]
+        announce(self._settings, stored, address, *metrics)
+        self._host.serving(f"Serving on {address}, {self._settings.workers} workers")
 
     async def _stop(self) -> None:
         stopped = None if self._processes is None else self._processes.stop()
@@ -201,7 +188,7 @@ class Parent(Service):
     def _start_failed(self, failure: Failure) -> None:
         _log.failure("the processes cannot be started", failure)
         if self.running:
-            self._fail()
+            self._host.fail()
 
     @contextmanager
     def _start_step(self, what: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
 from asciid.daemon.assembly import make_image_service
+from asciid.daemon.host import Host
 from asciid.daemon.shares import body_share_warning
 from asciid.testing import MemoryStore
 
@@ -35,8 +36,9 @@ class BodyShareTests(SynchronousTestCase):
 
     def share(self, chosen: Settings) -> float:
         """Return the limit of a process, which its metrics have."""
-        assembled = make_image_service(chosen, MemoryStore(), MemoryReactorClock())
-        front: Any = assembled.metrics.front
+        host = Host(MemoryReactorClock())
+        service = make_image_service(chosen, host, MemoryStore()._engine)
+        front: Any = service._front
         capacity: int = front.bodies.capacity
         return capacity
 

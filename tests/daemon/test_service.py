@@ -23,9 +23,11 @@ from asciid import __version__
 from asciid.config.settings import Settings
 from asciid.config.tokens import TokenFile
 from asciid.daemon import announcement
+from asciid.daemon.host import Host
 from asciid.daemon.housekeeping import Housekeeper
-from asciid.daemon.service import LAST_WRITES, ImageService
+from asciid.daemon.service import LAST_WRITES, ImageService, Site
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
+from asciid.metrics import Metrics
 from asciid.net.listener import Listener, StartError
 from asciid.runtime.offload import Offload
 from asciid.store import StoreUsage
@@ -100,6 +102,24 @@ class FakeStore(MemoryStore):
         return self.measured
 
 
+class NotedHost(Host):
+    """A process that can exit, and notes what it is to do."""
+
+    can_exit = True
+
+    def __init__(self, reactor: MemoryReactorClock, events: list[str]) -> None:
+        super().__init__(reactor)
+        self._events = events
+
+    def fail(self) -> None:
+        """Note it."""
+        self._events.append("fail")
+
+    def exit_now(self) -> None:
+        """Note it."""
+        self._events.append("exit")
+
+
 class ServiceTestCase(SynchronousTestCase):
     """A service whose collaborators note what it does to them."""
 
@@ -113,7 +133,7 @@ class ServiceTestCase(SynchronousTestCase):
         self.threads = ManualThreadPool()
         self.drained: Deferred[None] = succeed(None)
         self.retired: Deferred[None] = succeed(None)
-        self.metrics: Listener | None = None
+        self.metrics: list[Listener] = []
         self.tokens: TokenFile | None = None
 
     def service(
@@ -124,20 +144,18 @@ class ServiceTestCase(SynchronousTestCase):
         announces: bool = True,
     ) -> ImageService:
         """Return the service under test."""
+        workers = 1 if announces else 2
+        listeners = [Listener("tcp:4444", self.endpoint), *self.metrics]
         return ImageService(
-            Settings("tcp:4444", storage, 1, 1, sync=sync),
-            listener=Listener("tcp:4444", self.endpoint, Factory()),
-            metrics=self.metrics,
+            Settings("tcp:4444", storage, 1, 1, sync=sync, workers=workers),
+            NotedHost(self.reactor, self.events),
+            sites=[Site(listener, Factory()) for listener in listeners],
+            front=self,
+            metrics=Metrics(self.store),
             tokens=self.tokens,
             store=self.store,
             offload=Offload(self.reactor, self.threads),
-            reactor=self.reactor,
             housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
-            drain=self.drain,
-            retire=self.retire,
-            give_up=lambda: self.events.append("give up"),
-            announces=announces,
-            fail=lambda: self.events.append("fail"),
         )
 
     def retire(self) -> Deferred[None]:
@@ -190,7 +208,7 @@ class MetricsPortTests(ServiceTestCase):
         self.metrics_endpoint = FakeEndpoint(
             self.events, lambda: succeed(self.metrics_port), name="metrics"
         )
-        self.metrics = Listener("tcp:9090", self.metrics_endpoint, Factory())
+        self.metrics = [Listener("tcp:9090", self.metrics_endpoint)]
 
     def test_order(self) -> None:
         """Both ports are bound before the store is opened, and freed before drain."""
@@ -430,7 +448,7 @@ class StopTests(ServiceTestCase):
         self.assertEqual(self.events[-1], "close")
         with capturedLogs() as logs:
             self.reactor.advance(1)
-        self.assertEqual(self.events[-1], "give up")
+        self.assertEqual(self.events[-1], "exit")
         self.assertEqual(logs[0]["log_level"], LogLevel.error)
         self.store.stopped.callback(None)
         self.successResultOf(stopped)

@@ -16,8 +16,9 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
-from asciid.config.settings import resolve
-from asciid.daemon.assembly import make_front, make_observer
+from asciid.config.settings import Settings, resolve
+from asciid.daemon.assembly import make_front, make_image_service, make_observer
+from asciid.daemon.host import Host
 from asciid.http import Refusal
 from asciid.logs.access import LEFT, Access, AccessLog, access_writer
 from asciid.testing import MemoryStore
@@ -302,8 +303,10 @@ class SettingsTests(SynchronousTestCase):
 
     def test_refusals(self) -> None:
         """What is refused, by whomever, is told to the log by its kind."""
-        api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
-        front = make_front(api, MemoryReactorClock())
+        settings = Settings("tcp:0", None, 1, 1, sync=True)
+        host = Host(MemoryReactorClock())
+        engine = MemoryStore()._engine
+        front: Any = make_image_service(settings, host, engine)._front
         with capturedLogs() as events:
             for request in (get(b"/nowhere").decode(), "nonsense\r\n\r\n") * 3:
                 Client(front).raw(request)

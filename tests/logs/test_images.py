@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_front
+from asciid.config.settings import Settings
+from asciid.daemon.assembly import make_image_service
+from asciid.daemon.host import Host
 from asciid.logs import ImageLog
 from asciid.logs._images import INTERVAL, ONE_BY_ONE
 from asciid.model import ImageSpec
@@ -82,13 +84,15 @@ class ImageLogTests(SynchronousTestCase):
 
     def test_service(self) -> None:
         """An image that is uploaded over HTTP is logged, and so is its deletion."""
-        api = ImageAPI(MemoryStore(), max_image_size=1000, max_chunk_size=1000)
-        client = Client(make_front(api, self.reactor))
+        engine = MemoryStore()._engine
+        settings = Settings("tcp:0", None, 1000, 1000, sync=True)
+        service: Any = make_image_service(settings, Host(self.reactor), engine)
+        client = Client(service._front)
         head = f"PUT /image/{CAT_SHA256} HTTP/1.1\r\nHost: a\r\n"
         body = CAT_BYTES.decode()
         with capturedLogs() as events:
             client.raw(f"{head}Content-Length: {len(CAT_BYTES)}\r\n\r\n{body}")
-            self.successResultOf(api.store.delete(CAT_SHA256))
+            self.successResultOf(service._store.delete(CAT_SHA256))
         self.assertEqual(
             [formatEvent(event) for event in events],
             [
@@ -99,17 +103,18 @@ class ImageLogTests(SynchronousTestCase):
 
     def test_end_of_the_process(self) -> None:
         """Nothing that was counted is lost at the end."""
-        store = MemoryStore()
-        api = ImageAPI(store, max_image_size=1000, max_chunk_size=1000)
-        make_front(api, self.reactor)
+        engine = MemoryStore()._engine
+        settings = Settings("tcp:0", None, 1000, 1000, sync=True)
+        service = make_image_service(settings, Host(self.reactor), engine)
+        store = service._store
         for number in range(ONE_BY_ONE + 2):
             data = b"%010d" % number
             spec = ImageSpec(sha256(data).hexdigest(), 10, 10)
             self.successResultOf(store.register(spec))
             self.assertTrue(self.successResultOf(store.add_chunk(spec.sha256, 0, data)))
-        api.metrics.requests.told("store-busy")
+        service.metrics.requests.refuse("store-busy")
         with capturedLogs() as events:
-            api.metrics.requests.told("store-busy")
+            service.metrics.requests.refuse("store-busy")
             for tell, _, _ in self.reactor.triggers["after"]["shutdown"]:
                 tell()
             self.reactor.advance(INTERVAL)

@@ -108,9 +108,8 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
 
         Of one alone it would be less than what was told before.
         """
-        metrics = Metrics(MemoryStore())
         told: list[list[bytes]] = [[]]
-        metrics.gather = lambda _: succeed(told[0])
+        metrics = Metrics(MemoryStore(), gather=lambda _: succeed(told[0]))
         page = self.successResultOf(metrics.page(""))
         families = list(text_string_to_metric_families(page.content.decode()))
         self.assertEqual({family.type for family in families}, {"gauge"})
@@ -202,8 +201,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(values["asciid_workers"], 1)
         self.assertEqual(values["asciid_workers_configured"], 1)
         self.assertEqual(values["asciid_process_deaths_total"], 0)
-        metrics = Metrics(MemoryStore())
-        metrics.workers = lambda: None
+        metrics = Metrics(MemoryStore(), workers=lambda: None)
         page = self.successResultOf(metrics.page("")).content
         self.assertNotIn(b"\nasciid_workers ", page)
 

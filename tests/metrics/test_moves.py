@@ -20,7 +20,7 @@ from asciid.engines.lmdb._answers import Answers
 from asciid.engines.lmdb._quarantine import put_aside
 from asciid.logs import LineWriter
 from asciid.logs._append import AppendedFile
-from asciid.metrics import WorkersState
+from asciid.metrics import Metrics, WorkersState
 from asciid.model import ImageSpec
 from asciid.store import Lifetimes, PendingLimits
 from asciid.store.engine import FindComplete
@@ -55,8 +55,12 @@ class MovesTests(SynchronousTestCase):
         pending = PendingLimits(total=9, per_client=9)
         self.driven = DrivenStore(self.mktemp(), lifetimes=lifetimes, pending=pending)
         self.driven.run(self.driven.store.start())
+        self.processes = WorkersState()
         self.api = ImageAPI(
-            self.driven.store, max_image_size=10_000, max_chunk_size=1_000
+            self.driven.store,
+            max_image_size=10_000,
+            max_chunk_size=1_000,
+            metrics=Metrics(self.driven.store, workers=lambda: self.processes),
         )
         self.front = make_front(self.api, self.driven.reactor)
         self.moving: set[str] = set()
@@ -173,7 +177,7 @@ class MovesTests(SynchronousTestCase):
         self.look()
         full = Path("/dev/full")
         LineWriter("the access log", "access", AppendedFile(full).write).write("one\n")
-        self.api.metrics.workers = lambda: WorkersState(3, 4, 1)
+        self.processes = WorkersState(3, 4, 1)
         self.look()
         self.driven.pass_time(50)
         self.driven.run(self.driven.store.expire())

@@ -82,7 +82,7 @@ class RequestCountsTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """What the front refuses is a refusal by its status, and an answer."""
         told: list[str] = []
-        self.counts.told = told.append
+        self.counts = self.observer = RequestCounts(told.append)
         peer = IPv4Address("TCP", "192.0.2.1", 1)
         request = a_request("register", b"POST", 200)
         self.observer.refused(Refusal(413, 0, peer, None, request))

@@ -16,7 +16,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.net import endpoints
-from asciid.net.endpoints import endpoint_from, inherited_endpoint
+from asciid.net.endpoints import endpoint_from
 from asciid.net.tls import Certificate
 from tests.integration._certificate import write_certificate
 
@@ -157,7 +157,7 @@ class InheritedTests(EndpointTestCase):
         """Listen on a socket."""
         descriptor = os.dup(listening.fileno())
         return self.listen(
-            inherited_endpoint(description, self.reactor, descriptor, certificate)
+            endpoint_from(description, self.reactor, certificate, descriptor)
         )
 
     def listening_socket(self, family: int, address: Any) -> socket.socket:  # noqa: ANN401 - of its family

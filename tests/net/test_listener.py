@@ -22,8 +22,9 @@ class ListenerTests(SynchronousTestCase):
         reactor = SelectReactor()
         self.addCleanup(reactor.removeAll)
         endpoint = endpoint_from("tcp:0:interface=127.0.0.1", reactor)
-        listener = Listener("tcp:0", endpoint, ServerFactory())
-        self.successResultOf(Deferred.fromCoroutine(listener.bind()))
+        listener = Listener("tcp:0", endpoint)
+        binding = listener.bind(ServerFactory())
+        self.successResultOf(Deferred.fromCoroutine(binding))
         port: Any = listener.port
         self.assertIn(port, reactor.getReaders())
         listener.pause()
@@ -40,5 +41,5 @@ class ListenerTests(SynchronousTestCase):
     def test_not_bound(self) -> None:
         """It has no address before it is bound."""
         endpoint = endpoint_from("tcp:4444", MemoryReactor())
-        listener = Listener("tcp:4444", endpoint, ServerFactory())
+        listener = Listener("tcp:4444", endpoint)
         self.assertRaises(RuntimeError, lambda: listener.address)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid import tap
 from asciid.config.settings import Settings
-from asciid.daemon import shares
+from asciid.daemon import host, shares
 from asciid.runtime.descriptors import connection_limits, descriptor_limit, raise_limit
 
 
@@ -78,9 +77,9 @@ class ConnectionTests(SynchronousTestCase):
         )
         for limit, warned in ((1024, True), (16_384, False)):
             self.patch(shares, "descriptor_limit", lambda limit=limit: limit)
-            self.patch(tap, "descriptor_limit", lambda limit=limit: limit)
+            self.patch(host, "descriptor_limit", lambda limit=limit: limit)
             with capturedLogs() as events:
-                tap._check_descriptors(settings)
+                host._check_descriptors(settings)
             lines = [formatEvent(event) for event in events]
             self.assertEqual(len(lines), warned)
             if warned:

@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
+from asciid.daemon.host import Host
 from asciid.engines.lmdb import _lock
 from asciid.engines.lmdb._environment import DATA_FILE
 from asciid.engines.lmdb.maintenance import StorageLock
@@ -43,6 +44,26 @@ DRAIN = 10
 PORT = "tcp:0:interface=127.0.0.1"
 
 
+class NotedHost(Host):
+    """A process that notes what is reported."""
+
+    def __init__(self, reactor: PlayedReactor) -> None:
+        super().__init__(reactor)
+        self.reports: list[str] = []
+
+    def serving(self, status: str) -> None:
+        """Note it."""
+        self.reports.append(status)
+
+    def stopping(self) -> None:
+        """Note it."""
+        self.reports.append("stopping")
+
+    def fail(self) -> None:
+        """Note it."""
+        self.reports.append("failed")
+
+
 class ParentTestCase(SynchronousTestCase):
     """A parent whose processes are played."""
 
@@ -50,15 +71,13 @@ class ParentTestCase(SynchronousTestCase):
         """Make a parent of two."""
         self.reactor = PlayedReactor()
         self.storage = Path(self.mktemp())
-        self.statuses: list[str] = []
-        self.stopping: list[None] = []
+        self.host = NotedHost(self.reactor)
         self.environment: dict[str, str] = {}
         self.stderr = io.StringIO()
         self.patch(sys, "__stderr__", self.stderr)
         self.sockets: list[socket.socket] = []
         """Those that were opened."""
         self.patch(parent_module, "open_sockets", self.open_sockets)
-        self.failures: list[None] = []
 
     def open_sockets(self, description: Description, count: int) -> ListeningSockets:
         """Open the sockets of an endpoint."""
@@ -71,12 +90,7 @@ class ParentTestCase(SynchronousTestCase):
         chosen = {"sync": True, "workers": 2, "drain_timeout": DRAIN, **options}
         environment = {"ASCIID_WORKERS": "2", **self.environment}
         self.parent = Parent(
-            Settings(PORT, self.storage, 1, 1, **chosen),
-            environment=environment,
-            reactor=self.reactor,
-            serving=self.statuses.append,
-            stopping=lambda: self.stopping.append(None),
-            fail=lambda: self.failures.append(None),
+            Settings(PORT, self.storage, 1, 1, **chosen), self.host, environment
         )
         return self.parent
 
@@ -126,7 +140,7 @@ class StartTests(ParentTestCase):
         self.assertEqual(metrics, f"metrics listening on 127.0.0.1:{metrics_port}")
         self.assertIn(f"listens on 127.0.0.1:{port}, ", line)
         self.assertIn("images 0, pending uploads 0, sync on, workers 2", line)
-        self.assertEqual(self.statuses, [f"Serving on 127.0.0.1:{port}, 2 workers"])
+        self.assertEqual(self.host.reports, [f"Serving on 127.0.0.1:{port}, 2 workers"])
 
     def test_body_share(self) -> None:
         """Where workers hold more of bodies than was set, the log says how much."""
@@ -177,7 +191,7 @@ class StartTests(ParentTestCase):
         (line,) = self.logged(self.reactor.alive["worker-2.1"].be_ready)
         self.assertEqual(line, "the processes cannot be started")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
-        self.assertEqual(len(self.failures), 1)
+        self.assertEqual(self.host.reports, ["failed"])
 
     def raise_key_error(self, *_: object, **__: object) -> None:
         """Break."""
@@ -312,7 +326,7 @@ class EndTests(ParentTestCase):
         processes = self.reactor.alive
         (deaths,) = inherited(processes[WRITER])
         stopped = self.parent.stopService()
-        self.assertEqual(len(self.stopping), 1)
+        self.assertEqual(self.host.reports[1:], ["stopping"])
         for process in processes.values():
             self.assertEqual(process.signals, ["TERM"])
             self.assertNoResult(stopped)
