@@ -15,35 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-IMPORTS: Mapping[str, str] = {
-    "__main__": "cli",
-    "tap": "workers daemon config runtime",
-    "cli": "simulate admin client config runtime model errors",
-    "simulate": "client runtime",
-    "workers": "daemon engines metrics logs store config net runtime errors",
-    "daemon": "admin api engines metrics logs http store config net runtime errors",
-    "admin": "engines store net runtime errors",
-    "api": "metrics http store net runtime model errors",
-    "testing": "engines store",
-    "engines": "metrics store net runtime model errors",
-    "metrics": "logs http store net runtime errors",
-    "logs": "http config runtime model",
-    "http": "net runtime",
-    "store": "runtime model errors",
-    "client": "runtime model",
-    "health": "config runtime",
-    "config": "net runtime errors",
-    "net": "runtime errors",
-    "runtime": "errors",
-    "model": "",
-    "errors": "",
-}
-"""
-What each package, or module beside them, imports of the others, types included.
+PAGE = ROOT / "docs" / "architecture.md"
 
-A package stands above all that it imports.  Each may import `asciid` itself, which has
-the version.
-"""
+
+def read_table(page: str) -> dict[str, set[str]]:
+    """
+    Return the table of packages: what each, or each module beside them, imports.
+
+    Types are included.  Each may import `asciid` itself, which has the version.
+    """
+    section = page.partition("\n## Packages\n")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1:-1] for row in section.splitlines() if row[:1] == "|"]
+    return {
+        place.strip(" `"): set(imports.replace("`", "").split())
+        for place, _, imports in rows[2:]
+    }
+
+
+IMPORTS = read_table(PAGE.read_text(encoding="utf-8"))
 
 TOP = {"__init__", "__main__", "errors", "health", "model", "tap", "testing"}
 """The modules that stand beside the packages: what a reader must see first."""
@@ -96,7 +85,7 @@ def circle_in(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 class ImportTests(SynchronousTestCase):
-    """The rules of CONTRIBUTING.md about imports."""
+    """The rules of docs/architecture.md about imports."""
 
     def test_table(self) -> None:
         """A package imports exactly what the table says."""
@@ -105,15 +94,14 @@ class ImportTests(SynchronousTestCase):
             here = place_of(module)
             found[here] |= {place_of(each) for each in imports} - {here, ""}
         self.assertEqual(found.pop(""), set())
-        table = {place: set(imports.split()) for place, imports in IMPORTS.items()}
-        for place in found.keys() | table:
-            self.assertEqual(found.get(place), table.get(place), place)
+        for place in found.keys() | IMPORTS:
+            self.assertEqual(found.get(place), IMPORTS.get(place), place)
 
     def test_one_way(self) -> None:
         """A package imports only what stands below it in the table."""
         places = list(IMPORTS)
         for above, imports in IMPORTS.items():
-            for below in imports.split():
+            for below in imports:
                 self.assertLess(places.index(above), places.index(below), above)
 
     def test_no_circles(self) -> None:

@@ -138,10 +138,9 @@ class LayoutTests(SynchronousTestCase):
                 self.assertTrue(path.exists(), path)
 
     def test_every_package(self) -> None:
-        """Each package is on the map, and has tests."""
+        """Each package has tests; `tests.test_imports` sees that the page has it."""
         for initial in (ROOT / "asciid").glob("*/__init__.py"):
             name = initial.parent.name
-            self.assertIn(f"    asciid/{name}/ ", section("Layout"))
             self.assertTrue((ROOT / "tests" / name / "__init__.py").exists(), name)
 
 
