@@ -25,7 +25,12 @@ __all__ = ["lifetimes_of", "make_control", "make_engine", "make_lmdb_engine"]
 def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control | None]:
     """Return the engine of a daemon of one process, and what takes commands on it."""
     if settings.storage is None:
-        return MemoryEngine(reactor=reactor, pending=_pending_limits(settings)), None
+        memory = MemoryEngine(
+            reactor=reactor,
+            pending=_pending_limits(settings),
+            max_queue=settings.max_queue,
+        )
+        return memory, None
     engine = make_lmdb_engine(settings, settings.storage, reactor)
     return engine, make_control(settings.storage, engine, reactor)
 

@@ -24,7 +24,7 @@ from asciid.errors import (
 )
 from asciid.runtime.frames import forget_tracebacks
 from asciid.runtime.histogram import Histogram
-from asciid.store.engine import BATCH_SIZES, COMMIT_TIMES
+from asciid.store.stats import BATCH_SIZES, COMMIT_TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

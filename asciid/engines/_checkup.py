@@ -8,12 +8,14 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from asciid.errors import AsciidError, StorageFullError, StoreBusyError
-from asciid.store.engine import Probe, Several, sole
+from asciid.store.operations import Probe, sole
+from asciid.store.queries import Several
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asciid.store.engine import InBackground, Query
+    from asciid.store.background import InBackground
+    from asciid.store.queries import Query
 
 __all__ = ["PATIENCE", "PROBE_EVERY", "Checkup"]
 

@@ -8,9 +8,9 @@ from asciid.store._interface import (
     IImageWriter,
 )
 from asciid.store._lifetimes import FOR_EVER, GONE_FOR, STAGED_FOR, Lifetimes
-from asciid.store._pending import NO_LIMITS, PendingLimits
-from asciid.store._stats import StoreEvents, StoreHealth, StoreStats, StoreUsage
 from asciid.store._store import ImageStore
+from asciid.store.pending import NO_LIMITS, PendingLimits
+from asciid.store.stats import StoreEvents, StoreHealth, StoreStats, StoreUsage
 
 __all__ = [
     "FOR_EVER",

@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from asciid.errors import AsciidError, StorageFailedError, StoreBusyError
-from asciid.store._queries import Several
+from asciid.store.queries import Several
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asciid.store._queries import Query
+    from asciid.store.queries import Query
 
 __all__ = ["BriefQueries", "ICallLater"]
 

@@ -8,13 +8,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from asciid.errors import AsciidError
-from asciid.store._operations import DeleteDiscarded
+from asciid.store.operations import DeleteDiscarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.store._background import InBackground
-    from asciid.store._operations import AnyOperation
+    from asciid.store.background import InBackground
+    from asciid.store.operations import AnyOperation
 
 __all__ = ["Discarding"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from asciid.store._lifetimes import GONE_FOR, STAGED_FOR
-from asciid.store._operations import RemoveExpired
-from asciid.store._queries import FindExpired
+from asciid.store.operations import RemoveExpired
+from asciid.store.queries import FindExpired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.store._lifetimes import Lifetimes
-    from asciid.store._operations import AnyOperation, Kind
-    from asciid.store._queries import Query
+    from asciid.store.operations import AnyOperation, Kind
+    from asciid.store.queries import Query
 
 __all__ = ["Expiry"]
 

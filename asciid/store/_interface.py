@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.model import ImageSpec, UploadStatus
-    from asciid.store._stats import StoreHealth, StoreStats, StoreUsage
+    from asciid.store.stats import StoreHealth, StoreStats, StoreUsage
 
 __all__ = ["IImageObserver", "IImageReader", "IImageStore", "IImageWriter"]
 

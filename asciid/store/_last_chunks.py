@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from asciid.errors import HashMismatchError
-from asciid.store._operations import AddChunk, Finish, Unverified
-from asciid.store._queries import HashWith
+from asciid.store.operations import AddChunk, Finish, Unverified
+from asciid.store.queries import HashWith
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from asciid.store._operations import AnyOperation, Completed
-    from asciid.store._queries import Query
+    from asciid.store.operations import AnyOperation, Completed
+    from asciid.store.queries import Query
 
 __all__ = ["LastChunks"]
 

@@ -9,13 +9,13 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from asciid.store._interface import IImageReader
-from asciid.store._queries import ReadRanges
+from asciid.store.queries import ReadRanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from asciid.model import ImageSpec
-    from asciid.store._queries import Query, StoredImage
+    from asciid.store.queries import Query, StoredImage
 
 __all__ = ["ColdReader", "HotReader"]
 

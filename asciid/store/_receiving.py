@@ -11,14 +11,14 @@ from zope.interface import implementer
 
 from asciid.errors import AsciidError, HashMismatchError
 from asciid.store._interface import IImageWriter
-from asciid.store._operations import Abandon, AddPieces, Adopt, Begin, Put
-from asciid.store._rules import PIECE
+from asciid.store.operations import Abandon, AddPieces, Adopt, Begin, Put
+from asciid.store.rules import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.store._background import InBackground
-    from asciid.store._operations import AnyOperation, Completed
+    from asciid.store.background import InBackground
+    from asciid.store.operations import AnyOperation, Completed
 
 __all__ = ["StagingWriter"]
 

@@ -10,7 +10,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from asciid.errors import StorageFailedError, StoreClosedError
-from asciid.store._background import Background
 from asciid.store._brief import BriefQueries
 from asciid.store._cache import ByteBoundedCache, footprint
 from asciid.store._discarding import Discarding
@@ -18,11 +17,12 @@ from asciid.store._expiry import Expiry
 from asciid.store._interface import IImageStore
 from asciid.store._last_chunks import LastChunks
 from asciid.store._lifetimes import FOR_EVER
-from asciid.store._operations import AddChunk, Register, Remove, Unverified, sole
-from asciid.store._queries import FindComplete, IsComplete, MeasureUsage, ReadStatus
 from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
-from asciid.store._stats import StoreEvents
+from asciid.store.background import Background
+from asciid.store.operations import AddChunk, Register, Remove, Unverified, sole
+from asciid.store.queries import FindComplete, IsComplete, MeasureUsage, ReadStatus
+from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from asciid.store._brief import ICallLater
     from asciid.store._interface import IImageObserver, IImageReader, IImageWriter
     from asciid.store._lifetimes import Lifetimes
-    from asciid.store._operations import AnyOperation, Completed
-    from asciid.store._queries import Found
-    from asciid.store._stats import StoreHealth, StoreStats, StoreUsage
     from asciid.store.engine import IEngine
+    from asciid.store.operations import AnyOperation, Completed
+    from asciid.store.queries import Found
+    from asciid.store.stats import StoreHealth, StoreStats, StoreUsage
 
 __all__ = ["HOT_IMAGE", "HOT_OVERHEAD", "ImageStore"]
 

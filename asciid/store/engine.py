@@ -5,7 +5,8 @@ What carries out the operations and answers the queries of the image store.
 There is one store, and several engines: a file, memory, another process, perhaps a
 database.  CONTRIBUTING.md says how to add one.
 
-Everything that an engine needs of the store can be imported from here.
+`asciid.store.operations` and `asciid.store.queries` have what an engine is asked for,
+`asciid.store.rules` and `asciid.store.pending` rules that all of them apply.
 """
 
 # ruff: noqa: N805 - zope.interface shows methods as callers see them, without self
@@ -16,110 +17,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zope.interface import Attribute, Interface
 
-from asciid.store._background import Background, InBackground
-from asciid.store._operations import (
-    Abandon,
-    AddChunk,
-    AddPieces,
-    Adopt,
-    AnyOperation,
-    Begin,
-    Completed,
-    DeleteDiscarded,
-    Expired,
-    Finish,
-    Kind,
-    Operation,
-    Outcome,
-    Probe,
-    Put,
-    Register,
-    Remove,
-    RemoveExpired,
-    Unverified,
-    sole,
-)
-from asciid.store._pending import NO_LIMITS, PendingLimits, PendingUploads
-from asciid.store._queries import (
-    ExpiredPage,
-    FindComplete,
-    FindExpired,
-    Found,
-    HashWith,
-    IsComplete,
-    MeasureUsage,
-    Query,
-    ReadRanges,
-    ReadStatus,
-    Several,
-    StoredImage,
-)
-from asciid.store._rules import PIECE, check_chunk, check_empty, missing_ranges
-from asciid.store._stats import (
-    BATCH_SIZES,
-    COMMIT_TIMES,
-    StoreEvents,
-    StoreHealth,
-    StoreStats,
-    StoreUsage,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twisted.internet.defer import Deferred
 
-__all__ = [
-    "BATCH_SIZES",
-    "COMMIT_TIMES",
-    "NO_LIMITS",
-    "PIECE",
-    "Abandon",
-    "AddChunk",
-    "AddPieces",
-    "Adopt",
-    "AnyOperation",
-    "Background",
-    "Begin",
-    "Completed",
-    "DeleteDiscarded",
-    "Expired",
-    "ExpiredPage",
-    "FindComplete",
-    "FindExpired",
-    "Finish",
-    "Found",
-    "HashWith",
-    "IEngine",
-    "InBackground",
-    "IsComplete",
-    "Kind",
-    "MeasureUsage",
-    "Operation",
-    "Outcome",
-    "PendingLimits",
-    "PendingUploads",
-    "Probe",
-    "Put",
-    "Query",
-    "ReadRanges",
-    "ReadStatus",
-    "Register",
-    "Remove",
-    "RemoveExpired",
-    "Several",
-    "StorageInUseError",
-    "StoreEvents",
-    "StoreHealth",
-    "StoreStats",
-    "StoreUsage",
-    "StoredImage",
-    "Unverified",
-    "check_chunk",
-    "check_empty",
-    "missing_ranges",
-    "sole",
-]
+    from asciid.store.operations import AnyOperation, Completed
+    from asciid.store.queries import Query
+    from asciid.store.stats import StoreHealth, StoreStats
+
+__all__ = ["IEngine", "StorageInUseError"]
 
 AnswerT = TypeVar("AnswerT")
 

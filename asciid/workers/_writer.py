@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from asciid.config.settings import Settings
     from asciid.runtime.reactor import Reactor
-    from asciid.store.engine import AnyOperation
+    from asciid.store.operations import AnyOperation
 
 __all__ = ["WRITER_SOCKET", "Writer"]
 

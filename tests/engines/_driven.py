@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from asciid.store.engine import Completed, IEngine, Query
+    from asciid.store.engine import IEngine
+    from asciid.store.operations import Completed
+    from asciid.store.queries import Query
 
 ResultT = TypeVar("ResultT")
 

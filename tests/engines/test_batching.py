@@ -14,7 +14,7 @@ from asciid.errors import (
     StoreBusyError,
     StoreClosedError,
 )
-from asciid.store.engine import sole
+from asciid.store.operations import sole
 from asciid.testing import ManualReactor, ManualThreadPool
 from tests.store._support import no_thread
 

@@ -23,8 +23,9 @@ from asciid.errors import (
     WriterGoneError,
 )
 from asciid.store import ImageStore, StoreHealth
-from asciid.store._background import Background
-from asciid.store.engine import Probe, Several
+from asciid.store.background import Background
+from asciid.store.operations import Probe
+from asciid.store.queries import Several
 from asciid.testing import ManualReactor, ManualThreadPool
 from tests.engines.test_lmdb import Failing
 from tests.store._support import DrivenStore, spec_of
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asciid.engines.remote import WriterClient
-    from asciid.store.engine import AnyOperation, Query
+    from asciid.store.operations import AnyOperation
+    from asciid.store.queries import Query
 
 READY = StoreHealth(open=True, writes=True, reads=True, has_room=True)
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"

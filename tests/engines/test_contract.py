@@ -27,8 +27,8 @@ from asciid.errors import (
     TooManyUploadsError,
 )
 from asciid.model import ImageState
-from asciid.store.engine import (
-    PIECE,
+from asciid.store.engine import IEngine
+from asciid.store.operations import (
     Abandon,
     AddChunk,
     AddPieces,
@@ -37,25 +37,27 @@ from asciid.store.engine import (
     Completed,
     DeleteDiscarded,
     Expired,
-    FindComplete,
-    FindExpired,
     Finish,
-    HashWith,
-    IEngine,
-    IsComplete,
-    MeasureUsage,
-    PendingLimits,
     Probe,
     Put,
-    ReadRanges,
-    ReadStatus,
     Register,
     Remove,
     RemoveExpired,
-    Several,
-    StoreHealth,
     Unverified,
 )
+from asciid.store.pending import PendingLimits
+from asciid.store.queries import (
+    FindComplete,
+    FindExpired,
+    HashWith,
+    IsComplete,
+    MeasureUsage,
+    ReadRanges,
+    ReadStatus,
+    Several,
+)
+from asciid.store.rules import PIECE
+from asciid.store.stats import StoreHealth
 from tests.engines._driven import DrivenLMDB, DrivenMemory, DrivenRemote
 from tests.store._support import chunk_of, spec_of
 
@@ -63,7 +65,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asciid.model import ImageSpec
-    from asciid.store.engine import AnyOperation, Kind, StoredImage
+    from asciid.store.operations import AnyOperation, Kind
+    from asciid.store.queries import StoredImage
     from tests.engines._driven import Driven
 
     Base = SynchronousTestCase

@@ -12,8 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import AsciidError
 from asciid.model import ImageSpec
-from asciid.store.engine import (
-    PIECE,
+from asciid.store.operations import (
     Abandon,
     AddChunk,
     AddPieces,
@@ -22,24 +21,27 @@ from asciid.store.engine import (
     Completed,
     DeleteDiscarded,
     Expired,
+    Finish,
+    Put,
+    Register,
+    Remove,
+    RemoveExpired,
+    Unverified,
+)
+from asciid.store.pending import PendingLimits
+from asciid.store.queries import (
     FindComplete,
     FindExpired,
-    Finish,
     Found,
     HashWith,
     IsComplete,
     MeasureUsage,
-    PendingLimits,
-    Put,
     ReadRanges,
     ReadStatus,
-    Register,
-    Remove,
-    RemoveExpired,
     Several,
-    StoreUsage,
-    Unverified,
 )
+from asciid.store.rules import PIECE
+from asciid.store.stats import StoreUsage
 from tests.engines._driven import ENGINES
 from tests.store._support import chunk_of, spec_of
 

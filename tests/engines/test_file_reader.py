@@ -15,7 +15,7 @@ from asciid.engines.lmdb import LMDBReader, _file_reader, prepare_storage
 from asciid.engines.lmdb._environment import Environment, EnvironmentClosedError
 from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.errors import ImageNotFoundError, StorageFailedError, StoreClosedError
-from asciid.store.engine import FindComplete, MeasureUsage
+from asciid.store.queries import FindComplete, MeasureUsage
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import no_thread
 

@@ -37,9 +37,9 @@ from asciid.errors import (
 )
 from asciid.model import ImageSpec
 from asciid.store import STAGED_FOR
-from asciid.store._rules import PIECE
 from asciid.store._store import HOT_IMAGE, HOT_OVERHEAD
-from asciid.store.engine import FindComplete, IsComplete
+from asciid.store.queries import FindComplete, IsComplete
+from asciid.store.rules import PIECE
 from asciid.testing import ManualReactor
 from tests.engines._damage import flip
 from tests.store._support import (

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid import errors
 from asciid.engines.remote._messages import FromWorker, FromWriter, Outcomes, refused
 from asciid.errors import AsciidError, StorageFailedError
-from asciid.store.engine import Completed, Unverified
+from asciid.store.operations import Completed, Unverified
 from tests.store._support import spec_of
 
 HASH = "ab" * 32

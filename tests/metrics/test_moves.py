@@ -23,7 +23,7 @@ from asciid.logs._append import AppendedFile
 from asciid.metrics import Metrics, WorkersState
 from asciid.model import ImageSpec
 from asciid.store import Lifetimes, PendingLimits
-from asciid.store.engine import FindComplete
+from asciid.store.queries import FindComplete
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
 

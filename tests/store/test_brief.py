@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.errors import ImageNotFoundError, StorageFailedError, StoreBusyError
 from asciid.store import _brief
 from asciid.store._brief import BriefQueries
-from asciid.store._queries import IsComplete, Query, Several
+from asciid.store.queries import IsComplete, Query, Several
 from asciid.testing import ManualReactor
 
 FIRST, SECOND, THIRD = (IsComplete(digit * 64) for digit in "abc")

@@ -37,7 +37,7 @@ from asciid.store import (
     Lifetimes,
     PendingLimits,
 )
-from asciid.store._rules import MAX_MISSING_RANGES
+from asciid.store.rules import MAX_MISSING_RANGES
 from asciid.testing import MemoryStore
 from tests.store._support import DrivenStore, chunk_of, registered, spec_of
 

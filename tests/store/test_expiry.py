@@ -22,7 +22,7 @@ from asciid.errors import (
 from asciid.model import ImageSpec
 from asciid.store import Lifetimes, _expiry
 from asciid.store._expiry import STEP
-from asciid.store.engine import Expired, RemoveExpired
+from asciid.store.operations import Expired, RemoveExpired
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:

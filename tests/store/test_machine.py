@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid import errors
 from asciid.model import ImageSpec, ImageState
 from asciid.store import GONE_FOR, IImageStore, Lifetimes
-from asciid.store._rules import PIECE
+from asciid.store.rules import PIECE
 from asciid.testing import MemoryStore
 from tests.store._support import DrivenStore, chunk_of, registered, spec_of
 from tests.workers._support import DrivenWorkers, InTurn

@@ -1,4 +1,4 @@
-"""Tests of asciid.store._operations."""
+"""Tests of asciid.store.operations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.model import ImageSpec
-from asciid.store._operations import (
+from asciid.store.operations import (
     Abandon,
     AddChunk,
     AddPieces,

@@ -1,4 +1,4 @@
-"""Tests of asciid.store._pending."""
+"""Tests of asciid.store.pending."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import ClientUploadsError
 from asciid.store import PendingLimits
-from asciid.store._pending import PendingUploads
+from asciid.store.pending import PendingUploads
 
 
 class PendingUploadsTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Tests of asciid.store._rules."""
+"""Tests of asciid.store.rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.store._rules import missing_ranges
+from asciid.store.rules import missing_ranges
 
 
 def runs(ids: set[int], longest: int) -> list[tuple[int, int]]:

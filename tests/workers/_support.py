@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from asciid.engines.lmdb._environment import Environment
     from asciid.store import IImageObserver, Lifetimes
-    from asciid.store.engine import AnyOperation
+    from asciid.store.operations import AnyOperation
 
 ResultT = TypeVar("ResultT")
 

@@ -24,7 +24,7 @@ from asciid.engines.remote._batch_delay import PAUSE
 from asciid.engines.remote._writer_client import WriterClient
 from asciid.engines.remote._writer_server import WriterServer
 from asciid.metrics import merge, snapshot
-from asciid.store.engine import Register
+from asciid.store.operations import Register
 from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
 from asciid.workers._inheritance import LOCK

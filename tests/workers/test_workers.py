@@ -47,7 +47,8 @@ from asciid.errors import (
 )
 from asciid.metrics import merge
 from asciid.store import Lifetimes
-from asciid.store.engine import Expired, Remove, RemoveExpired, StorageInUseError
+from asciid.store.engine import StorageInUseError
+from asciid.store.operations import Expired, Remove, RemoveExpired
 from tests.store._support import chunk_of, registered, spec_of
 from tests.workers._support import DrivenWorkers, WireTransport, told
 

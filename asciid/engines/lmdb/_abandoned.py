@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from asciid.store.engine import Abandon
+from asciid.store.operations import Abandon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -35,7 +35,7 @@ from asciid.errors import (
 )
 from asciid.model import ImageState, UploadStatus
 from asciid.runtime.frames import forget_tracebacks
-from asciid.store.engine import (
+from asciid.store.queries import (
     FindComplete,
     FindExpired,
     Found,
@@ -46,8 +46,8 @@ from asciid.store.engine import (
     ReadStatus,
     Several,
     StoredImage,
-    missing_ranges,
 )
+from asciid.store.rules import missing_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,7 +56,8 @@ if TYPE_CHECKING:
 
     from asciid.engines._stamps import Stamps
     from asciid.engines.lmdb._databases import Snapshot
-    from asciid.store.engine import ExpiredPage, Query, StoreUsage
+    from asciid.store.queries import ExpiredPage, Query
+    from asciid.store.stats import StoreUsage
 
 __all__ = ["Answers"]
 

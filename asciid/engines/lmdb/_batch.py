@@ -27,7 +27,8 @@ from asciid.errors import (
     HashMismatchError,
     ImageExistsError,
 )
-from asciid.store.engine import Completed, Unverified, check_chunk, check_empty
+from asciid.store.operations import Completed, Unverified
+from asciid.store.rules import check_chunk, check_empty
 
 if TYPE_CHECKING:
     from asciid.model import ImageSpec

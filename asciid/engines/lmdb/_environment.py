@@ -34,12 +34,8 @@ from asciid.engines.lmdb._residency import Residency
 from asciid.engines.lmdb._uploads import WriterMemory
 from asciid.errors import AsciidError, StoreVersionError
 from asciid.runtime.frames import forget_frames, forget_tracebacks
-from asciid.store.engine import (
-    NO_LIMITS,
-    PendingLimits,
-    PendingUploads,
-    StoreEvents,
-)
+from asciid.store.pending import NO_LIMITS, PendingLimits, PendingUploads
+from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from asciid.engines._batching import IWriterReactor
     from asciid.engines.lmdb._peers import Use
-    from asciid.store.engine import Query, StoreUsage
+    from asciid.store.queries import Query
+    from asciid.store.stats import StoreUsage
 
 __all__ = ["LMDBReader", "prepare_storage"]
 

@@ -20,7 +20,7 @@ from asciid.engines.lmdb._records import (
     upload_number_of,
 )
 from asciid.engines.lmdb._uploads import Upload
-from asciid.store.engine import StoreEvents
+from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
     import lmdb

@@ -44,16 +44,11 @@ from asciid.errors import (
     StoreClosedError,
 )
 from asciid.runtime.threads import FixedThreadPool
-from asciid.store.engine import (
-    NO_LIMITS,
-    Abandon,
-    Background,
-    DeleteDiscarded,
-    IEngine,
-    StoreHealth,
-    StoreStats,
-    sole,
-)
+from asciid.store.background import Background
+from asciid.store.engine import IEngine
+from asciid.store.operations import Abandon, DeleteDiscarded, sole
+from asciid.store.pending import NO_LIMITS
+from asciid.store.stats import StoreHealth, StoreStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -66,7 +61,9 @@ if TYPE_CHECKING:
     from asciid.engines.lmdb._copying import Copied
     from asciid.engines.lmdb._peers import IPeers
     from asciid.engines.lmdb._performing import Task
-    from asciid.store.engine import AnyOperation, Completed, PendingLimits, Query
+    from asciid.store.operations import AnyOperation, Completed
+    from asciid.store.pending import PendingLimits
+    from asciid.store.queries import Query
 
 __all__ = ["LMDBEngine"]
 

@@ -21,7 +21,7 @@ from asciid.engines.lmdb._records import (
 from asciid.engines.lmdb._reserve import free_bytes
 from asciid.errors import ImageGoneError, ImageNotFoundError
 from asciid.model import ImageSpec
-from asciid.store.engine import StoreUsage
+from asciid.store.stats import StoreUsage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from asciid.engines.lmdb import _staging
 from asciid.engines.lmdb._sweeping import remove_expired
 from asciid.errors import StorageFullError
-from asciid.store.engine import (
+from asciid.store.operations import (
     Abandon,
     AddChunk,
     AddPieces,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asciid.engines._stamps import Stamps
     from asciid.engines.lmdb._databases import Snapshot
     from asciid.engines.lmdb._environment import Environment
-    from asciid.store.engine import Query
+    from asciid.store.queries import Query
 
 __all__ = ["FileReads"]
 

@@ -15,12 +15,13 @@ from asciid.engines.lmdb._records import ImageRecord, chunk_key, upload_key
 from asciid.engines.lmdb._uploads import Upload
 from asciid.errors import StorageFailedError
 from asciid.model import ImageSpec
-from asciid.store.engine import PIECE, Completed
+from asciid.store.rules import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asciid.engines.lmdb._batch import Batch
+    from asciid.store.operations import Completed
 
 __all__ = ["abandon", "add", "adopt", "begin", "put"]
 

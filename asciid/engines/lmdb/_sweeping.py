@@ -21,7 +21,8 @@ from asciid.engines.lmdb._records import (
     upload_key,
     upload_number_of,
 )
-from asciid.store.engine import Expired, ExpiredPage
+from asciid.store.operations import Expired
+from asciid.store.queries import ExpiredPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from asciid.engines.lmdb._batch import Batch
     from asciid.engines.lmdb._databases import Snapshot
-    from asciid.store.engine import Kind, RemoveExpired
+    from asciid.store.operations import Kind, RemoveExpired
 
 __all__ = ["find_expired", "remove_expired"]
 

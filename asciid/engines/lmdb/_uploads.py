@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from asciid.store.engine import NO_LIMITS, PendingUploads
+from asciid.store.pending import NO_LIMITS, PendingUploads
 
 if TYPE_CHECKING:
     from asciid.engines.lmdb._records import ImageRecord

@@ -18,28 +18,20 @@ from asciid.errors import (
     StorageFailedError,
 )
 from asciid.model import ImageSpec, ImageState, UploadStatus
-from asciid.store import engine as values
-from asciid.store.engine import (
-    PIECE,
-    Completed,
-    Expired,
-    ExpiredPage,
-    Found,
-    PendingUploads,
-    StoredImage,
-    StoreEvents,
-    StoreUsage,
-    Unverified,
-    check_chunk,
-    check_empty,
-    missing_ranges,
-)
+from asciid.store import operations, queries
+from asciid.store.operations import Completed, Expired, Unverified
+from asciid.store.pending import PendingUploads
+from asciid.store.queries import ExpiredPage, Found, StoredImage
+from asciid.store.rules import PIECE, check_chunk, check_empty, missing_ranges
+from asciid.store.stats import StoreEvents, StoreUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from asciid.engines._stamps import Stamps
-    from asciid.store.engine import Operation, PendingLimits, Query
+    from asciid.store.operations import Operation
+    from asciid.store.pending import PendingLimits
+    from asciid.store.queries import Query
 
 __all__ = ["Images", "Task"]
 
@@ -119,7 +111,7 @@ class Images:
         except AsciidError as error:
             return error
 
-    def _register(self, it: values.Register) -> Completed | None:
+    def _register(self, it: operations.Register) -> Completed | None:
         spec = it.spec
         check_empty(spec)
         if spec.sha256 in self._images:
@@ -137,7 +129,7 @@ class Images:
         self.pending.started(image.number, it.client)
         return None
 
-    def _add_chunk(self, it: values.AddChunk) -> Completed | Unverified | None:
+    def _add_chunk(self, it: operations.AddChunk) -> Completed | Unverified | None:
         image = self._find(it.sha256)
         check_chunk(image.spec, it.chunk_id, len(it.data))
         self._refuse_stored(image, it.chunk_id, it.data)
@@ -146,11 +138,11 @@ class Images:
             return Unverified(image.spec, image.number)
         return self._put_chunk(image, it.chunk_id, it.data, None)
 
-    def _finish(self, it: values.Finish) -> Completed | Unverified | None:
+    def _finish(self, it: operations.Finish) -> Completed | Unverified | None:
         sha256 = it.verified.spec.sha256
         image = self._find(sha256)
         if image.number != it.verified.number:
-            return self._add_chunk(values.AddChunk(sha256, it.chunk_id, it.data))
+            return self._add_chunk(operations.AddChunk(sha256, it.chunk_id, it.data))
         self._refuse_stored(image, it.chunk_id, it.data)
         return self._put_chunk(image, it.chunk_id, it.data, it.actual)
 
@@ -186,14 +178,14 @@ class Images:
                 image.spec.sha256, chunk_id, identical=stored == data
             )
 
-    def _remove(self, it: values.Remove) -> None:
+    def _remove(self, it: operations.Remove) -> None:
         image = self._find(it.sha256)
         self._discard(image)
         # It may have been gone before it was stored again.
         self._gone.pop(it.sha256, None)
         self.events.deleted += 1
 
-    def _delete_discarded(self, _: values.DeleteDiscarded) -> bool:
+    def _delete_discarded(self, _: operations.DeleteDiscarded) -> bool:
         room = DELETE_STEP
         while self._discarded and room:
             pieces = self._discarded[-1]
@@ -204,25 +196,25 @@ class Images:
                 self._discarded.pop()
         return bool(self._discarded)
 
-    def _begin(self, _: values.Begin) -> int:
+    def _begin(self, _: operations.Begin) -> int:
         image = self._new(ImageSpec("", 0, PIECE), PIECE)
         self._staged[image.number] = image
         return image.number
 
-    def _add_pieces(self, it: values.AddPieces) -> None:
+    def _add_pieces(self, it: operations.AddPieces) -> None:
         image = self._staged.get(it.number)
         if image is None:
             raise StorageFailedError
         image.pieces.update(enumerate(it.pieces, it.first))
         image.stamp = self._stamp()
 
-    def _adopt(self, it: values.Adopt) -> Completed | None:
+    def _adopt(self, it: operations.Adopt) -> Completed | None:
         image = self._staged.pop(it.number, None)
         if image is None:
             raise StorageFailedError
         return self._become(image, ImageSpec(it.sha256, it.length, PIECE), None)
 
-    def _put(self, it: values.Put) -> Completed | None:
+    def _put(self, it: operations.Put) -> Completed | None:
         spec = ImageSpec(it.sha256, len(it.content), PIECE)
         return self._become(self._new(spec, PIECE), spec, it.content)
 
@@ -243,16 +235,16 @@ class Images:
         self._images[spec.sha256] = image
         return self._complete(image, content)
 
-    def _abandon(self, it: values.Abandon) -> None:
+    def _abandon(self, it: operations.Abandon) -> None:
         image = self._staged.pop(it.number, None)
         if image is not None:
             self._discarded.append(image.pieces)
 
-    def _remove_expired(self, it: values.RemoveExpired) -> int:
+    def _remove_expired(self, it: operations.RemoveExpired) -> int:
         before = self._before(it.older_than)
         return sum(self._expire(it.kind, old, before) for old in it.found)
 
-    def _expire(self, kind: values.Kind, old: Expired, before: int) -> bool:
+    def _expire(self, kind: operations.Kind, old: Expired, before: int) -> bool:
         if kind == "gone":
             expires = self._gone.get(old.sha256, before) < before
             if expires:
@@ -262,7 +254,7 @@ class Images:
             staged = self._staged.get(old.number)
             if staged is None or staged.stamp >= before:
                 return False
-            self._abandon(values.Abandon(old.number))
+            self._abandon(operations.Abandon(old.number))
             return True
         image = self._images.get(old.sha256)
         if image is None or image.number != old.number or image.stamp >= before:
@@ -275,13 +267,13 @@ class Images:
             self.events.expired_uploads += 1
         return True
 
-    def _probe(self, _: values.Probe) -> None:
+    def _probe(self, _: operations.Probe) -> None:
         """Succeed: memory cannot fail."""
 
-    def _several(self, it: values.Several) -> list[Any]:
+    def _several(self, it: queries.Several) -> list[Any]:
         return self.execute(it.queries)
 
-    def _find_complete(self, it: values.FindComplete) -> Found:
+    def _find_complete(self, it: queries.FindComplete) -> Found:
         image = self._find(it.sha256)
         if not image.completed:
             raise ImageIncompleteError(it.sha256)
@@ -291,17 +283,17 @@ class Images:
             stored, image.read(0, spec.size) if spec.size <= it.up_to else None
         )
 
-    def _is_complete(self, it: values.IsComplete) -> bool:
+    def _is_complete(self, it: queries.IsComplete) -> bool:
         image = self._images.get(it.sha256)
         return image is not None and bool(image.completed)
 
-    def _read_ranges(self, it: values.ReadRanges) -> list[bytes]:
+    def _read_ranges(self, it: queries.ReadRanges) -> list[bytes]:
         image = self._images.get(it.image.spec.sha256)
         if image is None or image.number != it.image.number:
             raise ImageNotFoundError(it.image.spec.sha256)
         return [image.read(start, end) for start, end in it.ranges]
 
-    def _read_status(self, it: values.ReadStatus) -> UploadStatus:
+    def _read_status(self, it: queries.ReadStatus) -> UploadStatus:
         image = self._find(it.sha256)
         status = UploadStatus(
             image.spec,
@@ -321,7 +313,7 @@ class Images:
             expires=self._stamps.expiry(image.stamp / 1000, it.lifetime),
         )
 
-    def _hash_with(self, it: values.HashWith) -> list[bytes]:
+    def _hash_with(self, it: queries.HashWith) -> list[bytes]:
         """Return the pieces to hash."""
         image = self._images.get(it.upload.spec.sha256)
         pieces = {} if image is None else image.pieces
@@ -331,11 +323,11 @@ class Images:
             for i in range(it.upload.spec.chunks)
         ]
 
-    def _measure_usage(self, _: values.MeasureUsage) -> StoreUsage:
+    def _measure_usage(self, _: queries.MeasureUsage) -> StoreUsage:
         pending = self.pending.total or 0
         return StoreUsage(images=len(self._images) - pending, pending=pending)
 
-    def _find_expired(self, it: values.FindExpired) -> ExpiredPage:
+    def _find_expired(self, it: queries.FindExpired) -> ExpiredPage:
         before = self._before(it.older_than)
         if it.kind == "gone":
             found = [Expired(0, key) for key, at in self._gone.items() if at < before]
@@ -388,24 +380,24 @@ class Images:
         return self._stamp() - int(older_than * 1000)
 
     _DO: ClassVar[Mapping[type[Any], Callable[[Images, Any], Any]]] = {
-        values.Abandon: _abandon,
-        values.AddChunk: _add_chunk,
-        values.AddPieces: _add_pieces,
-        values.Adopt: _adopt,
-        values.Begin: _begin,
-        values.DeleteDiscarded: _delete_discarded,
-        values.FindComplete: _find_complete,
-        values.FindExpired: _find_expired,
-        values.Finish: _finish,
-        values.HashWith: _hash_with,
-        values.IsComplete: _is_complete,
-        values.MeasureUsage: _measure_usage,
-        values.Probe: _probe,
-        values.Put: _put,
-        values.ReadRanges: _read_ranges,
-        values.ReadStatus: _read_status,
-        values.Register: _register,
-        values.Remove: _remove,
-        values.RemoveExpired: _remove_expired,
-        values.Several: _several,
+        operations.Abandon: _abandon,
+        operations.AddChunk: _add_chunk,
+        operations.AddPieces: _add_pieces,
+        operations.Adopt: _adopt,
+        operations.Begin: _begin,
+        operations.DeleteDiscarded: _delete_discarded,
+        queries.FindComplete: _find_complete,
+        queries.FindExpired: _find_expired,
+        operations.Finish: _finish,
+        queries.HashWith: _hash_with,
+        queries.IsComplete: _is_complete,
+        queries.MeasureUsage: _measure_usage,
+        operations.Probe: _probe,
+        operations.Put: _put,
+        queries.ReadRanges: _read_ranges,
+        queries.ReadStatus: _read_status,
+        operations.Register: _register,
+        operations.Remove: _remove,
+        operations.RemoveExpired: _remove_expired,
+        queries.Several: _several,
     }

@@ -13,14 +13,11 @@ from asciid.engines._batching import BatchWriter, ReadPool, start_threads
 from asciid.engines._stamps import Stamps
 from asciid.engines.memory._image_table import Images
 from asciid.runtime.threads import FixedThreadPool
-from asciid.store.engine import (
-    NO_LIMITS,
-    HashWith,
-    IEngine,
-    StoreHealth,
-    StoreStats,
-    sole,
-)
+from asciid.store.engine import IEngine
+from asciid.store.operations import sole
+from asciid.store.pending import NO_LIMITS
+from asciid.store.queries import HashWith
+from asciid.store.stats import StoreHealth, StoreStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +26,9 @@ if TYPE_CHECKING:
 
     from asciid.engines._batching import IWriterReactor
     from asciid.engines.memory._image_table import Task
-    from asciid.store.engine import AnyOperation, Completed, PendingLimits, Query
+    from asciid.store.operations import AnyOperation, Completed
+    from asciid.store.pending import PendingLimits
+    from asciid.store.queries import Query
 
 __all__ = ["MemoryEngine"]
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from asciid import errors
 from asciid.errors import AsciidError, StorageFailedError
-from asciid.store.engine import AnyOperation, Completed, Outcome
+from asciid.store.operations import AnyOperation, Completed, Outcome
 
 __all__ = [
     "VERSION",

@@ -10,11 +10,11 @@ from zope.interface import implementer
 
 from asciid.engines._checkup import Checkup
 from asciid.runtime.histogram import Histogram
-from asciid.store.engine import (
+from asciid.store.background import Background
+from asciid.store.engine import IEngine
+from asciid.store.stats import (
     BATCH_SIZES,
     COMMIT_TIMES,
-    Background,
-    IEngine,
     StoreEvents,
     StoreHealth,
     StoreStats,
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from asciid.engines.remote._generations import Generations
     from asciid.engines.remote._messages import HowToUse
     from asciid.engines.remote._writer_client import WriterClient
-    from asciid.store.engine import AnyOperation, Completed, Query
+    from asciid.store.operations import AnyOperation, Completed
+    from asciid.store.queries import Query
 
 __all__ = ["ILocalReader", "RemoteEngine"]
 

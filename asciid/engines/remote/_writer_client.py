@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from asciid.engines.remote._messages import HowToUse
-    from asciid.store.engine import AnyOperation, Completed
+    from asciid.store.operations import AnyOperation, Completed
 
 __all__ = ["IFigures", "IFollower", "WriterClient"]
 
@@ -164,10 +164,9 @@ class WriterClient:
 
     def start(self, follower: IFollower) -> Deferred[None]:
         """Connect; the Deferred fires once operations are accepted."""
-        if self.is_connected:
-            return succeed(None)
-        self._follower = follower
-        self._service.startService()
+        if not self._service.running:
+            self._follower = follower
+            self._service.startService()
         return self._connected
 
     def drain(self) -> Deferred[None]:

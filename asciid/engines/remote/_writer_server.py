@@ -33,7 +33,8 @@ from asciid.engines.remote._messages import (
     refused,
 )
 from asciid.engines.remote._pending_requests import PendingRequests
-from asciid.store.engine import Completed, StorageInUseError
+from asciid.store.engine import StorageInUseError
+from asciid.store.operations import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from asciid.engines.remote._generations import Generations
     from asciid.engines.remote._messages import FromWriter, HowToUse
-    from asciid.store.engine import AnyOperation
+    from asciid.store.operations import AnyOperation
 
 __all__ = ["IWritingProcess", "WriterServer"]
 

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from asciid.model import ImageSpec, UploadStatus
-from asciid.store._operations import Expired, Kind, Unverified
-from asciid.store._stats import StoreUsage
+from asciid.store.operations import Expired, Kind, Unverified
+from asciid.store.stats import StoreUsage
 
 __all__ = [
     "ExpiredPage",

@@ -116,6 +116,7 @@ class AddChunk(Operation, frozen=True):
 
     @property
     def size(self) -> int:
+        """See `Operation.size`."""
         return len(self.data)
 
 
@@ -134,6 +135,7 @@ class Finish(Operation, frozen=True):
 
     @property
     def size(self) -> int:
+        """See `Operation.size`."""
         return len(self.data)
 
 
@@ -167,7 +169,7 @@ class AddPieces(Operation, frozen=True):
     """
     Store pieces of a staged image, the first of them as the `first`-th.
 
-    Each has `asciid.store._rules.PIECE` bytes, but for the last one of the image.
+    Each has `asciid.store.rules.PIECE` bytes, but for the last one of the image.
     Errors: `StorageFailedError` if the image was abandoned.
     """
 
@@ -177,6 +179,7 @@ class AddPieces(Operation, frozen=True):
 
     @property
     def size(self) -> int:
+        """See `Operation.size`."""
         return sum(map(len, self.pieces))
 
 
@@ -204,6 +207,7 @@ class Put(Operation, frozen=True):
 
     @property
     def size(self) -> int:
+        """See `Operation.size`."""
         return len(self.content)
 
 
