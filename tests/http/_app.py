@@ -243,7 +243,7 @@ class App:
     @app.route("/pull")
     def pull(self, request: Request) -> Deferred[None]:
         """A pull producer."""
-        request.registerProducer(Counter(request), False)  # noqa: FBT003  # IConsumer
+        request.registerProducer(Counter(request), streaming=False)
         return request.notifyFinish()
 
     @app.route("/status/<int:code>")

@@ -12,6 +12,7 @@ from klein import Klein
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
 from werkzeug.routing import BaseConverter
 
 from asciid.http import Limits, body_of, streams_body
@@ -822,7 +823,7 @@ class HandlerTests(ChannelTestCase):
         self.assertEqual(answer.body, b"ababc")
 
     def test_response_api(self) -> None:
-        """Fields may be set before and after responseHeaders was looked at."""
+        """Fields may be set before and after responseHeaders was used."""
 
         def handler(request: Request) -> bytes:
             request.setHeader("X-One", "1")
@@ -837,6 +838,25 @@ class HandlerTests(ChannelTestCase):
         self.assertEqual(answer.body, b"0")
         self.assertNotIn("x-one", answer.fields)
         self.assertNotIn("x-evil", answer.fields)
+
+    def test_repeated_fields(self) -> None:
+        """A field may have several lines, and all of Connection's are observed."""
+
+        def handler(request: Request) -> bytes:
+            request.setHeader(b"content-length", b"2")
+            for value in ("a=1", "b=2"):
+                request.responseHeaders.addRawHeader("Set-Cookie", value)
+            request.responseHeaders.setRawHeaders("Connection", ["close", "x"])
+            return b"ab"
+
+        wire = self.site_of(handler).connect().send(get(b"/"))
+        head, _, body = wire.take().partition(b"\r\n\r\n")
+        self.assertEqual(body, b"ab")
+        lines = head.split(b"\r\n")
+        for line in (b"Set-Cookie: a=1", b"Set-Cookie: b=2", b"Content-Length: 2"):
+            self.assertEqual(lines.count(line), 1)
+        self.assertIn(b"Connection: close", lines)
+        self.assertTrue(wire.over)
 
     def test_injection(self) -> None:
         """A client's text in a field cannot end the field, nor the phrase."""
@@ -964,8 +984,6 @@ class HandlerTests(ChannelTestCase):
 
     def test_resource(self) -> None:
         """Resources of twisted.web are not served below a route."""
-        from twisted.web.resource import Resource  # noqa: PLC0415  # only here
-
         [answer] = self.site_of(lambda _: Resource()).ask(get(b"/"))
         self.assertEqual(answer.status, 500)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from klein import Klein
@@ -375,8 +376,6 @@ class UploadTests(SynchronousTestCase):
     def test_stock_request(self) -> None:
         """And with a request of twisted.web, waiting for the receiver."""
         request: Any = DummyRequest([b""])
-        from io import BytesIO  # noqa: PLC0415  # only here
-
         request.content = BytesIO(b"x" * 100_000)
         self.upload.ready = Deferred()
         reading = read_body(request, self.upload.receive)
@@ -506,12 +505,12 @@ class DownloadTests(SynchronousTestCase):
         def handler(request: Request) -> Deferred[None]:
             hose = Hose(request)
             self.hoses.append(hose)
-            request.registerProducer(hose, True)  # noqa: FBT003  # IConsumer
+            request.registerProducer(hose, streaming=True)
             self.assertRaises(
                 RuntimeError,
                 request.registerProducer,
                 hose,
-                True,  # noqa: FBT003  # IConsumer
+                streaming=True,
             )
             hose.run()
             return Deferred()
@@ -540,7 +539,7 @@ class DownloadTests(SynchronousTestCase):
         wire.leave()
         self.assertTrue(self.hoses[0].stopped)
         late = Hose(self.hoses[0].request)
-        late.request.registerProducer(late, True)  # noqa: FBT003  # IConsumer
+        late.request.registerProducer(late, streaming=True)
         self.assertTrue(late.stopped)
 
     def test_failing_producer(self) -> None:
@@ -552,7 +551,7 @@ class DownloadTests(SynchronousTestCase):
             hose = self.hoses[-1]
             if not push:
                 hose.request.unregisterProducer()
-                hose.request.registerProducer(Once(hose.request), False)  # noqa: FBT003  # IConsumer
+                hose.request.registerProducer(Once(hose.request), streaming=False)
             hose.request = None  # type: ignore[assignment]  # so that it fails
             wire.transport.catch_up()
             wire.transport.catch_up()
@@ -583,7 +582,7 @@ class DownloadTests(SynchronousTestCase):
         def handler(request: Request) -> Deferred[None]:
             request.write(b"x" * 200_000)
             hoses.append(Hose(request))
-            request.registerProducer(hoses[0], True)  # noqa: FBT003  # IConsumer
+            request.registerProducer(hoses[0], streaming=True)
             return Deferred()
 
         wire = Site(app).connect()
