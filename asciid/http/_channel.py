@@ -375,19 +375,22 @@ class Channel(Connection):
         self._incoming = self._probe = None
         server = self._server
         if request is not None:
-            name = request.id
+            request_id = request.id
             is_head = request.method == b"HEAD"
         else:
-            name = None if self.request_ids is None else next(self.request_ids)
+            ids = self.request_ids
+            request_id = None if ids is None else next(ids)
             is_head = (start or self._buffer[:5]) == b"HEAD "
         status = refusal.status
         body = server.problem(status, refusal.detail, refusal.problem)
-        head = self.heads.error(status, len(body), name)
+        head = self.heads.error(status, len(body), request_id)
         if is_head:
             body = b""
         if server.observer is not None:
             server.observer.refused(
-                Refusal(status, len(body), self.peer, name, request, refusal.problem)
+                Refusal(
+                    status, len(body), self.peer, request_id, request, refusal.problem
+                )
             )
         self.send(head + body)
         self._close(linger=True)

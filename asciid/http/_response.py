@@ -397,13 +397,13 @@ class Response:
         return framing
 
     def _id_line(self) -> bytes:
-        name = self._id
-        if name is None:
+        own = self._id
+        if own is None:
             ids = self._channel.request_ids
             if ids is None:
                 return b""
-            self._id = name = self._block.request_id or next(ids)
-        return ID_LINE % name
+            self._id = own = self._block.request_id or next(ids)
+        return ID_LINE % own
 
     def _cut(self, data: bytes) -> bytes:
         # Never more than was announced: the client would take it for a response.

@@ -102,12 +102,12 @@ class ResponseHeads:
                 self._status_lines[status, phrase] = line
         return line
 
-    def error(self, status: int, length: int, name: bytes | None) -> bytes:
+    def error(self, status: int, length: int, request_id: bytes | None) -> bytes:
         """
         Return the whole head of an error that ends the connection.
 
         :param length: size of the problem document that follows, in bytes.
-        :param name: the id of the request, if it has one.
+        :param request_id: the id of the request, if it has one.
         """
         unavailable = status == HTTPStatus.SERVICE_UNAVAILABLE
         return b"".join(
@@ -116,7 +116,7 @@ class ResponseHeads:
                 b"\r\nContent-Type: application/problem+json",
                 b"\r\nRetry-After: 1" if unavailable else b"",
                 self.date_line(),
-                b"" if name is None else ID_LINE % name,
+                b"" if request_id is None else ID_LINE % request_id,
                 b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % length,
             ]
         )
