@@ -24,7 +24,7 @@ from asciid.errors import (
 )
 from asciid.runtime.frames import forget_tracebacks
 from asciid.runtime.histogram import Histogram
-from asciid.store.stats import BATCH_SIZES, COMMIT_TIMES
+from asciid.store.stats import BATCH_SIZES, COMMIT_TIMES, StoreStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -33,7 +33,17 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.python.threadpool import ThreadPool
 
-__all__ = ["READERS", "BatchWriter", "IWriterReactor", "ReadPool", "start_threads"]
+    from asciid.store.pending import PendingUploads
+    from asciid.store.stats import StoreEvents
+
+__all__ = [
+    "READERS",
+    "BatchWriter",
+    "IWriterReactor",
+    "ReadPool",
+    "batching_stats",
+    "start_threads",
+]
 
 READERS = 3
 """Threads that read."""
@@ -411,3 +421,29 @@ def start_threads(writer: BatchWriter[Any], reads: ReadPool) -> None:
     except OSError:
         writer.stop()
         raise
+
+
+def batching_stats(
+    writer: BatchWriter[Any],
+    reads: ReadPool,
+    events: StoreEvents,
+    pending: PendingUploads[Any],
+) -> StoreStats:
+    """Return the statistics of an engine that consists of these."""
+    operations, size = writer.waiting
+    uploads, clients = pending.tracked
+    return StoreStats(
+        events=events,
+        batch_sizes=writer.batch_sizes,
+        commit_times=writer.commit_times,
+        queue_operations=operations,
+        max_queue_operations=writer.max_operations,
+        queue_bytes=size,
+        max_queue_bytes=writer.max_bytes,
+        reads=reads.waiting,
+        max_reads=reads.max_waiting,
+        max_uploads=pending.limits.total,
+        max_client_uploads=pending.limits.per_client,
+        tracked_uploads=uploads,
+        tracked_clients=clients,
+    )

@@ -239,9 +239,9 @@ class Environment:
             raise StorageMovedError(message)
 
     @property
-    def tracked(self) -> tuple[int, int]:
-        """See `PendingUploads.tracked`."""
-        return self._memory.pending.tracked
+    def uploads(self) -> PendingUploads[int]:
+        """The pending uploads, as far as they are counted."""
+        return self._memory.pending
 
     @property
     def _env(self) -> lmdb.Environment:

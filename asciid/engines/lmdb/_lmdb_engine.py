@@ -8,11 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from asciid.engines._batching import READERS, BatchWriter, ReadPool, start_threads
+from asciid.engines._batching import (
+    READERS,
+    BatchWriter,
+    ReadPool,
+    batching_stats,
+    start_threads,
+)
 from asciid.engines._checkup import Checkup
 from asciid.engines._stamps import Stamps
 from asciid.engines.lmdb._abandoned import Abandoned
@@ -215,25 +222,11 @@ class LMDBEngine:
 
     def stats(self) -> StoreStats:
         """See `IEngine.stats`."""
-        writer, environment = self._writer, self._environment
-        operations, size = writer.waiting
-        uploads, clients = environment.tracked
-        return StoreStats(
-            events=environment.events,
-            batch_sizes=writer.batch_sizes,
-            commit_times=writer.commit_times,
-            queue_operations=operations,
-            max_queue_operations=writer.max_operations,
-            queue_bytes=size,
-            max_queue_bytes=writer.max_bytes,
-            reads=self._pool.waiting,
-            max_reads=self._pool.max_waiting,
-            max_uploads=environment.pending.total,
-            max_client_uploads=environment.pending.per_client,
-            tracked_uploads=uploads,
-            tracked_clients=clients,
-            reserve_bytes=self._reserve.size,
+        environment = self._environment
+        stats = batching_stats(
+            self._writer, self._pool, environment.events, environment.uploads
         )
+        return evolve(stats, reserve_bytes=self._reserve.size)
 
     def health(self) -> StoreHealth:
         """See `IEngine.health`."""

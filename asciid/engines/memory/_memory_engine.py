@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from asciid.engines._batching import BatchWriter, ReadPool, start_threads
+from asciid.engines._batching import (
+    BatchWriter,
+    ReadPool,
+    batching_stats,
+    start_threads,
+)
 from asciid.engines._stamps import Stamps
 from asciid.engines.memory._image_table import Images
 from asciid.runtime.threads import FixedThreadPool
@@ -59,7 +64,6 @@ class MemoryEngine:
         pool: ThreadPool | None = None,
         hash_pool: ThreadPool | None = None,
     ) -> None:
-        self._limits = pending
         self._images = Images(pending, clock, Stamps(clock, monotonic))
         self._writer: BatchWriter[Task] = BatchWriter(
             self._images.execute,
@@ -121,23 +125,8 @@ class MemoryEngine:
 
     def stats(self) -> StoreStats:
         """See `IEngine.stats`."""
-        operations, size = self._writer.waiting
-        uploads, clients = self._images.pending.tracked
-        return StoreStats(
-            events=self._images.events,
-            batch_sizes=self._writer.batch_sizes,
-            commit_times=self._writer.commit_times,
-            queue_operations=operations,
-            max_queue_operations=self._writer.max_operations,
-            queue_bytes=size,
-            max_queue_bytes=self._writer.max_bytes,
-            reads=self._hashes.waiting,
-            max_reads=self._hashes.max_waiting,
-            max_uploads=self._limits.total,
-            max_client_uploads=self._limits.per_client,
-            tracked_uploads=uploads,
-            tracked_clients=clients,
-        )
+        images = self._images
+        return batching_stats(self._writer, self._hashes, images.events, images.pending)
 
     def _hash(self, pieces: Sequence[bytes]) -> Deferred[str]:
         def hash_all() -> str:
