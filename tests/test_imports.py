@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter, defaultdict
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ def read_table(page: str) -> dict[str, set[str]]:
 
 
 IMPORTS = read_table(PAGE.read_text(encoding="utf-8"))
+
+PROGRAMS = {"asciid.admin.reader", "asciid.daemon.service"}
+"""Modules that are run, and not imported."""
 
 TOP = {"__init__", "__main__", "errors", "health", "model", "tap", "testing"}
 """The modules that stand beside the packages: what a reader must see first."""
@@ -115,6 +119,30 @@ class ImportTests(SynchronousTestCase):
                 private = any(part.startswith("_") for part in each.split(".")[1:])
                 if private and place_of(each) != place_of(module):
                     self.fail(f"{module} imports {each}")
+
+    def test_public_modules(self) -> None:
+        """A module without an underscore is for other packages, or a program."""
+        imported = {
+            each
+            for module, imports in GRAPH.items()
+            for each in imports
+            if place_of(each) != place_of(module)
+        }
+        for module, path in SOURCES.items():
+            if path.stem.startswith("_") or path.parent == ROOT / "asciid":
+                continue
+            if place_of(module) != "cli" and module not in PROGRAMS:
+                self.assertIn(module, imported)
+
+    def test_described(self) -> None:
+        """A package that exports nothing itself lists its modules for others."""
+        for initial in (ROOT / "asciid").glob("*/__init__.py"):
+            text = initial.read_text(encoding="utf-8")
+            if "import" in text or initial.parent.name in {"engines", "workers"}:
+                continue
+            listed = set(re.findall(r"^``([a-z_]+)``", text, re.MULTILINE))
+            public = {path.stem for path in initial.parent.glob("[a-z]*.py")}
+            self.assertLessEqual(public, listed, initial.parent.name)
 
     def test_names(self) -> None:
         """No two modules have the same name, underscores apart."""

@@ -1,9 +1,8 @@
 """
-Administrative work on a storage directory; commands call `asciid.admin.storage`.
+Administrative work on a storage directory, with a daemon on it or without.
 
-``owner``           becomes the owner of a storage, or asks the one there is
-``control``         the socket on which the owner takes commands
-``owner_commands``  what it does for them
-``reader``          a process that reads the storage for it
-``pace``            keeps reading to a rate
+``storage``         verifies, backs up and compacts: what commands call
+``control``         the socket on which the owner of a storage takes commands
+``owner_commands``  what the owner does for them
+``reader``          a process that reads the storage for the owner
 """

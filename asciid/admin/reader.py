@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from asciid.admin.pace import Pace
+from asciid.admin._pace import Pace
 from asciid.engines.lmdb.maintenance import (
     MAX_SHARE,
     StorageFile,

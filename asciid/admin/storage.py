@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
-from asciid.admin.owner import on_storage
-from asciid.admin.pace import Pace
+from asciid.admin._owner import on_storage
+from asciid.admin._pace import Pace
 from asciid.engines.lmdb import maintenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from asciid.admin.owner import Owner
+    from asciid.admin._owner import Owner
     from asciid.engines.lmdb.maintenance import StorageFile
 
 __all__ = ["back_up", "compact", "restore", "verify"]

@@ -1,1 +1,13 @@
-"""Listening and sending: endpoints, TLS, Unix sockets, and limits shared by clients."""
+"""
+Listening and sending, and limits that clients share.
+
+``listener``        listens on an endpoint, and stops
+``endpoints``       endpoints on sockets that are opened here, or inherited
+``sockets``         opens the listening sockets of an endpoint
+``description``     reads endpoint descriptions
+``tls``             private keys and certificates, which may be renewed
+``storage_socket``  Unix sockets in a storage directory
+``output``          sends at once where nothing is queued
+``client_key``      which addresses count as one client
+``fair_limit``      a limit that all clients share
+"""

@@ -17,8 +17,8 @@ from twisted.internet.abstract import isIPv6Address
 from twisted.internet.error import CannotListenError
 from twisted.python.systemd import ListenFDs
 
+from asciid.net._unix_socket import UnixName, open_unix_socket
 from asciid.net.description import NUMBER
-from asciid.net.unix_socket import UnixName, open_unix_socket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,6 +21,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.admin._owner import NoOwnerError, Owner, OwnerError
 from asciid.admin.control import (
     MAX_LINE,
     PATIENCE,
@@ -29,7 +30,6 @@ from asciid.admin.control import (
     Request,
     _ConnectionFactory,
 )
-from asciid.admin.owner import NoOwnerError, Owner, OwnerError
 from asciid.errors import StoreClosedError
 from asciid.net.storage_socket import CHECK_EVERY, StorageSocket
 from asciid.testing import ManualReactor, ManualThreadPool

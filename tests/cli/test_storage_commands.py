@@ -14,8 +14,8 @@ from unittest.mock import patch
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.admin import owner
-from asciid.admin.pace import Pace
+from asciid.admin import _owner
+from asciid.admin._pace import Pace
 from asciid.cli.main import main
 from asciid.engines.lmdb import _verification
 from tests.engines._damage import flip, records
@@ -169,7 +169,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_while_in_use(self) -> None:
         """A storage whose owner takes no commands is not worked on."""
-        self.patch(owner, "PATIENCE", 0.1)
+        self.patch(_owner, "PATIENCE", 0.1)
         driven = DrivenStore(str(self.path))
         driven.start()
         self.addCleanup(driven.stop)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.net import unix_socket
+from asciid.net import _unix_socket
 from asciid.net.description import Description
 from asciid.net.sockets import open_sockets
 from tests.integration._daemon import environment, twistd
@@ -51,7 +51,7 @@ class StaleTests(SocketTestCase):
     def setUp(self) -> None:
         """Do not wait."""
         super().setUp()
-        self.patch(unix_socket, "PATIENCE", 0)
+        self.patch(_unix_socket, "PATIENCE", 0)
 
     def listen(self, name: str = "x.sock") -> ListeningSockets:
         """Listen on a socket."""
@@ -105,19 +105,19 @@ class StaleTests(SocketTestCase):
 
     def test_waits(self) -> None:
         """A start waits for one that is in use: its owner may be ending."""
-        self.patch(unix_socket, "PATIENCE", PATIENCE)
+        self.patch(_unix_socket, "PATIENCE", PATIENCE)
         ending = socket.socket(socket.AF_UNIX)
         ending.bind("x.sock")
         ending.listen()
         probed: list[bool] = []
-        served = unix_socket._is_served
+        served = _unix_socket._is_served
 
         def probe(name: str) -> bool:
             probed.append(served(name))
             ending.close()
             return probed[-1]
 
-        self.patch(unix_socket, "_is_served", probe)
+        self.patch(_unix_socket, "_is_served", probe)
         self.listen()
         self.assertEqual(probed, [True, False])
 
@@ -145,7 +145,7 @@ class StaleTests(SocketTestCase):
             with contextlib.suppress(CannotListenError):
                 listening.append(self.listen())
 
-        self.patch(unix_socket, "PATIENCE", 0.1)
+        self.patch(_unix_socket, "PATIENCE", 0.1)
         threads = [Thread(target=start) for _ in range(8)]
         for thread in threads:
             thread.start()
