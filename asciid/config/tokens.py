@@ -96,14 +96,14 @@ class TokenFile:
     def _kept(self, failure: Failure) -> bool:
         failure.trap(TokenFileError, OSError)
         _log.error(
-            "The write tokens stay as they are: {path}: {error}",
+            "keeping the write tokens: {path}: {error}",
             path=str(self.path),
             error=str(failure.value),
         )
         return False
 
     def accepts(self, token: bytes) -> bool:
-        """Tell whether `token` is in the file, in a time that tells nothing else."""
+        """Return whether `token` is in the file, in constant time."""
         digest = sha256(token).digest()
         accepted = False
         for known in self._digests:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asciid.config.settings import Settings
     from asciid.runtime.reactor import Reactor
 
-__all__ = ["Daemon", "Host"]
+__all__ = ["Daemon", "Host", "OwnProcess"]
 
 _log = Logger()
 
@@ -60,7 +60,15 @@ class Host:
         """Exit without waiting for the stop to end, if `can_exit`."""
 
 
-class Daemon(Host):
+class OwnProcess(Host):
+    """A process of asciid's own."""
+
+    def fail(self) -> None:
+        """See `Host.fail`; the exit code is 1."""
+        stop_with_failure(self.reactor)
+
+
+class Daemon(OwnProcess):
     """
     The process of ``twistd``, prepared for load.
 
@@ -92,10 +100,6 @@ class Daemon(Host):
         """See `Host.stopping`; the next signal ends the process at once."""
         install_stop_handlers()
         self._manager.stopping()
-
-    def fail(self) -> None:
-        """See `Host.fail`; the exit code is 1."""
-        stop_with_failure(self.reactor)
 
     def exit_now(self) -> None:
         """See `Host.exit_now`; what was logged is written first."""

@@ -1,4 +1,4 @@
-"""The periodic task: has the store remove what is past its time."""
+"""The periodic task: deletes expired uploads and images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = Logger()
 
 def housekeeping_interval(settings: Settings) -> float:
     """
-    Return how often to look for what is past its time, in seconds.
+    Return the seconds between two searches for what has expired.
 
     It is a twentieth of the shortest lifetime, from 1 to 60 seconds.
     """
@@ -37,8 +37,7 @@ class Housekeeper:
     """
     Calls `IImageStore.expire` every `interval` seconds, one call at a time.
 
-    `clock` provides IReactorTime.  Of failures in a row, the log is told the
-    first.
+    `clock` provides IReactorTime.  Of failures in a row the first is logged.
     """
 
     def __init__(
@@ -55,11 +54,11 @@ class Housekeeper:
         self._loop.clock = clock
 
     def start(self) -> None:
-        """Begin, at once; the store must have been started."""
+        """Start, with a first call at once; the store must have been started."""
         self._loop.start(self._interval)
 
     def stop(self) -> None:
-        """Begin nothing more, if it was started."""
+        """Make no further call."""
         if self._loop.running:
             self._loop.stop()
 
@@ -68,14 +67,12 @@ class Housekeeper:
             removed = await self._store.expire()
         except AsciidError as error:
             if not self._failing:
-                _log.warn("What is past its time stays: {error}", error=error)
+                _log.warn("expiry failed: {error}", error=error)
             self._failing = True
             return
         except Exception:  # noqa: BLE001 - the next call may go better
-            _log.failure("What is past its time stays")
+            _log.failure("expiry failed")
             return
         self._failing = False
         if removed:
-            _log.info(
-                "Removed {n} uploads and images that were past their time", n=removed
-            )
+            _log.info("deleted {n} expired uploads and images", n=removed)

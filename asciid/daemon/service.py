@@ -140,9 +140,9 @@ class ImageService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop listening, finish the requests under way, then close the store.
+        Stop listening, finish the requests in progress, then close the store.
 
-        The store finishes its writes, those of requests cut off included.
+        The store finishes its writes, those of aborted requests included.
         """
         super().stopService()
         self._host.stopping()
@@ -157,7 +157,7 @@ class ImageService(Service):
         return Deferred.fromCoroutine(self._retired())
 
     def reload(self) -> Deferred[None]:
-        """Read the certificates and the tokens again; those that are bad stay."""
+        """Read certificates and tokens again; invalid ones replace nothing."""
         reloading = [each.reload(self._host.reactor) for each in self._certificates]
         if self._tokens is not None:
             reloading.append(self._tokens.reload(self._host.reactor))
@@ -222,7 +222,7 @@ class ImageService(Service):
 
     async def _retired(self) -> None:
         await self._stop_listening()
-        # Whoever is left then is cut off, or told, by the stop that follows.
+        # The stop that follows ends the connections that are left.
         with suppress(defer.TimeoutError):
             await self._front.retire().addTimeout(
                 self._settings.drain_timeout, self._clock
@@ -243,7 +243,7 @@ class ImageService(Service):
             try:
                 await self._front.drain().addTimeout(patience, clock)
             except defer.TimeoutError:
-                _log.warn("Requests under way are cut off after {s} s", s=patience)
+                _log.warn("aborting the requests in progress after {s} s", s=patience)
             left = max(deadline - clock.seconds(), LAST_WRITES)
             await self._stop_store(left)
             self._offload.stop()
@@ -277,7 +277,7 @@ class ImageService(Service):
             self._host.fail()
 
     def _raise_if_failed(self, deferred: Deferred[Any]) -> None:
-        """Raise, and report, what `deferred` has failed with, if it has already."""
+        """Raise and report the error of `deferred`, if it has failed already."""
         result = getattr(deferred, "result", None)
         if isinstance(result, Failure):
             deferred.addErrback(lambda _: None)

@@ -1,4 +1,4 @@
-"""What the daemon does, counted, in the form that Prometheus reads."""
+"""The metrics of the daemon, in the formats that Prometheus reads."""
 
 from asciid.metrics._exposition import Metrics, Page, render
 from asciid.metrics._families import WorkersState

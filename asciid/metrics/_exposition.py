@@ -1,4 +1,4 @@
-"""One registry, and its text for whoever scrapes it."""
+"""The metrics of a process, and their text for a scraper."""
 
 from __future__ import annotations
 
@@ -123,15 +123,11 @@ class Metrics:
         return Deferred.fromCoroutine(self._page(accept))
 
     def snapshot(self) -> Deferred[bytes]:
-        """
-        Return the same as bytes, for whoever adds several processes up.
-
-        `asciid.metrics.merge` does that.
-        """
+        """Return all metrics as bytes for `asciid.metrics.merge`."""
         return Deferred.fromCoroutine(self._snapshot())
 
     def counters(self) -> bytes:
-        """Return what was counted, without what takes a query of the storage."""
+        """Return the counters, without those that need a query of the storage."""
         return snapshot(
             metric
             for metric in (*self._collect_process(), *self.collect())
@@ -152,7 +148,7 @@ class Metrics:
         return {} if self._front is None else remarks(self._front.shared_limits)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric of ours."""
+        """Yield every metric of asciid."""
         yield from filter(None, self._steps())
 
     def _steps(self) -> Iterator[Metric | None]:
@@ -174,7 +170,7 @@ class Metrics:
     def _collect_in_steps(
         self, families: list[Metric]
     ) -> Generator[None, None, list[Metric]]:
-        """Add every metric of ours to `families`."""
+        """Add every metric of asciid to `families`."""
         for metric in self._steps():
             if metric is not None:
                 families.append(metric)
@@ -196,15 +192,15 @@ class Metrics:
         counted = await self._offload.in_turns(snapshot_in_steps(own))
         others = await self._gather(counted)
         if not others:
-            # A counter that becomes less looks as if it had begun anew, and all that
-            # it says is new when the others are exported again.  A gap is harmless.
-            # Nor is the start of this process that of the daemon.
+            # A counter that decreases looks like one that was reset, and its whole
+            # value counts as an increase when the others are exported again.  A gap
+            # is harmless.  Nor is the start of this process that of the daemon.
             return [
                 metric
                 for metric in own
                 if metric.type not in LASTING_KINDS and metric.name != _START
             ]
-        # Of what all report, the first counts: the process that writes.
+        # Shared metrics are those of the first, the writer.
         return await self._offload.in_turns(merge_in_steps([*others, counted]))
 
     async def _families(self) -> list[Metric]:

@@ -51,11 +51,11 @@ class WorkersState:
     configured: int = 1
     """How many there should be."""
     deaths: int = 0
-    """How many processes have ended that were not told to."""
+    """How many unexpected exits of processes there were."""
 
 
 def build_families() -> Iterator[Metric]:
-    """Tell what is running."""
+    """Yield which release runs."""
     build = InfoMetricFamily("asciid_build", "The release that runs.")
     build.add_metric([], {"version": __version__})
     yield build
@@ -73,7 +73,7 @@ def certificate_families(certificates: Mapping[str, ICertificate]) -> Iterator[M
     """Yield when the certificate of each TLS endpoint expires."""
     expiry = GaugeMetricFamily(
         "asciid_certificate_expiry_timestamp_seconds",
-        "When a TLS certificate that is in use expires.",
+        "Expiry of a TLS certificate that is in use.",
         labels=["setting"],
     )
     for name, certificate in certificates.items():
@@ -82,13 +82,11 @@ def certificate_families(certificates: Mapping[str, ICertificate]) -> Iterator[M
 
 
 def worker_families(state: WorkersState | None) -> Iterator[Metric]:
-    """Tell of the processes that serve, as far as they are known."""
+    """Yield the number of processes, as far as it is known."""
     workers = GaugeMetricFamily("asciid_workers", "Workers that answer.")
-    configured = GaugeMetricFamily(
-        "asciid_workers_configured", "Workers that there should be."
-    )
+    configured = GaugeMetricFamily("asciid_workers_configured", "Configured workers.")
     deaths = CounterMetricFamily(
-        "asciid_process_deaths", "Processes that ended without being told to."
+        "asciid_process_deaths", "Unexpected exits of processes."
     )
     if state is not None:
         workers.add_metric([], state.answering)
@@ -136,13 +134,13 @@ def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
 
 
 def front_families(front: KleinFactory | None) -> Iterator[Metric]:
-    """Tell of connections and what passes through them."""
+    """Yield the connections, and the bytes received and sent."""
     received = CounterMetricFamily("asciid_received_bytes", "Bytes of requests.")
     sent = CounterMetricFamily("asciid_sent_bytes", "Bytes of answers.")
     connections = GaugeMetricFamily("asciid_connections", "Open connections.")
     pauses = CounterMetricFamily(
         "asciid_accept_pauses",
-        "Times that connections had to wait for want of file descriptors.",
+        "Times that accepting paused for lack of file descriptors.",
     )
     if front is not None:
         received.add_metric([], front.bytes_in)
@@ -158,7 +156,7 @@ def _sharing_families(front: KleinFactory | None) -> Iterator[Metric]:
     evictions = CounterMetricFamily(
         "asciid_evictions",
         "Bodies and connections that were ended early: for another client, or as "
-        "they came too slowly.",
+        "too slow.",
         labels=["what", "reason"],
     )
     bodies = GaugeMetricFamily(
@@ -179,7 +177,7 @@ def _sharing_families(front: KleinFactory | None) -> Iterator[Metric]:
 
 
 def store_families(stats: StoreStats) -> Iterator[Metric]:
-    """Tell what the store has done since the start."""
+    """Yield what the store has done since the start."""
     events = stats.events
     counters: Iterable[tuple[str, str, int]] = (
         ("images_registered", "Images that were registered.", events.registered),
@@ -205,7 +203,9 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
     sizes = HistogramMetricFamily("asciid_batch_operations", "Writes in a batch.")
     _add(sizes, [], stats.batch_sizes)
     yield sizes
-    times = HistogramMetricFamily("asciid_commit_seconds", "What a batch took.")
+    times = HistogramMetricFamily(
+        "asciid_commit_seconds", "Seconds that a commit took."
+    )
     _add(times, [], stats.commit_times)
     yield times
     yield GaugeMetricFamily(
@@ -238,7 +238,7 @@ def readiness_families(failed: Mapping[str, str | None]) -> Iterator[Metric]:
 
 
 def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
-    """Tell how much is stored, as far as that could be measured."""
+    """Yield how much is stored, as far as that could be measured."""
     yield GaugeMetricFamily(
         "asciid_storage_readable",
         "Whether the storage could be measured.",

@@ -45,16 +45,16 @@ class RequestCounts:
     def __init__(self, on_refusal: Callable[[str], object] = _ignore) -> None:
         self._answered: dict[Key, Histogram] = {}
         self.refusals: Counter[str] = Counter()
-        """Errors that were answered, by their reason."""
+        """Error responses by their reason."""
         self.departures: Counter[tuple[str, str]] = Counter()
         """Requests whose client has left, by route and method."""
         self._on_refusal = on_refusal
 
     def expect(self, reasons: Iterable[str]) -> None:
         """
-        Tell of refusals for these reasons from now on, though there are none.
+        Export the refusals for these reasons from now on, though there are none.
 
-        Where a counter begins with the first refusal, nobody sees it increase.
+        The increase of a counter that appears with the first refusal is not seen.
         """
         self.refusals.update(dict.fromkeys(reasons, 0))
 
@@ -72,7 +72,7 @@ class RequestCounts:
         self._new(None, refusal.method, refusal.status).add(0.0)
 
     def refuse(self, reason: str) -> None:
-        """Take note of an error that was answered."""
+        """Count an error response."""
         self.refusals[reason] += 1
         self._on_refusal(reason)
 

@@ -1,10 +1,14 @@
 """
-What one process tells, as bytes; and what several tell, as one.
+Encodes the metrics of one process, and merges those of several.
 
-Counters and histograms of several processes are added up, and so are gauges, save
-those that every process reads off the same thing, and those whose worst value counts.
-Of file descriptors, of which each process has its own bound, those of the process that
-is nearest to it are exported: a sum would hide one that has none left.
+Counters and histograms of several processes are summed, and so are gauges, except those
+that are the same in each process and those of which the worst value counts.  File
+descriptors are those of the process that is nearest to its limit: a sum would hide one
+that has none left.
+
+The multiprocess mode of prometheus_client is not used: its values are files that grow
+in number with each process that exits, and it has no collectors, while most of the
+metrics here are computed when they are read.
 """
 
 from __future__ import annotations
@@ -64,7 +68,7 @@ WORST: Mapping[str, Callable[[float, float], float]] = {
 _OPEN, _MAX = "process_open_fds", "process_max_fds"
 
 LASTING_KINDS = frozenset({"counter", "histogram"})
-"""The types of what only grows."""
+"""The types of metrics that never decrease."""
 
 _RESOLUTION = 2**26
 """
@@ -117,7 +121,7 @@ def merge(snapshots: Iterable[bytes]) -> list[Metric]:
     """
     Return the metrics of several processes as those of one.
 
-    Of what they share, the first process that tells it is believed.
+    Shared metrics are those of the first process that has them.
 
     Errors: `msgspec.DecodeError`, for what is no snapshot of this release.
     """
@@ -175,13 +179,13 @@ def _merged(name: str, known: float, value: float) -> float:
 
 def _descriptors(families: Iterable[_Family]) -> tuple[float, float]:
     """Return how many descriptors a process has open, and how many it may have."""
-    told = {
+    values = {
         sample: value
         for family in families
         if family.name in (_OPEN, _MAX)
         for sample, _, value in family.samples
     }
-    return told.get(_OPEN, 0.0), told.get(_MAX, 0.0)
+    return values.get(_OPEN, 0.0), values.get(_MAX, 0.0)
 
 
 def _ratio(descriptors: tuple[float, float]) -> float:

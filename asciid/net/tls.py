@@ -188,9 +188,7 @@ class Certificate:
 
     def _keep(self, failure: Failure) -> bool:
         failure.trap(TLSFileError, OSError)
-        _log.error(
-            "The certificate stays as it is: {reason}", reason=str(failure.value)
-        )
+        _log.error("keeping the certificate: {reason}", reason=str(failure.value))
         return False
 
 

@@ -1,7 +1,7 @@
 """
-Several processes on one port.
+Several processes that serve one port.
 
-A parent binds the port and keeps the others alive.  The workers speak HTTP and
-read the storage.  One more process writes it, for all of them: writers of LMDB wait
-for each other, and what each of them commits is the smaller the more they are.
+A parent binds the port and supervises the others.  Workers serve HTTP and read the
+storage.  One writer commits for all of them: writers of one LMDB file wait for each
+other, and the more they are, the fewer operations share a commit.
 """

@@ -1,4 +1,4 @@
-"""Copies of private keys and certificates, which the processes inherit."""
+"""Copies private keys and certificates to memory that processes inherit."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _log = Logger()
 @define(eq=False)
 class CertificateCopies:
     """
-    The files of the TLS endpoints in `settings`, as they were when they were good.
+    Valid copies of the files of the TLS endpoints in `settings`.
 
-    They are files in memory; a process that inherits them has `descriptors` from
-    `first` on.
+    They are files in memory; in a process that inherits them they are the descriptors
+    from `first` on.
     """
 
     settings: Settings
@@ -67,7 +67,7 @@ class CertificateCopies:
         """
         Copy the files.
 
-        Errors: `TLSFileError`; the copies are those of before then.
+        Errors: `TLSFileError`; then the copies stay as they were.
         """
         self._use(_copied(self._endpoints.values()))
 
@@ -80,10 +80,10 @@ class CertificateCopies:
                 reactor, reactor.getThreadPool(), _copied, self._endpoints.values()
             )
         except (TLSFileError, OSError) as error:
-            _log.error("The certificate stays as it is: {reason}", reason=str(error))
+            _log.error("keeping the certificate: {reason}", reason=str(error))
         else:
             self._use(descriptors)
-            _log.info("Read the certificates of TLS endpoints")
+            _log.info("loaded the certificates of TLS endpoints")
 
     def close(self) -> None:
         """Close the copies; a process that has inherited them keeps them."""
@@ -121,7 +121,7 @@ def _copied(descriptions: Iterable[str]) -> Sequence[int]:
 
 
 def _check(description: str, copies: Mapping[str, Path]) -> None:
-    """Have an error name the files, not their copies."""
+    """Check the copies; an error names the original files."""
     try:
         load_identity(with_files(description, copies))
     except TLSFileError as error:

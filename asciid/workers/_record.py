@@ -1,4 +1,4 @@
-"""What outlives the process that writes: the daemon's start, exits, and counters."""
+"""Keeps what outlives the writer: start of the daemon, exits, and counters."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
 class Record:
     """
-    A file in memory that the parent writes, and that another process inherits.
+    A file in memory that the parent writes, and that the writer inherits.
 
-    So the process that writes needs no message, and one that takes its place, perhaps
-    because it died, finds what was counted before.
+    So the writer needs no message, and its successor, perhaps after a crash, finds the
+    counters of before.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ def recorded_start(descriptor: int) -> float:
 
 
 def save_counters(descriptor: int, snapshots: Mapping[str, bytes]) -> None:
-    """Keep snapshots (see `asciid.metrics.snapshot`) by the names of processes."""
+    """Save snapshots (see `asciid.metrics.snapshot`) by the names of processes."""
     content = msgspec.msgpack.encode(snapshots)
     head = _COUNTERS.pack(len(content), crc32(content))
     os.pwrite(descriptor, head + content, _HEAD.size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from asciid.config.tokens import TokenFileError
 from asciid.daemon.assembly import make_image_service, tokens_of
-from asciid.daemon.host import Host
+from asciid.daemon.host import OwnProcess
 from asciid.engines.lmdb import LMDBReader
 from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.engines.remote import (
@@ -35,7 +35,7 @@ class Worker:
     """Serves images on the sockets that the parent has bound."""
 
     def __init__(self, settings: Settings, reactor: Reactor) -> None:
-        # The parent has seen to it.
+        # The parent has checked that there is one.
         storage: Path = settings.storage  # type: ignore[assignment]
         lock = StorageLock(storage, inherited=LOCK)
         generations = Generations(GENERATIONS)
@@ -44,7 +44,7 @@ class Worker:
             reactor,
             figures=self,
             max_bytes=settings.max_queue,
-            # So that the process that writes need not refuse what all of them send.
+            # So that the writer can accept what all workers send together.
             max_unanswered=min(
                 UNANSWERED_BYTES, settings.max_queue // (2 * settings.workers)
             ),
@@ -59,7 +59,7 @@ class Worker:
         self._tokens = tokens_of(settings, quiet=True)
         self._service = make_image_service(
             settings,
-            Host(reactor),
+            OwnProcess(reactor),
             self._engine,
             tokens=self._tokens,
             descriptors={"port": FIRST_INHERITED, "metrics_port": FIRST_INHERITED + 1},
@@ -70,7 +70,7 @@ class Worker:
 
     def start(self) -> Deferred[None]:
         """
-        Find the process that writes; then serve.
+        Connect to the writer, then serve.
 
         Errors: `asciid.daemon.service.StartError`.
         """
@@ -79,15 +79,15 @@ class Worker:
         )
 
     def retire(self) -> Deferred[None]:
-        """Take no new connection, and end each with its next request."""
+        """Accept no new connection, and end each with its next response."""
         return self._service.retire()
 
     def stop(self) -> Deferred[None]:
-        """Finish the requests under way."""
+        """Finish the requests in progress."""
         return self._service.stopService()
 
     def reread(self) -> None:
-        """Read the tokens again: the parent's copy of those it has found good."""
+        """Read the tokens again: the parent's copy, which it has validated."""
         if self._tokens is not None:
             with suppress(TokenFileError):
                 self._tokens.load()

@@ -40,19 +40,19 @@ WRITER_SOCKET = "writer.sock"
 """The name of the socket in the storage directory that workers connect to."""
 
 _GOODBYE = 1.0
-"""Seconds for the last answers to be read."""
+"""Seconds for the last responses to be read."""
 
 _LONGER = 2.0
-"""Seconds for which this process waits longer than workers do for their clients."""
+"""Seconds beyond the time that workers wait for their clients."""
 
 _log = Logger()
 
 
 class Writer:
-    """Commits what the workers ask for, removes what is past its time, compacts."""
+    """Commits the operations of workers, expires uploads and images, compacts."""
 
     def __init__(self, settings: Settings, reactor: Reactor) -> None:
-        # The parent has seen to it.
+        # The parent has checked that there is one.
         storage: Path = settings.storage  # type: ignore[assignment]
         self._reactor = reactor
         self._patience = settings.drain_timeout + _LONGER
@@ -95,22 +95,22 @@ class Writer:
 
     def start(self) -> Deferred[None]:
         """
-        Open the store and take operations.
+        Open the store and accept operations.
 
         Errors: those of `IImageStore.start`, `StorageInUseError`.
         """
         return Deferred.fromCoroutine(self._start())
 
     def retire(self) -> Deferred[None]:
-        """Finish what was sent; workers keep the rest for the next process."""
+        """Finish what was sent; workers keep the rest for the next writer."""
         return Deferred.fromCoroutine(self._retire())
 
     def stop(self) -> Deferred[None]:
-        """Wait for the workers to end; then finish what they sent."""
+        """Wait until the workers have stopped, then finish what they sent."""
         return Deferred.fromCoroutine(self._stop())
 
     def reread(self) -> None:
-        """See `IRole.reread`: it has read nothing but the storage."""
+        """See `IRole.reread`: the writer reads no file but the storage."""
 
     def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
         """See `IWritingProcess.apply`."""
@@ -146,7 +146,7 @@ class Writer:
                 self._patience, self._reactor
             )
         except defer.TimeoutError:
-            _log.warn("{n} workers are cut off", n=self._server.workers)
+            _log.warn("aborting the connections of {n} workers", n=self._server.workers)
         self._socket.stop()
         await self._close()
 
@@ -157,7 +157,7 @@ class Writer:
         self._housekeeper.stop()
         self._trimmer.stop()
         self._control.stop()
-        # Everything that was sent is answered by then.
+        # By then everything that was sent has a response.
         await self._store.stop()
         self._server.save_all(self._metrics.counters())
         self._server.disconnect()
@@ -165,4 +165,6 @@ class Writer:
         try:
             await self._server.wait_until_empty().addTimeout(_GOODBYE, self._reactor)
         except defer.TimeoutError:
-            _log.warn("{n} workers have not read every answer", n=self._server.workers)
+            _log.warn(
+                "{n} workers have not read every response", n=self._server.workers
+            )

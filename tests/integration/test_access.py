@@ -59,7 +59,7 @@ class TokensTests(DaemonTestCase):
         await self.hang_up(daemon, "Read 1 write tokens")
         self.assertEqual(await self.write(daemon, "DELETE", large, OLD), 401)
         tokens.write_text(f"{NEW} {OLD}\n")
-        await self.hang_up(daemon, "The write tokens stay as they are")
+        await self.hang_up(daemon, "keeping the write tokens")
 
         for one in (art, large):
             await self.assert_downloads(daemon, one)

@@ -142,7 +142,7 @@ class TLSTests(SynchronousTestCase):
         connection.close()
         (self.daemon.directory / "key.pem").write_text("no key")
         os.kill(self.daemon.pid, signal.SIGHUP)
-        self.wait_for("The certificate stays as it is: ")
+        self.wait_for("keeping the certificate: ")
         self.assertIn("key.pem has no private key", self.daemon.log)
         if self.options:
             self.wait_for(self.reloaded, 2)

@@ -216,7 +216,7 @@ class CertificateTests(TLSTestCase):
         self.assertEqual(self.used.expires, expires)
         self.assertEqual(
             formatEvent(events[0]),
-            f"The certificate stays as it is: cannot read privateKey {self.key}: "
+            f"keeping the certificate: cannot read privateKey {self.key}: "
             "No such file or directory",
         )
 
@@ -299,7 +299,7 @@ class CopiesTests(TLSTestCase):
         self.assertEqual(open_descriptors(), open_before)
         self.assertEqual(
             formatEvent(events[0]),
-            f"The certificate stays as it is: certKey {self.certificate} has no "
+            f"keeping the certificate: certKey {self.certificate} has no "
             "certificate in PEM form",
         )
         self.assertRaises(TLSFileError, self.copies.load)

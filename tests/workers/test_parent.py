@@ -443,7 +443,7 @@ class RestartTests(ParentTestCase):
         self.start(write_token_file=tokens)
         tokens.write_text("no good\n")
         (line,) = self.logged(self.parent.restart)
-        self.assertIn("The write tokens stay as they are: ", line)
+        self.assertIn("keeping the write tokens: ", line)
         self.assertEqual(self.reactor.alive["worker-1.1"].signals, [])
         self.assertNotIn("worker-1.2", self.reactor.alive)
         tokens.write_text("better\n")

@@ -477,7 +477,7 @@ class WriterTests(RoleTestCase):
         self.assertNoResult(stopping)
         lines += self.pass_time(2)
         self.successResultOf(stopping)
-        self.assertEqual(lines[0], "1 workers are cut off")
+        self.assertEqual(lines[0], "aborting the connections of 1 workers")
         self.successResultOf(client.stop())
         self.stopped = True
 
@@ -511,4 +511,4 @@ class WriterTests(RoleTestCase):
         self.assertNoResult(retired)
         lines = self.pass_time(1)
         self.successResultOf(retired)
-        self.assertEqual(lines, ["1 workers have not read every answer"])
+        self.assertEqual(lines, ["1 workers have not read every response"])
