@@ -97,6 +97,18 @@ class Settings:
     access_log_sample: float = 1.0
     """The share of the requests that is logged there."""
 
+    @property
+    def storage_directory(self) -> Path:
+        """
+        The directory of a storage that is on disk, as that of workers is.
+
+        Errors: `ValueError` if images are kept in memory.
+        """
+        if self.storage is None:
+            message = "images are kept in memory"
+            raise ValueError(message)
+        return self.storage
+
 
 def find_in_force(
     given: Mapping[str, str | None], environ: Mapping[str, str]

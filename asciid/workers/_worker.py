@@ -21,8 +21,6 @@ from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from twisted.internet.defer import Deferred
 
     from asciid.config.settings import Settings
@@ -35,8 +33,7 @@ class Worker:
     """Serves images on the sockets that the parent has bound."""
 
     def __init__(self, settings: Settings, reactor: Reactor) -> None:
-        # The parent has checked that there is one.
-        storage: Path = settings.storage  # type: ignore[assignment]
+        storage = settings.storage_directory
         lock = StorageLock(storage, inherited=LOCK)
         generations = Generations(GENERATIONS)
         client = WriterClient(

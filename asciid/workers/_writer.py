@@ -28,7 +28,6 @@ from asciid.workers._record import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from asciid.config.settings import Settings
     from asciid.runtime.reactor import Reactor
@@ -52,8 +51,7 @@ class Writer:
     """Commits the operations of workers, expires uploads and images, compacts."""
 
     def __init__(self, settings: Settings, reactor: Reactor) -> None:
-        # The parent has checked that there is one.
-        storage: Path = settings.storage  # type: ignore[assignment]
+        storage = settings.storage_directory
         self._reactor = reactor
         self._patience = settings.drain_timeout + _LONGER
         self._server = WriterServer(

@@ -62,8 +62,7 @@ class Parent(Service):
         self, settings: Settings, host: Host, environment: Mapping[str, str]
     ) -> None:
         self._settings = settings
-        # The settings allow no --workers in memory.
-        self._storage: Path = settings.storage  # type: ignore[assignment]
+        self._storage = settings.storage_directory
         self._host = host
         self._reactor = host.reactor
         ports = (settings.port, settings.metrics_port)

@@ -39,6 +39,12 @@ class PrecedenceTests(SynchronousTestCase):
             ),
         )
 
+    def test_storage_directory(self) -> None:
+        """Images in memory have no directory."""
+        self.assertEqual(resolve({"storage": "x"}, {}).storage_directory, Path("x"))
+        memory = resolve({"storage": ":memory:"}, {})
+        self.assertRaises(ValueError, lambda: memory.storage_directory)
+
     def test_environment_beats_default(self) -> None:
         """Every setting can be given as ASCIID_ and its name in capitals."""
         settings = resolve(
