@@ -67,6 +67,11 @@ class Description:
         return cls(text, kind, values, is_proxied)
 
     @property
+    def inner(self) -> str:
+        """The description of the endpoint itself, without the PROXY protocol."""
+        return self.text.removeprefix(_PROXIED)
+
+    @property
     def is_plugin(self) -> bool:
         """Whether Twisted has to open it, by a plugin of its own or another one."""
         return self.kind != NUMBER and self.kind not in _PARAMETERS

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.abstract import isIPv6Address
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.python.systemd import ListenFDs
 
 from asciid.net._unix_socket import UnixName, open_unix_socket
 from asciid.net.description import NUMBER
@@ -140,12 +140,8 @@ def _open_tcp(
 
 def _passed_socket(description: Description) -> socket.socket:
     """Return a socket that the service manager has opened: sd_listen_fds(3)."""
-    values, passed = description.values, ListenFDs.fromEnvironment()
-    descriptor = (
-        passed.inheritedDescriptors()[int(values["index"])]
-        if "index" in values
-        else passed.inheritedNamedDescriptors()[values["name"]]
-    )
-    adopted = socket.socket(fileno=descriptor)
+    # Twisted has read which there are, once, and before any fork.
+    passed: Any = serverFromString(None, description.inner)
+    adopted = socket.socket(fileno=passed.fileno)
     adopted.settimeout(0)
     return adopted

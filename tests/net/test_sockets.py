@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.net.description import Description
 from asciid.net.sockets import BACKLOG, ListeningSockets, open_sockets
 from tests.integration._certificate import write_certificate
+from tests.integration._daemon import environment
 
 COUNT = 3
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -201,15 +203,35 @@ class OneSocketTests(SocketsTestCase):
 
     def test_systemd(self) -> None:
         """A socket of the service manager is found by its number or by its name."""
-        for argument in ("index=0", "name=art"):
-            passed = socket.create_server(("127.0.0.1", 0))
-            address = passed.getsockname()
-            fds = ListenFDs([passed.detach()], ["art"])
-            self.patch(ListenFDs, "fromEnvironment", lambda fds=fds: fds)
-            opened = self.open(f"systemd:domain=INET:{argument}", COUNT)
-            (one,) = opened.sockets
-            self.assertEqual(one.getsockname(), address)
-            self.assertFalse(one.getblocking())
+        program = (
+            "import os, sys\n"
+            "os.environ['LISTEN_PID'] = str(os.getpid())\n"
+            "import asciid.net.endpoints\n"
+            "from asciid.net.description import Description\n"
+            "from asciid.net.sockets import open_sockets\n"
+            "opened = open_sockets(Description.parse(sys.argv[1]), 3)\n"
+            "(one,) = opened.sockets\n"
+            "print(opened.address, one.getblocking())\n"
+        )
+        with socket.create_server(("127.0.0.1", 0)) as passed:
+            address = f"127.0.0.1:{passed.getsockname()[1]}"
+            for description in (
+                "systemd:domain=INET:index=0",
+                "haproxy:systemd:domain=INET:name=art",
+            ):
+                done = subprocess.run(
+                    [
+                        *("sh", "-c", f'exec "$@" 3<&{passed.fileno()}', "sh"),
+                        *(sys.executable, "-c", program, description),
+                    ],
+                    env=environment(LISTEN_FDS="1", LISTEN_FDNAMES="art"),
+                    pass_fds=[passed.fileno()],
+                    capture_output=True,
+                    text=True,
+                    timeout=30,
+                    check=False,
+                )
+                self.assertEqual(done.stdout, f"{address} False\n", done.stderr)
 
     def test_plugin(self) -> None:
         """Those of a plugin cannot be opened here."""
