@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
+_USE_OF_THREADS = {
+    *("Thread", "callInThread", "callInThreadWithCallback", "call_in_pool"),
+    *("deferToThread", "deferToThreadPool"),
+}
+
+_SERVERS = {
+    "naive": "stock Klein, a thread per operation, a file per image",
+    "ours-stock-site": "asciid's routes and store, under twisted.web",
+    "ours": "asciid",
+    "ours-workers": "asciid with four workers, all on that core",
+}
+"""What the page calls the servers of the benchmark."""
+
 WORDS = {"KiB", "LevelDB", "MiB", "RocksDB", "SQLite"}
 """Units and products that look like the names of classes."""
 
@@ -81,6 +94,13 @@ def _members(body: ast.ClassDef) -> set[str]:
     return found
 
 
+def _last_name(expression: ast.expr) -> str:
+    """Return what is called by ``name()`` or ``object.name()``."""
+    if isinstance(expression, ast.Attribute):
+        return expression.attr
+    return expression.id if isinstance(expression, ast.Name) else ""
+
+
 class _Module:
     """What one source file defines."""
 
@@ -97,9 +117,17 @@ class _Module:
             for node in tree.body
             if isinstance(node, ast.ClassDef)
         }
-        self.texts = {
-            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)
-        }
+        self.texts: set[object] = set()
+        self.thread_names: set[object] = set()
+        self.uses_threads = False
+        for each in ast.walk(tree):
+            if isinstance(each, ast.Constant):
+                self.texts.add(each.value)
+            elif isinstance(each, ast.Call):
+                called = _last_name(each.func)
+                self.uses_threads |= called in _USE_OF_THREADS
+                if called == "FixedThreadPool":
+                    self.thread_names.add(ast.literal_eval(each.args[1]))
 
     def has(self, name: str, *members: str) -> bool:
         """Return whether `name`, or a member of the class of that name, is here."""
@@ -120,14 +148,14 @@ class Sources:
     """Finds names in the sources of the project."""
 
     def __init__(self) -> None:
-        self._modules = dict(_modules("asciid", "tests", "benchmarks"))
+        self._own = dict(_modules("asciid"))
+        self._modules = {**self._own, **dict(_modules("tests", "benchmarks"))}
         self._defined: dict[str, list[_Module]] = defaultdict(list)
         self._texts: set[object] = set()
-        for name, module in self._modules.items():
-            if name.partition(".")[0] == "asciid":
-                self._texts |= module.texts
-                for defined in module.names:
-                    self._defined[defined].append(module)
+        for module in self._own.values():
+            self._texts |= module.texts
+            for defined in module.names:
+                self._defined[defined].append(module)
         path = ROOT / "asciid" / "api" / "openapi.json"
         self._paths = json.loads(path.read_text(encoding="utf-8"))["paths"]
         self._packages = {
@@ -151,6 +179,19 @@ class Sources:
             if re.fullmatch(shape, name):
                 return is_there(name)
         return False
+
+    def thread_names(self) -> set[object]:
+        """Return the names of all thread pools of asciid."""
+        return set().union(*(module.thread_names for module in self._own.values()))
+
+    def users_of_threads(self) -> set[str]:
+        """Return the paths of the modules of asciid that have threads do work."""
+        tools = {"asciid.runtime.threads", "asciid.testing"}
+        return {
+            name.replace(".", "/") + ".py"
+            for name, module in self._own.items()
+            if module.uses_threads and name not in tools
+        }
 
     def _has_option(self, name: str) -> bool:
         return name in {f"--{setting.option}" for setting in SETTINGS}
@@ -196,18 +237,22 @@ def read_sources() -> Sources:
 
 
 def measured(connections: int) -> Iterable[str]:
-    """Yield rows of the page's table, as the committed results have it."""
+    """Yield the rows of the comparison, as the committed results have it."""
     path = ROOT / "benchmarks" / "results" / "full.json"
     medians = json.loads(path.read_text(encoding="utf-8"))["medians"]
     for median in medians:
-        if median["workload"] == "exercise" and median["connections"] == connections:
-            written = median.get("disk_bytes_per_image")
-            if written is not None:
-                requests = round(median["requests_per_second"], -2)
-                yield (
-                    f"{requests:,.0f} | {median['cpu_us_per_request']:.0f} "
-                    f"| {written / 1000:.1f} |"
-                )
+        label = _SERVERS.get(median["server"])
+        if (
+            label is not None
+            and median["workload"] == "exercise"
+            and median["connections"] == connections
+        ):
+            requests = round(median["requests_per_second"], -2)
+            written = median["disk_bytes_per_image"] / 1000
+            yield (
+                f"| {label} | {requests:,.0f} | {median['cpu_us_per_request']:.0f} "
+                f"| {written:.1f} |"
+            )
 
 
 class ArchitectureTests(SynchronousTestCase):
@@ -258,9 +303,18 @@ class ArchitectureTests(SynchronousTestCase):
         found = bare_names_in("RocksDB, [x](x.md), LMDBReader, add_chunk, tap.py, `X`")
         self.assertEqual(found, ["LMDBReader", "add_chunk", "tap.py"])
 
+    def test_threads(self) -> None:
+        """It has the name of each thread pool, and each module that uses threads."""
+        _, _, after = PAGE.partition("\n## Processes and threads\n")
+        section, _, _ = after.partition("\n## ")
+        named = set(names_in(section))
+        self.assertEqual(self.sources.thread_names() - named, set())
+        paths = {name for name in named if name.endswith(".py")}
+        self.assertEqual(paths, self.sources.users_of_threads())
+
     def test_figures(self) -> None:
         """The table of the comparison has the medians of benchmarks/results."""
         rows = list(measured(64))
-        self.assertEqual(len(rows), 4)
+        self.assertEqual(len(rows), len(_SERVERS))
         for row in rows:
             self.assertIn(row, PAGE)
