@@ -1,10 +1,9 @@
 """
 What a process of the daemon is made of.
 
-``assembly``      puts the parts of a process together, as the settings say
-``storing``       makes its store
-``service``       the daemon as a Twisted service
-``shares``        the share of the settings' limits that each process has
+``assembly``      composes the service of a process that speaks HTTP
+``storing``       makes its engine
+``host``          what the service runs in: reactor, signals, log, service manager
 ``housekeeping``  the periodic task
 ``announcement``  logs that the daemon serves, and what its settings risk
 """

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from asciid import __version__
 from asciid.config.values import MEMORY
-from asciid.daemon.shares import body_share_warning
+from asciid.daemon._shares import body_share_warning
 
 if TYPE_CHECKING:
     from asciid.config.settings import Settings

@@ -9,9 +9,9 @@ from twisted.internet.interfaces import IReactorCore
 
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.config.tokens import TokenFile
+from asciid.daemon._service import ImageService, Site
+from asciid.daemon._shares import body_share, possible_connections
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
-from asciid.daemon.service import ImageService, Site
-from asciid.daemon.shares import body_share, possible_connections
 from asciid.daemon.storing import lifetimes_of, make_engine
 from asciid.http import KleinFactory, Limits, Observers, unique_ids
 from asciid.logs import ImageLog, RefusalLog

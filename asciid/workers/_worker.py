@@ -69,7 +69,7 @@ class Worker:
         """
         Connect to the writer, then serve.
 
-        Errors: `asciid.daemon.service.StartError`.
+        Errors: `StartError`.
         """
         return self._engine.connect().addCallback(
             lambda _: self._service.startService()

@@ -9,9 +9,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
+from asciid.daemon._shares import body_share_warning
 from asciid.daemon.assembly import make_image_service
 from asciid.daemon.host import Host
-from asciid.daemon.shares import body_share_warning
 from asciid.testing import MemoryStore
 
 CHUNK = 1_000_000

@@ -23,9 +23,9 @@ from asciid import __version__
 from asciid.config.settings import Settings
 from asciid.config.tokens import TokenFile
 from asciid.daemon import announcement
+from asciid.daemon._service import LAST_WRITES, ImageService, Site
 from asciid.daemon.host import Host
 from asciid.daemon.housekeeping import Housekeeper
-from asciid.daemon.service import LAST_WRITES, ImageService, Site
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.metrics import Metrics
 from asciid.net.listener import Listener, StartError
