@@ -206,6 +206,7 @@ class OneSocketTests(SocketsTestCase):
         program = (
             "import os, sys\n"
             "os.environ['LISTEN_PID'] = str(os.getpid())\n"
+            "os.dup2(int(sys.argv[2]), 3)\n"
             "import asciid.net.endpoints\n"
             "from asciid.net.description import Description\n"
             "from asciid.net.sockets import open_sockets\n"
@@ -221,8 +222,8 @@ class OneSocketTests(SocketsTestCase):
             ):
                 done = subprocess.run(
                     [
-                        *("sh", "-c", f'exec "$@" 3<&{passed.fileno()}', "sh"),
-                        *(sys.executable, "-c", program, description),
+                        *(sys.executable, "-c", program),
+                        *(description, str(passed.fileno())),
                     ],
                     env=environment(LISTEN_FDS="1", LISTEN_FDNAMES="art"),
                     pass_fds=[passed.fileno()],
