@@ -5,28 +5,19 @@ from __future__ import annotations
 import ast
 import json
 import re
-import sys
 from collections import defaultdict
 from functools import cache
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI
 from asciid.cli.main import load_command
 from asciid.config.settings import SETTINGS
-from asciid.daemon.assembly import make_front
-from asciid.runtime.offload import Offload
-from asciid.testing import ManualThreadPool
-from tests.http._support import MemoryTransport
 from tests.integration._daemon import ROOT
-from tests.store._support import DrivenStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-    from types import FrameType
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
@@ -47,7 +38,7 @@ WORDS = {"KiB", "LevelDB", "MiB", "RocksDB", "SQLite"}
 """Units and products that look like the names of classes."""
 
 _FENCED = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_CODE = re.compile(r"`([^`\n]*)`")
+CODE = re.compile(r"`([^`\n]*)`")
 _LINK = re.compile(r"\[[^]]*\]\([^)\s]*\)")
 
 _LOOKS_LIKE_A_NAME = re.compile(
@@ -67,12 +58,12 @@ def names_in(page: str) -> Iterator[str]:
         for word in _IN_A_DIAGRAM.findall(diagram):
             if re.search(r"[._/]|[A-Z].*[a-z]|\w-\w", word):
                 yield word
-    yield from _CODE.findall(_FENCED.sub("", page))
+    yield from CODE.findall(_FENCED.sub("", page))
 
 
 def bare_names_in(page: str) -> list[str]:
     """Return what looks like a name, and is neither in backticks nor in a diagram."""
-    prose = _LINK.sub("", _CODE.sub("", _FENCED.sub("", page)))
+    prose = _LINK.sub("", CODE.sub("", _FENCED.sub("", page)))
     return [word for word in _LOOKS_LIKE_A_NAME.findall(prose) if word not in WORDS]
 
 
@@ -327,112 +318,3 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(len(rows), len(_SERVERS))
         for row in rows:
             self.assertIn(row, PAGE)
-
-
-NOT_SEEN = {"DirectOutput.send", "IEngine.removals_known"}
-"""Names in the path of a request that are of sockets, or of an interface."""
-
-
-def calls_listed(begin: str, end: str) -> list[str]:
-    """Return the methods that the page names between two texts, in order."""
-    text = PAGE.partition(begin)[2].partition(end)[0]
-    names = [
-        name for name in _CODE.findall(text) if re.fullmatch(r"[A-Z]\w+\.\w+", name)
-    ]
-    return [name for name in names if name not in NOT_SEEN]
-
-
-class PathTests(SynchronousTestCase):
-    """The path of a request that the page describes."""
-
-    def setUp(self) -> None:
-        """Serve a storage, whose threads and reactor are turned by hand."""
-        self.calls: list[str] = []
-        self.driven = DrivenStore(self.mktemp())
-        self.driven.start()
-        self.addCleanup(self.stop)
-        self.image = b"~" * 150_000
-        self.path = f"/image/{sha256(self.image).hexdigest()}"
-
-    def stop(self) -> None:
-        """Stop the store."""
-        self.driven.stop()
-
-    def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """Send a request; return the answer, and note the calls that it took."""
-        reactor, pool = self.driven.reactor, ManualThreadPool()
-        offload = Offload(reactor, pool)
-        api = ImageAPI(
-            self.driven.store,
-            max_image_size=1_000_000,
-            max_chunk_size=1_000_000,
-            offload=offload,
-        )
-        transport = MemoryTransport()
-        protocol = make_front(api, reactor).buildProtocol(None)
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
-        head = (
-            f"{method} {path} HTTP/1.1\r\nHost: asciid.test\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        self.calls = []
-        before = sys.getprofile()
-        sys.setprofile(self.note_call)
-        try:
-            protocol.dataReceived(head.encode() + body)
-            self.driven.settle()
-        finally:
-            sys.setprofile(before)
-        answer: bytes = transport.value()
-        return answer
-
-    def note_call(self, frame: FrameType, event: str, _: object) -> None:
-        """Note a call (see `sys.setprofile`)."""
-        if event == "call":
-            self.calls.append(frame.f_code.co_qualname)
-
-    def assert_called(self, expected: list[str]) -> None:
-        """Check that the last request took these calls, in this order."""
-        self.assertGreater(len(expected), 2)
-        calls = iter(self.calls)
-        for name in expected:
-            self.assertIn(name, calls, f"{name} of {expected}")
-
-    def register(self) -> None:
-        """Register the image."""
-        document = {"sha256": self.path[7:], "size": 150_000, "chunk_size": 100_000}
-        answer = self.ask("POST", "/image", json.dumps(document).encode())
-        self.assertIn(b"HTTP/1.1 201 ", answer)
-
-    def send_chunk(self, number: int) -> None:
-        """Send a chunk."""
-        data = self.image[number * 100_000 :][:100_000].decode()
-        document = {"id": number, "size": len(data), "data": data}
-        body = json.dumps(document).encode()
-        answer = self.ask("POST", f"{self.path}/chunks", body)
-        self.assertIn(b"HTTP/1.1 201 ", answer)
-
-    def test_chunk(self) -> None:
-        """A large chunk takes the calls that are listed, in order."""
-        self.register()
-        self.send_chunk(0)
-        self.assert_called(calls_listed("**A chunk**", "An image of more than"))
-
-    def test_get(self) -> None:
-        """So do a download of a small image from the file, and one from memory."""
-        self.image = b"~" * 100
-        self.path = f"/image/{self.driven.upload(self.image, 100).sha256}"
-        self.stop()
-        self.driven = DrivenStore(str(self.driven.path))
-        self.driven.start()
-        self.assertIn(self.image, self.ask("GET", self.path))
-        self.assert_called(
-            [
-                *calls_listed("**A hot GET**", "`Downloads.answer`"),
-                *calls_listed("**A cold GET**", "## "),
-            ]
-        )
-        self.assertIn(self.image, self.ask("GET", self.path))
-        self.assert_called(calls_listed("**A hot GET**", "**A cold GET**"))
-        self.assertNotIn("FileReads.ask", self.calls)

@@ -1,0 +1,229 @@
+"""The path of a request and the states of an image are as docs/architecture.md says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from hashlib import sha256
+from typing import TYPE_CHECKING, TypeVar
+
+import lmdb
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.api import ImageAPI
+from asciid.daemon.assembly import make_front
+from asciid.engines.lmdb._databases import Databases
+from asciid.engines.lmdb._records import ImageRecord
+from asciid.runtime.offload import Offload
+from asciid.store import Lifetimes
+from asciid.store.operations import Remove
+from asciid.testing import ManualThreadPool
+from tests.http._support import MemoryTransport
+from tests.store._support import DrivenStore, chunk_of, spec_of
+from tests.test_architecture import CODE, PAGE
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from twisted.internet.defer import Deferred
+
+ResultT = TypeVar("ResultT")
+
+NOT_SEEN = {"DirectOutput.send", "IEngine.removals_known"}
+"""Names in the path of a request that are of sockets, or of an interface."""
+
+
+def calls_listed(begin: str, end: str) -> list[str]:
+    """Return the methods that the page names between two texts, in order."""
+    text = PAGE.partition(begin)[2].partition(end)[0]
+    names = [
+        name for name in CODE.findall(text) if re.fullmatch(r"[A-Z]\w+\.\w+", name)
+    ]
+    return [name for name in names if name not in NOT_SEEN]
+
+
+class PathTests(SynchronousTestCase):
+    """The path of a request that the page describes."""
+
+    def setUp(self) -> None:
+        """Serve a storage, whose threads and reactor are turned by hand."""
+        self.calls: list[str] = []
+        self.driven = DrivenStore(self.mktemp())
+        self.driven.start()
+        self.addCleanup(self.stop)
+        self.image = b"~" * 150_000
+        self.path = f"/image/{sha256(self.image).hexdigest()}"
+
+    def stop(self) -> None:
+        """Stop the store."""
+        self.driven.stop()
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """Send a request; return the answer, and note the calls that it took."""
+        reactor, pool = self.driven.reactor, ManualThreadPool()
+        offload = Offload(reactor, pool)
+        api = ImageAPI(
+            self.driven.store,
+            max_image_size=1_000_000,
+            max_chunk_size=1_000_000,
+            offload=offload,
+        )
+        transport = MemoryTransport()
+        protocol = make_front(api, reactor).buildProtocol(None)
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: asciid.test\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self.calls = []
+        before = sys.getprofile()
+        sys.setprofile(self.note_call)
+        try:
+            protocol.dataReceived(head.encode() + body)
+            self.driven.settle()
+        finally:
+            sys.setprofile(before)
+        answer: bytes = transport.value()
+        return answer
+
+    def note_call(self, frame: FrameType, event: str, _: object) -> None:
+        """Note a call (see `sys.setprofile`)."""
+        if event == "call":
+            self.calls.append(frame.f_code.co_qualname)
+
+    def assert_called(self, expected: list[str]) -> None:
+        """Check that the last request took these calls, in this order."""
+        self.assertGreater(len(expected), 2)
+        calls = iter(self.calls)
+        for name in expected:
+            self.assertIn(name, calls, f"{name} of {expected}")
+
+    def register(self) -> None:
+        """Register the image."""
+        document = {"sha256": self.path[7:], "size": 150_000, "chunk_size": 100_000}
+        answer = self.ask("POST", "/image", json.dumps(document).encode())
+        self.assertIn(b"HTTP/1.1 201 ", answer)
+
+    def send_chunk(self, number: int) -> None:
+        """Send a chunk."""
+        data = self.image[number * 100_000 :][:100_000].decode()
+        document = {"id": number, "size": len(data), "data": data}
+        body = json.dumps(document).encode()
+        answer = self.ask("POST", f"{self.path}/chunks", body)
+        self.assertIn(b"HTTP/1.1 201 ", answer)
+
+    def test_chunk(self) -> None:
+        """A large chunk takes the calls that are listed, in order."""
+        self.register()
+        self.send_chunk(0)
+        self.assert_called(calls_listed("**A chunk**", "An image of more than"))
+
+    def test_get(self) -> None:
+        """So do a download of a small image from the file, and one from memory."""
+        self.image = b"~" * 100
+        self.path = f"/image/{self.driven.upload(self.image, 100).sha256}"
+        self.stop()
+        self.driven = DrivenStore(str(self.driven.path))
+        self.driven.start()
+        self.assertIn(self.image, self.ask("GET", self.path))
+        self.assert_called(
+            [
+                *calls_listed("**A hot GET**", "`Downloads.answer`"),
+                *calls_listed("**A cold GET**", "## "),
+            ]
+        )
+        self.assertIn(self.image, self.ask("GET", self.path))
+        self.assert_called(calls_listed("**A hot GET**", "**A cold GET**"))
+        self.assertNotIn("FileReads.ask", self.calls)
+
+
+def stored_in(state: str) -> set[str]:
+    """Return the names of the databases in which the page says that a state is."""
+    section = PAGE.partition("## The states of an image")[2].partition("\n## ")[0]
+    (row,) = re.findall(rf"^\| {state} \| ([^|]*) \|", section, re.MULTILINE)
+    return set(re.findall(r"Databases\.(\w+)", row))
+
+
+class StatesTests(SynchronousTestCase):
+    """The states of an image that the page describes."""
+
+    def setUp(self) -> None:
+        """Open a storage with one image of two chunks registered."""
+        self.driven = DrivenStore(self.mktemp(), lifetimes=Lifetimes(image=60.0))
+        self.driven.start()
+        self.spec = spec_of(b"abcdef")
+        self.run_(self.driven.store.register(self.spec))
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn threads and reactor until `awaited` fires."""
+        return self.driven.run(awaited)
+
+    def add(self, chunk_id: int) -> None:
+        """Send a chunk of the image."""
+        data = chunk_of(b"abcdef", self.spec, chunk_id)
+        self.run_(self.driven.store.add_chunk(self.spec.sha256, chunk_id, data))
+
+    def assert_stored(self, state: str) -> None:
+        """Stop; check which databases have records."""
+        self.driven.stop()
+        path = os.fsencode(self.driven.path)
+        with lmdb.open(path, max_dbs=8, lock=False, readonly=True) as env:
+            found = set()
+            for name in Databases.__annotations__:
+                database = env.open_db(name.encode(), create=False)
+                with env.begin() as transaction:
+                    if transaction.stat(database)["entries"]:
+                        found.add(name)
+        self.assertEqual(found, stored_in(state), state)
+
+    def test_unknown(self) -> None:
+        """A deleted image leaves nothing."""
+        self.run_(self.driven.store.delete(self.spec.sha256))
+        self.driven.settle()
+        self.assert_stored("unknown")
+
+    def test_pending(self) -> None:
+        """An upload lacks a chunk."""
+        self.add(1)
+        self.assert_stored("pending")
+
+    def test_complete(self) -> None:
+        """All chunks are stored."""
+        self.add(1)
+        self.add(0)
+        self.assert_stored("complete")
+
+    def test_gone(self) -> None:
+        """An image has expired."""
+        self.add(1)
+        self.add(0)
+        self.driven.pass_time(61.0)
+        self.run_(self.driven.store.expire())
+        self.driven.settle()
+        self.assert_stored("gone")
+
+    def test_quarantined(self) -> None:
+        """An image was put aside."""
+        self.add(1)
+        self.add(0)
+        digest = bytes.fromhex(self.spec.sha256)
+        record = ImageRecord(0, 6, 4, 4).pack()
+        self.assertTrue(self.run_(self.driven.engine.put_aside(digest, record)))
+        self.assert_stored("quarantined")
+
+    def test_staged(self) -> None:
+        """A large image is being received."""
+        self.run_(self.driven.store.delete(self.spec.sha256))
+        self.driven.settle()
+        writer = self.run_(self.driven.store.create(self.spec.sha256))
+        self.run_(writer.write(b"~" * 300_000))
+        self.assert_stored("staged")
+
+    def test_discarded(self) -> None:
+        """An image was removed, and its chunks are not deleted yet."""
+        self.add(1)
+        self.run_(self.driven.engine.apply((Remove(self.spec.sha256),)))
+        self.assert_stored("discarded")
