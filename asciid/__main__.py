@@ -1,8 +1,8 @@
 """
-Where the ``asciid`` program begins.
+Entry point of the ``asciid`` command.
 
-Nothing is imported here, nor by the package, but what Python itself has: what the
-command needs takes a good part of a second, and Ctrl-C may come within that.
+Imports only the standard library here and in the package: importing the command takes a
+good part of a second, during which Ctrl-C must work.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import sys
 
 __all__ = ["main"]
 
-_INTERRUPTED = 130  # as in cli/_exit_codes.py, which may not be there yet
+_INTERRUPTED = 130  # as in cli/_exit_codes.py, which may not be imported yet
 
 
 def main() -> None:
-    """Import the command and run it.  Raises :exc:`SystemExit`, always."""
+    """Import and run the command.  Raises :exc:`SystemExit`, always."""
     try:
         from asciid.cli.main import main as command  # noqa: PLC0415 - see above
 

@@ -1,10 +1,8 @@
 """
-What can go wrong with an image, in the words of the domain.
+The domain errors.
 
-Nothing here knows of HTTP: :mod:`asciid.api` has the one table that turns
-these into responses.  The text of each exception is a sentence for the person
-who made the request; it never holds what that person sent, hashes and numbers
-apart.
+They are independent of HTTP: :mod:`asciid.api` maps them to responses.  Their texts are
+shown to clients; they never contain data of the request except hashes and numbers.
 """
 
 from __future__ import annotations
@@ -31,14 +29,14 @@ __all__ = [
 
 
 class AsciidError(Exception):
-    """Anything that asciid itself raises on purpose."""
+    """The base class of asciid's own errors."""
 
 
 class ImageExistsError(AsciidError):
-    """The hash is registered already, complete or not."""
+    """The hash is already registered, complete or pending."""
 
     def __init__(self, sha256: str) -> None:
-        super().__init__(f"Image {sha256} is registered already.")
+        super().__init__(f"Image {sha256} is already registered.")
         self.sha256 = sha256
 
 
@@ -51,32 +49,32 @@ class ImageNotFoundError(AsciidError):
 
 
 class ImageGoneError(AsciidError):
-    """The image was removed, because its time was over; it may come again."""
+    """The image has expired and was deleted; it can be uploaded again."""
 
     def __init__(self, sha256: str) -> None:
-        super().__init__(f"Image {sha256} was removed because its time was over.")
+        super().__init__(f"Image {sha256} has expired.")
         self.sha256 = sha256
 
 
 class ImageIncompleteError(AsciidError):
-    """The image is registered and cannot be read: chunks are missing."""
+    """The image cannot be read: chunks are missing."""
 
     def __init__(self, sha256: str) -> None:
-        super().__init__(f"Image {sha256} is still being uploaded.")
+        super().__init__(f"Image {sha256} is incomplete: chunks are missing.")
         self.sha256 = sha256
 
 
 class ChunkExistsError(AsciidError):
     """
-    The chunk is stored already.
+    The chunk is already stored.
 
-    ``identical`` tells whether the bytes just sent are those stored.
+    ``identical``: whether the bytes sent are those stored.
     """
 
     def __init__(self, sha256: str, chunk_id: int, *, identical: bool) -> None:
-        bytes_are = "the same" if identical else "other"
+        bytes_are = "the same" if identical else "different"
         super().__init__(
-            f"Chunk {chunk_id} of image {sha256} is stored already, "
+            f"Chunk {chunk_id} of image {sha256} is already stored, "
             f"with {bytes_are} bytes."
         )
         self.sha256 = sha256
@@ -85,7 +83,7 @@ class ChunkExistsError(AsciidError):
 
 
 class ChunkOutOfRangeError(AsciidError):
-    """The image has no chunk of that id."""
+    """The image has no chunk with that id."""
 
     def __init__(self, chunk_id: int, chunks: int) -> None:
         super().__init__(
@@ -97,7 +95,7 @@ class ChunkOutOfRangeError(AsciidError):
 
 
 class ChunkSizeError(AsciidError):
-    """The chunk does not have the length that its place in the image asks for."""
+    """The chunk has the wrong length for its position in the image."""
 
     def __init__(self, chunk_id: int, *, expected: int, actual: int) -> None:
         super().__init__(
@@ -109,7 +107,7 @@ class ChunkSizeError(AsciidError):
 
 
 class HashMismatchError(AsciidError):
-    """The bytes do not have the registered hash; the upload was thrown away."""
+    """The bytes do not have the registered hash; the upload was discarded."""
 
     def __init__(self, sha256: str, actual: str) -> None:
         super().__init__(
@@ -121,49 +119,50 @@ class HashMismatchError(AsciidError):
 
 
 class TooManyUploadsError(AsciidError):
-    """As many uploads are pending as there may be; nothing was done."""
+    """The limit on pending uploads is reached; nothing was done."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(f"{limit} uploads are pending, and more may not be.")
+        super().__init__(f"Pending-upload limit reached ({limit}); retry later.")
 
 
 class ClientUploadsError(AsciidError):
-    """The client has as many uploads pending as it may; nothing was done."""
+    """The client's limit on pending uploads is reached; nothing was done."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(
-            f"You have {limit} uploads pending: finish some of them before the next."
+            f"Pending-upload limit per client reached ({limit}): finish some uploads "
+            "first."
         )
 
 
 class StoreBusyError(AsciidError):
-    """Too much is waiting to be written; nothing was done, try again soon."""
+    """The write queue is full; nothing was done; can be retried."""
 
     def __init__(self) -> None:
-        super().__init__("Too many writes are waiting for the disk; try again soon.")
+        super().__init__("The write queue is full; retry later.")
 
 
 class StoreClosedError(AsciidError):
     """The store is stopping or stopped; nothing was done."""
 
     def __init__(self) -> None:
-        super().__init__("The service is stopping; try again soon.")
+        super().__init__("The service is stopping; retry later.")
 
 
 class WriterGoneError(AsciidError):
-    """The process that writes has ended; whether it had done this is not known."""
+    """The writer process exited; whether the operation was committed is unknown."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The writing process is being replaced, and whether this was stored is "
-            "not known; send it again soon."
+            "The writer process is being replaced; whether this was stored is "
+            "unknown; retry later."
         )
 
 
 class StorageFullError(AsciidError):
-    """The disk has no room; nothing was stored."""
+    """The disk is full; nothing was stored."""
 
     def __init__(self) -> None:
         super().__init__("The storage is full; nothing was stored.")
@@ -177,4 +176,4 @@ class StorageFailedError(AsciidError):
 
 
 class StoreVersionError(AsciidError):
-    """The storage directory was written in a format this release cannot read."""
+    """The storage has a format that this release cannot read."""

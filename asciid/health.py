@@ -1,14 +1,13 @@
 """
-Asks a daemon for its health: ``python -P -m asciid.health [URL]``.
+Health check of a daemon: ``python -P -m asciid.health [URL]``.
 
-It is for container health checks, which run it again and again: so it imports
-nothing but the standard library, and what needs no more than that, and is no part of
-the ``asciid`` command.
+For container health checks, which run it often: so it imports little more than the
+standard library, and is not a part of the ``asciid`` command.
 
-The URL is that of ``/readyz`` on this machine if none is given, on the port and the
-interface of the endpoint in ``ASCIID_PORT``, or in the file that ``ASCIID_CONFIG``
-names.  The exit code is 0 if the answer is a 2xx, 1 if not, 2 if there is no such URL
-to ask; one line says what was answered.  It counts even if that cannot be printed.
+The default URL is ``/readyz`` on this machine, at the port and interface of the
+endpoint in ``ASCIID_PORT`` or in the file that ``ASCIID_CONFIG`` names.  Prints the
+response on one line.  The exit code is 0 for status 2xx, 1 if not, 2 if the URL is
+unknown or invalid, even if printing fails.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 PATIENCE = 4.0
-"""Seconds that a daemon is given for each step of its answer."""
+"""Timeout in seconds of each socket operation."""
 
 _LONGEST = 4096
-"""Bytes of an answer that are shown."""
+"""Maximum bytes of a response that are printed."""
 
 _arguments_of = re.compile(r"(?<!\\):").split
 """Splits the description of an endpoint at colons; a backslash escapes one."""
@@ -46,18 +45,18 @@ _PARAMETERS = {
     "tcp6": ("port", "backlog", "interface"),
     "unix": ("address",),
 }
-"""Those of Twisted's endpoints that have no name, in their order."""
+"""Positional parameters of Twisted's endpoints."""
 
 _EVERY_INTERFACE = {
     "": ("127.0.0.1", "::1"),
     "0.0.0.0": ("127.0.0.1",),  # noqa: S104 - compared with, not bound to
     "::": ("::1", "127.0.0.1"),
 }
-"""Where on this machine to ask a daemon that listens on all of them."""
+"""Local addresses of a daemon that listens on all interfaces."""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Ask, print what was answered, and return the exit code."""
+    """Run the check, print the response, and return the exit code."""
     try:
         connections, path = _target(arguments, environ)
     except ValueError as error:
@@ -69,11 +68,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             answer = connection.getresponse()
             body = answer.read(_LONGEST).decode("utf-8", "replace").strip()
     except (OSError, HTTPException) as error:
-        _say(f"no answer: {error or type(error).__name__}")
+        _say(f"no response: {error or type(error).__name__}")
         return 1
-    except ValueError as error:  # neither a host nor a path can be every text
+    except ValueError as error:  # invalid host or path
         host = connections[0].host
-        _say(f"asciid.health: cannot ask {host!r} for {path!r}: {error}")
+        _say(f"asciid.health: cannot request {path!r} from {host!r}: {error}")
         return 2
     _say(f"{answer.status} {body}")
     return 0 if answer.status in range(200, 300) else 1
@@ -94,7 +93,7 @@ class _UnixConnection(HTTPConnection):
 
 
 def _first_open(connections: Sequence[HTTPConnection]) -> HTTPConnection:
-    """Return the first connection that can be opened, or the last as it is."""
+    """Return the first connection that can be opened, or else the last."""
     *first, last = connections
     for connection in first:
         with suppress(OSError):
@@ -104,7 +103,7 @@ def _first_open(connections: Sequence[HTTPConnection]) -> HTTPConnection:
 
 
 def _say(line: str) -> None:
-    """Tell whoever reads the log of the check."""
+    """Print a line."""
     sys.stdout.write(f"{line}\n".encode(errors="backslashreplace").decode())
 
 
@@ -117,16 +116,16 @@ def _configured(environ: Mapping[str, str]) -> str | None:
     file = environ.get("ASCIID_CONFIG")
     if not file or file == "none":
         return None
-    # Most do without, and without what it imports.
+    # Slow to import, and rarely needed.
     import tomllib  # noqa: PLC0415
 
     try:
-        with open(file, "rb") as opened:  # noqa: PTH123 - nor for pathlib
+        with open(file, "rb") as opened:  # noqa: PTH123 - pathlib is slow to import, too
             listening = tomllib.load(opened).get("port")
     except OSError as error:
         message = f"cannot read {file}: {error.strerror}"
         raise ValueError(message) from error
-    except RecursionError as error:  # of arrays in one another
+    except RecursionError as error:  # deeply nested arrays
         message = f"{file}: {error}"
         raise ValueError(message) from error
     return None if listening is None else str(listening)
@@ -136,7 +135,7 @@ def _target(
     arguments: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Sequence[HTTPConnection], str]:
     """
-    Return the connections of which to take the first that opens, and the path to ask.
+    Return the connections to try in order, and the path to request.
 
     Errors: `ValueError`.
     """
@@ -147,7 +146,7 @@ def _target(
         return _reached(variable or _configured(environ) or "4444"), "/readyz"
     parts = urlsplit(arguments[0])
     if len(arguments) > 1 or parts.scheme != "http" or not parts.hostname:
-        message = "the only argument is a URL such as http://127.0.0.1:4444/readyz"
+        message = "usage: asciid.health [URL], such as http://127.0.0.1:4444/readyz"
         raise ValueError(message)
     connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=PATIENCE)
     return [connection], parts.path or "/readyz"
@@ -155,7 +154,7 @@ def _target(
 
 def _reached(endpoint: str) -> Sequence[HTTPConnection]:
     """
-    Return connections to a daemon that listens on `endpoint`, the likeliest first.
+    Return connections to a daemon that listens on `endpoint`, in the order to try.
 
     Errors: `ValueError`.
     """
@@ -175,7 +174,7 @@ def _reached(endpoint: str) -> Sequence[HTTPConnection]:
         or re.fullmatch("[0-9]{1,9}", port) is None
         or int(port) > _LARGEST_PORT
     ):
-        message = f"the port is {endpoint!r}: name the URL to ask"
+        message = f"unsupported endpoint {endpoint!r}: pass a URL"
         raise ValueError(message)
     interface = _unescaped(named["interface"])
     hosts = _EVERY_INTERFACE.get(interface, (interface,))

@@ -1,11 +1,11 @@
 """
 Images, uploads and the arithmetic of chunks.
 
-Everything here is an immutable value or a pure function: no IO, no clock.
+Immutable values and pure functions: no IO, no clock.
 
-A *chunk* is a run of an image's bytes.  Chunk ``i`` of an image of ``size``
-bytes cut every ``chunk_size`` bytes holds the bytes
-``[i * chunk_size, min((i + 1) * chunk_size, size))``; ids count from 0.
+A *chunk* is a contiguous part of an image.  Chunk ``i`` of an image of ``size`` bytes
+with a given ``chunk_size`` holds the bytes ``[i * chunk_size, min((i + 1) * chunk_size,
+size))``; ids count from 0.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ __all__ = [
 ]
 
 EMPTY_SHA256 = sha256(b"").hexdigest()
-"""The hash of the only image that has no chunks."""
+"""The hash of the empty image, which has no chunks."""
 
 MAX_CHUNKS = 2**32 - 1
-"""The most chunks an image may have: ids are stored in 32 bits, one is kept."""
+"""Maximum chunks of an image: ids have 32 bits, of which one value is reserved."""
 
 
 @frozen
 class ImageSpec:
-    """What a client states about an image when it registers it."""
+    """The parameters of a registration."""
 
     sha256: str
     """SHA-256 of the image's bytes: 64 lower-case hex digits."""
@@ -62,32 +62,32 @@ class ImageSpec:
 
 
 class ImageState(enum.Enum):
-    """How far an image has come."""
+    """The state of an image."""
 
     PENDING = "pending"
     """Registered; chunks are missing."""
     COMPLETE = "complete"
-    """Every byte is stored and the hash was checked: it can be downloaded."""
+    """All bytes are stored and the hash is verified: it can be downloaded."""
 
 
 @frozen
 class UploadStatus:
-    """What is stored of a registered image at one moment."""
+    """The status of a registered image."""
 
     spec: ImageSpec
     state: ImageState
     received: int
     """Bytes stored."""
     created: float
-    """When it was registered, in seconds since the epoch."""
+    """Time of registration, in seconds since the epoch."""
     completed: float | None = None
-    """When it became complete, in seconds since the epoch."""
+    """Time of completion, in seconds since the epoch."""
     missing: tuple[tuple[int, int], ...] = field(default=())
-    """Ids of the chunks not stored, as ascending inclusive ``(first, last)``."""
+    """Ids of the missing chunks, as ascending inclusive ``(first, last)``."""
     missing_cut: bool = False
-    """Whether `missing` was cut short: more is missing than it names."""
+    """Whether `missing` is truncated."""
     expires: float | None = None
     """
-    When a pending upload is thrown away unless there is activity before, in
-    seconds since the epoch; None is never.
+    When a pending upload expires without further activity, in seconds since the epoch;
+    None: never.
     """

@@ -1,4 +1,4 @@
-"""``twistd asciid``: its options and the service they describe."""
+"""``twistd asciid``: its options and its service."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ _log = Logger()
 
 class Options(usage.Options):
     """
-    The command line after ``twistd asciid``.
+    The options of ``twistd asciid``.
 
     `environ` is the environment to read; this process's if None.
     """
 
-    synopsis = "[asciid options]"  # twistd puts its own before it
+    synopsis = "[asciid options]"  # twistd prepends its own
     longdesc = (
-        "Host ASCII art over HTTP: register an image, upload it in chunks, "
-        "download it. Each option but --config can also be given in the TOML file "
-        "that --config names, and each in the environment variable named beside it; "
-        "the option beats the variable, and that the file. twistd --help lists "
+        "Host ASCII art over HTTP: register an image, upload it in chunks, download "
+        "it. Each option can also be set by the environment variable named beside it, "
+        "and all but --config in the TOML file that --config names. An option takes "
+        "precedence over its variable, and that over the file. twistd --help lists "
         "twistd's own options."
     )
     optParameters: ClassVar = [
@@ -62,11 +62,11 @@ class Options(usage.Options):
     ]
 
     settings: Settings
-    """What is in force, once the options are parsed."""
+    """The effective settings; set once the options are parsed."""
     in_force: tuple[InForce, ...]
-    """The same, with where each setting is from."""
+    """The effective settings with their sources."""
     service_links: list[str]
-    """Variables that were ignored: they hold the address of a Kubernetes Service."""
+    """Ignored variables, which have the address of a Kubernetes Service."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Options(usage.Options):
         self._environ = os.environ if environ is None else environ
 
     def getUsage(self, width: int | None = None) -> str:
-        """Return the help, `width` columns wide or as wide as the terminal."""
+        """Return the help, `width` columns wide; default: the terminal's width."""
         return usage_text(width or get_terminal_size().columns, self.longdesc)
 
     def opt_version(self) -> None:
@@ -89,8 +89,8 @@ class Options(usage.Options):
         """
         Parse `options`, or the process's own if None.
 
-        A mistake ends the process with one line and exit code 1.  Left to
-        itself, ``twistd`` would print its whole help before that line.
+        An error ends the process with one line and exit code 1; ``twistd`` would print
+        its whole help first.
         """
         try:
             super().parseOptions(options)
@@ -100,7 +100,7 @@ class Options(usage.Options):
             raise SystemExit(message) from error
 
     def postOptions(self) -> None:
-        """Settle what is in force."""
+        """Determine the effective settings."""
         given = {
             setting.option: ("yes" if self[setting.option] else None)
             if setting.flag
@@ -119,7 +119,7 @@ class Options(usage.Options):
 
 def makeService(options: Options, reactor: Reactor = None) -> IService:
     """
-    Return the service that `options` describe; nothing is opened yet.
+    Return the service for `options`; nothing is opened yet.
 
     `reactor` is the one to run on, which is otherwise left alone; the process's own if
     None.

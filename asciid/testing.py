@@ -1,9 +1,8 @@
 """
-What tests need: a thread pool and a reactor that are stepped by hand.
+Test doubles: thread pools and reactors that run immediately or in steps.
 
-With these a store runs in a `twisted.trial.unittest.SynchronousTestCase`: what
-it would do in threads is done, in order, when the test says so.  `MemoryStore` does
-everything at once.
+With these a store runs in a `twisted.trial.unittest.SynchronousTestCase`: the test
+executes the work of threads, in order.  `MemoryStore` does everything immediately.
 """
 
 from __future__ import annotations
@@ -40,55 +39,54 @@ ResultT = TypeVar("ResultT")
 
 
 class ManualReactor(Clock):
-    """A `Clock` that also takes calls from threads, at once."""
+    """A `Clock` with `callFromThread`."""
 
     def callFromThread(
         self, call: Callable[..., object], *args: object, **kwargs: object
     ) -> None:
-        """Have `call` made in the next turn, as `IReactorFromThreads` says."""
+        """Schedule `call` for the next iteration; see `IReactorFromThreads`."""
         self.callLater(0, call, *args, **kwargs)
 
 
 class ImmediateReactor:
-    """Makes the calls of a later turn of the reactor, and those of threads, at once."""
+    """Executes delayed calls, and calls from threads, immediately."""
 
     def callLater(
         self, delay: float, call: Callable[..., object], /, *args: object
     ) -> IDelayedCall:
-        """Make `call`; nothing is left to cancel."""
+        """Execute `call`; the result has nothing to cancel."""
         call(*args)
         return Clock().callLater(delay, list)
 
     def callFromThread(self, call: Callable[..., object], /, *args: object) -> None:
-        """Make `call`."""
+        """Execute `call`."""
         call(*args)
 
 
 class ImmediateThreadPool(ThreadPool):
-    """A pool without threads, which does all work at once."""
+    """A pool without threads, which executes calls immediately."""
 
     def __init__(self) -> None:
         super().__init__(0, 1)
 
     def start(self) -> None:
-        """Start nothing."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Stop nothing."""
+        """Do nothing."""
 
     def callInThread(
         self, func: Callable[..., object], *args: object, **kw: object
     ) -> None:
-        """Make the call."""
+        """Execute the call."""
         func(*args, **kw)
 
 
 class MemoryStore(ImageStore):
     """
-    Images in memory, in a store that does everything at once.
+    A started store in memory that does everything immediately.
 
-    It is started already.  The parameters are those of `MemoryEngine` and
-    `ImageStore`.
+    The parameters are those of `MemoryEngine` and `ImageStore`.
     """
 
     def __init__(
@@ -113,7 +111,7 @@ class MemoryStore(ImageStore):
 
 
 class ManualThreadPool(ThreadPool):
-    """A pool without threads: `step` does the oldest piece of work."""
+    """A pool without threads: `step` executes the oldest call."""
 
     def __init__(self) -> None:
         super().__init__(0, 1)
@@ -122,11 +120,11 @@ class ManualThreadPool(ThreadPool):
         self.stopped = False
 
     def start(self) -> None:
-        """Take note of the start."""
+        """Record the start."""
         self.started = True
 
     def stop(self) -> None:
-        """Take note of the stop."""
+        """Record the stop."""
         self.stopped = True
 
     def callInThread(
@@ -142,12 +140,12 @@ class ManualThreadPool(ThreadPool):
         *args: object,
         **kw: object,
     ) -> None:
-        """Queue a call for `step`; tell `onResult` whether it went well, and how."""
+        """Queue a call for `step`; call `onResult` with success and result."""
 
         def call() -> None:
             try:
                 went_well, result = True, func(*args, **kw)
-            except Exception:  # noqa: BLE001 - a pool hands on whatever it is
+            except Exception:  # noqa: BLE001 - a pool passes on any exception
                 went_well, result = False, Failure()
             if onResult is not None:
                 onResult(went_well, result)
@@ -155,7 +153,7 @@ class ManualThreadPool(ThreadPool):
         self.work.append(call)
 
     def step(self) -> bool:
-        """Do the oldest piece of work, if any; tell whether there was one."""
+        """Execute the oldest call, if any; return whether there was one."""
         if not self.work:
             return False
         self.work.popleft()()
@@ -166,11 +164,11 @@ def run(
     awaited: Deferred[ResultT], reactor: ManualReactor, *pools: ManualThreadPool
 ) -> ResultT:
     """
-    Turn the reactor and step the pools until `awaited` fires; return its result.
+    Run the reactor and the pools until `awaited` fires; return its result.
 
-    Time goes by while there is nothing else to do, until the next delayed call.
+    When idle, advance the time to the next delayed call.
 
-    Raises what it fails with, or `AssertionError` if nothing is left to do.
+    Raises its failure, or `AssertionError` if nothing is left to do.
     """
     outcome: list[Any] = []
     awaited.addBoth(outcome.append)

@@ -113,7 +113,7 @@ class HealthTests(SynchronousTestCase):
         self.addCleanup(os.chdir, before)
         for listening in ("unix:x:y.sock", "unix:address=none", "unix:"):
             code, line = self.check([], ASCIID_PORT=listening)
-            self.assertEqual((code, line[:11]), (1, "no answer: "), listening)
+            self.assertEqual((code, line[:13]), (1, "no response: "), listening)
         self.patch(HTTPServer, "address_family", socket.AF_UNIX)
         self.patch(HTTPServer, "server_bind", UnixStreamServer.server_bind)
         server = HTTPServer("x:y.sock", Handler)  # type: ignore[arg-type] # a path
@@ -194,7 +194,7 @@ class HealthTests(SynchronousTestCase):
             port = taken.getsockname()[1]
         code, line = self.check([f"http://127.0.0.1:{port}"])
         self.assertEqual(code, 1)
-        self.assertTrue(line.startswith("no answer: "), line)
+        self.assertTrue(line.startswith("no response: "), line)
 
     def test_program(self) -> None:
         """The program takes its own arguments, and ends with that code."""

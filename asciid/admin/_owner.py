@@ -1,4 +1,4 @@
-"""How a command becomes the owner of a storage, or asks the one there is."""
+"""Runs a command as the owner of a storage, or through the process that owns it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ __all__ = ["NoOwnerError", "Owner", "OwnerError", "on_storage"]
 ResultT = TypeVar("ResultT")
 
 _RETRY_EVERY = 0.05
-"""Seconds between two attempts."""
+"""Seconds between attempts."""
 
 
 class OwnerError(AsciidError):
-    """The owner did not do what it was asked for; the text says why."""
+    """The owner failed to carry out the command; the text has the reason."""
 
 
 class NoOwnerError(AsciidError):
-    """No process takes commands for the storage."""
+    """No process listens on the command socket of the storage."""
 
 
 @define
@@ -61,7 +61,7 @@ class Owner:
                 try:
                     connection.connect(socket_name(directory, SOCKET_FILE))
                 except (ConnectionRefusedError, FileNotFoundError) as error:
-                    message = f"no daemon takes commands in {storage}"
+                    message = f"no daemon accepts commands in {storage}"
                     raise NoOwnerError(message) from error
                 except OSError as error:
                     error.filename = str(storage / SOCKET_FILE)
@@ -76,22 +76,22 @@ class Owner:
         """
         Have the owner carry out a command; `descriptor` is passed to it.
 
-        What comes of it, `answer` has: the owner may have ended.
+        Errors are reported by `answer`, also those of sending.
         """
         request = {"version": VERSION, "command": command, **arguments}
         line = json.dumps(request).encode() + b"\n"
         descriptors = [] if descriptor is None else [descriptor]
         with suppress(ConnectionError):
-            # That is less than any socket takes at once.
+            # Shorter than any socket buffer.
             socket.send_fds(self._connection, [line], descriptors)
 
     def answer(
         self, progress: Callable[[dict[str, Any]], object] = lambda _: None
     ) -> dict[str, Any]:
         """
-        Wait for the answer; `progress` is called with what precedes it.
+        Wait for the result; `progress` is called with each progress line.
 
-        This waits for as long as it takes.
+        Waits without a time limit.
 
         Errors: `OwnerError`, `OSError`.
         """
@@ -101,7 +101,7 @@ class Owner:
                 if "progress" not in document:
                     return document
                 progress(document["progress"])
-        message = "the daemon ended before it was done"
+        message = "the daemon exited before the command finished"
         raise OwnerError(message)
 
 
@@ -112,11 +112,11 @@ def on_storage(
     asked: Callable[[Owner], ResultT],
 ) -> ResultT:
     """
-    Work on `storage`: as its owner, or through the process that is.
+    Carry out a command on `storage`, as its owner or through its owner.
 
-    Where none is, `alone` is called with the storage, which this process owns as
-    `name`; else `asked` with a connection to the owner.  An owner that takes no
-    commands is waited for, as it may be starting or ending.
+    Without an owner, this process locks the storage as `name` and calls `alone` with
+    it; otherwise it calls `asked` with a connection to the owner.  It waits for an
+    owner that does not listen, which may be starting or stopping.
 
     Errors: `NoStorageError`, `StorageInUseError`, `StorageUnusableError`, `OSError`,
     those of `alone` and `asked`.
@@ -140,11 +140,11 @@ def on_storage(
 
 def _read(line: bytes) -> dict[str, Any]:
     if not line.endswith(b"\n"):
-        message = "the daemon ended before it was done"
+        message = "the daemon exited before the command finished"
         raise OwnerError(message)
     document: dict[str, Any] = json.loads(line)
     if document.pop("version") != VERSION:
-        message = "the daemon is of another release"
+        message = "the daemon runs an incompatible release"
         raise OwnerError(message)
     if "error" in document:
         raise OwnerError(document["error"])

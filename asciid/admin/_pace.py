@@ -1,4 +1,4 @@
-"""Keeps reading to a rate."""
+"""Rate-limits reads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["Pace"]
 
 SHORTEST_WAIT = 0.05
-"""Seconds that are worth a wait; less adds up until it is."""
+"""Minimum seconds of one sleep; shorter waits add up until then."""
 
 
 @define
 class Pace:
     """
-    Waits so that no more than `rate` bytes go by in a second; 0 never waits.
+    Sleeps to limit the rate to `rate` bytes per second; 0: unlimited.
 
     `monotonic` and `sleep` are in seconds.
     """
@@ -30,11 +30,11 @@ class Pace:
     _due: float = field(init=False, default=0.0)
 
     def __call__(self, size: int) -> None:
-        """Take note of `size` bytes, and wait if they came early."""
+        """Count `size` bytes, and sleep if they exceed the rate."""
         if not self.rate:
             return
         now = self.monotonic()
-        # Time that was not used is lost, or a burst would follow it.
+        # Unused time is not credited: no bursts.
         self._due = max(self._due, now) + size / self.rate
         if self._due - now >= SHORTEST_WAIT:
             self.sleep(self._due - now)

@@ -1,11 +1,10 @@
 """
-How commands reach the owner of a storage: a Unix socket beside the file.
+The command socket of the owner of a storage: a Unix socket in its directory.
 
-A command is one line of JSON, ``{"version": 1, "command": NAME}`` with the arguments
-of that command; a file descriptor may come with it (SCM_RIGHTS).  The answer is one
-line of JSON, too, which has ``"version": 1`` and either what the command answers or
-``"error"``, one line for people.  Lines with ``"progress"`` may precede it.  Then the
-owner closes the connection.
+A request is one line of JSON, ``{"version": 1, "command": NAME}`` with the arguments of
+the command, and optionally a file descriptor (SCM_RIGHTS).  The response is one line of
+JSON with ``"version": 1`` and the result, or ``"error"`` and one line of text.  Lines
+with ``"progress"`` may precede it.  Then the owner closes the connection.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ __all__ = ["MAX_LINE", "SOCKET_FILE", "VERSION", "Control"]
 SOCKET_FILE = "asciid.sock"
 VERSION = 1
 MAX_LINE = 1024
-"""Bytes of a command at the most."""
+"""Maximum bytes of a request line."""
 PATIENCE = 10.0
-"""Seconds for a command to arrive."""
+"""Maximum seconds until a request has been received."""
 
 if TYPE_CHECKING:
     Command = Callable[["Request"], Deferred[Mapping[str, object]]]
@@ -58,19 +57,19 @@ _log = Logger()
 
 @define(eq=False)
 class Request:
-    """A command that has arrived."""
+    """A received command."""
 
     arguments: Mapping[str, Any]
-    """What the line of the command has."""
+    """The members of the request line."""
     progress: Callable[[Mapping[str, object]], None]
-    """Sends what was found so far."""
+    """Sends a progress line."""
     descriptor: int | None = field(default=None)
-    """A descriptor that came with it, valid until the command was begun."""
+    """The descriptor sent with the command; closed once the command was called."""
 
 
 @implementer(interfaces.IFileDescriptorReceiver)
 class _Connection(LineOnlyReceiver, TimeoutMixin):
-    """Reads one command and answers it; a command that closes it is cancelled."""
+    """Receives one command and sends its result; a disconnect cancels it."""
 
     transport: ITransport
     delimiter = b"\n"
@@ -91,7 +90,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         self.setTimeout(PATIENCE)
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
-        """Take a descriptor that came before the line, or with it."""
+        """Receive a descriptor, before the line or with it."""
         if self._asked or self._descriptors:
             os.close(descriptor)
         else:
@@ -107,17 +106,17 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         except ValueError as error:
             self._answer({"error": str(error)})
             return
-        _log.info("{command} begins, as a command asks", command=name)
+        _log.info("{command} started by command", command=name)
         descriptor = self._descriptors[0] if self._descriptors else None
         request = Request(arguments, self._progress, descriptor)
         answering = maybeDeferred(command, request)
-        # Another process has it by now, or nobody needs it.
+        # The command has passed it on to another process, or does not use it.
         self._close_descriptors()
         self._answering = answering.addCallbacks(
             self._done, self._failed, callbackArgs=(name,), errbackArgs=(name,)
         )
         self._answering.addErrback(
-            lambda failure: _log.failure("A command was not answered", failure)
+            lambda failure: _log.failure("Command failed unexpectedly", failure)
         )
 
     def _close_descriptors(self) -> None:
@@ -128,22 +127,22 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         try:
             document = json.loads(line)
         except ValueError as error:
-            message = "the command is not JSON"
+            message = "request is not a JSON object"
             raise ValueError(message) from error
         if not isinstance(document, dict) or document.get("version") != VERSION:
-            message = f"only version {VERSION} of the commands is known"
+            message = f"unsupported protocol version (supported: {VERSION})"
             raise ValueError(message)
         name = document.get("command")
         if not isinstance(name, str) or name not in self._commands:
-            message = f"the commands are {', '.join(self._commands)}"
+            message = f"unknown command (commands: {', '.join(self._commands)})"
             raise ValueError(message)
         return name, self._commands[name], document
 
     def lineLengthExceeded(self, _: bytes) -> None:
-        self._answer({"error": f"a command has at most {MAX_LINE} bytes"})
+        self._answer({"error": f"request too long (limit {MAX_LINE} bytes)"})
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Cancel the command, if it is still under way."""
+        """Cancel the command if it is still running."""
         del reason
         self.setTimeout(None)
         self._close_descriptors()
@@ -153,7 +152,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
     def _done(self, outcome: Mapping[str, object], name: str) -> None:
         details = ", ".join(f"{key} {value}" for key, value in outcome.items())
         _log.info(
-            "{command} is done{details}",
+            "{command} finished{details}",
             command=name,
             details=f": {details}" if details else "",
         )
@@ -161,7 +160,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
 
     def _failed(self, failure: Failure, name: str) -> None:
         if failure.check(CancelledError):
-            _log.warn("{command} is cancelled: the command ended", command=name)
+            _log.warn("{command} cancelled: client disconnected", command=name)
             return
         reason = str(failure.value) or type(failure.value).__name__
         if failure.check(AsciidError, OSError):
@@ -195,10 +194,9 @@ class _ConnectionFactory(Factory):
 
 class Control:
     """
-    The socket in the storage `directory`, for this user and root alone: mode 0600.
+    The socket in the storage `directory`, with mode 0600.
 
-    `commands` are called by their names.  `reactor` provides IReactorUNIX and
-    IReactorTime.
+    `commands` are functions by name.  `reactor` provides IReactorUNIX and IReactorTime.
     """
 
     def __init__(
@@ -216,14 +214,14 @@ class Control:
         """
         Listen; this process must own the storage.
 
-        The daemon works without, too: where it is impossible the log says why.
+        If it cannot listen, it logs the reason; the daemon works without it.
         """
         try:
             self._socket.listen(self._factory)
         except (OSError, CannotListenError) as error:
-            _log.warn("Commands cannot reach this daemon: {error}", error=error)
+            _log.warn("Command socket not available: {error}", error=error)
 
     def stop(self) -> None:
-        """Remove the socket, if there is one; answers under way are still sent."""
+        """Remove the socket, if any; pending responses are still sent."""
         self._socket.stop()
         self._stopping()

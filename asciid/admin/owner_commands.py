@@ -1,4 +1,4 @@
-"""What commands have the owner of a storage do: verify, back up, compact."""
+"""The owner's side of the commands verify, backup and compact."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Maintenance", "MaintenanceError"]
 
 MAX_READERS = 4
-"""Commands at a time that read the storage."""
+"""Maximum concurrent commands that read the storage."""
 
 _LONGEST_PRINTED = 16 * 1024
 
@@ -38,14 +38,14 @@ _log = Logger()
 
 
 class MaintenanceError(AsciidError):
-    """A command cannot be carried out, or did not succeed; the text says why."""
+    """A command cannot be carried out, or failed; the text has the reason."""
 
 
 class _Reader(ProcessProtocol):
     """
-    The owner's end of an `asciid.admin.reader` process.
+    The owner's side of an `asciid.admin.reader` process.
 
-    `done` fires with what that reports, once it has ended; cancelled, it ends the
+    `done` fires with the result once the process has exited; cancelling it kills the
     process.  `ended` is called with this object in either case.
     """
 
@@ -67,14 +67,14 @@ class _Reader(ProcessProtocol):
         self.done: Deferred[Mapping[str, Any]] = Deferred(lambda _: self.end())
 
     def end(self, reason: str = "") -> None:
-        """End the process; `reason` is what the command gets to know."""
+        """Kill the process; `reason` is the error that the command gets."""
         self._reason = reason
-        # It has nothing to finish.
+        # It only reads.
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Take what the process has written."""
+        """Process output of the process."""
         if childFD == FOUND:
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
@@ -83,11 +83,11 @@ class _Reader(ProcessProtocol):
             self._printed = (self._printed + data)[:_LONGEST_PRINTED]
 
     def processEnded(self, reason: Failure) -> None:
-        """Answer what it came to."""
+        """Fire `done`."""
         self._ended(self)
         if self._printed:
             _log.error(
-                "The reader of a storage failed: {text}",
+                "Storage reader failed: {text}",
                 text=self._printed.decode("utf-8", "replace").strip(),
             )
         if self.done.called:  # it was cancelled
@@ -95,12 +95,12 @@ class _Reader(ProcessProtocol):
         if "done" in self._outcome:
             self.done.callback(self._outcome["done"])
         else:
-            ended = f"its reader ended: {reason.getErrorMessage()}"
+            ended = f"storage reader exited: {reason.getErrorMessage()}"
             why = self._reason or self._outcome.get("error", ended)
             self.done.errback(MaintenanceError(why))
 
     def _found(self, document: Mapping[str, Any]) -> None:
-        """Take a line of the process."""
+        """Process a line of output."""
         if "put_aside" in document:
             digest, record = map(bytes.fromhex, document["put_aside"])
             self._engine.put_aside(digest, record).addCallbacks(
@@ -115,13 +115,13 @@ class _Reader(ProcessProtocol):
         self.transport.writeToChild(ANSWERS, b"1" if found else b"0")
 
     def _failed(self, failure: Failure) -> None:
-        self.end(f"cannot put an image in quarantine: {failure.getErrorMessage()}")
+        self.end(f"cannot quarantine an image: {failure.getErrorMessage()}")
 
 
 @define(eq=False)
 class Maintenance:
     """
-    The commands on the storage file of `engine`, which must be started.
+    The commands on the storage of `engine`, which must be started.
 
     `reactor` provides IReactorProcess.
     """
@@ -133,16 +133,16 @@ class Maintenance:
 
     def compact(self, request: Request) -> Deferred[Mapping[str, object]]:
         """
-        Compact the file; what `request` says is not needed.
+        Compact the file.
 
         Errors: those of `LMDBEngine.compact`, `MaintenanceError`.
         """
         del request
         if self._readers:
-            # They have the file open that is to be exchanged.
+            # They have the file open that is to be replaced.
             return fail(MaintenanceError("in use by asciid verify or asciid backup"))
         self._compacting = True
-        # A command that leaves cancels this one, and not the compaction.
+        # A client that disconnects cancels this Deferred, not the compaction.
         answer: Deferred[Copied] = Deferred()
 
         def ended(outcome: Copied | Failure) -> None:
@@ -159,15 +159,15 @@ class Maintenance:
         Errors: `MaintenanceError`.
         """
         if request.descriptor is None:
-            return fail(MaintenanceError("backup needs a descriptor to write to"))
+            return fail(MaintenanceError("backup requires a descriptor"))
         return self._read(request, {"task": "backup"}, request.descriptor)
 
     def verify(self, request: Request) -> Deferred[Mapping[str, object]]:
         """
-        Read and check every image; report those that are damaged one by one.
+        Read and check every image; report each damaged image as progress.
 
-        The arguments are ``rate``, in bytes a second (0: any number), ``quarantine``
-        and ``purge``; or ``restore``, to take images out of quarantine instead.
+        The arguments are ``rate``, in bytes per second (0: unlimited), ``quarantine``
+        and ``purge``; or ``restore``, to move images out of quarantine instead.
 
         Errors: `MaintenanceError`, those of `LMDBEngine.purge_quarantine`.
         """
@@ -177,7 +177,7 @@ class Maintenance:
             )
         rate = request.arguments.get("rate", 0)
         if not isinstance(rate, int) or rate < 0:
-            return fail(MaintenanceError("rate is a number of bytes a second"))
+            return fail(MaintenanceError("rate must be a number of bytes per second"))
         quarantine = request.arguments.get("quarantine") is True
         task = {"task": "verify", "rate": rate, "quarantine": quarantine}
         verifying = self._read(request, task)
@@ -186,7 +186,7 @@ class Maintenance:
         return verifying
 
     def stop(self) -> None:
-        """End the processes that read the storage."""
+        """Kill the processes that read the storage."""
         for reader in list(self._readers):
             reader.end("the daemon is stopping")
 
@@ -201,11 +201,11 @@ class Maintenance:
         task: Mapping[str, object],
         destination: int | None = None,
     ) -> Deferred[Mapping[str, object]]:
-        """Have another process do `task`."""
+        """Run `task` in a reader process."""
         if self._compacting:
             return fail(MaintenanceError("in use by asciid compact"))
         if len(self._readers) >= MAX_READERS:
-            message = f"{MAX_READERS} other commands are reading the storage"
+            message = f"too many commands are reading the storage (limit {MAX_READERS})"
             return fail(MaintenanceError(message))
         reader = _Reader(self.engine, request, self._readers.discard)
         descriptors: dict[int, int | str] = {

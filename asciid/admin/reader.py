@@ -1,12 +1,12 @@
 """
-A process that reads a storage for a command: ``python -P -m asciid.admin.reader``.
+The process that reads a storage for a command: ``python -P -m asciid.admin.reader``.
 
-The owner of the storage starts it for `asciid verify` and `asciid backup`.  It is in
-the owner's PID namespace, as LMDB asks of readers, wherever the command runs; and
-damaged pages that end it by a signal leave the owner alone.
+The owner of the storage starts it for `asciid verify` and `asciid backup`.  So it is in
+the owner's PID namespace, as LMDB requires of readers, and if a damaged page kills it
+by a signal, the owner survives.
 
-Its argument is a JSON object, see `asciid.admin.owner_commands`.  What it finds it
-writes to its standard output, a JSON object a line, the last of which has ``"done"`` or
+Its argument is a JSON object, see `asciid.admin.owner_commands`.  It writes JSON
+objects to its standard output, one per line; the last one has ``"done"`` or
 ``"error"``.
 """
 
@@ -40,36 +40,36 @@ if TYPE_CHECKING:
 __all__ = ["ANSWERS", "DESTINATION", "FOUND", "PRINTED", "STORAGE", "main"]
 
 ANSWERS = 0
-"""The descriptor of the owner's answers, whose end is the end of this process."""
+"""The descriptor of the owner's answers; at its end of file this process exits."""
 
 FOUND = 1
-"""The descriptor for what is found."""
+"""The descriptor of the output."""
 
 PRINTED = 2
-"""The descriptor for what Python prints when it fails."""
+"""The descriptor of standard error."""
 
 STORAGE = 3
-"""The descriptor of the storage directory, which has the owner's lock."""
+"""The descriptor of the storage directory, which holds the owner's lock."""
 
 DESTINATION = 4
-"""The descriptor that a copy is written to: a stream socket."""
+"""The descriptor of a stream socket to write a copy to."""
 
 STALLED = 60
-"""Seconds after which a command that does not read its copy is given up."""
+"""Seconds without progress until a copy is aborted."""
 
 _NICENESS = 10
-"""How much this process leaves the processor to the owner; see nice(2)."""
+"""Niceness of this process; see nice(2)."""
 
 
 class _Owner:
-    """The owner of the storage, at the other end of the pipes."""
+    """The pipes to and from the owner of the storage."""
 
     def __init__(self) -> None:
         self._answers: SimpleQueue[bool] = SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def tell(self, document: Mapping[str, object]) -> None:
-        """Send a line."""
+        """Send a JSON object."""
         os.write(FOUND, json.dumps(document).encode() + b"\n")
 
     def put_aside(self, digest: bytes, record: bytes) -> bool:
@@ -81,12 +81,12 @@ class _Owner:
         with os.fdopen(ANSWERS, "rb", buffering=0, closefd=False) as answers:
             while answer := answers.read(1):
                 self._answers.put(answer == b"1")
-        # Whatever the other thread does, in C or not.
+        # The other thread may be in C code that does not return soon.
         os._exit(1)
 
 
 def main(argument: str) -> None:
-    """Do what `argument` asks for."""
+    """Carry out the task in `argument`."""
     task = json.loads(argument)
     owner = _Owner()
     os.nice(_NICENESS)
@@ -127,7 +127,7 @@ def _verify(
 
 def _copy(storage: StorageFile) -> None:
     with socket.socket(fileno=os.dup(DESTINATION)) as destination:
-        # LMDB gets EAGAIN then, and gives up.
+        # The write of LMDB fails with EAGAIN then.
         patience = struct.pack("ll", STALLED, 0)
         destination.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         storage.copy_to(destination.fileno())

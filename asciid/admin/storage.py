@@ -1,10 +1,10 @@
 """
-Work on a storage directory by commands, with a daemon on it or without.
+Commands on a storage directory, with or without a running daemon.
 
-Each function works as the owner of the storage where there is none, and else has the
-process that owns it do the work.
+Each function locks the storage if it has no owner, and sends a command to the owner
+otherwise.
 
-Errors of all: `AsciidError`, `OSError`.
+Errors of all functions: `AsciidError`, `OSError`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["back_up", "compact", "restore", "verify"]
 
 _PIECE = 1024 * 1024
-"""Bytes that are read at a time."""
+"""Bytes per read."""
 
 
 def verify(
@@ -41,11 +41,11 @@ def verify(
     purge: bool,
 ) -> dict[str, Any]:
     """
-    Read every complete image, `rate` bytes in a second; 0 is any number.
+    Read every complete image, at most `rate` bytes per second; 0: unlimited.
 
-    `found` is called with the members ``sha256`` and ``reason`` for each that is
-    damaged, which is put in `quarantine`, if that is wanted.  Then `purge` deletes what
-    is there.  The result has ``images``, ``bytes`` and, with `purge`, ``purged``.
+    `found` is called with ``sha256`` and ``reason`` of each damaged image, which is
+    quarantined with `quarantine`.  With `purge` the quarantine is then deleted.  The
+    result has ``images``, ``bytes`` and, with `purge`, ``purged``.
     """
 
     def alone(opened: StorageFile) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def verify(
 
 
 def restore(storage: Path) -> int:
-    """Take every image out of quarantine; return how many."""
+    """Move every image out of quarantine; return their number."""
 
     def asked(owner: Owner) -> int:
         owner.ask("verify", restore=True)
@@ -83,9 +83,9 @@ def restore(storage: Path) -> int:
 
 def back_up(storage: Path, destination: Path, rate: int) -> tuple[int, int]:
     """
-    Copy a storage, and read the copy, `rate` bytes in a second; 0 is any number.
+    Copy a storage and check the copy, at most `rate` bytes per second; 0: unlimited.
 
-    Return how many images the copy has, and how many bytes.
+    Return the number of images and of bytes in the copy.
     """
     pace = Pace(rate)
 
@@ -99,7 +99,7 @@ def back_up(storage: Path, destination: Path, rate: int) -> tuple[int, int]:
 
 
 def _receive(owner: Owner, work: Path) -> None:
-    """Have the owner send its data file, and write it to the directory `work`."""
+    """Receive the data file from the owner into the directory `work`."""
     source, sink = socket.socketpair()
     with source, (work / maintenance.DATA_FILE).open("xb", buffering=0) as file:
         with sink:

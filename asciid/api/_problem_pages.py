@@ -144,7 +144,7 @@ _PAGES = {
         "Yes.",
     ),
     "image-exists": _Page(
-        "The image is registered already, complete or not, by you or by somebody else.",
+        "The image is already registered, complete or not, by you or by somebody else.",
         "GET the status that Link leads to. If its state is complete there is "
         "nothing to do; if it is pending, upload what is missing, cut by the "
         "chunk_size that the status names.",
@@ -152,7 +152,7 @@ _PAGES = {
         "lost, this is the answer: it succeeded.",
     ),
     "chunk-exists": _Page(
-        "The chunk is stored already. The member identical says whether it has "
+        "The chunk is already stored. The member identical says whether it has "
         "the bytes that were just sent.",
         "If identical is true, the chunk is safe: go on. If it is false, one of "
         "the two is wrong; the one stored stays, and when the image is whole its "

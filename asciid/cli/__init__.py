@@ -1,11 +1,11 @@
 """
-The ``asciid`` command: one module a command, which `asciid.cli.main` puts together.
+The ``asciid`` command: one module per subcommand, dispatched by `asciid.cli.main`.
 
-``_server``           what the commands that speak to a server have in common
-``_storage_options``  what the commands on a storage have in common
+``_server``           options and error handling of commands that use a server
+``_storage_options``  options and error handling of commands on a storage
 ``_bar``              a progress bar, which ``_rich_bar`` draws
-``_filter``           what of a text, or of a name, a terminal may be shown
-``_reporting``        prints what a command has done
-``_run``              a reactor run that ends with an exit code
-``manual``            docs/client.md, made of what ``--help`` says
+``_filter``           removes control characters from terminal output
+``_reporting``        prints results
+``_run``              runs the reactor until a command ends; returns its exit code
+``manual``            generates docs/client.md from ``--help``
 """

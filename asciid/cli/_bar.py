@@ -1,4 +1,4 @@
-"""A progress bar on a terminal (rich), or none."""
+"""A progress bar on a terminal, drawn by rich if that is installed."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "can_show"]
 
 _REFRESH = 0.1  # seconds
-_NO_RICH = "no progress is shown without rich: pip install 'asciid[client]'"
+_NO_RICH = "progress bar unavailable, rich is missing: pip install 'asciid[client]'"
 
 
 def can_show() -> bool:
-    """Tell whether a bar is of use: standard error and output are terminals."""
+    """Return whether standard output and standard error are terminals."""
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
 class Bar:
     """
-    Adds up how far images are, and shows it: bytes, rate, time left, retries.
+    Shows the total progress of several images: bytes, rate, time left, retries.
 
-    `total` is how many bytes they have together; None is what the first to
-    come says.
+    `total` is their size in bytes; None adds up the sizes that are reported.
     """
 
     def __init__(self, name: str, total: int | None) -> None:
@@ -47,7 +46,7 @@ class Bar:
         self._erase: Callable[[], object] | None = None
 
     def image(self) -> OnProgress:
-        """Return what is to be told of the progress of one more image."""
+        """Add an image; return its progress callback."""
         self._ids += 1
         image = self._ids
 
@@ -58,7 +57,7 @@ class Bar:
 
     @property
     def now(self) -> Progress:
-        """All of it together."""
+        """The progress of all images together."""
         images = self._images.values()
         total = self._total
         if total is None:
@@ -71,10 +70,9 @@ class Bar:
 
     def echo(self, text: str, *, err: bool = False) -> None:
         """
-        Print `text`, whole lines or nothing, where the bar is; that moves below.
+        Print `text`, whole lines or nothing, above the bar.
 
-        Printed past it, text would follow the bar on its line, and the bar would
-        stay there.
+        Printed directly, text would continue the line of the bar.
         """
         if text:
             if self._erase is not None:
@@ -87,9 +85,9 @@ class Bar:
     @contextmanager
     def showing(self, clock: IReactorTime) -> Iterator[None]:
         """
-        Show it on standard error for as long as the context lasts.
+        Show the bar on standard error during the context.
 
-        Unless that and standard output are terminals, it is not shown.
+        Shows nothing unless `can_show`.
         """
         if not can_show():
             yield

@@ -26,16 +26,16 @@ INTERRUPTED = 130
 """The exit code of a program that SIGINT ended, by the shell's convention."""
 
 TERMINATED = 143
-"""That of one that SIGTERM ended."""
+"""The exit code of a program that SIGTERM ended."""
 
 STOPPED: Mapping[int, str] = MappingProxyType(
     {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 )
-"""What happened to a program that a signal ended, by its exit code."""
+"""Exit code of a program ended by a signal -> what to print."""
 
 EXIT_CODES = """
 The exit code is 0 if all went well, 1 if something failed, 2 if the command line
 is wrong, 3 if the server does not have the image, 4 if it refused the request,
 130 after an interrupt, 143 after SIGTERM.
 """
-"""What the help of a command that speaks to a server says of them."""
+"""The paragraph on exit codes in the help of commands that use a server."""

@@ -1,4 +1,4 @@
-"""What of a text a terminal may be shown."""
+"""Makes untrusted text safe for a terminal."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ _LONGEST_SGR = 64
 
 
 def one_line(text: str) -> str:
-    """Return a text, which may be a server's, as a line that is safe to show."""
+    """Return untrusted text as one line of printable characters."""
     words = " ".join(text.split())
     return "".join(each if each.isprintable() else "?" for each in words)
 
 
 def shell_word(text: str) -> str:
     """
-    Return an argument as a shell is told it, safe to show.
+    Return an argument quoted for a shell, in printable characters.
 
-    What a terminal may not see becomes an escape sequence of ``$'...'``, which is
-    POSIX of 2024 and older in bash and zsh.
+    Other characters become escape sequences in ``$'...'`` (POSIX.1-2024, bash, zsh).
     """
     if text.isprintable():
         return shlex.quote(text)
@@ -37,25 +36,25 @@ def shell_word(text: str) -> str:
 def _escaped(character: str) -> str:
     if character.isprintable() and character not in "'\\":
         return character
-    # In bytes: not every name is text.
+    # os.fsencode: file names need not be valid UTF-8.
     return "".join(f"\\{byte:03o}" for byte in os.fsencode(character))
 
 
 class TerminalFilter:
     """
-    Takes control characters out of a text that comes in pieces.
+    Removes control characters from a text received in pieces.
 
-    Colours stay, and tabs and newlines.  The rest could move the cursor, change
-    the title, or have the terminal type what the image's maker likes.
+    Keeps colours, tabs and newlines.  Others could move the cursor, change the title,
+    or inject input into the terminal.
     """
 
     def __init__(self) -> None:
         self._rest = ""
         self.coloured = False
-        """Whether colours were let through."""
+        """Whether the text had colours."""
 
     def pass_on(self, text: str, *, last: bool = False) -> str:
-        """Return what may be shown of all that came and was not returned before."""
+        """Return the filtered text; an unfinished escape sequence is held back."""
         text = self._rest + text
         self._rest = ""
         unfinished = _UNFINISHED.search(text)

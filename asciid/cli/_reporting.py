@@ -1,4 +1,4 @@
-"""Prints what a command has done."""
+"""Prints the results of commands."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ __all__ = ["os_error_text", "report"]
 
 def report(text: str, *, nl: bool = True) -> None:
     """
-    Print what a command has done, followed by a newline if `nl`.
+    Print a result, followed by a newline if `nl`.
 
-    What is done is no failure because that cannot be printed: a line on standard error
-    then says why, with `text`.  Where the text itself is what was asked for, this is
-    not the function to use.
+    If standard output fails, the command has succeeded all the same: a line on standard
+    error has the reason and `text`.  Not for commands whose purpose is their output.
     """
     try:
-        # In bytes: not every name is text.
+        # os.fsencode: file names need not be valid UTF-8.
         click.echo(text if _is_text(text) else os.fsencode(text), nl=nl)
     except OSError as error:
         message = f"asciid: cannot write to standard output: {error.strerror}: {text}"
@@ -28,7 +27,7 @@ def report(text: str, *, nl: bool = True) -> None:
 
 
 def os_error_text(error: OSError) -> str:
-    """Return the reason of `error` after the name of its file, if it has one."""
+    """Return the reason of `error`, preceded by the name of its file if it has one."""
     reason = error.strerror or str(error)
     return reason if error.filename is None else f"{error.filename}: {reason}"
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RichBar"]
 
-_NAME_WIDTH = 24  # columns; a hash alone would leave the rest of it no room
+_NAME_WIDTH = 24  # columns; a whole hash would fill the line
 _ERASE_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
 
 def _column(width: int | None = None) -> Column:
-    # The bar is what becomes shorter on a narrow terminal.
+    # On a narrow terminal only the bar itself becomes shorter.
     return Column(no_wrap=True, max_width=width)
 
 
@@ -72,5 +72,5 @@ class RichBar:
         self._display.refresh()
 
     def erase(self) -> None:
-        """Erase the line of the bar, for other text."""
+        """Erase the line of the bar."""
         self._console.control(_ERASE_LINE)

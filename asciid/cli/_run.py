@@ -1,4 +1,4 @@
-"""A run of the reactor that ends with a coroutine, or with a signal."""
+"""Runs the reactor until a coroutine ends or a signal stops it."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def run(
         failure.raiseException()
     if code is not None:
         return code
-    # Private, but the one place that has it: twistd reads it there, too.
+    # Private, but there is no public way; twistd reads it, too.
     by = getattr(reactor, "_exitSignal", None)
     return TERMINATED if by == signal.SIGTERM else INTERRUPTED

@@ -1,4 +1,4 @@
-"""What the commands that speak to a server have in common."""
+"""Options, targets and error handling of the commands that use a server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _LONGEST_TOKEN = 8 * 1024
-"""Bytes of a token at the most, with the white space around it."""
+"""Maximum bytes of a token file."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -68,15 +68,15 @@ server_option = click.option(
 token_option = click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a token, where the server asks for one; else $ASCIID_TOKEN is it.",
+    help="File with the token for a server that requires one; default: $ASCIID_TOKEN.",
 )
 
 
 def read_token(path: Path | None) -> str | None:
     """
-    Return the token in a file, or else in the environment, if there is one.
+    Return the token in the file at `path`, or by default in ASCIID_TOKEN, if any.
 
-    A token is no argument: everybody on the machine could read it there.
+    Not an argument: every user of the machine can read the arguments of a process.
     """
     if path is None:
         token, place = os.environ.get("ASCIID_TOKEN", "").strip(), "ASCIID_TOKEN"
@@ -93,7 +93,7 @@ def read_token(path: Path | None) -> str | None:
 
 
 def _file_start(path: Path) -> str:
-    """Return what is in a file, or as much of it as shows that it is no token."""
+    """Return the start of a file, one character more than a token may have."""
     try:
         with path.open("rb") as file:
             return file.read(_LONGEST_TOKEN + 1).decode("latin-1")
@@ -103,7 +103,7 @@ def _file_start(path: Path) -> str:
 
 @frozen
 class Target:
-    """An image that is meant."""
+    """An image named on the command line."""
 
     sha256: str
     server: str | None = None
@@ -121,7 +121,7 @@ class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has non
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Target:
-        """Return what is meant by the text `value`."""
+        """Return the target that `value` names."""
         if _SHA256.fullmatch(value):
             return Target(value.lower())
         base, separator, name = value.rpartition("/image/")
@@ -136,7 +136,7 @@ class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has non
 
 
 def exit_code(error: Exception) -> int:
-    """Return the exit code that tells a script what went wrong."""
+    """Return the exit code for `error`."""
     if isinstance(error, NotFoundError):
         return NOT_FOUND
     if (
@@ -149,7 +149,7 @@ def exit_code(error: Exception) -> int:
 
 
 def is_stream(path: Path) -> bool:
-    """Tell whether a path is that of a pipe or a device, such as a terminal."""
+    """Return whether `path` is a pipe or a device, such as a terminal."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -164,7 +164,7 @@ class _CommandError(click.ClickException):
 
 
 def is_watched() -> bool:
-    """Tell whether standard error is a terminal."""
+    """Return whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
@@ -179,17 +179,17 @@ def speak(
     """
     Run `main` with a client of `server` and the reactor; return its exit code.
 
-    What a :exc:`ClientError` says ends the command in one line.  Somebody at a
-    terminal is told once why it takes long, unless the command `has_bar` for it.
+    A :exc:`ClientError` ends the command with one line.  On a terminal the first retry
+    is reported, unless the command `has_bar`.
     """
     reactor = surroundings.reactor
-    told = not is_watched() or (has_bar and can_show())
+    reported = not is_watched() or (has_bar and can_show())
 
-    def tell(error: ClientError) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            click.echo(one_line(f"asciid: {error} (trying again)"), err=True)
+    def report_retry(error: ClientError) -> None:
+        nonlocal reported
+        if not reported:
+            reported = True
+            click.echo(one_line(f"asciid: {error} (retrying)"), err=True)
 
     async def talk() -> int:
         async with Client(
@@ -197,7 +197,7 @@ def speak(
             agent=surroundings.agent,
             token=token,
             reactor=reactor,
-            on_retry=tell,
+            on_retry=report_retry,
         ) as client:
             return await main(client, reactor)
 

@@ -1,4 +1,4 @@
-"""What the commands on a storage directory have in common."""
+"""Options and error handling of the commands on a storage directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 EXAMPLES = "\b\nExamples:"
-"""Begins the part of a help text that is not wrapped."""
+"""Starts the paragraph of a help text that is not wrapped."""
 
 _LARGEST_RATE = 2**40
 
@@ -38,7 +38,7 @@ def _rate(_: click.Context, __: click.Parameter, text: str) -> int:
 
 def _on_disk(_: click.Context, __: click.Parameter, storage: Path) -> Path:
     if str(storage) == MEMORY:
-        message = f"a daemon with {MEMORY} has its images in no directory"
+        message = f"images in {MEMORY} are not on disk"
         raise click.BadParameter(message)
     return storage
 
@@ -50,11 +50,11 @@ storage_option = click.option(
     envvar="ASCIID_STORAGE",
     default="asciid-storage",
     show_envvar=True,
-    help="Directory the images are in.",
+    help="Storage directory.",
 )
 
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and no text."
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."
 )
 
 rate_option = click.option(
@@ -62,13 +62,13 @@ rate_option = click.option(
     callback=_rate,
     metavar="BYTES",
     default="32M",
-    help="Bytes read in a second at the most, or with K, M or G; 0 is any number.",
+    help="Maximum bytes read per second, or with K, M or G; 0: unlimited.",
 )
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turn what a storage can fail with into one line and exit code 1."""
+    """Turn the errors of a storage into one line and exit code 1."""
     try:
         yield
     except AsciidError as error:

@@ -1,4 +1,4 @@
-"""What a command runs in, which tests replace."""
+"""The environment of a command, for tests to replace."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Surroundings"]
 
 @frozen
 class Surroundings:
-    """What a command runs in; left out, it is the real thing."""
+    """The environment of a command; None means the real one."""
 
     given_reactor: Reactor = None
     """The reactor to run."""
     agent: IAgent | None = None
-    """What sends requests."""
+    """The agent that sends requests."""
 
     @property
     def reactor(self) -> Reactor:
-        """The reactor to run; the real one is installed by that."""
+        """The reactor to run; installs the real one."""
         if self.given_reactor is not None:
             return self.given_reactor
         return installed_reactor()

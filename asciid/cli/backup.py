@@ -1,4 +1,4 @@
-"""``asciid backup``: a copy while the daemon runs."""
+"""``asciid backup``: copies a storage while the daemon runs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from asciid.cli._storage_options import (
 __all__ = ["backup_command"]
 
 _HELP = f"""
-Copy the storage to the new directory DEST.
+Back up the storage to the new directory DEST.
 
-A daemon may be running, in another container, too; the copy has what was stored at
-one moment. Every image in it is read and checked, and it is synced, before it gets its
-name. The files belong to the user who runs this. To restore it, start a daemon with
---storage DEST.
+A daemon may be running, also in another container; the copy is a snapshot. Every
+image in it is read and checked, and the copy is synced, before it gets its name. The
+files belong to the user who runs this command. To restore the backup, start a daemon
+with --storage DEST.
 
-The exit code is 0 once the copy is complete, 1 if it could not be made, of which
-nothing is left then, 2 if the options are wrong.
+The exit code is 0 if the copy is complete, 1 if it failed (nothing of it is left
+then), 2 if the options are wrong.
 
 {EXAMPLES}
   asciid backup --storage /var/lib/asciid /backups/asciid-monday

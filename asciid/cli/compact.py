@@ -1,4 +1,4 @@
-"""``asciid compact``: gives unused room back to the file system."""
+"""``asciid compact``: returns free pages to the file system."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["compact_command"]
 
 _HELP = f"""
-Shrink the storage file to what is in it.
+Return the unused space of the storage file to the file system.
 
-A daemon that runs on the storage does it itself: writes wait meanwhile, reads
-continue. A copy is made beside the file, every image in it is read and checked, and
-only then it takes the file's place, in one step. There must be room for both.
+If a daemon is running, it compacts the storage itself: writes wait meanwhile, reads
+continue. A copy is written beside the file, every image in it is read and checked, and
+it replaces the file atomically. There must be room for both.
 
-The exit code is 0 once that is done, 1 if it could not be, and the storage is as
-it was then, 2 if the options are wrong.
+The exit code is 0 on success, 1 if it failed (the storage is unchanged then), 2 if
+the options are wrong.
 
 {EXAMPLES}
   asciid compact --storage /var/lib/asciid

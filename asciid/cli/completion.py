@@ -1,4 +1,4 @@
-"""``asciid completion``: has a shell complete the command line."""
+"""``asciid completion``: prints shell completion scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["completion_command"]
 _SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 _HELP = """
-Print what has a shell complete asciid's commands and options.
+Print a shell completion script for asciid.
 
 \b
 Examples:
@@ -24,7 +24,7 @@ Examples:
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion_command(ctx: click.Context, shell: str) -> int:
-    """Print a shell's completion script; return the exit code."""
+    """Print a shell completion script; return the exit code."""
     root = ctx.find_root()
     complete = _SHELLS[shell](root.command, {}, "asciid", "_ASCIID_COMPLETE")
     click.echo(complete.source())

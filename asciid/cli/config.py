@@ -1,4 +1,4 @@
-"""``asciid config``: the settings in force, and where they are from."""
+"""``asciid config``: prints and checks the effective settings."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["config_command"]
 
 _LONGEST_NUMBER = 18
-"""Digits that fit into the integers of TOML."""
+"""Maximum digits of an integer in TOML, which has 64 bits."""
 
 _HELP = f"""
-Print the settings that twistd asciid would use here, and where each is from.
+Print the effective settings of twistd asciid, and the source of each.
 
-It takes the options of twistd asciid and the same environment. What is printed is
-a configuration file: --config takes it. Nothing is opened but the file that
---config or ASCIID_CONFIG names.
+It takes the options and the environment variables of twistd asciid. The output is a
+configuration file for --config. No file is opened but the one that --config or
+ASCIID_CONFIG names.
 
-The exit code is 0 if all settings can be used, and 2 if not; one line then says
-what is wrong, and where.
+The exit code is 0 if all settings are valid, 2 if not; one line then names the
+invalid setting, its source and the reason.
 
 {EXAMPLES}
   asciid config --show
@@ -47,7 +47,7 @@ what is wrong, and where.
 
 
 def _daemon_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Let `command` take the options of the daemon."""
+    """Add the options of the daemon to `command`."""
     for setting in reversed(SETTINGS):
         command = click.option(
             f"--{setting.option}",
@@ -65,7 +65,7 @@ def _daemon_options(command: Callable[..., int]) -> Callable[..., int]:
 @click.option(
     "--show/--check",
     default=True,
-    help="Print the settings, or only tell whether they can be used.",
+    help="Print the settings, or only check that they are valid.",
 )
 @json_option
 @_daemon_options
@@ -105,9 +105,9 @@ def _as_json(in_force: Sequence[InForce]) -> str:
 def _as_toml(in_force: Sequence[InForce]) -> Iterator[str]:
     """Yield the lines of a configuration file."""
     config, *settings = in_force
-    yield f"# The settings in force of asciid {__version__}, and where each is from."
+    yield f"# The effective settings of asciid {__version__}, and the source of each."
     if config.value is not None:
-        yield f"# The file is {json.dumps(config.text)}, named by {config.place}."
+        yield f"# File: {json.dumps(config.text)}, named by {config.place}."
     yield ""
     for row in settings:
         _check_is_text(row)
@@ -116,18 +116,18 @@ def _as_toml(in_force: Sequence[InForce]) -> Iterator[str]:
 
 
 def _check_is_text(row: InForce) -> None:
-    """Raise :exc:`click.ClickException` for what no configuration file can hold."""
+    """Raise :exc:`click.ClickException` for a value that is not valid in TOML."""
     try:
         row.text.encode()
     except UnicodeEncodeError as error:
         message = (
-            f"{row.place}: {row.text!r} is not UTF-8, as a file must be: use --json"
+            f"{row.place}: {row.text!r} is not UTF-8, which TOML requires: use --json"
         )
         raise click.ClickException(message) from error
 
 
 def _typed(row: InForce) -> bool | int | str | list[str]:
-    """Return what a configuration file would have for the text of a setting."""
+    """Return the value of a setting for a configuration file."""
     text = row.text
     if row.setting.flag:
         return bool(row.value)
@@ -150,5 +150,5 @@ def _toml(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a string of TOML; it is that of JSON but for one character."""
+    """Return a TOML string: as in JSON, but DEL must be escaped, too."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""``asciid get`` and ``asciid cat``: download an image to a file, or show it."""
+"""``asciid get`` and ``asciid cat``: download an image to a file or print it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ __all__ = ["cat_command", "get_command"]
 _GET_HELP = f"""
 Download an image, given by its SHA-256 or its URL, and print the file's name.
 
-The file appears when all of the image is there and its hash was checked. A
-download that was cut off goes on where it ended. Where the server does not tell how
-long the image is, no more than 1 GiB of it is taken.
+The file appears once the image is complete and its hash has been checked. An
+interrupted download is resumed. If the server does not send the size of the image,
+the limit is 1 GiB.
 
 {EXIT_CODES}
 \b
@@ -45,10 +45,10 @@ Examples:
 """
 
 _CAT_HELP = f"""
-Show an image, given by its SHA-256 or its URL, once its hash was checked.
+Print an image, given by its SHA-256 or its URL, once its hash has been checked.
 
-Colours are shown; other control characters, which could do harm to a terminal, are
-left out unless --raw is given.
+Colours are kept; other control characters, which could harm a terminal, are removed
+unless --raw is given.
 
 {EXIT_CODES}
 \b
@@ -78,17 +78,17 @@ def _checked_output(
 @click.option(
     "-o",
     "--output",
-    # As it was written: ./- is a file, and - is not.
+    # Not normalised: ./- is a file, - is standard output.
     type=click.Path(),
     callback=_checked_output,
-    show_default="the hash, with .txt, in this directory",
-    help="The file to write, or the directory for it; - is standard output. What is "
-    "there and is not a regular file, such as a pipe, is written to as it is.",
+    show_default="<sha256>.txt in the current directory",
+    help="Output file or directory; - is standard output. An existing file that is "
+    "not regular, such as a pipe, is written to directly.",
 )
 @click.option(
     "--resume/--no-resume",
     default=True,
-    help="Go on with an earlier download to the same file.",
+    help="Resume an earlier download to the same file.",
 )
 @click.pass_obj
 def get_command(
@@ -108,7 +108,7 @@ def get_command(
         return code
     code = _download(surroundings, image, server, path, resume=resume)
     if code in STOPPED:
-        message = f"{STOPPED[code]}; the same command goes on from there"
+        message = f"{STOPPED[code]}; run the same command to resume"
         click.echo(f"asciid: {message}", err=True)
     else:
         report(str(path))
@@ -118,12 +118,12 @@ def get_command(
 @click.command("cat", help=_CAT_HELP)
 @_target
 @server_option
-@click.option("--raw", is_flag=True, help="Pass every byte on as it is.")
+@click.option("--raw", is_flag=True, help="Print every byte unchanged.")
 @click.pass_obj
 def cat_command(
     surroundings: Surroundings, *, image: Target, server: str, raw: bool
 ) -> int:
-    """Show an image; return the exit code."""
+    """Print an image; return the exit code."""
     with _downloaded(surroundings, image, server) as (code, file):
         if file is not None and raw:
             _copy(file, InPlace(None))
@@ -156,8 +156,8 @@ def _download(
 def _downloaded(
     surroundings: Surroundings, image: Target, server: str
 ) -> Iterator[tuple[int, IO[bytes] | None]]:
-    """Download an image for a moment; give the exit code, and the file if any."""
-    # What cannot be removed at the end does not take away what was downloaded.
+    """Download to a temporary file; yield the exit code and the file if any."""
+    # A failed clean-up does not fail a successful download.
     with TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True) as directory:
         path = Path(directory, image.sha256)
         code = _download(surroundings, image, server, path, resume=False)
@@ -169,18 +169,18 @@ def _downloaded(
 
 
 def _copy(file: IO[bytes], to: InPlace) -> None:
-    """Write all of it to a stream."""
+    """Copy the whole file to a stream."""
     with to.opened() as stream:
         shutil.copyfileobj(file, stream)
 
 
 def _show(file: IO[bytes]) -> None:
-    """Write a text to standard output, but for what a terminal may not see."""
+    """Write text to standard output, without control characters."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     safe = TerminalFilter()
     out = sys.stdout
     if isinstance(out, io.TextIOWrapper):
-        # A terminal that has not all characters shows the others.
+        # Characters that the terminal's encoding lacks are replaced.
         out.reconfigure(errors="replace")
     while piece := file.read(_PIECE):
         out.write(safe.pass_on(decoder.decode(piece)))

@@ -37,7 +37,7 @@ _MODULES = {
 
 
 def load_command(name: str) -> click.Command:
-    """Import a command; raises :exc:`KeyError` if there is none of that name."""
+    """Import a command; raises :exc:`KeyError` if there is no such command."""
     module = import_module(f"asciid.cli.{_MODULES[name]}")
     command: click.Command = getattr(module, f"{name}_command")
     return command
@@ -55,7 +55,7 @@ class _Commands(click.Group):
         try:
             return load_command(cmd_name)
         except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)  # click would print an empty line
+            sys.exit(INTERRUPTED)  # without one click prints an empty line
 
 
 @click.group(
@@ -63,18 +63,17 @@ class _Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="asciid")
 def asciid() -> None:
-    """Share ASCII art through an asciid server, and look after its storage."""
+    """Share ASCII art through an asciid server, and maintain its storage."""
 
 
 def main(
     args: Sequence[str] | None = None, surroundings: Surroundings | None = None
 ) -> None:
     """
-    Run the command that `args` (by default the program's) ask for, then exit.
+    Run the command in `args` (by default the program's arguments), then exit.
 
-    The exit code is 0 when it did what it should, 1 when not, 2 when `args`
-    are wrong, 3 when there is no such image, 4 when the server refused, 130
-    after an interrupt, 143 after SIGTERM.  Raises :exc:`SystemExit`, always.
+    The exit codes are those of `asciid.cli._exit_codes`, and 2 for wrong `args`.
+    Raises :exc:`SystemExit`, always.
     """
     open_command_streams()
     try:
@@ -86,7 +85,7 @@ def main(
         )
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "asciid"
-        message = f"{command}: {error.format_message()} ({command} --help tells more)"
+        message = f"{command}: {error.format_message()} (try {command} --help)"
         click.echo(one_line(message), err=True)
         code = error.exit_code
     except click.ClickException as error:

@@ -1,4 +1,4 @@
-"""``asciid put``: uploads files, and prints their URLs."""
+"""``asciid put``: uploads files and prints their URLs."""
 
 from __future__ import annotations
 
@@ -43,10 +43,9 @@ __all__ = ["put_command"]
 _HELP = f"""
 Upload files, and print the URL of each.
 
-FILE may be - for standard input. Small files are sent whole and large ones in
-chunks, of which a later upload of the same file sends only those that are missing.
-A file that the server has already is not sent again. On a terminal a bar shows
-how far it is.
+FILE may be - for standard input. Small files are sent in one request, large ones in
+chunks; an interrupted upload is resumed with the missing chunks. A file that the
+server already has is not sent again. A terminal gets a progress bar.
 
 {EXIT_CODES}
 \b
@@ -71,7 +70,7 @@ def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
 @click.argument(
     "files",
     metavar="FILE...",
-    # Shells then complete them; what is wrong with one must not stop the others.
+    # A Path gives shell completion; a missing file must not stop the others.
     type=click.Path(),
     nargs=-1,
     required=True,
@@ -81,22 +80,23 @@ def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
 @click.option(
     "--chunked/--whole",
     default=None,
-    help="Send in chunks, or in one request; by default, as the size suggests.",
+    help="Send in chunks, or in one request; default: by size.",
 )
 @click.option(
     "--chunk-size",
     callback=_chunk_size,
     metavar="BYTES",
-    help="Send in chunks of so many bytes, or with K or M.",
+    help="Chunk size in bytes, or with K or M.",
 )
 @click.option(
     "--parallel",
     type=click.IntRange(1, CONNECTIONS),
     default=CONNECTIONS,
-    help="Files on their way at a time; of few files, each has more chunks on its way.",
+    help="Files uploaded in parallel; with few files, more chunks of each are sent at "
+    "once.",
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object a file, on a line."
+    "--json", "as_json", is_flag=True, help="Print one JSON object per file and line."
 )
 @click.pass_obj
 def put_command(  # noqa: PLR0913 - one argument an option
@@ -112,10 +112,10 @@ def put_command(  # noqa: PLR0913 - one argument an option
 ) -> int:
     """Upload files; return the exit code."""
     if chunked is False and chunk_size is not None:
-        message = "--whole and --chunk-size exclude each other"
+        message = "--whole and --chunk-size are mutually exclusive"
         raise click.UsageError(message)
     if files.count("-") > 1:
-        message = "standard input can be put once"
+        message = "standard input can be uploaded only once"
         raise click.UsageError(message)
     if chunked and chunk_size is None:
         chunk_size = CHUNK_SIZE
@@ -138,10 +138,10 @@ def put_command(  # noqa: PLR0913 - one argument an option
             command += ["--token-file", str(token_file)]
         if chunk_size is not None:
             command += ["--chunk-size", str(chunk_size)]
-        message = "this goes on and sends only the chunks missing:"
+        message = "to send only the missing chunks:"
         if chunked is False:
             command.append("--whole")
-            message = "this begins again:"
+            message = "to start again:"
         if as_json:
             command.append("--json")
         again = " ".join(map(shell_word, [*command, "--", *files]))
@@ -150,14 +150,14 @@ def put_command(  # noqa: PLR0913 - one argument an option
 
 
 def _source(name: str, stack: ExitStack) -> Path:
-    """Return what to upload; a stream is copied first, while Ctrl-C ends that."""
+    """Return what to upload; a stream is copied first, where Ctrl-C still works."""
     path = Path(name)
     if name != "-" and not is_stream(path):
         return path
     if sys.stdin is None and (name == "-" or descriptor_of(path) == 0):
         message = "standard input is closed"
         raise click.UsageError(message)
-    # What cannot be removed at the end does not take away what was uploaded.
+    # A failed clean-up does not fail a successful upload.
     temporary = TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True)
     copy = Path(stack.enter_context(temporary), "image")
     with (
@@ -172,11 +172,11 @@ def _size(sources: Sequence[Path]) -> int | None:
     try:
         return sum(path.stat().st_size for path in sources)
     except OSError:
-        return None  # the upload will say what is wrong
+        return None  # the upload reports the error
 
 
 class _Puts:
-    """Uploads files side by side, and prints what came of it in their order."""
+    """Uploads files in parallel, and prints the results in order."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class _Puts:
         self._printed = 0
         self._concurrency = CONCURRENCY
         self.code = 0
-        """The first exit code that is not 0, if there is one."""
+        """The first exit code that is not 0, or 0."""
         title = names[0] if len(names) == 1 else f"{len(names)} files"
         self.bar = Bar(title, _size(sources))
 
@@ -222,7 +222,7 @@ class _Puts:
         follow = self.bar.image()
         what: Path | bytes = source
         if source.stat().st_size <= SMALL:
-            # Nothing else waits for this process, and threads would halve the rate.
+            # Blocking is harmless in this process, and threads would halve the rate.
             what = source.read_bytes()
         if self._whole:
             return client.put(what, on_progress=follow)

@@ -1,4 +1,4 @@
-"""``asciid rm``: removes images from the server."""
+"""``asciid rm``: deletes images from the server."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["rm_command"]
 
 _RM_HELP = f"""
-Remove images, given by their SHA-256 or their URL.
+Delete images, given by their SHA-256 or their URL.
 
-The server lets those do so who have a token.
+Requires a token.
 
 {EXIT_CODES}
 \b
@@ -52,11 +52,11 @@ def rm_command(
     server: str,
     token_file: Path | None,
 ) -> int:
-    """Remove images; return the exit code."""
+    """Delete images; return the exit code."""
     token = read_token(token_file)
     servers = {image.server or server for image in images}
     if len(servers) > 1:
-        message = "the images are to be of one server"
+        message = "all images must be on one server"
         raise click.UsageError(message)
 
     async def main(client: Client, _reactor: Reactor) -> int:

@@ -1,4 +1,4 @@
-"""``asciid simulate``: plays many clients against a server and checks it."""
+"""``asciid simulate``: tests and loads a server with many clients."""
 
 from __future__ import annotations
 
@@ -52,21 +52,19 @@ class _GoCommand(click.Command):
 
 
 _HELP = """
-Upload many pieces of ASCII art to a server and check all it does.
+Upload many pieces of ASCII art to a server and check every response.
 
 Each image is registered, registered again (which must be refused), uploaded in
-chunks out of order, downloaded and compared. The last line of the log is
-SUCCESS! and the exit code 0 when all went well; otherwise the exit code is 1,
-130 after an interrupt, 143 after SIGTERM.
+chunks out of order, downloaded and compared. On success the last line of the log is
+SUCCESS! and the exit code 0; otherwise the exit code is 1, 130 after an interrupt,
+143 after SIGTERM.
 
-It is a load tool as well: --parallel, --rate, --duration and --downloads say how
-much load, --faults makes the network a bad one. On a terminal a table shows
-meanwhile, and at the end, how often each operation went well or wrong and how
-long the server took to answer; --table and --json tell so anywhere.
+It is a load generator as well: --parallel, --rate, --duration and --downloads set the
+load, --faults simulates a bad network. On a terminal a table shows the successes,
+failures and response times of each operation; --table and --json print it anywhere.
 
-Options may start with one dash, too: -files 300 or -files=300. The same seed
-makes the same images and the same faults, so it needs a storage that does not
-have them.
+Options may start with one dash, too: -files 300 or -files=300. The same seed makes
+the same images and faults, and needs a storage without these images.
 
 \b
 Examples:
@@ -89,14 +87,14 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
 @click.option(
     "--files",
     type=click.IntRange(1),
-    show_default="300; with --duration, no end",
+    show_default="300; with --duration, unlimited",
     help="Number of images to upload.",
 )
 @click.option(
     "--chunksize",
     type=click.IntRange(1),
     default=256,
-    help="Bytes in a chunk.",
+    help="Chunk size in bytes.",
 )
 @click.option("--host", default="localhost", help="Name or address of the server.")
 @click.option(
@@ -108,66 +106,66 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
     type=click.IntRange(1, 1024),
     default=8,
     help=(
-        f"Images on their way at a time, up to {CHUNKS_IN_FLIGHT} chunks of each and "
-        f"{MAX_CONNECTIONS} connections for all."
+        f"Images in flight at a time, with up to {CHUNKS_IN_FLIGHT} chunks of each, "
+        f"on up to {MAX_CONNECTIONS} connections in total."
     ),
 )
 @click.option(
     "--downloads",
     type=click.IntRange(1),
     default=1,
-    help="How often each image is downloaded, and compared.",
+    help="Times that each image is downloaded and compared.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0),
     default=0,
     metavar="IMAGES",
-    help="Images that begin in a second at the most; 0 is any number.",
+    help="Maximum images started per second; 0: unlimited.",
 )
 @click.option(
     "--duration",
     callback=_duration,
     metavar="TIME",
     default="0",
-    help="Begin no image after so long: seconds, or with m, h or d; 0 is no end.",
+    help="Start no image after this time: seconds, or with m, h or d; 0: no limit.",
 )
 @click.option(
     "--faults",
     is_flag=True,
     help=(
-        f"Cut one chunk in {ONE_FAULT_IN} off, by dropping the connection in the "
-        f"middle of it, and repeat one in {ONE_FAULT_IN}, anywhere among the others."
+        f"Drop the connection in the middle of one chunk in {ONE_FAULT_IN}, and "
+        f"repeat one in {ONE_FAULT_IN}."
     ),
 )
 @click.option(
     "--seed",
     type=click.IntRange(-1),
     default=-1,
-    help="A number that decides all that is random; -1 picks one.",
+    help="Seed of the random numbers; -1 picks one.",
 )
 @click.option(
     "--log-format",
     type=click.Choice(sorted(FORMATS)),
     default="text",
-    help="Form of the log on standard output.",
+    help="Format of the log on standard output.",
 )
 @click.option(
     "--log-level",
     type=click.Choice([level.name.lower() for level in Level], case_sensitive=False),
     default="info",
-    help="The least important lines to show.",
+    help="Minimum log level.",
 )
 @click.option(
     "--table",
     is_flag=True,
-    help="Print the table on standard error at the end, terminal or not.",
+    help="Print the table on standard error at the end, even without a terminal.",
 )
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the table as one JSON object, and the log on standard error.",
+    help="Print the table as one JSON object; the log is written to standard error.",
 )
 @click.pass_obj
 def simulate_command(  # noqa: PLR0913 - one argument an option
@@ -189,7 +187,7 @@ def simulate_command(  # noqa: PLR0913 - one argument an option
     table: bool,
     as_json: bool,
 ) -> int:
-    """Play a simulation; return the exit code."""
+    """Run a simulation; return the exit code."""
     try:
         url = _server_url(host, port)
     except ValueError as error:
@@ -239,7 +237,7 @@ def _server_url(host: str, port: int) -> EncodedURL:
     authority = f"[{host}]" if ":" in host else host
     url = parse_base_url(f"http://{authority}:{port}")
     if url.path:
-        message = f"{host!r} is not the name of a host"
+        message = f"{host!r} is not a host name"
         raise ValueError(message)
     return url
 

@@ -1,4 +1,4 @@
-"""``asciid status``: what the server has of an image."""
+"""``asciid status``: prints the upload status of an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["status_command"]
 
 _STATUS_HELP = f"""
-Tell what the server has of an image, given by its SHA-256 or its URL.
+Print the upload status of an image, given by its SHA-256 or its URL.
 
 {EXIT_CODES}
 \b
@@ -36,13 +36,13 @@ Examples:
 @click.argument("image", metavar="SHA|URL", type=TargetType())
 @server_option
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and no text."
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."
 )
 @click.pass_obj
 def status_command(
     surroundings: Surroundings, *, image: Target, server: str, as_json: bool
 ) -> int:
-    """Tell the status of an image; return the exit code."""
+    """Print the status of an image; return the exit code."""
 
     async def main(client: Client, _reactor: Reactor) -> int:
         status = await client.status(image.sha256)
@@ -87,7 +87,7 @@ def _sentence(status: UploadStatus) -> str:
     more = "at least " if status.missing_cut else ""
     until = ""
     if status.expires is not None:
-        until = f"; thrown away at {_moment(status.expires)} unless more comes"
+        until = f"; expires at {_moment(status.expires)} unless more chunks arrive"
     return (
         f"pending: {status.received} of {spec.size} bytes; "
         f"{more}{missing} of {spec.chunks} chunks missing{until}"

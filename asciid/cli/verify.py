@@ -1,4 +1,4 @@
-"""``asciid verify``: reads every image again."""
+"""``asciid verify``: checks every stored image."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["verify_command"]
 
 _HELP = f"""
-Read every complete image again and check its SHA-256.
+Read every complete image and check its SHA-256.
 
-A daemon may be running, in another container, too. An image that is damaged is put in
-quarantine: requests for it are answered 404, and its hash can be registered and
-uploaded again. Its chunks are kept until --purge. If more than a tenth of the images
-are damaged, the storage as a whole is, and the command stops: restore a backup then.
+A daemon may be running, also in another container. A damaged image is quarantined:
+requests for it get 404, and it can be uploaded again. Its chunks are kept until
+--purge. If more than a tenth of the images are damaged, the command stops, as the
+storage itself is damaged: restore a backup.
 
-The exit code is 0 if every image is what it was, 1 if one is damaged or the
-storage cannot be used, 2 if the options are wrong.
+The exit code is 0 if every image is intact, 1 if one is damaged or the storage is
+unusable, 2 if the options are wrong.
 
 {EXAMPLES}
   asciid verify --storage /var/lib/asciid
@@ -46,15 +46,15 @@ storage cannot be used, 2 if the options are wrong.
 @click.option(
     "--quarantine/--no-quarantine",
     default=True,
-    help="Put aside what is damaged, or only tell.",
+    help="Quarantine damaged images, or only report them.",
 )
 @click.option(
-    "--purge", is_flag=True, help="Then delete all that is in quarantine, for good."
+    "--purge", is_flag=True, help="Then delete all quarantined images permanently."
 )
 @click.option(
     "--restore",
     is_flag=True,
-    help="Verify nothing: take all that is in quarantine out again, as it was.",
+    help="Do not verify; move all quarantined images back.",
 )
 @json_option
 def verify_command(  # noqa: PLR0913 - each is an option
@@ -69,7 +69,7 @@ def verify_command(  # noqa: PLR0913 - each is an option
     """Verify a storage; return the exit code."""
     if restore:
         if purge:
-            message = "--restore and --purge exclude one another"
+            message = "--restore and --purge are mutually exclusive"
             raise click.UsageError(message)
         return _restore(storage, as_json=as_json)
     damaged: list[dict[str, Any]] = []
@@ -100,7 +100,7 @@ def verify_command(  # noqa: PLR0913 - each is an option
 
 
 def _restore(storage: Path, *, as_json: bool) -> int:
-    """Take everything out of quarantine; return the exit code."""
+    """Move all images out of quarantine; return the exit code."""
     with readable_errors():
         restored = admin.restore(storage)
     text = json.dumps({"restored": restored}) if as_json else f"{restored} restored"

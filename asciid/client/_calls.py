@@ -125,7 +125,7 @@ class Calls:
     async def register(
         self, spec: ImageSpec, *, on_retry: Callable[[], None] = nothing
     ) -> None:
-        """Register an image; one that is registered already is refused."""
+        """Register an image; one that is already registered is refused."""
         document = {
             "sha256": spec.sha256,
             "size": spec.size,
@@ -139,7 +139,7 @@ class Calls:
         """
         Upload a chunk; `body` is from `chunk_body`.
 
-        One that is stored already, with the same bytes, is a success.
+        One that is already stored, with the same bytes, is a success.
         """
         patience = self.patience()
         while True:

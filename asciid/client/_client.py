@@ -152,7 +152,7 @@ class Client:
 
     def upload_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[None]:
         """
-        Upload a chunk; one that is stored already, with the same bytes, is fine.
+        Upload a chunk; one that is already stored, with the same bytes, is fine.
 
         Raises :exc:`ValueError` if `data` is not UTF-8.
         """

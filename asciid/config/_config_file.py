@@ -20,18 +20,17 @@ __all__ = ["read_config_file"]
 
 def read_config_file(path: Path, settings: Mapping[str, Setting]) -> dict[str, str]:
     """
-    Return what the file at `path` says, as text, by the option.
+    Return the values in the file at `path` as option text, by option.
 
-    `settings` has what may be in it, by the option.  The texts are what the
-    options would be given; whether they make sense is not looked at.
+    `settings` has the allowed keys.  The values are not parsed.
 
-    Errors: `OSError`; `SettingError`, in one line that names the file, and the key
-    if there is one to blame.
+    Errors: `OSError`; `SettingError`, one line that names the file and, if known, the
+    key.
     """
     try:
         with path.open("rb") as file:
             document = tomllib.load(file)
-    # Of TOML, of UTF-8 or of an enormous number; of arrays in one another.
+    # TOML, UTF-8 and huge integers: ValueError; nested arrays: RecursionError.
     except (ValueError, RecursionError) as error:
         message = f"{path}: not TOML: {error}"
         raise SettingError(message) from error
@@ -46,7 +45,7 @@ def _known(path: Path, option: str, settings: Mapping[str, Setting]) -> Setting:
         return settings[option]
     except KeyError as error:
         (nearest,) = get_close_matches(option, settings, n=1, cutoff=0)
-        message = f"{path}: there is no setting {option!r}; the nearest is {nearest!r}"
+        message = f"{path}: unknown setting {option!r}: did you mean {nearest!r}?"
         raise SettingError(message) from error
 
 

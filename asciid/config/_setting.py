@@ -1,4 +1,4 @@
-"""What one setting is, and which of its sources is in force."""
+"""A setting, and the value that is effective among its sources."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["InForce", "Setting", "SettingError", "Source"]
 
 
 class SettingError(ValueError):
-    """A setting has a value that cannot be used; the text is one line."""
+    """A setting has an invalid value; the text is one line."""
 
 
 class Source(StrEnum):
-    """Where the value of a setting can come from; the first one there wins."""
+    """The sources of a value, in order of precedence."""
 
     OPTION = "option"
     ENVIRONMENT = "environment"
@@ -33,15 +33,15 @@ class Setting:
     option: str
     """The long option, without the dashes; the key in a configuration file."""
     default: str
-    """The default, as a user would write it; a flag's is ``no``."""
+    """The default as option text; ``no`` for a flag."""
     parse: Callable[[str], Any]
-    """Turn what the user wrote into the value, or raise `ValueError`."""
+    """Parses option text; raises `ValueError`."""
     help: str
-    """What it is for, for ``--help``."""
+    """The text for ``--help``."""
     flag: bool = field(default=False, kw_only=True)
     """Whether the option takes no value."""
     many: bool = field(default=False, kw_only=True)
-    """Whether the value is a list, with commas between its items."""
+    """Whether the value is a comma-separated list."""
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ class Setting:
         """
         Return the first of `texts`, in the order of `Source`, or the default.
 
-        `file` is the configuration file that one of them is from.
+        `file` is the path of the configuration file.
 
         Errors: `SettingError`, which names the option, the variable, or the file
         and the key.
@@ -82,20 +82,20 @@ class Setting:
             message = f"{place}: {error}"
             raise SettingError(message) from error
         if "\0" in text:
-            # No argument and no variable of a child process can hold one.
-            message = f"{place}: {text!r} has a NUL character"
+            # Neither arguments nor the environment of a child process can hold one.
+            message = f"{place}: NUL character in {text!r}"
             raise SettingError(message)
         return InForce(self, text, source, place, value)
 
 
 @frozen
 class InForce:
-    """What is in force for one setting."""
+    """The effective value of a setting."""
 
     setting: Setting
     text: str
-    """As a user would write it after the option; a flag's is yes or no."""
+    """The value as option text; yes or no for a flag."""
     source: Source
     place: str
-    """Where that stands: the option, the variable, or the file and the key."""
+    """The source, for messages: the option, the variable, or the file and the key."""
     value: Any

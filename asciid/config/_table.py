@@ -1,4 +1,4 @@
-"""Every setting there is, in the groups of the help."""
+"""The table of all settings, in the groups of the help."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ __all__ = ["CONFIG", "GROUPS", "SETTINGS"]
 _LARGEST_RESERVE = 2**50
 _LARGEST_QUEUE = 2**34
 _LARGEST_IMAGE = 2**40
-_LARGEST_CHUNK = 2**28  # a chunk is held in memory, and LMDB ends at 4 GiB
+_LARGEST_CHUNK = 2**28  # chunks are held in memory; the limit of LMDB is 4 GiB
 
 CONFIG = Setting(
     "config",
     NONE,
     file_of,
-    "TOML file with more settings, by the names of the options.",
+    "TOML file with settings; the keys are the names of the options.",
 )
-"""The one setting that cannot be in the file that it names."""
+"""The only setting that is not allowed in the configuration file."""
 
 GROUPS: Mapping[str, tuple[Setting, ...]] = {
     "Serving": (
@@ -55,8 +55,8 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "workers",
             "1",
             workers_of,
-            "Processes that speak HTTP, or auto for one on each core; with more than "
-            "one, another one writes.",
+            "Worker processes that serve HTTP, or auto for one per core; more than "
+            "one are joined by a writer process.",
         ),
         Setting(
             "max-image-size",
@@ -74,29 +74,28 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "write-origins",
             NONE,
             origins_of,
-            "Origins whose web pages may upload, with commas between them.",
+            "Origins whose web pages may upload, separated by commas.",
             many=True,
         ),
         Setting(
             "write-token-file",
             NONE,
             file_of,
-            "File of tokens, one a line: uploading and deleting then need one of them.",
+            "File of tokens, one per line; uploads and deletions then require one.",
         ),
         Setting(
             "trusted-proxies",
             NONE,
             networks_of,
-            "Proxies whose Forwarded or X-Forwarded-For is believed: addresses or "
-            "networks, with commas between them.",
+            "Trusted reverse proxies, whose Forwarded or X-Forwarded-For is used: "
+            "addresses or networks, separated by commas.",
             many=True,
         ),
         Setting(
             "drain-timeout",
             "10s",
             limit_of,
-            "Time that requests under way are given when the daemon stops; 0 is any "
-            "time.",
+            "Time to drain requests when the daemon stops; 0: unlimited.",
         ),
     ),
     "Storage": (
@@ -104,33 +103,33 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "storage",
             "asciid-storage",
             storage_of,
-            "Directory to keep images in, made if missing; :memory: keeps none.",
+            "Storage directory, created if missing; :memory: keeps images in memory.",
         ),
         Setting(
             "no-sync",
             "no",
             flag_of,
-            "Answer before the disk has synced: faster, and a power cut loses writes.",
+            "Acknowledge writes before fsync: faster; a power cut loses writes.",
             flag=True,
         ),
         Setting(
             "reserve",
             "64M",
             size_up_to(_LARGEST_RESERVE, smallest=0),
-            "Store nothing more while the disk has fewer bytes free; 0 fills it up.",
+            "Refuse writes while the disk has fewer free bytes; 0: no reserve.",
         ),
         Setting(
             "upload-ttl",
             "24h",
             duration_of,
-            "Remove an upload after so long without activity: seconds, or with m, h "
-            "or d; 0 is never.",
+            "Delete pending uploads this long after their last activity: seconds, or "
+            "with m, h or d; 0: never.",
         ),
         Setting(
             "image-ttl",
             "0",
             duration_of,
-            "Remove an image so long after it became complete; 0 is never.",
+            "Delete images this long after completion; 0: never.",
         ),
     ),
     "Load": (
@@ -138,45 +137,45 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "max-connections",
             "20000",
             count_of,
-            "Connections open at a time; the next is answered 503.",
+            "Maximum open connections; further ones get 503.",
         ),
         Setting(
             "max-bodies",
             "256M",
             size_up_to(_LARGEST_QUEUE),
-            "Bytes of request bodies that are being received; more is answered 503.",
+            "Maximum bytes of request bodies in memory; further ones get 503.",
         ),
         Setting(
             "linger-bytes",
             "64M",
             size_up_to(_LARGEST_IMAGE, smallest=0),
-            "Bytes of a refused request that are still read, so that its client gets "
-            "the answer.",
+            "Maximum bytes of a refused request that are read and discarded, so that "
+            "its client receives the response.",
         ),
         Setting(
             "linger-time",
             "30s",
             duration_of,
-            "Time for which they are read; 0 closes the connection at once.",
+            "Maximum time to read them; 0 closes the connection at once.",
         ),
         Setting(
             "max-queue",
             "64M",
             size_up_to(_LARGEST_QUEUE),
-            "Bytes that wait to be written; what comes on top is answered 503.",
+            "Maximum bytes waiting to be written; further writes get 503.",
         ),
         Setting(
             "max-uploads",
             "100000",
             count_of,
-            "Uploads pending at a time; the next is answered 503; 0 is any number.",
+            "Maximum pending uploads; further ones get 503; 0: unlimited.",
         ),
         Setting(
             "max-client-uploads",
             "10000",
             count_of,
-            "Uploads pending of one IPv4 address or IPv6 /64 network; the next is "
-            "answered 429; 0 is any number.",
+            "Maximum pending uploads per IPv4 address or IPv6 /64 network; further "
+            "ones get 429; 0: unlimited.",
         ),
     ),
     "Logs and metrics": (
@@ -184,32 +183,31 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "log-format",
             "text",
             choice_of("text", "json"),
-            "How the log is written: text, or json, an object in each line.",
+            "Log format: text, or json, one object per line.",
         ),
         Setting(
             "log-level",
             "info",
             choice_of("debug", "info", "warn", "error", "critical"),
-            "The least level that is logged: debug, info, warn, error or critical.",
+            "Minimum log level: debug, info, warn, error or critical.",
         ),
         Setting(
             "access-log",
             NONE,
             file_of,
-            "File to log every request in; - is the log itself.",
+            "Access log file; - is the log itself.",
         ),
         Setting(
             "access-log-sample",
             "1",
             share_of,
-            "The share of the requests that is logged there, such as 0.01.",
+            "Fraction of the requests to log there, such as 0.01.",
         ),
         Setting(
             "metrics-port",
             NONE,
             optional_endpoint_of,
-            "Port number or Twisted endpoint for /metrics, which then is not on "
-            "--port.",
+            "Port number or Twisted endpoint for /metrics, instead of --port.",
         ),
     ),
 }

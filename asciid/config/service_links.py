@@ -1,9 +1,9 @@
 """
 Recognises the variables that Kubernetes sets for the Services of a namespace.
 
-For a Service named ``asciid`` each pod gets ``ASCIID_PORT=tcp://10.96.0.11:4444``, for
-one named ``asciid-metrics`` ``ASCIID_METRICS_PORT``; links of Docker containers do the
-same.  The names are those of settings, and what is set was not meant for them.
+A Service named ``asciid`` sets ``ASCIID_PORT=tcp://10.96.0.11:4444`` in each pod, one
+named ``asciid-metrics`` ``ASCIID_METRICS_PORT``; so do links of Docker containers.
+These collide with settings by accident.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """
 Typed settings, from options, the environment and a file.
 
-Each setting is one row of :data:`SETTINGS`.  The option ``--max-chunk-size``
-has the environment variable ``ASCIID_MAX_CHUNK_SIZE`` and, in the file, the key
-``max-chunk-size``; what the option says beats what the variable says, which beats
-the file, which beats the default.  A variable that is set to the empty string
-counts as not set, and so does one with the address of a Kubernetes Service.
+Each setting is one row of :data:`SETTINGS`.  The option ``--max-chunk-size`` has the
+environment variable ``ASCIID_MAX_CHUNK_SIZE`` and, in the file, the key
+``max-chunk-size``.  The option takes precedence over the variable, the variable over
+the file, the file over the default.  A variable that is empty, or has the address of a
+Kubernetes Service, is ignored.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ __all__ = [
 
 @frozen
 class Settings:
-    """What the daemon was told."""
+    """The settings of the daemon."""
 
     port: str
-    """Twisted server endpoint description to listen on."""
+    """Description of the Twisted server endpoint."""
     storage: Path | None
     """Directory of the storage, not yet resolved; None keeps it in memory."""
     max_image_size: int
@@ -55,47 +55,47 @@ class Settings:
     max_chunk_size: int
     """Largest chunk accepted, in bytes."""
     sync: bool
-    """Whether a write is answered only when it survives a power cut."""
+    """Whether writes are synced before they are acknowledged."""
     write_origins: frozenset[str] = frozenset()
-    """Origins whose web pages may upload, as browsers spell them."""
+    """Origins whose web pages may upload, in the form of the Origin field."""
     upload_ttl: int = 0
     """Seconds a pending upload is kept without activity; 0 is for ever."""
     image_ttl: int = 0
     """Seconds a complete image is kept; 0 is for ever."""
     reserve: int = 0
-    """Bytes of the file system that are left free."""
+    """Bytes of the file system that stay free."""
     max_connections: int = 20_000
-    """Connections open at a time."""
+    """Maximum open connections."""
     max_bodies: int = 256 * 1024 * 1024
-    """Bytes of request bodies that are being received."""
+    """Maximum bytes of request bodies in memory."""
     linger_bytes: int = 64 * 1024 * 1024
-    """Bytes of a refused request that are still read."""
+    """Maximum bytes of a refused request that are read and discarded."""
     linger_time: int = 30
-    """Seconds for which they are read."""
+    """Maximum seconds for that."""
     max_queue: int = 64 * 1024 * 1024
-    """Bytes that wait to be written."""
+    """Maximum bytes waiting to be written."""
     max_uploads: int = 100_000
-    """Uploads pending at a time; 0 is any number."""
+    """Maximum pending uploads; 0: unlimited."""
     max_client_uploads: int = 10_000
-    """Uploads that one client has pending; 0 is any number."""
+    """Maximum pending uploads per client; 0: unlimited."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks of proxies that are believed whom they ask for."""
+    """Networks of trusted reverse proxies."""
     write_token_file: Path | None = None
-    """File of the tokens that writes need; None lets everybody write."""
+    """File of the tokens that writes require; None: no token required."""
     metrics_port: str | None = None
-    """Endpoint that alone has the metrics; None has them on `port`."""
+    """Endpoint for the metrics; None: they are on `port`."""
     workers: int = 1
-    """Processes that speak HTTP; with more than one, another one writes."""
+    """Number of worker processes; more than one are joined by a writer process."""
     drain_timeout: int = 10
-    """Seconds that requests under way are given when the daemon stops; never 0."""
+    """Seconds to drain requests when the daemon stops; never 0."""
     log_format: str = "text"
-    """How the log is written: ``text`` or ``json``."""
+    """Log format: ``text`` or ``json``."""
     log_level: str = "info"
-    """The least level that is logged."""
+    """Minimum log level."""
     access_log: Path | None = None
-    """File that requests are logged in, ``-`` for the log, None for nowhere."""
+    """Access log file, ``-`` for the log itself, None for no access log."""
     access_log_sample: float = 1.0
-    """The share of the requests that is logged there."""
+    """Fraction of the requests to log there."""
 
     @property
     def storage_directory(self) -> Path:
@@ -114,10 +114,10 @@ def find_in_force(
     given: Mapping[str, str | None], environ: Mapping[str, str]
 ) -> tuple[InForce, ...]:
     """
-    Return what is in force for each row of `SETTINGS`, and where it is from.
+    Return the effective value and the source of each setting in `SETTINGS`.
 
-    `given` has the text of each option that was used; a flag's is ``yes``.  The
-    configuration file, if one is named, is read.
+    `given` has the text of each option that was used; ``yes`` for a flag.  Reads the
+    configuration file, if one is named.
 
     Errors: `SettingError`.
     """
@@ -145,18 +145,18 @@ def service_links_in(environ: Mapping[str, str]) -> list[str]:
 
 
 def settings_of(in_force: Iterable[InForce]) -> Settings:
-    """Return the settings as the daemon takes them."""
+    """Return the settings with their effective values."""
     values = {row.setting.name: row.value for row in in_force}
-    del values["config"]  # what it says is in the others
+    del values["config"]  # its values are in the others
     sync = not values.pop("no_sync")
     return Settings(sync=sync, **values)
 
 
 def environment_of(in_force: Iterable[InForce]) -> dict[str, str]:
     """
-    Return the variables that have another process take over what is in force.
+    Return the environment that gives another process the same settings.
 
-    It will not look for a configuration file: what that says is in the others.
+    ASCIID_CONFIG is ``none``: the values of the file are in the others.
     """
     variables = {row.setting.variable: row.text for row in in_force}
     return {**variables, CONFIG.variable: CONFIG.default}
@@ -164,7 +164,7 @@ def environment_of(in_force: Iterable[InForce]) -> dict[str, str]:
 
 def resolve(given: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
     """
-    Return the settings in force.
+    Return the effective settings.
 
     `given` and the errors are those of `find_in_force`.
     """
@@ -174,7 +174,7 @@ def resolve(given: Mapping[str, str | None], environ: Mapping[str, str]) -> Sett
 def _check_together(in_force: Mapping[str, InForce]) -> None:
     workers = in_force["workers"]
     if workers.value > 1 and in_force["storage"].value is None:
-        message = f"{workers.place}: one process alone can keep images in {MEMORY}"
+        message = f"{workers.place}: {MEMORY} cannot be shared by several processes"
         raise SettingError(message)
 
 

@@ -1,4 +1,4 @@
-"""The tokens that let their bearers write, from a file."""
+"""The file of tokens that authorize writes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["TokenFile", "TokenFileError"]
 
 MAX_FILE = 64 * 1024
-"""Bytes that the file may have."""
+"""Maximum size of the file in bytes."""
 
 MAX_TOKENS = 1_000
-"""Tokens that may be in it: each request is compared with all of them."""
+"""Maximum number of tokens: each request is compared with all of them."""
 
 _is_token = re.compile(rb"[A-Za-z0-9._~+/-]+=*").fullmatch
 
@@ -38,47 +38,47 @@ _log = Logger()
 
 
 class TokenFileError(AsciidError):
-    """The file cannot be used; the text says why, and holds nothing of it."""
+    """The file is unusable; the text has the reason, and nothing of its content."""
 
 
 @define(eq=False)
 class TokenFile:
     """
-    The file at `path`: a token a line, in the form token68 of RFC 9110, section 11.2.
+    The file at `path`: one token68 (RFC 9110, section 11.2) per line.
 
-    Blank lines and those that begin with ``#`` are left out.  Until `load`
-    succeeds, no token is accepted.  What is kept of tokens are their digests.
+    Ignores blank lines and lines that start with ``#``.  Until `load` succeeds, no
+    token is accepted.  Only digests of the tokens are kept in memory.
     """
 
     path: Path
     quiet: bool = field(default=False, kw_only=True)
-    """Whether another process warns of it if every user can read the file."""
+    """Whether another process warns if every user can read the file."""
     copy: int | None = field(default=None, kw_only=True)
-    """The descriptor of a file to which valid tokens are copied."""
+    """Descriptor of a file to which `load` copies the tokens once they are valid."""
     _digests: tuple[bytes, ...] = field(init=False, default=(), repr=False)
 
     def load(self) -> None:
         """
-        Read the file; warn if everybody on the machine can, unless `quiet`.
+        Read the file; warn if every user of the machine can read it, unless `quiet`.
 
-        Errors: `TokenFileError` if it cannot be read, has no token, or has a line
-        that is none; the tokens are those of before then.
+        Errors: `TokenFileError` if it cannot be read, has no token, or a line is
+        malformed; the tokens stay unchanged then.
         """
         self._use(self._read())
 
     def _use(self, tokens: Iterable[bytes]) -> None:
         self._digests = tuple({sha256(token).digest() for token in tokens})
         if self.copy is not None:
-            # A process that starts meanwhile finds some tokens, never none.
+            # Never truncated before the write: a starting process must find tokens.
             lines = b"".join(b"%b\n" % token for token in tokens)
             os.pwrite(self.copy, lines, 0)
             os.ftruncate(self.copy, len(lines))
 
     def reload(self, reactor: Reactor) -> Deferred[bool]:
         """
-        Read the file again, in a thread; if it cannot be used, log that.
+        Read the file again, in a thread; log an error if it is unusable.
 
-        Answer whether it could be used; if not, nothing changes.
+        Fires with whether it was usable; if not, the tokens stay unchanged.
         """
         return call_in_pool(reactor, reactor.getThreadPool(), self._read).addCallbacks(
             self._reloaded, self._kept
@@ -114,7 +114,7 @@ class TokenFile:
         try:
             mode = self.path.stat().st_mode
             if not stat.S_ISREG(mode):
-                message = "it is not a regular file"
+                message = "not a regular file"
                 raise TokenFileError(message)
             with self.path.open("rb") as file:
                 content = file.read(MAX_FILE + 1)
@@ -124,8 +124,8 @@ class TokenFile:
         tokens = _parse(content)
         if mode & (stat.S_IROTH | stat.S_IWOTH) and not self.quiet:
             _log.warn(
-                "The write tokens in {path} are open to every user of this machine: "
-                "chmod o-rwx",
+                "The write tokens in {path} are readable by every user of this "
+                "machine: run chmod o-rwx",
                 path=str(self.path),
             )
         return tokens
@@ -133,7 +133,7 @@ class TokenFile:
 
 def _parse(content: bytes) -> list[bytes]:
     if len(content) > MAX_FILE:
-        message = f"it is longer than {MAX_FILE} bytes"
+        message = f"file too large (limit {MAX_FILE} bytes)"
         raise TokenFileError(message)
     tokens = []
     for number, line in enumerate(content.splitlines(), 1):
@@ -141,10 +141,10 @@ def _parse(content: bytes) -> list[bytes]:
         if not token or token.startswith(b"#"):
             continue
         if _is_token(token) is None:
-            message = f"line {number} is no token (RFC 6750, section 2.1)"
+            message = f"line {number}: malformed token (RFC 6750, section 2.1)"
             raise TokenFileError(message)
         tokens.append(token)
     if not 0 < len(tokens) <= MAX_TOKENS:
-        message = f"it has {len(tokens)} tokens, not from 1 to {MAX_TOKENS}"
+        message = f"{len(tokens)} tokens, must be 1 to {MAX_TOKENS}"
         raise TokenFileError(message)
     return tokens

@@ -15,8 +15,8 @@ __all__ = ["usage_text"]
 
 
 def usage_text(width: int, intro: str) -> str:
-    """Return the help on all settings, in lines of at most `width` columns."""
-    from click import HelpFormatter  # noqa: PLC0415 - the daemon does without
+    """Return the help on all settings, at most `width` columns wide."""
+    from click import HelpFormatter  # noqa: PLC0415 - not needed by the daemon
 
     formatter = HelpFormatter(width=width)
     formatter.write("\n")

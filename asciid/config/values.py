@@ -1,4 +1,4 @@
-"""What users write for settings, turned into values."""
+"""Parsers of the values of settings."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 MEMORY = ":memory:"
-"""The storage that is no directory: images are kept in memory, then lost."""
+"""The storage that keeps images in memory only."""
 
 NONE = "none"
-"""The list that is empty."""
+"""An empty list, or no value."""
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
-_LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # what the calendar can still add up
+_LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # the year must stay below 10000
 _LARGEST_PORT = 2**16 - 1
 _LARGEST_COUNT = 10**9
 _MOST_WORKERS = 256
@@ -58,27 +58,27 @@ _is_origin = re.compile(
 
 def endpoint_of(text: str) -> str:
     """
-    Return the Twisted endpoint description that `text` is, or means as a port.
+    Return a Twisted endpoint description, or one for a port number.
 
     Errors: `ValueError`.
     """
     if text.isascii() and text.isdecimal():
         if int(text) > _LARGEST_PORT:
-            message = f"{text} is not a port: ports end at {_LARGEST_PORT}"
+            message = f"invalid port: {text} (maximum {_LARGEST_PORT})"
             raise ValueError(message)
         return str(int(text))
     try:
         if tls_files(text):
             load_identity(text)
-        # Only parsed here, so there is nothing to do for a reactor yet.
+        # Only parsed, so no reactor is needed.
         serverFromString(None, text)
     except TLSFileError as error:
         message = f"{text!r}: {error}"
         raise ValueError(message) from error
     except ImportError as error:
-        message = f"{text!r}: TLS needs the extra asciid[tls]: {error}"
+        message = f"{text!r}: TLS not available: {error}: pip install 'asciid[tls]'"
         raise ValueError(message) from error
-    except Exception as error:  # endpoint plugins raise what they like
+    except Exception as error:  # plugins may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"{text!r} is neither a port number nor a Twisted endpoint ({reason})"
         raise ValueError(message) from error
@@ -114,16 +114,16 @@ def file_of(text: str) -> Path | None:
 
 def _path_of(text: str) -> Path:
     if not text or "\0" in text:
-        message = f"{text!r} is no path"
+        message = f"{text!r} is not a path"
         raise ValueError(message)
     path = Path(text)
-    # A file of that name, and not what is meant by - alone.
+    # Path("./-") would become "-", which has a meaning of its own.
     return path.absolute() if path == Path("-") and text != "-" else path
 
 
 def parse_size(text: str, largest: int, smallest: int = 1) -> int:
     """
-    Return how many bytes `text` means, such as ``65536``, ``64K`` or ``1M``.
+    Return a number of bytes, such as ``65536``, ``64K`` or ``1M``.
 
     Errors: `ValueError`, also if it is not from `smallest` to `largest`.
     """
@@ -131,10 +131,10 @@ def parse_size(text: str, largest: int, smallest: int = 1) -> int:
     if match is None:
         message = f"{text!r} is not a number of bytes such as 65536, 64K or 1M"
         raise ValueError(message)
-    # Digits past what any limit has are not worth converting.
+    # Converting very long numbers takes quadratic time.
     size = int(match[1][:20]) * _UNITS[match[2].upper()]
     if not smallest <= size <= largest:
-        message = f"{text} is not from {smallest} to {largest} bytes"
+        message = f"{text} is out of range ({smallest} to {largest} bytes)"
         raise ValueError(message)
     return size
 
@@ -146,7 +146,7 @@ def size_up_to(largest: int, smallest: int = 1) -> Callable[[str], int]:
 
 def origins_of(text: str) -> frozenset[str]:
     """
-    Return the origins in a list with commas; none for ``none``.
+    Return the origins in a comma-separated list; none for ``none``.
 
     Errors: `ValueError`.
     """
@@ -162,7 +162,7 @@ def origins_of(text: str) -> frozenset[str]:
 
 def duration_of(text: str) -> int:
     """
-    Return the seconds that `text` means, such as ``90``, ``15m`` or ``7d``.
+    Return a time in seconds, such as ``90``, ``15m`` or ``7d``.
 
     Errors: `ValueError`.
     """
@@ -172,14 +172,14 @@ def duration_of(text: str) -> int:
         raise ValueError(message)
     seconds = int(match[1][:20]) * _SECONDS[match[2].lower()]
     if seconds > _LONGEST_TIME:
-        message = f"{text} is more than {_LONGEST_TIME} seconds"
+        message = f"{text} is too long (maximum {_LONGEST_TIME} seconds)"
         raise ValueError(message)
     return seconds
 
 
 def limit_of(text: str) -> int:
     """
-    Return a time in seconds that bounds another; 0 is so long that it bounds nothing.
+    Return a time limit in seconds; 0 becomes the longest time.
 
     Errors: `ValueError`.
     """
@@ -202,7 +202,7 @@ def flag_of(text: str) -> bool:
 
 def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """
-    Return the networks that `text` lists, such as ``127.0.0.1, 10.0.0.0/8``.
+    Return a list of networks, such as ``127.0.0.1, 10.0.0.0/8``.
 
     A network of IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2) is returned as
     the IPv4 network.
@@ -236,7 +236,7 @@ def count_of(text: str) -> int:
 
 def workers_of(text: str) -> int:
     """
-    Return a number of processes; ``auto`` is one for each core there is for us.
+    Return a number of processes; ``auto``: one per available CPU.
 
     Errors: `ValueError`.
     """
@@ -250,11 +250,11 @@ def workers_of(text: str) -> int:
 
 
 def choice_of(*choices: str) -> Callable[[str], str]:
-    """Return what takes one of `choices` alone, and else raises `ValueError`."""
+    """Return a parser that accepts `choices` only, and raises `ValueError`."""
 
     def chosen(text: str) -> str:
         if text not in choices:
-            message = f"{text!r} is none of {', '.join(choices)}"
+            message = f"{text!r} is not one of {', '.join(choices)}"
             raise ValueError(message)
         return text
 
@@ -263,13 +263,13 @@ def choice_of(*choices: str) -> Callable[[str], str]:
 
 def share_of(text: str) -> float:
     """
-    Return a share, more than 0 and up to 1.
+    Return a fraction, more than 0 and up to 1.
 
     Errors: `ValueError`.
     """
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}", text) is None or not (
         0 < float(text) <= 1
     ):
-        message = f"{text!r} is not a share such as 1, 0.1 or 0.001"
+        message = f"{text!r} is not a fraction such as 1, 0.1 or 0.001"
         raise ValueError(message)
     return float(text)

@@ -215,7 +215,7 @@ def _make_logs(reactor: Reactor) -> tuple[RefusalLog, ImageLog]:
     """Return the logs of refusals and images, which are written out at the end."""
     refusals, images = RefusalLog(reactor), ImageLog(reactor)
     if IReactorCore.providedBy(reactor):
-        for summarise in (refusals.tell, images.summarise):
+        for summarise in (refusals.summarise, images.summarise):
             reactor.addSystemEventTrigger("after", "shutdown", summarise)
     return refusals, images
 

@@ -1,4 +1,4 @@
-"""What the daemon tells its operator; `asciid.logs.access` is the access log."""
+"""The log of the daemon, and the access log (`asciid.logs.access`)."""
 
 from asciid.logs._append import write_lines
 from asciid.logs._images import ImageLog

@@ -1,4 +1,4 @@
-"""A file that lines are added to, and that may be moved away meanwhile."""
+"""A log file that is reopened after rotation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOK_EVERY", "AppendedFile", "write_lines"]
 
 LOOK_EVERY = 1.0
-"""Seconds for which a file is believed to be where it was."""
+"""Seconds between checks for rotation."""
 
 _MODE = 0o640
 
@@ -28,33 +28,32 @@ _UNREACHABLE = {
     stat.S_IFIFO: "no process has the FIFO open for reading",
     stat.S_IFSOCK: "it is a socket",
 }
-"""What ENXIO means, by the type of a file."""
+"""The meaning of ENXIO by file type."""
 
 
 @define
 class AppendedFile:
     """
-    Writes whole lines at once, so that several processes can share the file.
+    Appends whole lines atomically, so that several processes can share the file.
 
-    Within a second of being moved or deleted, as log rotation does, it is made
-    anew; so is one that could not be opened or written.  A write waits for a reader of
-    a FIFO that is slow, and for a disk: it is meant for a thread.  `monotonic` is in
-    seconds.
+    It is reopened within a second of being moved or deleted (log rotation), or after an
+    error.  Writes block on a slow reader of a FIFO, and on the disk: use it in a
+    thread.  `monotonic` is in seconds.
     """
 
     path: Path
     monotonic: Callable[[], float] = time.monotonic
     _descriptor: int | None = field(init=False, default=None)
     _look_at: float = field(init=False, default=float("-inf"))
-    """When to see next whether the file is still there."""
+    """Time of the next check for rotation."""
     _error: OSError | None = field(init=False, default=None)
-    """Why it is not open, until it is looked at again."""
+    """The error of the last attempt to open it, until the next check."""
     _torn: tuple[int, int] | None = field(init=False, default=None)
-    """Device and inode of a file that may end within a line."""
+    """Device and inode of a file that may end with an incomplete line."""
 
     def write(self, lines: str) -> None:
         """
-        Add `lines`, each with its end.
+        Append `lines`, each with its newline.
 
         Errors: `OSError`; some of them may have been written.
         """
@@ -71,7 +70,7 @@ class AppendedFile:
             status = os.fstat(descriptor)
             identity = status.st_dev, status.st_ino
             if self._torn == identity and stat.S_ISREG(status.st_mode):
-                # A line does not go on where a full disk has cut off another.
+                # Terminates a line that a full disk cut off.
                 lines = f"\n{lines}"
             self._torn = identity
             write_lines(descriptor, lines)
@@ -82,13 +81,13 @@ class AppendedFile:
             raise
 
     def close(self) -> None:
-        """Close the file; it is opened again for a line to come."""
+        """Close the file; the next write opens it again."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
     def _follow(self) -> None:
-        """Close the file if its path names another one by now, or none."""
+        """Close the file if it was moved or deleted."""
         if self._descriptor is None:
             return
         try:
@@ -100,7 +99,7 @@ class AppendedFile:
 
     def _opened(self) -> int:
         try:
-            # To open a FIFO would wait for a reader.
+            # Opening a FIFO blocks until it has a reader.
             descriptor = os.open(self.path, _FLAGS | os.O_NONBLOCK, _MODE)
         except OSError as error:
             if error.errno == errno.ENXIO:
@@ -115,9 +114,9 @@ class AppendedFile:
 
 def write_lines(descriptor: int, lines: str) -> None:
     """
-    Write `lines` to a file, pipe, socket or terminal, waiting for it.
+    Write `lines` to a file, pipe, socket or terminal; blocks.
 
-    Pipes take so many at once as do not mix with those of other processes.
+    Writes to pipes are atomic, so lines of several processes do not mix.
 
     Errors: `OSError`.
     """
@@ -130,12 +129,12 @@ def write_lines(descriptor: int, lines: str) -> None:
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
-    """Cut between lines, into pieces that a pipe takes as one (PIPE_BUF)."""
+    """Split at line ends into pieces that a pipe writes atomically (PIPE_BUF)."""
     start = 0
     while start < len(data):
         end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1
         if not end:
-            # A line that is longer.
+            # A longer line.
             end = data.find(b"\n", start) + 1 or len(data)
         yield data[start:end]
         start = end
@@ -146,7 +145,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         try:
             data = data[os.write(descriptor, data) :]
         except BlockingIOError:
-            # Another process that has it open, too, does not want to wait.
+            # Another process has set O_NONBLOCK on the shared file.
             poll = select.poll()
             poll.register(descriptor, select.POLLOUT)
             poll.poll()

@@ -1,4 +1,4 @@
-"""How an event of twisted.logger looks in the log: as text, or as JSON."""
+"""Formats events of twisted.logger as text or JSON lines."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ __all__ = [
 ]
 
 LEVELS = tuple(level.name for level in LogLevel.iterconstants())
-"""The names of the levels, the least first."""
+"""The names of the levels, ascending."""
 
-# What twisted.python.log adds to events on their way to old observers, and what
-# every line has.
+# Keys added by twisted.python.log for legacy observers, and those of every line.
 _NOT_FIELDS = frozenset(
     {"failure", "format", "isError", "printed", "system", "why"}
     | {"time", "level", "logger", "message", "traceback"}
@@ -47,12 +46,12 @@ _LIFE_OF_THE_DAEMON = ("twisted.scripts.", "twisted.internet.base")
 
 class LineFormatter:
     """
-    Turns events into lines of the log; what is not to be logged into None.
+    Formats events as log lines; None for events that are filtered out.
 
-    `style` is one of `FORMATS`, `level` one of `LEVELS`: what is below it is left
-    out, and so is what repeats itself (see `Repeats`).  Details of Twisted's own are
-    logged at ``debug``.  With `journal` a line begins with its priority, and text has
-    no time of its own.
+    `style` is one of `FORMATS`, `level`, one of `LEVELS`, the minimum level.  Repeated
+    events are filtered out, too (see `Repeats`).  Details of Twisted itself are logged
+    at ``debug``.  With `journal` a line starts with its priority, and text lines have
+    no time.
     """
 
     def __init__(self, style: str, level: str, *, journal: bool = False) -> None:
@@ -67,7 +66,7 @@ class LineFormatter:
         self._repeats = Repeats()
 
     def __call__(self, event: LogEvent) -> str | None:
-        """Return the line, with its end; what was left out before comes first."""
+        """Return the line with its newline, after lines on suppressed events."""
         if event.get("log_level", LogLevel.info) not in self._levels:
             return None
         if not self._is_verbose and is_library_detail(event):
@@ -81,10 +80,10 @@ class LineFormatter:
 
 def is_library_detail(event: LogEvent) -> bool:
     """
-    Return whether `event` is about Twisted's inner workings, and nothing is wrong.
+    Return whether `event` is a routine message of Twisted itself.
 
-    Such are ports that open and close, and attempts to connect.  That the daemon
-    starts, receives a signal or ends is none of them, but in a worker it is.
+    Such as opened and closed ports, and connection attempts.  Start, signals and end of
+    the daemon are not, except in a worker.
     """
     if event.get("log_level", LogLevel.info) not in _BELOW_WARN:
         return False
@@ -95,17 +94,17 @@ def is_library_detail(event: LogEvent) -> bool:
 
 
 def utc_time(seconds: float) -> str:
-    """Return seconds since the epoch as RFC 3339 has them, to the millisecond."""
+    """Return seconds since the epoch in RFC 3339 form, to the millisecond."""
     second, millisecond = divmod(round(seconds * 1000), 1000)
     return f"{_utc_second(second)}.{millisecond:03}Z"
 
 
 def json_line(members: dict[str, Any]) -> str:
     """
-    Return a line with a JSON object of printable ASCII.
+    Return a line with a JSON object in printable ASCII.
 
-    Values that JSON does not have are written as text, bytes as Latin-1, and half of a
-    surrogate pair, which many parsers refuse, as its escape sequence.
+    Values without a JSON type are converted to text, bytes to Latin-1 text, and lone
+    surrogates, which many parsers refuse, to escape sequences.
     """
     line = _encode(members)
     if "\\ud" in line:
@@ -136,7 +135,7 @@ def _text_of(event: LogEvent) -> str:
     if traceback := traceback_of(event):
         text = f"{text}\n{traceback}"
     if not text.isprintable():
-        # Further lines of one event are indented, so that none can be forged.
+        # Continuation lines are indented, so that no line can be forged.
         text = printable(text).rstrip("\n").replace("\n", "\n\t")
     return text
 
@@ -161,10 +160,10 @@ FORMATS: dict[str, Callable[[LogEvent], str]] = {
     "text": _text_line,
     "json": _event_json_line,
 }
-"""How events can be written."""
+"""The log formats."""
 
 _JOURNAL_FORMATS = {"text": _journal_line, "json": _event_json_line}
-"""How they are written for the journal, which has time and priority of its own."""
+"""The log formats for the journal, which records time and priority itself."""
 
 _PRIORITIES = {
     LogLevel.debug: 7,
@@ -173,17 +172,17 @@ _PRIORITIES = {
     LogLevel.error: 3,
     LogLevel.critical: 2,
 }
-"""Those of syslog(3)."""
+"""The priorities of syslog(3)."""
 
 
 def _with_priority(line: str, event: LogEvent) -> str:
-    """Prefix each line with the priority, as sd-daemon(3) has it."""
+    """Prefix each line with its priority: sd-daemon(3)."""
     prefix = f"<{_PRIORITIES[event.get('log_level', LogLevel.info)]}>"
     return "".join(f"{prefix}{part}" for part in line.splitlines(keepends=True))
 
 
 def fields_of(event: LogEvent) -> dict[str, Any]:
-    """Return what the event has besides what every event has."""
+    """Return the specific fields of the event."""
     return {
         name: value
         for name, value in event.items()
@@ -192,17 +191,17 @@ def fields_of(event: LogEvent) -> dict[str, Any]:
 
 
 def message_of(event: LogEvent) -> str:
-    """Return what the event says, without what it reports."""
-    # What formatEvent does to most events, at a quarter of the price.
+    """Return the message of the event, without its traceback."""
+    # As formatEvent does for most events, at a quarter of the cost.
     try:
         message: str = event["log_format"].format_map(event)
-    except Exception:  # noqa: BLE001 - that never fails
+    except Exception:  # noqa: BLE001 - formatEvent never fails
         return formatEvent(event)
     return message
 
 
 def traceback_of(event: LogEvent) -> str:
-    """Return the traceback of what the event reports, empty if it reports nothing."""
+    """Return the traceback of the event, empty if it has none."""
     failure = event.get("log_failure")
     if failure is not None:
         return str(failure.getTraceback())
@@ -224,7 +223,7 @@ def _text_start(second: int, name: str) -> str:
 _escape = re.compile(
     r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\ud[89a-f][0-9a-f]{2}|\\."
 ).sub
-"""Replaces escape sequences of JSON; a pair of surrogates is one."""
+"""Matches escape sequences of JSON; a surrogate pair is one match."""
 
 _LONE_SURROGATE = len(r"\udcff")
 

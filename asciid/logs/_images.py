@@ -1,4 +1,4 @@
-"""Logs which images became complete or were deleted, without a line for each."""
+"""Logs completed and deleted images, rate-limited."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ if TYPE_CHECKING:
 __all__ = ["INTERVAL", "ONE_BY_ONE", "ImageLog"]
 
 INTERVAL = 10.0
-"""Seconds from one summary to the next."""
+"""Seconds between summaries."""
 
 ONE_BY_ONE = 20
-"""Images that are named in that time; of the others only the number is logged."""
+"""Images logged individually in that time; of further ones the number is logged."""
 
 _log = Logger()
 
 
 @define
 class _Count:
-    """Images to which the same happened within an interval."""
+    """The images with one kind of event in an interval."""
 
     named: int = 0
     others: int = 0
     other_bytes: int = 0
-    """The size of the others together, where it is known."""
+    """The total size of those not logged individually, if known."""
 
 
 @define
 class ImageLog:
     """
-    Names the first `ONE_BY_ONE` images of every `INTERVAL`, and counts the others.
+    Logs the first `ONE_BY_ONE` images of every `INTERVAL`, and counts the others.
 
-    A line for each image costs a third of a request, and under load what collects the
-    lines would drop some.  `clock` runs the intervals, while there is something to
-    count.
+    A line for each image costs a third of a request, and log collectors drop lines
+    under load.  `clock` times the intervals while there is something to count.
     """
 
     clock: IReactorTime
@@ -67,7 +66,7 @@ class ImageLog:
             _log.info("{sha256} was deleted by a request", sha256=sha256)
 
     def summarise(self) -> None:
-        """Log the number of those that were not named."""
+        """Log the number of images that were not logged individually."""
         completed, deleted = self._completed, self._deleted
         self._completed, self._deleted = _Count(), _Count()
         if completed.others:

@@ -1,8 +1,8 @@
 """
-Writes the lines of a log in a thread of its own.
+Writes log lines in a dedicated thread.
 
-A pipe that nobody reads, a disk that hangs or a FIFO without a reader blocks the
-thread that opens it or writes to it, for any time.  Only this thread waits for them.
+Opening or writing a full pipe, a FIFO without a reader or a file on a hanging disk
+blocks for an unlimited time.  Only this thread blocks.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 __all__ = ["GATHER", "LAST_LINES", "MAX_WAITING", "LineWriter", "lost_lines"]
 
 MAX_WAITING = 1024 * 1024
-"""Characters that may wait to be written; what exceeds them is lost."""
+"""Maximum characters that are queued; further lines are dropped."""
 
 GATHER = 0.02
-"""Seconds for which lines are gathered, so that a busy log wakes the thread rarely."""
+"""Seconds for which lines are batched, so that a busy log wakes the thread rarely."""
 
 LAST_LINES = 1.0
-"""Seconds that the end of the process waits for the lines that are left, in all."""
+"""Maximum seconds that the end of the process waits for queued lines, in total."""
 
 lost_lines: Counter[str] = Counter()
-"""Lines that this process has lost, by the kind of log."""
+"""Number of lines dropped by this process, by kind of log."""
 
 _log = Logger()
 
 
 class _LogThread(FixedThreadPool):
-    """One thread, which does not keep the process from ending."""
+    """A pool of one daemon thread."""
 
     threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment] # it is called
 
@@ -55,17 +55,17 @@ class _LogThread(FixedThreadPool):
 @define(eq=False)
 class LineWriter:
     """
-    Hands lines to `sink` in a thread, several at a time; a text stream to write to.
+    A text stream that writes lines to `sink` in a thread, in batches.
 
-    `sink` takes text and raises `OSError` if it cannot be written.  Such lines, and
-    those that exceed `MAX_WAITING`, are lost and counted in `lost_lines` as `kind`.
-    The log gets one error when that begins, and the number of lines once lines are
-    written again.  `name` is what the log calls the file.
+    `sink` writes text and raises `OSError`.  Lines that cannot be written, or exceed
+    `MAX_WAITING`, are dropped and counted in `lost_lines` as `kind`.  The first one is
+    logged as an error, and their number once writing works again.  `name` is the name
+    of the file in the log.
 
-    Before `start` and without threads lines are written at once: ``twistd`` may still
-    fork.  After `finish` the caller waits for its line, as long as there is time.
-    `gather` waits for lines to gather, for so many seconds; by default until `finish`
-    is called at most.
+    Before `start` and without threads lines are written directly: ``twistd`` may still
+    fork.  After `finish` the caller waits for its line, within the time limit.
+    `gather` sleeps to batch lines, for a number of seconds; by default `finish`
+    interrupts it.
     """
 
     _name: str
@@ -83,36 +83,38 @@ class LineWriter:
     _written: Event = field(init=False, factory=Event)
     _deadline: float | None = field(init=False, default=None)
     _losing: int = field(init=False, default=0)
-    """Lines that were lost since the log got an error."""
+    """Lines dropped since the last error was logged."""
 
     @_gather.default
     def _gather_until_finish(self) -> Callable[[float], object]:
         return self._finishing.wait
 
     def attach(self, reactor: Reactor) -> None:
-        """Start and finish with `reactor`, if it is one that runs."""
+        """Start and finish with `reactor`, if that can run."""
         if IReactorCore.providedBy(reactor):
             reactor.addSystemEventTrigger("before", "startup", self.start)
             reactor.addSystemEventTrigger("after", "shutdown", self.finish)
 
     def start(self) -> None:
-        """Write in the thread from now on, if it can be created."""
+        """Start the thread; if that fails, lines are written directly."""
         try:
             self._threads.start()
         except OSError as error:
-            _log.error("{path}: {error}: it may block", path=self._name, error=error)
+            _log.error(
+                "{path}: {error}: writes may block", path=self._name, error=error
+            )
         else:
             self._started = True
 
     def finish(self) -> None:
-        """Wait until all lines are written, and for each later one: `LAST_LINES`."""
+        """Wait for the queued lines, and from now on for each line: `LAST_LINES`."""
         if self._started:
             self._deadline = self._monotonic() + LAST_LINES
             self._finishing.set()
             self._wait()
 
     def write(self, text: str) -> None:
-        """Write `text`, which is whole lines; it may be called in any thread."""
+        """Write `text`, whole lines; thread-safe."""
         if not self._started:
             self._hand_over([text])
             return
@@ -123,7 +125,7 @@ class LineWriter:
                 self._size += len(text)
                 idle, self._busy = not self._busy, True
         if not fits:
-            self._lose([text], "it does not take lines as fast as they are logged")
+            self._lose([text], "too slow")
             return
         if idle:
             self._written.clear()
@@ -132,14 +134,14 @@ class LineWriter:
             self._wait()
 
     def flush(self) -> None:
-        """Do nothing: what is written is not kept back."""
+        """Do nothing: there is no buffer."""
 
     def _wait(self) -> None:
         if self._deadline is not None and self._busy:
             self._written.wait(max(0.0, self._deadline - self._monotonic()))
 
     def _write_waiting(self) -> None:
-        """Write all that waits, in the thread."""
+        """Write all queued lines, in the thread."""
         while True:
             self._gather(GATHER)
             with self._lock:
@@ -151,28 +153,28 @@ class LineWriter:
                     return
             self._hand_over(texts)
             with self._lock:
-                # What is being written waits, too.
+                # Lines that are being written count as queued.
                 self._size -= size
 
     def _hand_over(self, texts: list[str]) -> None:
         try:
             self._sink("".join(texts))
-        except Exception as error:  # noqa: BLE001 - later lines may be written
+        except Exception as error:  # noqa: BLE001 - must not end the thread
             self._lose(texts, getattr(error, "strerror", None) or str(error))
             return
         lost, self._losing = self._losing, 0
         if lost:
-            _log.warn("{path}: {lost} lines were lost", path=self._name, lost=lost)
+            _log.warn("{path}: {lost} lines dropped", path=self._name, lost=lost)
 
     def _lose(self, texts: list[str], reason: str) -> None:
         lost = sum(text.count("\n") for text in texts)
         lost_lines[self._kind] += lost
         first = not self._losing
         self._losing += lost
-        # This line may be lost as well, if it is written to the same file.
+        # This line may be dropped as well, if it is for the same file.
         if first:
             _log.error(
-                "{path} cannot be written, lines are lost: {reason}",
+                "Cannot write {path}, dropping lines: {reason}",
                 path=self._name,
                 reason=reason,
             )

@@ -1,4 +1,4 @@
-"""Gives the lines of twistd's log their form, and a thread that writes them."""
+"""Sets the format of twistd's log, and moves its writes to a thread."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def restyle_twistd(
     publisher: LogPublisher = globalLogPublisher,
 ) -> TwistdLog:
     """
-    Have ``twistd`` write its log as `settings` say, to wherever it was told.
+    Apply `settings` to the log of ``twistd``, whatever its destination.
 
-    Called before ``twistd`` begins to log, which is when services are made.  What
-    is no file, such as syslog, has a form of its own and keeps it.  While `reactor`
-    runs, the file is written in a thread.
+    Call it before ``twistd`` starts to log, when services are made.  Only files are
+    changed; syslog, for example, has its own format.  While `reactor` runs, the file is
+    written in a thread.
     """
     log = TwistdLog(settings, reactor, publisher)
     publisher.addObserver(log)
@@ -56,11 +56,10 @@ def restyle_twistd(
 @implementer(ILogObserver)
 class TwistdLog:
     """
-    Meets the first event that ``twistd`` logs just before its own observer does.
+    Receives the first event of ``twistd`` before twistd's own observer.
 
-    An ILogObserver given to the application would take the place of that
-    observer, and so undo --logfile, --syslog and --logger, which only ``twistd``
-    itself knows.
+    An ILogObserver of the application would replace that observer, and so override
+    --logfile, --syslog and --logger.
     """
 
     def __init__(
@@ -75,10 +74,10 @@ class TwistdLog:
         self._writer: LineWriter | None = None
 
     def __call__(self, _: LogEvent) -> None:
-        """Change the observer, once it is there."""
+        """Replace the stream of the observer, once that is installed."""
         if self._writer is not None:
             return
-        for observer in self._publisher._observers:  # noqa: SLF001 - not shown otherwise
+        for observer in self._publisher._observers:  # noqa: SLF001 - no public way
             if isinstance(observer, FileLogObserver):
                 file = observer._outFile  # noqa: SLF001 - likewise
                 observer.formatEvent = LineFormatter(
@@ -87,15 +86,15 @@ class TwistdLog:
                     journal=is_journal(file, os.environ),
                 )
                 self._writer = self._writer_of(file)
-                observer._outFile = self._writer  # type: ignore[assignment] # noqa: SLF001 - it uses write and flush alone
+                observer._outFile = self._writer  # type: ignore[assignment] # noqa: SLF001 - it only uses write and flush
 
     def finish(self) -> None:
-        """Wait a moment for the lines to be written: the process ends."""
+        """Wait for the queued lines, within the time limit, before the process ends."""
         if self._writer is not None:
             self._writer.finish()
 
     def _writer_of(self, file: IO[str]) -> LineWriter:
-        """Return what writes to `file`, which nobody else does from now on."""
+        """Return the writer that replaces `file`."""
         name = str(getattr(file, "path", None) or getattr(file, "name", "the log"))
         sink: Callable[[str], object]
         if hasattr(file, "rotate"):
@@ -104,7 +103,7 @@ class TwistdLog:
             self._install_rotation(rotated)
         else:
             try:
-                # A thread that hangs in a stream of Python's keeps it locked.
+                # A thread that blocks in a Python stream keeps its lock.
                 sink = partial(write_lines, file.fileno())
             except (OSError, AttributeError):
                 sink = file.write
@@ -113,11 +112,11 @@ class TwistdLog:
         return writer
 
     def _install_rotation(self, file: _RotatedFile) -> None:
-        """Have SIGUSR1 rotate the file, as twistd says, but in the thread."""
+        """Rotate the file at SIGUSR1, like twistd, but in the thread."""
 
         def rotate() -> None:
             file.is_due = True
-            _log.info("The log is rotated")
+            _log.info("Rotating the log")
 
         if signal.getsignal(signal.SIGUSR1) not in (signal.SIG_DFL, signal.SIG_IGN):
             signal.signal(
@@ -127,15 +126,15 @@ class TwistdLog:
 
 @define
 class _RotatedFile:
-    """A `twisted.python.logfile` that is rotated before the next line."""
+    """A `twisted.python.logfile` that rotates before the next line."""
 
     file: Any
     is_due: bool = field(init=False, default=False)
-    """Whether the next line begins a new file."""
+    """Whether to rotate before the next line."""
 
     def write(self, lines: str) -> None:
         """
-        Add lines.
+        Append lines.
 
         Errors: `OSError`, `ValueError`.
         """

@@ -1,8 +1,8 @@
 """
-Passes events from one process to another, which logs them as its own.
+Passes log events from one process to another, which logs them as its own.
 
-The JSON of Twisted's own events leaves out what an exception or a path says;
-here the text is made where the event is.
+Twisted's JSON of events drops the text of exceptions and paths; here the sender formats
+the text.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["event_from", "pass_on"]
 def pass_on(
     stream: TextIO | LineWriter, beginner: LogBeginner = globalLogBeginner
 ) -> None:
-    """Write what is logged in this process to `stream`, for `event_from`."""
-    # It uses write and flush alone.
+    """Write the events logged in this process to `stream`, for `event_from`."""
+    # It only uses write and flush.
     observer = FileLogObserver(cast("TextIO", stream), _line)
     beginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
 def event_from(line: str) -> LogEvent:
     """
-    Return the event that `line` is.
+    Return the event in `line`.
 
-    Errors: `ValueError` when it is none.
+    Errors: `ValueError` if it is not an event.
     """
     try:
         passed = json.loads(line)
@@ -50,7 +50,7 @@ def event_from(line: str) -> LogEvent:
             "log_kind": passed["kind"],
         }
     except Exception as error:
-        message = "the line is not an event that was passed on"
+        message = "not a log event"
         raise ValueError(message) from error
     if passed["traceback"]:
         event["log_traceback"] = passed["traceback"]

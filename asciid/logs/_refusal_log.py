@@ -1,4 +1,4 @@
-"""Tells the log what is refused, without a line for each request."""
+"""Logs refused requests, rate-limited."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 __all__ = ["INTERVAL", "RefusalLog"]
 
 INTERVAL = 60.0
-"""Seconds between two lines on the same reason."""
+"""Seconds between lines with the same reason."""
 
 _log = Logger()
 
 
 class RefusalLog:
     """
-    Logs the first refusal of each kind at once, and how many follow each minute.
+    Logs the first refusal of each kind at once, then their number each minute.
 
-    A kind of which none came for a minute begins anew.  `clock` runs the minutes,
-    as long as there is something to tell.
+    After a minute without refusals a kind starts again.  `clock` times the minutes
+    while there is something to log.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._counts: dict[str, int] = {}
-        """What is not told yet, of each kind that was told of."""
+        """Refusals not logged yet, of each kind that was logged."""
 
     def note(self, reason: str) -> None:
-        """Take note of a refusal; `reason` is one of a few words of ours."""
+        """Count a refusal; `reason` is from a small fixed set."""
         count = self._counts.get(reason)
         if count is not None:
             self._counts[reason] = count + 1
@@ -42,12 +42,12 @@ class RefusalLog:
         _log.info("A request was refused: {reason}", reason=reason)
 
     def _next_minute(self) -> None:
-        self.tell()
+        self.summarise()
         if self._counts:
             self._clock.callLater(INTERVAL, self._next_minute)
 
-    def tell(self) -> None:
-        """Log what was not told yet."""
+    def summarise(self) -> None:
+        """Log the refusals not logged yet."""
         counts = {reason: count for reason, count in self._counts.items() if count}
         for reason, count in counts.items():
             _log.info(

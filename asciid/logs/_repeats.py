@@ -1,4 +1,4 @@
-"""Keeps the same trouble from filling the log."""
+"""Suppresses repeated warnings and errors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["ALLOWED", "WINDOW", "Repeats", "kind_of"]
 
 WINDOW = 60.0
-"""Seconds for which events of one kind are counted together."""
+"""Seconds of a window in which events of one kind are counted."""
 
 ALLOWED = 5
-"""Events of one kind that are logged in that time."""
+"""Events of one kind that are logged per window."""
 
 _LIMITED = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
 
 
 def kind_of(event: LogEvent) -> Hashable:
-    """Return what events of one kind have in common."""
+    """Return the key of the kind of `event`."""
     passed_on = event.get("log_kind")
     if passed_on is not None:
         return str(passed_on)
@@ -38,32 +38,32 @@ def kind_of(event: LogEvent) -> Hashable:
 
 @define
 class _Window:
-    """Events of one kind and level, the first of which came at `start`."""
+    """The events of one kind and level from `start` on."""
 
     start: float
     level: Any
     """A constant of `LogLevel`."""
     namespace: str
     text: str
-    """The words of the first one."""
+    """The text of the first event."""
     count: int = 0
 
 
 @define
 class Repeats:
     """
-    Says which warnings and errors have been logged often enough.
+    Decides which warnings and errors are suppressed as repeats.
 
-    Those are of one kind that were logged in the same words and, if they report
-    an exception, one of the same class.  Time is that of the events.
+    Events of one kind have the same format and, if they report an exception, the same
+    exception class.  Time is that of the events.
     """
 
     _windows: dict[Hashable, _Window] = field(init=False, factory=dict)
     _left_out: int = field(init=False, default=0)
-    """Windows of which something was left out."""
+    """Windows with suppressed events."""
 
     def admit(self, event: LogEvent) -> bool:
-        """Tell whether `event` is to be logged."""
+        """Return whether to log `event`."""
         level = event.get("log_level")
         if level not in _LIMITED:
             return True
@@ -80,7 +80,7 @@ class Repeats:
 
     def over(self, now: float) -> Iterator[LogEvent]:
         """
-        Yield events that say what was left out until a while ago.
+        Yield summaries of the windows that have ended.
 
         `now` is in seconds since the epoch.
         """
@@ -89,21 +89,21 @@ class Repeats:
         for kind, window in list(self._windows.items()):
             if not _is_over(window, now):
                 continue
-            # The writer's thread logs, too, and may have been faster.
+            # The writer thread logs, too, and may have removed it.
             if self._windows.pop(kind, None) and window.count > ALLOWED:
                 self._left_out -= 1
                 yield {
                     "log_time": now,
                     "log_level": window.level,
                     "log_namespace": window.namespace,
-                    "log_format": "{count} more like this were left out: {text}",
+                    "log_format": "{count} more like this were suppressed: {text}",
                     "count": window.count - ALLOWED,
                     "text": window.text,
                 }
 
 
 def _is_over(window: _Window, now: float) -> bool:
-    # A clock that was set back ends it, too.
+    # A clock set back ends the window, too.
     return not 0 <= now - window.start < WINDOW
 
 

@@ -1,4 +1,4 @@
-"""The access log: a line for each request, for those who ask for it."""
+"""The access log: one line per request."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 __all__ = ["LEFT", "Access", "AccessLog", "access_writer"]
 
 LEFT = 499
-"""The status of a request whose client has left before any answer."""
+"""The status of a request whose client disconnected before the response."""
 
 THE_LOG = "-"
-"""The file that stands for the log itself."""
+"""The file name that means the log itself."""
 
 _NOTHING = "-"
 
 _log = Logger("asciid.access")
 
 _LONGEST = 1024
-"""Characters of a target or a header field that are logged; "..." is the rest."""
+"""Maximum characters of a target or a header field; "..." replaces the rest."""
 
-# Nobody is let in by a token in a query (RFC 6750, section 2.3), but some clients
-# put it there.
+# Tokens in queries (RFC 6750, section 2.3) are not accepted, but some clients send
+# them.
 _hide_token = partial(
     re.compile(r"((?:^|[?&;])access_token=)[^&;#]*", re.IGNORECASE).sub, r"\1***"
 )
 
-# What cannot be between quotes, in the Combined Log Format.
+# Not allowed between quotes in the Combined Log Format.
 _unquotable = {
     code: f"\\x{code:02x}"
     for code in range(256)
@@ -55,28 +55,28 @@ _unquotable = {
 
 @frozen
 class Access:
-    """What is logged of one request."""
+    """The record of one request."""
 
     request_id: str
     client: str
-    """The IP address, with what trusted proxies say."""
+    """The IP address, as reported by trusted proxies."""
     method: str
-    """``-`` where there was no whole request; so are the next two."""
+    """``-`` if the request was incomplete, as for the next two."""
     target: str
     protocol: str
     route: str | None
-    """The endpoint, None where no route fits."""
+    """The endpoint, None if no route matches."""
     status: int
     bytes: int
-    """Bytes of the answer's body."""
+    """Bytes of the response body."""
     seconds: float
-    """From the end of the request's head to that of the answer."""
+    """From the end of the request header to the end of the response."""
     referer: str | None = None
     user_agent: str | None = None
 
     def combined(self, now: float) -> str:
         """
-        Return it in the Combined Log Format of Apache, without the line's end.
+        Return it in the Combined Log Format of Apache, without a newline.
 
         `now` is in seconds since the epoch; the time in the line is UTC.
         """
@@ -90,7 +90,7 @@ class Access:
         )
 
     def members(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return its members for JSON."""
         return asdict(self, recurse=False)
 
 
@@ -101,11 +101,11 @@ def access_writer(
     clock: Callable[[], float] = time.time,
 ) -> Callable[[Access], object]:
     """
-    Return what writes to the file `path`, or to the log for ``-``.
+    Return a function that writes records to the file `path`, or ``-`` for the log.
 
     While `reactor` runs, the file is written in a thread.
 
-    `style` is ``text``, for the Combined Log Format, or ``json``.  `clock` tells
+    `style` is ``text``, for the Combined Log Format, or ``json``.  `clock` returns
     seconds since the epoch.
     """
 
@@ -131,11 +131,11 @@ def access_writer(
 
 class AccessLog:
     """
-    Writes what the front tells: it is an `asciid.http.Observer`.
+    Writes the requests to the access log: an `asciid.http.Observer`.
 
-    `write` takes each request; `client_of` finds whom one comes from.  `sample`
-    is the share of the requests that is taken, chosen by `draw`, which returns
-    numbers from 0 to 1.
+    `write` writes a record; `client_of` returns the client of a request.  `sample` is
+    the fraction of requests to log, chosen by `draw`, which returns numbers from 0 to
+    1.
     """
 
     def __init__(

@@ -50,23 +50,23 @@ if TYPE_CHECKING:
 __all__ = ["Metrics", "Page", "render"]
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-"""The media type of Prometheus' own text format."""
+"""The media type of the Prometheus text format."""
 
 _OPENMETRICS = "application/openmetrics-text"
 _OPENMETRICS_TYPE = openmetrics.CONTENT_TYPE_LATEST
 _OPENMETRICS_END = b"# EOF\n"
 
 _SAMPLES = 10
-"""Samples that are written in one step."""
+"""Samples rendered per step."""
 
 _MAX_DELIMITERS = 100
-"""Commas and semicolons in an Accept field that is read."""
+"""Maximum delimiters in an Accept field."""
 _START = "process_start_time_seconds"
 
 
 @frozen
 class Page:
-    """A text for a scraper; `content_type` is its media type."""
+    """A rendered response; `content_type` is its media type."""
 
     content: bytes
     content_type: str
@@ -116,9 +116,9 @@ class Metrics:
 
     def page(self, accept: str) -> Deferred[Page]:
         """
-        Return all metrics, as OpenMetrics if the Accept field `accept` has it.
+        Return all metrics, as OpenMetrics if `accept` (the Accept field) lists it.
 
-        What cannot be measured is left out.
+        Metrics that cannot be measured are omitted.
         """
         return Deferred.fromCoroutine(self._page(accept))
 
@@ -210,7 +210,7 @@ class Metrics:
             usage = None
         self._usage = usage
         try:
-            # It reads files, and lists a descriptor for each connection.
+            # Reads files, and lists a descriptor per connection: in a thread.
             process = await self._offload.in_thread(self._collect_process)
         except AsciidError:
             process = []
@@ -226,13 +226,13 @@ class Metrics:
 
 
 class _Families(Collector):
-    """Families that were collected already, as the writers of text want them."""
+    """Collected families, with the interface of a registry."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """Return them."""
+        """Return the families."""
         return self._families
 
 
@@ -244,7 +244,7 @@ def render(families: Iterable[Metric], accept: str) -> Page:
 def render_in_steps(
     families: Iterable[Metric], accept: str
 ) -> Generator[None, None, Page]:
-    """Do what `render` does, in steps for `asciid.runtime.offload`."""
+    """Like `render`, in steps for `asciid.runtime.offload`."""
     write: Callable[[Collector], bytes] = generate_latest
     content_type, end = TEXT, b""
     if _takes_openmetrics(accept):
@@ -257,7 +257,7 @@ def render_in_steps(
             part = copy(family)
             part.samples = samples[start : start + _SAMPLES]
             text = write(_Families([part])).removesuffix(end)
-            # The comments before the samples belong to the family.
+            # HELP and TYPE are written once, before the first step.
             pieces.append(text if not start else _without_comments(text))
             yield
     return Page(b"".join([*pieces, end]), content_type)
@@ -274,7 +274,7 @@ def _takes_openmetrics(accept: str) -> bool:
     for accepted in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in accepted.split(";"))
         if kind == _OPENMETRICS:
-            # RFC 9110, section 12.4.2: a weight of 0 is "not acceptable".
+            # RFC 9110, section 12.4.2: weight 0 means "not acceptable".
             return not any(
                 part.startswith("q=") and not part[2:].strip("0.")
                 for part in parameters

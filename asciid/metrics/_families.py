@@ -1,4 +1,4 @@
-"""Plain counts -> the samples of `prometheus_client`."""
+"""Converts counts to metric families of `prometheus_client`."""
 
 from __future__ import annotations
 
@@ -47,30 +47,30 @@ class WorkersState:
     """The processes of a daemon; a daemon of one process is its own worker."""
 
     answering: int = 1
-    """How many workers answer the process that writes."""
+    """Number of workers that respond to the writer."""
     configured: int = 1
-    """How many there should be."""
+    """Number of workers configured."""
     deaths: int = 0
     """How many unexpected exits of processes there were."""
 
 
 def build_families() -> Iterator[Metric]:
     """Yield which release runs."""
-    build = InfoMetricFamily("asciid_build", "The release that runs.")
+    build = InfoMetricFamily("asciid_build", "The running release.")
     build.add_metric([], {"version": __version__})
     yield build
 
 
 class ICertificate(Protocol):
-    """The certificate of an endpoint."""
+    """The certificate of a TLS endpoint."""
 
     @property
     def expires(self) -> float:
-        """When it expires, in seconds since the epoch."""
+        """Expiry in seconds since the epoch."""
 
 
 def certificate_families(certificates: Mapping[str, ICertificate]) -> Iterator[Metric]:
-    """Yield when the certificate of each TLS endpoint expires."""
+    """Yield the expiry of the certificate of each TLS endpoint."""
     expiry = GaugeMetricFamily(
         "asciid_certificate_expiry_timestamp_seconds",
         "Expiry of a TLS certificate that is in use.",
@@ -83,7 +83,7 @@ def certificate_families(certificates: Mapping[str, ICertificate]) -> Iterator[M
 
 def worker_families(state: WorkersState | None) -> Iterator[Metric]:
     """Yield the number of processes, as far as it is known."""
-    workers = GaugeMetricFamily("asciid_workers", "Workers that answer.")
+    workers = GaugeMetricFamily("asciid_workers", "Workers that respond.")
     configured = GaugeMetricFamily("asciid_workers_configured", "Configured workers.")
     deaths = CounterMetricFamily(
         "asciid_process_deaths", "Unexpected exits of processes."
@@ -96,10 +96,10 @@ def worker_families(state: WorkersState | None) -> Iterator[Metric]:
 
 
 def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
-    """Yield the metrics of requests and refusals; None is a place to pause."""
+    """Yield the metrics of requests and refusals; None between steps."""
     requests = CounterMetricFamily(
         "asciid_requests",
-        "Requests that were answered.",
+        "Requests answered.",
         labels=["route", "method", "status"],
     )
     for (route, method, status), count in counts.by_status().items():
@@ -107,7 +107,7 @@ def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
     yield requests
     abandoned = CounterMetricFamily(
         "asciid_requests_abandoned",
-        "Requests whose client left before the end of the answer.",
+        "Requests whose client disconnected before the end of the response.",
         labels=["route", "method"],
     )
     for labels, count in counts.departures.items():
@@ -115,7 +115,7 @@ def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
     yield abandoned
     seconds = HistogramMetricFamily(
         "asciid_request_seconds",
-        "From the end of a request's header block to the end of the answer.",
+        "Time from the end of a request's header section to the end of the response.",
         labels=["route"],
     )
     routes = counts.by_route()
@@ -125,7 +125,7 @@ def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
     yield seconds
     refusals = CounterMetricFamily(
         "asciid_refusals",
-        "Errors that were answered, by the name of the problem.",
+        "Error responses by problem type.",
         labels=["reason"],
     )
     for reason, count in counts.refusals.items():
@@ -135,8 +135,10 @@ def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
 
 def front_families(front: KleinFactory | None) -> Iterator[Metric]:
     """Yield the connections, and the bytes received and sent."""
-    received = CounterMetricFamily("asciid_received_bytes", "Bytes of requests.")
-    sent = CounterMetricFamily("asciid_sent_bytes", "Bytes of answers.")
+    received = CounterMetricFamily(
+        "asciid_received_bytes", "Bytes received from clients."
+    )
+    sent = CounterMetricFamily("asciid_sent_bytes", "Bytes sent to clients.")
     connections = GaugeMetricFamily("asciid_connections", "Open connections.")
     pauses = CounterMetricFamily(
         "asciid_accept_pauses",
@@ -152,7 +154,7 @@ def front_families(front: KleinFactory | None) -> Iterator[Metric]:
 
 
 def _sharing_families(front: KleinFactory | None) -> Iterator[Metric]:
-    """Report how clients share the limits of the front."""
+    """Yield how clients share the limits of the front."""
     evictions = CounterMetricFamily(
         "asciid_evictions",
         "Bodies and connections that were ended early: for another client, or as "
@@ -161,11 +163,11 @@ def _sharing_families(front: KleinFactory | None) -> Iterator[Metric]:
     )
     bodies = GaugeMetricFamily(
         "asciid_largest_client_body_bytes",
-        "Bytes of request bodies of the client that has the most.",
+        "Bytes of request bodies of the client with the most.",
     )
     connections = GaugeMetricFamily(
         "asciid_largest_client_connections",
-        "Connections of the client that has the most.",
+        "Connections of the client with the most.",
     )
     if front is not None:
         for name, limit in front.shared_limits.items():
@@ -180,21 +182,21 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
     """Yield what the store has done since the start."""
     events = stats.events
     counters: Iterable[tuple[str, str, int]] = (
-        ("images_registered", "Images that were registered.", events.registered),
-        ("images_completed", "Images that became complete.", events.completed),
-        ("images_rejected", "Images without the hash they claim.", events.rejected),
-        ("images_expired", "Images past their lifetime.", events.expired_images),
-        ("images_unreadable", "Images that could not be read.", events.unreadable),
-        ("images_deleted", "Images and uploads deleted.", events.deleted),
-        ("uploads_expired", "Uploads without activity.", events.expired_uploads),
-        ("chunks_stored", "Chunks that were stored.", events.chunks),
-        ("cache_hits", "Images found in memory.", stats.cache_hits),
-        ("cache_misses", "Images not found in memory.", stats.cache_misses),
+        ("images_registered", "Images registered.", events.registered),
+        ("images_completed", "Images completed.", events.completed),
+        ("images_rejected", "Images with a hash mismatch.", events.rejected),
+        ("images_expired", "Images expired.", events.expired_images),
+        ("images_unreadable", "Images that failed to be read.", events.unreadable),
+        ("images_deleted", "Images and uploads deleted by requests.", events.deleted),
+        ("uploads_expired", "Pending uploads expired.", events.expired_uploads),
+        ("chunks_stored", "Chunks stored.", events.chunks),
+        ("cache_hits", "Cache hits.", stats.cache_hits),
+        ("cache_misses", "Cache misses.", stats.cache_misses),
     )
     for name, text, value in counters:
         yield CounterMetricFamily(f"asciid_{name}", text, value=value)
     gauges = (
-        ("cache_bytes", "Images kept in memory.", stats.cache_bytes),
+        ("cache_bytes", "Bytes of images in the cache.", stats.cache_bytes),
         ("tracked_uploads", "Pending uploads by client.", stats.tracked_uploads),
         ("tracked_clients", "Clients with pending uploads.", stats.tracked_clients),
     )
@@ -210,16 +212,16 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
     yield times
     yield GaugeMetricFamily(
         "asciid_storage_reserve_bytes",
-        "Free space below which nothing more is stored.",
+        "Free space below which writes are refused.",
         value=stats.reserve_bytes,
     )
 
 
 def log_families(lost: Mapping[str, int]) -> Iterator[Metric]:
-    """Yield the log lines that were lost, by the kind of log."""
+    """Yield the number of dropped log lines by kind of log."""
     lines = CounterMetricFamily(
         "asciid_log_lines_lost",
-        "Log lines that could not be written, or not fast enough.",
+        "Log lines dropped, on errors or for slowness.",
         labels=["log"],
     )
     for kind in ("access", "log"):
@@ -228,7 +230,7 @@ def log_families(lost: Mapping[str, int]) -> Iterator[Metric]:
 
 
 def readiness_families(failed: Mapping[str, str | None]) -> Iterator[Metric]:
-    """Yield whether each check of /readyz passes."""
+    """Yield the state of each check of /readyz."""
     ready = GaugeMetricFamily(
         "asciid_ready", "Whether a check of /readyz passes.", labels=["check"]
     )
@@ -241,15 +243,19 @@ def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
     """Yield how much is stored, as far as that could be measured."""
     yield GaugeMetricFamily(
         "asciid_storage_readable",
-        "Whether the storage could be measured.",
+        "Whether the usage of the storage could be measured.",
         value=usage is not None,
     )
     gauges = (
         ("images", "images", "Complete images."),
-        ("uploads_pending", "pending", "Images that miss chunks."),
-        ("images_quarantined", "quarantined", "Damaged images that were put aside."),
+        ("uploads_pending", "pending", "Pending uploads."),
+        ("images_quarantined", "quarantined", "Damaged images in quarantine."),
         ("storage_file_bytes", "file_bytes", "Size of the storage file."),
-        ("storage_free_bytes", "free_bytes", "Free space of its file system."),
+        (
+            "storage_free_bytes",
+            "free_bytes",
+            "Free space of the file system of the storage.",
+        ),
     )
     for name, attribute, text in gauges:
         value = None if usage is None else getattr(usage, attribute)
@@ -258,28 +264,28 @@ def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
 
 @frozen
 class _Bound:
-    """A bound, how much of it is used, and the metrics that show both."""
+    """A limit, its usage, and their metrics."""
 
     name: str
     used: int | None
-    """None where it is not known, or is of each client."""
+    """None if unknown or per client."""
     limit: int | None
-    """None or 0 is no limit."""
+    """None or 0: unlimited."""
     limit_metric: str
     limit_help: str
     used_metric: str = ""
-    """Empty where another family has the use."""
+    """Empty if another family has the usage."""
     used_help: str = ""
 
 
 def bound_families(
     front: KleinFactory | None, stats: StoreStats, usage: StoreUsage | None
 ) -> Iterator[Metric]:
-    """Yield use and limit of every bound in its own unit, and the ratio of the two."""
+    """Yield usage and limit of every bound, and their ratio."""
     pending = None if usage is None else usage.pending
     ratios = GaugeMetricFamily(
         "asciid_bound_used_ratio",
-        "Used part of a bound, of the process that is nearest to it; 1 is all.",
+        "Used fraction of a limit, of the process with the highest.",
         labels=["bound"],
     )
     for bound in (*_store_bounds(stats, pending), *_front_bounds(front)):
@@ -298,41 +304,41 @@ def _store_bounds(stats: StoreStats, pending: int | None) -> Iterator[_Bound]:
         stats.queue_operations,
         stats.max_queue_operations,
         "asciid_queue_operations_limit",
-        "Writes that may wait for the next batch.",
+        "Maximum writes queued for the next batch.",
         "asciid_queue_operations",
-        "Writes that wait for the next batch.",
+        "Writes queued for the next batch.",
     )
     yield _Bound(
         "queue_bytes",
         stats.queue_bytes,
         stats.max_queue_bytes,
         "asciid_queue_limit_bytes",
-        "Bytes that may wait for the next batch.",
+        "Maximum bytes queued for the next batch.",
         "asciid_queue_bytes",
-        "Bytes that wait for the next batch.",
+        "Bytes queued for the next batch.",
     )
     yield _Bound(
         "reads",
         stats.reads,
         stats.max_reads,
         "asciid_reads_limit",
-        "Reads that may be under way or wait.",
+        "Maximum reads running or queued.",
         "asciid_reads",
-        "Reads under way or waiting.",
+        "Reads running or queued.",
     )
     yield _Bound(
         "uploads",
         pending,
         stats.max_uploads,
         "asciid_uploads_pending_limit",
-        "Uploads that may be pending.",
+        "Maximum pending uploads.",
     )
     yield _Bound(
         "client_uploads",
         None,
         stats.max_client_uploads,
         "asciid_client_uploads_limit",
-        "Uploads that one client may have pending.",
+        "Maximum pending uploads per client.",
     )
 
 
@@ -344,23 +350,23 @@ def _front_bounds(front: KleinFactory | None) -> Iterator[_Bound]:
         front.connections_limit.used,
         front.connections_limit.capacity,
         "asciid_connections_limit",
-        "Connections that may be open.",
+        "Maximum open connections.",
     )
     yield _Bound(
         "bodies",
         front.bodies.used,
         front.bodies.capacity,
         "asciid_body_limit_bytes",
-        "Bytes of request bodies that may be in memory.",
+        "Maximum bytes of request bodies in memory.",
         "asciid_body_bytes",
-        "Bytes of request bodies that are received, or whose requests are at work.",
+        "Bytes of request bodies in memory.",
     )
 
 
 def _add(
     family: HistogramMetricFamily, labels: list[str], histogram: Histogram
 ) -> None:
-    # A count of its own could be ahead of the buckets: a thread may be adding.
+    # A separate count could be ahead of the buckets: threads may be adding.
     names = [*map(str, map(float, histogram.bounds)), "+Inf"]
     counts = list(accumulate(histogram.buckets))
     buckets = list(zip(names, map(float, counts), strict=True))

@@ -1,4 +1,4 @@
-"""What must hold for the service to be ready, for /readyz and for the metrics."""
+"""The readiness checks, for /readyz and the metrics."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def failed_checks(
     store: StoreHealth, *, draining: bool, limits: Mapping[str, FairLimit]
 ) -> Mapping[str, str | None]:
     """
-    Return each check by its name, with the reason why it fails, or None.
+    Return the reason of failure, or None, of each check by name.
 
-    One of `limits` that is reached fails only if clients are refused their equal share:
-    else one client alone could make the service not ready for all.
+    A reached limit of `limits` fails only if clients are refused their equal share:
+    otherwise one client could make the service not ready for all.
     """
     return {
         "storage": None if store.open else "The storage is not open.",
         "writes": None if store.writes else "The last write to the disk failed.",
         "reads": None if store.reads else "Reading from the disk fails or hangs.",
-        "room": None if store.has_room else "The disk has no room but the reserve.",
+        "room": None if store.has_room else "The disk is full but for the reserve.",
         "serving": "The service is stopping." if draining else None,
         **{
             name: f"Clients are refused their equal share of {name}."
@@ -38,9 +38,9 @@ def failed_checks(
 
 
 def remarks(limits: Mapping[str, FairLimit]) -> Mapping[str, str]:
-    """Return which of `limits` is exhausted, by the name of its check."""
+    """Return remarks on exhausted limits, by name of the check."""
     return {
-        name: f"The limit on {name} is reached; clients that hold the most are refused."
+        name: f"The limit on {name} is reached; the largest clients are refused."
         for name, limit in limits.items()
         if limit.is_exhausted
     }

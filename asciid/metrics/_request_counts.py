@@ -18,10 +18,10 @@ LATENCIES = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-"""Bounds of the seconds that requests take."""
+"""Histogram bounds, in seconds."""
 
 NO_ROUTE = "none"
-"""The route of a request that has none."""
+"""The label of requests without a route."""
 
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"}
@@ -47,7 +47,7 @@ class RequestCounts:
         self.refusals: Counter[str] = Counter()
         """Error responses by their reason."""
         self.departures: Counter[tuple[str, str]] = Counter()
-        """Requests whose client has left, by route and method."""
+        """Number of requests whose client disconnected, by route and method."""
         self._on_refusal = on_refusal
 
     def expect(self, reasons: Iterable[str]) -> None:
@@ -82,14 +82,14 @@ class RequestCounts:
         self.departures[route, _method_name(request.method)] += 1
 
     def by_status(self) -> Mapping[tuple[str, str, int], int]:
-        """Return how many answers there were, by route, method and status."""
+        """Return the number of responses by route, method and status."""
         return {
             (endpoint or NO_ROUTE, method.decode("ascii"), status): times.count
             for (endpoint, method, status), times in self._answered.items()
         }
 
     def by_route(self) -> Mapping[str, Histogram]:
-        """Return how long answers took, by route."""
+        """Return the histogram of response times by route."""
         routes: dict[str, Histogram] = {}
         for (endpoint, _, _), times in self._answered.items():
             whole = routes.setdefault(endpoint or NO_ROUTE, Histogram(LATENCIES))
@@ -97,7 +97,7 @@ class RequestCounts:
         return routes
 
     def _new(self, endpoint: str | None, method: bytes, status: int) -> Histogram:
-        # What clients make up must not take a place each.
+        # Invented methods must not each take memory.
         key = endpoint, _method_name(method).encode("ascii"), status
         return self._answered.setdefault(key, Histogram(LATENCIES))
 

@@ -48,22 +48,21 @@ SHARED = frozenset(
         "asciid_uploads_pending_limit",
         "process_start_time_seconds",
         "python_info",
-        # There is one queue.  What a worker has handed over waits in it, and would
-        # count twice.
+        # There is one queue, in the writer; those of workers would count twice.
         "asciid_queue_bytes",
         "asciid_queue_limit_bytes",
         "asciid_queue_operations",
         "asciid_queue_operations_limit",
     }
 )
-"""Metrics that are the same in every process: one storage, one release."""
+"""Metrics of shared resources: the storage, the release."""
 
 WORST: Mapping[str, Callable[[float, float], float]] = {
     "asciid_bound_used_ratio": max,
     "asciid_certificate_expiry_timestamp_seconds": min,
     "asciid_ready": min,
 }
-"""Metrics of which the worst value counts: in a sum or an average it would be lost."""
+"""Metrics of which the worst value counts."""
 
 _OPEN, _MAX = "process_open_fds", "process_max_fds"
 
@@ -72,18 +71,18 @@ LASTING_KINDS = frozenset({"counter", "histogram"})
 
 _RESOLUTION = 2**26
 """
-Counters are rounded to one part in so many, 15 ns for those of seconds.
+Counters are rounded to a multiple of 1 / this, 15 ns for seconds.
 
 Sums of such multiples are exact up to 2**27, in any order.  Sums of other numbers
-differ in their last bit by the order of the processes, and Prometheus takes a counter
-that falls by that for one that began again from 0.
+differ in the last bit with the order of processes, and Prometheus takes a decrease for
+a counter reset.
 """
 
 _Labels = tuple[tuple[str, str], ...]
 
 
 class _Family(msgspec.Struct, array_like=True, frozen=True):
-    """One metric, with the name, the labels and the value of each sample."""
+    """A metric family: name, labels and value of each sample."""
 
     name: str
     kind: str
@@ -95,12 +94,12 @@ _decoder = msgspec.msgpack.Decoder(list[_Family])
 
 
 def snapshot(families: Iterable[Metric]) -> bytes:
-    """Return `families` as bytes that `merge` takes, in another process, too."""
+    """Return `families` as bytes for `merge`, also in another process."""
     return run_steps(snapshot_in_steps(families))
 
 
 def snapshot_in_steps(families: Iterable[Metric]) -> Generator[None, None, bytes]:
-    """Do what `snapshot` does, in steps for `asciid.runtime.offload`."""
+    """Like `snapshot`, in steps for `asciid.runtime.offload`."""
     encoded = []
     for family in families:
         exact = family.type in LASTING_KINDS
@@ -119,17 +118,17 @@ def snapshot_in_steps(families: Iterable[Metric]) -> Generator[None, None, bytes
 
 def merge(snapshots: Iterable[bytes]) -> list[Metric]:
     """
-    Return the metrics of several processes as those of one.
+    Return the merged metrics of several processes.
 
     Shared metrics are those of the first process that has them.
 
-    Errors: `msgspec.DecodeError`, for what is no snapshot of this release.
+    Errors: `msgspec.DecodeError` if one is not a snapshot of this release.
     """
     return run_steps(merge_in_steps(snapshots))
 
 
 def merge_in_steps(snapshots: Iterable[bytes]) -> Generator[None, None, list[Metric]]:
-    """Do what `merge` does, in steps for `asciid.runtime.offload`."""
+    """Like `merge`, in steps for `asciid.runtime.offload`."""
     metrics: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, _Labels], float]] = {}
     nearest = (0.0, 0.0)
@@ -157,7 +156,7 @@ def merge_in_steps(snapshots: Iterable[bytes]) -> Generator[None, None, list[Met
 
 def lasting(snapshots: Iterable[bytes]) -> bytes:
     """
-    Return what is still true of processes that have ended: what they have counted.
+    Return the cumulative metrics of a snapshot, which outlive its process.
 
     Errors: those of `merge`.
     """
@@ -171,14 +170,14 @@ def _summable(value: float) -> float:
 
 
 def _merged(name: str, known: float, value: float) -> float:
-    """Return what two processes report together as the metric `name`."""
+    """Return the merged samples of the metric `name` of two processes."""
     if name in WORST:
         return WORST[name](known, value)
     return known if name in SHARED else known + value
 
 
 def _descriptors(families: Iterable[_Family]) -> tuple[float, float]:
-    """Return how many descriptors a process has open, and how many it may have."""
+    """Return the open descriptors of a process, and their limit."""
     values = {
         sample: value
         for family in families

@@ -1,9 +1,9 @@
 """
-Listens on a Unix socket whose name an earlier process may have left behind.
+Listens on Unix sockets, replacing stale ones.
 
-Twisted leaves a lock file with the process id, and takes it for stale once no process
-has that id.  In a container the id is always the same, 1 for example: after a kill the
-daemon would wait for itself.  Here a socket is stale if it refuses connections.
+Twisted uses a lock file with the process id, which is stale once no process has that
+id.  In a container the id is always the same, such as 1: after a kill the daemon would
+wait for itself.  Here a socket is stale if it refuses connections.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["PATIENCE", "UnixName", "open_unix_socket"]
 
 PATIENCE = 2.0
-"""Seconds to wait for a socket in use: the processes that have it may be exiting."""
+"""Seconds to wait for a socket in use, whose processes may be exiting."""
 
 _PAUSE = 0.05
 
 
 @frozen
 class UnixName:
-    """The name of a Unix socket that this process has made."""
+    """The name of a Unix socket that this process created."""
 
     address: str
     made: os.stat_result
 
     def remove(self) -> None:
-        """Remove the name, unless another process has put its own there."""
+        """Remove the name, unless another process has replaced it."""
         with suppress(OSError):
             if os.path.samestat(self.made, os.lstat(self.address)):
                 Path(self.address).unlink()
@@ -50,10 +50,9 @@ def open_unix_socket(
     address: str, backlog: int, mode: int
 ) -> tuple[socket.socket, UnixName]:
     """
-    Listen on a socket of that name; it replaces one that nobody answers on.
+    Listen on a socket of that name, replacing a stale one.
 
-    This waits for `PATIENCE` seconds for a socket that is in use, and is for processes
-    that start.
+    Blocks up to `PATIENCE` seconds for a socket in use; call it only at the start.
 
     Errors: `CannotListenError` if another process listens there.
     """
@@ -73,7 +72,7 @@ def _listen(address: str, backlog: int, mode: int) -> tuple[socket.socket, UnixN
     try:
         opened.settimeout(0)
         opened.bind(address)
-        # Nobody can connect before it listens.
+        # Connections are possible only after listen().
         Path(address).chmod(mode)
         name = UnixName(address, os.lstat(address))
         opened.listen(backlog)
@@ -86,11 +85,11 @@ def _listen(address: str, backlog: int, mode: int) -> tuple[socket.socket, UnixN
 @contextmanager
 def _directory_locked(address: str) -> Iterator[None]:
     """
-    Keep others from replacing sockets in the same directory at the same time.
+    Lock the directory against concurrent replacement of sockets.
 
-    Two processes that start would each take the other's socket for a stale one before
-    it listens.  A directory that cannot be read, or that somebody keeps locked, is used
-    without.
+    Otherwise two starting processes could each consider the other's socket stale before
+    it listens.  A directory that cannot be read, or stays locked, is used without a
+    lock.
     """
     try:
         directory = os.open(Path(address).parent, os.O_RDONLY)
@@ -115,17 +114,17 @@ def _lock(directory: int) -> bool:
 
 
 def _remove_stale(address: str) -> bool:
-    """Remove a socket that nobody answers on; return whether the name can be used."""
+    """Remove a stale socket; return whether the name is free."""
     try:
         is_socket = stat.S_ISSOCK(os.lstat(address).st_mode)
     except OSError:
-        return True  # there is none, or the reason why will be found again
+        return True  # no socket, or bind() will report the error
     if not is_socket:
-        return True  # listening fails, and what is there stays
+        return True  # not a socket: bind() fails
     if _is_served(address):
         return False
     Path(address).unlink()
-    # Twisted's own, of an earlier release.
+    # of Twisted, from an earlier release
     with suppress(OSError):
         Path(f"{address}.lock").unlink()
     return True
@@ -134,6 +133,5 @@ def _remove_stale(address: str) -> bool:
 def _is_served(address: str) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(0)
-        # A queue that is full (EAGAIN), or a socket that may not be opened, is
-        # somebody's, too.
+        # A full backlog (EAGAIN) or EACCES means that it is in use, too.
         return probe.connect_ex(address) not in {errno.ECONNREFUSED, errno.ENOENT}

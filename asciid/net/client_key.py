@@ -1,4 +1,4 @@
-"""Which addresses count as one client where bounds are shared out."""
+"""Maps addresses to clients, for limits that clients share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ _NETWORK = (1 << 64) - 1
 
 def client_key(address: str) -> str:
     """
-    Return what identifies the client at `address`.
+    Return the key of the client at `address`.
 
-    That is an IPv4 address itself, and of an IPv6 address the /64 network, since a
-    host or site has at least all addresses of one (RFC 6177).  An IPv4-mapped IPv6
-    address (RFC 4291, section 2.5.5.2) counts as the IPv4 address.  Any other text
-    stands for itself.
+    That is an IPv4 address itself, and the /64 network of an IPv6 address, which
+    belongs to one host or site (RFC 6177).  An IPv4-mapped IPv6 address (RFC 4291,
+    section 2.5.5.2) counts as the IPv4 address.  Any other text is its own key.
     """
     return _network_of(address) if ":" in address else address
 

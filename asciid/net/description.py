@@ -1,4 +1,4 @@
-"""Reads endpoint descriptions: port numbers, or Twisted's ``kind:value:name=value``."""
+"""Parses endpoint descriptions: ports, or Twisted's ``kind:value:name=value``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["NUMBER", "Description"]
 
 NUMBER = "number"
-"""The kind of a description that is a port number alone."""
+"""The kind of a description that is only a port number."""
 
 _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "tcp": ("port", "interface", "backlog"),
@@ -26,7 +26,7 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "unix": ("address", "mode", "backlog", "lockfile"),
     "systemd": ("domain", "index", "name"),
 }
-"""Those of Twisted's endpoints that asciid opens itself, in their order."""
+"""Positional parameters of the endpoints that asciid opens itself."""
 
 _PROXIED = "haproxy:"
 
@@ -46,11 +46,11 @@ class Description:
     kind: str
     values: Mapping[str, str]
     is_proxied: bool
-    """Whether connections begin with a header of HAProxy's PROXY protocol."""
+    """Whether connections start with a header of HAProxy's PROXY protocol."""
 
     @classmethod
     def parse(cls, text: str) -> Description:
-        """Read a description that Twisted accepts."""
+        """Parse a description that Twisted accepts."""
         inner = text.removeprefix(_PROXIED)
         is_proxied = inner != text
         if inner.isdecimal() and not is_proxied:
@@ -73,11 +73,11 @@ class Description:
 
     @property
     def is_plugin(self) -> bool:
-        """Whether Twisted has to open it, by a plugin of its own or another one."""
+        """Whether Twisted must open it with a plugin."""
         return self.kind != NUMBER and self.kind not in _PARAMETERS
 
     def with_values(self, kind: str, values: Mapping[str, str]) -> Description:
-        """Return the endpoint of `kind` with other values, proxied if this is."""
+        """Return an endpoint of `kind` with `values`, proxied like this one."""
         arguments = [f"{name}={quoteStringArgument(v)}" for name, v in values.items()]
         text = ":".join([kind, *arguments])
         return evolve(

@@ -1,4 +1,4 @@
-"""Endpoints on sockets that asciid opens itself, or inherits."""
+"""Endpoints on sockets that asciid opens itself or inherits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def endpoint_from(
     descriptor: int | None = None,
 ) -> IStreamServerEndpoint:
     """
-    Return the endpoint that `description` is: a port number, or as Twisted reads it.
+    Return the endpoint for `description`: a port number, or a Twisted description.
 
     An endpoint of TLS uses `certificate`.  With `descriptor` it is on that socket,
     which listens already; it is closed once the endpoint listens or has failed to.
@@ -64,7 +64,7 @@ def _inherit(descriptor: int) -> ListeningSockets:
 @implementer(IStreamServerEndpoint)
 @frozen
 class _SocketEndpoint:
-    """Accepts on the socket that `open_socket` returns, with TLS or without."""
+    """Listens on the socket that `open_socket` returns, with or without TLS."""
 
     reactor: Reactor
     open_socket: Callable[[], ListeningSockets]
@@ -76,7 +76,7 @@ class _SocketEndpoint:
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
         if self.certificate is not None:
-            # What this imports is optional.
+            # Imports optional packages.
             from twisted.protocols.tls import TLSMemoryBIOFactory  # noqa: PLC0415
 
             is_client = False
@@ -99,10 +99,10 @@ class _SocketEndpoint:
 
 class _UnixPort(unix.Port):
     """
-    A port on a Unix socket that listens already, and that others may have, too.
+    A port on a listening Unix socket that may be shared with other processes.
 
-    The socket that Twisted adopts is opened to every user, and at the end shut down for
-    all processes that have it, and its name removed.
+    Twisted's own port would set its mode to 0666, and at the end shut it down for all
+    processes and remove its name.
     """
 
     _shouldShutdown = False
@@ -117,7 +117,7 @@ class _UnixPort(unix.Port):
         self._factory = factory
 
     def startListening(self) -> None:
-        """Begin to accept connections."""
+        """Start to accept connections."""
         self._factory.doStart()
         self.connected = True
         self.socket = self._listening
@@ -126,6 +126,6 @@ class _UnixPort(unix.Port):
         self.startReading()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close the socket, and remove its name if this process has made it."""
+        """Close the socket, and remove its name if this process created it."""
         tcp.Port.connectionLost(self, reason)
         self._opened.close()

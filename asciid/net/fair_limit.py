@@ -1,9 +1,9 @@
 """
-A limit that all clients share.
+A limit that is shared fairly among clients.
 
-While there is room, a client may hold any part of it: a lone client, or many behind
-one address, may hold all.  Once there is none, a client that wants more gets it from
-the client that holds the most, if that holds more than the first one then would.
+While there is room, a client may hold any part of it; a single client may hold all.
+Once the limit is reached, a client that needs more takes it from the client that holds
+the most, if that would still hold more than the first one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["SUSTAINED", "FairLimit", "IHolder"]
 
 SUSTAINED = 10.0
 """
-Seconds for which a limit must be reached again and again to count as exhausted.
+Seconds for which a limit must be reached repeatedly to count as exhausted.
 
-It no longer counts as that after as many seconds without an event.
+After as many seconds without an event it no longer does.
 """
 
 _MOST_CLIENTS = 8
 _MOST_HOLDERS = 256
 _MOST_EVICTIONS = 16
-"""What one call may examine and evict, so that its time is bounded."""
+"""Maximum holders that one call examines or evicts, which bounds its time."""
 
 
 class IHolder(Protocol):
@@ -35,7 +35,7 @@ class IHolder(Protocol):
 
     def eviction_gain(self, now: float) -> float | None:
         """
-        Return how much is gained by evicting this, compared with its client's others.
+        Return the gain of an eviction, for comparison with others of the client.
 
         None if it must not be evicted.
         """
@@ -57,13 +57,13 @@ class _Episode:
         self._last = now
 
     def is_sustained(self, now: float) -> bool:
-        """Return whether events have gone on for `SUSTAINED` seconds until now."""
+        """Return whether events have continued for `SUSTAINED` seconds until now."""
         return now - self._last <= SUSTAINED <= self._last - self._began
 
 
 class FairLimit:
     """
-    Shares `capacity` units among clients, each known by its `client_key`.
+    Shares `capacity` units among clients, identified by their `client_key`.
 
     `clock` returns monotonic seconds.  The time of a call is bounded, however many
     holders and clients there are.
@@ -72,14 +72,14 @@ class FairLimit:
     def __init__(self, capacity: int, clock: Callable[[], float]) -> None:
         self.capacity = capacity
         self.used = 0
-        """Units that are held."""
+        """Units held."""
         self.evictions = 0
-        """Holders that were evicted for another client, since the start."""
+        """Number of holders evicted for other clients, since the start."""
         self._clock = clock
-        # A client's holders in the order in which they began: the oldest first.
+        # Client -> its holders, the oldest first.
         self._holders: dict[str, dict[IHolder, int]] = {}
         self._totals: dict[str, int] = {}
-        # What each client holds, the most at the end; kept once the limit was reached,
+        # Units of each client, ascending; maintained from when the limit was reached
         # until half of it is free.
         self._ranking: list[tuple[int, str]] | None = None
         self._reached = _Episode()
@@ -87,24 +87,24 @@ class FairLimit:
 
     @property
     def largest(self) -> int:
-        """Units that the client with the most of them holds."""
+        """Units of the client that holds the most."""
         return max(self._totals.values(), default=0)
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether clients were refused or evicted again and again until now."""
+        """Whether clients have been refused or evicted repeatedly until now."""
         return self._reached.is_sustained(self._clock())
 
     @property
     def is_starving(self) -> bool:
-        """Whether clients were refused that asked for no more than an equal share."""
+        """Whether clients have been refused their equal share."""
         return self._starved.is_sustained(self._clock())
 
     def take(self, client: str, holder: IHolder, amount: int) -> bool:
         """
-        Let `holder` hold `amount` units more; return whether it may.
+        Add `amount` units to `holder`; return whether that was possible.
 
-        Others may be evicted for it.  It holds what it has held before in any case.
+        Others may be evicted for it.  On failure `holder` keeps its units.
         """
         if self.used + amount > self.capacity and not self._make_room(client, amount):
             return False
@@ -117,7 +117,7 @@ class FairLimit:
         return True
 
     def give_back(self, client: str, holder: IHolder) -> None:
-        """Take back all that `holder` holds, if anything."""
+        """Release all units of `holder`."""
         holders = self._holders.get(client)
         if holders is None:
             return
@@ -174,7 +174,7 @@ class FairLimit:
         return None
 
     def _larger_clients(self, client: str, wanted: int) -> Iterator[str]:
-        # Those that hold more than the client would then, the largest first.
+        # Clients that hold more than the client would, the largest first.
         if self._ranking is None:
             self._ranking = sorted((total, key) for key, total in self._totals.items())
         for total, other in islice(reversed(self._ranking), _MOST_CLIENTS):

@@ -1,4 +1,4 @@
-"""A place to listen on, and the way back."""
+"""Starts and stops listening on an endpoint."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["Listener", "StartError"]
 
 class StartError(SystemExit, Exception):
     """
-    The daemon cannot start; the text is one line that says why.
+    The daemon cannot start; the text is one line with the reason.
 
-    It is a `SystemExit` so that ``twistd --nodaemon`` exits with code 1 and
-    without a traceback, and an `Exception` because only those are told to the
-    parent of a ``twistd`` that went to the background.
+    It is a `SystemExit` so that ``twistd --nodaemon`` exits with code 1 and without a
+    traceback, and an `Exception` because ``twistd`` in the background reports only
+    those to its parent process.
     """
 
     def __init__(self, what: str, why: BaseException) -> None:
@@ -42,7 +42,7 @@ class Listener:
     """
     A place to listen on.
 
-    `description` is what the user calls the endpoint.
+    `description` names the endpoint in messages.
     """
 
     description: str
@@ -58,36 +58,36 @@ class Listener:
         try:
             self._port = await self.endpoint.listen(factory)
         except Exception as error:
-            # Endpoints raise what they like; the setting is what is wrong.
+            # Endpoints may raise anything; the setting is wrong then.
             what = f"cannot listen on {self.description}"
             raise StartError(what, error) from error
 
     async def stop(self) -> None:
-        """Listen no more, if that was begun; connections stay as they are."""
+        """Stop listening, if listening; open connections are kept."""
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)
 
     def pause(self) -> None:
-        """Leave new connections to wait, if the port can."""
+        """Stop accepting connections, if the port supports that; they queue up."""
         stop_reading = getattr(self._port, "stopReading", None)
         if stop_reading is not None:
             stop_reading()
 
     def resume(self) -> None:
-        """Accept connections again, if it still listens."""
+        """Accept connections again, if still listening."""
         start_reading = getattr(self._port, "startReading", None)
         if start_reading is not None:
             start_reading()
 
     @property
     def address(self) -> str:
-        """Where it listens, as text; it must have been bound."""
+        """The address it listens on; it must be bound."""
         return _address_text(self.port.getHost())
 
     @property
     def port(self) -> IListeningPort:
-        """The port; it must have been bound."""
+        """The port; it must be bound."""
         if self._port is None:
             message = "it is not bound"
             raise RuntimeError(message)

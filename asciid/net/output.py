@@ -1,11 +1,10 @@
 """
-Sending: bytes go to the socket at once when nothing is queued before them.
+Writes to the socket directly while nothing is queued.
 
-A Twisted transport keeps what is written for the next turn of the reactor and
-asks for write events (two ``epoll_ctl`` calls), which costs a small response
-about as much as everything else together.  So for plain TCP the first ``send``
-is made here; only what the kernel does not take goes through the transport.
-TLS and every other transport are written to in the ordinary way.
+A Twisted transport buffers writes until the next reactor iteration and registers for
+write events (two ``epoll_ctl`` calls), which doubles the cost of a small response.  So
+for plain TCP the first ``send`` is made here, and only the bytes that the kernel does
+not accept are written to the transport.  TLS and other transports are used as usual.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["DirectOutput", "Output", "QueuedOutput", "output_for"]
 
 _NO_MEMORY = frozenset({ENOBUFS, ENOMEM})
-"""What a kernel that is short of memory says, for a moment."""
+"""Temporary errors of a kernel that is short of memory."""
 
 _PIECE = 64 * 1024
-"""Bytes handed to a transport at a time: what tells progress from a stall."""
+"""Bytes per write to a transport: the granularity of progress."""
 
 
 class Output:
     """
     The sending side of one connection.
 
-    :ivar blocked: whether the reader is slower than the writer: what is sent
+    :ivar blocked: whether the peer reads too slowly: what is sent
         now will wait.
     """
 
@@ -44,9 +43,9 @@ class Output:
 
     def __init__(self, transport: IConsumer, moved: Callable[[], None]) -> None:
         """
-        Send on a transport.
+        Write to a transport.
 
-        :param moved: called when bytes have to wait, and when they have moved on.
+        :param moved: called when bytes are queued, and when queued bytes were sent.
         """
         self._transport = transport
         self._moved = moved
@@ -55,18 +54,18 @@ class Output:
         self.blocked = False
 
     def send(self, data: bytes) -> None:
-        """Send, or queue behind what is queued already."""
+        """Send, or append to the queue."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Forget what is queued: the connection is gone or about to be."""
+        """Discard the queue: the connection is closed or closing."""
         self._closed = True
         self._queue.clear()
-        # No cycle is left: a lost connection is freed at once.
+        # Breaks the reference cycle, so that a lost connection is freed at once.
         self._moved = _ignore
 
     def release(self) -> None:
-        """Let go of the transport, so that it can close; nothing is queued."""
+        """Unregister from the transport, so that it can close; nothing is queued."""
 
     def _next_piece(self) -> bytes:
         first = self._queue[0]
@@ -101,20 +100,19 @@ class DirectOutput(Output):
             sent = 0
         except OSError as error:
             if error.errno not in _NO_MEMORY:
-                # The connection is lost: the transport finds that out by itself,
-                # and says so in a turn of its own.
+                # The connection is lost; the transport will report it.
                 self._transport.write(data)
                 return
             sent = 0
         if sent < len(data):
             self._queue.append(memoryview(data)[sent:])
-            # As a pull producer one is told whenever all that was written is
-            # out.  Registering asks for the first piece at once.
+            # A pull producer is called whenever the transport's buffer is empty, and at
+            # once on registration.
             self.blocked = True
             self._transport.registerProducer(self, streaming=False)
 
     def resumeProducing(self) -> None:
-        """Hand the next piece over, or end (called by the transport)."""
+        """Write the next piece, or unregister (called by the transport)."""
         if self._queue:
             self._transport.write(self._next_piece())
         else:
@@ -123,13 +121,13 @@ class DirectOutput(Output):
         self._moved()
 
     def stopProducing(self) -> None:
-        """Forget the queue: the connection is lost (called by the transport)."""
+        """Discard the queue: the connection is lost (called by the transport)."""
         self.close()
 
 
 @implementer(IPushProducer)
 class QueuedOutput(Output):
-    """Writes to any transport, as long as it takes more."""
+    """Writes to any transport, while it is not paused."""
 
     __slots__ = ()
 
@@ -153,13 +151,13 @@ class QueuedOutput(Output):
         self._moved()
 
     def resumeProducing(self) -> None:
-        """Write again (called by the transport)."""
+        """Resume writing (called by the transport)."""
         self.blocked = False
         self._pump()
         self._moved()
 
     def stopProducing(self) -> None:
-        """Forget the queue: the connection is lost (called by the transport)."""
+        """Discard the queue: the connection is lost (called by the transport)."""
         self.close()
 
     def release(self) -> None:
@@ -172,16 +170,16 @@ class QueuedOutput(Output):
 
 
 def output_for(transport: IConsumer, moved: Callable[[], None]) -> Output:
-    """Choose how to send on a transport."""
-    # Not isinstance: what else it is may have things of its own to send.
+    """Return the output for a transport."""
+    # Not isinstance: subclasses may send data of their own.
     if type(transport) is tcp.Server and not transport.TLS:
         return DirectOutput(transport, moved)
     if type(transport) is unix.Server or type(transport) is unix.Client:
-        # Nobody here sends descriptors, which would have to go with the bytes.
+        # No descriptors are sent here, which would have to accompany the bytes.
         return DirectOutput(transport, moved)
     return QueuedOutput(transport, moved)
 
 
 def _ignore() -> None:
-    # Takes the place of whoever is told no more.
+    # Replaces the callback of a closed connection.
     pass

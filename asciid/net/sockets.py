@@ -2,8 +2,8 @@
 Opens the listening sockets of an endpoint.
 
 Processes that accept from one socket share connections unevenly: the first one to wake
-up takes all that wait.  With SO_REUSEPORT (see socket(7)) each has a socket of its own,
-and the kernel draws one for every connection.
+up accepts the whole backlog.  With SO_REUSEPORT (see socket(7)) each has its own
+socket, and the kernel picks one for every connection.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ __all__ = ["BACKLOG", "ListeningSockets", "open_sockets"]
 
 BACKLOG = 1024
 """
-Connections that may wait to be accepted; Linux takes up to net.core.somaxconn.
+The backlog; Linux limits it to net.core.somaxconn.
 
-A client whose connection finds the queue full retransmits its SYN after a second.
-Twisted's default of 50 is reached in two milliseconds when many clients begin together.
+If the backlog is full, a client retransmits its SYN after a second.  Twisted's default
+of 50 is exceeded within two milliseconds when many clients connect at once.
 """
 
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL})
-"""Errors on a machine without IPv6."""
+"""The errors of a machine without IPv6."""
 
 
 @frozen
 class ListeningSockets:
-    """Sockets that listen on one address; `name` is to be removed with them."""
+    """Sockets that listen on one address; `close` removes `name`, too."""
 
     sockets: Sequence[socket.socket]
     name: UnixName | None = None
@@ -56,7 +56,7 @@ class ListeningSockets:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def close(self) -> None:
-        """Close the sockets; those that other processes have inherited stay open."""
+        """Close the sockets; copies inherited by other processes stay open."""
         if self.name is not None:
             self.name.remove()
         for each in self.sockets:
@@ -65,7 +65,7 @@ class ListeningSockets:
 
 def open_sockets(description: Description, count: int = 1) -> ListeningSockets:
     """
-    Listen on an endpoint: on TCP and TLS with `count` sockets, otherwise with one.
+    Listen on an endpoint: `count` sockets for TCP and TLS, otherwise one.
 
     Errors: `CannotListenError`, `OSError`; `ValueError` for an endpoint of a plugin.
     """
@@ -86,13 +86,13 @@ def open_sockets(description: Description, count: int = 1) -> ListeningSockets:
         case _ if description.kind == NUMBER:
             return _open_dual_stack(port, backlog, count)
         case _:
-            message = "--workers needs an endpoint tcp, tcp6, ssl, unix or systemd"
+            message = "--workers requires an endpoint tcp, tcp6, ssl, unix or systemd"
             raise ValueError(message)
     return _open_tcp(interface, port, backlog, count)
 
 
 def _open_dual_stack(port: int, backlog: int, count: int) -> ListeningSockets:
-    """Listen on all addresses, those of IPv6 and of IPv4, or without IPv6 on those."""
+    """Listen on all addresses of IPv6 and IPv4, or only of IPv4 without IPv6."""
     try:
         return _open_tcp("::", port, backlog, count, dual_stack=True)
     except CannotListenError as error:
@@ -113,13 +113,13 @@ def _open_tcp(
         one.settimeout(0)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if dual_stack:
-            # Whatever net.ipv6.bindv6only is.
+            # Overrides net.ipv6.bindv6only.
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if shared:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family is socket.AF_INET6:
             found = socket.getaddrinfo(interface, port, type=socket.SOCK_STREAM)
-            one.bind(found[0][4])  # with the scope of a link-local address
+            one.bind(found[0][4])  # includes the scope of a link-local address
         else:
             one.bind((interface, port))
         one.listen(backlog)
@@ -128,7 +128,7 @@ def _open_tcp(
     try:
         if count == 1:
             return ListeningSockets([open_one(port, shared=False)])
-        # If another program listens there, nothing else would report that.
+        # Otherwise another program on the port would go unnoticed.
         with open_one(port, shared=False) as probe:
             port = probe.getsockname()[1]
         return ListeningSockets([open_one(port, shared=True) for _ in range(count)])
@@ -139,7 +139,7 @@ def _open_tcp(
 
 
 def _passed_socket(description: Description) -> socket.socket:
-    """Return a socket that the service manager has opened: sd_listen_fds(3)."""
+    """Return a socket passed by the service manager: sd_listen_fds(3)."""
     # Twisted has read which there are, once, and before any fork.
     passed: Any = serverFromString(None, description.inner)
     adopted = socket.socket(fileno=passed.fileno)

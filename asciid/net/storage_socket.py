@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["CHECK_EVERY", "StorageSocket", "socket_name"]
 
 CHECK_EVERY = 10.0
-"""Seconds after which a socket is looked at again."""
+"""Seconds between checks that a socket exists."""
 
 _log = Logger()
 
 
 def socket_name(directory: int, file: str) -> str:
     """
-    Return a name of the socket `file` in the directory open as that descriptor.
+    Return a short name of the socket `file` in an open directory.
 
-    The system takes only about 100 bytes for the name of a socket, which that of
-    a storage may exceed.
+    The system limits the names of sockets to about 100 bytes; paths of storages may be
+    longer.
     """
     return f"/proc/self/fd/{directory}/{file}"
 
@@ -42,10 +42,10 @@ def socket_name(directory: int, file: str) -> str:
 @define(eq=False)
 class StorageSocket:
     """
-    The socket `file` in `directory`, for this user and root alone: mode 0600.
+    The socket `file` in `directory`, with mode 0600.
 
-    A socket that was removed is made anew within `CHECK_EVERY` seconds.  `reactor`
-    provides IReactorUNIX, IReactorTime and IReactorThreads.
+    A removed socket is created again within `CHECK_EVERY` seconds.  `reactor` provides
+    IReactorUNIX, IReactorTime and IReactorThreads.
     """
 
     directory: Path
@@ -54,7 +54,7 @@ class StorageSocket:
     _descriptor: int | None = field(init=False, default=None)
     _port: IListeningPort | None = field(init=False, default=None)
     _factory: IProtocolFactory | None = field(init=False, default=None)
-    """None unless it is to listen."""
+    """None unless listening."""
     _check: IDelayedCall | None = field(init=False, default=None)
 
     def listen(self, factory: IProtocolFactory) -> None:
@@ -66,7 +66,7 @@ class StorageSocket:
         self._descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             name = socket_name(self._descriptor, self.file)
-            # An owner that was killed has left it.
+            # left by a killed owner
             Path(name).unlink(missing_ok=True)
             self._port = self.reactor.listenUNIX(name, factory, mode=0o600)
         except BaseException:
@@ -76,12 +76,12 @@ class StorageSocket:
         self._check_later()
 
     def stop(self) -> None:
-        """Remove the socket, if there is one; connections stay as they are."""
+        """Remove the socket, if any; open connections are kept."""
         port, self._port, self._factory = self._port, None, None
         if self._check is not None and self._check.active():
             self._check.cancel()
         if port is not None and self._descriptor is not None:
-            # Twisted cannot remove one that has been removed.
+            # Twisted's removal fails if the file does not exist.
             with suppress(OSError):
                 Path(socket_name(self._descriptor, self.file)).touch()
             maybeDeferred(port.stopListening).addBoth(lambda _: self._close())
@@ -90,10 +90,10 @@ class StorageSocket:
         self._check = self.reactor.callLater(CHECK_EVERY, self._look)
 
     def _look(self) -> None:
-        """See, in a thread, whether the socket is still there."""
+        """Check, in a thread, whether the socket still exists."""
         name = socket_name(self._descriptor or 0, self.file)
         pool = self.reactor.getThreadPool()
-        # Without a thread it is looked at the next time.
+        # No thread available: check next time.
         call_in_pool(self.reactor, pool, os.path.lexists, name).addCallbacks(
             self._looked, lambda _: self._looked(is_there=True)
         )
@@ -104,10 +104,10 @@ class StorageSocket:
         if is_there:
             self._check_later()
             return
-        _log.warn("{file} was removed: it is made anew", file=self.file)
+        _log.warn("{file} was removed; creating it again", file=self.file)
         port, self._port = self._port, None
         name = socket_name(self._descriptor, self.file)
-        # Twisted cannot remove one that has been removed.
+        # Twisted's removal fails if the file does not exist.
         with suppress(OSError):
             Path(name).touch()
         maybeDeferred(port.stopListening).addBoth(self._listen_again)
@@ -121,7 +121,7 @@ class StorageSocket:
             name = socket_name(self._descriptor or 0, self.file)
             self._port = self.reactor.listenUNIX(name, factory, mode=0o600)
         except (OSError, CannotListenError) as error:
-            _log.error("{file} cannot be made: {error}", file=self.file, error=error)
+            _log.error("Cannot create {file}: {error}", file=self.file, error=error)
         else:
             self._check_later()
 

@@ -1,7 +1,7 @@
 """
-Private keys and certificates of TLS endpoints, which may be renewed.
+Private keys and certificates of TLS endpoints, with reload.
 
-This imports no TLS library before an endpoint is one of TLS: that is optional.
+TLS libraries are optional, and imported only for TLS endpoints.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ _log = Logger()
 
 
 class TLSFileError(AsciidError):
-    """A file of a TLS endpoint cannot be used; the text names it and says why."""
+    """A file of a TLS endpoint is unusable; the text has its name and the reason."""
 
 
 @frozen
 class Identity:
-    """What a TLS server needs to prove who it is."""
+    """A private key and its certificates, as loaded."""
 
     context_factory: Any
-    """Has ``getContext``, as Twisted's ``listenSSL`` takes it."""
+    """A context factory for Twisted's ``listenSSL``."""
     expires: float
     """When the first certificate of the chain expires, in seconds since the epoch."""
 
 
 def tls_files(description: str) -> Mapping[str, Path]:
     """
-    Return the files of the endpoint `description` by the names of its parameters.
+    Return the files of the endpoint `description` by parameter name.
 
-    They are ``privateKey``, ``certKey`` and, if it is given, ``extraCertChain``; there
-    are none for an endpoint without TLS.
+    They are ``privateKey``, ``certKey`` and, if given, ``extraCertChain``; an endpoint
+    without TLS has none.
     """
     parsed = Description.parse(description)
     if parsed.kind != "ssl":
@@ -86,7 +86,7 @@ def with_files(description: str, files: Mapping[str, Path]) -> str:
 
 def load_identity(description: str) -> Identity:
     """
-    Read the files of an endpoint of TLS.
+    Load the files of a TLS endpoint.
 
     Errors: `TLSFileError`.
     """
@@ -107,7 +107,7 @@ def load_identity(description: str) -> Identity:
         context_factory = _context_factory(description, content, certificates)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"the TLS library refuses the files: {reason}"
+        message = f"cannot load the TLS files: {reason}"
         raise TLSFileError(message) from error
     expires = min(each.not_valid_after_utc.timestamp() for each in certificates)
     return Identity(context_factory, expires)
@@ -118,7 +118,7 @@ def _context_factory(
     content: Mapping[str, bytes],
     certificates: Sequence[x509.Certificate],
 ) -> CertificateOptions:
-    """Return what makes TLS contexts, as Twisted's endpoint ``ssl:`` does."""
+    """Return a factory of TLS contexts, as Twisted's endpoint ``ssl:`` makes it."""
     from OpenSSL import SSL, crypto  # noqa: PLC0415 - optional
     from twisted.internet import ssl  # noqa: PLC0415 - likewise
 
@@ -144,9 +144,9 @@ def _context_factory(
 @define(eq=False)
 class Certificate:
     """
-    The certificate of one endpoint of TLS, that of `reload` for new connections.
+    The certificate of one TLS endpoint; `reload` replaces it for new connections.
 
-    `description` is that of the endpoint.  The files are read when this is made.
+    `description` is that of the endpoint.  The constructor reads the files.
 
     Errors: `TLSFileError`.
     """
@@ -164,16 +164,16 @@ class Certificate:
         return self._identity.expires
 
     def getContext(self) -> Context:
-        """Return the context of a connection that begins; Twisted calls this."""
+        """Return the context for a new connection; called by Twisted."""
         context: Context = self._identity.context_factory.getContext()
         return context
 
     def reload(self, reactor: Reactor) -> Deferred[bool]:
         """
-        Read the files again, in a thread, and answer whether they can be used.
+        Read the files again, in a thread; fire with whether they are usable.
 
-        If not, the certificate stays as it is, and the log says why.  Connections
-        that were made before keep the one that they have.
+        If not, the certificate is kept and the reason logged.  Open connections keep
+        their certificate.
         """
         pool = reactor.getThreadPool()
         return call_in_pool(
@@ -194,7 +194,7 @@ class Certificate:
 
 def read_file(name: str, path: Path) -> bytes:
     """
-    Return the content of the file of the parameter `name`.
+    Return the content of the file of parameter `name`.
 
     Errors: `TLSFileError`.
     """
@@ -208,7 +208,7 @@ def read_file(name: str, path: Path) -> bytes:
         message = f"cannot read {name} {path}: {error.strerror}"
         raise TLSFileError(message) from error
     if len(content) > _MAX_FILE:
-        message = f"{name} {path} is longer than {_MAX_FILE} bytes"
+        message = f"{name} {path} is too large (limit {_MAX_FILE} bytes)"
         raise TLSFileError(message)
     return content
 
@@ -222,9 +222,9 @@ def _used_certificates(
     try:
         certificates = load(content)
     except ValueError as error:
-        message = f"{name} {path} has no certificate in PEM form"
+        message = f"no PEM certificate in {name} {path}"
         raise TLSFileError(message) from error
-    # Of this file Twisted sends the first one alone.
+    # Twisted uses only the first certificate of this file.
     return certificates[:1] if name == "certKey" else certificates
 
 
@@ -235,15 +235,15 @@ def _check_key(
 
     path = files["privateKey"]
     if b"PRIVATE KEY-----" not in content:
-        message = f"privateKey {path} has no private key in PEM form"
+        message = f"no PEM private key in privateKey {path}"
         raise TLSFileError(message)
     try:
         key = serialization.load_pem_private_key(content, None)
-    except TypeError as error:  # a passphrase is needed
-        message = f"the private key in {path} is encrypted, and must not be"
+    except TypeError as error:  # asks for a passphrase
+        message = f"encrypted private key not supported: privateKey {path}"
         raise TLSFileError(message) from error
     except ValueError as error:
-        message = f"privateKey {path} has no private key that can be read"
+        message = f"invalid private key in privateKey {path}"
         raise TLSFileError(message) from error
     if key.public_key() != certificate.public_key():
         message = (

@@ -1,14 +1,14 @@
 """
-A simulation: many clients against a server, each step of which is checked.
+A load generator and test: many clients against a server, every step checked.
 
-``_simulation``  what a simulation does with a server
+``_simulation``  runs the plan
 ``_steps``       the steps of one image, each checked
-``_plan``        how much there is to do, and what goes wrong on purpose
-``_schedule``    when images begin
-``_tally``       how often and how fast each step went well
-``_summary``     that as a value for programs
-``_screen``      that as a table, and live on a terminal (rich)
-``_report``      where the log and the table go
+``_plan``        the amount of work, and the injected faults
+``_schedule``    the rate at which images start
+``_tally``       counts and times the operations
+``_summary``     the results for programs
+``_screen``      the results as a table, live on a terminal (rich)
+``_report``      chooses the outputs of log and table
 ``_requests``    requests to one server, on treq
 ``_art``         figlet art
 ``_log``         log lines in logrus's formats

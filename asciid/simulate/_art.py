@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 __all__ = ["MAX_ART_SIZE", "Art", "ArtError", "Gallery", "NoFigletError"]
 
 MAX_ART_SIZE = 4096
-"""The most bytes a piece of art may have; what is larger is drawn again."""
+"""Maximum bytes of a piece of art; larger ones are drawn again."""
 
-_FONTS_PER_GALLERY = 48  # loading one takes milliseconds: all 500 would take seconds
+_FONTS_PER_GALLERY = 48  # loading a font takes milliseconds: all 500 would take seconds
 _ATTEMPTS = 1000
 _CONSONANTS = "bcdfghjklmnprstvwz"
 _VOWELS = "aeiou"
 _CODAS = ("", "l", "m", "n", "r", "s", "t")
 _LETTERS = {*_CONSONANTS, *_VOWELS, *_CODAS} - {""}
-# (18 * 5 * 7) ** 3 words: two random runs against one storage do not meet.
+# (18 * 5 * 7) ** 3 words: two random runs on one storage do not collide.
 _SYLLABLES = 3
 
 
 class NoFigletError(Exception):
-    """The optional package that draws figlet art is not installed."""
+    """The optional package pyfiglet is not installed."""
 
     def __init__(self) -> None:
         super().__init__("needs pyfiglet: pip install 'asciid[simulate]'")
 
 
 class ArtError(Exception):
-    """No further piece of art, different from those before, could be drawn."""
+    """No new piece of art could be drawn."""
 
 
 @frozen
@@ -55,7 +55,7 @@ class Art:
 
 class Gallery:
     """
-    Draws art with the numbers of `rng`: the same state, the same pieces.
+    Draws art with random numbers of `rng`; the same state gives the same pieces.
 
     Raises :exc:`NoFigletError` when pyfiglet is missing.
     """
@@ -75,7 +75,7 @@ class Gallery:
         """
         Return a piece that this gallery has not returned before.
 
-        Raises :exc:`ArtError` when many attempts in a row gave nothing new.
+        Raises :exc:`ArtError` after too many attempts in a row without a new piece.
         """
         for _ in range(_ATTEMPTS):
             word = self._word()
@@ -96,7 +96,7 @@ class Gallery:
         )
 
     def _render(self, word: str, font: str) -> bytes:
-        """Return the art, or nothing if the font makes none that is wanted."""
+        """Return the art, or empty bytes if it is not suitable."""
         try:
             if font not in self._loaded:
                 self._loaded[font] = self._load(font)
@@ -104,14 +104,14 @@ class Gallery:
                 return b""
             text = str(self._loaded[font].renderText(word))
             data = text.encode("ascii")
-        # A broken font shows in many ways, UnicodeError (a ValueError) among them.
+        # Broken fonts raise many exceptions, such as UnicodeError (a ValueError).
         except (self._pyfiglet.FigletError, LookupError, OSError, ValueError):
             return b""
         return data if text.strip() and len(data) <= MAX_ART_SIZE else b""
 
     def _load(self, font: str) -> Figlet | None:
-        """Return what draws in `font`, or None if it draws two letters alike."""
+        """Return a renderer for `font`, or None if it draws two letters alike."""
         figlet = self._pyfiglet.Figlet(font=font)
         glyphs = {tuple(figlet.Font.chars.get(ord(each), ())) for each in _LETTERS}
-        # Otherwise words are drawn alike, and two runs meet after all.
+        # Otherwise different words give equal art, and two runs collide.
         return figlet if len(glyphs) == len(_LETTERS) else None

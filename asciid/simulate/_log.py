@@ -3,7 +3,7 @@ Log lines in the two formats of Go's logrus: ``key=value`` text and JSON.
 
 The text form is ``time="2024-01-02T15:04:05Z" level=info msg="chunk upload: OK"
 chunk_id=1``; fields follow in alphabetical order, and a value is quoted when it
-holds anything but letters, digits and ``-._/@^+``.
+contains anything but letters, digits and ``-._/@^+``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Sink(Protocol):
-        """What takes the lines: a text stream, or less."""
+        """The output of a log, such as a text stream."""
 
         def write(self, text: str, /) -> object:
-            """Take whole lines."""
+            """Write whole lines."""
 
 
 __all__ = ["FORMATS", "Level", "Log"]
@@ -30,12 +30,12 @@ __all__ = ["FORMATS", "Level", "Log"]
 Field = str | int | float
 
 _BARE = re.compile(r"[A-Za-z0-9._/@^+-]+")
-# Control characters that JSON lets pass, and a terminal may obey.
+# Control characters that JSON does not escape.
 _CONTROL = re.compile(r"[\x7f-\x9f]")
 
 
 class Level(enum.IntEnum):
-    """How much a line matters; the name in lower case is what the line says."""
+    """Log levels, ascending; lines have the name in lower case."""
 
     DEBUG = 10
     INFO = 20
@@ -66,18 +66,17 @@ def _json_line(stamp: str, level: str, msg: str, fields: Mapping[str, Field]) ->
 
 
 FORMATS = {"text": _text_line, "json": _json_line}
-"""The line makers by the name that selects them."""
+"""Name -> formatter of a line."""
 
 
 class Log:
     """
     Writes one line per call to a text stream.
 
-    `stream` receives the lines.  `form` is a key of `FORMATS`.  Lines below
-    `threshold` are left out.  `now` tells the time in seconds since the epoch;
-    lines state it in UTC, in whole seconds (RFC 3339).
+    `form` is a key of `FORMATS`, `threshold` the minimum level.  `now` returns seconds
+    since the epoch; lines have UTC in whole seconds (RFC 3339).
 
-    Errors of the stream (:exc:`OSError`) are the caller's.
+    Raises the errors of the stream (:exc:`OSError`).
     """
 
     def __init__(
@@ -96,23 +95,23 @@ class Log:
         self._stamp = ""
 
     def debug(self, msg: str, **fields: Field) -> None:
-        """Write what only a developer wants to know."""
+        """Log at level debug."""
         self._emit(Level.DEBUG, msg, fields)
 
     def info(self, msg: str, **fields: Field) -> None:
-        """Write what went as it should."""
+        """Log at level info."""
         self._emit(Level.INFO, msg, fields)
 
     def warning(self, msg: str, **fields: Field) -> None:
-        """Write what may surprise."""
+        """Log at level warning."""
         self._emit(Level.WARNING, msg, fields)
 
     def error(self, msg: str, **fields: Field) -> None:
-        """Write what went wrong."""
+        """Log at level error."""
         self._emit(Level.ERROR, msg, fields)
 
     def fatal(self, msg: str, **fields: Field) -> None:
-        """Write why the program is about to end; it does not end it."""
+        """Log at level fatal; this does not end the program."""
         self._emit(Level.FATAL, msg, fields)
 
     def _emit(self, level: Level, msg: str, fields: Mapping[str, Field]) -> None:
@@ -120,7 +119,7 @@ class Log:
             return
         second = int(self._now())
         if second != self._second:
-            # Formatting it costs as much as all the rest, and many lines share it.
+            # Formatting the time costs half of a line, and many lines share it.
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
             self._second = second
         line = self._line(self._stamp, level.name.lower(), msg, fields)

@@ -1,4 +1,4 @@
-"""What a simulation is to do, and the pieces of work that come of it."""
+"""The plan of a simulation, and the uploads it consists of."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["ONE_FAULT_IN", "Piece", "Plan", "Send", "pieces"]
 
 ONE_FAULT_IN = 6
-"""One chunk in so many is cut off, and one in so many is repeated."""
+"""One chunk in this many is cut off, and one in this many is repeated."""
 
 
 @frozen
 class Plan:
-    """What a simulation is to do."""
+    """The plan of a simulation."""
 
     files: int | None
-    """The number of images, from 1; None is any number, if `seconds` ends it."""
+    """Number of images, from 1; None: unlimited, until `seconds` have passed."""
     chunk_size: int
-    """Bytes in every chunk but an image's last, from 1."""
+    """Chunk size in bytes, from 1."""
     parallel: int
-    """The most images that are on their way at a time, from 1."""
+    """Maximum images in flight, from 1."""
     downloads: int = 1
-    """How often each image is downloaded, from 1."""
+    """Downloads of each image, from 1."""
     rate: float = 0
-    """The most images that begin in a second; 0 is any number."""
+    """Maximum images started per second; 0: unlimited."""
     seconds: float = 0
-    """How long images begin; 0 is until there are `files`."""
+    """Seconds after which no image is started; 0: no limit."""
 
 
 @frozen
@@ -43,17 +43,17 @@ class Send:
 
     chunk_id: int
     cut: bool = False
-    """Whether the connection is dropped in the middle of the request."""
+    """Whether to drop the connection in the middle of the request."""
 
 
 @frozen
 class Piece:
-    """One image and all uploads of its chunks, in the order to begin them."""
+    """An image and all uploads of its chunks, in their order."""
 
     art: Art
     sends: list[Send]
     repeated: frozenset[int] = field(init=False)
-    """The chunks that are sent whole more than once."""
+    """The chunks that are sent more than once."""
 
     @repeated.default
     def _find_repeated(self) -> frozenset[int]:
@@ -65,12 +65,11 @@ def pieces(
     plan: Plan, gallery: Gallery, rng: random.Random, faults: random.Random | None
 ) -> Iterator[Piece]:
     """
-    Yield what is to be uploaded, with each image's chunks in random order.
+    Yield the images to upload, each with its chunks in random order.
 
-    `rng` decides the order.  `faults` decides which chunks are cut off and
-    which are repeated, and where among the others; None is no faults.  The same
-    states give the same pieces, and the same images with faults as without.
-    Raises :exc:`~asciid.simulate._art.ArtError` when there is no more art.
+    `rng` determines the order, `faults` which chunks are cut off or repeated, and
+    where; None: no faults.  The same states give the same pieces, and the same images
+    with and without faults.  Raises :exc:`~asciid.simulate._art.ArtError`.
     """
     begun = 0
     while plan.files is None or begun < plan.files:
@@ -85,7 +84,7 @@ def pieces(
 
 
 def _add_faults(sends: list[Send], faults: random.Random) -> None:
-    """Add uploads that are cut off and repeated ones, each anywhere."""
+    """Insert cut-off and repeated uploads at random positions."""
     for chunk_id in range(len(sends)):
         for cut in (True, False):
             if not faults.randrange(ONE_FAULT_IN):

@@ -1,4 +1,4 @@
-"""Where a simulation tells what it does: its log, and the table of its figures."""
+"""Writes the log and the results of a simulation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Report"]
 
 
 class _Lines:
-    """Writes the log to a stream; what that does not take is lost, which is said."""
+    """Writes the log to a stream; reports the first error, and drops further lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -38,7 +38,7 @@ class _Lines:
             self._attempt(lambda: self._stream.write(text))
 
     def flush(self) -> None:
-        """Write what is not written yet."""
+        """Write buffered lines."""
         if not self._failed:
             self._attempt(self._stream.flush)
 
@@ -53,14 +53,13 @@ class _Lines:
 
 class Report:
     """
-    Shows the log on standard output, and the table live if that is a terminal.
+    Writes the log to standard output, with a live table if that is a terminal.
 
-    At the end the table follows, on the terminal; with `table` it does so, on
-    standard error, also where there is none.  With `as_json` it is one JSON
-    object on standard output, and the log is on standard error.
+    At the end it prints the table on the terminal, or with `table` on standard error.
+    With `as_json` it prints the results as one JSON object on standard output, and the
+    log is on standard error.
 
-    Without rich a terminal has the log alone, and `table` raises
-    :exc:`click.ClickException`.
+    Without rich there is no live table, and `table` raises :exc:`click.ClickException`.
     """
 
     def __init__(self, clock: IReactorTime, *, table: bool, as_json: bool) -> None:
@@ -73,11 +72,11 @@ class Report:
         if not (on_terminal or table):
             return
         try:
-            # It takes its time, so not before a table is to be shown.
+            # Slow to import, so only if a table is shown.
             from asciid.simulate._screen import Screen, print_table  # noqa: PLC0415
         except ImportError:
             if table:
-                message = "a table needs rich: pip install 'asciid[simulate]'"
+                message = "--table requires rich: pip install 'asciid[simulate]'"
                 raise click.ClickException(message) from None
             self._table = False
             return
@@ -87,15 +86,15 @@ class Report:
 
     @property
     def sink(self) -> Sink:
-        """What takes the lines of the log."""
+        """The output of the log."""
         return self._screen or self._lines
 
     def showing(self, simulation: Simulation) -> AbstractContextManager[None]:
-        """Show how far `simulation` is, for as long as the context lasts."""
+        """Show the progress of `simulation` during the context."""
         return self._screen.showing(simulation) if self._screen else nullcontext()
 
     def finish(self, simulation: Simulation, **more: object) -> None:
-        """Show the figures of `simulation`, and in JSON `more` members."""
+        """Print the results of `simulation`, in JSON with the members `more`."""
         (self._screen or self._lines).flush()
         if self._table:
             stream = self._stream if self._screen else sys.stderr

@@ -1,4 +1,4 @@
-"""Requests to one server on treq, with every way to fail given a plain name."""
+"""Requests to one server on treq, with few kinds of errors."""
 
 from __future__ import annotations
 
@@ -36,27 +36,29 @@ __all__ = [
 ]
 
 REQUEST_TIMEOUT = 30.0
-"""Seconds a request may take, from its start to the last byte of the answer."""
+"""Maximum seconds from the start of a request to the end of the response."""
 
 MAX_CONNECTIONS = 512
-"""The most connections at a time: a process may often open no more than 1,024."""
+"""Maximum connections; the usual limit of descriptors is 1,024."""
 
-_CUT_AFTER = 0.02  # seconds for what was written to leave before the connection does
+_CUT_AFTER = (
+    0.02  # seconds for written bytes to be sent before the connection is dropped
+)
 
 
 class UnavailableError(Exception):
-    """There is no server to talk to, or it does not answer in time."""
+    """The server is unreachable, or does not respond in time."""
 
 
 @frozen
 class Timed(Reply):
-    """A response that was received whole."""
+    """A complete response."""
 
     seconds: float = field(kw_only=True)
-    """From the request, or the connection it has to wait for, to the end of `body`."""
+    """Seconds from the request, including connecting, to the end of `body`."""
 
     def detail(self) -> str:
-        """Return what a problem document (RFC 9457) says, or an empty string."""
+        """Return the detail of the problem document (RFC 9457), or an empty string."""
         try:
             document = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -67,7 +69,7 @@ class Timed(Reply):
 
 @implementer(IBodyProducer)
 class _CutProducer:
-    """A body of which half is written; then it fails, and the connection with it."""
+    """Writes half of a body, then fails the request and its connection."""
 
     def __init__(self, body: bytes, clock: IReactorTime) -> None:
         self._half = body[: len(body) // 2]
@@ -86,10 +88,10 @@ class _CutProducer:
         return produced
 
     def pauseProducing(self) -> None:
-        """Nothing is left to pause."""
+        """Do nothing: all is written."""
 
     def resumeProducing(self) -> None:
-        """Nothing was paused."""
+        """Do nothing: it was never paused."""
 
     def stopProducing(self) -> None:
         """Leave the connection alone."""
@@ -102,13 +104,12 @@ class Requests:
     """
     Sends requests to the server at `url` through `agent`.
 
-    `clock` measures the time a request takes (`REQUEST_TIMEOUT`).  `sent` is
-    the number of requests so far.  No more than `MAX_CONNECTIONS` are under way
-    at a time; the others wait for one of them to end.  `token` goes with those
-    that write (RFC 6750, section 2.1).
+    `clock` is for the timeout (`REQUEST_TIMEOUT`).  `sent` is the number of requests so
+    far.  At most `MAX_CONNECTIONS` run at a time; others are queued.  `token` is sent
+    with writes (RFC 6750, section 2.1).
 
-    The methods raise :exc:`UnavailableError`, :exc:`LostError`, or, when they
-    were cancelled, :exc:`~twisted.internet.defer.CancelledError`.
+    The methods raise :exc:`UnavailableError`, :exc:`LostError`, or, if cancelled,
+    :exc:`~twisted.internet.defer.CancelledError`.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Requests:
         self._connections = DeferredSemaphore(MAX_CONNECTIONS)
 
     async def post(self, path: tuple[str, ...], document: Mapping[str, Any]) -> Timed:
-        """Send `document` as JSON to the path of these segments."""
+        """POST `document` as JSON to the path of these segments."""
         body = BytesProducer(msgspec.json.encode(document))
         return await self._in_turn("POST", path, self._writing, body)
 
@@ -136,10 +137,10 @@ class Requests:
         self, path: tuple[str, ...], document: Mapping[str, Any]
     ) -> Timed | None:
         """
-        Send the first half of what `post` sends, then drop the connection.
+        Send the first half of a POST, then drop the connection.
 
-        Returns the answer that came although the request was never whole, if
-        there was one.  Does not raise :exc:`LostError`.
+        Returns a response to the incomplete request, if any.  Does not raise
+        :exc:`LostError`.
         """
         body = _CutProducer(msgspec.json.encode(document), self._clock)
         try:
@@ -150,7 +151,7 @@ class Requests:
             body.stopProducing()
 
     async def get(self, path: tuple[str, ...]) -> Timed:
-        """Ask for what is at the path of these segments."""
+        """GET the path of these segments."""
         return await self._in_turn("GET", path, None, None)
 
     async def _in_turn(
@@ -161,7 +162,7 @@ class Requests:
         body: IBodyProducer | None,
     ) -> Timed:
         def out_of_time(_result: object, timeout: float) -> NoReturn:
-            message = f"{self._server} did not answer within {timeout:g} s"
+            message = f"{self._server} did not respond within {timeout:g} s"
             raise UnavailableError(message)
 
         connections = self._connections
@@ -194,7 +195,7 @@ class Requests:
         except CUT_OFF as error:
             if any(reason.check(CancelledError) for reason in reasons(error)):
                 raise CancelledError from error
-            message = "the connection was lost before the whole answer was there"
+            message = "the connection was lost before the end of the response"
             raise LostError(message) from error
         seconds = self._clock.seconds() - started
         return Timed(

@@ -1,4 +1,4 @@
-"""When the images of a simulation begin."""
+"""The start times of the images of a simulation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Schedule"]
 @define
 class Schedule:
     """
-    Gives out turns: up to `rate` in a second, for `seconds` from now on.
+    Grants turns: up to `rate` per second, for `seconds` from now.
 
-    0 is no limit, for both.
+    0 means no limit for both.
     """
 
     clock: IReactorTime
@@ -33,9 +33,9 @@ class Schedule:
         self._end = self._due + self.seconds if self.seconds else math.inf
 
     async def turn(self) -> bool:
-        """Wait for the next turn; tell whether there is one before the end."""
+        """Wait for the next turn; return whether there is one before the end."""
         now = self.clock.seconds()
-        # Time that was not used is lost, or a burst would follow it.
+        # Unused time is not credited: no bursts.
         mine = max(self._due, now)
         if mine >= self._end:
             return False

@@ -1,4 +1,4 @@
-"""The summary of a simulation on a terminal, while it runs and at its end."""
+"""The results of a simulation as a table, live on a terminal and at the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["REFRESH", "Screen", "print_table"]
 
 REFRESH = 0.25
-"""Seconds between two states of the live summary."""
+"""Seconds between updates of the live table."""
 
 _COLUMNS = {
     "ok": ("ok", ",d"),
@@ -32,7 +32,7 @@ _COLUMNS = {
     "p99_ms": ("p99 ms", ",.1f"),
     "max_ms": ("max ms", ",.1f"),
 }
-"""Heading and format of the columns, by the name that the summary has for them."""
+"""Member of the summary -> heading and format of its column."""
 
 
 def _table(simulation: Simulation) -> Table:
@@ -59,16 +59,16 @@ def _table(simulation: Simulation) -> Table:
 
 
 def print_table(simulation: Simulation, stream: TextIO) -> None:
-    """Write the figures of `simulation` to `stream`, as a table."""
+    """Write the results of `simulation` to `stream` as a table."""
     Console(file=stream).print(_table(simulation))
 
 
 class Screen:
     """
-    A summary at the bottom of a terminal, with the lines of a log above it.
+    A live table at the bottom of a terminal, below the lines of a log.
 
-    `stream` is the terminal.  What is written to a screen is shown at the next
-    state of the summary, each `REFRESH` of `clock`.
+    `stream` is the terminal.  Lines are shown at the next update, every `REFRESH`
+    seconds of `clock`.
     """
 
     def __init__(self, stream: TextIO, clock: IReactorTime) -> None:
@@ -77,11 +77,11 @@ class Screen:
         self._lines: list[str] = []
 
     def write(self, text: str) -> None:
-        """Show `text`, whole lines, above the summary."""
+        """Show `text`, whole lines, above the table."""
         self._lines.append(text)
 
     def flush(self) -> None:
-        """Show what was written and is not shown yet."""
+        """Show buffered lines."""
         text = "".join(self._lines)
         self._lines.clear()
         if text:
@@ -89,7 +89,7 @@ class Screen:
 
     @contextmanager
     def showing(self, simulation: Simulation) -> Iterator[None]:
-        """Show how far `simulation` is, for as long as the context lasts."""
+        """Show the progress of `simulation` during the context."""
         live = Live(
             console=self._console,
             auto_refresh=False,

@@ -1,4 +1,4 @@
-"""A simulation: many uploads and downloads at once, each step of each checked."""
+"""Runs a simulation: concurrent uploads and downloads, every step checked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CHUNKS_IN_FLIGHT", "Simulation"]
 
 CHUNKS_IN_FLIGHT = 8
-"""The most chunks, or downloads, of one image that are on their way at a time."""
+"""Maximum concurrent chunks, or downloads, of one image."""
 
 _T = TypeVar("_T")
 
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 async def _each(
     items: Sequence[_T], do: Callable[[_T], Coroutine[Deferred[Any], Any, None]]
 ) -> None:
-    """Do all `items`, up to `CHUNKS_IN_FLIGHT` at a time."""
+    """Process all `items`, up to `CHUNKS_IN_FLIGHT` at a time."""
     if len(items) == 1:
         await do(items[0])
         return
@@ -47,12 +47,12 @@ async def _each(
 
 class Simulation:
     """
-    Uploads the images of `work` as `plan` says and checks what the server does.
+    Uploads the images of `work` by `plan`, and checks the responses.
 
-    `clock` is for the schedule, and for the duration in the last lines of `log`.
+    `clock` is for the schedule and the total duration.
 
-    `tally` counts what happened so far; `begun` and `passed` are numbers of
-    images; `seconds` is how long the run has taken.
+    `tally` counts the operations so far; `begun` and `passed` are numbers of images;
+    `seconds` is the duration of the run.
     """
 
     def __init__(
@@ -88,10 +88,9 @@ class Simulation:
 
     async def run(self) -> bool:
         """
-        Play the whole plan; tell whether every step of it went as it should.
+        Run the whole plan; return whether every step passed.
 
-        An image that fails does not stop the others; a server that cannot be
-        reached or does not answer stops everything.
+        A failed image does not stop the others; an unreachable server stops the run.
         """
         plan = self._plan
         self._started = self._clock.seconds()
@@ -115,7 +114,7 @@ class Simulation:
             seconds=round(seconds, 3),
             requests_per_second=round(self.requests / seconds) if seconds else 0,
         )
-        # Where time is the limit, the images are those for which there was time.
+        # With a time limit, the number of images is that of the started ones.
         files = self.begun if plan.seconds or plan.files is None else plan.files
         if whole and self.passed == files:
             self._log.info("SUCCESS!")

@@ -1,8 +1,7 @@
 """
-The steps an image goes through in a simulation, and what each must lead to.
+The steps of an image in a simulation, with their expected responses.
 
-They need nothing but what the base protocol promises, so they can be played
-against any implementation of it.
+They rely on the base protocol only, so they run against any implementation of it.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _R = TypeVar("_R")
 
 
 class StepError(Exception):
-    """The server did something else than what the step expects."""
+    """The server's response is not the expected one."""
 
     def __init__(self, step: str, reason: str, fields: Fields) -> None:
         super().__init__(f"{step}: {reason}")
@@ -54,9 +53,9 @@ class StepError(Exception):
 @frozen
 class Steps:
     """
-    The steps, each a method; they tell `log` and `tally` what came of them.
+    The steps, one method each; they report results to `log` and `tally`.
 
-    The methods raise :exc:`StepError`, and what `requests` raises but for
+    The methods raise :exc:`StepError`, and the errors of `requests` except
     :exc:`~asciid.client.LostError`.
     """
 
@@ -66,7 +65,7 @@ class Steps:
     chunk_size: int
 
     async def register(self, art: Art) -> None:
-        """Register twice: the first time is fine, the second is a conflict."""
+        """Register twice: the second registration must be a conflict."""
         document = {
             "sha256": art.sha256,
             "size": len(art.data),
@@ -81,8 +80,8 @@ class Steps:
         reply = await self._reply(_REGISTRATION, request, fields)
         if reply.status == _CONFLICT:
             reason = (
-                "the server has this image already: "
-                "use another seed, or a fresh storage"
+                "the server already has this image: use another seed or an empty "
+                "storage"
             )
             raise self._error(_REGISTRATION, reason, fields)
         self._expect(_REGISTRATION, reply, _CREATED, fields)
@@ -98,10 +97,10 @@ class Steps:
 
     async def upload(self, piece: Piece, send: Send, stored: set[int]) -> None:
         """
-        Upload one chunk, or the half of it.
+        Upload one chunk, or half of it.
 
-        `stored` holds the ids of those that were accepted; a chunk is accepted
-        once, and refused as often as it is repeated.
+        `stored` has the ids of accepted chunks; a chunk must be accepted once, and
+        refused at each repetition.
         """
         art, chunk_id = piece.art, send.chunk_id
         path = ("image", art.sha256, "chunks")
@@ -117,7 +116,7 @@ class Steps:
                 _CUT, self.requests.post_half(path, document), fields
             )
             if early is not None:
-                reason = f"half a request was answered {early.status}"
+                reason = f"half a request got status {early.status}"
                 raise self._error(_CUT, reason, fields)
             self._passed(_CUT, None, fields)
             return
@@ -133,7 +132,7 @@ class Steps:
         self._passed(_CHUNK, reply.seconds, fields)
 
     def check_repeated(self, piece: Piece, stored: set[int]) -> None:
-        """Check, after all uploads, that each repeated chunk was accepted once."""
+        """Check after all uploads that each repeated chunk was accepted once."""
         refused = piece.repeated - stored
         if refused:
             fields: Fields = {
@@ -154,7 +153,7 @@ class Steps:
             raise self._error(_DOWNLOAD, reason, fields)
         digest = sha256(reply.body).hexdigest()
         if digest != art.sha256:
-            reason = f"the SHA-256 of what was downloaded is {digest}"
+            reason = f"downloaded bytes have the SHA-256 {digest}"
             raise self._error(_DOWNLOAD, reason, fields)
         self._passed(_DOWNLOAD, reply.seconds, fields)
 

@@ -1,4 +1,4 @@
-"""What came of a simulation, as a value for programs."""
+"""The results of a simulation, for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["milliseconds", "per_second", "summary"]
 
 
 def summary(simulation: Simulation) -> dict[str, Any]:
-    """Return the figures of `simulation` so far, ready for JSON."""
+    """Return the results of `simulation` so far, as JSON types."""
     seconds = simulation.seconds
     return {
         "images": simulation.begun,
@@ -34,7 +34,7 @@ def summary(simulation: Simulation) -> dict[str, Any]:
 
 
 def per_second(times: int, seconds: float) -> float:
-    """Return how often in a second; 0 where there was no time."""
+    """Return the rate per second; 0 if no time has passed."""
     return round(times / seconds, 1) if seconds else 0.0
 
 

@@ -1,4 +1,4 @@
-"""How often each operation of a simulation went well or wrong, and how fast."""
+"""Counts and times the operations of a simulation."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Figures", "Tally"]
 
-_RESOLUTION = 1.02  # each bound is so many times the one below: 2 % is exact enough
+_RESOLUTION = 1.02  # ratio of bounds: an error of 2 % is acceptable
 _SHORTEST = 1e-5  # seconds
 _BOUNDS = tuple(_SHORTEST * _RESOLUTION**power for power in range(800))  # to 74 s
 
 
 @frozen
 class Figures:
-    """What became of one operation."""
+    """The results of one operation."""
 
     operation: str
-    """Its name."""
+    """The name of the operation."""
     ok: int
-    """How often it went as it should."""
+    """Number of successes."""
     errors: int
-    """How often it did not."""
+    """Number of failures."""
     p50: float | None
     """
-    Seconds that half of the answers took at most, to 2 %.
+    Median response time in seconds, to 2 %.
 
-    None if the operation has no answers, or none yet; the others likewise.
+    None if the operation has no responses, as for the next two.
     """
     p99: float | None
-    """Seconds that 99 of 100 answers took at most, to 2 %."""
+    """99th percentile of the response time in seconds, to 2 %."""
     slowest: float | None
-    """Seconds the slowest answer took."""
+    """Maximum response time in seconds."""
 
 
 @define
@@ -48,7 +48,7 @@ class _Operation:
     times: Histogram = field(factory=lambda: Histogram(_BOUNDS))
 
     def quantile(self, share: float) -> float | None:
-        """Return the least bound that `share` of the times are below."""
+        """Return the smallest bound that is above `share` of the times."""
         count = self.times.count
         if not count:
             return None
@@ -62,16 +62,16 @@ class _Operation:
 
 class Tally:
     """
-    Counts operations by their names, in a memory that does not grow with them.
+    Counts operations by name, in constant memory.
 
-    `figures` are in the order in which the operations first happened.
+    `figures` are in the order of their first occurrence.
     """
 
     def __init__(self) -> None:
         self._operations: dict[str, _Operation] = {}
 
     def passed(self, operation: str, seconds: float | None = None) -> None:
-        """Count one that went well; `seconds` until its answer, if it has one."""
+        """Count a success, with its response time in `seconds` if there is one."""
         known = self._known(operation)
         known.ok += 1
         if seconds is not None:
@@ -79,7 +79,7 @@ class Tally:
             known.slowest = max(known.slowest, seconds)
 
     def failed(self, operation: str) -> None:
-        """Count one that went wrong."""
+        """Count a failure."""
         self._known(operation).errors += 1
 
     def _known(self, operation: str) -> _Operation:
@@ -90,7 +90,7 @@ class Tally:
 
     @property
     def figures(self) -> Iterator[Figures]:
-        """What became of each operation so far."""
+        """The results of each operation so far."""
         for name, operation in self._operations.items():
             yield Figures(
                 operation=name,

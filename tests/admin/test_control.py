@@ -1,4 +1,4 @@
-"""The socket on which a daemon takes commands."""
+"""The command socket of the daemon."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ConnectionTests(SynchronousTestCase):
     """One command and its answer."""
 
     def setUp(self) -> None:
-        """Make a connection to a daemon that knows one command."""
+        """Make a connection to a daemon with one command."""
         self.outcome: Deferred[Mapping[str, object]] = Deferred()
         self.asked = 0
         self.clock = Clock()
@@ -56,7 +56,7 @@ class ConnectionTests(SynchronousTestCase):
         self.protocol.makeConnection(self.transport)
 
     def compact(self, request: Request) -> Deferred[Mapping[str, object]]:
-        """Answer what the test chose."""
+        """Return the result that the test set."""
         self.asked += 1
         self.request = request
         if request.descriptor is not None:
@@ -88,8 +88,8 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(
             [formatEvent(event) for event in events],
             [
-                "compact begins, as a command asks",
-                "compact is done: images 3, bytes_after 7",
+                "compact started by command",
+                "compact finished: images 3, bytes_after 7",
             ],
         )
 
@@ -99,7 +99,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(self.asked, 1)
 
     def test_failure(self) -> None:
-        """What a command fails with is told."""
+        """The client receives the error of a command."""
         error = "No space left on device"
         with capturedLogs() as events:
             self.protocol.dataReceived(COMPACT)
@@ -108,7 +108,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(formatEvent(events[-1]), f"compact failed: {error}")
 
     def test_bug(self) -> None:
-        """What nobody foresaw is told, and is in the log."""
+        """An unexpected error is reported to the client and logged."""
         self.protocol.dataReceived(COMPACT)
         self.outcome.errback(ZeroDivisionError())
         self.assertEqual(self.answer(), {"error": "ZeroDivisionError"})
@@ -144,12 +144,12 @@ class ConnectionTests(SynchronousTestCase):
         self.assertIn(str(MAX_LINE), self.answer()["error"])
 
     def test_silence(self) -> None:
-        """Who says nothing is let go."""
+        """A client that sends nothing is disconnected."""
         self.clock.advance(PATIENCE)
         self.assertTrue(self.transport.disconnecting)
 
     def test_progress(self) -> None:
-        """What is found meanwhile is sent before the answer."""
+        """Progress is sent before the result."""
         self.protocol.dataReceived(b'{"version": 1, "command": "compact", "rate": 7}\n')
         self.assertEqual(self.request.arguments["rate"], 7)
         self.request.progress({"damaged": 1})
@@ -164,7 +164,7 @@ class ConnectionTests(SynchronousTestCase):
         )
 
     def test_descriptor(self) -> None:
-        """One descriptor may come with a command; none is left open."""
+        """One descriptor may be passed with a command; none is left open."""
         pipes = [os.pipe() for _ in range(3)]
         self.protocol.fileDescriptorReceived(pipes[0][1])
         self.protocol.fileDescriptorReceived(pipes[1][1])
@@ -172,14 +172,14 @@ class ConnectionTests(SynchronousTestCase):
         self.protocol.fileDescriptorReceived(pipes[2][1])
         os.write(self.descriptor, b"first")
         os.close(self.descriptor)
-        # Each ends, as nobody has its other end.
+        # End of file: the other end is closed.
         read = [os.read(reader, 9) + os.read(reader, 9) for reader, _ in pipes]
         self.assertEqual(read, [b"first", b"", b""])
         for reader, _ in pipes:
             os.close(reader)
 
     def test_descriptor_without_command(self) -> None:
-        """A descriptor is closed where no command follows it, or none that is known."""
+        """A descriptor is closed if no command follows, or an unknown one."""
         for line in (b"", b"unknown\n"):
             self.setUp()
             reader, writer = os.pipe()
@@ -190,7 +190,7 @@ class ConnectionTests(SynchronousTestCase):
             os.close(reader)
 
     def test_leaving(self) -> None:
-        """A client that leaves leaves nothing behind; its command is cancelled."""
+        """If a client disconnects, its command is cancelled."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
         cancelled: list[object] = []
@@ -215,7 +215,7 @@ class ControlTests(SynchronousTestCase):
         self.addCleanup(self.end_reactor)
 
     def end_reactor(self) -> None:
-        """Close what the reactor has open."""
+        """Close the descriptors of the reactor."""
         for selectable in self.reactor.removeAll():
             with contextlib.suppress(
                 FileNotFoundError
@@ -233,19 +233,19 @@ class ControlTests(SynchronousTestCase):
         return control
 
     def asked(self) -> dict[str, Any]:
-        """Ask for the command "compact"."""
+        """Send the command "compact"."""
         with Owner.of(self.path) as owner:
             owner.ask("compact")
             return owner.answer()
 
     def ask(self) -> Any:  # noqa: ANN401 - what a thread had
-        """Ask for the command "compact" in a thread, and turn the reactor."""
+        """Send the command "compact" from a thread, and run the reactor."""
         outcome: list[Any] = []
 
         def ask() -> None:
             try:
                 outcome.append(self.asked())
-            except Exception as error:  # noqa: BLE001 - told to the test
+            except Exception as error:  # noqa: BLE001 - reported to the test
                 outcome.append(error)
 
         thread = threading.Thread(target=ask)
@@ -255,20 +255,20 @@ class ControlTests(SynchronousTestCase):
         return outcome[0]
 
     def test_command(self) -> None:
-        """What the daemon answers comes back; only its user may ask."""
+        """The client receives the result; only the daemon's user has access."""
         self.control(compact=lambda _: succeed({"images": 3}))
         self.assertEqual((self.path / SOCKET_FILE).stat().st_mode & 0o777, 0o600)
         self.assertEqual(self.ask(), {"images": 3})
 
     def test_failure(self) -> None:
-        """What it fails with does, too."""
+        """The client receives an error, too."""
         self.control(compact=lambda _: fail(StoreClosedError()))
         error = self.ask()
         self.assertIsInstance(error, OwnerError)
         self.assertEqual(str(error), str(StoreClosedError()))
 
     def test_stop(self) -> None:
-        """After the stop the socket has gone; to stop twice does nothing."""
+        """The socket is removed at the stop; a second stop does nothing."""
         control = self.control()
         control.stop()
         control.stop()
@@ -288,7 +288,7 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(self.ask(), {"images": 3})
 
     def test_socket_that_has_gone(self) -> None:
-        """To stop goes well when somebody has deleted the socket."""
+        """The stop succeeds if the socket has been deleted."""
         control = self.control()
         (self.path / SOCKET_FILE).unlink()
         control.stop()
@@ -296,18 +296,18 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_impossible(self) -> None:
-        """Where there can be no socket, the log says so and that is all."""
+        """If it cannot listen, it only logs an error."""
         (self.path / SOCKET_FILE).mkdir()
         with capturedLogs() as logs:
             self.control().stop()
         self.assertEqual([event["log_level"] for event in logs], [LogLevel.warn])
 
     def test_daemon_of_another_kind(self) -> None:
-        """Half an answer, or one of another version, is none."""
+        """An incomplete response, or one of another version, is an error."""
         for answer, what in (
-            (b"", "ended before"),
-            (b'{"version"', "ended before"),
-            (b'{"version": 2}\n', "another release"),
+            (b"", "exited before"),
+            (b'{"version"', "exited before"),
+            (b'{"version": 2}\n', "incompatible release"),
         ):
             with socket.socket(socket.AF_UNIX) as server:
                 directory = os.open(self.path, os.O_RDONLY)
@@ -341,13 +341,13 @@ class RemovedSocketTests(SynchronousTestCase):
         self.socket.listen(Factory())
 
     def check(self) -> None:
-        """Let the socket be looked at."""
+        """Run the check of the socket."""
         self.reactor.advance(CHECK_EVERY)
         while self.reactor.pool.step():
             self.reactor.advance(0)
 
     def test_made_anew(self) -> None:
-        """It is made anew, and looked at again, until it is to stop."""
+        """A removed socket is made again, until the stop."""
         self.check()
         self.assertEqual(self.reactor.listened, 1)
         for times in (2, 3):
@@ -362,7 +362,7 @@ class RemovedSocketTests(SynchronousTestCase):
         self.assertFalse(self.reactor.file.exists())
 
     def test_stop_meanwhile(self) -> None:
-        """Stopped while it is looked at, it is not made again."""
+        """Stopped during a check, the socket is not made again."""
         self.reactor.file.unlink()
         self.reactor.advance(CHECK_EVERY)
         self.socket.stop()
@@ -371,7 +371,7 @@ class RemovedSocketTests(SynchronousTestCase):
         self.assertEqual(self.reactor.listened, 1)
 
     def test_no_thread(self) -> None:
-        """Without a thread to look in, it is looked at the next time."""
+        """Without a thread, the check is postponed."""
         limited = self.patch(self.reactor.pool, "callInThreadWithCallback", no_thread)
         self.reactor.file.unlink()
         self.check()
@@ -380,12 +380,12 @@ class RemovedSocketTests(SynchronousTestCase):
         self.assertEqual(self.reactor.listened, 2)
 
     def test_cannot_be_made(self) -> None:
-        """Where it cannot be made anew the log says why, and nothing else fails."""
+        """If the socket cannot be made again, an error is logged."""
         self.reactor.file.unlink()
         self.reactor.error = OSError(errno.EACCES, "Permission denied")
         with capturedLogs() as events:
             self.check()
-        self.assertIn("cannot be made", str(formatEvent(events[-1])))
+        self.assertIn("Cannot create", str(formatEvent(events[-1])))
         self.socket.stop()
 
 

@@ -1,4 +1,4 @@
-"""What the owner of a storage does for commands, with processes that are played."""
+"""The owner's side of the commands, with simulated processes."""
 
 from __future__ import annotations
 
@@ -130,13 +130,13 @@ class MaintenanceTests(SynchronousTestCase):
         return verifying, self.processes[-1]
 
     def assert_refused(self, asked: Deferred[Any], *words: str) -> None:
-        """Check what a command fails with."""
+        """Check the error of a command."""
         failure = self.failureResultOf(asked, MaintenanceError)
         for word in words:
             self.assertIn(word, str(failure.value))
 
     def test_verify(self) -> None:
-        """Another process reads; this one quarantines, and reports what is damaged."""
+        """A reader process reads; the owner quarantines and reports damaged images."""
         verifying, process = self.verify(rate=7, quarantine=True)
         self.assertEqual(process.arguments[1:4], ["-P", "-m", "asciid.admin.reader"])
         self.assertEqual(
@@ -166,7 +166,7 @@ class MaintenanceTests(SynchronousTestCase):
         self.assertEqual(process.answers, b"0")
 
     def test_quarantine_that_fails(self) -> None:
-        """If an image cannot be put aside, the verification ends, and says so."""
+        """If an image cannot be quarantined, the verification fails."""
         verifying, process = self.verify(quarantine=True)
         self.store.answer.errback(StoreBusyError())
         process.write({"put_aside": [DIGEST.hex(), "00"]})
@@ -175,7 +175,7 @@ class MaintenanceTests(SynchronousTestCase):
         self.assert_refused(verifying, "quarantine", str(StoreBusyError()))
 
     def test_purge(self) -> None:
-        """What is in quarantine is deleted after the verification."""
+        """The quarantine is deleted after the verification."""
         verifying, process = self.verify(purge=True)
         process.write({"done": {"images": 5, "bytes": 6}})
         process.end()
@@ -205,7 +205,7 @@ class MaintenanceTests(SynchronousTestCase):
         self.assert_refused(self.maintenance.backup(self.request()), "descriptor")
 
     def test_error(self) -> None:
-        """What the other process reports is the answer."""
+        """The result of the reader process is the result."""
         verifying, process = self.verify()
         process.write({"error": "No space left on device"})
         process.end()
@@ -224,7 +224,7 @@ class MaintenanceTests(SynchronousTestCase):
         self.assert_refused(verifying, "signal 11")
 
     def test_command_that_leaves(self) -> None:
-        """The process is killed; what it still says is nobody's."""
+        """The process is killed; later output is ignored."""
         verifying, process = self.verify()
         verifying.cancel()
         self.failureResultOf(verifying, CancelledError)
@@ -241,7 +241,7 @@ class MaintenanceTests(SynchronousTestCase):
         self.maintenance.stop()
 
     def test_too_many(self) -> None:
-        """Only so many read at a time."""
+        """The number of concurrent readers is limited."""
         begun = [self.verify() for _ in range(MAX_READERS)]
         asked = self.maintenance.verify(self.request())
         self.assert_refused(asked, str(MAX_READERS))
@@ -263,7 +263,7 @@ class MaintenanceTests(SynchronousTestCase):
         self.verify()
 
     def test_compaction_whose_command_leaves(self) -> None:
-        """It goes on, and until it ends nothing reads."""
+        """The compaction continues, and until its end no reader starts."""
         compacting = self.maintenance.compact(self.request())
         compacting.cancel()
         self.failureResultOf(compacting, CancelledError)

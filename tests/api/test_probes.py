@@ -111,7 +111,7 @@ class HealthTests(SynchronousTestCase):
             ("open", "storage", "The storage is not open."),
             ("writes", "writes", "The last write to the disk failed."),
             ("reads", "reads", "Reading from the disk fails or hangs."),
-            ("has_room", "room", "The disk has no room but the reserve."),
+            ("has_room", "room", "The disk is full but for the reserve."),
         ):
             self.store.known = evolve(READY, **{attribute: False})
             self.assert_not_ready(name, reason)

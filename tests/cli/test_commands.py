@@ -1,4 +1,4 @@
-"""The commands that speak to a server: what they print, and their exit codes."""
+"""Output and exit codes of the commands that use a server."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RunningReactor(ManualReactor):
         return self.world.threads
 
     def run(self) -> None:
-        """Run until `stop`; a pending interrupt comes once nothing else does."""
+        """Run until `stop`; raise a pending interrupt when idle."""
         self.stopped = False
         self.world.settle()
         while not self.stopped:
@@ -85,7 +85,7 @@ class RunningReactor(ManualReactor):
             self.world.settle()
 
     def stop(self) -> None:
-        """Stop, as SIGINT or a program asks for."""
+        """Stop, by SIGINT or by the program."""
         self.stopped = True
         for call in self._triggers:
             call()
@@ -114,7 +114,7 @@ class CommandTestCase(SynchronousTestCase):
         surroundings = Surroundings(self.reactor, self.world.network)
 
         class Main:
-            """What click's runner asks of a command, around our main()."""
+            """Adapts our main() to click's runner."""
 
             name = "asciid"
 
@@ -129,7 +129,7 @@ class CommandTestCase(SynchronousTestCase):
         )
 
     def output(self, *args: str, **options: Any) -> str:  # noqa: ANN401 - of run_command
-        """Run a command line that succeeds; return what it printed."""
+        """Run a command that succeeds; return its output."""
         result = self.run_command(*args, **options)
         self.assertEqual((result.exit_code, result.stderr), (0, ""), result.output)
         return result.stdout
@@ -143,7 +143,7 @@ class CommandTestCase(SynchronousTestCase):
         self.assertIn(saying, line)
 
     def authorizations(self) -> set[str | None]:
-        """Return what the requests had in that field."""
+        """Return the values of that field in all requests."""
         return {
             fields.getRawHeaders("Authorization", [None])[0]
             for fields in self.world.network.fields
@@ -159,7 +159,7 @@ class PutTests(CommandTestCase):
         self.assertEqual(self.world.network.asked, [("PUT", f"/image/{SHA256}")])
 
     def test_standard_input(self) -> None:
-        """- is what comes in."""
+        """- is standard input."""
         self.assertEqual(self.output("put", "-", stdin=CAT), f"{URL}\n")
 
     def test_pipe(self) -> None:
@@ -171,7 +171,7 @@ class PutTests(CommandTestCase):
         self.assertEqual(self.output("put", "fifo"), f"{URL}\n")
 
     def test_several(self) -> None:
-        """Several files are uploaded side by side, and printed in order."""
+        """Several files are uploaded in parallel, and printed in order."""
         names = [f"{number}.txt" for number in range(30)]
         for name in names:
             Path(name).write_text(name * 3, encoding="utf-8")
@@ -180,7 +180,7 @@ class PutTests(CommandTestCase):
         self.assertEqual(printed, [f"{SERVER}/image/{each}" for each in expected])
 
     def test_json(self) -> None:
-        """--json tells of each file on a line."""
+        """--json prints one object per file and line."""
         report = {
             "file": "cat.txt",
             "url": URL,
@@ -191,7 +191,7 @@ class PutTests(CommandTestCase):
         self.assertEqual(json.loads(self.output("put", "--json", "cat.txt")), report)
 
     def test_ways(self) -> None:
-        """It can be told to send chunks, of a size, or the whole."""
+        """Options select chunks, their size, or one request."""
         self.output("put", "--chunk-size", "15", "cat.txt")
         self.assertEqual(sorted(self.world.store.sent), [0, 1])
         Path("dog").write_text("dog", encoding="utf-8")
@@ -200,7 +200,9 @@ class PutTests(CommandTestCase):
         Path("big").write_text("cow" * 400_000, encoding="utf-8")
         self.output("put", "--whole", "big")
         self.assertEqual(sorted(self.world.store.sent), [0, 0, 1])
-        self.assert_fails(2, "exclude", "put", "--whole", "--chunk-size=1", "big")
+        self.assert_fails(
+            2, "mutually exclusive", "put", "--whole", "--chunk-size=1", "big"
+        )
         self.assert_fails(2, "chunk-size", "put", "--chunk-size=x", "big")
 
     def test_failures(self) -> None:
@@ -213,14 +215,14 @@ class PutTests(CommandTestCase):
         self.assertIn("asciid: bytes: an image is text", second)
         self.world.network.always(Answered(401, b'{"detail": "Who are you?"}'))
         self.assert_fails(4, "cat.txt: Who are you?", "put", "cat.txt")
-        # What a terminal would obey is not shown to it.
+        # Control characters are not printed.
         evil = b'{"detail": "Go\\u001b[2J \\n away\\u009b"}'
         self.world.network.always(Answered(401, evil))
         for command in (["put", "cat.txt"], ["status", SHA256]):
             self.assert_fails(4, "Go?[2J away?", *command)
 
     def test_changed(self) -> None:
-        """A file that changes to what is no text has failed, however it is sent."""
+        """A file that changes to invalid UTF-8 fails, in chunks or whole."""
         for way in ("--whole", "--chunked"):
             path = Path(f"art{way}")
             path.write_bytes(b"cow" * 50_000)
@@ -251,7 +253,7 @@ class PutTests(CommandTestCase):
         self.assert_fails(1, "pipe: Permission denied", "put", "pipe")
 
     def test_token(self) -> None:
-        """A token comes from a file or the environment."""
+        """A token is read from a file or the environment."""
         self.output("put", "cat.txt", environ={"ASCIID_TOKEN": "secret"})
         Path("token").write_text("other\n", encoding="utf-8")
         self.output("put", "--token-file", "token", "cat.txt")
@@ -277,7 +279,7 @@ class PutTests(CommandTestCase):
             self.assertNotIn(wrong, str(raised.exception))
 
     def test_interrupt(self) -> None:
-        """Interrupted, it says how to go on; going on sends the rest alone."""
+        """Interrupted, it prints how to resume; that sends only the missing chunks."""
         Path("a b").write_text("cow\n" * 300, encoding="utf-8")
         store = self.world.store
         self.reactor.interrupt_after = 4
@@ -297,7 +299,7 @@ class PutTests(CommandTestCase):
         self.assertEqual(sorted(store.sent), list(range(12)))
 
     def test_interrupt_safe(self) -> None:
-        """What a terminal would obey in a name is not shown to it, but told a shell."""
+        """Control characters in a name are escaped for the shell."""
         name = os.fsdecode(b"a\x1b[2J'\\  \xc3\xb6\xff")
         Path(name).write_text(CAT, encoding="utf-8")
         self.reactor.interrupt_after = 0
@@ -316,12 +318,12 @@ class PutTests(CommandTestCase):
         self.assertEqual(bash.stdout.decode(), CAT)
 
     def test_usage_safe(self) -> None:
-        """The same holds for what is said of a wrong command line."""
+        """The same holds for the errors of a wrong command line."""
         Path("a\x1bb").write_bytes(b"")
         self.assert_fails(1, "a?b does not", "put", "--token-file=a\x1bb", "cat.txt")
 
     def test_terminated(self) -> None:
-        """SIGTERM is told as that, with an exit code of its own."""
+        """SIGTERM has its own text and exit code."""
         self.output("put", "cat.txt")
         self.patch(self.reactor, "_exitSignal", signal.SIGTERM)
         self.world.network.always(Lost())
@@ -333,14 +335,14 @@ class PutTests(CommandTestCase):
             self.assertIn("asciid: terminated; ", result.stderr)
 
     def test_interrupt_whole(self) -> None:
-        """What is sent whole begins again, and is said to."""
+        """An upload in one request starts again, and says so."""
         self.world.network.asked.clear()
         self.reactor.interrupt_after = 1
         self.world.network.always(Lost())
         result = self.run_command("put", "--whole", "--json", "cat.txt")
         self.assertEqual((result.exit_code, result.stdout), (130, ""))
         again = f"asciid put --server {SERVER} --whole --json -- cat.txt"
-        self.assertIn(f"begins again:\n  {again}\n", result.stderr)
+        self.assertIn(f"to start again:\n  {again}\n", result.stderr)
 
     def test_server(self) -> None:
         """A server that is no URL is an error of the command line."""
@@ -364,7 +366,7 @@ class GetTests(CommandTestCase):
         self.assertEqual(self.output("get", SHA256.upper(), "-o", "-"), CAT)
 
     def test_url(self) -> None:
-        """The server in a URL is the one that is asked."""
+        """A URL names the server."""
         self.assertEqual(
             self.output("cat", URL, environ={"ASCIID_SERVER": "http://other"}), CAT
         )
@@ -379,7 +381,7 @@ class GetTests(CommandTestCase):
             self.assertEqual(Path(path).read_text(encoding="utf-8"), CAT)
 
     def test_stream(self) -> None:
-        """A device or a pipe is written to, and stays what it is."""
+        """A device or a pipe is written to and not replaced."""
         self.assertEqual(self.output("get", SHA256, "-o", "/dev/null"), "")
         self.assertTrue(Path("/dev/null").is_char_device())
         os.mkfifo("pipe")
@@ -394,7 +396,7 @@ class GetTests(CommandTestCase):
         self.assertEqual(received, [CAT])
 
     def test_full(self) -> None:
-        """Where the image cannot be written, one line says so."""
+        """If the image cannot be written, the error is one line."""
         message = "asciid: No space left on device"
         self.assert_fails(1, message, "get", SHA256, "-o", "/dev/full")
 
@@ -411,17 +413,19 @@ class GetTests(CommandTestCase):
             self.assert_fails(3, "not registered", *command, "0" * 64)
 
     def test_interrupt(self) -> None:
-        """Interrupted, it says that it goes on from there."""
+        """Interrupted, it says how to resume."""
         self.world.network.asked.clear()
         self.reactor.interrupt_after = 1
         self.world.network.always(Lost())
         for command in (["get"], ["get", "-o", "-"], ["cat"]):
             result = self.run_command(*command, SHA256)
             self.assertEqual((result.exit_code, result.stdout), (130, ""))
-        self.assertIn("goes on from there", self.run_command("get", SHA256).stderr)
+        self.assertIn(
+            "run the same command to resume", self.run_command("get", SHA256).stderr
+        )
 
     def test_cat_is_safe(self) -> None:
-        """What could do harm to a terminal is left out, unless asked for."""
+        """Control characters are removed, unless --raw is given."""
         art = "\x1b[31mred\x1b[0m\ttab\r\n\x07\x1b]0;title\x07\x9b2J\x1b[2Jend\x1b"
         path = Path("evil")
         path.write_bytes(art.encode())
@@ -467,7 +471,7 @@ class ImageTests(CommandTestCase):
     """``asciid status``, ``asciid rm`` and ``asciid completion``."""
 
     def test_status(self) -> None:
-        """It tells in a sentence, or in JSON, what is there."""
+        """It prints the status as a sentence or as JSON."""
         finish, client = self.world.finish, self.world.client
         finish(client.register(SHA256, 24, 15))
         self.assertIn(
@@ -531,7 +535,7 @@ class ImageTests(CommandTestCase):
             )
 
     def test_status_expires(self) -> None:
-        """It tells when an upload is thrown away."""
+        """It prints when an upload expires."""
         document = {
             "sha256": SHA256,
             "size": 9,
@@ -565,7 +569,7 @@ class ImageTests(CommandTestCase):
         self.assert_fails(3, "404", "rm", SHA256)
 
     def test_unavailable(self) -> None:
-        """A server that fails is told apart from one that refuses."""
+        """Failures of the server and refusals have different exit codes."""
         self.world.network.always(Answered(500))
         self.assert_fails(1, "500", "status", SHA256)
         self.world.network.always(Lost())
@@ -587,7 +591,7 @@ class ImageTests(CommandTestCase):
             self.assertEqual(self.run_command(environ=environ).stdout, "file,ca\n")
 
     def test_full_output(self) -> None:
-        """Where standard output takes nothing, one line says so, and the code."""
+        """If standard output fails, there is one line and an exit code."""
         with Path("/dev/full").open("wb") as full:
             ended = subprocess.run(
                 [
@@ -607,21 +611,21 @@ class ImageTests(CommandTestCase):
         self.assertRegex(ended.stderr, rb"\Aasciid: No space left on device\n\Z")
 
     def test_trying_again(self) -> None:
-        """At a terminal, a command without a bar says once why it takes long."""
+        """On a terminal, a command without a bar reports its first retry."""
         self.world.network.always(Lost())
         self.assert_fails(1, "was lost", "status", SHA256)
         self.patch(_server, "is_watched", lambda: True)
         for command in ("status", "rm", "cat", "get"):
             result = self.run_command(command, SHA256)
             first, last = result.stderr.splitlines()
-            self.assertEqual(first, f"{last} (trying again)")
+            self.assertEqual(first, f"{last} (retrying)")
 
 
 class BarTests(SynchronousTestCase):
-    """What the bar adds up; the rest is seen on a terminal."""
+    """The sums of the progress bar; tests.cli.test_terminal has its display."""
 
     def test_shown(self) -> None:
-        """On a terminal it shows bytes, rate and retries, and is gone at the end."""
+        """On a terminal it shows bytes, rate and retries, and is erased at the end."""
         out = io.StringIO()
         self.patch(out, "isatty", lambda: True)
         for stream in ("stdout", "stderr"):
@@ -641,7 +645,7 @@ class BarTests(SynchronousTestCase):
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_echo(self) -> None:
-        """What is printed takes the line of the bar, which moves below."""
+        """Output is printed above the bar."""
         out = io.StringIO()
         self.patch(out, "isatty", lambda: True)
         for stream in ("stdout", "stderr"):
@@ -657,7 +661,7 @@ class BarTests(SynchronousTestCase):
         self.assertEqual(out.getvalue(), f"{with_bar}another\n")
 
     def test_long_name(self) -> None:
-        """A name as long as a hash leaves the figures room on 80 columns."""
+        """A name as long as a hash leaves room for the figures on 80 columns."""
         out = io.StringIO()
         self.patch(out, "isatty", lambda: True)
         for stream in ("stdout", "stderr"):
@@ -671,7 +675,7 @@ class BarTests(SynchronousTestCase):
             self.assertRegex(out.getvalue(), r"1\.0/3\.0 kB.*4 retries")
 
     def test_no_rich(self) -> None:
-        """Without rich it says once what is missing."""
+        """Without rich it prints once what is missing."""
         out = io.StringIO()
         self.patch(out, "isatty", lambda: True)
         for stream in ("stdout", "stderr"):
@@ -684,7 +688,7 @@ class BarTests(SynchronousTestCase):
             self.assertIn("pip install 'asciid[client]'", out.getvalue())
 
     def test_name(self) -> None:
-        """Of a name only what is safe is shown."""
+        """Names are shown in printable characters."""
         out = io.StringIO()
         self.patch(out, "isatty", lambda: True)
         for stream in ("stdout", "stderr"):

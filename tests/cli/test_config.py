@@ -1,4 +1,4 @@
-"""``asciid config``: what it prints, and its exit codes."""
+"""``asciid config``: its output and exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConfigTests(SynchronousTestCase):
     """The command, in an environment of the test's own."""
 
     def config(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
-        """Run it; return its exit code and what it printed."""
+        """Run it; return its exit code and its output."""
         out, err = io.StringIO(), io.StringIO()
         with (
             redirect_stdout(out),
@@ -32,7 +32,7 @@ class ConfigTests(SynchronousTestCase):
         return end.code, out.getvalue(), err.getvalue()
 
     def shown(self, *arguments: str, **environ: str) -> str:
-        """Run it where all is well; return what it printed."""
+        """Run it; check that it succeeds; return its output."""
         code, out, err = self.config(*arguments, **environ)
         self.assertEqual((code, err), (0, ""))
         return out
@@ -44,13 +44,13 @@ class ConfigTests(SynchronousTestCase):
         return str(path)
 
     def test_sources(self) -> None:
-        """Each line says where its setting is from."""
+        """Each line has the source of its setting."""
         file = self.written('upload-ttl = "2h"\nreserve = 5')
         lines = self.shown(
             *("--port", "80", "--config", file), ASCIID_NO_SYNC="1", ASCIID_RESERVE="9"
         ).splitlines()
         for line in (
-            f'# The file is "{file}", named by --config.',
+            f'# File: "{file}", named by --config.',
             "port = 80  # --port",
             "no-sync = true  # ASCIID_NO_SYNC",
             "reserve = 9  # ASCIID_RESERVE",
@@ -60,7 +60,7 @@ class ConfigTests(SynchronousTestCase):
             self.assertIn(line, lines)
 
     def test_is_a_file(self) -> None:
-        """What is shown is a configuration file that has the same in force."""
+        """The output is a configuration file with the same effect."""
         options = {
             "port": "tcp:80:interface=127.0.0.1",
             "storage": 'a "b"\\c\x7fd\u00e9\t',
@@ -101,12 +101,12 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(self.shown("--check", "--json"), "")
 
     def test_unusable(self) -> None:
-        """What cannot be used is told in one line, with exit code 2."""
+        """An invalid setting is one line and exit code 2."""
         file = self.written("prot = 80")
         for how in ("--show", "--check"):
             code, out, err = self.config(how, "--config", file)
             self.assertEqual((code, out), (2, ""))
-            self.assertIn(f"{file}: there is no setting 'prot'; the nearest is", err)
+            self.assertIn(f"{file}: unknown setting 'prot': did you mean", err)
             self.assertEqual(err.count("\n"), 1)
         code, _, err = self.config(ASCIID_RESERVE="much")
         self.assertEqual(code, 2)

@@ -1,4 +1,4 @@
-"""docs/client.md says what the commands say."""
+"""docs/client.md matches the help of the commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ManualTests(SynchronousTestCase):
     """The document."""
 
     def test_up_to_date(self) -> None:
-        """It is what the commands' --help makes of it now."""
+        """It is what `asciid.cli.manual` generates."""
         text = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
         advice = "run: python -P -m asciid.cli.manual > docs/client.md"
         self.assertEqual(text, manual(), advice)

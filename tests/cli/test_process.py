@@ -23,7 +23,7 @@ MAIN = "from asciid.cli.main import main; main()"
 
 
 class Outcome(ProcessProtocol):
-    """Collects what a process writes; ``ended`` fires with its exit code."""
+    """Collects the output of a process; ``ended`` fires with its exit code."""
 
     def __init__(self) -> None:
         self.out = b""
@@ -38,7 +38,7 @@ class Outcome(ProcessProtocol):
         self.out += data
 
     def processEnded(self, reason: Failure) -> None:
-        """Tell the exit code; a signal is none."""
+        """Fire with the exit code, None after a signal."""
         error = reason.value
         assert isinstance(error, ProcessDone | ProcessTerminated)
         self.ended.callback(error.exitCode)

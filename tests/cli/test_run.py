@@ -29,7 +29,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.reactor.stops, 2)
 
     def test_exception(self) -> None:
-        """What the coroutine raises comes out, after the reactor is stopped."""
+        """An exception of the coroutine is raised once the reactor has stopped."""
 
         async def main() -> int:
             raise KeyError
@@ -54,7 +54,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.reactor.stops, 1)
 
     def test_signal(self) -> None:
-        """SIGTERM is told apart from SIGINT, unless the coroutine has ended first."""
+        """SIGTERM and SIGINT have different codes, unless the coroutine ended first."""
 
         async def stuck() -> int:
             return await Deferred()

@@ -1,4 +1,4 @@
-"""The commands on a storage directory: what they print, and their exit codes."""
+"""Output and exit codes of the commands on a storage directory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CommandTests(SynchronousTestCase):
         self.path = driven.path.absolute()
 
     def run_command(self, *arguments: str | Path) -> tuple[int, str, str]:
-        """Run a command; return its exit code and what it printed."""
+        """Run a command; return its exit code and its output."""
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             end = self.assertRaises(SystemExit, main, [str(a) for a in arguments])
@@ -59,7 +59,7 @@ class CommandTests(SynchronousTestCase):
         return code, json.loads(out)
 
     def test_verify(self) -> None:
-        """Where all is well, verify says how much, and ends with 0."""
+        """With no damage, verify prints the totals and exits with 0."""
         size = len(CAT) + len(DOG)
         self.assertEqual(
             self.on_storage("verify"),
@@ -71,7 +71,7 @@ class CommandTests(SynchronousTestCase):
         )
 
     def test_verify_finds_damage(self) -> None:
-        """What is damaged is told, put in quarantine, and ends with 1."""
+        """Damaged images are reported and quarantined; the exit code is 1."""
         flip(self.path, DOG)
         code, out, _ = self.on_storage("verify", "--no-quarantine")
         self.assertEqual(code, 1)
@@ -88,13 +88,13 @@ class CommandTests(SynchronousTestCase):
         self.assertTrue(out.endswith(": none damaged; 1 purged\n"), out)
 
     def test_verify_says_that_it_put_aside(self) -> None:
-        """The summary says where the damaged images are."""
+        """The summary says whether damaged images are in quarantine."""
         flip(self.path, DOG)
         _, out, _ = self.on_storage("verify")
         self.assertIn(": 1 damaged, in quarantine\n", out)
 
     def test_restore(self) -> None:
-        """What is in quarantine can be taken out again."""
+        """Quarantined images can be restored."""
         flip(self.path, DOG)
         self.assertEqual(self.on_storage("verify")[0], 1)
         self.assertEqual(
@@ -124,7 +124,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(code, 0)
 
     def test_backup(self) -> None:
-        """A backup tells what it has, and can be verified."""
+        """A backup prints its totals, and can be verified."""
         destination = self.path.with_name("backup")
         code, out, _ = self.on_storage("backup", destination)
         self.assertEqual(code, 0)
@@ -145,7 +145,7 @@ class CommandTests(SynchronousTestCase):
         )
 
     def test_backup_of_damage(self) -> None:
-        """A backup of what is damaged ends with 1 and is not there."""
+        """A backup of a damaged storage exits with 1 and leaves nothing."""
         flip(self.path, DOG)
         destination = self.path.with_name("backup")
         code, _, err = self.on_storage("backup", destination)
@@ -154,7 +154,7 @@ class CommandTests(SynchronousTestCase):
         self.assertFalse(destination.exists())
 
     def test_compact(self) -> None:
-        """A compaction tells both lengths."""
+        """A compaction prints both sizes."""
         before = (self.path / "data.mdb").stat().st_size
         code, report = self.report("compact")
         after = (self.path / "data.mdb").stat().st_size
@@ -168,7 +168,7 @@ class CommandTests(SynchronousTestCase):
         )
 
     def test_while_in_use(self) -> None:
-        """A storage whose owner takes no commands is not worked on."""
+        """A storage whose owner accepts no commands is left alone."""
         self.patch(_owner, "PATIENCE", 0.1)
         driven = DrivenStore(str(self.path))
         driven.start()
@@ -195,7 +195,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((code, err), (1, f"asciid: {path}: {reason}\n"))
 
     def test_no_storage(self) -> None:
-        """A directory that is no storage is told in a line."""
+        """A directory that is not a storage is one line."""
         nowhere = self.path.with_name("nowhere")
         for command in ("verify", "compact"):
             code, _, err = self.run_command(command, "--storage", nowhere)
@@ -205,7 +205,7 @@ class CommandTests(SynchronousTestCase):
         self.assertFalse(nowhere.exists())
 
     def test_storage_that_cannot_be_walked(self) -> None:
-        """Damage that is not that of one image is told in a line."""
+        """Damage of the storage itself is one line."""
 
         def failing(*_: object, **__: object) -> None:
             raise lmdb.CorruptedError("mdb_cursor_get")
@@ -224,7 +224,7 @@ class CommandTests(SynchronousTestCase):
                 with patch.dict("os.environ", environment):
                     code, _, err = self.run_command(*command, *chosen)
                 self.assertEqual(code, 2)
-                self.assertIn("a daemon with :memory: has its images in no dir", err)
+                self.assertIn("images in :memory: are not on disk", err)
                 self.assertEqual(len(err.splitlines()), 1)
 
     def test_mistakes(self) -> None:
@@ -240,7 +240,7 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(len(err.splitlines()), 1, err)
 
     def test_help(self) -> None:
-        """Each command has examples, one a line, and says its exit codes."""
+        """The help of each command has examples, one per line, and exit codes."""
         for command in ("verify", "backup", "compact"):
             code, out, _ = self.run_command(command, "--help")
             self.assertEqual(code, 0)
@@ -264,7 +264,7 @@ class PaceTests(SynchronousTestCase):
         self.now += seconds
 
     def test_waits(self) -> None:
-        """What comes faster than the rate waits for it; time unused is lost."""
+        """Reads that exceed the rate wait; unused time is not credited."""
         pace = Pace(10, lambda: self.now, self.sleep)
         pace(5)
         pace(20)
@@ -281,7 +281,7 @@ class PaceTests(SynchronousTestCase):
         self.assertAlmostEqual(sum(self.slept), 0.2)
 
     def test_does_not_wait(self) -> None:
-        """A rate of 0 is none."""
+        """A rate of 0 is unlimited."""
         pace = Pace(0, lambda: self.now, self.sleep)
         pace(10**9)
         self.assertEqual(self.slept, [])

@@ -32,7 +32,7 @@ BAR = re.compile(rb"huge\.txt.*0\.7/3\.1 MB")
 
 
 class HeldStore(MemoryStore):
-    """A store that leaves chunks unanswered once it has `free` of them."""
+    """A store that does not acknowledge chunks once it has `free` of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class HeldStore(MemoryStore):
 
 
 class Watched(Outcome):
-    """Tells when something was written that was waited for."""
+    """Fires when an expected text was written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Watched(Outcome):
         return waiting
 
     def outReceived(self, data: bytes) -> None:
-        """Look at all that came so far."""
+        """Search the output so far."""
         super().outReceived(data)
         for pattern, waiting in self._awaited:
             if not waiting.called and pattern.search(self.out):
@@ -142,7 +142,7 @@ class TerminalTests(TestCase):
         self.assertEqual(sorted(self.store.stored), list(range(CHUNKS)))
 
     async def test_killed(self) -> None:
-        """Killed, it leaves as much; the same command sends the rest alone."""
+        """Killed, it can be resumed; the same command sends only the missing chunks."""
         self.store.free = CHUNKS // 2
         outcome = Outcome()
         process = self.spawn(outcome, *self.put("huge.txt"), pty=False)
@@ -163,7 +163,7 @@ class TerminalTests(TestCase):
         self.assertEqual(outcome.out.decode(), f"{self.url}\n")
 
     async def test_without_rich(self) -> None:
-        """On a terminal without rich it says what is missing, and works."""
+        """On a terminal without rich it prints what is missing, and works."""
         outcome = Outcome()
         self.spawn(outcome, *self.put("huge.txt"), pty=True, main=WITHOUT_RICH)
         self.assertEqual(await outcome.ended, 0, outcome.out)

@@ -30,15 +30,15 @@ class FileTestCase(SynchronousTestCase):
         return str(path)
 
     def resolved(self, text: str) -> Settings:
-        """Return what is in force with a file that holds `text`."""
+        """Return the effective settings with a file that holds `text`."""
         return resolve({"config": self.written(text)}, {})
 
 
 class SourceTests(FileTestCase):
-    """Which source wins, and how it is told."""
+    """Precedence of the sources, and how they are named."""
 
     def found(self, option: str, *sources: Source) -> InForce:
-        """Return what is in force for `option`, given 1 to 3 by those sources."""
+        """Return the effective value of `option`, given 1 to 3 by those sources."""
         text = f"{option} = 3" if Source.FILE in sources else ""
         given = {"config": self.written(text)}
         environ = {}
@@ -86,7 +86,7 @@ class SourceTests(FileTestCase):
 
 
 class FormatTests(FileTestCase):
-    """What may be in a file."""
+    """The syntax of the file."""
 
     def assert_refused(self, text: str | bytes, *words: str) -> None:
         """Check that `text` is refused in one line: the file's name, then `words`."""
@@ -98,7 +98,7 @@ class FormatTests(FileTestCase):
         self.assertNotIn("\n", str(error))
 
     def test_types(self) -> None:
-        """Numbers, booleans and arrays may be written as such."""
+        """Numbers, booleans and arrays are allowed."""
         typed = self.resolved(
             "port = 80\nno-sync = true\nmax-chunk-size = 5\n"
             'write-origins = ["http://a", "http://b"]\n'
@@ -129,18 +129,20 @@ class FormatTests(FileTestCase):
             ("ports", "port"),
             ("no-snyc", "no-sync"),
         ]:
-            self.assert_refused(f"{key} = 1", f"{key!r}", f"nearest is {nearest!r}")
+            self.assert_refused(f"{key} = 1", f"{key!r}", f"did you mean {nearest!r}")
         self.assert_refused("[limits]\nport = 1", "'limits'")
         # A file cannot name another one.
-        self.assert_refused('config = "other.toml"', "no setting 'config'")
+        self.assert_refused('config = "other.toml"', "unknown setting 'config'")
 
     def test_unusable_values(self) -> None:
         """A value that cannot be used is blamed on the file and the key."""
         self.assert_refused('upload-ttl = "soon"', ": upload-ttl: 'soon' is not")
         self.assert_refused("max-chunk-size = 1.5", ": max-chunk-size: '1.5' is not")
-        self.assert_refused("max-chunk-size = 0", ": max-chunk-size: 0 is not from 1")
-        self.assert_refused('storage = ""', ": storage: '' is no path")
-        self.assert_refused('storage = "a\\u0000b"', ": storage: ", " is no path")
+        self.assert_refused(
+            "max-chunk-size = 0", ": max-chunk-size: 0 is out of range (1 to"
+        )
+        self.assert_refused('storage = ""', ": storage: '' is not a path")
+        self.assert_refused('storage = "a\\u0000b"', ": storage: ", " is not a path")
 
     def test_unusable_types(self) -> None:
         """So is a value of another type, with the types that it may have."""
@@ -154,14 +156,14 @@ class FormatTests(FileTestCase):
         )
 
     def test_not_toml(self) -> None:
-        """What is no TOML, or no text, is refused with the place of the mistake."""
+        """Invalid TOML or UTF-8 is refused with the position of the error."""
         self.assert_refused("port 80", "not TOML", "line 1")
         self.assert_refused("port = 1\nport = 2\n", "not TOML", "line")
         self.assert_refused(b"port = '\xff'", "not TOML", "utf-8")
         self.assert_refused(f"port = {'[' * 5000}", "not TOML", "recursion")
 
     def test_unreadable(self) -> None:
-        """A file that is not there is blamed on whoever named it."""
+        """An error for a missing file names the source of its path."""
         for given_, environ, place in [
             ({"config": "absent"}, {}, "--config"),
             ({}, {"ASCIID_CONFIG": "absent"}, "ASCIID_CONFIG"),

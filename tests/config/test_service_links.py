@@ -32,11 +32,11 @@ LINKS = {
     "ASCIID_STORAGE_PORT": "tcp://10.96.0.13:80",
     "ASCIID_STORAGE_SERVICE_HOST": "10.96.0.13",
 }
-"""What a pod gets beside Services asciid, asciid-metrics and asciid-storage."""
+"""The environment of a pod with Services asciid, asciid-metrics, asciid-storage."""
 
 
 class ServiceLinkTests(SynchronousTestCase):
-    """The daemon takes no address of a Service for a setting."""
+    """The daemon ignores addresses of Services."""
 
     def test_defaults(self) -> None:
         """With the variables of Services everything is as without."""
@@ -52,7 +52,7 @@ class ServiceLinkTests(SynchronousTestCase):
                         self.assertEqual(resolve({}, environ), resolve({}, {}))
 
     def test_settings_of_the_operator(self) -> None:
-        """What is an endpoint is in force; so is an option beside a link."""
+        """An endpoint is effective; so is an option beside a link."""
         for text, port in (
             ("tcp:4321", "tcp:4321"),
             ("4321", "4321"),
@@ -63,7 +63,7 @@ class ServiceLinkTests(SynchronousTestCase):
         self.assertEqual(service_links_in({"ASCIID_PORT": "tcp:4321"}), [])
 
     def test_mistakes(self) -> None:
-        """What is neither is refused, and so is such an address as an option."""
+        """Any other text is refused; so is the address of a Service as an option."""
         for text in ("tcp://10.96.0.11", "http://10.96.0.11:80", "tcp://:80"):
             with self.assertRaises(SettingError):
                 resolve({}, {"ASCIID_PORT": text})
@@ -80,7 +80,7 @@ class ServiceLinkTests(SynchronousTestCase):
         self.assertEqual(event["variables"], "ASCIID_PORT, ASCIID_METRICS_PORT")
 
     def test_daemon(self) -> None:
-        """A daemon started among them serves, with workers too, and says why."""
+        """A daemon in this environment serves, with workers too, and warns."""
         for options in ((), ("--workers=2",)):
             directory = Path(self.mktemp()).resolve()
             directory.mkdir()

@@ -18,7 +18,7 @@ class PrecedenceTests(SynchronousTestCase):
     """Which source a setting is taken from."""
 
     def test_defaults(self) -> None:
-        """With nothing given, the documented defaults are in force."""
+        """Without options, the documented defaults are effective."""
         self.assertEqual(
             resolve({}, {}),
             Settings(
@@ -77,7 +77,7 @@ class PrecedenceTests(SynchronousTestCase):
         )
 
     def test_option_beats_environment(self) -> None:
-        """What was given as an option is not overruled by the environment."""
+        """An option takes precedence over the environment."""
         settings = resolve({"max-image-size": "7"}, {"ASCIID_MAX_IMAGE_SIZE": "5"})
         self.assertEqual(settings.max_image_size, 7)
 
@@ -96,7 +96,7 @@ class PrecedenceTests(SynchronousTestCase):
 
 
 class ValueTests(SynchronousTestCase):
-    """What the values may look like."""
+    """The syntax of values."""
 
     def assert_refused(self, option: str, text: str, *words: str) -> None:
         """`text` is refused in one line that names the option and holds `words`."""
@@ -126,7 +126,7 @@ class ValueTests(SynchronousTestCase):
             self.assertEqual(resolve({"port": text}, {}).port, port)
 
     def test_log(self) -> None:
-        """The log has a format and a level; requests go to a file, or into it."""
+        """The log has a format and a level; the access log is a file or the log."""
         settings = resolve({"log-format": "json", "log-level": "debug"}, {})
         self.assertEqual((settings.log_format, settings.log_level), ("json", "debug"))
         for text, file in [("none", None), ("-", Path("-")), ("a.log", Path("a.log"))]:
@@ -142,7 +142,7 @@ class ValueTests(SynchronousTestCase):
             self.assert_refused("access-log-sample", text, "such as 1, 0.1")
 
     def test_bad_endpoints(self) -> None:
-        """Anything else is refused, with what is wrong with it."""
+        """Anything else is refused, with the reason."""
         self.assert_refused("port", "\u0664", "endpoint")
         self.assert_refused("port", "65536", "65535")
         self.assert_refused("port", "carrier-pigeon:4444", "carrier-pigeon")
@@ -176,9 +176,9 @@ class ValueTests(SynchronousTestCase):
         """A size that is no number, zero, or past the limit is refused."""
         for text in ["", "K", "1.5M", "-1", "1T", "1iB", "0x10", "1 K", "\u0661"]:
             self.assert_refused("max-image-size", text, "is not a number of bytes")
-        self.assert_refused("max-image-size", "0", "from 1 to 1099511627776")
-        self.assert_refused("max-image-size", "1025G", "from 1 to 1099511627776")
-        self.assert_refused("max-chunk-size", "257M", "from 1 to 268435456")
+        self.assert_refused("max-image-size", "0", "(1 to 1099511627776")
+        self.assert_refused("max-image-size", "1025G", "(1 to 1099511627776")
+        self.assert_refused("max-chunk-size", "257M", "(1 to 268435456")
 
     def test_no_reserve(self) -> None:
         """A reserve may be nothing."""
@@ -218,7 +218,7 @@ class ValueTests(SynchronousTestCase):
         """A time that is no number, or ends after the calendar, is refused."""
         for text in ["", "h", "1.5h", "-1", "1w", "1 h", "\u0661"]:
             self.assert_refused("upload-ttl", text, "is not a time such as")
-        self.assert_refused("image-ttl", "36501d", "more than 3153600000 seconds")
+        self.assert_refused("image-ttl", "36501d", "maximum 3153600000 seconds")
 
     @given(st.text())
     def test_any_size_is_read_or_refused(self, text: str) -> None:
@@ -231,7 +231,7 @@ class ValueTests(SynchronousTestCase):
 
     def test_enormous_number(self) -> None:
         """A number of thousands of digits is refused like any other."""
-        self.assert_refused("max-chunk-size", "9" * 10_000, "from 1 to")
+        self.assert_refused("max-chunk-size", "9" * 10_000, "(1 to")
 
     def test_origins(self) -> None:
         """Origins are a list, as browsers write them, or none."""
@@ -244,7 +244,7 @@ class ValueTests(SynchronousTestCase):
             self.assertEqual(settings.write_origins, origins)
 
     def test_bad_origins(self) -> None:
-        """What no browser would send as an origin is refused."""
+        """A text that no browser sends as an origin is refused."""
         for text in ["*", "null", "art.example", "https://a/", "https://A", "", "x,"]:
             self.assert_refused("write-origins", text, "is not an origin")
 
@@ -274,7 +274,7 @@ class ValueTests(SynchronousTestCase):
         )
 
     def test_bad_networks(self) -> None:
-        """What is no network is refused."""
+        """Anything but a network is refused."""
         for text in ("proxy", "10.0.0.1/8", "10.0.0.0/33", "127.0.0.1,,"):
             environ = {"ASCIID_TRUSTED_PROXIES": text}
             self.assertRaises(SettingError, resolve, {}, environ)
@@ -291,7 +291,7 @@ class DocumentationTests(SynchronousTestCase):
     """Where else each setting stands; the README's table is checked with the README."""
 
     def test_manual(self) -> None:
-        """The operator's manual says of each option what it is for."""
+        """The operator's manual mentions every option."""
         text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
         named = set(re.findall(r"--([a-z]+(?:-[a-z]+)*)", text))
         self.assertEqual({row.option for row in SETTINGS} - named, set())
@@ -317,6 +317,6 @@ class TogetherTests(SynchronousTestCase):
         memory = {"ASCIID_STORAGE": ":memory:"}
         error = self.assertRaises(SettingError, resolve, {"workers": "2"}, memory)
         self.assertEqual(
-            str(error), "--workers: one process alone can keep images in :memory:"
+            str(error), "--workers: :memory: cannot be shared by several processes"
         )
         self.assertEqual(resolve({"workers": "1"}, memory).workers, 1)

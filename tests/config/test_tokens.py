@@ -76,7 +76,7 @@ class TokenFileTests(SynchronousTestCase):
         raise PermissionError(13, "Permission denied")
 
     def test_empty(self) -> None:
-        """A file without a token cannot be used: nobody could write."""
+        """A file without a token is unusable."""
         for text in ("", "\n\n", "# nothing\n"):
             self.write(text)
             self.assert_unusable("0 tokens")
@@ -106,7 +106,7 @@ class TokenFileTests(SynchronousTestCase):
         self.write("x" * MAX_FILE)
         self.tokens.load()
         self.write("x" * (MAX_FILE + 1))
-        self.assert_unusable("longer")
+        self.assert_unusable("too large")
 
     def reload(self) -> bool:
         """Read the file again, in a thread."""
@@ -118,7 +118,7 @@ class TokenFileTests(SynchronousTestCase):
         return run(reloading, reactor, pool)
 
     def test_reload(self) -> None:
-        """What is read again takes the place of what was read before."""
+        """A reload replaces the tokens."""
         self.write("old")
         self.tokens.load()
         self.write(SECRET)
@@ -149,7 +149,7 @@ class TokenFileTests(SynchronousTestCase):
         self.assertTrue(self.tokens.accepts(b"old"))
 
     def test_quiet(self) -> None:
-        """One of several processes leaves the warning to another."""
+        """With `quiet` there is no warning: another process logs it."""
         self.write(SECRET, 0o644)
         with capturedLogs() as events:
             TokenFile(self.path, quiet=True).load()

@@ -315,8 +315,8 @@ class FailureTests(ServiceTestCase):
         self.tokens = TokenFile(path)
         self.assert_refused(
             self.service().startService,
-            f"asciid: cannot use the write tokens in {path}: "
-            "line 2 is no token (RFC 6750, section 2.1)",
+            f"asciid: cannot use the write tokens in {path}: line 2: malformed token "
+            "(RFC 6750, section 2.1)",
         )
         self.assertEqual(self.events, ["bind", "unbind"])
 

@@ -61,7 +61,7 @@ class LogOutputTests(SynchronousTestCase):
             time.sleep(0.02)
 
     def lost(self, port: int, kind: str) -> int:
-        """Return how many lines were lost."""
+        """Return the number of dropped lines."""
         name = f'asciid_log_lines_lost_total{{log="{kind}"}} '
         _, _, rest = self.ask(port, "/metrics").partition(name)
         return int(float(rest.split("\n")[0]))
@@ -78,7 +78,7 @@ class LogOutputTests(SynchronousTestCase):
         self.addCleanup(os.close, reader)
         fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, _PAGE)
         deadline = time.monotonic() + _PATIENCE
-        while "lines were lost" not in daemon.log:
+        while "lines dropped" not in daemon.log:
             self.assertLess(time.monotonic(), deadline, daemon.log)
             self.ask(daemon.port)
             time.sleep(0.1)

@@ -283,7 +283,7 @@ class CommandTests(OwnerTestCase):
         daemon.kill()
         code, error = await running
         self.assertEqual(code, 1)
-        self.assertIn("the daemon ended before it was done", error)
+        self.assertIn("the daemon exited before the command finished", error)
         wait_until(lambda: not exists(reader), "it still reads")
         daemon.start()
         daemon.stop()

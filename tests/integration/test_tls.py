@@ -143,7 +143,7 @@ class TLSTests(SynchronousTestCase):
         (self.daemon.directory / "key.pem").write_text("no key")
         os.kill(self.daemon.pid, signal.SIGHUP)
         self.wait_for("keeping the certificate: ")
-        self.assertIn("key.pem has no private key", self.daemon.log)
+        self.assertIn("no PEM private key in privateKey ", self.daemon.log)
         if self.options:
             self.wait_for(self.reloaded, 2)
         self.assertEqual(self.served_expiry(), after)

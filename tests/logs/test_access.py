@@ -27,10 +27,10 @@ from tests.http._support import MemoryTransport, get, parse_answers, post
 
 
 class AccessLogTests(SynchronousTestCase):
-    """What is told of each request."""
+    """The record of each request."""
 
     def setUp(self) -> None:
-        """Serve an empty store, and keep what would be written."""
+        """Serve an empty store, and collect the records."""
         self.seen: list[Access] = []
         self.api = ImageAPI(
             MemoryStore(),
@@ -49,14 +49,14 @@ class AccessLogTests(SynchronousTestCase):
         return transport
 
     def ask(self, data: bytes) -> Access:
-        """Send a request; return what was told of it."""
+        """Send a request; return its record."""
         transport = self.connect()
         transport.protocol.dataReceived(data)
         transport.disappear(ConnectionError())
         return self.seen.pop()
 
     def test_answered(self) -> None:
-        """All there is to tell of an ordinary request."""
+        """The record of an ordinary request."""
         access = self.ask(
             get(
                 b"/image/%b?x=1" % CAT_SHA256.encode(),
@@ -86,12 +86,12 @@ class AccessLogTests(SynchronousTestCase):
         )
 
     def test_proxy(self) -> None:
-        """The client is whom a trusted proxy asks for."""
+        """The client is the one that a trusted proxy reports."""
         access = self.ask(get(b"/", b"X-Forwarded-For: 198.51.100.7"))
         self.assertEqual((access.client, access.route), ("198.51.100.7", None))
 
     def test_long_values(self) -> None:
-        """What is long is cut, and the end shown."""
+        """Long values are truncated, marked by dots."""
         field = b"User-Agent: " + b"\xff" * 5000
         access = self.ask(get(b"/" + b'"' * 5000, field, b"Referer: " + b"r" * 1024))
         self.assertEqual(access.target, "/" + '"' * 1023 + "...")
@@ -102,7 +102,7 @@ class AccessLogTests(SynchronousTestCase):
         self.assertNotIn("secr", self.ask(get(token)).target)
 
     def test_refused(self) -> None:
-        """What the front refuses is told of, with what is known of it."""
+        """Requests refused by the front are logged with their known fields."""
         access = self.ask(b"nonsense\r\n\r\n")
         self.assertEqual(
             (access.client, access.method, access.target, access.status),
@@ -119,7 +119,7 @@ class AccessLogTests(SynchronousTestCase):
         self.assertNotEqual(access.request_id, "-")
 
     def test_paths_that_are_not_utf_8(self) -> None:
-        """They are refused like any other, and logged as they came."""
+        """They are refused like any other, and logged as received."""
         for target in (
             b"/image/%ff",
             b"/%c3",
@@ -169,13 +169,13 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(self.seen[0].client, "local")
 
     def test_abandoned(self) -> None:
-        """A client that does not wait for its answer is told of as such."""
+        """A client that disconnects before the response has a status of its own."""
         path = b"/image/%b" % CAT_SHA256.encode()
         access = self.ask(get(path, b"Content-Length: 5", method=b"PUT") + b"ab")
         self.assertEqual((access.status, access.bytes), (LEFT, 0))
 
     def test_secrets(self) -> None:
-        """Credentials are not told."""
+        """Credentials are not logged."""
         access = self.ask(
             get(
                 b"/image?a=1&access_token=hunter2&b=2",
@@ -208,7 +208,7 @@ class AccessLogTests(SynchronousTestCase):
 
 
 def an_access(**changes: Any) -> Access:  # noqa: ANN401 - of each field's type
-    """Return what could be told of a request."""
+    """Return a record of a request."""
     fields: dict[str, Any] = {
         "request_id": "mine",
         "client": "192.0.2.1",
@@ -224,7 +224,7 @@ def an_access(**changes: Any) -> Access:  # noqa: ANN401 - of each field's type
 
 
 class FormTests(SynchronousTestCase):
-    """What is written, and where."""
+    """The formats and destinations."""
 
     def test_combined(self) -> None:
         """The Combined Log Format, in UTC."""
@@ -235,7 +235,7 @@ class FormTests(SynchronousTestCase):
         )
 
     def test_combined_without(self) -> None:
-        """What there is not is a dash."""
+        """Missing values are a dash."""
         self.assertEqual(
             an_access(method="-", target="-", protocol="-", bytes=0).combined(0),
             '192.0.2.1 - - [01/Jan/1970:00:00:00 +0000] "-" 404 - "-" "-"',
@@ -280,7 +280,7 @@ class SettingsTests(SynchronousTestCase):
     """From the settings to a line."""
 
     def test_off(self) -> None:
-        """By default the metrics alone are told."""
+        """By default only the metrics observe requests."""
         api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
         self.assertIs(make_observer(resolve({}, {}), api, None), api.metrics.requests)
 
@@ -302,7 +302,7 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(sum(api.metrics.requests.by_status().values()), 2)
 
     def test_refusals(self) -> None:
-        """What is refused, by whomever, is told to the log by its kind."""
+        """Refusals of the front and of routes are logged by kind."""
         settings = Settings("tcp:0", None, 1, 1, sync=True)
         host = Host(MemoryReactorClock())
         engine = MemoryStore()._engine

@@ -36,12 +36,12 @@ class AppendedFileTests(SynchronousTestCase):
         )
 
     def test_private(self) -> None:
-        """What clients do is not for everybody to read."""
+        """The file is not readable by other users."""
         self.file.write("one\n")
         self.assertEqual(self.path.stat().st_mode & 0o007, 0)
 
     def test_moved(self) -> None:
-        """A file that was moved is left, and made anew, within a second."""
+        """After a move, a new file is created within a second."""
         self.file.write("one\n")
         moved = self.path.rename(self.path.with_suffix(".1"))
         self.file.write("two\n")
@@ -51,7 +51,7 @@ class AppendedFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_text(), "three\n")
 
     def test_replaced(self) -> None:
-        """So is one in the place of which another was put."""
+        """So it is if another file has its name."""
         self.file.write("one\n")
         moved = self.path.rename(self.path.with_suffix(".1"))
         self.path.write_text("by others\n")
@@ -113,7 +113,7 @@ class AppendedFileTests(SynchronousTestCase):
         self.assertIn("no process has the FIFO open for reading", str(error))
 
     def test_socket(self) -> None:
-        """A socket cannot be written, and the error says what it is."""
+        """A socket is refused; the error names its type."""
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(os.fspath(self.path.name))
             self.addCleanup(os.unlink, self.path.name)

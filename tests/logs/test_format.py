@@ -33,7 +33,7 @@ class Log:
 
     @property
     def text(self) -> str:
-        """What was logged."""
+        """A failure to log."""
         return self.stream.getvalue()
 
     @property
@@ -65,7 +65,7 @@ class TextTests(SynchronousTestCase):
         self.assertIn("RuntimeError: bo\\x1bom", log.text)
 
     def test_forgery(self) -> None:
-        """What a client makes up can neither begin a line nor reach a terminal."""
+        """Text from clients can neither forge a line nor control a terminal."""
         log = Log("text")
         made_up = "x\n2026-01-01T00:00:00+0000 [-] all well\r\x1b[2J\x9b\u2028\ud800"
         log.source.info("{what}", what=made_up)
@@ -139,7 +139,7 @@ class JSONTests(SynchronousTestCase):
     """The log for programs."""
 
     def test_bytes_in_json(self) -> None:
-        """Bytes that are no text are shown escaped: no parser takes half a pair."""
+        """Invalid UTF-8 is escaped: parsers refuse lone surrogates."""
         for text, shown in (
             ("st\udcff", "st\\udcff"),
             ("\\udcff", "\\udcff"),
@@ -175,7 +175,7 @@ class JSONTests(SynchronousTestCase):
         self.assertIn("RuntimeError: boom", line["traceback"])
 
     def test_own_members(self) -> None:
-        """An event cannot take the place of what every line has."""
+        """Fields of an event cannot override those of every line."""
         log = Log("json")
         log.source.info("said", message="other", time=0, logger="me")
         (line,) = log.objects
@@ -187,7 +187,7 @@ class JSONTests(SynchronousTestCase):
     @settings(max_examples=100)
     @given(st.text())
     def test_any_text(self, text: str) -> None:
-        """A line is printable ASCII, and says what the event said."""
+        """A line is printable ASCII with the message of the event."""
         log = Log("json")
         log.source.info("{text}", text=text, value=text)
         line = log.text.removesuffix("\n")
@@ -198,10 +198,10 @@ class JSONTests(SynchronousTestCase):
 
 
 class LevelTests(SynchronousTestCase):
-    """What is logged at all."""
+    """Which events are logged."""
 
     def test_levels(self) -> None:
-        """What is below the level is left out."""
+        """Events below the minimum level are filtered out."""
         for index, level in enumerate(LEVELS):
             log = Log("json", level)
             for name in LEVELS:
@@ -212,7 +212,7 @@ class LevelTests(SynchronousTestCase):
 
 
 class RepeatTests(SynchronousTestCase):
-    """Trouble that goes on and on."""
+    """Repeated errors."""
 
     def setUp(self) -> None:
         """Begin with an empty log."""
@@ -231,7 +231,7 @@ class RepeatTests(SynchronousTestCase):
         )
 
     def messages(self) -> list[str]:
-        """Return what was logged."""
+        """Return the logged lines."""
         return [line["message"] for line in self.log.objects]
 
     def test_limited(self) -> None:
@@ -241,16 +241,16 @@ class RepeatTests(SynchronousTestCase):
         few = [f"{n} failed" for n in range(ALLOWED)]
         self.assertEqual(self.messages(), few)
         self.error(1000 + WINDOW, n="another")
-        summary = f"{100 - ALLOWED} more like this were left out: {{n}} failed"
+        summary = f"{100 - ALLOWED} more like this were suppressed: {{n}} failed"
         self.assertEqual(self.messages(), [*few, summary, "another failed"])
 
     def test_told_by_others(self) -> None:
-        """Any event brings the number along, once, when the time has come."""
+        """After the window, the next event triggers the summary once."""
         for n in range(ALLOWED + 2):
             self.error(1000, n=n)
         for seconds in (1010, 1000 + WINDOW, 2000):
             self.log.observer({"log_format": "else", "log_time": seconds})
-        summary = "2 more like this were left out: {n} failed"
+        summary = "2 more like this were suppressed: {n} failed"
         self.assertEqual(self.messages()[ALLOWED:], ["else", summary, "else", "else"])
 
     def test_kinds(self) -> None:
@@ -268,14 +268,14 @@ class RepeatTests(SynchronousTestCase):
         self.assertEqual(len(self.messages()), len(kinds) * ALLOWED)
 
     def test_quiet_kind_is_forgotten(self) -> None:
-        """Few of a kind leave nothing behind to tell."""
+        """Few events of a kind have no summary."""
         self.error(1000, n=1)
         for _ in range(ALLOWED + 1):
             self.error(1000, "other")
         self.error(2000, n=2)
         self.assertEqual(
             self.messages()[-2:],
-            ["1 more like this were left out: other", "2 failed"],
+            ["1 more like this were suppressed: other", "2 failed"],
         )
 
     def test_clock_set_back(self) -> None:
@@ -286,14 +286,14 @@ class RepeatTests(SynchronousTestCase):
         self.assertEqual(self.messages()[-1], "first")
 
     def test_what_is_not_limited(self) -> None:
-        """What is no trouble is always logged."""
+        """Events below warnings are always logged."""
         for _ in range(3 * ALLOWED):
             self.error(1000, "again", log_level=LogLevel.info)
         self.assertEqual(len(self.messages()), 3 * ALLOWED)
 
 
 class FakeFailure:
-    """What the log asks of a failure."""
+    """The interface of a failure that the log uses."""
 
     def __init__(self, kind: type[Exception]) -> None:
         self.type = kind

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class LineWriterTests(SynchronousTestCase):
-    """Lines on their way to a file that may not take them."""
+    """Lines for a file that may fail or block."""
 
     def setUp(self) -> None:
         """Make a writer, started."""
@@ -46,17 +46,17 @@ class LineWriterTests(SynchronousTestCase):
         self.addCleanup(lost_lines.pop, "test", None)
 
     def sink(self, lines: str) -> None:
-        """Take lines, or fail."""
+        """Accept lines, or fail."""
         if self.error is not None:
             raise self.error
         self.written.append(lines)
 
     def gather(self, seconds: float) -> None:
-        """Take note."""
+        """Record the call."""
         self.gathered += seconds
 
     def messages(self, events: Sequence[LogEvent]) -> list[str]:
-        """Return what was logged."""
+        """Return the logged messages."""
         return [str(formatEvent(event)) for event in events]
 
     def test_before_start(self) -> None:
@@ -67,7 +67,7 @@ class LineWriterTests(SynchronousTestCase):
         self.writer.finish()
 
     def test_gathers(self) -> None:
-        """The thread writes together what was logged meanwhile; nobody waits for it."""
+        """The thread writes queued lines in batches; callers do not wait."""
         self.writer.start()
         self.assertTrue(self.threads.started)
         for line in ("one\n", "two\n"):
@@ -82,7 +82,7 @@ class LineWriterTests(SynchronousTestCase):
         self.assertGreater(self.gathered, 0)
 
     def test_too_slow(self) -> None:
-        """What does not fit is lost and counted; the log says so, and how many."""
+        """Lines that exceed the queue are dropped, counted and reported."""
         self.writer.start()
         half = "x" * (MAX_WAITING // 2) + "\n"
         with capturedLogs() as events:
@@ -90,11 +90,11 @@ class LineWriterTests(SynchronousTestCase):
                 self.writer.write(half)
         self.assertEqual(lost_lines["test"], 4)
         (line,) = self.messages(events)
-        self.assertIn("/log/file cannot be written, lines are lost: ", line)
-        self.assertIn("it does not take lines as fast as they are logged", line)
+        self.assertIn("Cannot write /log/file, dropping lines: ", line)
+        self.assertIn("too slow", line)
         with capturedLogs() as events:
             self.threads.step()
-        self.assertEqual(self.messages(events), ["/log/file: 4 lines were lost"])
+        self.assertEqual(self.messages(events), ["/log/file: 4 lines dropped"])
         self.assertEqual(self.written, [half])
         self.writer.write("after\n")
         self.threads.step()
@@ -109,7 +109,7 @@ class LineWriterTests(SynchronousTestCase):
         self.assertEqual(self.written, [large])
 
     def test_errors(self) -> None:
-        """Lines that cannot be written are lost; one error says why."""
+        """Lines that cannot be written are dropped; one error has the reason."""
         self.writer.start()
         self.error = OSError(errno.ENOSPC, "No space left on device")
         with capturedLogs() as events:
@@ -120,13 +120,13 @@ class LineWriterTests(SynchronousTestCase):
             self.writer.write("three\n")
             self.threads.step()
         (line,) = self.messages(events)
-        self.assertIn("lines are lost: No space left on device", line)
+        self.assertIn("dropping lines: No space left on device", line)
         self.assertEqual(lost_lines["test"], 7)
         self.error = None
         with capturedLogs() as events:
             self.writer.write("four\n")
             self.threads.step()
-        self.assertEqual(self.messages(events), ["/log/file: 7 lines were lost"])
+        self.assertEqual(self.messages(events), ["/log/file: 7 lines dropped"])
         self.assertEqual(self.written, ["four\n"])
 
     def test_its_own_log(self) -> None:
@@ -146,7 +146,7 @@ class LineWriterTests(SynchronousTestCase):
         self.assertEqual(lost_lines["test"], 2)
 
     def test_end(self) -> None:
-        """The end waits for the lines that are left, for a moment in all."""
+        """The end waits for queued lines, with a time limit in total."""
         self.writer.start()
         waited: list[float | None] = []
         self.patch(Event, "wait", lambda _, timeout=None: waited.append(timeout))
@@ -158,11 +158,11 @@ class LineWriterTests(SynchronousTestCase):
         self.assertEqual(self.written, ["last\n"])
 
     def test_no_thread(self) -> None:
-        """Without a thread lines are written at once, and the log says so."""
+        """Without a thread lines are written directly, and a warning is logged."""
         self.patch(self.threads, "start", self.no_thread)
         with capturedLogs() as events:
             self.writer.start()
-        self.assertIn("it may block", self.messages(events)[0])
+        self.assertIn("writes may block", self.messages(events)[0])
         self.writer.write("one\n")
         self.assertEqual(self.written, ["one\n"])
 

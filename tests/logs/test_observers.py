@@ -36,7 +36,7 @@ JSON = resolve({"log-format": "json", "log-level": "warn"}, {})
 
 
 class ObserverTests(SynchronousTestCase):
-    """Whatever twistd was told of its log."""
+    """The log options of twistd."""
 
     def setUp(self) -> None:
         """Have a log that has not begun."""
@@ -48,7 +48,7 @@ class ObserverTests(SynchronousTestCase):
         self.stream = io.StringIO()
 
     def messages(self) -> list[str]:
-        """Return what the lines of JSON say."""
+        """Return the messages in JSON lines."""
         return [json.loads(line)["message"] for line in self.lines()]
 
     def lines(self) -> list[str]:
@@ -67,7 +67,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(self.messages(), ["before", "made", "after", "printed"])
 
     def test_no_file(self) -> None:
-        """An observer that writes no file is left as it is, and nothing fails."""
+        """An observer without a file is unchanged, and nothing fails."""
         seen: list[object] = []
 
         @implementer(ILogObserver)
@@ -80,7 +80,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(seen, ["for syslog"])
 
     def test_own_file(self) -> None:
-        """A file that comes later has a form of its own."""
+        """A file opened later has its own format."""
         restyle_twistd(JSON, None, self.publisher)
         self.beginner.beginLoggingTo([textFileLogObserver(io.StringIO())])
         self.source.error("the first")
@@ -101,7 +101,7 @@ class ObserverTests(SynchronousTestCase):
             self.assertIn("at once", path.read_text())
 
     def test_rotation(self) -> None:
-        """SIGUSR1 rotates twistd's log file, which the next line begins anew."""
+        """SIGUSR1 rotates twistd's log file before the next line."""
         number = signal.SIGUSR1
         self.addCleanup(signal.signal, number, signal.getsignal(number))
         # As twistd does.
@@ -124,7 +124,7 @@ class ObserverTests(SynchronousTestCase):
         signal.raise_signal(number)
         self.source.error("two")
         reactor.advance(0)
-        self.assertIn("The log is rotated", logged)
+        self.assertIn("Rotating the log", logged)
         self.source.error("three")
         rotated = Path(f"{path}.1").read_text()
         self.assertIn("two", rotated)

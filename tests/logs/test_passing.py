@@ -1,4 +1,4 @@
-"""Events that come from another process."""
+"""Events of another process."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class OtherProcessTests(SynchronousTestCase):
-    """What is logged there is logged here, and says the same."""
+    """Events logged there are logged here, with the same text."""
 
     def passed_on(self, style: str, log: Callable[[Logger], object]) -> Log:
-        """Return a log that has what `log` logs in another process."""
+        """Return a log with the events that `log` logs in another process."""
         publisher, stream = LogPublisher(), io.StringIO()
         self.addCleanup(setattr, warnings, "showwarning", warnings.showwarning)
         pass_on(
@@ -66,7 +66,7 @@ class OtherProcessTests(SynchronousTestCase):
         self.assertRegex(text, r"(?m)^\t.*RuntimeError: boom$")
 
     def test_left_out(self) -> None:
-        """What is left out is told of in the words of there."""
+        """Summaries of suppressed events have the text of the sender."""
 
         def fail(log: Logger) -> None:
             for n in range(ALLOWED + 3):
@@ -76,7 +76,7 @@ class OtherProcessTests(SynchronousTestCase):
         here.observer({"log_format": "later", "log_time": 2**33 + WINDOW})
         self.assertEqual(
             [line["message"] for line in here.objects[ALLOWED:]],
-            ["3 more like this were left out: 0 failed", "later"],
+            ["3 more like this were suppressed: 0 failed", "later"],
         )
 
     def test_no_event(self) -> None:

@@ -18,20 +18,20 @@ class RefusalLogTests(SynchronousTestCase):
         self.log = RefusalLog(self.clock)
 
     def note(self, *reasons: str) -> list[str]:
-        """Refuse; return what was logged at once."""
+        """Count a refusal; return the lines logged at once."""
         with capturedLogs() as events:
             for reason in reasons:
                 self.log.note(reason)
         return [formatEvent(event) for event in events]
 
     def minute(self) -> list[str]:
-        """Let a minute pass; return what was logged."""
+        """Advance a minute; return the lines logged."""
         with capturedLogs() as events:
             self.clock.advance(INTERVAL)
         return sorted(map(formatEvent, events))
 
     def test_first(self) -> None:
-        """The first of a kind is told of at once."""
+        """The first of a kind is logged at once."""
         self.assertEqual(
             self.note("not-found", "not-found", "store-busy"),
             [
@@ -41,7 +41,7 @@ class RefusalLogTests(SynchronousTestCase):
         )
 
     def test_counted(self) -> None:
-        """Those that follow are counted, and told of after a minute."""
+        """Further ones are counted, and logged after a minute."""
         self.note("a", "b", *("a",) * 10)
         self.assertEqual(
             self.minute(), ["10 more requests were refused within a minute: a"]
@@ -60,10 +60,10 @@ class RefusalLogTests(SynchronousTestCase):
         self.assertEqual(self.note("a"), ["A request was refused: a"])
 
     def test_end(self) -> None:
-        """What was not told yet is told at the end."""
+        """The remaining count is logged at the end."""
         self.note("a", "a", "a")
         with capturedLogs() as events:
-            self.log.tell()
+            self.log.summarise()
         self.assertEqual(
             [formatEvent(event) for event in events],
             ["2 more requests were refused within a minute: a"],

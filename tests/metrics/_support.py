@@ -1,4 +1,4 @@
-"""What is told of metrics, to metrics, and what is written of them."""
+"""Helpers for the tests of metrics."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def exported(families: Iterable[Metric]) -> set[str]:
 
 
 def metrics_section() -> str:
-    """Return what the documentation says of metrics."""
+    """Return the metrics in the documentation."""
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     return text.partition("## Metrics\n")[2].partition("\n## ")[0]
 
@@ -60,7 +60,7 @@ def documented_metrics() -> list[tuple[str, str]]:
     return re.findall(pattern, metrics_section(), re.MULTILINE)
 
 
-def a_request(endpoint: str | None, method: bytes, status: int) -> Any:  # noqa: ANN401 - has what is counted, and no more
-    """Return what stands for a request."""
+def a_request(endpoint: str | None, method: bytes, status: int) -> Any:  # noqa: ANN401 - only the observed attributes
+    """Return a fake request."""
     route = SimpleNamespace(endpoint=endpoint)
     return SimpleNamespace(route=route, method=method, code=status)

@@ -1,4 +1,4 @@
-"""`GET /metrics`: what is there, what it says, and that it moves."""
+"""`GET /metrics`: names, values and formats."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.serve(MemoryStore(pending=PendingLimits(total=2, per_client=1)))
 
     def scrape(self, accept: str = f"{OPENMETRICS};version=1.0.0") -> list[Metric]:
-        """Return what Prometheus' own parser makes of the metrics."""
+        """Return the metrics, parsed by Prometheus' own parser."""
         answer = self.ask("GET", "/metrics", f"Accept: {accept}")
         self.assertEqual(answer.status, 200)
         text = answer.body.decode()
@@ -96,7 +96,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         }
 
     def register(self, text: str = CAT) -> RawAnswer:
-        """Register an image that is to come in one chunk."""
+        """Register an image of one chunk."""
         name = sha256(text.encode()).hexdigest()
         size = len(text.encode())
         body = {"sha256": name, "size": size, "chunk_size": size}
@@ -154,7 +154,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(counted, expected)
 
     def test_formats(self) -> None:
-        """OpenMetrics is for whoever accepts it, the older text for all others."""
+        """Clients that accept OpenMetrics get it; others get the older text format."""
         for accept, kind in (
             (
                 "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
@@ -189,14 +189,14 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
 
     def test_process(self) -> None:
-        """The process, its Python and the release are told."""
+        """Process, Python and release are exported."""
         values = samples_of(self.scrape())
         self.assertGreater(values["process_resident_memory_bytes"], 1_000_000)
         self.assertEqual(values[f'asciid_build_info{{version="{__version__}"}}'], 1)
         self.assertIn("python_info", {name.partition("{")[0] for name in values})
 
     def test_workers(self) -> None:
-        """A daemon of one process tells of one worker; one of several may not know."""
+        """A daemon of one process has one worker; in others it may be unknown."""
         values = samples_of(self.scrape())
         self.assertEqual(values["asciid_workers"], 1)
         self.assertEqual(values["asciid_workers_configured"], 1)
@@ -206,7 +206,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertNotIn(b"\nasciid_workers ", page)
 
     def test_upload(self) -> None:
-        """An upload in chunks moves what belongs to it."""
+        """An upload in chunks changes its metrics."""
         before = samples_of(self.scrape())
         self.register()
         body = json.dumps({"id": 0, "size": len(CAT_BYTES), "data": CAT})
@@ -239,7 +239,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertNotIn("asciid_images_registered_total", moved)
 
     def test_deletion(self) -> None:
-        """What somebody deletes is counted, and who may not, is."""
+        """Deletions are counted, and so are refused ones."""
         self.api_options = {"tokens": OneToken(b"good")}
         self.serve(MemoryStore())
         token = "Authorization: Bearer good"
@@ -258,13 +258,13 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(moved["asciid_images"], -1)
 
     def test_no_refusals(self) -> None:
-        """Each problem has its counter before there is one, so that the first shows."""
+        """Each problem has its counter from the start, so that the first one shows."""
         values = samples_of(self.scrape())
         for name in PROBLEM_TYPES:
             self.assertEqual(values[f'asciid_refusals_total{{reason="{name}"}}'], 0)
 
     def test_refusals(self) -> None:
-        """What is refused, by a route or before, is counted by its reason."""
+        """Refusals of routes and of the front are counted by reason."""
         before = samples_of(self.scrape())
         self.ask("GET", IMAGE)
         self.ask("GET", "/nowhere")
@@ -281,7 +281,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
             self.assertEqual(moved[name], 1, name)
 
     def test_bounds(self) -> None:
-        """Of each bound the use and the limit are told."""
+        """Each bound has its usage and its limit."""
         self.register()
         self.assertEqual(self.register("dog").status, 429)
         values = samples_of(self.scrape())
@@ -314,7 +314,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertFalse({"asciid_bound_used", "asciid_bound_limit"} & names)
 
     def test_readiness(self) -> None:
-        """Each check of /readyz is a sample; what fails there is 0 here."""
+        """Each check of /readyz is a sample, 0 if it fails."""
         store = MemoryStore()
         self.serve(store)
         values = samples_of(self.scrape())
@@ -325,7 +325,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(values['asciid_ready{check="storage"}'], 0)
 
     def test_bodies(self) -> None:
-        """The bytes of bodies in flight are what the front says they are."""
+        """The bytes of bodies in flight are those of the front."""
         api = ImageAPI(MemoryStore(), max_image_size=100, max_chunk_size=100)
         front = make_front(api, ManualReactor(), Limits(bodies=9))
         page = self.successResultOf(api.metrics.page(""))
@@ -353,7 +353,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(values['asciid_bound_used_ratio{bound="uploads"}'], 0)
 
     def test_unreadable_store(self) -> None:
-        """A store that cannot be measured leaves out only what is in it."""
+        """If the storage cannot be measured, only its usage is omitted."""
         self.serve(UnreadableStore())
         values = samples_of(self.scrape())
         self.assertEqual(values["asciid_storage_readable"], 0)
@@ -362,7 +362,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(values["asciid_images_completed_total"], 0)
 
     def test_without_a_front(self) -> None:
-        """Under another HTTP server there is nothing to tell of connections."""
+        """Under another HTTP server there are no metrics of connections."""
         page = self.successResultOf(Metrics(MemoryStore()).page(OPENMETRICS))
         text = page.content.decode()
         families = list(openmetrics.text_string_to_metric_families(text))
@@ -397,7 +397,7 @@ class ApartTests(SynchronousTestCase):
         return parse_response(client.raw(request))
 
     def test_there(self) -> None:
-        """They are there, in both formats, and tell of the service."""
+        """They have the metrics of the service, in both formats."""
         self.ask(self.main, "GET /nowhere")
         answer = self.ask(self.apart, "GET /metrics", f"Accept: {OPENMETRICS}")
         self.assertEqual(answer.status, 200)
@@ -438,7 +438,7 @@ class AbandonedTests(SynchronousTestCase):
     """Clients that leave."""
 
     def test_abandoned(self) -> None:
-        """A request whose client has left is counted, and has no status."""
+        """A request whose client disconnected is counted without a status."""
         api = ImageAPI(SilentStore(), max_image_size=100, max_chunk_size=100)
         front = make_front(api, ManualReactor())
         channel = front.buildProtocol(None)

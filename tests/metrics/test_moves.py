@@ -1,4 +1,4 @@
-"""Every metric moves when what it tells of happens, on a store on the disk."""
+"""Every metric changes with what it measures, on a store on disk."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CONSTANT = {
     "asciid_storage_reserve_bytes",
     "asciid_uploads_pending_limit",
 }
-"""What tells of the release and of its settings."""
+"""Metrics of the release and its settings."""
 
 
 class MovesTests(SynchronousTestCase):
@@ -67,7 +67,7 @@ class MovesTests(SynchronousTestCase):
         self.last = self.scrape()
 
     def scrape(self) -> Samples:
-        """Return what is told now, by name and labels."""
+        """Return the current samples by name and labels."""
         page = self.driven.run(self.api.metrics.page(""))
         return samples_of(text_string_to_metric_families(page.content.decode()))
 
@@ -76,7 +76,7 @@ class MovesTests(SynchronousTestCase):
         self.note(self.scrape())
 
     def note(self, now: Samples) -> None:
-        """Note what differs in `now` from the last time."""
+        """Record the differences from the last samples."""
         for sample in self.last.keys() | now.keys():
             if self.last.get(sample, 0) != now.get(sample, 0):
                 name = sample.partition("{")[0]
@@ -147,7 +147,7 @@ class MovesTests(SynchronousTestCase):
         self.look()
 
     def test_every_one(self) -> None:
-        """Each documented metric moves, save those that say what is set."""
+        """Each documented metric changes, except those of settings."""
         path = self.register(b"cat")
         chunk = json.dumps({"id": 0, "size": 3, "data": "cat"}).encode()
         self.ask("POST", f"{path}/chunks", chunk, "application/json")
@@ -166,7 +166,7 @@ class MovesTests(SynchronousTestCase):
                 ImageSpec(sha256(image).hexdigest(), 3, 3), "client"
             )
             self.driven.store.add_chunk(sha256(image).hexdigest(), 0, image)
-        # What waits is committed before a whole scrape is done.
+        # Queued writes are committed before a scrape ends.
         self.note(samples_of(self.api.metrics.collect()))
         self.assertEqual(self.ask("PUT", path[:-1] + "0", b"cow", "text/plain"), 422)
         self.register(b"cow")

@@ -47,7 +47,7 @@ class HistogramTests(SynchronousTestCase):
 
 
 class RequestCountsTests(SynchronousTestCase):
-    """What becomes of what the front tells."""
+    """The counts of observed requests."""
 
     def setUp(self) -> None:
         """Begin at nothing."""
@@ -57,7 +57,7 @@ class RequestCountsTests(SynchronousTestCase):
     def answer(
         self, endpoint: str | None, method: bytes, status: int, seconds: float
     ) -> None:
-        """Tell of an answer."""
+        """Observe a response."""
         self.observer.answered(a_request(endpoint, method, status), seconds)
 
     def test_by_status_and_route(self) -> None:
@@ -80,14 +80,14 @@ class RequestCountsTests(SynchronousTestCase):
         self.assertAlmostEqual(routes["status"].total, 0.006)
 
     def test_refused(self) -> None:
-        """What the front refuses is a refusal by its status, and an answer."""
-        told: list[str] = []
-        self.counts = self.observer = RequestCounts(told.append)
+        """A refusal of the front is counted by its status, and as a response."""
+        reasons: list[str] = []
+        self.counts = self.observer = RequestCounts(reasons.append)
         peer = IPv4Address("TCP", "192.0.2.1", 1)
         request = a_request("register", b"POST", 200)
         self.observer.refused(Refusal(413, 0, peer, None, request))
         self.observer.refused(Refusal(503, 0, peer, None, None))
-        self.assertEqual(told, ["http-413", "http-503"])
+        self.assertEqual(reasons, ["http-413", "http-503"])
         self.observer.refused(Refusal(503, 0, peer, None, None, "too-many-bodies"))
         self.assertEqual(self.counts.refusals.pop("too-many-bodies"), 1)
         self.assertEqual(self.counts.refusals, {"http-413": 1, "http-503": 1})

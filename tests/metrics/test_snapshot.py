@@ -43,7 +43,7 @@ ADDED_GAUGES = {
     "asciid_workers",
     "asciid_workers_configured",
 }
-"""Those of which each process has a part, or one alone has any."""
+"""Metrics that are parts in each process, or of one process."""
 
 OPENMETRICS = "application/openmetrics-text"
 
@@ -76,7 +76,7 @@ class MergeTests(SynchronousTestCase):
     """Adding up."""
 
     def process(self, **requests: int) -> Metrics:
-        """Return the metrics of a process that answered so many requests."""
+        """Return the metrics of a process after `requests` requests."""
         store = MemoryStore(pending=PendingLimits(total=5, per_client=3))
         spec = ImageSpec(CAT_SHA256, len(CAT_BYTES), len(CAT_BYTES))
         self.successResultOf(store.register(spec, "client"))
@@ -88,7 +88,7 @@ class MergeTests(SynchronousTestCase):
         return metrics
 
     def snapshot_of(self, metrics: Metrics) -> bytes:
-        """Return what the process tells."""
+        """Return the snapshot of a process."""
         return self.successResultOf(metrics.snapshot())
 
     def test_every_gauge(self) -> None:
@@ -100,7 +100,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(gauges - SHARED - set(WORST), ADDED_GAUGES)
 
     def test_one(self) -> None:
-        """What one process tells, merged with nothing, is its own page."""
+        """The snapshot of one process, merged alone, equals its page."""
         metrics = self.process(download=2)
         merged = merge([self.snapshot_of(metrics)])
         page = self.successResultOf(metrics.page(OPENMETRICS))
@@ -112,7 +112,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(set(values_of(merged)), set(values_of(own)))
 
     def test_several(self) -> None:
-        """Work is added up; what is in the storage is told once."""
+        """Counters are added up; the storage is counted once."""
         processes = self.process(download=2), self.process(download=3, status=1)
         merged = merge(map(self.snapshot_of, processes))
         values = values_of(merged)
@@ -192,7 +192,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(values["asciid_ready", ("writes",)], 0)
 
     def test_descriptors(self) -> None:
-        """Those of the process that is nearest to its bound are told, not the sum."""
+        """Those of the process nearest to its limit are exported, not the sum."""
         processes = []
         for taken, most in (10, 1000), (95, 100), (700, 1000), (900, None):
             told = [GaugeMetricFamily("process_open_fds", "Open.", taken)]
@@ -206,7 +206,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(values, {("process_open_fds", ()): 900})
 
     def test_page(self) -> None:
-        """What was merged is a page that Prometheus' own parser takes."""
+        """Prometheus' own parser accepts the merged page."""
         processes = self.process(download=2), self.process(status=1)
         page = render(merge(map(self.snapshot_of, processes)), OPENMETRICS)
         text = page.content.decode()
@@ -215,7 +215,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(values["asciid_request_seconds_count", ("status",)], 1)
 
     def test_one_cannot_measure(self) -> None:
-        """What the first process cannot measure is taken from the next."""
+        """A metric that the first process lacks is taken from the next."""
         images = GaugeMetricFamily("asciid_images", "Images.")
         known = GaugeMetricFamily("asciid_images", "Images.", value=7)
         merged = merge([snapshot([images]), snapshot([known])])
@@ -228,7 +228,7 @@ class MergeTests(SynchronousTestCase):
         )
     )
     def test_any(self, processes: list[dict[str, int]]) -> None:
-        """Each label has the sum of what the processes say of it."""
+        """Each label has the sum over the processes."""
         merged = merge(map(routes, processes))
         expected: dict[tuple[str, tuple[str, ...]], float] = {}
         for counts in processes:

@@ -1,4 +1,4 @@
-"""How long a scrape holds the reactor: it is made in turns, whatever it has."""
+"""A scrape yields to the reactor, whatever its size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATUSES = (200, 201, 304, 400, 404, 409, 412, 413, 422, 503)
 
 
 class Registry:
-    """What the writers of prometheus_client take."""
+    """The interface of a registry in prometheus_client."""
 
     def __init__(self, families: list[Metric]) -> None:
         self.families = families
@@ -60,16 +60,16 @@ class TurnTests(SynchronousTestCase):
                 self.metrics.requests.answered(request, 0.002)
 
     def clock(self) -> float:
-        """Have each look at it take 0.1 ms."""
+        """Make each call of the clock take 0.1 ms."""
         self.now += 0.0001
         return self.now
 
     def families(self) -> list[Metric]:
-        """Return what does not change from one look to the next."""
+        """Return the samples that do not change between scrapes."""
         return list(self.metrics.collect())
 
     def test_scrape(self) -> None:
-        """A scrape leaves the reactor to others many times, and reads in a thread."""
+        """A scrape yields to the reactor many times, and reads in a thread."""
         for accept in ("", OPENMETRICS):
             self.turns = 0
             scrape = self.metrics.page(accept)
@@ -80,7 +80,7 @@ class TurnTests(SynchronousTestCase):
             self.assertGreater(self.turns, 40)
 
     def test_workers(self) -> None:
-        """So does one of several processes, and what is sent to others."""
+        """So do a scrape of several processes and a snapshot."""
         told = run(self.metrics.snapshot(), self.reactor, self.pool)
         self.assertGreater(self.turns, 20)
         metrics = Metrics(
@@ -96,7 +96,7 @@ class TurnTests(SynchronousTestCase):
         self.assertIn(counted, page.content)
 
     def test_client_leaves(self) -> None:
-        """A scrape that nobody waits for ends."""
+        """A cancelled scrape ends."""
         scrape = self.metrics.page("")
         self.pool.step()
         scrape.addErrback(lambda _: None)
@@ -106,7 +106,7 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_busy(self) -> None:
-        """If the thread has too much to do, metrics of the process are left out."""
+        """If the thread pool is full, metrics of the process are omitted."""
         pool, reactor = ManualThreadPool(), ManualReactor()
         metrics = Metrics(MemoryStore(), Offload(reactor, pool, max_waiting=0))
         self.failureResultOf(
@@ -117,7 +117,7 @@ class TurnTests(SynchronousTestCase):
         self.assertIn(b"asciid_images", page.content)
 
     def test_same(self) -> None:
-        """Made in steps, a page is what prometheus_client makes in one go."""
+        """A page made in steps equals that of prometheus_client."""
         families = self.families()
         whole: Any = Registry(families)
         self.assertEqual(render(families, "").content, generate_latest(whole))

@@ -20,12 +20,12 @@ class ClientKeyTests(SynchronousTestCase):
             self.assertEqual(client_key(address), "192.0.2.1")
 
     def test_no_address(self) -> None:
-        """What is not an address is a client of its own."""
+        """Any other text is its own key."""
         for text in ("local", "", "a:b", "unknown"):
             self.assertEqual(client_key(text), text)
 
     def test_zone(self) -> None:
-        """A zone, which is any text, does not make another client."""
+        """The zone of an address is ignored."""
         self.assertEqual(client_key("fe80::1%eth0"), client_key("fe80::2"))
 
     @given(st.ip_addresses(v=6), st.ip_addresses(v=6))

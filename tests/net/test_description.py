@@ -40,7 +40,7 @@ class DescriptionTests(SynchronousTestCase):
 
     @given(TEXTS, TEXTS)
     def test_any_value(self, address: str, other: str) -> None:
-        """A value may have any character, also an equals sign."""
+        """A value may contain any character, also an equals sign."""
         address, other = (quoteStringArgument(text) for text in (address, other))
         parsed = Description.parse(f"unix:address={address}:mode=600")
         changed = parsed.with_values("unix", {"address": other})
@@ -52,13 +52,13 @@ class DescriptionTests(SynchronousTestCase):
         self.assertEqual(parsed.values, {"address": "a=b:c"})
 
     def test_proxied(self) -> None:
-        """The PROXY protocol precedes any endpoint, and stays if that changes."""
+        """The PROXY protocol may precede any endpoint, and is kept by changes."""
         parsed = Description.parse("haproxy:systemd:INET:0")
         self.assertEqual((parsed.kind, parsed.is_proxied), ("systemd", True))
         changed = parsed.with_values("tcp", {"port": "0"})
         self.assertEqual(changed.text, "haproxy:tcp:port=0")
 
     def test_plugin(self) -> None:
-        """An endpoint of a plugin is left to Twisted."""
+        """Twisted opens the endpoints of plugins."""
         for text in ("tls:certificates:tcp:443", "haproxy:tls:x:tcp:443", "onion:80"):
             self.assertTrue(Description.parse(text).is_plugin, text)

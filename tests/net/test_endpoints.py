@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 
 TURNS = 100
-"""Of a reactor, until what does not happen has failed the test."""
+"""Iterations of the reactor until a test fails."""
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
 
 class Recorder(Protocol):
-    """Keeps what it receives."""
+    """Collects the received bytes."""
 
     received = b""
 
@@ -40,7 +40,7 @@ class Recorder(Protocol):
 
 
 class EndpointTestCase(SynchronousTestCase):
-    """Has a real reactor, which turns when told."""
+    """Provides a real reactor that the test iterates."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -52,18 +52,18 @@ class EndpointTestCase(SynchronousTestCase):
         """Listen on an endpoint; return the port."""
         factory = Factory.forProtocol(Recorder)
         factory.noisy = False
-        factory.buildProtocol = self.build_protocol  # type: ignore[assignment, method-assign] # takes note
+        factory.buildProtocol = self.build_protocol  # type: ignore[assignment, method-assign] # records calls
         port: IListeningPort = self.successResultOf(endpoint.listen(factory))
         self.addCleanup(self.stop, port)
         return port
 
     def build_protocol(self, _: object) -> Recorder:
-        """Take note of a connection."""
+        """Record a connection."""
         self.accepted.append(Recorder())
         return self.accepted[-1]
 
     def assert_accepts(self, family: int, address: Any, data: bytes = b"") -> None:  # noqa: ANN401 - of its family
-        """Check that a connection is accepted, and what is sent received."""
+        """Check that a connection is accepted and bytes are received."""
         before = len(self.accepted)
         with socket.socket(family) as client:
             client.connect(address)
@@ -140,7 +140,7 @@ class OwnTests(EndpointTestCase):
         self.assertEqual(endpoint, (self.reactor, "onion:80"))
 
     def test_cannot_listen(self) -> None:
-        """The failure says why."""
+        """The failure has the reason."""
         endpoint = endpoint_from("tcp:0:interface=192.0.2.1", self.reactor)
         self.failureResultOf(endpoint.listen(Factory()), CannotListenError)
 
@@ -170,7 +170,7 @@ class InheritedTests(EndpointTestCase):
         return listening
 
     def test_tcp(self) -> None:
-        """Connections to the socket are accepted, whatever the description says."""
+        """The inherited socket is used, whatever its description."""
         listening = self.listening_socket(socket.AF_INET, ("127.0.0.1", 0))
         port = self.inherit("tcp:1:interface=192.0.2.1", listening)
         self.assertEqual(port.getHost().port, listening.getsockname()[1])  # type: ignore[attr-defined] # an IPv4Address
@@ -188,7 +188,7 @@ class InheritedTests(EndpointTestCase):
                 client.connect(listening.getsockname())
 
     def test_two_on_a_unix_socket(self) -> None:
-        """One that stops leaves the socket to the others, with its name and mode."""
+        """A process that stops leaves the socket open, with name and mode."""
         name = self.short_name()
         listening = self.listening_socket(socket.AF_UNIX, name)
         Path(name).chmod(0o600)

@@ -29,7 +29,7 @@ class Holder:
     evicted: bool = False
 
     def eviction_gain(self, _: float) -> float | None:
-        """Return what the test says."""
+        """Return the gain that the test set."""
         return self.gain
 
     def evict(self) -> None:
@@ -38,7 +38,7 @@ class Holder:
         self.give_back()
 
     def take(self, amount: int) -> bool:
-        """Take more."""
+        """Take units for a holder."""
         taken = self.limit.take(self.client, self, amount)
         if taken:
             self.amount += amount
@@ -74,7 +74,7 @@ class FairLimitTests(SynchronousTestCase):
         self.assertEqual(self.limit.largest, CAPACITY)
 
     def test_largest_makes_room(self) -> None:
-        """For a smaller client, the largest loses what it is best to evict."""
+        """A smaller client evicts the holder with the most gain."""
         holders = [self.hold("a", 6, gain) for gain in (1.0, 3.0, None, 2.0)]
         self.hold("b", 6)
         self.assertEqual([one.evicted for one in holders], [False, True, False, False])
@@ -88,7 +88,7 @@ class FairLimitTests(SynchronousTestCase):
         self.assertFalse(small.evicted)
 
     def test_equal_clients(self) -> None:
-        """Clients that would hold the same do not take it from each other in turn."""
+        """Clients with equal shares do not evict each other in turn."""
         self.hold("a", 12)
         self.hold("b", 11)
         self.hold("b", 1)
@@ -109,7 +109,7 @@ class FairLimitTests(SynchronousTestCase):
         self.assertFalse(Holder(self.limit, "b").take(1))
 
     def test_bounded_work(self) -> None:
-        """One call evicts no more than some holders: the next goes on."""
+        """One call evicts a limited number of holders; the next one continues."""
         limit = FairLimit(100, self.clock.seconds)
         for _ in range(100):
             Holder(limit, "a").take(1)

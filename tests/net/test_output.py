@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class HandReactor(Clock):
-    """Knows who wants to read and write, and lets them when told."""
+    """A reactor whose readers and writers the test runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class HandReactor(Clock):
         self.removeWriter = self.writers.discard
 
     def turn(self) -> None:
-        """Let everybody who wants to read or write do so once."""
+        """Run all readers and writers once."""
         for transport in list(self.writers):
             self._lost(transport, transport.doWrite())
         for transport in list(self.readers):
@@ -85,7 +85,7 @@ class SocketTests(SynchronousTestCase):
         self.factory = KleinFactory(app, reactor=self.reactor)
         self.client, server, address = self.connect()
         self.protocol = self.factory.buildProtocol(None)
-        # A reactor and a port that are no more than what Server uses of them.
+        # Only the parts of a reactor and a port that Server uses.
         reactor: Any = self.reactor
         port: Any = None
         self.transport = tcp.Server(
@@ -131,7 +131,7 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(answer.body, b"y")
 
     def test_stuck_reader(self) -> None:
-        """What a client does not read does not pile up in the kernel."""
+        """Bytes that a client does not read do not accumulate in the kernel."""
         if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
             message = "the kernel cannot be told"
             raise SkipTest(message)
@@ -148,7 +148,7 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(len(parse_answers(self.read(b"z"))[0].body), self.size)
 
     def test_partial(self) -> None:
-        """What the kernel does not take follows in order, piece by piece."""
+        """Bytes that the kernel does not accept follow in order, in pieces."""
         self.client.sendall(get(b"/large") + get(b"/small"))
         self.reactor.turn()
         self.assertEqual(self.reactor.writers, {self.transport})
@@ -199,7 +199,7 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(self.factory._connections, set())
 
     def test_reset(self) -> None:
-        """A connection that was reset is let go of, without an error."""
+        """A connection that was reset is closed without an error."""
         self.client.sendall(get(b"/wait"))
         self.reactor.turn()
         linger = b"\1\0\0\0\0\0\0\0"
@@ -211,7 +211,7 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_loss_while_blocked(self) -> None:
-        """What waits for a client that has left is forgotten."""
+        """The queue of a disconnected client is discarded."""
         self.client.sendall(get(b"/large"))
         self.reactor.turn()
         self.client.close()
@@ -233,7 +233,7 @@ class StubbornSocket:
 
 
 class PullTransport(StringTransport):
-    """What a DirectOutput needs of a transport."""
+    """The part of a transport that DirectOutput uses."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ class PullTransport(StringTransport):
         return StubbornSocket(self.number)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: ANN401, FBT001  # IConsumer
-        """Ask a pull producer for its first piece, as Twisted does."""
+        """Call a pull producer at once, as Twisted does."""
         super().registerProducer(producer, streaming)
         producer.resumeProducing()
 
@@ -253,7 +253,7 @@ class OutputTests(SynchronousTestCase):
     """Errors of the socket."""
 
     def setUp(self) -> None:
-        """Count what the output says."""
+        """Count the calls of the output."""
         self.moves = 0
 
     def moved(self) -> None:
@@ -279,7 +279,7 @@ class OutputTests(SynchronousTestCase):
             self.assertEqual(self.moves, 3)
 
     def test_broken_pipe(self) -> None:
-        """A lost connection is left for the transport to find."""
+        """The transport reports a lost connection."""
         transport: Any = PullTransport(errno.EPIPE)
         output = DirectOutput(transport, self.moved)
         output.send(b"data")
@@ -299,7 +299,7 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual((transport.value(), queued.value()), (b"", b""))
 
     def test_queued(self) -> None:
-        """Other transports are written to until they say stop."""
+        """Other transports are written to until they pause."""
         transport = StringTransport()
         output = output_for(transport, self.moved)
         self.assertIsInstance(output, QueuedOutput)

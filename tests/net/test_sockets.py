@@ -41,7 +41,7 @@ class BacklogTests(SocketsTestCase):
     """How many connections may wait to be accepted."""
 
     def backlog(self, description: str) -> int:
-        """Return what the socket of an endpoint was given."""
+        """Return the backlog of the socket of an endpoint."""
         given: list[int] = []
 
         class Socket(socket.socket):
@@ -54,7 +54,7 @@ class BacklogTests(SocketsTestCase):
         return backlog
 
     def test_default(self) -> None:
-        """It is ours, where the description says nothing."""
+        """The default is that of asciid."""
         name = Path(self.mktemp()).name
         for description in (
             "0",
@@ -66,7 +66,7 @@ class BacklogTests(SocketsTestCase):
             self.assertEqual(self.backlog(description), BACKLOG, description)
 
     def test_given(self) -> None:
-        """What the description says is kept, by name or by position."""
+        """A backlog in the description is used, by name or by position."""
         for description in (
             "tcp:0:backlog=7",
             "tcp:0:backlog=7:interface=127.0.0.1",
@@ -107,7 +107,7 @@ class DualStackTests(SocketsTestCase):
         socket.create_connection(("127.0.0.1", number), timeout=5).close()
 
     def test_no_ipv6(self) -> None:
-        """Where there is no IPv6, IPv4 is left."""
+        """Without IPv6 it listens on IPv4."""
 
         class Socket(socket.socket):
             def __init__(self, family: int, *arguments: Any) -> None:  # noqa: ANN401 - the original's
@@ -130,7 +130,7 @@ class DualStackTests(SocketsTestCase):
                     self.assertRaises(CannotListenError, self.open, str(number), count)
 
     def test_one_family(self) -> None:
-        """Anything longer means what Twisted says: tcp is IPv4, tcp6 is IPv6."""
+        """Longer descriptions have Twisted's meaning: tcp is IPv4, tcp6 is IPv6."""
         (tcp,) = self.open("tcp:0").sockets
         (tcp6,) = self.open("tcp6:0").sockets
         self.assertEqual(tcp.family, socket.AF_INET)
@@ -180,7 +180,7 @@ class SpreadTests(SocketsTestCase):
         self.assertIn("Address already in use", str(error))
 
     def test_nothing_is_left_open(self) -> None:
-        """Of sockets one of which cannot be opened none stays open."""
+        """If one socket cannot be opened, none stays open."""
         before = open_descriptors()
         self.assertRaises(
             CannotListenError, self.open, "tcp:0:interface=192.0.2.1", COUNT

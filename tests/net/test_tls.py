@@ -68,7 +68,7 @@ class TLSTestCase(SynchronousTestCase):
 
 
 class FileTests(TLSTestCase):
-    """What is wrong with a file is said by its name, in the setting's own error."""
+    """An error names the file, in the error of the setting."""
 
     def assert_refused(self, reason: str, **files: Path) -> None:
         """Check that the setting is refused for a reason."""
@@ -77,7 +77,7 @@ class FileTests(TLSTestCase):
         self.assertEqual(str(error), f"--port: {endpoint!r}: {reason}")
 
     def test_good(self) -> None:
-        """What can be used is, and expires when it says so."""
+        """Usable files are loaded, with their expiry."""
         self.assertEqual(resolve({"port": self.endpoint()}, {}).port, self.endpoint())
         lasts = load_identity(self.endpoint()).expires - datetime.now(UTC).timestamp()
         self.assertTrue(3500 < lasts < 3700, lasts)
@@ -99,22 +99,20 @@ class FileTests(TLSTestCase):
     def test_no_key(self) -> None:
         """A file without a key is no private key."""
         self.assert_refused(
-            f"privateKey {self.certificate} has no private key in PEM form",
+            f"no PEM private key in privateKey {self.certificate}",
             privateKey=self.certificate,
         )
 
     def test_broken_key(self) -> None:
         """Nor is one that was cut short."""
         self.key.write_bytes(self.key.read_bytes()[:-60])
-        self.assert_refused(
-            f"privateKey {self.key} has no private key that can be read"
-        )
+        self.assert_refused(f"invalid private key in privateKey {self.key}")
 
     def test_no_certificate(self) -> None:
-        """A file without a certificate is said to be so."""
+        """A file without a certificate is an error."""
         for name in ("certKey", "extraCertChain"):
             self.assert_refused(
-                f"{name} {self.key} has no certificate in PEM form", **{name: self.key}
+                f"no PEM certificate in {name} {self.key}", **{name: self.key}
             )
 
     def test_another_key(self) -> None:
@@ -129,7 +127,7 @@ class FileTests(TLSTestCase):
         )
 
     def test_encrypted(self) -> None:
-        """A key with a passphrase asks for none: there may be nobody to answer."""
+        """A key with a passphrase is refused without a prompt."""
         key = serialization.load_pem_private_key(self.key.read_bytes(), None)
         self.key.write_bytes(
             key.private_bytes(
@@ -139,38 +137,38 @@ class FileTests(TLSTestCase):
             )
         )
         self.assert_refused(
-            f"the private key in {self.key} is encrypted, and must not be"
+            f"encrypted private key not supported: privateKey {self.key}"
         )
 
     def test_kinds_of_files(self) -> None:
-        """A directory, a pipe that nobody writes, or what never ends is refused."""
+        """A directory, a pipe without a writer, or an endless file is refused."""
         pipe, large = self.directory / "pipe", self.directory / "large"
         os.mkfifo(pipe)
         large.write_bytes(b"\n" * (2 << 20))
         for path, reason in (
             (pipe, "is not a regular file"),
             (self.directory, "is not a regular file"),
-            (large, "is longer than 1048576 bytes"),
+            (large, "is too large (limit 1048576 bytes)"),
         ):
             self.assert_refused(f"privateKey {path} {reason}", privateKey=path)
 
     def test_not_installed(self) -> None:
-        """Without the libraries, what to install is said."""
+        """Without the libraries, the error says what to install."""
         port = {"port": self.endpoint()}
         with patch.dict(sys.modules, {"cryptography": None}):
             error = self.assertRaises(SettingError, resolve, port, {})
-        self.assertIn("TLS needs the extra asciid[tls]: ", str(error))
+        self.assertIn("TLS not available: ", str(error))
 
     def test_other_parameters(self) -> None:
         """Other errors of the TLS library are one line."""
         error = self.assertRaises(
             SettingError, resolve, {"port": f"{self.endpoint()}:sslmethod=NONE"}, {}
         )
-        self.assertIn("the TLS library refuses the files: ", str(error))
+        self.assertIn("cannot load the TLS files: ", str(error))
 
     @given(st.text(min_size=1).filter(lambda text: "\0" not in text))
     def test_any_name(self, name: str) -> None:
-        """A file may have any name, and takes another's place."""
+        """A file may have any name, and can be replaced."""
         description = (
             f"ssl:443:key.pem:interface=\\:\\:1:certKey={quoteStringArgument(name)}"
         )
@@ -207,7 +205,7 @@ class CertificateTests(TLSTestCase):
         self.assertGreater(lasts, 8 * 3600)
 
     def test_bad(self) -> None:
-        """Files that cannot be used change nothing, and the log says why."""
+        """Unusable files change nothing, and the reason is logged."""
         before, expires = self.used.getContext(), self.used.expires
         self.key.unlink()
         with capturedLogs() as events:
@@ -221,7 +219,7 @@ class CertificateTests(TLSTestCase):
         )
 
     def test_gone(self) -> None:
-        """Files that are gone since the settings were read end the start."""
+        """Files deleted since the settings were parsed make the start fail."""
         settings = resolve({"port": self.endpoint(), "metrics-port": "none"}, {})
         self.assertEqual(set(certificates_of(settings)), {"port"})
         self.key.unlink()
@@ -230,7 +228,7 @@ class CertificateTests(TLSTestCase):
 
 
 class CopiesTests(TLSTestCase):
-    """What processes inherit."""
+    """Certificates that processes inherit."""
 
     def setUp(self) -> None:
         """Copy the files of two endpoints."""
@@ -257,7 +255,7 @@ class CopiesTests(TLSTestCase):
         )
 
     def content(self) -> list[bytes]:
-        """Return what is inherited."""
+        """Return the inherited descriptors."""
         return [
             Path(f"/proc/self/fd/{descriptor}").read_bytes()
             for descriptor in self.copies.descriptors
@@ -281,7 +279,7 @@ class CopiesTests(TLSTestCase):
         )
 
     def test_renewed(self) -> None:
-        """New files take the place of the old ones, whose descriptors are closed."""
+        """New files replace the old ones, whose descriptors are closed."""
         old, open_before = self.content(), open_descriptors()
         write_certificate(self.directory)
         self.assertEqual(self.content(), old)
@@ -299,8 +297,8 @@ class CopiesTests(TLSTestCase):
         self.assertEqual(open_descriptors(), open_before)
         self.assertEqual(
             formatEvent(events[0]),
-            f"keeping the certificate: certKey {self.certificate} has no "
-            "certificate in PEM form",
+            "keeping the certificate: no PEM certificate in certKey "
+            f"{self.certificate}",
         )
         self.assertRaises(TLSFileError, self.copies.load)
 

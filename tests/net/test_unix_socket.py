@@ -1,4 +1,4 @@
-"""Unix sockets that earlier processes have left behind."""
+"""Stale Unix sockets."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class SocketTestCase(SynchronousTestCase):
         self.addCleanup(os.chdir, before)
 
     def leave_stale(self, name: str = "x.sock") -> None:
-        """Leave a socket that nobody listens on, with the lock of a process 1."""
+        """Leave a stale socket, with the lock file of process 1."""
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(name)
         Path(f"{name}.lock").symlink_to("1")
 
 
 class StaleTests(SocketTestCase):
-    """Names that earlier processes have left, and those in use."""
+    """Stale sockets and sockets in use."""
 
     def setUp(self) -> None:
         """Do not wait."""
@@ -65,7 +65,7 @@ class StaleTests(SocketTestCase):
             return client.connect_ex(name) == 0
 
     def test_new(self) -> None:
-        """A socket is made, with its mode, and removed in the end."""
+        """A socket is created with its mode, and removed at the end."""
         port = self.listen()
         self.assertTrue(self.connects())
         self.assertEqual(Path("x.sock").stat().st_mode & 0o777, 0o600)
@@ -73,14 +73,14 @@ class StaleTests(SocketTestCase):
         self.assertEqual(list(Path().iterdir()), [])
 
     def test_stale(self) -> None:
-        """One that nobody listens on is replaced, and Twisted's lock goes with it."""
+        """A stale socket is replaced, and Twisted's lock file removed."""
         self.leave_stale()
         self.listen()
         self.assertTrue(self.connects())
         self.assertEqual(list(Path().iterdir()), [Path("x.sock")])
 
     def test_served(self) -> None:
-        """One that somebody listens on is not, even if nothing is accepted."""
+        """A listening socket is not replaced, even if it accepts nothing."""
         self.listen()
         with socket.socket(socket.AF_UNIX) as full:
             full.bind("full.sock")
@@ -99,12 +99,12 @@ class StaleTests(SocketTestCase):
         self.assertEqual(Path("x.sock").read_text(), "precious")
 
     def test_no_directory(self) -> None:
-        """Where there is no directory, it says so."""
+        """A missing directory is reported."""
         error = self.assertRaises(CannotListenError, self.listen, "none/x.sock")
         self.assertIn("No such file or directory", str(error))
 
     def test_waits(self) -> None:
-        """A start waits for one that is in use: its owner may be ending."""
+        """A start waits for a socket in use, whose owner may be exiting."""
         self.patch(_unix_socket, "PATIENCE", PATIENCE)
         ending = socket.socket(socket.AF_UNIX)
         ending.bind("x.sock")
@@ -188,7 +188,7 @@ class DaemonTests(SocketTestCase):
             time.sleep(0.05)
 
     def test_after_a_kill(self) -> None:
-        """A socket is taken, whatever process its lock names, once nobody listens."""
+        """A stale socket is replaced, whatever process its lock file names."""
         for options in ((), ("--workers=2",)):
             for name in ("x.sock", "m.sock"):
                 self.leave_stale(name)
@@ -199,7 +199,7 @@ class DaemonTests(SocketTestCase):
                 self.await_answer("m.sock", "/metrics")
                 daemon.kill()
                 daemon.wait(PATIENCE)
-            # What is left of that one ends before another can begin.
+            # Wait for its exit before the next start.
             daemon = self.start(*ports, *options)
             self.await_answer("x.sock")
             daemon.send_signal(signal.SIGTERM)
@@ -207,7 +207,7 @@ class DaemonTests(SocketTestCase):
             self.assertEqual(list(Path().glob("*.sock*")), [])
 
     def test_second_daemon(self) -> None:
-        """A second daemon on a socket is refused, and takes nothing from the first."""
+        """A second daemon on a socket is refused, and the first one is unaffected."""
         self.start("--port=unix:x.sock", "--storage=:memory:")
         self.await_answer("x.sock")
         second = self.start("--port=unix:x.sock", "--storage=:memory:")

@@ -226,5 +226,5 @@ class ReportTests(LoadTestCase):
         self.assertEqual((outcome.code, outcome.out), (1, ""))
         self.assertEqual(
             outcome.err,
-            "asciid: a table needs rich: pip install 'asciid[simulate]'\n",
+            "asciid: --table requires rich: pip install 'asciid[simulate]'\n",
         )

@@ -95,7 +95,7 @@ class HalfTests(TestCase):
         piece = Piece(Gallery(random.Random(1)).draw(), [Send(0, cut=True)])
         with self.assertRaises(StepError) as caught:
             await steps.upload(piece, piece.sends[0], set())
-        self.assertIn("half a request was answered 201", str(caught.exception))
+        self.assertIn("half a request got status 201", str(caught.exception))
         (figures,) = tally.figures
         self.assertEqual((figures.ok, figures.errors), (0, 1))
 

@@ -157,7 +157,7 @@ class CommandTests(SynchronousTestCase):
         """A download with other bytes than were uploaded is found."""
         server = Server()
         server.tail = "!"
-        self.assertFails(self.simulate(server), "the SHA-256 of what was downloaded")
+        self.assertFails(self.simulate(server), "downloaded bytes have the SHA-256")
 
     def test_wrong_type(self) -> None:
         """A download that is not text/plain is found."""
@@ -341,7 +341,7 @@ class BoundTests(SynchronousTestCase):
         self.assertFalse(self.successResultOf(run))
         self.assertEqual((len(agent.requests), agent.cancelled), (3, 3))
         self.assertEqual(self.out.getvalue().count("level=error"), 1)
-        self.assertIn("did not answer within 30 s", self.out.getvalue())
+        self.assertIn("did not respond within 30 s", self.out.getvalue())
         self.assertEqual(reactor.getDelayedCalls(), [])
 
     def test_no_timers_left(self) -> None:

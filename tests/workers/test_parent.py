@@ -236,7 +236,7 @@ class RefusalTests(ParentTestCase):
     def test_plugin(self) -> None:
         """The sockets of an endpoint that a plugin opens cannot be shared."""
         self.assert_refused(
-            "--workers needs an endpoint tcp, tcp6, ssl, unix or systemd",
+            "--workers requires an endpoint tcp, tcp6, ssl, unix or systemd",
             metrics_port="tls:certificates:tcp:0",
         )
 
@@ -279,7 +279,9 @@ class RefusalTests(ParentTestCase):
         parent = self.make(metrics_port=f"ssl:0:{files}")
         (directory / "key.pem").write_text("no key")
         error = self.assertRaises(StartError, parent.startService)
-        self.assertIn(f"privateKey {directory}/key.pem has no private key", str(error))
+        self.assertIn(
+            f"no PEM private key in privateKey {directory}/key.pem", str(error)
+        )
 
 
 class EndTests(ParentTestCase):
