@@ -146,7 +146,7 @@ def _target(
         return _reached(variable or _configured(environ) or "4444"), "/readyz"
     parts = urlsplit(arguments[0])
     if len(arguments) > 1 or parts.scheme != "http" or not parts.hostname:
-        message = "usage: asciid.health [URL], such as http://127.0.0.1:4444/readyz"
+        message = "expected one argument, a URL such as http://127.0.0.1:4444/readyz"
         raise ValueError(message)
     connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=PATIENCE)
     return [connection], parts.path or "/readyz"
