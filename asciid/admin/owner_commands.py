@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from asciid.admin.control import Request
-    from asciid.engines.lmdb import LMDBEngine
-    from asciid.engines.lmdb.maintenance import Copied
+    from asciid.engines.lmdb.maintenance import Copied, StorageLock
 
-__all__ = ["Maintenance", "MaintenanceError"]
+__all__ = ["IMaintained", "Maintenance", "MaintenanceError"]
 
 MAX_READERS = 4
 """Maximum concurrent commands that read the storage."""
@@ -35,6 +34,34 @@ MAX_READERS = 4
 _LONGEST_PRINTED = 16 * 1024
 
 _log = Logger()
+
+
+class IMaintained(Protocol):
+    """An engine with a storage file that commands work on while it runs."""
+
+    lock: StorageLock
+    """The ownership of the directory."""
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The `identity_of` the files that are open."""
+
+    def compact(self) -> Deferred[Copied]:
+        """
+        Give unused room in the file back.
+
+        Errors: `StorageInUseError`, `StorageUnusableError`, `DamagedError`,
+        `StoreClosedError`, `OSError`; the storage has all that it had then.
+        """
+
+    def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:
+        """Quarantine a damaged image, unless it has changed; errors: of a commit."""
+
+    def purge_quarantine(self) -> Deferred[int]:
+        """Delete what is in quarantine; return how many images."""
+
+    def restore_quarantine(self) -> Deferred[int]:
+        """Take what is in quarantine out again; return how many images."""
 
 
 class MaintenanceError(AsciidError):
@@ -53,7 +80,7 @@ class _Reader(ProcessProtocol):
 
     def __init__(
         self,
-        engine: LMDBEngine,
+        engine: IMaintained,
         request: Request,
         ended: Callable[[_Reader], object],
     ) -> None:
@@ -126,7 +153,7 @@ class Maintenance:
     `reactor` provides IReactorProcess.
     """
 
-    engine: LMDBEngine
+    engine: IMaintained
     reactor: Any
     _readers: set[_Reader] = field(init=False, factory=set)
     _compacting: bool = field(init=False, default=False)
@@ -135,7 +162,7 @@ class Maintenance:
         """
         Compact the file.
 
-        Errors: those of `LMDBEngine.compact`, `MaintenanceError`.
+        Errors: those of `IMaintained.compact`, `MaintenanceError`.
         """
         del request
         if self._readers:
@@ -169,7 +196,7 @@ class Maintenance:
         The arguments are ``rate``, in bytes per second (0: unlimited), ``quarantine``
         and ``purge``; or ``restore``, to move images out of quarantine instead.
 
-        Errors: `MaintenanceError`, those of `LMDBEngine.purge_quarantine`.
+        Errors: `MaintenanceError`, those of `IMaintained.purge_quarantine`.
         """
         if request.arguments.get("restore") is True:
             return self.engine.restore_quarantine().addCallback(

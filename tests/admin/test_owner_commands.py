@@ -44,20 +44,20 @@ class Store:
     answer: Deferred[Any] = field(factory=Deferred)
 
     def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:
-        """See `LMDBEngine.put_aside`."""
+        """See `IMaintained.put_aside`."""
         self.aside.append((digest, record))
         return self.answer
 
     def purge_quarantine(self) -> Deferred[int]:
-        """See `LMDBEngine.purge_quarantine`."""
+        """See `IMaintained.purge_quarantine`."""
         return succeed(3)
 
     def restore_quarantine(self) -> Deferred[int]:
-        """See `LMDBEngine.restore_quarantine`."""
+        """See `IMaintained.restore_quarantine`."""
         return succeed(4)
 
     def compact(self) -> Deferred[Copied]:
-        """See `LMDBEngine.compact`."""
+        """See `IMaintained.compact`."""
         return self.answer
 
 
