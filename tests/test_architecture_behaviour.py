@@ -23,11 +23,15 @@ from asciid.testing import ManualThreadPool
 from tests.http._support import MemoryTransport
 from tests.store._support import DrivenStore, chunk_of, spec_of
 from tests.test_architecture import CODE, PAGE
+from tests.workers._support import DrivenWorkers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from twisted.internet.defer import Deferred
+
+    from asciid.store import IImageStore
 
 ResultT = TypeVar("ResultT")
 
@@ -44,12 +48,39 @@ def calls_listed(begin: str, end: str) -> list[str]:
     return [name for name in names if name not in NOT_SEEN]
 
 
-class PathTests(SynchronousTestCase):
+class CallsCase(SynchronousTestCase):
+    """Notes the calls of a piece of work."""
+
+    calls: list[str]
+
+    def note_calls(self, work: Callable[[], ResultT]) -> ResultT:
+        """Do `work`; note the functions that are called, in order."""
+        self.calls = []
+
+        def note(frame: FrameType, event: str, _: object) -> None:
+            if event == "call":
+                self.calls.append(frame.f_code.co_qualname)
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            return work()
+        finally:
+            sys.setprofile(before)
+
+    def assert_called(self, expected: list[str]) -> None:
+        """Check that the last piece of work took these calls, in this order."""
+        self.assertGreater(len(expected), 1)
+        calls = iter(self.calls)
+        for name in expected:
+            self.assertIn(name, calls, f"{name} of {expected}")
+
+
+class PathTests(CallsCase):
     """The path of a request that the page describes."""
 
     def setUp(self) -> None:
         """Serve a storage, whose threads and reactor are turned by hand."""
-        self.calls: list[str] = []
         self.driven = DrivenStore(self.mktemp())
         self.driven.start()
         self.addCleanup(self.stop)
@@ -78,28 +109,14 @@ class PathTests(SynchronousTestCase):
             f"{method} {path} HTTP/1.1\r\nHost: asciid.test\r\nConnection: close\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        self.calls = []
-        before = sys.getprofile()
-        sys.setprofile(self.note_call)
-        try:
+
+        def receive() -> None:
             protocol.dataReceived(head.encode() + body)
             self.driven.settle()
-        finally:
-            sys.setprofile(before)
+
+        self.note_calls(receive)
         answer: bytes = transport.value()
         return answer
-
-    def note_call(self, frame: FrameType, event: str, _: object) -> None:
-        """Note a call (see `sys.setprofile`)."""
-        if event == "call":
-            self.calls.append(frame.f_code.co_qualname)
-
-    def assert_called(self, expected: list[str]) -> None:
-        """Check that the last request took these calls, in this order."""
-        self.assertGreater(len(expected), 2)
-        calls = iter(self.calls)
-        for name in expected:
-            self.assertIn(name, calls, f"{name} of {expected}")
 
     def register(self) -> None:
         """Register the image."""
@@ -138,6 +155,44 @@ class PathTests(SynchronousTestCase):
         self.assertIn(self.image, self.ask("GET", self.path))
         self.assert_called(calls_listed("**A hot GET**", "**A cold GET**"))
         self.assertNotIn("FileReads.ask", self.calls)
+
+
+class WorkersPathTests(CallsCase):
+    """The same with workers."""
+
+    def setUp(self) -> None:
+        """Start a writer and two workers, with an upload that lacks a chunk."""
+        self.driven = DrivenWorkers(self.mktemp(), 2)
+        self.driven.start()
+        self.addCleanup(self.driven.stop)
+        self.spec = spec_of(b"abc")
+        self.driven.run(self.driven.stores[0].register(self.spec))
+
+    def store_image(self, store: IImageStore) -> None:
+        """Send the only chunk."""
+        self.driven.run(store.add_chunk(self.spec.sha256, 0, b"abc"))
+
+    def open_image(self, store: IImageStore) -> None:
+        """Open the image."""
+        self.driven.run(store.open(self.spec.sha256))
+
+    def test_chunk(self) -> None:
+        """A worker sends a chunk to the writer, and gets the outcome."""
+        self.note_calls(lambda: self.store_image(self.driven.stores[0]))
+        self.assert_called(calls_listed("- **A chunk**", "- **A hot GET**"))
+
+    def test_hot(self) -> None:
+        """A worker that has an image in memory asks whether it may use that."""
+        self.store_image(self.driven.stores[0])
+        self.note_calls(lambda: self.open_image(self.driven.stores[0]))
+        self.assert_called(calls_listed("- **A hot GET**", "- **A cold GET**"))
+        self.assertNotIn("LMDBReader.ask", self.calls)
+
+    def test_cold(self) -> None:
+        """A worker reads an image by itself."""
+        self.store_image(self.driven.written)
+        self.note_calls(lambda: self.open_image(self.driven.stores[1]))
+        self.assert_called(calls_listed("- **A cold GET**", "- **The writer dies**"))
 
 
 def stored_in(state: str) -> set[str]:
