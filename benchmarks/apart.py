@@ -1,9 +1,9 @@
 """
 Measures several daemons that have nothing in common but a core.
 
-What workers cost beside one process is in part what processes do to one another that
-share a core: each finds its caches full of what the others have left.  Daemons apart
-pay that, too, and nothing for working together.
+Part of the additional cost of workers is that processes on one core evict one
+another's data from its caches.  Daemons apart pay that, too, and nothing for working
+together.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Apart:
         """
         Load all of them at once.
 
-        Return what was measured, the daemons' CPU time, and that of each processor.
+        Return the measurement, the daemons' CPU time, and that of each processor.
         """
         each = connections // len(self.daemons)
         with ExitStack() as stack:
@@ -72,7 +72,7 @@ class _Apart:
         )
 
     def measure(self, connections: int) -> Measurement:
-        """Tell what requests cost, all daemons together."""
+        """Return the cost of requests, all daemons together."""
         cores, seconds = self.plan.cores, self.plan.seconds
         measured, used, busy = self.put_under_load(connections, seconds)
         requests = sum(one["requests"] for one in measured)

@@ -32,7 +32,7 @@ LARGEST_CHUNK = 1024 * 1024
 """Bytes of a chunk, the default of --max-chunk-size; JSON takes six times as many."""
 LARGEST_BODY = 6 * LARGEST_CHUNK
 TRICKLE = 1.0
-"""Seconds between two bytes of a body that hardly goes on."""
+"""Seconds between two bytes of a body that is sent very slowly."""
 LEFT = 600
 """Bytes of such a body that are left to trickle."""
 SMALLEST = 16 * 1024
@@ -42,7 +42,7 @@ UPLOAD = sha256(b"upload").hexdigest()
 STALLED = 256 * 1024
 """Bytes of a PUT that are sent before it stalls."""
 LARGE = 60_000_000
-"""Bytes of the image whose ranges are asked for."""
+"""Bytes of the image whose ranges are requested."""
 CODED = 65_536
 """Bytes of an image that is sent with a coding: the largest such."""
 _BLOCK = b"".join(art_of(100, seed=1))
@@ -104,7 +104,7 @@ class Attack:
             await asyncio.sleep(PAUSE)
 
     def at_work(self, number: int) -> None:
-        """Count a connection that does what it is there for, or was refused it."""
+        """Count a connection whose attack is in progress, or was refused."""
         self._working.add(number)
         self.changed.set()
 
@@ -204,7 +204,7 @@ class Attack:
     async def codings(
         self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Ask for what gzip makes of an image, without needing its bytes."""
+        """Request an image's gzip encoding without its bytes."""
         path = f"/image/{digest_of(CODED)}"
         if number % 2:
             data = request(f"HEAD {path}", Accept_Encoding="gzip")
@@ -216,7 +216,7 @@ class Attack:
     async def ranges(
         self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Ask for 16 bytes, each at another place of a large image."""
+        """Request 16 bytes, each at another offset of a large image."""
         step = LARGE // 16
         specs = ",".join(f"{at * step}-{at * step}" for at in range(16))
         data = request(f"GET /image/{digest_of(LARGE)}", Range=f"bytes={specs}")
@@ -225,7 +225,7 @@ class Attack:
     async def range_field(
         self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Ask for the same bytes again and again in one field."""
+        """Request the same bytes many times in one field."""
         specs = ",".join(f"{at * 2}-{at * 2}" for at in range(15))
         specs += ",90-90" * ((3_990 - len(specs)) // 6)
         data = request(f"GET /image/{digest_of(CODED)}", Range=f"bytes={specs}")
@@ -234,7 +234,7 @@ class Attack:
     async def digest_field(
         self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """State very many digests of algorithms that nobody knows."""
+        """Send very many digests of unknown algorithms."""
         stated = ",".join(f"x{at:x}=:" + "=:" for at in range(900))[:7_000]
         data = request(
             "POST /image",

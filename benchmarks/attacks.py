@@ -1,7 +1,7 @@
 """
-Measures what a polite client waits beside attackers; started by `benchmarks/attacks`.
+Measures a polite client's latencies during attacks; started by `benchmarks/attacks`.
 
-README.md, beside this file, says how every figure is made.
+README.md, beside this file, defines every figure.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ROUNDS = 2
 AT_WORK = 15.0
 """Seconds after which attackers count as at work, whatever they have reached."""
 SAMPLING = 0.1
-"""Seconds between two looks at the memory."""
+"""Seconds between two readings of the memory."""
 WARM_UP = 1.0
 CACHE = 32 * MEBIBYTE
 """Bytes of images that a process keeps in memory."""
@@ -54,7 +54,7 @@ POLITE_V6 = "2001:db8:0:2::1"
 
 
 class Attack(NamedTuple):
-    """What is done to a daemon of its own."""
+    """An attack on a daemon of its own."""
 
     key: str
     title: str
@@ -123,7 +123,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="benchmarks/attacks",
-        description="Measure what a polite client waits beside attackers.",
+        description="Measure a polite client's latencies during attacks.",
     )
     parser.add_argument(
         "--seconds", type=float, default=60, help="of each attack; default: 60"
@@ -154,15 +154,15 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.chosen = attacks(options)
     if options.attacks:
-        wanted = options.attacks.split(",")
+        requested = options.attacks.split(",")
         known = {attack.key: attack for attack in options.chosen}
-        unknown = set(wanted) - set(known)
+        unknown = set(requested) - set(known)
         if unknown:
             parser.error(
                 f"no such attack: {', '.join(sorted(unknown))} "
                 f"(there are: {', '.join(known)})"
             )
-        options.chosen = [known[key] for key in wanted]
+        options.chosen = [known[key] for key in requested]
     return options
 
 
@@ -182,7 +182,7 @@ def server_of(attack: Attack) -> Server:
 
 def upload(port: int, size: int) -> None:
     """
-    Store an image that the attackers will ask for.
+    Store an image that the attackers will request.
 
     Errors: `BenchmarkError`.
     """
@@ -250,7 +250,7 @@ def be_polite(target: Target, seconds: float) -> Patience:
 
 @contextmanager
 def attacked(attack: Attack, target: Target) -> Iterator[dict[str, int]]:
-    """Attack meanwhile; what the attackers were answered is there at the end."""
+    """Attack within the context; yields the attackers' counts, complete at its end."""
     answers: dict[str, int] = {}
     process = subprocess.Popen(
         [
@@ -266,8 +266,8 @@ def attacked(attack: Attack, target: Target) -> Iterator[dict[str, int]]:
         if process.stdout is not None:
             select.select([process.stdout], [], [], AT_WORK)
         yield answers
-        said, _ = process.communicate("", timeout=60)
-        answers.update(json.loads(said.splitlines()[-1]))
+        output, _ = process.communicate("", timeout=60)
+        answers.update(json.loads(output.splitlines()[-1]))
     finally:
         if process.poll() is None:
             process.kill()
@@ -301,8 +301,8 @@ class Sampler:
 def _cpu_of(daemon: Running) -> float:
     """Return the CPU time of the daemon, the clients and this process, in seconds."""
     used = sum(procfs.cpu_seconds(daemon.pid).values())
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        usage = resource.getrusage(who)
+    for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(whose)
         used += usage.ru_utime + usage.ru_stime
     return used
 
@@ -359,7 +359,7 @@ def measure_inside(attack: Attack, options: argparse.Namespace) -> dict[str, Any
     """
     Measure an attack in a network of its own, which has IPv6 networks.
 
-    Errors: `BenchmarkError` that says what is missing.
+    Errors: `BenchmarkError` that names the missing requirement.
     """
     missing = [name for name in ("unshare", "ip") if shutil.which(name) is None]
     if os.geteuid() != 0:

@@ -1,4 +1,4 @@
-"""Runs commands under callgrind, and reads what it counted."""
+"""Runs commands under callgrind, and reads its counts."""
 
 from __future__ import annotations
 

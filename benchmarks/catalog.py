@@ -1,4 +1,4 @@
-"""The servers that are measured: what they are called and how they start."""
+"""The servers to measure: their names and how they start."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ SERVICES = [
     Server(OURS_STOCK, "asciid under stock twisted.web", _script("stock_site.py")),
     Server(NAIVE, "naive: stock Klein, a file per image", _script("naive.py")),
 ]
-"""Those that keep images; all are given an empty directory."""
+"""Servers that store images, each in a directory that is empty at first."""
 
 APART = Server(OURS_APART, "4 daemons apart, on the same core", unbounded)
 """Of this one several run side by side."""

@@ -1,4 +1,4 @@
-"""Says whether a polite client was served well enough beside attackers."""
+"""Judges whether a polite client was served well enough during attacks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NOT_GIVEN_BACK = 20 * MEBIBYTE
 
 
 class Patience(NamedTuple):
-    """What the polite client saw."""
+    """The polite client's latencies and errors."""
 
     took: list[int]
     """Microseconds until each answer was complete, or given up."""
     wrong: int
     """Answers that were missing or not the expected ones."""
     shown: list[str]
-    """What some of these were."""
+    """Descriptions of some of these."""
 
     def percentile(self, fraction: float) -> int:
         """Return how long all but a fraction of the answers took at most, in µs."""
@@ -47,30 +47,30 @@ class Patience(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the daemon took, in bytes."""
+    """Memory of the daemon, in bytes."""
 
     idle: int
     peak: int
     after: int | None
     """Some time after the attack; None if it was not measured."""
     cache: int
-    """What its caches may hold."""
+    """Upper bound of its caches."""
     queues: int
-    """What bodies and writes that wait may hold."""
+    """Upper bound of buffered bodies and waiting writes."""
 
     @property
     def peak_allowed(self) -> int:
-        """What it may take at most."""
+        """Upper bound during the attack."""
         return self.idle + ABOVE_IDLE + self.queues
 
     @property
     def after_allowed(self) -> int:
-        """What it may keep."""
+        """Upper bound afterwards."""
         return self.idle + self.cache + NOT_GIVEN_BACK
 
 
 def merge(parts: Sequence[Patience]) -> Patience:
-    """Return what was seen in all of several times."""
+    """Return several results as one."""
     return Patience(
         [each for part in parts for each in part.took],
         sum(part.wrong for part in parts),
@@ -79,7 +79,7 @@ def merge(parts: Sequence[Patience]) -> Patience:
 
 
 def judge(alone: Patience, under_attack: Patience, memory: Memory) -> dict[str, Any]:
-    """Return the figures of an attack, and what is wrong with them."""
+    """Return the figures of an attack, and its failures."""
     allowed = max(TIMES * alone.percentile(0.99), ALWAYS_ALLOWED)
     failures = []
     if alone.wrong:

@@ -7,9 +7,8 @@ The service is that of ``twistd asciid``, on an LMDB storage.  What varies from 
 run is replaced: the reactor, its threads, the clocks and random numbers.  So the same
 code takes the same instructions in each run.
 
-With ``measure`` it calls `MARK` before and after each load, where callgrind writes
-down what it has counted; an answer that is not the expected one ends it with exit
-code 1.
+With ``measure`` it calls `MARK` before and after each load, where callgrind dumps its
+counts; an unexpected response ends it with exit code 1.
 """
 
 from __future__ import annotations
@@ -140,7 +139,7 @@ class SteppedReactor(MemoryReactorClock):
 
 
 class MemoryTransport(StringTransport):
-    """A client's end of a connection: it keeps what is sent to it."""
+    """A client's end of a connection: it stores the received data."""
 
     def __init__(self, port: int) -> None:
         super().__init__(
@@ -234,7 +233,7 @@ def _answers(data: bytes) -> Iterable[tuple[int, bytes]]:
 
 
 def main(storage: str, what: str, *sizes: str) -> None:
-    """Send what is wanted."""
+    """Send the requested loads."""
     from kinds import Sizes, loads, stored  # noqa: PLC0415 - after the clocks
 
     numbers = Sizes(*map(int, sizes))

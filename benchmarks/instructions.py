@@ -1,7 +1,7 @@
 """
 Counts the instructions that a request takes; started by `benchmarks/instructions`.
 
-README.md, beside this file, says how every figure is made.
+README.md, beside this file, defines every figure.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def environment(tree: Tree) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": str(tree.path),
-        # What was compiled elsewhere is loaded differently.
+        # Bytecode compiled elsewhere is loaded differently.
         "PYTHONPYCACHEPREFIX": str(tree.scratch / "compiled"),
     }
 
@@ -172,7 +172,7 @@ def measure_in_process(tree: Tree) -> Costs:
             message = f"{tree.name}: {done.stdout[-4000:]}"
             raise BenchmarkError(message)
 
-    # Compiles what is not yet, too.
+    # Compiles the modules, too.
     run([], "prepare")
     run(callgrind.command(output, "--dump-before=getsid"), "measure")
     return costs_of(output, list(kinds.loads(sizes)))

@@ -1,4 +1,4 @@
-"""The requests of each kind, for those who measure the kinds apart."""
+"""The requests of each kind, to measure the kinds apart."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sizes(NamedTuple):
 
     @property
     def difference(self) -> int:
-        """Those that the larger load has more than the smaller one."""
+        """Images of the larger load minus those of the smaller one."""
         return self.larger - self.smaller
 
     def parts(self, images: list[Image]) -> Iterator[list[Image]]:
@@ -57,7 +57,7 @@ class Sizes(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What is sent of one kind."""
+    """The requests of one kind."""
 
     kind: str
     parts: tuple[list[Image], ...]

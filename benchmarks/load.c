@@ -7,15 +7,15 @@
  * a step a list of requests.  The requests of a step are sent as soon as
  * connections are free, each on another one; the next step begins when all of
  * them are answered.  Every connection is kept busy: if no step is waiting, the
- * next image begins.  Each answer must have the status, and where the script
- * says so the body, that is expected; anything else ends the run with exit code 1.
+ * next image begins.  Each response must have the script's status and, if it has
+ * one, its body; any other response ends the run with exit code 1.
  *
  * The run begins with image FIRST and takes SECONDS, or until no image is left;
- * with LOOP 1 it starts over instead.  What has begun is finished.
+ * with LOOP 1 it starts over instead.  Requests that have begun are finished.
  *
- * So that opening and closing connections can be left out of what is measured,
+ * So that opening and closing connections can be left out of the measurement,
  * it writes a line when they are open, waits for one on stdin, and after the run
- * writes one of JSON that tells what was measured.  It closes the connections
+ * writes one of JSON with the measurement.  It closes the connections
  * when stdin ends.
  *
  * One thread, one process, no allocation while it runs: it must cost less CPU
@@ -238,7 +238,7 @@ static const char *field(const char *head, const char *name) {
  */
 static ssize_t join_chunks(char *body, char *end_of_data, char **end) {
     char *from = body;
-    /* First only look, since what is joined cannot be looked at again. */
+    /* First only search: joined chunks cannot be parsed again. */
     for (;;) {
         char *line = memmem(from, (size_t)(end_of_data - from), "\r\n", 2);
         if (line == NULL)

@@ -1,4 +1,4 @@
-"""What a reader of figures must know about where they come from."""
+"""Describes the machine and software that figures were measured on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def describe_machine(disk: procfs.Disk) -> dict[str, Any]:
-    """Return what a reader of the figures must know about where they come from."""
+    """Return the machine and the versions of the software."""
     cpu = next(
         (
             line.partition(":")[2].strip()

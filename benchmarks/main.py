@@ -1,7 +1,7 @@
 """
-Measures asciid and what it is compared with; started by `benchmarks/run`.
+Measures asciid and other servers; started by `benchmarks/run`.
 
-README.md, beside this file, says how every figure is made.
+README.md, beside this file, defines every figure.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
 
 @contextmanager
 def scratch_directory(beside: Path) -> Iterator[Path]:
-    """Make a directory that is removed at the end, however that comes."""
+    """Make a directory that is removed at the end, also after an error."""
     path = Path(tempfile.mkdtemp(prefix=".bench-", dir=beside))
     try:
         yield path

@@ -3,9 +3,9 @@ A client that uploads and downloads images one after the other; `attacks` starts
 
     polite.py HOST PORT SOURCE SECONDS
 
-It connects from the address SOURCE, anew for every tenth request, and rests for a
-moment between two requests.  It prints JSON: how long each answer took, in
-microseconds, and what was wrong with those that were not the expected ones.
+It connects from the address SOURCE, with a new connection for every tenth request,
+and rests for a moment between two requests.  It prints JSON: how long each response
+took, in microseconds, and descriptions of the unexpected ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST_SHOWN = 5
 
 
 class Exchange(NamedTuple):
-    """A request and what must be answered."""
+    """A request and its expected response."""
 
     line: str
     status: int
@@ -81,24 +81,24 @@ class Client:
         self._socket: socket.socket | None = None
         self._left = 0
 
-    def exchange(self, wanted: Exchange) -> tuple[float, str | None]:
-        """Return the seconds until the answer was complete, and what is wrong."""
+    def exchange(self, exchange: Exchange) -> tuple[float, str | None]:
+        """Return the seconds until the answer was complete, and the error."""
         began = time.monotonic()
         try:
             connection = self._connected()
-            waited = self._send(connection, wanted)
+            waited = self._send(connection, exchange)
             status, body, closes = _answer(connection)
         except OSError as error:
             self.close()
-            return time.monotonic() - began, f"{wanted.line[:40]}: {error!r}"
+            return time.monotonic() - began, f"{exchange.line[:40]}: {error!r}"
         took = time.monotonic() - began - waited
         self._left -= 1
         if closes or self._left <= 0:
             self.close()
-        if status != wanted.status:
-            return took, f"{wanted.line[:40]}: {status} {body[:100]!r}"
-        if wanted.expected not in {None, body}:
-            return took, f"{wanted.line[:40]}: other bytes"
+        if status != exchange.status:
+            return took, f"{exchange.line[:40]}: {status} {body[:100]!r}"
+        if exchange.expected not in {None, body}:
+            return took, f"{exchange.line[:40]}: other bytes"
         return took, None
 
     def close(self) -> None:
@@ -118,18 +118,18 @@ class Client:
         return self._socket
 
     @staticmethod
-    def _send(connection: socket.socket, wanted: Exchange) -> float:
-        head = f"{wanted.line} HTTP/1.1\r\nHost: polite\r\n"
-        if wanted.body:
+    def _send(connection: socket.socket, exchange: Exchange) -> float:
+        head = f"{exchange.line} HTTP/1.1\r\nHost: polite\r\n"
+        if exchange.body:
             head += (
-                f"Content-Type: {wanted.media_type}\r\n"
-                f"Content-Length: {len(wanted.body)}\r\n"
+                f"Content-Type: {exchange.media_type}\r\n"
+                f"Content-Length: {len(exchange.body)}\r\n"
             )
         connection.sendall(f"{head}\r\n".encode("ascii"))
-        if not wanted.body:
+        if not exchange.body:
             return 0.0
         time.sleep(GAP)
-        connection.sendall(wanted.body)
+        connection.sendall(exchange.body)
         return GAP
 
 
@@ -156,14 +156,14 @@ def _receive(connection: socket.socket) -> bytes:
 
 
 def main(host: str, port: str, source: str, seconds: str) -> None:
-    """Work for some seconds, and print what was seen."""
+    """Work for some seconds, and print the result."""
     client = Client(host, int(port), source)
     took: list[int] = []
     wrong: list[str] = []
     deadline = time.monotonic() + float(seconds)
     for art in art_of(sys.maxsize, random.SystemRandom().getrandbits(64)):
-        for wanted in exchanges(art):
-            seconds_taken, mistake = client.exchange(wanted)
+        for exchange in exchanges(art):
+            seconds_taken, mistake = client.exchange(exchange)
             took.append(round(seconds_taken * 1e6))
             if mistake is not None:
                 wrong.append(mistake)

@@ -96,8 +96,8 @@ def started(
     """
     Start `server` on its own core, and end it at the end.
 
-    What it prints is kept in memory, so that it does not count as written to
-    the disk, and is part of the error if something goes wrong.  `timeout` is in
+    Its output is kept in memory, so that it does not count as written to
+    the disk, and is part of the error if it fails.  `timeout` is in
     seconds, until it serves.
     """
     port = _free_port()
@@ -117,8 +117,8 @@ def started(
         _wait_until_serving(process, port, timeout)
         yield Running(process.pid, port)
     except (BenchmarkError, FileNotFoundError) as error:
-        said = os.pread(output, 100_000, 0).decode(errors="replace")[-2000:]
-        message = f"{server.key}: {error}\n{said}"
+        printed = os.pread(output, 100_000, 0).decode(errors="replace")[-2000:]
+        message = f"{server.key}: {error}\n{printed}"
         raise BenchmarkError(message) from error
     finally:
         _end(process)
@@ -143,8 +143,8 @@ class Load:
     def _line(self) -> str:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            _, said = self._process.communicate()
-            raise BenchmarkError(said.strip())
+            _, error = self._process.communicate()
+            raise BenchmarkError(error.strip())
         return line
 
     def wait_until_connected(self) -> None:
@@ -154,7 +154,7 @@ class Load:
 
     def run(self) -> dict[str, Any]:
         """
-        Replay the script and return what the generator measured.
+        Replay the script and return the generator's measurement.
 
         Errors: `BenchmarkError`, an unexpected answer included.
         """
@@ -195,9 +195,9 @@ def counted_calls(pid: int, scratch: Path) -> Iterator[dict[str, int]]:
     command = ["strace", "-c", "-f", "-U", "calls,name", "-o", summary, *attach]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
-        said = tracer.stderr.readline() if tracer.stderr else b""
-        if b"attached" not in said:
-            message = f"strace: {said.decode(errors='replace').strip()}"
+        line = tracer.stderr.readline() if tracer.stderr else b""
+        if b"attached" not in line:
+            message = f"strace: {line.decode(errors='replace').strip()}"
             raise BenchmarkError(message)
         yield calls
         tracer.send_signal(signal.SIGINT)

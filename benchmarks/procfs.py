@@ -1,4 +1,4 @@
-"""What Linux tells about processes and disks."""
+"""Statistics of processes and disks from Linux."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def anonymous(pid: int) -> int:
     """
     total = 0
     for member in family(pid):
-        # A member may have ended meanwhile; a zombie has no memory.
+        # A member may have ended in between; a zombie has no memory.
         with suppress(FileNotFoundError, ProcessLookupError, KeyError):
             path = Path(f"/proc/{member}/status")
             total += int(_fields(path)["RssAnon"].split()[0]) * 1024
@@ -109,7 +109,7 @@ class Disk:
             if fields.split()[2] == number:
                 filesystem, source = rest.split()[:2]
                 return filesystem, source
-        message = f"no mount is known for {directory}"
+        message = f"found no mount of {directory}"
         raise LookupError(message)
 
     def _line(self) -> list[str]:

@@ -27,7 +27,7 @@ _WIDTH = 64  # columns of a picture
 
 
 class Cost(NamedTuple):
-    """What one run took, in seconds."""
+    """Durations of one run, in seconds."""
 
     elapsed: float
     client: float
@@ -111,7 +111,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="asciid-put-", dir=options.storage) as name:
         directory = Path(name)
         names = draw(directory, MANY)
-        put(directory, names[:100], cores)  # compiles what is not yet
+        put(directory, names[:100], cores)  # compiles the modules
         for _ in range(options.rounds):
             few.append(put(directory, names[:FEW], cores))
             many.append(put(directory, names, cores))

@@ -28,7 +28,7 @@ TABLES = [
     (EMPTY, CONNECTIONS[0], EMPTY_KLEIN, "An empty handler"),
     (EMPTY, CONNECTIONS[1], EMPTY_KLEIN, "An empty handler"),
 ]
-"""Workload, connections, what the ratios are against, title."""
+"""Workload, connections, the server that ratios refer to, title."""
 
 _IDENTIFYING = ("server", "workload", "connections")
 
@@ -78,7 +78,7 @@ def _grouped(
 def summarise(
     found: Findings, machine: dict[str, Any], rounds: int, seconds: float
 ) -> Results:
-    """Return everything that goes into the result file."""
+    """Return the contents of the result file."""
     medians = [
         _medians(group)
         for group in _grouped(found.loads, "server", "workload", "connections")
@@ -178,7 +178,7 @@ def _tables(results: Results) -> Iterable[str]:
 
 
 def _doubts(results: Results) -> Iterable[str]:
-    """Say what makes the figures worth less."""
+    """Yield reasons to doubt the figures."""
     others = max(row["others_cpu_share"] for row in results["medians"])
     if others > TOLERATED_OTHERS:
         yield (
@@ -203,7 +203,7 @@ def table(results: Results) -> str:
         f"medians of {results['rounds']} rounds of {results['seconds_per_load']} s; "
         "one core for the server, another for the load\n"
         "disk: what everybody wrote to the device until a final sync, other programs "
-        "included;\nprocess: what the kernel ascribes to the server itself"
+        "included;\nprocess: bytes the kernel ascribes to the server itself"
     )
     verdicts = [
         f"{'pass' if target['passed'] else 'FAIL'}  {target['text']}"

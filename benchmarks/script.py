@@ -27,7 +27,7 @@ _LINE = 70
 
 
 class Request(NamedTuple):
-    """A request and what must be answered."""
+    """A request and its expected response."""
 
     data: bytes
     status: int
@@ -67,7 +67,7 @@ def get(
 
 
 def status(digest: str) -> Request:
-    """Make a request for what is missing of an upload."""
+    """Make a request for the missing chunks of an upload."""
     return _bodyless(f"GET /image/{digest}/chunks", {}, 200)
 
 

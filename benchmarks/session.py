@@ -31,7 +31,7 @@ Measurement = dict[str, Any]
 
 
 class Scripts(NamedTuple):
-    """What the load generator replays."""
+    """Request scripts of the load generator."""
 
     exercise: Path
     register: Path
@@ -40,7 +40,7 @@ class Scripts(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What does not change from one server to the next."""
+    """Settings common to all servers."""
 
     generator: Path
     """The load generator's program."""
@@ -74,19 +74,19 @@ class _Session:
             yield load
 
     def run(self, workload: str, load: Load) -> Measurement:
-        """Put load on the server; the exercise goes on where it ended before."""
+        """Put load on the server; the exercise continues where it ended before."""
         measured = load.run()
         if workload == EXERCISE:
             self.position = measured["next"]
         return measured
 
     def warm_up(self, workload: str) -> None:
-        """Let the server grow what it needs."""
+        """Fill the server's caches and pools."""
         with self.load(workload, max(CONNECTIONS), WARM_UP) as load:
             self.run(workload, load)
 
     def measure(self, workload: str, connections: int) -> Measurement:
-        """Put load on the server and tell what it cost."""
+        """Put load on the server and return its cost."""
         pid, cores = self.pid, self.plan.cores
         with self.load(workload, connections, self.plan.seconds) as load:
             on_disk = self.plan.disk.written() if workload == EXERCISE else 0
@@ -149,7 +149,7 @@ class _Session:
 
 
 class Findings(NamedTuple):
-    """What a session found out."""
+    """The results of a session."""
 
     loads: list[Measurement]
     traces: list[Measurement]

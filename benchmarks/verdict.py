@@ -1,4 +1,4 @@
-"""Says what requests cost, and whether that is too much."""
+"""Compares the cost of requests with the limits."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ fail() {
     exit 1
 }
 
-# Prints the first Python that is new enough; fails with what is missing.
+# Prints the first Python that is new enough; fails with the missing modules.
 find_python() {
     found=
     for python in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11 python; do
@@ -23,7 +23,7 @@ find_python() {
     fail "Python 3.11 or later is needed, and these are older:$found"
 }
 
-# Says whether .venv exists, works, and was made for this place.
+# Succeeds if .venv exists, works, and was made for this place.
 venv_works() {
     [ "$(cat .venv/made-in 2>/dev/null)" = "$(pwd)" ] && .venv/bin/python -c '' 2>/dev/null
 }
@@ -50,6 +50,6 @@ set_up() {
     # A plain editable install would hide twisted/plugins from twistd.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         --config-settings editable_mode=compat --editable ".[$extra]" ||
-        fail "could not install asciid and what it depends on"
+        fail "could not install asciid and its dependencies"
     echo "$stamp" >".venv/installed-$1"
 }

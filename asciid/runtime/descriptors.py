@@ -12,10 +12,10 @@ from attrs import frozen
 __all__ = ["ConnectionLimits", "connection_limits", "descriptor_limit", "raise_limit"]
 
 _UNLIMITED = 2**31 - 1
-"""What the kernel can number at the most."""
+"""The kernel's upper bound of descriptor numbers."""
 
 _OWN = 64
-"""Descriptors of the storage, of logs, of sockets and pipes of ours, and some more."""
+"""Descriptors reserved for the storage, logs, listening sockets and pipes."""
 
 _METRICS = 128
 """Descriptors of connections to a port for metrics alone."""
@@ -64,7 +64,7 @@ def descriptor_limit() -> int:
 
 def connection_limits(wanted: int, limit: int, *, metrics: bool) -> ConnectionLimits:
     """
-    Return what a process can have of `wanted` connections.
+    Return the limits of a process that should serve `wanted` connections.
 
     `limit` is that of its descriptors, `metrics` whether it has a port for these alone.
     """

@@ -1,9 +1,9 @@
 """
-Lets go of what an exception refers to in the frames that it came through.
+Releases the objects that the frames of an exception refer to.
 
-LMDB has a place for each reader, and keeps it for as long as anything refers to the
-transaction.  What handles an exception easily makes a cycle with it, which the
-garbage collector, that rests, finds late: other readers would have no place meanwhile.
+An LMDB transaction keeps its reader slot for as long as anything refers to it.  A
+handler of an exception easily makes a reference cycle with it, which the garbage
+collector, tuned to run rarely, finds late: until then other readers lack a slot.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ __all__ = ["forget_frames", "forget_tracebacks"]
 
 
 def forget_frames(error: BaseException) -> None:
-    """Empty the frames of `error`, and of those it came from, that have ended."""
+    """Empty the frames of `error`, and of its context, that have ended."""
     for one in _chain(error):
         clear_frames(one.__traceback__)
 
 
 def forget_tracebacks(error: BaseException) -> None:
     """
-    Forget where `error`, and those it came from, were raised.
+    Remove the tracebacks of `error` and of its context.
 
-    It is for errors whose text says it all, and whose frames are yet to end.
+    For errors whose text suffices, and whose frames are still running.
     """
     for one in _chain(error):
         one.__traceback__ = None

@@ -16,7 +16,7 @@ class Histogram:
     How often values fell between bounds, and their sum.
 
     `bounds` ascend; a value that equals one of them counts below it.  There is
-    a last bucket for what is above all of them.  One thread adds; others may
+    a last bucket for values above all bounds.  One thread adds; others may
     read meanwhile.
     """
 

@@ -43,7 +43,7 @@ _BUSY = 0.2
 
 def set_allocator_thresholds(libc: object = None) -> None:
     """
-    Keep large blocks out of the heap, where one that lives on keeps all of it.
+    Keep large blocks out of the heap, where a long-lived one keeps all of it.
 
     By itself glibc raises the size of large blocks, up to 32 MiB, once one was freed.
     With another C library this does nothing.
@@ -75,7 +75,7 @@ class MemoryTrimmer:
     """
     Returns free memory once a process that has worked is not busy any more.
 
-    `in_thread` calls what it is given in a thread; `clock` provides IReactorTime;
+    `in_thread` runs a call in a thread; `clock` provides IReactorTime;
     `processor_time` returns the seconds of processor time that the process has used.
     """
 
@@ -107,7 +107,7 @@ class MemoryTrimmer:
     def _check(self) -> Deferred[None] | None:
         now = self._processor_time()
         used, self._last = now - self._last, now
-        # In the interval after the last work, too: it may have gone on after a trim.
+        # In the interval after the last work, too: it may have continued after a trim.
         worked, self._worked = self._worked, used >= _WORK
         if used > _BUSY * INTERVAL or not (worked or self._worked):
             return None

@@ -158,7 +158,7 @@ class _AtOnce:
     def in_turns(
         self,
         steps: Generator[None, None, ResultT],
-        client: str = "",  # noqa: ARG002 - nobody waits for a turn
+        client: str = "",  # noqa: ARG002 - no turn is awaited
     ) -> Deferred[ResultT]:
         """See `IOffload.in_turns`."""
         return maybeDeferred(run_steps, steps)

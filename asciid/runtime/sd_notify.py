@@ -63,7 +63,7 @@ class ServiceManager:
         """
         Return the service manager that `environ` names, and remove its variables.
 
-        Child processes have nothing to say to it, and the watchdog is not theirs.
+        Child processes must not notify it; the watchdog watches this process only.
         """
         address = environ.pop("NOTIFY_SOCKET", "")
         interval = environ.pop("WATCHDOG_USEC", "")

@@ -37,7 +37,7 @@ class _ReplaceableHandler:
     Ignores a signal, until another handler is installed.
 
     It is false, as twistd installs the handler of its log rotation only where
-    :func:`signal.getsignal` returns what is false.
+    :func:`signal.getsignal` returns a false value.
     """
 
     def __call__(self, *_: object) -> None:
@@ -52,7 +52,7 @@ def shield_startup() -> None:
     Ignore the `SURVIVED` signals, and have SIGINT end the process without a traceback.
 
     A SIGHUP that is ignored here loses nothing: tokens and certificates are read later.
-    What was ignored already, as by nohup(1), stays ignored.
+    Signals that were ignored already, as by nohup(1), stay ignored.
     """
     for number in SURVIVED:
         signal.signal(number, signal.SIG_IGN)
@@ -89,7 +89,7 @@ def install_stop_handlers() -> None:
     Let the next SIGTERM or SIGINT end the process at once, and ignore SIGHUP.
 
     The first one began the stop, and a reactor that is stopping ignores more.
-    Nothing is lost: what was acknowledged is on the disk.
+    Nothing is lost: acknowledged writes are on the disk.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
@@ -102,7 +102,7 @@ def stop_with_failure(reactor: Reactor) -> None:
     Stop `reactor`, and exit with code 1.
 
     ``twistd`` exits with code 0 whenever the reactor stops without a signal.  Exit
-    handlers run last what was registered first.
+    handlers run in reverse order, so this one runs last.
     """
     atexit.register(os._exit, 1)
     # The service may have been started before the reactor.

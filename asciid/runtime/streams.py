@@ -38,7 +38,7 @@ _NULL_MODES = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
 
 
 class _MessageFile(io.FileIO):
-    """A file for messages: what it does not take is lost."""
+    """A file for messages: failed writes are ignored."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         with suppress(OSError):
@@ -50,8 +50,8 @@ def message_stream(descriptor: int) -> io.TextIOWrapper:
     """
     Return a text stream on a descriptor whose failures are no errors.
 
-    It is for messages about what a program does, where doing it matters more.  Each
-    line is written at once.
+    For messages about what a program does, where doing it matters more.  Each line is
+    written at once.
     """
     raw = _MessageFile(descriptor, "w", closefd=False)
     return io.TextIOWrapper(
@@ -60,7 +60,7 @@ def message_stream(descriptor: int) -> io.TextIOWrapper:
 
 
 def discard_unwritten_output() -> None:
-    """Drop what standard output does not take: it would fail again at the exit."""
+    """Drop output that cannot be written: it would fail again at the exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -69,7 +69,7 @@ def discard_unwritten_output() -> None:
 
 def print_and_exit(text: str) -> NoReturn:
     """
-    Print what a program was asked for; exit with 0, or with 1 if that is impossible.
+    Print the requested output; exit with 0, or with 1 if that is impossible.
 
     Raises :exc:`SystemExit`, always.
     """
@@ -132,9 +132,9 @@ def open_command_streams() -> None:
 
 def open_daemon_streams() -> None:
     """
-    Prepare the streams of a daemon: what they do not take is lost.
+    Prepare the streams of a daemon: failed writes are ignored.
 
-    Streams that took the place of the process's own stay as they are.  Where one was
+    Streams that replaced the process's own are kept.  Where one was
     closed, the reactor may have its number already.
     """
     occupy_standard_descriptors()

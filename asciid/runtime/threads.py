@@ -1,4 +1,4 @@
-"""Threads that cannot be created, because the system allows no more of them."""
+"""Thread pools that report it if the system refuses to create a thread."""
 
 from __future__ import annotations
 

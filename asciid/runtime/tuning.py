@@ -28,7 +28,7 @@ def tune_garbage_collector() -> None:
     """
     Have the garbage collector run less often, over fewer objects.
 
-    Objects that exist at the start live as long as the process.  Later ones are freed
+    Objects that exist at the start remain until the process ends.  Later ones are freed
     by reference counting, except for a few cycles; a search for those every 700 new
     objects, the default, takes some percent of the CPU time of a busy daemon.
     """

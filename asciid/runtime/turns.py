@@ -37,7 +37,7 @@ CONTENDED = 10.0
 
 
 class Turn:
-    """A call that waits for its turn; `begins` says whether it begins a request."""
+    """A call that waits for its turn; `begins` is true if it begins a request."""
 
     __slots__ = ("_call", "begins")
 
@@ -57,7 +57,7 @@ class Turn:
 
 
 class Share:
-    """What one client uses, and what waits for it."""
+    """The use of the reactor by one client, and its queue of calls."""
 
     __slots__ = (
         "__weakref__",
@@ -177,8 +177,8 @@ class Turns:
                 self._reactor.callLater(0, self._run)
 
     def _run_queue(self, share: Share, began: float, *, contended: bool) -> float:
-        # Return the time at the end.  What the calls queue waits for the next turn of
-        # the reactor.
+        # Returns the time at the end.  Calls that are queued meanwhile wait for the
+        # next turn of the reactor.
         queue = share.queue
         now = began
         try:

@@ -1,4 +1,4 @@
-"""The empty handler on FastAPI; uvicorn is told to serve `app`."""
+"""The empty handler on FastAPI; uvicorn serves `app`."""
 
 from fastapi import FastAPI, Response
 from pydantic import BaseModel

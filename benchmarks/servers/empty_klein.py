@@ -1,5 +1,5 @@
 """
-The empty handler on Klein as it comes, under stock twisted.web.
+The empty handler on unmodified Klein, under stock twisted.web.
 
     empty_klein.py PORT
 """

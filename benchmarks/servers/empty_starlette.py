@@ -1,4 +1,4 @@
-"""The empty handler on Starlette; uvicorn is told to serve `app`."""
+"""The empty handler on Starlette; uvicorn serves `app`."""
 
 from starlette.applications import Starlette
 from starlette.requests import Request

@@ -1,1 +1,1 @@
-"""Tests of what is in contrib/."""
+"""Tests of the files in contrib/."""

@@ -54,7 +54,7 @@ def _free_port() -> int:
 
 
 def _configuration(name: str, changes: Mapping[str, str]) -> str:
-    """Return a file of contrib/ that listens and asks where the test wants it."""
+    """Return a file of contrib/ with the test's addresses and paths."""
     text = (ROOT / "contrib" / name).read_text(encoding="utf-8")
     for old, new in changes.items():
         if text.count(old) != 1:
@@ -86,7 +86,7 @@ class Proxy:
 
     @property
     def log(self) -> str:
-        """What it has written."""
+        """Its log."""
         return (self.directory / "proxy.log").read_text(errors="replace")
 
     def start(self) -> Proxy:

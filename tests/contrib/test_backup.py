@@ -42,7 +42,7 @@ class BackupTestCase(CommandTestCase):
         self.addCleanup(daemon.kill)
         return daemon.start()
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> int:
+    def request(self, method: str, path: str, body: bytes | None = None) -> int:
         """Return the status of the answer to a request."""
         connection = HTTPConnection("127.0.0.1", self.daemon.port, timeout=60)
         self.addCleanup(connection.close)
@@ -53,7 +53,7 @@ class BackupTestCase(CommandTestCase):
         """Upload an image; return its path."""
         art = Art.random()
         path = f"/image/{art.spec.sha256}"
-        self.assertEqual(self.ask("PUT", path, art.text.encode()), 201)
+        self.assertEqual(self.request("PUT", path, art.text.encode()), 201)
         return path
 
     def placed(self, text: str) -> str:
@@ -102,7 +102,7 @@ class UnitTests(CommandTestCase):
 
 
 class TimerTests(BackupTestCase):
-    """`contrib/asciid-backup.timer` and what it runs."""
+    """`contrib/asciid-backup.timer` and the service it starts."""
 
     def command(self, name: str) -> list[str]:
         """Return a command of the service, as systemd reads it."""
@@ -132,7 +132,7 @@ class TimerTests(BackupTestCase):
         self.daemon.stop()
         self.storage = made
         self.daemon = self.start_on("second")
-        self.assertEqual(self.ask("GET", self.image), 200)
+        self.assertEqual(self.request("GET", self.image), 200)
 
 
 class RestoreTests(BackupTestCase):
@@ -169,8 +169,8 @@ class RestoreTests(BackupTestCase):
 
     def test_drill(self) -> None:
         """
-        The commands bring back what was there at the time of the backup, from a
-        storage that is damaged, and leave that beside it.
+        The commands restore the state at the time of the backup beside a damaged
+        storage, which is kept.
         """
         program("curl")
         self.back_up()
@@ -180,8 +180,8 @@ class RestoreTests(BackupTestCase):
         output = self.run_drill(drill)
         self.assertIn('{"ready":true', output)
         self.assertEqual((self.daemon.images, self.daemon.pending), (1, 0))
-        self.assertEqual(self.ask("GET", self.image), 200)
-        self.assertEqual(self.ask("GET", later), 404)
+        self.assertEqual(self.request("GET", self.image), 200)
+        self.assertEqual(self.request("GET", later), 404)
         damaged = self.storage.with_name("lib.damaged")
         self.assertTrue((damaged / "data.mdb").exists())
         self.assertEqual(self.storage.stat().st_mode & 0o777, 0o700)
@@ -189,7 +189,7 @@ class RestoreTests(BackupTestCase):
         self.daemon.stop()
 
     def test_container(self) -> None:
-        """What runs in the container does the same, in its working directory."""
+        """The commands work in the container, in its working directory."""
         self.back_up()
         self.put()
         self.daemon.stop()
@@ -199,5 +199,5 @@ class RestoreTests(BackupTestCase):
         self.run_command("sh", "-euc", script, cwd=self.storage)
         self.daemon = self.start_on("second")
         self.assertEqual((self.daemon.images, self.daemon.pending), (1, 0))
-        self.assertEqual(self.ask("GET", self.image), 200)
+        self.assertEqual(self.request("GET", self.image), 200)
         self.assertTrue((self.storage / "damaged" / "data.mdb").exists())

@@ -1,4 +1,4 @@
-"""A daemon behind caches that keep what it sends: Varnish, Squid and nginx."""
+"""A daemon behind caches: Varnish, Squid and nginx."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class Answer:
 
 
 class Behind(Base):
-    """What holds behind any cache."""
+    """Tests behind any cache."""
 
     name: str
-    """What it is called as a program."""
+    """The name of the program."""
     make: Callable[[Path, int], Proxy]
 
     def setUp(self) -> None:
@@ -82,7 +82,7 @@ class Behind(Base):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.addCleanup(self.connection.close)
 
-    def ask(
+    def request(
         self, method: str, path: str, body: bytes | None = None, **fields: str | None
     ) -> Answer:
         """Send a request with these fields, and no others; return the answer."""
@@ -103,19 +103,19 @@ class Behind(Base):
         lines = (f"{random.random():.5f} /\\_/\\ ( o.o )\n" for _ in range(500))
         art = "".join(lines).encode()
         path = f"/image/{sha256(art).hexdigest()}"
-        self.assertEqual(self.ask("PUT", path, art).status, 201)
+        self.assertEqual(self.request("PUT", path, art).status, 201)
         return path, art
 
     def test_every_coding(self) -> None:
         """
         Each client gets the image in a form that it accepts, with the tag of that
-        form, whichever client came before, and a 304 if it has that.
+        form, whatever form was cached before, and a 304 if it has that form.
         """
         for first in ACCEPTED:
             path, art = self.upload()
             name = path.rpartition("/")[2]
             for accept in (first, *ACCEPTED, first):
-                answer = self.ask("GET", path, Accept_Encoding=accept)
+                answer = self.request("GET", path, Accept_Encoding=accept)
                 case = self.name, first, accept, answer.fields.items()
                 self.assertEqual(answer.status, 200, case)
                 self.assertEqual(answer.decoded, art, case)
@@ -125,18 +125,18 @@ class Behind(Base):
                 elif not answer.etag.startswith("W/"):  # decoded by the cache
                     self.assertEqual(answer.etag, f'"{name}"', case)
                 self.assertIn("Accept-Encoding", answer.fields["Vary"], case)
-                head = self.ask("HEAD", path, Accept_Encoding=accept)
+                head = self.request("HEAD", path, Accept_Encoding=accept)
                 self.assertEqual((head.status, head.body), (200, b""), case)
 
         self.check_not_modified()
 
     def check_not_modified(self) -> None:
-        """Ask with the tag that was given, also past the cache."""
+        """Revalidate with the tag of the response, also bypassing the cache."""
         path, art = self.upload()
         for accept in ACCEPTED:
-            answer = self.ask("GET", path, Accept_Encoding=accept)
+            answer = self.request("GET", path, Accept_Encoding=accept)
             for control in (None, "max-age=0", "no-cache"):
-                again = self.ask(
+                again = self.request(
                     "GET",
                     path,
                     Accept_Encoding=accept,
@@ -148,24 +148,24 @@ class Behind(Base):
                 if again.fields["ETag"] is not None:  # Squid leaves it out
                     tags = [one.etag.removeprefix("W/") for one in (again, answer)]
                     self.assertEqual(tags[0], tags[1], case)
-                anew = self.ask(
+                full = self.request(
                     "GET", path, Accept_Encoding=accept, Cache_Control=control
                 )
-                self.assertEqual((anew.status, anew.decoded), (200, art), case)
+                self.assertEqual((full.status, full.decoded), (200, art), case)
 
     def test_resuming(self) -> None:
         """
-        A download goes on where it was cut off, as docs/protocol.md says: with
+        A download resumes where it was cut off, as docs/protocol.md describes: with
         Accept-Encoding: identity and If-Range.  Whatever else the cache holds, the
-        whole is the image.  What other clients may join is the image, too.
+        whole is the image.  Parts that other clients may join are the image, too.
         """
         for held in ACCEPTED:
             path, art = self.upload()
-            self.ask("GET", path, Accept_Encoding=held)
-            whole = self.ask("GET", path, Accept_Encoding="identity")
+            self.request("GET", path, Accept_Encoding=held)
+            whole = self.request("GET", path, Accept_Encoding="identity")
             self.assertIsNone(whole.coding)
             for condition in (None, whole.etag, whole.fields["Last-Modified"]):
-                rest = self.ask(
+                rest = self.request(
                     "GET",
                     path,
                     Accept_Encoding="identity",
@@ -181,11 +181,11 @@ class Behind(Base):
         self.check_coded_parts()
 
     def check_coded_parts(self) -> None:
-        """Join what has the same tag and coding."""
+        """Join parts with the same tag and coding."""
         for accept in ("gzip", "zstd", "gzip, zstd"):
             path, art = self.upload()
-            whole = self.ask("GET", path, Accept_Encoding=accept)
-            rest = self.ask(
+            whole = self.request("GET", path, Accept_Encoding=accept)
+            rest = self.request(
                 "GET",
                 path,
                 Accept_Encoding=accept,
@@ -199,7 +199,7 @@ class Behind(Base):
                 self.assertEqual(DECODERS[whole.coding](joined), art, case)
             else:
                 self.assertEqual((rest.status, rest.decoded), (200, art), case)
-            other = self.ask(
+            other = self.request(
                 "GET",
                 path,
                 Accept_Encoding="identity",
@@ -212,27 +212,27 @@ class Behind(Base):
 
     def test_deleting(self) -> None:
         """
-        What is not there is not kept: an upload is seen at once, and after a DELETE
+        A 404 is not cached: an upload is visible at once, and after a DELETE
         a cache has the image or nothing, and never another one.
         """
         path, art = self.upload()
         missing = f"/image/{sha256(art + art).hexdigest()}"
         for _ in range(2):
-            self.assertEqual(self.ask("GET", missing).status, 404)
-        self.assertEqual(self.ask("PUT", missing, art + art).status, 201)
-        self.assertEqual(self.ask("GET", missing).decoded, art + art)
+            self.assertEqual(self.request("GET", missing).status, 404)
+        self.assertEqual(self.request("PUT", missing, art + art).status, 201)
+        self.assertEqual(self.request("GET", missing).decoded, art + art)
         for accept in ACCEPTED:
-            self.ask("GET", path, Accept_Encoding=accept)
-        self.assertEqual(self.ask("DELETE", path, b"").status, 204)
+            self.request("GET", path, Accept_Encoding=accept)
+        self.assertEqual(self.request("DELETE", path, b"").status, 204)
         for accept in ACCEPTED:
-            answer = self.ask("GET", path, Accept_Encoding=accept)
+            answer = self.request("GET", path, Accept_Encoding=accept)
             if answer.status == 200:
                 self.assertEqual(answer.decoded, art)
             else:
                 self.assertEqual(answer.status, 404)
-        self.assertEqual(self.ask("PUT", path, art).status, 201)
+        self.assertEqual(self.request("PUT", path, art).status, 201)
         for accept in ACCEPTED:
-            answer = self.ask("GET", path, Accept_Encoding=accept)
+            answer = self.request("GET", path, Accept_Encoding=accept)
             self.assertEqual((answer.status, answer.decoded), (200, art))
 
 

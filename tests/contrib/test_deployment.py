@@ -1,4 +1,4 @@
-"""The systemd unit and the Compose file: they start what there is."""
+"""The systemd unit and the Compose file: their commands and options exist."""
 
 from __future__ import annotations
 

@@ -81,12 +81,12 @@ class QueryTestCase(CommandTestCase):
     """Checks queries."""
 
     def process_names(self) -> set[str]:
-        """Return the names of what is told of the process."""
+        """Return the names of the metrics of the process."""
         page = self.successResultOf(Metrics(MemoryStore()).page(""))
         return set(re.findall(r"^(process_\w+) ", page.content.decode(), re.MULTILINE))
 
     def check_query(self, query: str) -> set[str]:
-        """Check that all that `query` names is there; return the metrics."""
+        """Check that all metrics that `query` names exist; return them."""
         known = exported_names() | self.process_names()
         used = set(re.findall(r"\b(?:asciid|process)_\w+", query))
         self.assertEqual(used - known, set(), query)
@@ -104,7 +104,7 @@ class AlertTests(QueryTestCase):
         return [rule for group in document["groups"] for rule in group["rules"]]
 
     def test_rules(self) -> None:
-        """Each has a query of what is there, a severity, and says what to do."""
+        """Each has a query of existing metrics, a severity, and instructions."""
         for rule in self.rules():
             self.check_query(rule["expr"])
             self.assertIn(rule["labels"]["severity"], ("warning", "critical"))

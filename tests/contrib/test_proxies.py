@@ -45,30 +45,30 @@ SPELLINGS = r"""
 _MENDED = frozenset(
     {"chunk-data-lf", "chunk-ext-nul", "chunk-size-lf", "chunk-trailer-lf"}
 )
-"""Bodies with sloppy framing: what is passed on is framed anew."""
+"""Bodies with sloppy framing, which the proxy frames correctly itself."""
 
 
 class Behind(Base):
-    """What holds behind either proxy."""
+    """Tests behind either proxy."""
 
     name: str
-    """What it is called as a program."""
+    """The name of the program."""
     make: Callable[[Path, int], Proxy]
     lenient: frozenset[str]
     """HTTP cases that the proxy answers in its own way; asciid never sees them."""
 
     def setUp(self) -> None:
-        """Go on where there is such a program."""
+        """Require the program."""
         program(self.name)
 
     def put_before(self, port: int) -> Proxy:
-        """Start the proxy in front of what listens on `port`."""
+        """Start the proxy in front of the server on `port`."""
         proxy = self.make(Path(self.mktemp()).resolve(), port)
         self.addCleanup(proxy.stop)
         return proxy.start()
 
     def daemon(self) -> Daemon:
-        """Start a daemon that believes the proxy."""
+        """Start a daemon that trusts the proxy."""
         daemon = Daemon(
             Path(self.mktemp()).resolve(),
             ["--trusted-proxies=127.0.0.1", "--max-client-uploads=1"],
@@ -76,7 +76,7 @@ class Behind(Base):
         self.addCleanup(daemon.kill)
         return daemon.start()
 
-    def ask(  # noqa: PLR0913 - all but three have a default
+    def request(  # noqa: PLR0913 - all but three have a default
         self,
         proxy: Proxy,
         method: str,
@@ -102,29 +102,31 @@ class Behind(Base):
         name = sha256(image.encode()).hexdigest()
         spec = {"sha256": name, "size": len(image), "chunk_size": len(image)}
         body = json.dumps(spec).encode()
-        return self.ask(
+        return self.request(
             proxy, "POST", "/image", body, {**JSON, **fields}, source=source
         )
 
     def test_images(self) -> None:
-        """Images go in and out, large ones too, and so do the daemon's problems."""
+        """Uploads and downloads pass, large ones too, and so do problem documents."""
         daemon = self.daemon()
         proxy = self.put_before(daemon.port)
         image = b"0123456789abcdef" * (1 << 18)
         path = f"/image/{sha256(image).hexdigest()}"
-        self.assertEqual(self.ask(proxy, "PUT", path, image, TEXT)[0], 201)
-        status, _, body = self.ask(proxy, "GET", path)
+        self.assertEqual(self.request(proxy, "PUT", path, image, TEXT)[0], 201)
+        status, _, body = self.request(proxy, "GET", path)
         self.assertEqual((status, body == image), (200, True))
-        status, _, body = self.ask(
+        status, _, body = self.request(
             proxy, "GET", path, fields={"Range": "bytes=1048570-1048580"}
         )
         self.assertEqual((status, body), (206, image[1048570:1048581]))
-        # The answer comes before a body that will never be sent.
+        # The response precedes the body, which is never sent.
         length = {"Content-Length": str(65 << 20)}
-        status, fields, body = self.ask(proxy, "PUT", path, None, {**TEXT, **length})
+        status, fields, body = self.request(
+            proxy, "PUT", path, None, {**TEXT, **length}
+        )
         self.assertEqual(status, 413, proxy.log)
         self.assertEqual(fields["Content-Type"], "application/problem+json")
-        status, _, body = self.ask(proxy, "GET", "/metrics")
+        status, _, body = self.request(proxy, "GET", "/metrics")
         self.assertEqual((status, json.loads(body)["status"]), (404, 404))
         daemon.stop()
 
@@ -186,7 +188,7 @@ class Behind(Base):
         self.assertGreater(len(rows), 80)
 
     def test_clients(self) -> None:
-        """Clients are told apart by their address, whatever they say of themselves."""
+        """Clients are identified by their address, whatever fields they send."""
         daemon = self.daemon()
         proxy = self.put_before(daemon.port)
         one, other = "127.0.0.2", "127.0.0.3"
@@ -213,7 +215,7 @@ class Behind(Base):
                 self.assertNotIn(b" 200 ", answer.partition(b"\r\n")[0], host + target)
         # Some are those of the metrics indeed.
         self.assertGreater(shown, 5)
-        status, _, _ = self.ask(proxy, "GET", "/livez")
+        status, _, _ = self.request(proxy, "GET", "/livez")
         self.assertEqual(status, 200)
 
     def get(self, port: int, target: str) -> bytes:
@@ -231,7 +233,7 @@ class Behind(Base):
         daemon = self.daemon()
         proxy = self.put_before(daemon.port)
         daemon.stop()
-        status, fields, body = self.ask(proxy, "GET", f"/image/{64 * '0'}")
+        status, fields, body = self.request(proxy, "GET", f"/image/{64 * '0'}")
         self.assertEqual((status, json.loads(body)["status"]), (503, 503))
         self.assertEqual(fields["Content-Type"], "application/problem+json")
         self.assertEqual(fields["Retry-After"], "1")
@@ -261,12 +263,12 @@ class NginxTests(Behind, SynchronousTestCase):
             self.addCleanup(connection.close)
             connection.sendall(head % (b"%064x" % number))
         deadline = time.monotonic() + 30
-        while (answer := self.ask(proxy, "GET", "/livez"))[0] != 429:
+        while (answer := self.request(proxy, "GET", "/livez"))[0] != 429:
             self.assertLess(time.monotonic(), deadline)
         self.assertEqual(answer[1]["Content-Type"], "application/problem+json")
         self.assertEqual(answer[1]["Retry-After"], "1")
         self.assertEqual(json.loads(answer[2])["status"], 429)
-        status, _, _ = self.ask(proxy, "GET", "/livez", source="127.0.0.3")
+        status, _, _ = self.request(proxy, "GET", "/livez", source="127.0.0.3")
         self.assertEqual(status, 200)
 
 
@@ -283,7 +285,7 @@ class HAProxyTests(Behind, SynchronousTestCase):
     def test_privileges(self) -> None:
         """It gives up being root and sees no file; it logs requests."""
         proxy = self.put_before(self.daemon().port)
-        self.assertEqual(self.ask(proxy, "GET", "/livez")[0], 200)
+        self.assertEqual(self.request(proxy, "GET", "/livez")[0], 200)
         # It logs a request after the answer was sent.
         deadline = time.monotonic() + 30
         while "GET /livez HTTP/1.1" not in proxy.log:

@@ -57,7 +57,7 @@ class RefusedTests(SynchronousTestCase):
         (directory / "tokens").chmod(0o600)
 
     def daemon(self, *options: str) -> Daemon:
-        """Start a daemon that asks for tokens and takes 8 MiB."""
+        """Start a daemon that requires tokens and accepts 8 MiB."""
         tokens = str(self.directory / "tokens")
         daemon = Daemon(
             self.directory / "daemon",

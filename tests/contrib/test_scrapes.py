@@ -29,7 +29,7 @@ Scrape = dict[str, float]
 class ScrapeTestCase(CommandTestCase):
     """Scrapes daemons, and has Prometheus evaluate queries on that."""
 
-    def ask(
+    def request(
         self, daemon: Daemon, method: str, path: str, document: object = None
     ) -> bytes:
         """Send a request; return the body of the answer."""
@@ -46,16 +46,16 @@ class ScrapeTestCase(CommandTestCase):
         """Have it store and send an image, and refuse something."""
         art = Art.random()
         path = f"/image/{art.spec.sha256}"
-        self.ask(daemon, "POST", "/image", art.registration)
+        self.request(daemon, "POST", "/image", art.registration)
         for chunk_id in art.ids:
-            self.ask(daemon, "POST", f"{path}/chunks", art.chunk(chunk_id))
+            self.request(daemon, "POST", f"{path}/chunks", art.chunk(chunk_id))
         for _ in range(2):
-            self.ask(daemon, "GET", path)
-        self.ask(daemon, "GET", f"/image/{64 * '0'}")
+            self.request(daemon, "GET", path)
+        self.request(daemon, "GET", f"/image/{64 * '0'}")
 
     def scrape(self, daemon: Daemon) -> Scrape:
         """Return the samples, by name and labels as queries have them."""
-        text = self.ask(daemon, "GET", "/metrics").decode()
+        text = self.request(daemon, "GET", "/metrics").decode()
         return {
             sample.name
             + "{"
@@ -125,12 +125,12 @@ class ScrapeTestCase(CommandTestCase):
 
 
 class OneProcessTests(ScrapeTestCase):
-    """What one daemon exports, whatever its processes."""
+    """The metrics of one daemon, with any number of processes."""
 
     options: tuple[str, ...] = ()
 
     def whole_scrape(self, daemon: Daemon) -> Scrape:
-        """Scrape until the process that writes knows all workers."""
+        """Scrape until the writer has the metrics of all workers."""
         while True:
             scrape = self.scrape(daemon)
             if any(name.startswith("asciid_requests_total") for name in scrape):

@@ -1,4 +1,4 @@
-"""The periodic task, on a clock that is played."""
+"""The periodic task, on a fake clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asciid.testing import MemoryStore
 
 
 class Store(MemoryStore):
-    """A store that counts the calls and answers what the test chose."""
+    """A store that counts the calls and returns the test's result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Store(MemoryStore):
 
 
 class HousekeeperTests(SynchronousTestCase):
-    """When the store is called, and what the log hears of it."""
+    """When the store is called, and what is logged."""
 
     def setUp(self) -> None:
         """Make a housekeeper for every ten seconds."""
@@ -62,7 +62,7 @@ class HousekeeperTests(SynchronousTestCase):
         self.assertEqual(self.store.calls, 2)
 
     def test_stopped_meanwhile(self) -> None:
-        """After a stop nothing more is begun, though a call was under way."""
+        """After a stop no further call is made, even if one was in progress."""
         answer: Deferred[int] = Deferred()
         self.store.answer = answer
         self.housekeeper.start()
@@ -72,7 +72,7 @@ class HousekeeperTests(SynchronousTestCase):
         self.assertEqual(self.store.calls, 1)
 
     def test_log(self) -> None:
-        """What was removed is logged; where nothing was, nothing is."""
+        """Removals are logged; if nothing was removed, nothing is logged."""
         self.store.answer = succeed(3)
         with capturedLogs() as events:
             self.housekeeper.start()

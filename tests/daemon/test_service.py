@@ -1,4 +1,4 @@
-"""The service's start and stop, on a reactor that is played."""
+"""The service's start and stop, on a fake reactor."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @implementer(IListeningPort)
 @define
 class FakePort:
-    """A listening port that notes what is asked of it."""
+    """A listening port that records its calls."""
 
     events: list[str]
     address: IAddress
@@ -53,7 +53,7 @@ class FakePort:
         """Unused: the endpoint has done it."""
 
     def stopListening(self) -> Deferred[None] | None:
-        """Note the stop."""
+        """Record the stop."""
         self.events.append(f"unbind {self.name}".strip())
         return self.stopped
 
@@ -65,20 +65,20 @@ class FakePort:
 @implementer(IStreamServerEndpoint)
 @define
 class FakeEndpoint:
-    """An endpoint that answers what the test chose."""
+    """An endpoint that returns the test's result."""
 
     events: list[str]
     answer: Callable[[], Deferred[Any]]
     name: str = ""
 
     def listen(self, _: IProtocolFactory) -> Deferred[Any]:
-        """Note the call and answer."""
+        """Record the call and return the test's result."""
         self.events.append(f"bind {self.name}".strip())
         return self.answer()
 
 
 class FakeStore(MemoryStore):
-    """A store that notes what is asked of it and answers what the test chose."""
+    """A store that records its calls and returns the test's results."""
 
     def __init__(self, events: list[str]) -> None:
         super().__init__()
@@ -88,22 +88,22 @@ class FakeStore(MemoryStore):
         self.measured = succeed(StoreUsage(images=7, pending=2))
 
     def start(self) -> Deferred[None]:
-        """Note the call and answer."""
+        """Record the call and return the test's result."""
         self.events.append("open")
         return self.started
 
     def stop(self) -> Deferred[None]:
-        """Note the call and answer."""
+        """Record the call and return the test's result."""
         self.events.append("close")
         return self.stopped
 
     def usage(self) -> Deferred[StoreUsage]:
-        """Answer."""
+        """Return the test's result."""
         return self.measured
 
 
-class NotedHost(Host):
-    """A process that can exit, and notes what it is to do."""
+class RecordedHost(Host):
+    """A process that can exit, and records its calls."""
 
     can_exit = True
 
@@ -112,19 +112,19 @@ class NotedHost(Host):
         self._events = events
 
     def fail(self) -> None:
-        """Note it."""
+        """Record the call."""
         self._events.append("fail")
 
     def exit_now(self) -> None:
-        """Note it."""
+        """Record the call."""
         self._events.append("exit")
 
 
 class ServiceTestCase(SynchronousTestCase):
-    """A service whose collaborators note what it does to them."""
+    """A service whose collaborators record its calls."""
 
     def setUp(self) -> None:
-        """Make collaborators that do as they are told at once."""
+        """Make collaborators that succeed at once."""
         self.events: list[str] = []
         self.port = FakePort(self.events, IPv4Address("TCP", "127.0.0.1", 4444))
         self.endpoint = FakeEndpoint(self.events, lambda: succeed(self.port))
@@ -148,7 +148,7 @@ class ServiceTestCase(SynchronousTestCase):
         listeners = [Listener("tcp:4444", self.endpoint), *self.metrics]
         return ImageService(
             Settings("tcp:4444", storage, 1, 1, sync=sync, workers=workers),
-            NotedHost(self.reactor, self.events),
+            RecordedHost(self.reactor, self.events),
             sites=[Site(listener, Factory()) for listener in listeners],
             front=self,
             metrics=Metrics(self.store),
@@ -159,18 +159,18 @@ class ServiceTestCase(SynchronousTestCase):
         )
 
     def retire(self) -> Deferred[None]:
-        """Note the call and answer what the test chose."""
+        """Record the call and return the test's result."""
         self.events.append("retire")
         return self.retired
 
     def drain(self) -> Deferred[None]:
-        """Note the call and answer what the test chose."""
+        """Record the call and return the test's result."""
         self.events.append("drain")
         return self.drained
 
 
 class StartTests(ServiceTestCase):
-    """What starting does, in which order."""
+    """The steps of starting, in order."""
 
     def test_two_steps(self) -> None:
         """The privileged step binds; the store is opened only in the next."""
@@ -187,7 +187,7 @@ class StartTests(ServiceTestCase):
         self.assertEqual(self.events, ["bind", "open"])
 
     def test_slow_endpoint(self) -> None:
-        """Where binding takes its time, the store is opened after it."""
+        """The store is opened only once a slow endpoint is bound."""
         bound: Deferred[FakePort] = Deferred()
         self.endpoint.answer = lambda: bound
         self.service().startService()
@@ -232,10 +232,10 @@ class MetricsPortTests(ServiceTestCase):
 
 
 class FailureTests(ServiceTestCase):
-    """What happens when it cannot start."""
+    """Failures to start."""
 
     def setUp(self) -> None:
-        """Keep what goes to the terminal."""
+        """Capture standard error."""
         super().setUp()
         self.stderr = io.StringIO()
         self.patch(sys, "__stderr__", self.stderr)
@@ -286,7 +286,7 @@ class FailureTests(ServiceTestCase):
         self.assertEqual(self.events, ["bind", "open", "unbind"])
 
     def test_no_threads(self) -> None:
-        """A process that may have no further thread says so, and closes the store."""
+        """If threads cannot be created, the start fails so, and closes the store."""
 
         def start() -> None:
             message = "cannot create the threads of asciid-offload"
@@ -329,7 +329,7 @@ class FailureTests(ServiceTestCase):
         self.assertTrue(issubclass(StartError, Exception))
 
     def test_bug_in_store(self) -> None:
-        """An error that nobody foresaw is raised as it is."""
+        """An unexpected error is raised unchanged."""
         self.store.started = fail(ZeroDivisionError())
         self.assertRaises(ZeroDivisionError, self.service().startService)
         self.assertIn("unbind", self.events)
@@ -345,7 +345,7 @@ class FailureTests(ServiceTestCase):
         self.assertEqual(len(self.flushLoggedErrors(StorageFailedError)), 1)
 
     def test_failed_start_can_be_repeated(self) -> None:
-        """Once the reason is gone, the same service starts."""
+        """Once the cause is removed, the same service starts."""
         service = self.service()
         self.store.started = fail(PermissionError())
         self.assertRaises(StartError, service.startService)
@@ -358,7 +358,7 @@ class WorkerTests(ServiceTestCase):
     """The service of one of several processes."""
 
     def test_quiet(self) -> None:
-        """It neither announces itself nor says why it cannot start: others do."""
+        """It logs neither its start nor why it cannot start: the parent does."""
         stderr = io.StringIO()
         self.patch(sys, "__stderr__", stderr)
         with capturedLogs() as events:
@@ -369,7 +369,7 @@ class WorkerTests(ServiceTestCase):
         self.assertEqual((events, stderr.getvalue()), ([], ""))
 
     def test_retire(self) -> None:
-        """It lets nobody new in, and has done once the others have left."""
+        """It accepts no more connections, and is done once the others are closed."""
         self.retired = Deferred()
         service = self.service(announces=False)
         service.startService()
@@ -383,7 +383,7 @@ class WorkerTests(ServiceTestCase):
         self.assertEqual(self.events[2:], ["drain", "close"])
 
     def test_retire_is_bounded(self) -> None:
-        """It does not wait for ever for a client to leave."""
+        """It does not wait for ever for a connection to close."""
         self.retired = Deferred()
         service = self.service(announces=False)
         service.startService()
@@ -395,10 +395,10 @@ class WorkerTests(ServiceTestCase):
 
 
 class StopTests(ServiceTestCase):
-    """What stopping does, in which order."""
+    """The steps of stopping, in order."""
 
     def test_order(self) -> None:
-        """First nobody new is let in, then requests end, then the store's writes."""
+        """It closes the ports, then drains requests, then closes the store."""
         self.port.stopped = Deferred()
         self.drained = Deferred()
         self.store.stopped = Deferred()
@@ -418,7 +418,7 @@ class StopTests(ServiceTestCase):
         self.assertFalse(service.running)
 
     def test_port_that_closes_at_once(self) -> None:
-        """A port may answer no Deferred when told to stop."""
+        """`stopListening` of a port may return no Deferred."""
         service = self.service()
         service.startService()
         self.successResultOf(service.stopService())
@@ -501,7 +501,7 @@ class StopTests(ServiceTestCase):
 
 
 class AnnouncementTests(ServiceTestCase):
-    """What the log says at start."""
+    """The log lines of the start."""
 
     def announced(
         self, storage: Path | None = Path("/images"), *, sync: bool = True
@@ -512,7 +512,7 @@ class AnnouncementTests(ServiceTestCase):
         return [str(formatEvent(event)) for event in logs]
 
     def test_all_facts(self) -> None:
-        """What runs, where, and with what is on one line."""
+        """Version, addresses, storage and settings are on one line."""
         (line,) = self.announced()
         self.assertEqual(
             line,

@@ -1,4 +1,4 @@
-"""What the tests with faults share: a directory, daemons, and how to check them."""
+"""Base of the fault tests: a directory, daemons, and checks."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _PATIENCE = 30
 
 
 class FaultTestCase(SynchronousTestCase):
-    """Starts daemons that do not outlive the test, and says what it has measured."""
+    """Starts daemons that do not outlive the test, and reports measurements."""
 
     def setUp(self) -> None:
-        """Name a directory that is not there yet."""
+        """Choose a directory that does not exist yet."""
         self.directory = Path(self.mktemp()).resolve()
 
     @property
@@ -51,7 +51,7 @@ class FaultTestCase(SynchronousTestCase):
         return time.monotonic() - began
 
     def failed_checks(self, daemon: Daemon) -> list[str]:
-        """Ask whether the daemon is ready; return the checks that do not hold."""
+        """Request the daemon's readiness; return the failed checks."""
         with Connection(daemon.port) as connection:
             answer = connection.request("GET", "/readyz")
         checks = answer.document["checks"]
@@ -60,11 +60,11 @@ class FaultTestCase(SynchronousTestCase):
         return failed
 
     def wait_until_ready(self, daemon: Daemon) -> None:
-        """Ask until the daemon is ready; it finds out by being asked."""
+        """Poll until the daemon is ready; it checks itself only on request."""
         self.wait_until_failing(daemon, [])
 
     def wait_until_failing(self, daemon: Daemon, checks: list[str]) -> None:
-        """Ask until these checks are those that do not hold."""
+        """Poll until exactly these checks fail."""
         deadline = time.monotonic() + _PATIENCE
         while (failed := self.failed_checks(daemon)) != checks:
             self.assertLess(time.monotonic(), deadline, failed)
@@ -100,8 +100,8 @@ class FaultTestCase(SynchronousTestCase):
 
     def metrics(self, daemon: Daemon) -> Counter[tuple[str, str]]:
         """
-        Return what ``GET /metrics`` tells, by the name of each sample and what
-        tells it from the others: a status, a reason, or nothing.
+        Return the samples of ``GET /metrics``, by name and by status or reason, if
+        they have one.
         """
         with Connection(daemon.port) as connection:
             text = connection.request("GET", "/metrics").body.decode()
@@ -114,7 +114,7 @@ class FaultTestCase(SynchronousTestCase):
         return values
 
     def assert_kept(self, daemon: Daemon, record: Record) -> None:
-        """Check that all that was acknowledged is there and right."""
+        """Check that all acknowledged writes exist and are intact."""
         self.assertEqual(record.violations(daemon), [])
 
     def assert_calm(self, daemon: Daemon) -> None:
@@ -122,6 +122,6 @@ class FaultTestCase(SynchronousTestCase):
         self.assertNotIn("Traceback", daemon.log)
 
     def report(self, text: str) -> None:
-        """Say what was measured."""
+        """Print a measurement."""
         sys.stdout.write(f"\n      {text} ... ")
         sys.stdout.flush()

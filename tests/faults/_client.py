@@ -1,4 +1,4 @@
-"""An HTTP client that tells what the daemon said from what it began to say."""
+"""An HTTP client that distinguishes complete responses from incomplete ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Connection", "GoneError", "HalfAnswerError"]
 
 _PATIENCE = 30
-"""Seconds after which a daemon that says nothing has failed the test."""
+"""Seconds without a response after which the test has failed."""
 
 
 class GoneError(Exception):
@@ -40,7 +40,7 @@ class Answer:
 
     @property
     def is_problem(self) -> bool:
-        """Whether it is the problem document that its status asks for."""
+        """Whether it is a problem document with the same status."""
         return (
             self.content_type == "application/problem+json"
             and self.document["status"] == self.status

@@ -50,7 +50,7 @@ class _Mount:
         for _ in range(20):
             try:
                 _run("umount", str(self.directory))
-            except OSError:  # what a dying process has open is closed soon
+            except OSError:  # a dying process closes its files soon
                 time.sleep(0.1)
             else:
                 break
@@ -71,7 +71,7 @@ class LoopDisk(_Mount):
         _run("mkfs.ext4", "-q", "-F", str(self._file))
 
     def mount(self) -> None:
-        """Mount it; the kernel replays what its journal holds."""
+        """Mount it; the kernel replays its journal."""
         self._mount("-o", "loop", str(self._file))
 
     def cut_power(self) -> None:

@@ -1,7 +1,7 @@
 """
-Clients that mean no good: ``python -m tests.faults._hostile KINDS PORT COUNT TARGET``.
+Hostile clients: ``python -m tests.faults._hostile KINDS PORT COUNT TARGET``.
 
-It goes on until it is killed.  KINDS are names of functions below, with commas
+It runs until it is killed.  KINDS are names of functions below, with commas
 between them, which share COUNT connections; TARGET is the path of an image.
 """
 
@@ -30,7 +30,7 @@ _GREEDY_IMAGE = 64 * 1024
 
 async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     client = socket.socket()
-    # What is not read stays with the daemon.
+    # Data that is not read remains in the daemon's buffers.
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setblocking(False)  # noqa: FBT003 - as the method is
     await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
@@ -60,7 +60,7 @@ async def slow_bodies(port: int, target: str) -> None:
 
 
 async def slow_readers(port: int, target: str) -> None:
-    """Ask for a large image over and over, and read a little of the first."""
+    """Request a large image many times, and read a little of the first response."""
     reader, writer = await _connect(port)
     request = f"GET {target} HTTP/1.1\r\n".encode() + _HEAD + b"\r\n"
     writer.write(request * 32)
@@ -80,7 +80,7 @@ async def churn(port: int, target: str) -> None:
 
 
 async def junk(port: int, target: str) -> None:
-    """Send what is no HTTP, and come back when that is refused."""
+    """Send invalid HTTP, and reconnect when it is refused."""
     del target
     reader, writer = await _connect(port)
     writer.write(random.choice((os.urandom(2000), b"GET / HTTP/9.9\r\n\r\n", b"\r\n")))

@@ -1,4 +1,4 @@
-"""Clients that upload without end, and a record of what was acknowledged."""
+"""Clients that upload without end, and a record of the acknowledged writes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["REFUSALS", "Kind", "Load", "Record", "Upload", "Uploader"]
 
 REFUSALS = {503, 507}
-"""Statuses by which a daemon says that it cannot write now."""
+"""Statuses of a daemon that cannot write for now."""
 
 _PAUSE = 0.02
 """Seconds until a refused request is sent again."""
@@ -34,14 +34,14 @@ _ATTEMPTS = 500
 """How often a request is sent."""
 
 _PATIENCE = 30
-"""Seconds until a client that does not go on, or does not end, has failed."""
+"""Seconds without progress, or without an end, until a client has failed."""
 
 _BASE = "".join(random.choices("/\\_|-(). o\n", k=2**20)) * 17
 _numbers = count()
 
 
 class Kind(Enum):
-    """What was acknowledged."""
+    """The kind of an acknowledged write."""
 
     REGISTRATION = "registration"
     CHUNK = "chunk"
@@ -60,18 +60,18 @@ class Acknowledgement:
 
 @define(eq=False, slots=False)
 class Upload:
-    """An image, and what of it was acknowledged."""
+    """An image, and its acknowledged writes."""
 
     art: Art
     whole: bool
-    """Whether it goes in one PUT."""
+    """Whether it is sent in one PUT."""
     registered: bool = False
     chunks: set[int] = field(factory=set)
     complete: bool = False
 
     @classmethod
     def random(cls) -> Upload:
-        """Return one that no other is like: of any way that the store takes."""
+        """Return a unique one, of any code path of the store."""
         whole, size, chunk_size = random.choice(
             [
                 (False, random.randint(40, 1500), 256),
@@ -89,7 +89,7 @@ class Upload:
 
     @classmethod
     def sized(cls, size: int, chunk_size: int = 256, *, whole: bool = False) -> Upload:
-        """Return one of `size` bytes that no other is like."""
+        """Return a unique one of `size` bytes."""
         name = f"{next(_numbers)} {random.random()}\n"[:size]
         start = random.randrange(len(_BASE) - size)
         text = name + _BASE[start : start + size - len(name)]
@@ -108,29 +108,29 @@ class Upload:
 
 @define(eq=False)
 class Record:
-    """What the clients of one load were told."""
+    """The responses to the clients of one load."""
 
     uploads: list[Upload] = field(factory=list)
-    """All that was begun."""
+    """All uploads that were begun."""
     acknowledged: list[Acknowledgement] = field(factory=list)
     """In the order in which it was read."""
     refused: Counter[int] = field(factory=Counter)
     """Refusals, by status."""
     wrong: list[str] = field(factory=list)
-    """What must not be answered, ever."""
+    """Responses that must never be sent."""
 
     @property
     def kinds(self) -> Counter[Kind]:
-        """How much of each kind was acknowledged."""
+        """Acknowledged writes of each kind."""
         return Counter(entry.kind for entry in self.acknowledged)
 
     def add(self, kind: Kind) -> None:
-        """Take note of a 201."""
+        """Record a 201."""
         self.acknowledged.append(Acknowledgement(time.monotonic_ns(), kind))
 
     def violations(self, daemon: Daemon) -> list[str]:
         """
-        Say what `daemon` has lost or spoilt of it; finish what is unfinished.
+        Return lost or damaged writes of `daemon`; finish unfinished uploads.
 
         To finish an upload proves that the chunks it had are right.
         """
@@ -146,8 +146,8 @@ class Uploader:
     """
     One client, over one connection.
 
-    What is refused is sent again: what a refused request left behind would show
-    as an image or a chunk that exists.
+    A refused request is retried: if it had any effect, an image or a chunk would
+    already exist.
     """
 
     connection: Connection
@@ -185,7 +185,7 @@ class Uploader:
         return self.connection.post(f"{upload.target}/chunks", chunk)
 
     def _sent(self, kind: Kind, request: Callable[[], Answer]) -> bool:
-        """Send until it is acknowledged; tell whether it was."""
+        """Send until it is acknowledged; return whether it was."""
         uncertain = False
         for _ in range(_ATTEMPTS):
             if self.stopping.is_set():
@@ -215,8 +215,8 @@ class Load:
     clients: int = 8
     make: Callable[[], Upload] = Upload.random
     record: Record = field(factory=Record)
-    comes_back: bool = False
-    """Whether a client whose connection was cut goes on with another image."""
+    reconnects: bool = False
+    """Whether a client continues with another image after a lost connection."""
     half: int = field(init=False, default=0)
     """Answers that broke off."""
     cut: int = field(init=False, default=0)
@@ -250,16 +250,16 @@ class Load:
                 raise RuntimeError(message)
 
     def run_for(self, seconds: float) -> int:
-        """Let it run; return how much was acknowledged meanwhile."""
+        """Let it run; return the number of writes acknowledged meanwhile."""
         before = len(self.record.acknowledged)
         self._stopping.wait(seconds)
         return len(self.record.acknowledged) - before
 
-    def goes_on(self, requests: int = 20) -> bool:
-        """Tell whether so much more is acknowledged before patience ends."""
-        wanted = len(self.record.acknowledged) + requests
+    def progresses(self, requests: int = 20) -> bool:
+        """Return whether so many more writes are acknowledged in time."""
+        expected = len(self.record.acknowledged) + requests
         deadline = time.monotonic() + _PATIENCE
-        while len(self.record.acknowledged) < wanted:
+        while len(self.record.acknowledged) < expected:
             if time.monotonic() > deadline:
                 return False
             self._stopping.wait(0.01)
@@ -268,7 +268,7 @@ class Load:
     def _client(self) -> None:
         while not self._stopping.is_set():
             self._connect()
-            if not self.comes_back:
+            if not self.reconnects:
                 return
 
     def _connect(self) -> None:
@@ -282,13 +282,13 @@ class Load:
             except GoneError:
                 self.cut += 1
             except TimeoutError:
-                self.record.wrong.append("no answer came")
+                self.record.wrong.append("no response")
 
 
 def _violations(connection: Connection, upload: Upload) -> list[str]:
     answer = connection.request("GET", upload.target)
     if answer.status == 200:
-        return [] if answer.body == upload.content else [f"{upload.target}: spoilt"]
+        return [] if answer.body == upload.content else [f"{upload.target}: damaged"]
     if upload.complete:
         return [f"{upload.target}: complete, but now {answer.status}"]
     if upload.whole:

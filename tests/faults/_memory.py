@@ -69,14 +69,14 @@ class _Client:
     _received: bytes = field(init=False, default=b"")
 
     def send(self) -> bool:
-        """Send the next request; tell whether there was one."""
+        """Send the next request; return whether there was one."""
         request = next(self._requests, None)
         if request is not None:
             self.socket.sendall(request)
         return request is not None
 
     def receive(self) -> bool:
-        """Read; tell whether the answer, which must be 201, is complete."""
+        """Read; return whether the response, which must be 201, is complete."""
         self._received += self.socket.recv(2**16)
         head, end, body = self._received.partition(b"\r\n\r\n")
         length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
@@ -102,7 +102,7 @@ def upload_many(port: int, numbers: range) -> None:
         while selector.get_map():
             ready = selector.select(_PATIENCE)
             if not ready:
-                message = "no answer came"
+                message = "no response"
                 raise TimeoutError(message)
             for key, _ in ready:
                 client = key.data

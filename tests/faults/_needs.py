@@ -1,4 +1,4 @@
-"""What a fault needs of the machine; a test is skipped where it is missing."""
+"""Requirements of faults; a test is skipped where one is missing."""
 
 from __future__ import annotations
 

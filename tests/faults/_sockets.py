@@ -1,4 +1,4 @@
-"""Who has which connections, as the kernel tells."""
+"""Connections of processes, from the kernel."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ class Injection:
     """
     Makes the process `pid` meet `fault` in its system calls `call`.
 
-    `fault` is what strace calls it: ``error=EIO:when=3``.  All that opens,
-    writes and syncs the file `on` is traced into `trace`; only what concerns
-    that file meets the fault.  The process must know it by an absolute path.
+    `fault` is in strace's syntax: ``error=EIO:when=3``.  Calls that open, write and
+    sync the file `on` are traced into `trace`; only calls on that file meet the
+    fault.  The process must have opened it by an absolute path.
     """
 
     pid: int
@@ -55,7 +55,7 @@ class Injection:
         raise RuntimeError(message)
 
     def __exit__(self, *_: object) -> None:
-        """Detach from the process, if it lives."""
+        """Detach from the process, if it still runs."""
         if self._strace is None:
             return
         self._strace.terminate()

@@ -12,13 +12,13 @@ from tests.faults._load import Load, Upload
 from tests.faults._needs import need_faketime
 
 _JUMPS = {"-1d": -86_400, "+1h": 3_600}
-"""What libfaketime adds to the time, one after the other, and its seconds."""
+"""Offsets for libfaketime, one after the other, and their seconds."""
 
 _PATIENCE = 10
 
 
 class ClockTests(FaultTestCase):
-    """A daemon whose time is what a file says; its monotonic clock is real."""
+    """A daemon whose wall clock a file sets; its monotonic clock is real."""
 
     def setUp(self) -> None:
         """Start the daemon."""
@@ -32,7 +32,7 @@ class ClockTests(FaultTestCase):
             "FAKETIME_TIMESTAMP_FILE": str(self.offset),
             "FAKETIME_NO_CACHE": "1",
             "DONT_FAKE_MONOTONIC": "1",
-            # What it does for older releases of glibc stops this one's threads.
+            # Its workaround for older releases of glibc stops this one's threads.
             "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
         self.clocked = self.daemon(environ=self.environ)
@@ -50,7 +50,7 @@ class ClockTests(FaultTestCase):
             for offset in _JUMPS:
                 self.set_clock(offset)
                 load.run_for(0.1)
-                self.assertTrue(load.goes_on(100), offset)
+                self.assertTrue(load.progresses(100), offset)
         self.assertEqual((load.half, load.record.refused), (0, {}))
         self.assert_kept(self.clocked, load.record)
         self.stop()
@@ -86,12 +86,12 @@ class ClockTests(FaultTestCase):
 
     def test_backwards(self) -> None:
         """
-        At whatever instant the clock is set back, what is due now is done now: here
-        it is a second earlier each time that the daemon looks.
+        At whatever instant the clock is set back, due calls are made: here it is a
+        second earlier at each reading.
         """
         self.set_clock("@2030-01-01 00:00:00 i-1.0")
         with Load(self.clocked.port) as load:
-            self.assertTrue(load.goes_on(100))
+            self.assertTrue(load.progresses(100))
         self.assert_kept(self.clocked, load.record)
         self.clocked.stop()
 
@@ -110,7 +110,7 @@ class ClockTests(FaultTestCase):
             upload.sendall(new.content[:150_000])
             received = download.recv(10_000)
             self.set_clock(offset)
-            time.sleep(1.5)  # the timeouts are looked at once a second
+            time.sleep(1.5)  # timeouts are checked once a second
             upload.sendall(new.content[150_000:])
             self.assertIn(upload.recv(1000)[:12], {b"HTTP/1.1 201", b"HTTP/1.1 200"})
             while not received.endswith(image.content[-10_000:]):
@@ -124,13 +124,13 @@ class ClockTests(FaultTestCase):
 
     def test_dead_connections(self) -> None:
         """
-        A client that begins a request and falls silent is let go in time,
+        A client that begins a request and falls silent is disconnected in time,
         though the clock was set back by a day.
         """
         silent = self._begin("GET / HT")
         self.set_clock("-1d")
         ended = self._ends_within(silent, 20)
-        self.report(f"a silent client was let go after {ended:.1f} s")
+        self.report(f"a silent client was disconnected after {ended:.1f} s")
         self.stop()
 
     def stop(self) -> None:

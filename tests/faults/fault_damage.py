@@ -31,8 +31,8 @@ class DamageTests(FaultTestCase):
 
     def test_truncated(self) -> None:
         """
-        Cut anywhere, the file is refused with one line, or what it still has is
-        served right; the process is not ended by a signal.
+        Cut anywhere, the file is refused with one line, or its remaining images are
+        served intact; the process is not ended by a signal.
         """
         pages = len(self.good) // _PAGE
         for kept in (1, 2, 3, pages // 3, pages // 2, pages - 20, pages - 1):
@@ -46,8 +46,8 @@ class DamageTests(FaultTestCase):
 
     def test_bit_flips(self) -> None:
         """
-        With bits flipped in what images hold, the daemon serves every image, and
-        those that were not hit are right.
+        With bits flipped in stored images, the daemon serves every image, and
+        undamaged ones are intact.
         """
         hit = random.sample(self.images[-5:], 2)
         self.flip(hit)
@@ -60,7 +60,7 @@ class DamageTests(FaultTestCase):
         daemon.stop()
 
     def test_verified(self) -> None:
-        """What was hit is put aside and can be uploaded again, while clients upload."""
+        """Damaged images are quarantined and can be uploaded again, under load."""
         self.verify_while_serving()
 
     def test_verified_with_workers(self) -> None:
@@ -76,9 +76,9 @@ class DamageTests(FaultTestCase):
             self.assertEqual(self.get(daemon, small).status, 503)
             self.assertNotEqual(self.get(daemon, large).body, large.content)
         with Load(daemon.port, 2) as load:
-            self.assertTrue(load.goes_on())
+            self.assertTrue(load.progresses())
             found = self.asciid("verify", "--storage", str(self.data_file.parent))
-            self.assertTrue(load.goes_on())
+            self.assertTrue(load.progresses())
         self.assertEqual(found.returncode, 1, found.stderr)
         self.assertIn(": 2 damaged, in quarantine", found.stdout, found.stderr)
         for upload in hit:
@@ -109,7 +109,7 @@ class DamageTests(FaultTestCase):
         """
         Start a daemon on `content`; return how many images it serves right.
 
-        What it answers otherwise must be a problem document.
+        Any other response must be a problem document.
         """
         self.write(content)
         storage = ("--storage", str(self.data_file.parent))
@@ -126,11 +126,11 @@ class DamageTests(FaultTestCase):
         return right
 
     def served_right(self, daemon: Daemon, upload: Upload) -> bool:
-        """Tell whether an image is served; fail if the answer is wrong."""
+        """Return whether an image is served; fail if the answer is wrong."""
         try:
             answer = self.get(daemon, upload)
         except GoneError:
-            self.fail(f"the daemon is gone: {daemon.log}")
+            self.fail(f"the daemon has exited: {daemon.log}")
         if answer.status == 200:
             self.assertEqual(answer.body, upload.content)
             return True
@@ -139,7 +139,7 @@ class DamageTests(FaultTestCase):
         return False
 
     def assert_refused(self, daemon: Daemon) -> None:
-        """Check that the daemon said in one line why it does not start."""
+        """Check that the daemon logged in one line why it does not start."""
         self.assertNotIn("Traceback", daemon.log)
-        said = [line for line in daemon.log.splitlines() if "asciid: cannot" in line]
-        self.assertTrue(said, daemon.log)
+        lines = [line for line in daemon.log.splitlines() if "asciid: cannot" in line]
+        self.assertTrue(lines, daemon.log)

@@ -30,11 +30,11 @@ def _processor_seconds(pid: int) -> float:
 
 
 class DescriptorTests(FaultTestCase):
-    """More clients come than there are file descriptors for."""
+    """More clients connect than there are file descriptors for."""
 
     def test_exhausted(self) -> None:
         """
-        The daemon goes on serving whom it has accepted, without spinning, and
+        The daemon serves accepted connections, without spinning, and
         serves everybody again once clients have left.
         """
         daemon = self.daemon()
@@ -74,7 +74,7 @@ class DescriptorTests(FaultTestCase):
             try:
                 self.assertEqual(self.get(daemon, image).body, image.content)
             except GoneError:
-                # What came while there was no descriptor is closed.
+                # Connections without a descriptor are closed.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)

@@ -13,11 +13,11 @@ CLIENTS = 32
 
 
 class DrainTests(FaultTestCase):
-    """The daemon is asked to stop in the middle of a load."""
+    """The daemon is stopped under load."""
 
     def test_sigterm(self) -> None:
         """
-        What was answered before the end is there, no answer breaks off, and the
+        All acknowledged writes exist, no response is cut off, and the
         daemon ends within the time that it gives to requests under way.
         """
         daemon = self.daemon()
@@ -37,7 +37,7 @@ class DrainTests(FaultTestCase):
         self.report(f"ended within {slowest:.2f} s")
 
     def test_second_sigterm(self) -> None:
-        """Asked twice, it may cut requests off, but what it had answered is kept."""
+        """A second signal may cut requests off, but acknowledged writes are kept."""
         daemon = self.daemon()
         with Load(daemon.port, CLIENTS) as load:
             load.run_for(0.4)

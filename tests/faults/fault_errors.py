@@ -85,7 +85,7 @@ class CommitErrorTests(FaultTestCase):
             ) as failing:
                 failing.wait_until_struck()
                 load.run_for(0.5)
-            self.assertTrue(load.goes_on())
+            self.assertTrue(load.progresses())
         self.assertIn(pid, [daemon.pid, *daemon.children("writer")])
         failures = sum("(INJECTED)" in call for call in failing.calls)
         self._check_reopened(failing.calls)
@@ -118,7 +118,7 @@ class CommitErrorTests(FaultTestCase):
                 self.assertEqual(self.get(daemon, large).body, large.content)
                 self.assertEqual(self.failed_checks(daemon), ["writes"])
             self._check_reopened(failing.calls)
-        # Nobody writes: the daemon has to find out by itself.
+        # Without writes, the daemon has to find out by itself.
         self.wait_until_ready(daemon)
         later = self.upload(daemon, [new])
         self.assertEqual((len(later.acknowledged), later.refused), (2, {}))

@@ -32,7 +32,7 @@ class HangingTests(FaultTestCase):
         return {pid for role in roles for pid in self.running.children(role)}
 
     def test_hang(self) -> None:
-        """One of each kind hangs: both are replaced, and the log says why."""
+        """One of each kind hangs: both are replaced, and the reason is logged."""
         hung = {self.running.children(role)[0] for role in ("worker", "writer")}
         for pid in hung:
             os.kill(pid, signal.SIGSTOP)
@@ -43,16 +43,16 @@ class HangingTests(FaultTestCase):
         self.report(f"replaced {time.monotonic() - began:.0f} s after they had hung")
         self.assertEqual(self.running.log.count("no heartbeat for"), len(hung))
         with Load(self.running.port) as load:
-            self.assertTrue(load.goes_on(100))
+            self.assertTrue(load.progresses(100))
         self.assert_kept(self.running, load.record)
         self.assertEqual((load.cut, load.half), (0, 0))
         self.running.stop()
 
     def test_stopped_parent(self) -> None:
-        """A parent that was stopped itself takes nobody to have hung meanwhile."""
+        """A parent that was stopped itself does not take its children for hung."""
         os.kill(self.running.pid, signal.SIGSTOP)
         with Load(self.running.port) as load:
-            self.assertTrue(load.goes_on(100))
+            self.assertTrue(load.progresses(100))
         time.sleep(_PATIENCE)
         os.kill(self.running.pid, signal.SIGCONT)
         time.sleep(3 * HEARTBEAT_INTERVAL)

@@ -1,4 +1,4 @@
-"""Clients that mean no good, or want everything, beside a polite one."""
+"""Hostile and greedy clients, beside a polite one."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ GREEDY = 64
 LARGE = 16 * 1024 * 1024
 
 SHARE = 100
-"""How often the one connection asks for as much as is answered in one turn."""
+"""How often one connection pipelines as much as one turn answers."""
 
 PIPELINED = 32
 """Requests of one connection that are sent at a time."""
 
 _PER_CONNECTION = 5
-"""Rounds after which the polite client connects anew."""
+"""Rounds after which the polite client reconnects."""
 
 _PATIENCE = 30
 
 
 class HostileTests(FaultTestCase):
-    """What a polite client with one connection has to suffer."""
+    """The effect on a polite client with one connection."""
 
     def test_attack(self) -> None:
         """
@@ -129,7 +129,7 @@ class HostileTests(FaultTestCase):
     def attack(
         self, daemon: Daemon, kinds: str, count: int, image: Upload, *, at_least: int
     ) -> Iterator[None]:
-        """Attack the daemon meanwhile; `at_least` so many connections are open."""
+        """Attack the daemon, over `at_least` so many open connections."""
         others = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.faults._hostile", kinds),

@@ -18,7 +18,7 @@ class RandomKillTests(FaultTestCase):
     """``kill -9`` at any instant."""
 
     def test_nothing_is_lost(self) -> None:
-        """What was acknowledged before each of several kills is there after it."""
+        """Writes acknowledged before each of several kills exist after it."""
         daemon = self.daemon()
         acknowledged, slowest = 0, 0.0
         for _ in range(ROUNDS):
@@ -46,8 +46,8 @@ class CommitKillTests(FaultTestCase):
 
     def test_each_call(self) -> None:
         """
-        Wherever in a commit it was killed, the daemon starts again with all that
-        was acknowledged, and what was under way is there whole or not at all.
+        Wherever in a commit it was killed, the daemon restarts with all acknowledged
+        writes, and pending ones are complete or absent.
         """
         daemon = self.daemon()
         for call in WRITES:
@@ -71,7 +71,7 @@ class CommitKillTests(FaultTestCase):
         daemon.stop()
 
     def _upload(self, port: int, record: Record) -> bool:
-        """Commit a registration, a chunk, a last one and a PUT; tell if all went."""
+        """Send a registration, a chunk, a last one and a PUT; return if all succeed."""
         with Connection(port) as connection:
             uploader = Uploader(connection, record)
             try:

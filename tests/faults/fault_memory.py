@@ -35,7 +35,7 @@ class MemoryTests(FaultTestCase):
     """The bounds that docs/reliability.md states."""
 
     def test_images(self) -> None:
-        """However many small images come, the process stays within its bound."""
+        """However many small images are uploaded, memory stays within its bound."""
         daemon = self.daemon()
         idle = Memory.of(daemon.pid)
         curve = [idle]
@@ -58,7 +58,7 @@ class MemoryTests(FaultTestCase):
 
     def test_slow_readers(self) -> None:
         """
-        Those who do not read what they asked for cost a bounded number of bytes,
+        Clients that do not read their responses cost a bounded number of bytes,
         and others are served.
         """
         self.allow_descriptors(READERS + 200)
@@ -93,16 +93,16 @@ class MemoryTests(FaultTestCase):
         self.assertLess(most.file - idle.file, MIB_FOR_FILE)
         self.assert_calm(daemon)
 
-    def allow_descriptors(self, wanted: int) -> None:
+    def allow_descriptors(self, needed: int) -> None:
         """Let this process, and the daemons that it starts, have so many."""
         limits = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < wanted:
+        if soft < needed:
             self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
-            more = (wanted, max(hard, wanted))
+            more = (needed, max(hard, needed))
             resource.setrlimit(resource.RLIMIT_NOFILE, more)
 
     def reader(self, daemon: Daemon, image: Upload) -> socket.socket:
-        """Ask for an image, and have room for little of it."""
+        """Request an image, with a small receive buffer."""
         reader = socket.socket()
         self.addCleanup(reader.close)
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -1,4 +1,4 @@
-"""Power cuts: what had not reached the disk is gone."""
+"""Power cuts: writes that had not reached the disk are lost."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ class _Machine:
         with Load(self.daemon.port) as load:
             load.run_for(seconds)
             self.disk.cut_power()
-            # What is answered from now on must hold as well.
+            # Writes acknowledged from now on must be durable as well.
             load.run_for(0.05)
             self.daemon.kill()
         self.disk.unmount()
         return load.record
 
     def destroy(self) -> None:
-        """Leave nothing of it."""
+        """Delete all of it."""
         self.daemon.kill()
         self.disk.destroy()
 
 
 class PowerCutTests(FaultTestCase):
-    """The power goes while clients upload."""
+    """The power fails while clients upload."""
 
     def setUp(self) -> None:
-        """See that there can be power cuts."""
+        """Require loop devices."""
         super().setUp()
         need_loop()
 
@@ -109,7 +109,7 @@ class PowerCutTests(FaultTestCase):
 
     def test_no_sync(self) -> None:
         """
-        With ``--no-sync`` a power cut loses what was acknowledged, as it says:
+        With ``--no-sync`` a power cut loses acknowledged writes, as documented:
         so the tests above can fail.
         """
         machine = self.machine("--no-sync")

@@ -53,15 +53,15 @@ class DiskFullTests(FaultTestCase):
             free = self.disk.free
             self.assertEqual(set(load.record.refused), {507})
             self.disk.resize(64 * _MIB)
-            # Each client has been refused, and must come through now.
-            self.assertTrue(load.goes_on(100))
+            # Each client has been refused, and must succeed now.
+            self.assertTrue(load.progresses(100))
         # LMDB calls a write that was cut short an IO error: one that the full disk
-        # cut short just before may find room when it is asked for the reason.
+        # cut short just before may find room when the error is examined.
         self.assertLessEqual(set(load.record.refused), {507, 503})
         self.assertEqual(load.record.violations(daemon), [])
         self.assert_kept(daemon, before)
         broken = self.entries(b"staged")
-        # What could not be deleted on a full disk is now.
+        # Entries that could not be deleted on a full disk are deleted now.
         deadline = time.monotonic() + 30
         while self.entries(b"staged") or self.entries(b"discarded"):
             self.assertLess(time.monotonic(), deadline)
@@ -76,7 +76,7 @@ class DiskFullTests(FaultTestCase):
         )
 
     def test_reserve(self) -> None:
-        """However fast uploads come, they leave the reserve; then they get 507."""
+        """However fast uploads arrive, they leave the reserve; then they get 507."""
         self._reserve()
 
     def test_reserve_with_workers(self) -> None:
@@ -91,7 +91,7 @@ class DiskFullTests(FaultTestCase):
                 pass
             left = self.disk.free
         self.assertEqual(set(load.record.refused), {507})
-        # Not to the byte: pages that LMDB copies come on top.
+        # Not to the byte: pages that LMDB copies are additional.
         self.assertGreater(left, 23 * _MIB)
         self.wait_until_failing(daemon, ["room"])
         self.disk.resize(64 * _MIB)
@@ -156,7 +156,7 @@ class DiskFullTests(FaultTestCase):
     def test_new_while_full(self) -> None:
         """
         A storage without LMDB's lock file, as a restored one is, on a full disk: the
-        daemon says in one line that there is no room, and is not ended by a signal.
+        daemon logs in one line that there is no space, and is not ended by a signal.
         """
         daemon = self.daemon(*self.options)
         image = Upload.sized(700)

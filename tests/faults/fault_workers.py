@@ -40,17 +40,17 @@ class WorkerFaultTests(FaultTestCase):
         no more connections are cut than it had.
         """
         daemon, held = self.running, 0
-        with Load(daemon.port, CLIENTS, comes_back=True) as load:
+        with Load(daemon.port, CLIENTS, reconnects=True) as load:
             for _ in range(ROUNDS):
-                self.assertTrue(load.goes_on())
+                self.assertTrue(load.progresses())
                 workers = daemon.children("worker")
                 victim = random.choice(workers)
-                # It may take no more connections meanwhile.
+                # It may take no more connections from now on.
                 os.kill(victim, signal.SIGSTOP)
                 held += connections_of(victim, daemon.port)
                 os.kill(victim, signal.SIGKILL)
                 self.wait_for_others("worker", set(workers), 1)
-            self.assertTrue(load.goes_on())
+            self.assertTrue(load.progresses())
         self.assert_kept(daemon, load.record)
         self.assertLessEqual(load.cut + load.half, held)
         self.assertEqual(load.record.refused.total(), 0)
@@ -65,12 +65,12 @@ class WorkerFaultTests(FaultTestCase):
         daemon, slowest = self.running, 0.0
         with Load(daemon.port, CLIENTS) as load:
             for _ in range(ROUNDS):
-                self.assertTrue(load.goes_on())
+                self.assertTrue(load.progresses())
                 (writer,) = daemon.children("writer")
                 os.kill(writer, signal.SIGKILL)
                 killed = time.monotonic()
                 self.wait_for_others("writer", {writer}, 1)
-                self.assertTrue(load.goes_on(1))
+                self.assertTrue(load.progresses(1))
                 slowest = max(slowest, time.monotonic() - killed)
         self.assert_kept(daemon, load.record)
         self.assertEqual((load.cut, load.half), (0, 0))
@@ -81,17 +81,17 @@ class WorkerFaultTests(FaultTestCase):
 
     def test_all_replaced(self) -> None:
         """
-        SIGHUP replaces every process under load, and no client meets anything but
-        answers to what it asked.
+        SIGHUP replaces every process under load, and clients get nothing but responses
+        to their requests.
         """
         daemon = self.running
         before = {*daemon.children("worker"), *daemon.children("writer")}
         with Load(daemon.port, CLIENTS) as load:
-            self.assertTrue(load.goes_on())
+            self.assertTrue(load.progresses())
             os.kill(daemon.pid, signal.SIGHUP)
             self.wait_for_others("worker", before, WORKERS)
             self.wait_for_others("writer", before, 1)
-            self.assertTrue(load.goes_on())
+            self.assertTrue(load.progresses())
         self.assert_kept(daemon, load.record)
         self.assertEqual((load.cut, load.half), (0, 0))
         self.assertEqual(load.record.refused.total(), 0)
@@ -105,7 +105,7 @@ class WorkerFaultTests(FaultTestCase):
         """
         daemon = self.running
         with Load(daemon.port, CLIENTS) as load:
-            self.assertTrue(load.goes_on())
+            self.assertTrue(load.progresses())
             others = [*daemon.children("worker"), *daemon.children("writer")]
             daemon.kill()
             load.join()
@@ -121,7 +121,7 @@ class WorkerFaultTests(FaultTestCase):
         """SIGTERM under load: every answer that began is whole, and nothing is lost."""
         daemon = self.running
         with Load(daemon.port, CLIENTS) as load:
-            self.assertTrue(load.goes_on())
+            self.assertTrue(load.progresses())
             daemon.stop()
             load.join()
         self.assertEqual(load.half, 0)

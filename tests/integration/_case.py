@@ -1,4 +1,4 @@
-"""What the tests with real daemons share: a test case and a client."""
+"""Base of the tests with real daemons: a test case and a client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Art:
 
     @property
     def spec(self) -> ImageSpec:
-        """What the registration says."""
+        """The registration's members."""
         data = self.text.encode()
         return ImageSpec(sha256(data).hexdigest(), len(data), self.chunk_size)
 
@@ -151,12 +151,12 @@ class DaemonTestCase(TestCase):
         self.assertEqual({answer.status for answer in answers}, {201})
 
     async def assert_downloads(self, daemon: Daemon, art: Art) -> None:
-        """Check that the image comes back byte for byte."""
+        """Check that the image is served byte for byte."""
         answer = await self.download(daemon, art)
         self.assertEqual((answer.status, answer.body), (200, art.text.encode()))
 
     async def assert_stored(self, daemon: Daemon, art: Art, chunk_id: int) -> None:
-        """Check that the chunk is stored: sent again, it is refused as known."""
+        """Check that the chunk is stored: a repetition is answered as such."""
         answer = await self.upload(daemon, art, chunk_id)
         self.assertEqual(answer.status, 409, f"chunk {chunk_id}: {answer.body!r}")
         self.assertTrue(answer.problem["identical"])

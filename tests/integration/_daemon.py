@@ -32,7 +32,7 @@ LISTENS = re.compile(
     r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+), "
     r"pending uploads (\d+), "
 )
-"""What a daemon logs once it serves: its port, and what it found."""
+"""The log line of a daemon that serves: its port and its images."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -58,9 +58,9 @@ class Daemon:
     options: Sequence[str] = ()
     environ: Mapping[str, str] = field(factory=dict)
     name: str = "daemon"
-    """Tells the logs of two daemons in one directory apart."""
+    """Distinguishes the logs of two daemons in one directory."""
     tac: bool = False
-    """Whether it is started from asciid.tac, which knows no options."""
+    """Whether it is started from asciid.tac, which takes no options."""
     announced: ClassVar[re.Pattern[str]] = LISTENS
     port: int = field(init=False, default=0)
     images: int = field(init=False, default=0)
@@ -81,7 +81,7 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        """What it has logged since it was last started."""
+        """Its log since the last start."""
         return self._log_file.read_text(encoding="utf-8", errors="replace")
 
     @property
@@ -128,11 +128,11 @@ class Daemon:
     def children(self, role: str) -> list[int]:
         """Return the process ids of its workers, or of the process that writes."""
         tasks = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        wanted = f"asciid.workers\0{role}\0".encode()
+        suffix = f"asciid.workers\0{role}\0".encode()
         found = []
         for pid in tasks.read_text().split():
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-                if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(wanted):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(suffix):
                     found.append(int(pid))
         return found
 

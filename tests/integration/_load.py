@@ -1,4 +1,4 @@
-"""Uploads without end, and a record of what the daemon has acknowledged."""
+"""Uploads without end, and a record of the acknowledged writes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GONE = (ConnectError, ConnectionClosed, RequestTransmissionFailed, ResponseFail
 
 @define(eq=False)
 class _Upload:
-    """An image and what was acknowledged of it."""
+    """An image and its acknowledged writes."""
 
     art: Art
     chunks: list[int] = field(factory=list)
@@ -48,7 +48,7 @@ class Load:
         return sum(1 + len(upload.chunks) for upload in self.uploads)
 
     def start(self) -> Deferred[list[None]]:
-        """Start; the Deferred fires when the daemon is gone."""
+        """Start; the Deferred fires when the daemon has exited."""
         return gatherResults(
             [Deferred.fromCoroutine(self._client()) for _ in range(self.clients)]
         )
@@ -63,7 +63,7 @@ class Load:
     async def _upload_one(self) -> None:
         upload = _Upload(Art.random(random.randint(20, 1500)))
         answer = await self.case.register(self.daemon, upload.art)
-        if answer.status == 503:  # it is stopping; it will be gone soon
+        if answer.status == 503:  # it is stopping, and will exit soon
             return
         self.case.assertEqual(answer.status, 201)
         self.uploads.append(upload)

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know: how the parts of a valid request hang together."""
+"""Relations between the parts of a valid request, for schemathesis."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def before_call(
     case: Case[Any],
     kwargs: dict[str, Any],  # noqa: ARG001 - likewise
 ) -> None:
-    """Give a valid request the size and the hashes of what it holds."""
+    """Give a valid request the size and the hashes of its content."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     body: Any = case.body
     if isinstance(body, dict):
-        # To JSON Schema 5.0 is an integer; the contract says that it is not.
+        # To JSON Schema 5.0 is an integer; in the contract it is not.
         for name, value in body.items():
             body[name] = int(value) if isinstance(value, float) else value
     digest = case.headers.pop("Content-Digest", None)

@@ -1,4 +1,4 @@
-"""A daemon that asks for tokens, and reads them again when told to."""
+"""A daemon that requires tokens, and rereads them on SIGHUP."""
 
 from __future__ import annotations
 

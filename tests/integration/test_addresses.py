@@ -29,7 +29,7 @@ class AddressTests(SynchronousTestCase):
     """Clients of either family."""
 
     def daemon(self, *options: str) -> Daemon:
-        """Start a daemon that logs who asks."""
+        """Start a daemon that logs the addresses of clients."""
         daemon = DualStackDaemon(
             Path(self.mktemp()).resolve(), ["--port=0", "--access-log=-", *options]
         )

@@ -49,8 +49,8 @@ class AdminTests(DaemonTestCase):
 
     async def test_verify(self) -> None:
         """
-        What was damaged under a daemon is found and not served any more, and can
-        be uploaded again; the daemon has not been told anything.
+        Images damaged under a daemon are found and not served any more, and can
+        be uploaded again; the daemon is not notified.
         """
         daemon = self.daemon()
         good, bad = Art.random(), Art.random(80_000, 8_000)
@@ -72,7 +72,7 @@ class AdminTests(DaemonTestCase):
         daemon.stop()
 
     async def test_backup(self) -> None:
-        """A backup made while a daemon stores images serves what was stored."""
+        """A backup made while a daemon stores images serves the stored images."""
         daemon = self.daemon()
         before, pending = Art.random(), Art.random()
         await self.upload_all(daemon, before)

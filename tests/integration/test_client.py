@@ -24,7 +24,7 @@ CHUNKS = SIZE // CHUNK_SIZE
 
 
 class TokenTests(DaemonTestCase):
-    """A daemon that asks for a token."""
+    """A daemon that requires a token."""
 
     def setUp(self) -> None:
         """Make a file with one."""
@@ -87,7 +87,7 @@ class BadNetworkTests(DaemonTestCase):
         self.addCleanup(port.stopListening)
         client = Client(
             f"http://127.0.0.1:{port.getHost().port}",
-            # Those that are kept would soon be the two thirds that are not reset.
+            # Persistent ones would soon be the two thirds that are not reset.
             agent=Agent(self.reactor) if resets else None,
             reactor=self.reactor,
             rng=random.Random(6),
@@ -113,7 +113,7 @@ class BadNetworkTests(DaemonTestCase):
         return outcomes
 
     async def test_resets(self) -> None:
-        """It completes, sends no chunk that is stored, and never goes backwards."""
+        """It completes, sends no stored chunk again, and its bar never moves back."""
         daemon = self.daemon()
         proxy, client = self.through(daemon, resets=True)
         outcomes = self.count_stored(client)

@@ -1,4 +1,4 @@
-"""What is left when a daemon ends under load."""
+"""Durability when a daemon ends under load."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDS = 4
 
 
 class CrashTests(DaemonTestCase):
-    """Ends that nobody prepared."""
+    """Unprepared ends."""
 
     async def test_kill_nine(self) -> None:
         """
@@ -34,7 +34,7 @@ class CrashTests(DaemonTestCase):
         daemon.stop()
 
     async def test_terminate(self) -> None:
-        """Stopped by SIGTERM in mid-load, it keeps what it had acknowledged."""
+        """Stopped by SIGTERM in mid-load, it keeps acknowledged writes."""
         daemon = self.daemon("--no-sync")
         load = Load(self, daemon)
         over = load.start()

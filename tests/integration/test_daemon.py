@@ -61,7 +61,7 @@ class LifeTests(DaemonTestCase):
         daemon.stop()
 
     async def test_from_the_environment(self) -> None:
-        """asciid.tac serves what the environment says."""
+        """asciid.tac is configured by the environment."""
         storage = self.directory / "elsewhere"
         daemon = self.daemon(tac=True, environ={"ASCIID_STORAGE": str(storage)})
         art = Art.random()

@@ -71,7 +71,7 @@ class DescriptorTests(SynchronousTestCase):
         daemon.stop()
 
     def is_served(self, daemon: Daemon) -> bool:
-        """Tell whether a new client is served."""
+        """Return whether a new client is served."""
         with closing(socket.create_connection(("127.0.0.1", daemon.port), 60)) as last:
             last.sendall(REQUEST)
             return last.recv(4096).startswith(b"HTTP/1.1 200 ")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LimitTests(DaemonTestCase):
-    """A limit on files (`ulimit -f`), which does not show in what a disk has free."""
+    """A limit on files (`ulimit -f`), which does not show in a disk's free space."""
 
     async def put(self, daemon: Daemon, art: Art) -> int:
         """Send an image whole; return the status."""

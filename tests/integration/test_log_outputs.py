@@ -1,4 +1,4 @@
-"""Logs that cannot be written, or that nobody reads."""
+"""Logs that cannot be written, or that no process reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration._daemon import (
 )
 
 _PATIENCE = 30
-"""Seconds for what does not happen otherwise."""
+"""Timeout in seconds."""
 
 _PAGE = 4096
 """Bytes that a pipe has at least."""
@@ -42,8 +42,8 @@ class LogOutputTests(SynchronousTestCase):
         self.addCleanup(daemon.kill)
         return daemon.start()
 
-    def ask(self, port: int, path: str = "/livez", count: int = 1) -> str:
-        """Ask so many times; return the last body."""
+    def request(self, port: int, path: str = "/livez", count: int = 1) -> str:
+        """Send `count` requests; return the last body."""
         connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
         try:
             for _ in range(count):
@@ -63,7 +63,7 @@ class LogOutputTests(SynchronousTestCase):
     def lost(self, port: int, kind: str) -> int:
         """Return the number of dropped lines."""
         name = f'asciid_log_lines_lost_total{{log="{kind}"}} '
-        _, _, rest = self.ask(port, "/metrics").partition(name)
+        _, _, rest = self.request(port, "/metrics").partition(name)
         return int(float(rest.split("\n")[0]))
 
     def test_fifo(self) -> None:
@@ -71,7 +71,7 @@ class LogOutputTests(SynchronousTestCase):
         fifo = self.directory / "fifo"
         os.mkfifo(fifo)
         daemon = self.daemon(f"--access-log={fifo}")
-        self.ask(daemon.port, count=3)
+        self.request(daemon.port, count=3)
         self.wait_for(daemon, "no process has the FIFO open for reading")
         self.assertGreater(self.lost(daemon.port, "access"), 0)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -80,15 +80,15 @@ class LogOutputTests(SynchronousTestCase):
         deadline = time.monotonic() + _PATIENCE
         while "lines dropped" not in daemon.log:
             self.assertLess(time.monotonic(), deadline, daemon.log)
-            self.ask(daemon.port)
+            self.request(daemon.port)
             time.sleep(0.1)
         # The reader reads nothing more, and the thread waits for it.
-        self.ask(daemon.port, count=200)
-        self.ask(daemon.port, "/readyz")
+        self.request(daemon.port, count=200)
+        self.request(daemon.port, "/readyz")
         daemon.stop()
 
     def test_standard_output(self) -> None:
-        """Standard output that nobody reads keeps nobody waiting."""
+        """Standard output that no process reads blocks no request."""
         process = subprocess.Popen(
             twistd("--nodaemon", "--pidfile=", "asciid", "--access-log=-"),
             cwd=self.directory,
@@ -104,7 +104,7 @@ class LogOutputTests(SynchronousTestCase):
         while (listens := LISTENS.search(log)) is None:
             log += os.read(output.fileno(), _PAGE).decode()
         port = int(listens[1])
-        self.ask(port, f"/{'x' * 4000}", count=1_000)
+        self.request(port, f"/{'x' * 4000}", count=1_000)
         self.assertGreater(self.lost(port, "log"), 0)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(_PATIENCE), -signal.SIGTERM)
@@ -114,10 +114,10 @@ class LogOutputTests(SynchronousTestCase):
         daemon = self.daemon("--access-log=-", "--workers=2")
         os.kill(daemon.pid, signal.SIGSTOP)
         # More than the pipes to the parent hold.
-        self.ask(daemon.port, f"/{'x' * 4000}", count=200)
-        self.ask(daemon.port, f"/{'x' * 4000}", count=200)
+        self.request(daemon.port, f"/{'x' * 4000}", count=200)
+        self.request(daemon.port, f"/{'x' * 4000}", count=200)
         os.kill(daemon.pid, signal.SIGCONT)
-        self.ask(daemon.port)
+        self.request(daemon.port)
         self.wait_for(daemon, "GET /livez")
         daemon.stop()
 

@@ -1,4 +1,4 @@
-"""What a real daemon logs."""
+"""Logs of a real daemon."""
 
 from __future__ import annotations
 

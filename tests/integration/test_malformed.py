@@ -1,4 +1,4 @@
-"""Requests that nobody should send, and what they are answered."""
+"""Malformed requests, and their responses."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ BAD_CHUNKS = [
     Case("too short", 400, {"id": 0, "size": 7, "data": "1234567"}),
     Case("empty", 400, {"id": 0, "size": 0, "data": ""}),
     Case("last as long as the first", 400, {"id": 2, "size": 8, "data": "12345678"}),
-    Case("fewer bytes than said", 400, {"id": 0, "size": 8, "data": "1234567"}),
-    Case("more bytes than said", 400, {"id": 0, "size": 8, "data": "123456789"}),
+    Case("fewer bytes than stated", 400, {"id": 0, "size": 8, "data": "1234567"}),
+    Case("more bytes than stated", 400, {"id": 0, "size": 8, "data": "123456789"}),
     Case(
         "characters counted, not bytes", 400, {"id": 0, "size": 8, "data": "\xe4" * 8}
     ),
@@ -179,8 +179,8 @@ class MalformedTests(DaemonTestCase):
 
     async def test_pile(self) -> None:
         """
-        Each malformed request gets the problem document it deserves, and the
-        upload that they aimed at goes on as if they had not been.
+        Each malformed request gets its problem document, and the
+        upload that they aimed at continues unaffected.
         """
         daemon = self.daemon()
         self.assertEqual((await self.register(daemon, ART)).status, 201)
@@ -197,7 +197,7 @@ class MalformedTests(DaemonTestCase):
     async def test_characters_at_borders(self) -> None:
         """
         Chunks are cut by bytes: a text whose characters end where its chunks do
-        goes through; a chunk that would have to hold half of one cannot.
+        is accepted; a chunk with half of one cannot be.
         """
         daemon = self.daemon()
         fitting = Art("\xe4\u2588\xf6", 7)

@@ -55,7 +55,7 @@ def used_memory(daemon: Daemon) -> float:
 
 
 class MemoryTests(DaemonTestCase):
-    """Images many times larger than what the daemon may grow by."""
+    """Images many times larger than the daemon's allowed growth."""
 
     async def test_large_images(self) -> None:
         """Uploads in chunks and in one go, and downloads, take a few MiB."""
@@ -73,7 +73,7 @@ class MemoryTests(DaemonTestCase):
         daemon.stop()
 
     async def send_all(self, waiting: list[tuple[socket.socket, memoryview]]) -> int:
-        """Send on all connections at the same time; return how many 201 come back."""
+        """Send on all connections at the same time; return the number of 201s."""
         connections = [connection for connection, _ in waiting]
         for connection in connections:
             connection.settimeout(0)

@@ -36,7 +36,7 @@ _NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 def another_namespace() -> list[str]:
     """
-    Return what runs a command as PID 1 of a namespace, as a container has it.
+    Return the prefix that runs a command as PID 1 of a namespace, as in a container.
 
     Raises `SkipTest` where this is impossible.
     """
@@ -64,7 +64,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
 
 
 def exists(pid: int) -> bool:
-    """Return whether that process has not ended; nobody may have reaped it yet."""
+    """Return whether that process has not ended; it may not have been reaped yet."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
@@ -110,7 +110,7 @@ class OwnerTestCase(DaemonTestCase):
         return process
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill a process, and forget what it printed."""
+        """Kill a process, and discard its output."""
         process.kill()
         process.communicate()
 
@@ -119,11 +119,11 @@ class OwnerTestCase(DaemonTestCase):
         return self.directory / f"{name}.log"
 
     def serves(self, name: str) -> bool:
-        """Tell whether a daemon has announced that it serves."""
+        """Return whether a daemon has logged that it serves."""
         return LISTENS.search(self.log_file(name).read_text()) is not None
 
     async def refusal(self, process: subprocess.Popen[bytes]) -> str:
-        """Wait for a daemon that does not start; return the line that says why."""
+        """Wait for a daemon that does not start; return the line with the reason."""
         _, printed = await deferToThread(process.communicate, timeout=_PATIENCE)
         self.assertEqual(process.returncode, 1)
         (line,) = printed.decode().splitlines()
@@ -231,7 +231,7 @@ class CommandTests(OwnerTestCase):
         return command
 
     async def test_another_namespace(self) -> None:
-        """Under load they find and store what they would in the same namespace."""
+        """Under load they find and store the same as within its namespace."""
         await self.check_commands(self.daemon("--workers=2"), another_namespace())
 
     async def check_commands(self, daemon: Daemon, before: Sequence[str]) -> None:
@@ -274,7 +274,7 @@ class CommandTests(OwnerTestCase):
         daemon.stop()
 
     async def test_daemon_that_ends(self) -> None:
-        """When the daemon is killed, so is what reads for a command; it says so."""
+        """When the daemon is killed, so is a command's reader; it is reported."""
         daemon = self.daemon()
         await self.upload_all(daemon, Art.random(200_000, 50_000))
         running = Deferred.fromCoroutine(self.run_command("verify", "--rate=1K"))
@@ -289,7 +289,7 @@ class CommandTests(OwnerTestCase):
         daemon.stop()
 
     async def test_removed_lock_file(self) -> None:
-        """Without the file in which LMDB notes who reads, nobody begins to read."""
+        """Without LMDB's table of readers (lock.mdb), no read begins."""
         daemon = self.daemon()
         await self.upload_all(daemon, Art.random())
         (self.storage / "lock.mdb").unlink()

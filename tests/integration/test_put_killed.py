@@ -44,7 +44,7 @@ class PutKilledTests(CommandTestCase):
         self.command = [*_ASCIID, "put", "--server", self.server.url, size, "huge.txt"]
 
     def metrics(self) -> dict[str, float]:
-        """Return what the daemon counts."""
+        """Return the daemon's counts."""
         self.connection.request("GET", "/metrics")
         text = self.connection.getresponse().read().decode()
         return {name: float(value) for name, value in _LINE.findall(text)}
@@ -53,7 +53,7 @@ class PutKilledTests(CommandTestCase):
         """Wait until it is true of the metrics; return the number of chunks stored."""
         deadline = time.monotonic() + _PATIENCE
         while not condition(metrics := self.metrics()):
-            self.assertLess(time.monotonic(), deadline, "it has not come to that")
+            self.assertLess(time.monotonic(), deadline, "condition not reached")
             time.sleep(_PAUSE)
         return metrics[_STORED]
 
@@ -85,8 +85,8 @@ class PutKilledTests(CommandTestCase):
         )
         self.assertTrue(CHUNKS // 2 <= stored < CHUNKS, stored)
         before = self.chunk_requests()
-        said = self.run_command(*self.command, cwd=self.server.directory)
-        self.assertEqual(said, f"{self.url}\n")
+        output = self.run_command(*self.command, cwd=self.server.directory)
+        self.assertEqual(output, f"{self.url}\n")
         self.assertEqual(self.chunk_requests() - before, CHUNKS - stored)
         metrics = self.metrics()
         self.assertEqual(metrics[_STORED], CHUNKS)

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.integration._daemon import ANY_PORT, environment, twistd
 
 _PATIENCE = 60
-"""Seconds for what does not happen otherwise."""
+"""Timeout in seconds."""
 
 
 class ServiceManagerTests(SynchronousTestCase):
@@ -57,7 +57,7 @@ class ServiceManagerTests(SynchronousTestCase):
             message = self.socket.recv(4096).decode()
             if message.startswith(state):
                 return message.partition("STATUS=")[2]
-            # Nothing but signs of life comes in between.
+            # Only watchdog notifications are received in between.
             self.assertEqual(message, "WATCHDOG=1")
 
     def run_through(self, *options: str) -> str:

@@ -38,7 +38,7 @@ class SharingTests(SynchronousTestCase):
         self.addCleanup(connection.close)
         return connection
 
-    def ask(
+    def request(
         self, daemon: Daemon, method: str, path: str, body: bytes | None = None
     ) -> tuple[int, bytes]:
         """Send a request as the polite client."""
@@ -67,7 +67,7 @@ class SharingTests(SynchronousTestCase):
         """Wait until bodies hold so many bytes."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            _, page = self.ask(daemon, "GET", "/metrics")
+            _, page = self.request(daemon, "GET", "/metrics")
             found = re.search(rb'body_bytes(?:"\})? ([0-9.e+]+)\n', page)
             if found is not None and float(found[1]) >= size:
                 return
@@ -77,7 +77,7 @@ class SharingTests(SynchronousTestCase):
         """Upload an image by PUT, and another in a chunk; return the statuses."""
         image = b"%09d\n" % number * 20_000
         name = sha256(image).hexdigest()
-        statuses = [self.ask(daemon, "PUT", f"/image/{name}", image)[0]]
+        statuses = [self.request(daemon, "PUT", f"/image/{name}", image)[0]]
         image = image[:65_530]
         name = sha256(image).hexdigest()
         size = len(image)
@@ -88,17 +88,17 @@ class SharingTests(SynchronousTestCase):
             (f"/image/{name}/chunks", chunk),
         ):
             body = json.dumps(document).encode()
-            statuses.append(self.ask(daemon, "POST", path, body)[0])
+            statuses.append(self.request(daemon, "POST", path, body)[0])
         return statuses
 
     def test_bodies(self) -> None:
-        """Attackers that fill the limit on bodies keep nobody from uploading."""
+        """Attackers that fill the limit on bodies do not keep others from uploading."""
         daemon = self.serve("--max-bodies=1M", "--max-chunk-size=64K")
         attackers = [self.hold(daemon) for _ in range(3)]
         for number in range(5):
             self.wait_until_held(daemon, 3 * HELD)
             self.assertEqual(self.upload(daemon, number), [201] * 3)
-            self.assertEqual(self.ask(daemon, "GET", "/readyz")[0], 200)
+            self.assertEqual(self.request(daemon, "GET", "/readyz")[0], 200)
             for index, attacker in enumerate(attackers):
                 attacker.settimeout(0)
                 try:
@@ -109,14 +109,14 @@ class SharingTests(SynchronousTestCase):
                 self.assertIn(b"\r\nRetry-After: 1\r\n", answer)
                 self.assertIn(b'"/problems/too-many-bodies"', answer)
                 attackers[index] = self.hold(daemon)
-        _, page = self.ask(daemon, "GET", "/metrics")
+        _, page = self.request(daemon, "GET", "/metrics")
         line = rb'asciid_evictions_total\{reason="share",what="bodies"\} (\d+)'
         found = re.search(line, page)
         self.assertGreaterEqual(int(found[1]) if found else 0, 1)
         daemon.stop()
 
     def test_connections(self) -> None:
-        """Nor do those that open all connections there may be."""
+        """Nor do those that open as many connections as are allowed."""
         daemon = self.serve("--max-connections=20")
         idle = [self.connect(daemon) for _ in range(20)]
         for connection in idle:

@@ -32,7 +32,7 @@ class SimulateTests(CommandTestCase):
         return dict(figures)
 
     def test_faults(self) -> None:
-        """Chunks cut off and repeated, many at once: every image comes out right."""
+        """Chunks cut off and repeated, many at once: every image is stored intact."""
         figures = self.simulate(
             *("--files=60", "--chunksize=100", "--parallel=20"),
             *("--faults", "--downloads=3", "--seed=7"),

@@ -1,4 +1,4 @@
-"""Starts that cannot succeed, and what they say."""
+"""Starts that cannot succeed, and their messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class End:
 
 
 class RefusedStartTests(SynchronousTestCase):
-    """Each ends with exit code 1 and one line on stderr that says why."""
+    """Each ends with exit code 1 and one line on stderr with the reason."""
 
     def setUp(self) -> None:
         """Make an empty directory."""
@@ -69,7 +69,7 @@ class RefusedStartTests(SynchronousTestCase):
 
     def test_failure_after_the_start(self) -> None:
         """An unexpected error is logged with a traceback; the exit code is 1."""
-        # No error of that kind is known: one is put in.
+        # There is no such error: it is injected.
         program = (
             "import sys\n"
             "from {module} import {owner}\n"
@@ -127,7 +127,7 @@ class RefusedStartTests(SynchronousTestCase):
         self.assert_refused("Not a directory", f"--storage={below}")
 
     def test_storage_of_another_version(self) -> None:
-        """The storage was written by a release to come."""
+        """The storage was written by a later release."""
         path = str(self.directory / "new")
         with closing(lmdb.open(path)) as env, env.begin(write=True) as transaction:
             transaction.put(FORMAT_KEY, b"99")
@@ -137,7 +137,7 @@ class RefusedStartTests(SynchronousTestCase):
         """The storage directory holds a file that is not LMDB's."""
         storage = self.directory / "other"
         storage.mkdir()
-        (storage / "data.mdb").write_bytes(b"not what it seems" * 1000)
+        (storage / "data.mdb").write_bytes(b"not a storage file" * 1000)
         self.assert_refused("does not hold asciid images", "--storage=other")
 
     def test_workers(self) -> None:
@@ -150,7 +150,7 @@ class RefusedStartTests(SynchronousTestCase):
         self.assert_refused("cannot use the storage", "--workers=2", "--storage=file")
 
     def test_in_the_background(self) -> None:
-        """A twistd that was to go to the background says it, too, and is gone."""
+        """A twistd that is to daemonize reports it, too, and exits."""
         (self.directory / "file").touch()
         end = self.run_twistd("--logfile=log", "asciid", "--storage=file")
         self.assertEqual(end.code, 1)

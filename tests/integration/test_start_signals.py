@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PATIENCE = 30
-"""Seconds for what does not happen otherwise."""
+"""Timeout in seconds."""
 
 _PLUGIN = "/twisted/plugins/asciid_plugin.py"
 

@@ -9,7 +9,7 @@ class StorageMovedTests(DaemonTestCase):
     """With one process, and with several."""
 
     async def check(self, *options: str) -> None:
-        """Rename the directory and back, and ask before, between and after."""
+        """Rename the directory and back; send requests before, between and after."""
         storage = self.directory / "images"
         away = self.directory / "away"
         daemon = self.daemon("--storage=images", *options)
@@ -37,7 +37,7 @@ class StorageMovedTests(DaemonTestCase):
         daemon.stop()
 
     async def assert_ready(self, url: str, status: int) -> None:
-        """Ask until /readyz answers that."""
+        """Poll /readyz until it returns `status`."""
         while (
             await self.request("GET", f"{url}/readyz", content_type=None)
         ).status != status:

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or gone."""
+"""Standard streams that are closed or full."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class CommandTests(StreamTestCase):
 
     def test_what_is_done_is_done(self) -> None:
         """
-        A command that does something succeeds where it cannot say so.
+        A command with an effect succeeds even if it cannot report it.
 
-        What it would have printed is on standard error, if there is one.
+        Its output is on standard error, if there is one.
         """
         for command, redirection, shown in (
             ("put cat.txt", ">&-", SHA256),
@@ -92,7 +92,7 @@ class CommandTests(StreamTestCase):
         self.assertEqual((self.directory / "copy.txt").read_bytes(), CAT)
 
     def test_what_is_asked_for(self) -> None:
-        """A command whose output is what was asked for fails without."""
+        """A command whose output is its result fails without it."""
         self.asciid("put cat.txt")
         for command, redirection, code in (
             (f"cat {SHA256}", ">&-", 1),
@@ -111,7 +111,7 @@ class CommandTests(StreamTestCase):
                 self.assertEqual(end.stderr.count("\n"), 1, end)
 
     def test_simulate(self) -> None:
-        """A simulation tells by its exit code; its log may be lost, not its JSON."""
+        """A simulation reports by its exit code; its log may be lost, not its JSON."""
         port = self.daemon.port
         command = f"simulate --files 2 --host 127.0.0.1 --port {port}"
         for redirection in (">&- 2>&-", ">/dev/full"):
@@ -127,7 +127,7 @@ class StorageCommandTests(StreamTestCase):
     """The commands for operators."""
 
     def test_commands(self) -> None:
-        """What they do is done; what they are to print is needed."""
+        """Their effects happen; their required output must be written."""
         daemon = Daemon(self.directory)
         self.addCleanup(daemon.kill)
         daemon.start().stop()
@@ -145,7 +145,7 @@ class StorageCommandTests(StreamTestCase):
 
 
 class HealthCheckTests(StreamTestCase):
-    """The health check, whose exit code is what is asked for."""
+    """The health check, whose exit code is its result."""
 
     def test_exit_code(self) -> None:
         """It is the same whether or not the answer can be printed."""
@@ -198,7 +198,7 @@ class DaemonTests(StreamTestCase):
             self.assertEqual(daemon.wait(30), -signal.SIGTERM, redirection)
 
     def test_background(self) -> None:
-        """It serves in the background, too, where twistd opens them anew."""
+        """It serves in the background, too, where twistd reopens them."""
         command = " ".join(twistd("--pidfile=pid", "--logfile=log", "asciid"))
         end = self.sh(f"{command} --port unix:socket <&- >&- 2>&-")
         self.assertEqual(end.code, 0, end)
@@ -216,7 +216,7 @@ class DaemonTests(StreamTestCase):
             os.kill(pid, signal.SIGKILL)
 
     def test_help(self) -> None:
-        """Help and version are what was asked for: without output they fail."""
+        """Help and version are results: without output they fail."""
         command = " ".join(twistd("asciid"))
         for option, redirection, code in (
             ("--help", ">/dev/full", 1),

@@ -29,9 +29,9 @@ class TLSTests(SynchronousTestCase):
     """HTTP over TLS, by an endpoint."""
 
     options: Sequence[str] = ()
-    """What else the daemon is told."""
+    """Further options of the daemon."""
     reloaded = "Read the certificate in "
-    """What is in the log once SIGHUP has been dealt with."""
+    """The log line after a SIGHUP was handled."""
 
     def setUp(self) -> None:
         """Start a daemon."""
@@ -55,7 +55,7 @@ class TLSTests(SynchronousTestCase):
         return connection
 
     def test_large(self) -> None:
-        """A large image goes in and comes out, on a connection that is kept."""
+        """A large image is uploaded and downloaded over a persistent connection."""
         connection = self.connect()
         assert isinstance(connection.sock, ssl.SSLSocket)
         self.assertEqual(connection.sock.selected_alpn_protocol(), "http/1.1")
@@ -70,7 +70,7 @@ class TLSTests(SynchronousTestCase):
         self.daemon.stop()
 
     def test_drain(self) -> None:
-        """An upload under way is finished when the daemon is told to stop."""
+        """An upload under way is finished when the daemon stops."""
         connection = self.connect()
         connection.putrequest("PUT", PATH)
         connection.putheader("Content-Type", "text/plain")
@@ -119,9 +119,9 @@ class TLSTests(SynchronousTestCase):
 
     def test_renewed(self) -> None:
         """
-        SIGHUP has new connections get a new certificate; those that are open stay.
+        SIGHUP has new connections get a new certificate; open ones are kept.
 
-        One that cannot be used leaves the old one, and the log says why.
+        If it cannot be used, the old one is kept, and the reason is logged.
         """
         before = self.served_expiry()
         self.assertEqual(self.scraped_expiry(), before)

@@ -1,4 +1,4 @@
-"""Images that were removed while a worker could not hear of it."""
+"""Images that were removed while a worker could not be notified."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TOKEN = "secret"
 
 
 class StoppedWorkerTests(SynchronousTestCase):
-    """One of two workers is stopped; what it was sent meanwhile is answered later."""
+    """One of two workers is stopped; requests received meanwhile are answered later."""
 
     def setUp(self) -> None:
         """Start a daemon."""
@@ -84,7 +84,7 @@ class StoppedWorkerTests(SynchronousTestCase):
         return connections
 
     def send(self, connection: socket.socket, art: Art) -> None:
-        """Ask for an image."""
+        """Request an image."""
         connection.sendall(
             f"GET /image/{art.spec.sha256} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
         )
@@ -99,7 +99,7 @@ class StoppedWorkerTests(SynchronousTestCase):
         return response.status
 
     def stop_worker(self) -> None:
-        """Stop a worker, and see that no other gets new connections meanwhile."""
+        """Stop a worker, and check that no other gets new connections."""
         self.stopped, _ = self.daemon.children("worker")
         os.kill(self.stopped, signal.SIGSTOP)
         self.addCleanup(self.go_on)
@@ -139,7 +139,7 @@ class StoppedWorkerTests(SynchronousTestCase):
         )
 
     def assert_absent(self, connections: list[socket.socket], art: Art) -> None:
-        """Ask for an image on all connections, then have the worker go on."""
+        """Request an image on all connections, then continue the worker."""
         for connection in connections:
             self.send(connection, art)
         self.go_on()
@@ -147,7 +147,7 @@ class StoppedWorkerTests(SynchronousTestCase):
         self.assertEqual(set(statuses), {404}, statuses)
 
     def test_deleted(self) -> None:
-        """It serves nothing that was deleted meanwhile, and the writer killed."""
+        """It serves no image deleted meanwhile, even if the writer was killed."""
         art = self.store(700)
         connections = self.connect(art)
         self.stop_worker()
@@ -157,7 +157,7 @@ class StoppedWorkerTests(SynchronousTestCase):
         self.assert_absent(connections, art)
 
     def test_quarantined(self) -> None:
-        """Nor what was put in quarantine."""
+        """Nor a quarantined image."""
         art = self.store(700)
         connections = self.connect(art)
         self.stop_worker()

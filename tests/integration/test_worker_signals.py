@@ -1,4 +1,4 @@
-"""Several workers, and what an operator signals to them."""
+"""Several workers, and an operator's signals to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration._case import Art
 from tests.integration._daemon import Daemon
 
 _PATIENCE = 30
-"""Seconds for what does not happen otherwise."""
+"""Timeout in seconds."""
 
 
 class WorkerSignalTests(SynchronousTestCase):
@@ -71,8 +71,8 @@ class WorkerSignalTests(SynchronousTestCase):
         """
         On SIGHUP a token that was removed is refused by all, then all are replaced.
 
-        What they have left to tell is logged.  Nothing is refused for the sake of
-        it, and nobody is warned of ends that are meant.
+        Their last log lines and metrics are kept.  No request is refused because of
+        it, and expected exits are not logged as warnings.
         """
         connections = [self.connect() for _ in range(6)]
         for connection in connections:
@@ -96,7 +96,7 @@ class WorkerSignalTests(SynchronousTestCase):
         refused = self.daemon.log.count("were refused within a minute: token-invalid")
         self.assertGreater(refused, 0, self.daemon.log)
         self.assertNotIn(" exited: ", self.daemon.log)
-        # What Twisted says of its own connections and ports is nobody's business.
+        # Twisted's messages on its own connections and ports are not logged.
         self.assertNotRegex(self.daemon.log, "Scheduling retry|starting on|Closed")
 
     def processes(self) -> set[int]:

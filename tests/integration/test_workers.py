@@ -1,4 +1,4 @@
-"""Several workers, to whom each client is the same as to one process."""
+"""Several workers, which serve a client as one process does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONNECTIONS = 24
 """So many that each of four workers has some, but for one time in 250."""
 
 _PATIENCE = 30
-"""Seconds for what does not happen otherwise."""
+"""Timeout in seconds."""
 
 
 class SimulateTests(test_simulate.SimulateTests):
@@ -73,7 +73,7 @@ class ConnectionsTests(CommandTestCase):
         self.addCleanup(connection.close)
         return connection
 
-    def ask(
+    def request(
         self,
         connection: HTTPConnection,
         method: str,
@@ -93,13 +93,13 @@ class ConnectionsTests(CommandTestCase):
         """Upload an image; return its path."""
         art = Art.random()
         path = f"/image/{art.spec.sha256}"
-        status, _ = self.ask(connection, "PUT", path, art.text.encode(), token)
+        status, _ = self.request(connection, "PUT", path, art.text.encode(), token)
         self.assertEqual(status, 201)
         return path
 
     def samples(self, connection: HTTPConnection) -> dict[str, float]:
         """Return all metrics; those with labels by name, labels and values."""
-        status, text = self.ask(connection, "GET", "/metrics")
+        status, text = self.request(connection, "GET", "/metrics")
         self.assertEqual(status, 200)
         return {
             " ".join([sample.name, *sorted(sample.labels.values())]): sample.value
@@ -125,7 +125,7 @@ class ConnectionsTests(CommandTestCase):
         for connection in self.connections[:4]:
             self.put(connection)
         before = self.counters()
-        # Nobody has scraped these before the processes end.
+        # These were not scraped before the processes end.
         for connection in self.connections[4:8]:
             self.put(connection)
         os.kill(self.daemon.pid, signal.SIGHUP)
@@ -157,7 +157,7 @@ class ConnectionsTests(CommandTestCase):
 
     def test_metrics(self) -> None:
         """
-        Whoever is asked tells what all have counted, and once what they share; one
+        Any worker returns the counts of all, and shared values once; one
         that was killed is left out.
         """
         self.begin("--max-uploads=77", "--max-connections=1000")
@@ -192,7 +192,7 @@ class ConnectionsTests(CommandTestCase):
 
     def test_metrics_port(self) -> None:
         """
-        The metrics are on a port of their own, if asked for, and only there; the
+        The metrics are on a port of their own, if configured, and only there; the
         health check of a container stays where the images are.
         """
         self.begin("--metrics-port=tcp:0:interface=127.0.0.1")
@@ -201,23 +201,23 @@ class ConnectionsTests(CommandTestCase):
         self.assertTrue(printed.startswith("200 "), printed)
         for connection in self.connections:
             self.put(connection)
-        self.assertEqual(self.ask(self.connections[0], "GET", "/metrics")[0], 404)
-        told = re.search(r"metrics listening on 127\.0\.0\.1:(\d+)", self.daemon.log)
-        assert told is not None
-        samples = self.samples(self.connect(int(told[1])))
+        self.assertEqual(self.request(self.connections[0], "GET", "/metrics")[0], 404)
+        logged = re.search(r"metrics listening on 127\.0\.0\.1:(\d+)", self.daemon.log)
+        assert logged is not None
+        samples = self.samples(self.connect(int(logged[1])))
         self.assertEqual(samples["asciid_images"], CONNECTIONS)
         self.daemon.stop()
 
     def test_delete(self) -> None:
-        """What is deleted through one is gone for all, from their memory, too."""
+        """An image deleted through one is deleted for all, from their caches, too."""
         tokens = self.write_tokens()
         self.begin(f"--write-token-file={tokens}")
         path = self.put(self.connections[0], "s3cret")
-        statuses = {self.ask(one, "GET", path)[0] for one in self.connections}
+        statuses = {self.request(one, "GET", path)[0] for one in self.connections}
         self.assertEqual(statuses, {200})
-        status, _ = self.ask(self.connections[1], "DELETE", path, token="s3cret")
+        status, _ = self.request(self.connections[1], "DELETE", path, token="s3cret")
         self.assertEqual(status, 204)
-        statuses = {self.ask(one, "GET", path)[0] for one in self.connections}
+        statuses = {self.request(one, "GET", path)[0] for one in self.connections}
         self.assertEqual(statuses, {404})
         self.daemon.stop()
 
@@ -274,12 +274,12 @@ class CompactTests(DaemonTestCase):
 
 
 def is_put(name: str) -> bool:
-    """Tell whether a sample counts the PUTs that went well."""
+    """Return whether a sample counts the successful PUTs."""
     return name.startswith("asciid_requests_total ") and "PUT" in name and "201" in name
 
 
 def run_asciid(daemon: Daemon, arguments: Sequence[str]) -> str:
-    """Run a command where the daemon is, and return what it printed."""
+    """Run a command in the daemon's directory, and return its output."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "asciid"),

@@ -22,7 +22,7 @@ DOCUMENTS = (
     ".ci/run",
     *("docs", "contrib", "script", "asciid", "changelog.d"),
 )
-"""What tells people, or programs, what to run."""
+"""Files that document or run commands."""
 
 
 def shadow(directory: Path) -> None:

@@ -28,7 +28,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(asked, [(resource.RLIMIT_NOFILE, (4096, 4096))])
 
     def test_forbidden(self) -> None:
-        """Where neither may be asked for, the limit is read, and stays."""
+        """Where both system calls are forbidden, the limit is read and not changed."""
 
         def forbidden(*_: object) -> None:
             raise OSError(errno.EPERM, "Operation not permitted")
@@ -47,11 +47,11 @@ class LimitTests(SynchronousTestCase):
 
 
 class ConnectionTests(SynchronousTestCase):
-    """What is left for connections."""
+    """The limits of connections."""
 
     @given(st.integers(1, 10**9), st.integers(200, 2**31), st.booleans())
     def test_any(self, wanted: int, limit: int, metrics: bool) -> None:  # noqa: FBT001 - hypothesis'
-        """What is served and what lingers fits below what is accepted, and that below
+        """Served and lingering connections fit below accepted ones, and these below
         the limit.
         """
         limits = connection_limits(wanted, limit, metrics=metrics)

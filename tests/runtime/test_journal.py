@@ -23,10 +23,10 @@ class JournalTests(SynchronousTestCase):
         formatter = LineFormatter("text", "debug", journal=True)
         log = Logger("tests.log", observer=FileLogObserver(stream, formatter))
         for level in LogLevel.iterconstants():
-            log.emit(level, "said")
+            log.emit(level, "message")
         self.assertEqual(
             stream.getvalue().splitlines(),
-            [f"<{priority}>[tests.log] said" for priority in (7, 6, 4, 3, 2)],
+            [f"<{priority}>[tests.log] message" for priority in (7, 6, 4, 3, 2)],
         )
 
     def test_lines(self) -> None:

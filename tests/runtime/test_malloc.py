@@ -34,7 +34,7 @@ class FakeLibrary:
 
 
 class LibraryTests(SynchronousTestCase):
-    """What is asked of the C library."""
+    """Calls of the C library."""
 
     def test_thresholds(self) -> None:
         """The size of large blocks is set, above that of one read, and stays."""
@@ -117,7 +117,7 @@ class MemoryTrimmerTests(SynchronousTestCase):
         self.assertEqual(self.after(0.5), 1)
 
     def test_stop(self) -> None:
-        """After the stop nothing is done; it may come twice, or before the start."""
+        """After `stop` nothing is done; it may be called twice, or before `start`."""
         self.trimmer.stop()
         self.trimmer.stop()
         self.assertEqual(self.after(0.5), 0)

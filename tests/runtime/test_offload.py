@@ -87,7 +87,7 @@ class OffloadTests(SynchronousTestCase):
         self.assertEqual(self.run_all(third), "third")
 
     def test_cancelled_call(self) -> None:
-        """A call that nobody waits for is made, and makes room after it."""
+        """A cancelled call still runs, and frees its place afterwards."""
         for _ in range(5):
             done = self.offload.in_thread(lambda: "result")
             done.cancel()
@@ -112,12 +112,12 @@ class OffloadTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_failing_steps(self) -> None:
-        """What a step raises is what the work fails with."""
+        """The work fails with the exception of a step."""
         self.failureResultOf(self.offload.in_turns(self.steps.fail()), ValueError)
         self.failureResultOf(AT_ONCE.in_turns(self.steps.fail()), ValueError)
 
     def test_cancelled_steps(self) -> None:
-        """Work that nobody waits for ends, and what it holds is released."""
+        """Cancelled work ends, and its resources are released."""
         done = self.offload.in_turns(iter(self.steps))
         done.cancel()
         self.failureResultOf(done, CancelledError)

@@ -21,7 +21,7 @@ _numbers = count()
 
 
 def _same(deferred: Deferred[None]) -> Deferred[None]:
-    """Return what was given: what an action answers."""
+    """Return `value`: the result of an action."""
     return deferred
 
 
@@ -35,7 +35,7 @@ class ServiceManagerTests(SynchronousTestCase):
         self.bind(f"\0{self.name[1:]}")
 
     def bind(self, name: str) -> None:
-        """Receive what is sent to `name`."""
+        """Receive the datagrams sent to `name`."""
         self.socket = socket.socket(
             socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
         )
@@ -59,7 +59,7 @@ class ServiceManagerTests(SynchronousTestCase):
                 return messages
 
     def test_life(self) -> None:
-        """It hears of the start, of a reload with its time, and of the stop."""
+        """The start, a reload with its time, and the stop are reported."""
         manager = self.manager()
         self.assertEqual(self.received(), [])
         manager.serving("Serving on [::]:4444")
@@ -97,7 +97,7 @@ class ServiceManagerTests(SynchronousTestCase):
         self.assertEqual((done, self.received()), ([1], []))
 
     def test_stop_during_a_reload(self) -> None:
-        """After the stop has begun, it is not said to serve again."""
+        """After the stop has begun, readiness is not reported again."""
         manager = self.manager()
         manager.serving("x")
         reloaded: Deferred[None] = Deferred()
@@ -123,7 +123,7 @@ class ServiceManagerTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_watchdog(self) -> None:
-        """A sign of life comes twice in the time that was asked for, from the start."""
+        """The watchdog is notified twice in its interval, from the start."""
         for pid in ("", str(os.getpid())):
             manager = self.manager(WATCHDOG_USEC="3000000", WATCHDOG_PID=pid)
             self.clock.advance(10)
@@ -135,7 +135,7 @@ class ServiceManagerTests(SynchronousTestCase):
             self.setUp()
 
     def test_no_watchdog(self) -> None:
-        """The watchdog of another process, or none at all, hears nothing."""
+        """The watchdog of another process, or none at all, is not notified."""
         for interval, pid in (
             ("3000000", "1"),
             ("0", ""),

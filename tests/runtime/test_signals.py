@@ -53,7 +53,7 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
 
     def start(self, reactor: MemoryReactorClock) -> None:
-        """Do what a reactor that starts does first."""
+        """Fire the triggers of a reactor's startup."""
         for call, args, kwargs in reactor.triggers["before"]["startup"]:
             call(*args, **kwargs)
 

@@ -37,7 +37,7 @@ class Full(io.StringIO):
 
 
 def is_for_messages(stream: Any) -> bool:  # noqa: ANN401 - a stream of any kind
-    """Return whether what a stream does not take is lost."""
+    """Return whether failed writes to a stream are ignored."""
     return isinstance(stream.buffer.raw, streams._MessageFile)
 
 
@@ -51,7 +51,7 @@ class StreamTests(SynchronousTestCase):
         self.out, self.err = io.StringIO(), io.StringIO()
 
     def test_message_stream(self) -> None:
-        """It writes each line at once, and loses what the file does not take."""
+        """It writes each line at once, and ignores failed writes."""
         path = Path(self.mktemp())
         with path.open("wb") as file:
             stream = message_stream(file.fileno())
@@ -116,7 +116,7 @@ class StreamTests(SynchronousTestCase):
                 self.assertTrue(is_for_messages(stream))
 
     def test_discard(self) -> None:
-        """What a stream does not take is dropped, what it takes is not."""
+        """Output that cannot be written is dropped, other output is not."""
         self.set_streams(self.out, self.err)
         discard_unwritten_output()
         self.assertIs(sys.stdout, self.out)
@@ -125,7 +125,7 @@ class StreamTests(SynchronousTestCase):
         sys.stdout.flush()
 
     def test_print_and_exit(self) -> None:
-        """Printing what was asked for is 0, or 1 with a reason."""
+        """Printing the requested output exits with 0, or with 1 and a reason."""
         self.set_streams(self.out, self.err)
         self.assertEqual(self.assertRaises(SystemExit, print_and_exit, "a").code, 0)
         self.assertEqual(self.out.getvalue(), "a\n")
@@ -142,7 +142,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(self.err.getvalue(), "why\n")
 
     def test_report(self) -> None:
-        """What cannot be printed is a message, with what was to be printed."""
+        """If output cannot be printed, a message with the reason and the output is."""
         self.set_streams(self.out, self.err)
         report("done")
         report("url\n", nl=False)

@@ -54,7 +54,7 @@ class CallInPoolTests(SynchronousTestCase):
     """A call in a pool that creates threads on demand."""
 
     def test_result(self) -> None:
-        """It answers what the call returns or raises."""
+        """The Deferred has the result or the exception of the call."""
         reactor, pool = ManualReactor(), ManualThreadPool()
         called = call_in_pool(reactor, pool, int, "12", base=3)
         self.assertEqual(run(called, reactor, pool), 5)

@@ -40,7 +40,7 @@ class TurnsTests(SynchronousTestCase):
             self.turns.switch(self.turns.share_of(name), self.now)
 
     def turn(self) -> list[str]:
-        """Run one turn of the reactor; return what was done in it."""
+        """Run one turn of the reactor; return the calls made in it."""
         self.done = []
         [call] = self.calls
         self.calls.clear()
@@ -48,7 +48,7 @@ class TurnsTests(SynchronousTestCase):
         return self.done
 
     def test_share(self) -> None:
-        """A client has one share, however many connections ask for it."""
+        """A client has one share, however many connections it has."""
         share = self.turns.share_of("a")
         self.assertIs(self.turns.share_of("a"), share)
         self.assertIsNot(self.turns.share_of("b"), share)
@@ -86,7 +86,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.turn(), ["e"])
 
     def test_queued_meanwhile(self) -> None:
-        """What a call queues waits for the next turn, also for a lone client."""
+        """Calls queued by a call wait for the next turn, also for a lone client."""
         share = self.turns.share_of("a")
 
         def call() -> None:
