@@ -23,7 +23,7 @@ def flip(path: Path, content: bytes) -> None:
         raise AssertionError(message)
     while content in data:
         data[data.index(content) + len(content) // 2] ^= 0x10
-    # In place: who has the file mapped sees it, as with a disk that lies.
+    # In place: processes that map the file see it, as with a failing disk.
     with file.open("r+b") as opened:
         opened.write(data)
 

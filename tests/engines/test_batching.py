@@ -61,7 +61,7 @@ class BatchWriterTests(SynchronousTestCase):
         return outcomes
 
     def recover(self, error: Exception) -> Deferred[Exception | None]:
-        """Answer what the test wants."""
+        """Return the test's result."""
         self.recovered.append(error)
         return self.verdict
 
@@ -88,7 +88,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertTrue(self.pool.started)
 
     def test_one_turn_is_one_batch(self) -> None:
-        """What is submitted in one turn of the reactor shares a batch."""
+        """Operations submitted in one turn of the reactor share a batch."""
         done = [self.append(text) for text in "abc"]
         self.assertEqual(len(self.pool.work), 0)
         self.turn()
@@ -103,7 +103,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.batches, [3])
 
     def test_collects_while_the_thread_works(self) -> None:
-        """What comes during a batch waits for the next, whatever the turns."""
+        """Operations submitted during a batch wait for the next, whatever the turns."""
         self.append("a")
         self.turn()
         for text in "bcd":
@@ -117,7 +117,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.batches, [1, 3])
 
     def test_answers_before_the_next_batch(self) -> None:
-        """What those ask who were just answered shares the next batch."""
+        """Operations of clients that were just answered share the next batch."""
 
         def ask_again(_: None) -> None:
             self.assertEqual(len(self.pool.work), 0)
@@ -150,7 +150,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(third), 3)
 
     def test_together(self) -> None:
-        """Operations that came together are told of together, each outcome its own."""
+        """Operations submitted together complete together, each with its outcome."""
 
         def refuse(_: list[str]) -> None:
             raise ValueError
@@ -169,7 +169,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.batches, [4])
 
     def test_together_or_not_at_all(self) -> None:
-        """Operations that came together are refused together, past a bound."""
+        """Operations submitted together are refused together, past a limit."""
         self.append("a")
         refused = self.writer.submit([lambda log: log.append("b")] * 4)
         self.failureResultOf(refused, StoreBusyError)
@@ -185,7 +185,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(together), [failure, failure])
 
     def test_cancelled(self) -> None:
-        """An operation is carried out though nobody waits for it any more."""
+        """An operation is carried out even if its Deferred was cancelled."""
         awaited = self.append("a")
         awaited.addErrback(lambda _: None)
         awaited.cancel()
@@ -252,7 +252,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.batches, [1, 1])
 
     def test_failed_batch_fails_alone(self) -> None:
-        """A batch that failed fails all in it, and nobody after it."""
+        """A failed batch fails its operations, and none after it."""
         self.broken = OSError("no space")
         self.verdict = succeed(StorageFullError())
         failed = [self.append(text) for text in "ab"]
@@ -269,7 +269,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.log, ["c"])
 
     def test_recovery_that_fails(self) -> None:
-        """If recovery meets what nobody foresaw, only that batch fails."""
+        """If recovery raises an unexpected error, only that batch fails."""
         self.broken = OSError("no space")
         self.verdict = fail(ZeroDivisionError("a mistake"))
         failed = self.append("a")
@@ -304,7 +304,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(flushed), [])
 
     def test_stop_drains(self) -> None:
-        """Stopping takes nothing more and finishes what was taken."""
+        """Stopping refuses further operations and finishes accepted ones."""
         first = self.append("a")
         self.turn()
         second = self.append("b")
@@ -324,7 +324,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.log, ["a", "b"])
 
     def test_stop_before_the_first_turn(self) -> None:
-        """What was taken in the very turn of the stop is finished too."""
+        """Operations accepted in the same turn as the stop are finished too."""
         awaited = self.append("a")
         stopped = self.writer.stop()
         self.turn()
@@ -364,7 +364,7 @@ class BatchWriterTests(SynchronousTestCase):
         self.assertEqual(self.log, ["first", "begin", "end", "second"])
 
     def test_work_that_fails(self) -> None:
-        """What work in the thread fails with is told, and the writer goes on."""
+        """A failure in the thread fails the call, and the writer continues."""
 
         async def work() -> None:
             await self.writer.call_in_thread(lambda: 1 / 0)
@@ -384,8 +384,8 @@ class BatchWriterTests(SynchronousTestCase):
         self.settle()
         for append in failed:
             self.failureResultOf(append, StoreBusyError)
-        asked = self.writer.call_in_thread(lambda: 1)
-        self.failureResultOf(asked, StoreBusyError)
+        called = self.writer.call_in_thread(lambda: 1)
+        self.failureResultOf(called, StoreBusyError)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
         no_threads.restore()
         append = self.append("c")
@@ -405,13 +405,13 @@ class ReadPoolTests(SynchronousTestCase):
         self.reads.start()
 
     def step(self) -> bool:
-        """Do one read and tell the reactor."""
+        """Do one read and deliver its result."""
         stepped = self.pool.step()
         self.reactor.advance(0)
         return stepped
 
     def test_result(self) -> None:
-        """A read answers what it returns."""
+        """A read has the result of its function."""
         self.assertTrue(self.pool.started)
         awaited = self.reads.run(lambda: 5)
         self.assertNoResult(awaited)
@@ -419,7 +419,7 @@ class ReadPoolTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(awaited), 5)
 
     def test_failure(self) -> None:
-        """A read answers what it raises."""
+        """A read fails with the exception of its function."""
         awaited = self.reads.run(lambda: int("none"))
         self.step()
         self.failureResultOf(awaited, ValueError)
@@ -448,7 +448,7 @@ class ReadPoolTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), 2)
 
     def test_hold_twice(self) -> None:
-        """A second hold waits for the same reads, and keeps what is held."""
+        """A second hold waits for the same reads, and the first stays in force."""
         self.reads.run(lambda: 1)
         quiet = [self.reads.hold()]
         held = self.reads.run(lambda: 2)

@@ -1,4 +1,4 @@
-"""What a store tells of its health."""
+"""The health of stores."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 
 
 class CheckupTests(SynchronousTestCase):
-    """Probes, and what is learned from them."""
+    """Probes, and their outcomes."""
 
     def setUp(self) -> None:
-        """Make a checkup of a writer that answers when the test says."""
+        """Make a checkup of a writer whose results the test sets."""
         self.now = 7.0
         self.probes: list[Deferred[Any]] = []
         self.read_probes: list[Deferred[Any]] = []
@@ -64,19 +64,19 @@ class CheckupTests(SynchronousTestCase):
         return self.read_probes[-1]
 
     def probe(self) -> Deferred[Any]:
-        """Begin a probe; return where its outcome goes."""
+        """Begin a probe; return the Deferred of its outcome."""
         self.now += PROBE_EVERY
         self.checkup.begin()
         return self.probes[-1]
 
-    def known(self) -> tuple[bool, bool]:
-        """Return what is known of writing and of room."""
+    def state(self) -> tuple[bool, bool]:
+        """Return whether the store writes and has room."""
         return self.checkup.writes, self.checkup.has_room
 
     def test_outcomes(self) -> None:
-        """What a probe meets is remembered until the next one."""
-        self.assertEqual(self.known(), (True, True))
-        for error, known in (
+        """The outcome of a probe is kept until the next one."""
+        self.assertEqual(self.state(), (True, True))
+        for error, expected in (
             (StorageFailedError(), (False, True)),
             (StoreBusyError(), (False, True)),
             (None, (True, True)),
@@ -90,10 +90,10 @@ class CheckupTests(SynchronousTestCase):
                 outcome.callback([None])
             else:
                 outcome.errback(error)
-            self.assertEqual(self.known(), known, error)
+            self.assertEqual(self.state(), expected, error)
 
     def test_one_at_a_time(self) -> None:
-        """However often somebody asks, one probe is under way, and one a second."""
+        """However often health is read, one probe at a time runs, and one a second."""
         first = self.probe()
         self.probe()
         self.assertEqual(len(self.probes), 1)
@@ -137,7 +137,7 @@ class CheckupTests(SynchronousTestCase):
 
 
 class FakeWriter:
-    """A way to a process that answers what the test says."""
+    """A writer whose results the test sets."""
 
     max_operations = max_bytes = 1
     waiting = (0, 0)
@@ -146,7 +146,7 @@ class FakeWriter:
         self.outcome: Deferred[Any] = succeed([None])
 
     def submit(self, operations: Sequence[AnyOperation]) -> Deferred[Any]:
-        """Answer what the test says."""
+        """Return the test's result."""
         assert list(operations) == [Probe()]
         return self.outcome
 
@@ -182,12 +182,12 @@ class RemoteTests(SynchronousTestCase):
         self.store = ImageStore(self.engine, reactor=reactor)
 
     def health(self) -> StoreHealth:
-        """Ask, a while after the last time."""
+        """Return the health, a while after the last time."""
         self.now += PROBE_EVERY
         return self.store.health()
 
     def test_learns_from_probes(self) -> None:
-        """What the writer answers is what is known."""
+        """Health is the outcome of the last probe."""
         self.assertEqual(self.health(), READY)
         for error, health in (
             (StorageFullError(), evolve(READY, has_room=False)),
@@ -207,7 +207,7 @@ class RemoteTests(SynchronousTestCase):
         self.assertEqual(self.store.health(), evolve(READY, writes=False, reads=False))
 
     def test_stopped(self) -> None:
-        """A store that stops is not open, and asks its writer nothing."""
+        """A store that stops is not open, and sends its writer nothing."""
         self.store.stop()
         self.writer.outcome = succeed([StorageFailedError()])
         self.assertEqual(self.health(), evolve(READY, open=False))
@@ -227,7 +227,7 @@ class LMDBTests(SynchronousTestCase):
         self.addCleanup(self.driven.stop)
 
     def health_after(self, seconds: float) -> StoreHealth:
-        """Ask, and return what is told to who asks `seconds` later."""
+        """Return the health `seconds` after another reading."""
         self.store.health()
         self.driven.settle()
         self.driven.pass_time(seconds)
@@ -297,11 +297,11 @@ class LMDBTests(SynchronousTestCase):
         lacking = StoreHealth(open=True, writes=True, reads=True, has_room=False)
         self.patch(self.driven.engine._reserve, "free", lambda _: left)
         self.start()
-        # The start has looked, so that the first to ask is told.
+        # The start has checked, so the first reading has the result.
         self.assertEqual(self.store.health(), lacking)
 
-    def test_room_comes_and_goes(self) -> None:
-        """The disk that another fills is noticed, and that there is room again."""
+    def test_full_disk_recovers(self) -> None:
+        """A disk filled by others is noticed, and so is free space afterwards."""
         left = 10**9
         self.patch(self.driven.engine._reserve, "free", lambda _: left)
         self.start()
@@ -310,7 +310,7 @@ class LMDBTests(SynchronousTestCase):
         lacking = StoreHealth(open=True, writes=True, reads=True, has_room=False)
         self.assertEqual(self.health_after(_reserve.CHECK_EVERY), lacking)
         left = 10**9
-        # Not at once: on a disk that is nearly full it would come and go.
+        # Not at once: on a disk that is nearly full it would flap.
         self.assertEqual(self.health_after(SETTLED), lacking)
         self.assertEqual(self.health_after(0), READY)
 

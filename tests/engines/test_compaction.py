@@ -61,7 +61,7 @@ class CompactionTests(SynchronousTestCase):
         return (self.path / "data.mdb").stat().st_size
 
     def assert_works(self, *also: tuple[ImageSpec, bytes]) -> None:
-        """Check that everything is there, that more can come, and stays."""
+        """Check that all images exist, and that more can be stored, durably."""
         dog = self.driven.upload(DOG, 5)
         last = self.store.add_chunk(self.pending.sha256, 1, b"ing")
         self.assertTrue(self.driven.run(last))
@@ -90,13 +90,13 @@ class CompactionTests(SynchronousTestCase):
         self.assert_works()
 
     def test_again(self) -> None:
-        """Who asks again meanwhile is served after that."""
+        """A second compaction runs after the first."""
         first, second = self.driven.engine.compact(), self.driven.engine.compact()
         self.assertEqual(self.driven.run(second).before, self.driven.run(first).after)
         self.assert_works()
 
     def test_write_meanwhile(self) -> None:
-        """A write that comes meanwhile waits, and is in the new file."""
+        """A write during compaction waits, and is in the new file."""
         compacting = self.driven.engine.compact()
         self.turn_until_copying()
         bird = b"(v)"
@@ -144,10 +144,10 @@ class CompactionTests(SynchronousTestCase):
 
     def test_file_that_does_not_open(self) -> None:
         """If the file cannot be opened again, the other processes still try to."""
-        told: list[str] = []
+        uses: list[str] = []
 
         def use(how: str) -> Deferred[None]:
-            told.append(how)
+            uses.append(how)
             return succeed(None)
 
         # Of which that of a store alone makes nothing.
@@ -162,11 +162,11 @@ class CompactionTests(SynchronousTestCase):
         self.patch(Environment, "reopen", reopen)
         self.assertRaises(OSError, self.driven.run, self.driven.engine.compact())
         self.patch(Environment, "reopen", works)
-        self.assertEqual(told, ["closed", "shared"])
+        self.assertEqual(uses, ["closed", "shared"])
         self.assert_works()
 
     def test_damaged(self) -> None:
-        """A storage with a damaged image is left as it is, and goes on."""
+        """A storage with a damaged image is not changed, and is still served."""
         self.stop()
         flip(self.path, LARGE[:100_000])
         self.driven = DrivenStore(str(self.path))
@@ -180,7 +180,7 @@ class CompactionTests(SynchronousTestCase):
         self.driven.upload(DOG)
 
     def test_disk_that_fails(self) -> None:
-        """If the file cannot be exchanged, the old one goes on."""
+        """If the file cannot be exchanged, the old one stays in use."""
 
         def failing(_: Path) -> None:
             message = "Input/output error"
@@ -203,7 +203,7 @@ class CompactionTests(SynchronousTestCase):
         self.assertFalse(self.failureResultOf(self.driven.engine.compact()) is None)
 
     def test_leftovers(self) -> None:
-        """What a compaction that was killed has left goes at the next start."""
+        """Files of a killed compaction are deleted at the next start."""
         self.stop()
         (self.path / _WORK).mkdir()
         (self.path / _WORK / "data.mdb").write_bytes(b"half")

@@ -113,11 +113,11 @@ class EngineContract(Base):
         return spec
 
     def find(self, spec: ImageSpec) -> StoredImage:
-        """Return where a complete image is."""
+        """Return the location of a complete image."""
         return self.driven.ask(FindComplete(spec.sha256, 0)).image
 
     def turn_until_known(self) -> None:
-        """Turn everything until the engine knows of all removals."""
+        """Run everything until the engine has received all removals."""
         self.driven.run(self.driven.engine.apply(()))
         self.assertTrue(self.driven.engine.removals_known)
 
@@ -157,7 +157,7 @@ class EngineContract(Base):
         self.assertEqual(arrived, list(calls))
 
     def test_cancelled(self) -> None:
-        """What was accepted is carried out though nobody waits for it."""
+        """An accepted operation is carried out even if its Deferred is cancelled."""
         spec = spec_of(CAT)
         applying = self.driven.engine.apply([Register(spec)])
         applying.cancel()
@@ -166,7 +166,7 @@ class EngineContract(Base):
         self.assertEqual(self.driven.ask(ReadStatus(spec.sha256, 0)).spec, spec)
 
     def test_acknowledged(self) -> None:
-        """What was acknowledged is what is answered from."""
+        """Queries see all acknowledged operations."""
         spec = spec_of(CAT)
         self.assertFalse(self.driven.ask(IsComplete(spec.sha256)))
         self.upload(CAT)
@@ -183,13 +183,13 @@ class EngineContract(Base):
         )
 
     def test_removed(self) -> None:
-        """Who caches hears of a removal in the turn in which it is acknowledged."""
+        """Caches are notified of a removal in the turn that acknowledges it."""
         spec = spec_of(CAT)
-        known: list[bool] = []
+        notified: list[bool] = []
 
-        def look(_: object) -> None:
-            heard = [spec.sha256] in self.driven.removed
-            known.append(heard and self.driven.engine.removals_known)
+        def check(_: object) -> None:
+            removed = [spec.sha256] in self.driven.removed
+            notified.append(removed and self.driven.engine.removals_known)
 
         for expired in (False, True):
             self.upload(CAT)
@@ -201,10 +201,10 @@ class EngineContract(Base):
                 RemoveExpired("images", 0.5, found) if expired else Remove(spec.sha256)
             )
             removing = self.driven.engine.apply([operation])
-            removing.addCallback(lambda _: self.driven.reactor.callLater(0, look, _))
+            removing.addCallback(lambda _: self.driven.reactor.callLater(0, check, _))
             self.driven.run(removing)
             self.driven.reactor.advance(0)
-        self.assertEqual(known, [True, True])
+        self.assertEqual(notified, [True, True])
 
     def test_removed_while_pending(self) -> None:
         """Nothing that could be cached is removed with a pending upload."""
@@ -243,7 +243,7 @@ class EngineContract(Base):
         self.assertEqual(self.driven.ask(Several([])), [])
 
     def begin_large(self, spec: ImageSpec) -> Unverified:
-        """Upload a large image but for its last chunk; return what is to be hashed."""
+        """Upload a large image but for its last chunk; return the upload to hash."""
         first = chunk_of(LARGE, spec, 0)
         last = chunk_of(LARGE, spec, 1)
         *_, outcome = self.driven.apply(
@@ -285,7 +285,7 @@ class EngineContract(Base):
         self.assertRaises(ImageNotFoundError, self.driven.run, status)
 
     def test_large_that_was_replaced(self) -> None:
-        """What was hashed is of no use for an upload that has taken its place."""
+        """A hash is not accepted for an upload that replaced the hashed one."""
         spec = spec_of(LARGE, 200_000)
         upload = self.begin_large(spec)
         last = chunk_of(LARGE, spec, 1)
@@ -344,7 +344,7 @@ class EngineContract(Base):
                 return found
 
     def test_expired(self) -> None:
-        """What has expired is found by its kind, and removed if it still has."""
+        """Expired entries are found by kind, and removed if still expired."""
         image, pending, active = self.upload(CAT), spec_of(DOG), spec_of(LARGE, 9)
         (number,) = self.driven.apply(Begin())
         self.driven.apply(Register(pending), Register(active))
@@ -384,7 +384,7 @@ class EngineContract(Base):
         self.assertRaises(ImageNotFoundError, self.driven.run, asking)
 
     def test_status(self) -> None:
-        """A status says what is missing, and when that expires."""
+        """A status has the missing chunks and the time of expiry."""
         spec = spec_of(CAT)
         self.driven.apply(Register(spec), AddChunk(spec.sha256, 1, CAT[4:8]))
         self.driven.pass_time(3)
@@ -406,7 +406,7 @@ class EngineContract(Base):
         self.assertEqual((removed, accepted), (None, None))
 
     def test_discarded(self) -> None:
-        """What was discarded is deleted in bounded steps."""
+        """Discarded chunks are deleted in bounded steps."""
         spec = spec_of(bytes(2_500), 1)
         chunks = [AddChunk(spec.sha256, i, b"\0") for i in range(2_499)]
         self.driven.apply(Register(spec), *chunks, Remove(spec.sha256))

@@ -1,4 +1,4 @@
-"""Engines against each other: what is asked of them has the same outcomes."""
+"""Engines against each other: the same operations have the same outcomes."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ class Player:
             return self.seen(error)
 
     def seen(self, value: Any) -> Any:  # noqa: ANN401 - an outcome or an answer
-        """Return what must be the same in all engines."""
+        """Return the part that must be the same in all engines."""
         seen: Any = value
         match value:
             case AsciidError():
                 seen = type(value), vars(value)
             case Completed():
-                # The content may be at hand, or not.
+                # The content may be included, or not.
                 assert value.content in (None, self.data_of(value.spec))
                 seen = value.spec, value.completed
             case Unverified():
@@ -118,7 +118,7 @@ class Player:
         return self.ask(Several([*statuses, MeasureUsage()]))
 
     def expire(self, wait: float, kind: Any, older_than: float) -> Any:  # noqa: ANN401 - the outcomes
-        """Remove what has expired after a while; return what that was."""
+        """Remove entries that expire after a while; return their hashes."""
         self.driven.pass_time(wait)
         page = self.driven.ask(FindExpired(kind, older_than, b""))
         assert page.rest == b""
@@ -127,7 +127,7 @@ class Player:
         return hashes, self.apply(removing, removing)
 
     def finish(self, actual: str | None) -> Any:  # noqa: ANN401 - the outcome
-        """Store the last chunk of what was hashed last."""
+        """Store the last chunk of the upload that was hashed last."""
         if self.unverified is None:
             return None
         data = self.data_of(self.unverified.spec)
@@ -137,7 +137,7 @@ class Player:
         return self.apply(Finish(self.unverified, index, last, actual or hashed))
 
     def read(self, start: int, length: int) -> Any:  # noqa: ANN401 - the answer
-        """Read from what was found last, once what was discarded is deleted."""
+        """Read from the last image found, once discarded chunks are deleted."""
         if self.found is None or self.found.image.spec.size <= start:
             return None
         size = self.found.image.spec.size
@@ -221,7 +221,7 @@ class DifferentialTests(SynchronousTestCase):
     """All engines, side by side."""
 
     def play(self, player: Player, name: str, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - what is seen
-        """Have one engine do a command; return what is seen of it."""
+        """Have one engine do a command; return its visible outcome."""
         match name:
             case "pass_time":
                 return player.driven.pass_time(*arguments)
@@ -243,7 +243,7 @@ class DifferentialTests(SynchronousTestCase):
     @given(st.lists(commands, min_size=20, max_size=60))
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     def test_same(self, script: list[tuple[str, tuple[Any, ...]]]) -> None:
-        """Whatever is asked of them, and in whatever order, all do the same."""
+        """All engines have the same outcomes for any script."""
         paths = [self.mktemp() for _ in ENGINES]
         players = [
             Player(kind(path, pending=LIMITS))
@@ -267,7 +267,7 @@ class DifferentialTests(SynchronousTestCase):
                 shutil.rmtree(path, ignore_errors=True)
 
     def test_expired_numbers(self) -> None:
-        """No engine removes what has another number than what was found."""
+        """No engine removes an image stored after the expired one was found."""
         for kind in ENGINES:
             player = Player(kind(self.mktemp()))
             player.driven.start()

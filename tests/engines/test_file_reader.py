@@ -52,7 +52,7 @@ class ReaderTests(SynchronousTestCase):
         self.run_(Deferred.fromCoroutine(self.reader.stop()))
 
     def count(self) -> Deferred[int]:
-        """Ask how many images there are."""
+        """Return the number of images."""
         return self.reader.ask(MeasureUsage()).addCallback(lambda usage: usage.images)
 
     def run_(self, awaited: Deferred[ResultT]) -> ResultT:
@@ -87,7 +87,7 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(followed, ["remap"])
 
     def test_cannot_be_followed(self) -> None:
-        """If that fails, so does the read, and the next one begins anew."""
+        """If that fails, so does the read, and the next one reopens it."""
         self.let_reads_fail(lmdb.MapResizedError("read"))
 
         def remap(*_: object, **__: object) -> None:
@@ -98,7 +98,7 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(self.run_(self.count()), 0)
 
     def test_client_leaves(self) -> None:
-        """If who waits for the map to be followed leaves, reads go on all the same."""
+        """If the read that waits for the new map is cancelled, others still run."""
         followed = self.let_reads_fail(lmdb.MapResizedError("read"))
         asking, reading = self.count(), self.count()
         self.pool.step()
@@ -155,7 +155,7 @@ class ReaderTests(SynchronousTestCase):
         )
 
     def test_exchanged_file(self) -> None:
-        """A file that another took the place of is not read, though nobody says so."""
+        """A file that was replaced is not read, even without a notification."""
         environment = self.reader._environment
         opened: list[str] = []
         works = type(environment).open

@@ -15,23 +15,23 @@ from asciid.engines.remote._framing import MAX_MESSAGE, MessageProtocol
 
 
 class End:
-    """Remembers what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
     def made(self, _: MessageProtocol) -> None:
-        """Remember."""
-        self.told.append("made")
+        """Record the call."""
+        self.calls.append("made")
 
     def received(self, _: MessageProtocol, message: Any) -> None:  # noqa: ANN401 - as IEnd says
-        """Remember."""
+        """Record the message."""
         self.messages.append(message)
 
     def lost(self, _: MessageProtocol) -> None:
-        """Remember."""
-        self.told.append("lost")
+        """Record the call."""
+        self.calls.append("lost")
 
 
 class MessageProtocolTests(SynchronousTestCase):
@@ -64,7 +64,7 @@ class MessageProtocolTests(SynchronousTestCase):
         self.assertEqual(end.messages, messages)
 
     def assert_ended(self, stream: bytes, what: str) -> None:
-        """Assert that `stream` ends the connection, and that the log says why."""
+        """Assert that `stream` ends the connection, and that the reason is logged."""
         receiver, end, transport = self.make()
         with capturedLogs() as events:
             receiver.dataReceived(stream)
@@ -78,15 +78,15 @@ class MessageProtocolTests(SynchronousTestCase):
         self.assert_ended((MAX_MESSAGE + 1).to_bytes(4, "big"), "are allowed")
 
     def test_garbage(self) -> None:
-        """What is no message ends the connection."""
+        """Invalid bytes end the connection."""
         self.assert_ended(b"\x00\x00\x00\x01\xc1", "MessagePack")
 
     def test_another_message(self) -> None:
-        """So does a message of a kind that is not known here."""
+        """So does a message of a kind that is unknown here."""
         self.assert_ended(b"\x00\x00\x00\x01\xc0", "Expected")
 
     def test_ends(self) -> None:
-        """Whom it belongs to hears of its begin and its end."""
+        """Its owner is notified of its begin and its end."""
         receiver, end, _ = self.make()
         receiver.connectionLost()
-        self.assertEqual(end.told, ["made", "lost"])
+        self.assertEqual(end.calls, ["made", "lost"])

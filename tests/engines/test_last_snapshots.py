@@ -12,10 +12,10 @@ MANY = 50
 
 
 class LastSnapshotsTests(SynchronousTestCase):
-    """The figures of processes that come and go."""
+    """The metrics of processes that start and end."""
 
     def setUp(self) -> None:
-        """Know nothing."""
+        """Begin without snapshots."""
         self.snapshots = LastSnapshots({})
 
     def counted(self, asking: str) -> float:
@@ -26,7 +26,7 @@ class LastSnapshotsTests(SynchronousTestCase):
         return others["asciid_chunks_stored"].samples[0].value
 
     def test_many_ended(self) -> None:
-        """However many have ended, little is kept, and nothing is forgotten."""
+        """However many have ended, memory is bounded, and no count is lost."""
         for number in range(MANY):
             name = f"process {number}"
             self.snapshots.note(name, told(2))
@@ -36,7 +36,7 @@ class LastSnapshotsTests(SynchronousTestCase):
         self.assertLess(len(self.snapshots.others("another")), MANY / 2)
 
     def test_loaded(self) -> None:
-        """What another process has saved is known; who comes again counts once."""
+        """Saved snapshots are loaded; a process that also reports counts once."""
         for name, chunks in (("old", 2), ("new", 3)):
             self.snapshots.note(name, told(chunks))
         self.snapshots.end("old")
@@ -49,7 +49,7 @@ class LastSnapshotsTests(SynchronousTestCase):
         self.assertEqual(self.counted("another"), 2 + 3 + 1)
 
     def test_writers(self) -> None:
-        """However often the process that writes is replaced, little is kept."""
+        """However often the writer is replaced, memory is bounded."""
         for number in range(MANY):
             saved = {**self.snapshots.all(), f"writer {number}": told(1)}
             self.snapshots = LastSnapshots(saved)
@@ -60,6 +60,6 @@ class LastSnapshotsTests(SynchronousTestCase):
         self.assertLess(len(self.snapshots.all()), MANY / 2)
 
     def test_unknown(self) -> None:
-        """One that ends before it has told anything leaves nothing behind."""
+        """A process that ends before its first snapshot leaves nothing."""
         self.snapshots.end("process")
         self.assertEqual(self.snapshots.others("another"), [])

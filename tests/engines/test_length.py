@@ -96,7 +96,7 @@ class LengthTests(SynchronousTestCase):
         self.assert_whole()
 
     def test_cut(self) -> None:
-        """A file that lacks what is in use is refused, wherever it was cut."""
+        """A file that lacks pages in use is refused, wherever it was cut."""
         last = self.good.rindex(MARK) // PAGE
         # Within the pages of the last chunk, too, of which the first is there.
         for pages in (2, 3, last // 2, last, last + 1, last + 7):
@@ -112,7 +112,7 @@ class LengthTests(SynchronousTestCase):
         self.assertIn("move it away", str(self.failureResultOf(driven.store.start())))
 
     def test_cut_while_closed(self) -> None:
-        """A store that opens its file again refuses it, too, and says why."""
+        """A store that reopens its file refuses it, too, and logs the reason."""
         driven = self.reopened()
         self.addCleanup(driven.stop)
         environment = driven.engine._environment
@@ -128,16 +128,16 @@ class LengthTests(SynchronousTestCase):
         self.assertEqual(driven.run(registered(driven.store)), len(self.images))
 
     def test_short_tail(self) -> None:
-        """A file that lacks only what nothing uses is served, and made longer."""
+        """A file that lacks only unused pages is served, and extended."""
         self.leave_short_tail()
         short, length = self.file.stat().st_size, length_of(self.file)
         with capturedLogs() as events:
             self.assert_whole()
             self.assertEqual(self.file.stat().st_size, length)
             self.assert_whole()
-        said = [str(formatEvent(event)) for event in events]
-        told = f"{self.file} had {short} of {length} bytes; "
-        self.assertEqual(sum(told in text for text in said), 1)
+        texts = [str(formatEvent(event)) for event in events]
+        expected = f"{self.file} had {short} of {length} bytes; "
+        self.assertEqual(sum(expected in text for text in texts), 1)
         self.driven = self.reopened()
         self.add(random.randbytes(2**20), 2**19)
         self.driven.stop()
@@ -185,7 +185,7 @@ class LengthTests(SynchronousTestCase):
         self.assertFalse(self.is_whole(bytes(short)))
 
     def test_unknown_format(self) -> None:
-        """A short file of another format than is known here is not trusted."""
+        """A short file of an unknown format is not trusted."""
         self.leave_short_tail()
         short = bytearray(self.file.read_bytes())
         self.assertTrue(self.is_whole(bytes(short)))
@@ -244,7 +244,7 @@ def opened(file: Path) -> Iterator[lmdb.Environment]:
 
 
 def length_of(file: Path) -> int:
-    """Return how long a file should be: the larger of what both headers say."""
+    """Return how long a file should be: the larger value of both headers."""
     content = file.read_bytes()[: 2 * PAGE]
     metas = [struct.unpack_from("=136xQQ", content, at) for at in (0, PAGE)]
     last_page, _ = max(metas, key=lambda meta: meta[1])

@@ -1,4 +1,4 @@
-"""What a store over a file promises beyond the contract: disk, map, failures."""
+"""The LMDB engine beyond the contract: disk, map, failures."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class LMDBTests(SynchronousTestCase):
 
     def test_errors_take_no_place(self) -> None:
         """
-        What a failed read came to takes no place among the readers.
+        The exception of a failed read takes no reader slot.
 
         Exceptions may be kept, with their tracebacks, until they are collected.
         """
@@ -206,7 +206,7 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual(self.driven.upload(CAT).size, len(CAT))
 
     def test_map_grows(self) -> None:
-        """A map that is full grows, and who wrote does not notice."""
+        """A full map grows, and the write succeeds."""
         self.restart(map_size=64 * 1024)
         data = os.urandom(3_000_000)
         spec = self.driven.upload(data, 100_000)
@@ -348,13 +348,13 @@ class LMDBTests(SynchronousTestCase):
         )
         self.driven.path.unlink()
         away.rename(self.driven.path)
-        # Whoever only reads has it opened again, too.
+        # Reads reopen it, too.
         self.assertEqual(self.driven.run(registered(self.driven.store)), 1)
         self.assertEqual(self.driven.upload(CAT).size, len(CAT))
         self.assertEqual(self.driven.download(spec.sha256), LARGE)
 
     def test_operation_that_breaks(self) -> None:
-        """An operation that raises what it should not fails alone."""
+        """An operation that raises an unexpected error fails alone."""
 
         def broken(batch: Batch) -> None:
             batch.register(spec_of(b"never"))
@@ -375,7 +375,7 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual(self.entries(), 0)
 
     def test_discarding_goes_on_after_a_restart(self) -> None:
-        """What was not deleted before a stop is deleted after the start."""
+        """Deletions pending at a stop are done after the start."""
         self.discard_many_chunks()
         self.restart()
         self.assertEqual(self.entries(), 0)
@@ -390,7 +390,7 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual(self.entries(), len(range(0, len(CAT), 4)) + 1)
 
     def test_abandoned_images_give_their_room_back(self) -> None:
-        """What was received in vain is deleted: abandoned, wrong, or too late."""
+        """Unused staged uploads are deleted: abandoned, wrong, or too late."""
         self.driven.upload(CAT)
         before = self.entries()
 
@@ -424,7 +424,7 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual(self.driven.download(spec_of(LARGE).sha256), LARGE)
 
     def test_many_small_images_are_not_all_kept(self) -> None:
-        """What an image takes besides its bytes counts, too."""
+        """The overhead of an image counts, too."""
         self.restart(cache_size=10 * HOT_OVERHEAD)
         specs = [self.driven.upload(b"%d" % number) for number in range(20)]
         opening = [self.driven.store.open(spec.sha256) for spec in specs]
@@ -451,7 +451,7 @@ class LMDBTests(SynchronousTestCase):
             self.driven.run(opened)
 
     def staged(self) -> int:
-        """Return how many images are coming, as far as the file knows."""
+        """Return the number of staged uploads in the file."""
         environment = self.driven.engine._environment
         return environment.read(
             lambda snapshot: snapshot.transaction.stat(snapshot.databases.staged)
@@ -479,7 +479,7 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual((self.entries(), self.staged()), (0, 0))
 
     def test_image_cut_off_by_a_kill(self) -> None:
-        """What a killed process was receiving is deleted at a later start."""
+        """Staged uploads of a killed process are deleted at a later start."""
 
         async def receive() -> None:
             writer = await self.driven.store.create(spec_of(LARGE).sha256)
@@ -613,7 +613,7 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual(memory.bytes_kept, (len(images) - 2) * size)
 
     def test_reader_of_an_image_that_has_gone(self) -> None:
-        """A reader whose image was removed says that it is not there."""
+        """A reader whose image was removed fails with the right error."""
         spec = self.driven.upload(LARGE, 100_000)
         reader = self.driven.run(self.driven.store.open(spec.sha256))
         self.driven.run(self.driven.engine._run(discard(spec)))
@@ -702,7 +702,7 @@ class OpeningTests(SynchronousTestCase):
             self.assertEqual(txn.stat()["entries"], 1)
 
     def test_no_lmdb_file(self) -> None:
-        """A file that LMDB does not know is refused."""
+        """A file that is not LMDB's is refused."""
         path = Path(self.mktemp())
         path.mkdir()
         (path / "data.mdb").write_bytes(b"not a database" * 1_000)

@@ -126,7 +126,7 @@ class StorageLockTests(SynchronousTestCase):
         lock.release()
 
     def test_link_in_the_place_of_the_description(self) -> None:
-        """What the description is a link to is not written over."""
+        """If the description is a link, its target is not overwritten."""
         self.path.mkdir()
         target = self.path.with_name(f"{self.path.name}-target")
         target.write_text("untouched")
@@ -181,7 +181,7 @@ class StorageLockTests(SynchronousTestCase):
         self.lock().acquire()
 
     def test_not_held(self) -> None:
-        """What is not held has no descriptor to be inherited."""
+        """A lock that is not held has no descriptor to be inherited."""
         self.assertRaises(StorageInUseError, lambda: self.lock().held)
 
     def test_directories_above_are_synced(self) -> None:
@@ -216,7 +216,7 @@ class StorageLockTests(SynchronousTestCase):
         lock.release()
 
     def test_file_system_without_locks(self) -> None:
-        """What the system cannot do is reported as it is."""
+        """Errors of the system are reported unchanged."""
 
         def unsupported(*_: object) -> None:
             raise OSError(errno.ENOLCK, "No locks available")

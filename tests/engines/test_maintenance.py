@@ -68,7 +68,7 @@ class MaintenanceTestCase(SynchronousTestCase):
     A storage with some images.
 
     LMDB opens a file once in a process, so the store that made them is stopped;
-    tests.integration.test_admin has daemons run meanwhile.
+    tests.integration.test_admin does so beside running daemons.
     """
 
     def setUp(self) -> None:
@@ -124,7 +124,7 @@ class MaintenanceTestCase(SynchronousTestCase):
 
 
 class VerificationTests(MaintenanceTestCase):
-    """What a verification finds, and does."""
+    """Findings and effects of a verification."""
 
     def test_all_is_well(self) -> None:
         """Where nothing is damaged nothing is changed, whatever the pages are."""
@@ -137,7 +137,7 @@ class VerificationTests(MaintenanceTestCase):
         self.assert_everything()
 
     def test_paced(self) -> None:
-        """What is read is told in parts of about a megabyte."""
+        """Progress is reported in steps of about a megabyte."""
         sizes: list[int] = []
         with StorageFile(self.path) as storage:
             list(Verification(storage, sizes.append, leave_in(storage)).run())
@@ -223,7 +223,7 @@ class VerificationTests(MaintenanceTestCase):
         self.assertEqual(self.verify_while_large_goes(quarantine=False), [])
 
     def test_chunks_that_cannot_be_read(self) -> None:
-        """What LMDB cannot read is damaged, and the rest is looked at."""
+        """Records that LMDB cannot read are damaged, and the rest is verified."""
 
         def failing(*_: object) -> int:
             raise lmdb.CorruptedError("mdb_cursor_get")
@@ -234,7 +234,7 @@ class VerificationTests(MaintenanceTestCase):
         self.assertIn("it cannot be read", damaged[0].reason)
 
     def test_operation_that_is_refused(self) -> None:
-        """What an operation raises is raised to who asked."""
+        """The exception of an operation is raised to the caller."""
         unknown = spec_of(b"unknown").sha256
         with StorageFile(self.path) as storage:
             self.assertRaises(
@@ -252,7 +252,7 @@ class VerificationTests(MaintenanceTestCase):
             )
 
     def test_purge(self) -> None:
-        """What is purged leaves nothing, and what is well stays."""
+        """A purge leaves no records, and intact images are kept."""
         flip(self.path, DOG)
         delete(
             self.path, "chunks", chunk_key(number_of(self.path, self.large.sha256), 3)
@@ -267,7 +267,7 @@ class VerificationTests(MaintenanceTestCase):
             self.assertEqual(purge_quarantine(storage), 3)
             self.assertEqual(purge_quarantine(storage), 0)
         self.assertEqual(records(self.path, "quarantined"), {})
-        # Nobody knows any more which chunks the record that was cut short had.
+        # The chunks of the truncated record cannot be determined any more.
         cat = self.cat.chunks + 1
         self.assertEqual(len(records(self.path, "chunks")), cat + 1)
 
@@ -296,7 +296,7 @@ class VerificationTests(MaintenanceTestCase):
             verification = Verification(
                 storage, no_pace, quarantine_in(storage), max_share=MAX_SHARE
             )
-            # So few say nothing.
+            # So few are no indication.
             self.assertEqual(len(list(verification.run())), 3)
             self.assertEqual(restore_quarantine(storage), 3)
             self.patch(_verification, "FEW", 1)
@@ -306,11 +306,11 @@ class VerificationTests(MaintenanceTestCase):
             )
         self.assertIn("with 1 images in quarantine, restore a backup", str(error))
         self.assertEqual(len(records(self.path, "quarantined")), 1)
-        # What only lists them goes on.
+        # A mere listing continues.
         self.assertEqual(len(self.verify(quarantine=False)), 2)
 
     def test_restore(self) -> None:
-        """What was put aside is there again, unless it was uploaded meanwhile."""
+        """Quarantined images are restored, unless they were uploaded meanwhile."""
         before = records(self.path, "images")
         self.damage_all()
         put(self.path, "images", bytes.fromhex(self.cat.sha256), b"\x01short")
@@ -372,7 +372,7 @@ class BackupTests(MaintenanceTestCase):
         self.assert_refused(self.path.with_name("none") / "backup", FileNotFoundError)
 
     def test_damaged(self) -> None:
-        """A storage with a damaged image makes no backup that says it is done."""
+        """A storage with a damaged image makes no backup that counts as complete."""
         flip(self.path, DOG)
         message = self.assert_refused(self.path.with_name("backup"), DamagedError)
         self.assertIn("1 image", message)
@@ -414,7 +414,7 @@ class CompactTests(MaintenanceTestCase):
         self.assertEqual(self.driven.download(self.pending.sha256), b"pending")
 
     def test_owner_that_stays(self) -> None:
-        """Where nobody may change owners, as in `contrib/asciid.service`, it works."""
+        """Where owners cannot be changed, as in `contrib/asciid.service`, it works."""
 
         def refused(*_: object) -> None:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
@@ -426,7 +426,7 @@ class CompactTests(MaintenanceTestCase):
         self.assert_everything()
 
     def test_owner_that_differs(self) -> None:
-        """The file belongs to whom it did, whoever compacts it."""
+        """The file keeps its owner, whichever user compacts it."""
         if os.geteuid():
             message = "only root can give files away"
             raise SkipTest(message)
@@ -467,7 +467,7 @@ class CompactTests(MaintenanceTestCase):
         self.assertFalse((self.path / _WORK).exists())
 
     def test_leftovers(self) -> None:
-        """What a compaction that was killed has left does not matter."""
+        """Files of a killed compaction do no harm."""
         self.make_room()
         work = self.path / _WORK
         work.mkdir()

@@ -44,10 +44,10 @@ def sent(message: Any) -> Any:  # noqa: ANN401 - any message
 
 
 class MessageTests(SynchronousTestCase):
-    """What is sent is what arrives."""
+    """Decoding reverses encoding."""
 
     def test_every_error(self) -> None:
-        """Every error of a store arrives as what it was, in the same words."""
+        """Every error of a store is decoded to the same type and text."""
         self.assertEqual(
             {type(error).__name__ for error in ERRORS}, {*errors.__all__} - NOT_SENT
         )
@@ -64,7 +64,7 @@ class MessageTests(SynchronousTestCase):
         self.assertIsInstance(failure, StorageFailedError)
 
     def test_outcomes(self) -> None:
-        """Every kind of outcome arrives as what it was."""
+        """Every kind of outcome is decoded to the same value."""
         spec = spec_of(b"cat")
         outcomes: list[Any] = [
             None,

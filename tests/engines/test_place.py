@@ -36,7 +36,7 @@ class PlaceTests(SynchronousTestCase):
         self.spec = self.driven.upload(CAT)
 
     def is_ready(self) -> bool:
-        """Ask whether the store can write, after a probe."""
+        """Return whether the store can write, after a probe."""
         self.driven.pass_time(PROBE_EVERY)
         self.driven.store.health()
         self.driven.settle()
@@ -52,7 +52,7 @@ class PlaceTests(SynchronousTestCase):
                 registering = self.driven.store.register(spec_of(image))
                 self.assertRaises(StorageFailedError, self.driven.run, registering)
             self.assertFalse(self.is_ready())
-            # What is open can still be read.
+            # Open images can still be read.
             self.assertEqual(self.driven.download(self.spec.sha256), CAT)
         (line,) = [str(formatEvent(event)) for event in events]
         self.assertIn("Writing to the storage fails: ", line)
@@ -128,7 +128,7 @@ class PlaceTests(SynchronousTestCase):
         )
 
     def test_removed(self) -> None:
-        """A directory that was removed is not made anew, and nothing acknowledged."""
+        """A directory that was removed is not made again, and nothing acknowledged."""
         shutil.rmtree(self.path)
         for _ in range(2):
             registering = self.driven.store.register(spec_of(b"one"))
@@ -155,7 +155,7 @@ class PlaceTests(SynchronousTestCase):
         self.driven.stop()
 
     def test_reopened(self) -> None:
-        """What is opened again must be what it was, with LMDB's lock file."""
+        """The reopened file must be the same, with LMDB's lock file."""
         environment = self.driven.engine._environment
         lock = self.path / "lock.mdb"
         for file in (self.data, lock):

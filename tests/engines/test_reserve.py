@@ -1,4 +1,4 @@
-"""What a store does before the disk is full, and what the log hears of trouble."""
+"""A store on a disk that is nearly full, and its log lines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RESERVE = 1_000
 
 
 def texts(events: Sequence[LogEvent], level: LogLevel) -> list[str]:
-    """Return what was logged at a level of the disk's state."""
+    """Return the log lines of a level on the disk's state."""
     return [
         formatEvent(event)
         for event in events
@@ -52,16 +52,16 @@ def texts(events: Sequence[LogEvent], level: LogLevel) -> list[str]:
 
 
 class Disk:
-    """A file system that is as full as the test says."""
+    """A file system whose free space the test sets."""
 
     def __init__(self) -> None:
         self.left = RESERVE + 100 * PAGE
-        self.asked = 0
+        self.reads = 0
         self.error: OSError | None = None
 
     def free(self, _: Path) -> int:
-        """Tell how much is left."""
-        self.asked += 1
+        """Return the free bytes."""
+        self.reads += 1
         if self.error is not None:
             raise self.error
         return self.left
@@ -89,24 +89,24 @@ class ReserveTests(SynchronousTestCase):
                 return number
         return most
 
-    def test_asks_now_and_then(self) -> None:
-        """With plenty of room the file system is asked at most once a second."""
+    def test_cached(self) -> None:
+        """With plenty of room free space is read at most once a second."""
         self.disk.left = RESERVE + 2 * PLENTY
         for _ in range(5):
             self.assertEqual(self.accepted(PAGE, 5), 5)
-        self.assertEqual(self.disk.asked, 1)
+        self.assertEqual(self.disk.reads, 1)
         self.now += CHECK_EVERY
         self.assertEqual(self.accepted(PAGE, 5), 5)
-        self.assertEqual(self.disk.asked, 2)
+        self.assertEqual(self.disk.reads, 2)
 
-    def test_asks_more_often(self) -> None:
-        """With little room it is asked for each transaction, and not within one."""
-        for asked in range(1, 5):
+    def test_not_cached(self) -> None:
+        """With little room it is read for each transaction, and not within one."""
+        for reads in range(1, 5):
             self.assertEqual(self.accepted(PAGE, 5), 5)
-            self.assertEqual(self.disk.asked, asked)
+            self.assertEqual(self.disk.reads, reads)
 
     def test_counts(self) -> None:
-        """No more is accepted at once than is free, however fast it comes."""
+        """No more is accepted at once than is free, however fast it arrives."""
         self.disk.left = RESERVE + 10 * PAGE
         self.assertEqual(self.accepted(PAGE, 100), 5)
         self.assertEqual(self.accepted(PAGE + 1, 100), 4)
@@ -114,27 +114,27 @@ class ReserveTests(SynchronousTestCase):
         self.assertEqual(self.accepted(9 * PAGE, 1), 1)
 
     def test_counts_on(self) -> None:
-        """What several transactions add in a second is counted together."""
+        """Bytes that several transactions add in a second are counted together."""
         self.disk.left = RESERVE + 3 * PLENTY
         sizes = [self.accepted(PLENTY - PAGE, 100) for _ in range(3)]
-        self.assertEqual((sizes, self.disk.asked), ([3, 3, 3], 3))
+        self.assertEqual((sizes, self.disk.reads), ([3, 3, 3], 3))
         self.now += CHECK_EVERY
         sizes = [self.accepted(PLENTY - PAGE, 1) for _ in range(2)]
-        self.assertEqual((sizes, self.disk.asked), ([1, 1], 4))
-        # Two thirds are taken, and what is left is no longer believed in.
+        self.assertEqual((sizes, self.disk.reads), ([1, 1], 4))
+        # Two thirds are taken: the cached value no longer counts.
         self.disk.left = RESERVE
         self.assertEqual(self.accepted(PLENTY - PAGE, 1), 1)
         self.assertEqual(self.accepted(PLENTY - PAGE, 1), 0)
 
     def test_small_things_still_fit(self) -> None:
-        """What is too large for the room left does not keep out what is not."""
+        """An operation too large for the room left does not block smaller ones."""
         self.disk.left = RESERVE + 10 * PAGE
         self.reserve.begin(lambda: self.reusable)
         self.assertRaises(StorageFullError, self.reserve.take, 10 * PAGE)
         self.reserve.take(PAGE)
 
     def test_refuses_and_resumes(self) -> None:
-        """Below the reserve all is refused, above it no more; the log hears twice."""
+        """Below the reserve all is refused, above it nothing; both are logged."""
         with capturedLogs() as events:
             for left, accepted in (
                 (RESERVE + PAGE, 3),
@@ -205,14 +205,14 @@ class ReserveTests(SynchronousTestCase):
         self.assertEqual(self.accepted(PAGE, 5), 0)
 
     def test_no_reserve(self) -> None:
-        """Where nothing is to be kept free, nobody asks and nothing is refused."""
+        """Without a reserve, free space is not read and nothing is refused."""
         self.disk.left = 0
         self.reserve.size = 0
         self.assertEqual(self.accepted(PLENTY, 3), 3)
-        self.assertEqual(self.disk.asked, 0)
+        self.assertEqual(self.disk.reads, 0)
 
     def test_file_system_that_does_not_answer(self) -> None:
-        """What cannot be known refuses nothing, and is no end of the trouble."""
+        """Unknown free space refuses nothing, and does not end the condition."""
         self.disk.left = 0
         with capturedLogs() as events:
             self.assertEqual(self.accepted(0, 1), 0)
@@ -250,12 +250,12 @@ class StoreTests(SynchronousTestCase):
         self.addCleanup(self.driven.stop)
 
     def fill(self, left: int) -> None:
-        """Have the disk say that so much is left, and the store look again."""
+        """Set the free bytes, and have the store check again."""
         self.disk.left = left
         self.driven.pass_time(CHECK_EVERY)
 
     def test_adding_is_refused(self) -> None:
-        """Nothing is added to a disk that is nearly full; the rest goes on."""
+        """Nothing is added to a disk that is nearly full; other operations continue."""
         done = self.driven.upload(CAT)
         pending = spec_of(b"pending")
         self.driven.run(self.store.register(pending))
@@ -283,7 +283,7 @@ class StoreTests(SynchronousTestCase):
         self.assertTrue(self.driven.run(Deferred.fromCoroutine(receive(LARGE))))
 
     def test_room_of_what_expired(self) -> None:
-        """What expired on a full disk makes room for what comes, inside the file."""
+        """Expired images on a full disk make room for uploads, inside the file."""
         data = [bytes([number]) * 1_000_000 for number in range(12)]
         self.fill(RESERVE + 100 * len(LARGE))
         for one in data:
@@ -324,7 +324,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.entries(), (0, 0))
 
     def test_fast_uploads(self) -> None:
-        """What comes all at once takes no more than there is above the reserve."""
+        """Concurrent uploads take no more than is free above the reserve."""
         self.fill(RESERVE + 10 * PAGE)
         outcomes: list[object] = []
         for number in range(40):
@@ -366,7 +366,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.last_transaction(), transaction)
 
     def test_bounded_number_to_be_discarded(self) -> None:
-        """Of what cannot be discarded only so much is kept in mind."""
+        """The number of staged uploads kept for a later discard is bounded."""
         abandoned = self.driven.engine._abandoned
         self.patch(_abandoned, "MOST", 2)
         for number in range(3):
@@ -374,7 +374,7 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(abandoned._numbers, {0, 1})
 
     def entries(self) -> tuple[int, int]:
-        """Return how many chunks there are, and how many images are coming."""
+        """Return the numbers of chunks and of staged uploads."""
         return self.driven.engine._environment.read(
             lambda snapshot: (
                 snapshot.transaction.stat(snapshot.databases.chunks)["entries"],
@@ -388,7 +388,7 @@ class StoreTests(SynchronousTestCase):
 
 
 class HealthTests(SynchronousTestCase):
-    """What the log hears of commits that fail."""
+    """Log lines of failing commits."""
 
     def setUp(self) -> None:
         """Make a store."""
@@ -407,7 +407,7 @@ class HealthTests(SynchronousTestCase):
         )
 
     def test_reads_that_fail(self) -> None:
-        """However many reads fail, the log hears when it begins and when it ends."""
+        """However many reads fail, only the begin and the end are logged."""
         environment = self.driven.engine._environment
         whole = environment._open
         with capturedLogs() as events:
@@ -429,7 +429,7 @@ class HealthTests(SynchronousTestCase):
         )
 
     def test_logged_once(self) -> None:
-        """However many commits fail, the log hears when it begins and when it ends.
+        """However many commits fail, only the begin and the end are logged.
 
         A success between two failures is not the end.
         """
@@ -437,7 +437,7 @@ class HealthTests(SynchronousTestCase):
         with capturedLogs() as events:
             for _ in range(3):
                 self.fail_commit(lmdb_error(errno.ENOSPC))
-                # Commits of nothing say nothing about the disk.
+                # Empty commits are no evidence about the disk.
                 again = self.store.add_chunk(spec.sha256, 0, b"dog")
                 self.assertRaises(ChunkExistsError, self.driven.run, again)
             self.fail_commit(lmdb.Error("Input/output error"))

@@ -19,7 +19,7 @@ class ResidencyTests(SynchronousTestCase):
     """When pages are given back."""
 
     def setUp(self) -> None:
-        """Make one that is told what it measures."""
+        """Make one with fake measurements."""
         self.measured = 50_000
         self.released: list[Path] = []
         self.residency = Residency(
@@ -28,18 +28,18 @@ class ResidencyTests(SynchronousTestCase):
         self.residency.check()
 
     def release(self, path: Path) -> None:
-        """Take note, and be left with a little."""
+        """Record the call; a little stays mapped."""
         self.released.append(path)
         self.measured = 60_000
 
     def test_within_bounds(self) -> None:
-        """What has grown little is left alone."""
+        """Little growth releases nothing."""
         self.measured += MAX_GROWTH
         self.residency.check()
         self.assertEqual(self.released, [])
 
     def test_past_bounds(self) -> None:
-        """What has grown too much goes back; what is left after that is normal."""
+        """Too much growth is released; the rest is the new baseline."""
         self.measured += MAX_GROWTH + 1
         self.residency.check()
         self.assertEqual(self.released, [Path("data.mdb")])
@@ -52,7 +52,7 @@ class ResidencyTests(SynchronousTestCase):
 
 
 class ReadTests(SynchronousTestCase):
-    """When a store looks at the memory that its file takes."""
+    """When a store measures the memory of its file."""
 
     def test_each_read(self) -> None:
         """After each read."""
@@ -107,13 +107,13 @@ class ReleaseTests(SynchronousTestCase):
         release(self.path)
         self.assertEqual(mapped[:4], b"mine")
 
-    def test_nobody_tells(self) -> None:
-        """Where the system does not tell, nothing ever seems to grow."""
+    def test_no_statm(self) -> None:
+        """Where the system has no figures, there is no growth."""
         self.patch(_residency, "_STATM", self.mktemp())
         self.assertEqual(shared_bytes(), 0)
 
     def test_no_mappings(self) -> None:
-        """Where the mappings cannot be read, whoever commits is not told."""
+        """Where the mappings cannot be read, the commit does not fail."""
         mapped = self.open_map(mmap.MAP_SHARED, mmap.PROT_READ)
         self.patch(_residency, "_MAPS", Path(self.mktemp()))
         release(self.path)

@@ -10,9 +10,9 @@ from asciid.model import ImageSpec
 from tests.store._support import DrivenStore
 
 CHUNKS = 350
-"""More than the keys that are looked at together, several times."""
+"""Several times more than the keys that are read together."""
 
-# What is stored: a few runs, so that there are long ones, and single ids.
+# The stored ids: a few runs, so that there are long ones, and single ids.
 stored_ids = st.lists(
     st.tuples(st.integers(0, CHUNKS - 1), st.sampled_from([1, 2, 120, 260])),
     max_size=6,
@@ -31,7 +31,7 @@ class StoredRunsTests(SynchronousTestCase):
     @given(stored_ids)
     @settings(max_examples=25)
     def test_missing(self, stored: set[int]) -> None:
-        """What is missing is what was not stored, whatever other uploads have."""
+        """The missing ids are those not stored, whatever other uploads have."""
         driven = DrivenStore(self.mktemp())
         driven.start()
         specs = [ImageSpec(digit * 64, CHUNKS, 1) for digit in "abc"]

@@ -92,7 +92,7 @@ class DrivenStore:
         return run(awaited, self.reactor, self.writer_pool, self.read_pool)
 
     def start(self) -> None:
-        """Start the store and let it do what it does at its start."""
+        """Start the store and run its initial work."""
         self.run(self.store.start())
         self.settle()
 

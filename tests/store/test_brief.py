@@ -17,33 +17,33 @@ FIRST, SECOND, THIRD = (IsComplete(digit * 64) for digit in "abc")
 
 
 class BriefQueriesTests(SynchronousTestCase):
-    """Queries that are asked together."""
+    """Short queries, coalesced into one."""
 
     def setUp(self) -> None:
-        """Make an engine that answers when the test says so."""
+        """Make an engine whose results the test sets."""
         self.reactor = ManualReactor()
-        self.asked: list[Query[Any]] = []
+        self.queries: list[Query[Any]] = []
         self.answers: list[Deferred[Any]] = []
         self.brief = BriefQueries(self.ask, self.reactor)
 
     def ask(self, query: Query[Any]) -> Deferred[Any]:
-        """Take a query."""
-        self.asked.append(query)
+        """Record a query."""
+        self.queries.append(query)
         self.answers.append(Deferred())
         return self.answers[-1]
 
     def test_one_turn(self) -> None:
-        """What is asked in one turn of the reactor is asked together."""
+        """Queries of one turn of the reactor are coalesced."""
         first, second = self.brief.ask(FIRST), self.brief.ask(SECOND)
-        self.assertEqual(self.asked, [])
+        self.assertEqual(self.queries, [])
         self.reactor.advance(0)
         later = self.brief.ask(THIRD)
-        self.assertEqual(self.asked, [Several([FIRST, SECOND])])
+        self.assertEqual(self.queries, [Several([FIRST, SECOND])])
         self.answers[0].callback([True, False])
         self.assertTrue(self.successResultOf(first))
         self.assertFalse(self.successResultOf(second))
         self.reactor.advance(0)
-        self.assertEqual(self.asked[1:], [Several([THIRD])])
+        self.assertEqual(self.queries[1:], [Several([THIRD])])
         self.answers[1].callback([True])
         self.assertTrue(self.successResultOf(later))
 
@@ -56,11 +56,11 @@ class BriefQueriesTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(asking))
 
     def test_damage_that_one_meets(self) -> None:
-        """Damage that ends the transaction of all spoils one answer alone."""
+        """If damage fails the shared transaction, only its own query fails."""
         asking = [self.brief.ask(query) for query in (FIRST, SECOND, THIRD)]
         self.reactor.advance(0)
         self.answers.pop().errback(StorageFailedError())
-        self.assertEqual(self.asked[1:], [FIRST, SECOND, THIRD])
+        self.assertEqual(self.queries[1:], [FIRST, SECOND, THIRD])
         self.answers[1].errback(StorageFailedError())
         self.answers[0].callback(1)
         self.answers[2].callback(2)

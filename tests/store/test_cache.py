@@ -17,13 +17,13 @@ class ByteBoundedCacheTests(SynchronousTestCase):
         self.cache: ByteBoundedCache[str] = ByteBoundedCache(100, largest=60)
 
     def test_keeps(self) -> None:
-        """What was put is got."""
+        """A value that was put is returned."""
         self.cache.put("a", "A", 10)
         self.assertEqual(self.cache.get("a"), "A")
         self.assertIsNone(self.cache.get("b"))
 
     def test_forgets_the_least_recently_used(self) -> None:
-        """Past the capacity the value used longest ago goes."""
+        """Past the capacity the least recently used value is evicted."""
         self.cache.put("a", "A", 50)
         self.cache.put("b", "B", 50)
         self.cache.get("a")
@@ -57,7 +57,7 @@ class ByteBoundedCacheTests(SynchronousTestCase):
 
 
 class FootprintTests(SynchronousTestCase):
-    """What a value is taken to need."""
+    """The estimated memory of a value."""
 
     def test_page(self) -> None:
         """Content of a page or more counts as a page more, beside the overhead."""

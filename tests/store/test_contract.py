@@ -116,14 +116,14 @@ class StoreContract(Base):
         return self.run_(self.store.status(spec.sha256))
 
     def test_interfaces(self) -> None:
-        """The store and its readers provide what they say."""
+        """The store and its readers provide their interfaces."""
         verifyObject(IImageStore, self.store)
         spec = self.upload(CAT)
         verifyObject(IImageReader, self.run_(self.store.open(spec.sha256)))
         verifyObject(IImageWriter, self.run_(self.store.create(spec.sha256)))
 
     def test_upload_in_any_order(self) -> None:
-        """Chunks may come in any order; the last one answers True."""
+        """Chunks may arrive in any order; the last one returns True."""
         spec = spec_of(CAT)
         self.run_(self.store.register(spec))
         order = [2, 4, 0, 3, 1]
@@ -138,7 +138,7 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), CAT)
 
     def test_reader(self) -> None:
-        """A reader tells what it reads and when it became complete."""
+        """A reader has the spec and the time of completion."""
         self.now = 1_234.5
         spec = self.upload(CAT)
         reader = self.run_(self.store.open(spec.sha256))
@@ -153,7 +153,7 @@ class StoreContract(Base):
         self.assertEqual(self.run_(registered(self.store)), 2)
 
     def test_completed_is_observed(self) -> None:
-        """Each image that becomes complete is reported once, whichever way it came."""
+        """Each image that becomes complete is reported once, in whichever way."""
         seen = Seen()
         self.store.add_observer(seen)
         specs = [self.upload(CAT), self.upload(LARGE, 4096), self.upload(b"")]
@@ -234,7 +234,7 @@ class StoreContract(Base):
             self.assertRaises(ChunkOutOfRangeError, self.run_, awaited)
 
     def test_wrong_length(self) -> None:
-        """A chunk must be as long as its place asks for, the last one too."""
+        """A chunk must be as long as its place requires, the last one too."""
         spec = spec_of(CAT)
         self.run_(self.store.register(spec))
         for chunk_id, data in ((0, b""), (0, b"123"), (0, b"12345"), (4, b"1234")):
@@ -244,7 +244,7 @@ class StoreContract(Base):
         self.assertEqual(self.status(spec).received, 0)
 
     def test_chunk_twice(self) -> None:
-        """A stored chunk stays as it is; the refusal says if the bytes are equal."""
+        """A stored chunk is kept; the refusal states whether the bytes are equal."""
         spec = spec_of(CAT)
         self.run_(self.store.register(spec))
         self.add(CAT, spec, 0)
@@ -316,7 +316,7 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), CAT)
 
     def test_last_chunk_of_a_large_image_twice(self) -> None:
-        """Of two that bring the last chunk at once, one is told that it exists."""
+        """Of two concurrent last chunks, one is refused as existing."""
         spec = spec_of(LARGE, 100_000)
         self.run_(self.store.register(spec))
         self.add(LARGE, spec, 0)
@@ -361,7 +361,7 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), CAT)
 
     def test_status_of_a_pending_upload(self) -> None:
-        """A status tells what has come and which ids are missing."""
+        """A status has the received bytes and the missing ids."""
         self.now = 5.0
         spec = spec_of(CAT)
         self.run_(self.store.register(spec))
@@ -380,7 +380,7 @@ class StoreContract(Base):
         )
 
     def test_status_of_a_complete_image(self) -> None:
-        """The status of a complete image tells when it became so."""
+        """The status of a complete image has its time of completion."""
         self.now = 5.0
         spec = spec_of(CAT, 10)
         self.run_(self.store.register(spec))
@@ -415,7 +415,7 @@ class StoreContract(Base):
         self.assertEqual(unset, {"missing_cut"})
 
     def test_status_is_bounded(self) -> None:
-        """Of very many gaps a status names some, and says that it was cut."""
+        """Of very many gaps a status names some, and is marked as truncated."""
         data = bytes(2 * MAX_MISSING_RANGES + 3)
         spec = spec_of(data, 1)
         self.run_(self.store.register(spec))
@@ -436,7 +436,7 @@ class StoreContract(Base):
         return self.run_(Deferred.fromCoroutine(sending))
 
     def test_create(self) -> None:
-        """An image may come in one go, whatever its size and its pieces."""
+        """An image may be stored as a whole, whatever its size and its pieces."""
         half = len(LARGE) // 2
         for data, pieces in (
             (b"", ()),
@@ -468,7 +468,7 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec_of(CAT).sha256), CAT)
 
     def test_create_finishes_a_registration(self) -> None:
-        """What comes in one go completes a pending upload, right or wrong so far."""
+        """A whole image completes a pending upload, whatever its chunks so far."""
         for data, chunk_size in ((CAT, 4), (LARGE, 100_000)):
             self.now = 5.0
             spec = spec_of(data, chunk_size)
@@ -503,7 +503,7 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), CAT)
 
     def test_abandon(self) -> None:
-        """What is abandoned leaves nothing, and may come again."""
+        """An abandoned image leaves nothing, and can be uploaded again."""
 
         async def begin() -> None:
             writer = await self.store.create(spec_of(LARGE).sha256)
@@ -515,7 +515,7 @@ class StoreContract(Base):
         self.assertTrue(self.create(LARGE))
 
     def test_two_create_the_same(self) -> None:
-        """Of two that send the same image at once, one is told that it is new."""
+        """Of two concurrent uploads of an image, one is answered as new."""
 
         async def race(data: bytes) -> list[bool]:
             sha256 = spec_of(data).sha256
@@ -530,7 +530,7 @@ class StoreContract(Base):
             self.assertEqual(self.download(spec_of(data).sha256), data)
 
     def test_create_while_chunks_come(self) -> None:
-        """Chunks and the whole may come at the same time."""
+        """Chunks and the whole may arrive at the same time."""
         spec = spec_of(LARGE, 100_000)
         self.run_(self.store.register(spec))
         self.add(LARGE, spec, 0)
@@ -568,7 +568,7 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), CAT)
 
     def test_activity_keeps_an_upload(self) -> None:
-        """Each chunk puts the end off; the status tells when it is."""
+        """Each chunk postpones the expiry, which the status states."""
         self.keep(Lifetimes(upload=100))
         spec = spec_of(CAT)
         self.run_(self.store.register(spec))
@@ -583,7 +583,7 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), CAT)
 
     def test_last_chunk_at_the_last_moment(self) -> None:
-        """An upload whose last chunk came in time is not removed under it."""
+        """An upload does not expire while its last chunk is stored."""
         self.keep(Lifetimes(upload=100))
         spec = spec_of(LARGE, 100_000)
         self.run_(self.store.register(spec))
@@ -621,7 +621,7 @@ class StoreContract(Base):
         self.assertIsNone(self.status(spec).expires)
 
     def test_image_expires(self) -> None:
-        """An image past its time is gone, for a while; then it is not known."""
+        """An expired image is answered as gone for a while, then as not found."""
         self.keep(Lifetimes(image=100))
         spec = self.upload(CAT)
         other = self.upload(LARGE, 100_000)
@@ -644,7 +644,7 @@ class StoreContract(Base):
         self.assertEqual(self.run_(registered(self.store)), 1)
 
     def test_image_comes_again(self) -> None:
-        """What is gone can be uploaded again, in chunks or as a whole."""
+        """An expired image can be uploaded again, in chunks or as a whole."""
         self.keep(Lifetimes(image=100))
         self.upload(CAT)
         self.assertEqual(self.pass_time(101), 1)
@@ -668,7 +668,7 @@ class StoreContract(Base):
         self.assertEqual(self.run_(registered(self.store)), 0)
 
     def test_delete(self) -> None:
-        """A deleted image is not known, and can be uploaded again at once."""
+        """A deleted image is not found, and can be uploaded again at once."""
         for data in (b"", CAT, LARGE):
             spec = self.upload(data, 100_000)
             self.assertEqual(self.download(spec.sha256), data)
@@ -704,7 +704,7 @@ class StoreContract(Base):
         self.assertEqual(self.download(spec.sha256), LARGE)
 
     def test_delete_what_was_gone_before(self) -> None:
-        """An image that came again and was deleted is not said to be expired."""
+        """An expired image uploaded again and deleted is not found."""
         self.keep(Lifetimes(image=100))
         self.upload(CAT)
         self.assertEqual(self.pass_time(101), 1)
@@ -734,9 +734,9 @@ class StoreContract(Base):
     def test_any_image_in_any_order(
         self, data: bytes, chunk_size: int, random: Random
     ) -> None:
-        """Whatever the bytes, the chunk size and the order: what comes out is it."""
+        """Whatever the bytes, the chunk size and the order, images are intact."""
         spec = spec_of(data, chunk_size)
-        # First of all: what is drawn must not depend on what is stored.
+        # First of all: drawn values must not depend on stored images.
         order = list(range(spec.chunks))
         random.shuffle(order)
         try:
@@ -784,7 +784,7 @@ class PendingContract(Base):
         self.assertRaises(ClientUploadsError, self.register, b"fiv5", "a")
 
     def test_in_all(self) -> None:
-        """Past the bound for all, nobody begins an upload, until one ends."""
+        """Past the limit of all uploads, none begins until one ends."""
         for data, client in ((b"one1", "a"), (b"two2", "b"), (b"thr3", "")):
             self.register(data, client)
         self.assertRaises(TooManyUploadsError, self.register, b"fou4", "c")
@@ -794,7 +794,7 @@ class PendingContract(Base):
         self.assertRaises(TooManyUploadsError, self.register, b"fiv5", "d")
 
     def test_nobody(self) -> None:
-        """The bound of a client is not one of nobody."""
+        """The limit of a client does not apply without a client."""
         for data in (b"one1", b"two2", b"thr3"):
             self.register(data, "")
 
@@ -852,7 +852,7 @@ class LMDBPendingTests(PendingContract, SynchronousTestCase):
         return self.driven.run(awaited)
 
     def test_restart(self) -> None:
-        """What is pending in all outlives the process; whose it is does not."""
+        """The count of uploads survives a restart, the counts of clients do not."""
         self.register(b"one1", "a")
         self.register(b"two2", "a")
         self.driven.stop()
@@ -924,7 +924,7 @@ class LMDBTests(StoreContract, SynchronousTestCase):
 
     @property
     def elapsed(self) -> float:
-        """The time that has gone by."""
+        """The elapsed time."""
         return self.driven.elapsed
 
     @elapsed.setter

@@ -1,4 +1,4 @@
-"""Deleting images from the storage file: room, memory, and whoever reads them."""
+"""Deletion of images from the storage file: space, caches and readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGE = bytes(range(256)) * 2000
 
 
 class DeletingTestCase(SynchronousTestCase):
-    """A store, and what is in its file."""
+    """A store, and the records in its file."""
 
     def setUp(self) -> None:
         """Make a store."""
@@ -65,7 +65,7 @@ class DeletingTests(DeletingTestCase):
     """`IImageStore.delete`, over a file."""
 
     def test_nothing_is_left(self) -> None:
-        """What was deleted leaves no record of any kind."""
+        """A deleted image leaves no record of any kind."""
         done = self.driven.upload(LARGE, 100)
         self.driven.run(self.store.register(spec_of(CAT)))
         self.delete(done)
@@ -74,7 +74,7 @@ class DeletingTests(DeletingTestCase):
         self.assertEqual(self.records(), 0)
 
     def test_room_is_used_again(self) -> None:
-        """What comes after takes the room of what was deleted: the file stays."""
+        """Later uploads reuse the space of deleted images: the file does not grow."""
         sizes = []
         for round_ in range(5):
             self.delete(self.driven.upload(b"%d" % round_ + LARGE * 8, 100_000))
@@ -101,8 +101,8 @@ class DeletingTests(DeletingTestCase):
         self.assertEqual(self.records(), 0)
         self.assertLessEqual(max(removed), DISCARD_STEP + len(specs))
 
-    def test_goes_through_when_nobody_waits(self) -> None:
-        """A deletion that was asked for is carried out whoever leaves."""
+    def test_survives_cancellation(self) -> None:
+        """A deletion is carried out even if its Deferred is cancelled."""
         spec = self.driven.upload(CAT)
         deleting = self.store.delete(spec.sha256)
         deleting.addErrback(lambda _: None)
@@ -111,7 +111,7 @@ class DeletingTests(DeletingTestCase):
         self.assert_absent(spec)
 
     def test_survives_a_restart(self) -> None:
-        """What was deleted stays so, and what is left of it is cleared away."""
+        """A deleted image stays deleted, and its remaining records are deleted."""
         spec = self.driven.upload(LARGE, 100)
         self.delete(spec)
         self.driven.stop()
@@ -122,7 +122,7 @@ class DeletingTests(DeletingTestCase):
         self.assertEqual(self.records(), 0)
 
     def test_hot_image(self) -> None:
-        """An image in memory is forgotten, and the others are not."""
+        """A deleted image is evicted from the cache, and the others are not."""
         spec, other = self.driven.upload(CAT), self.driven.upload(CAT * 2)
         self.delete(spec)
         self.assert_absent(spec)
@@ -208,7 +208,7 @@ class QuarantineTests(DeletingTestCase):
         self.assertEqual(self.driven.download(spec.sha256), CAT)
 
     def test_purge(self) -> None:
-        """What is purged leaves nothing."""
+        """A purge leaves no records."""
         before = self.records()
         for data in (CAT, LARGE):
             self.assertTrue(self.put_aside(self.driven.upload(data, 1_000)))
@@ -217,7 +217,7 @@ class QuarantineTests(DeletingTestCase):
         self.assertEqual(self.records(), before)
 
     def test_restore(self) -> None:
-        """What is taken out of quarantine is served again."""
+        """An image restored from quarantine is served again."""
         spec = self.driven.upload(CAT)
         self.assertTrue(self.put_aside(spec))
         self.assert_absent(spec)

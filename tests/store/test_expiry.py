@@ -1,4 +1,4 @@
-"""How a store removes what has expired: bounded, and for good."""
+"""Expiry of images and uploads in a store."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ExpiryTests(SynchronousTestCase):
         )
 
     def register_many(self, number: int) -> list[ImageSpec]:
-        """Register uploads of three bytes each, the first of which comes."""
+        """Register uploads of three bytes each, and store their first byte."""
         specs = [ImageSpec(sha256(b"%d" % i).hexdigest(), 3, 1) for i in range(number)]
         awaited: list[Any] = [self.store.register(spec) for spec in specs]
         awaited += [self.store.add_chunk(spec.sha256, 0, b"x") for spec in specs]
@@ -104,7 +104,7 @@ class ExpiryTests(SynchronousTestCase):
             self.assertEqual(self.entries(database), 0, database)
 
     def test_room_is_reused(self) -> None:
-        """What comes after takes the room of what has gone: the file stays."""
+        """Later uploads reuse the space of expired images: the file does not grow."""
         sizes = []
         for round_ in range(5):
             spec = ImageSpec(sha256(b"%d" % round_).hexdigest(), 5_000_000, 100_000)
@@ -150,8 +150,8 @@ class ExpiryTests(SynchronousTestCase):
         self.assertEqual(self.entries("discarded"), 0)
         self.assertLessEqual(max(removed), 2 * STEP + DISCARD_STEP)
 
-    def test_goes_on_where_it_stopped(self) -> None:
-        """One call looks at so many records, and the next one at the next."""
+    def test_resumes_where_it_stopped(self) -> None:
+        """One call scans a bounded number of records, and the next one continues."""
         self.patch(_sweeping, "PAGE", 3)
         self.patch(_expiry, "PAGES", 2)
         specs = self.register_many(7)
@@ -165,7 +165,7 @@ class ExpiryTests(SynchronousTestCase):
         self.assertEqual([self.expire() for _ in range(2)], [0, 1])
 
     def test_nothing_old_writes_nothing(self) -> None:
-        """Looking for what is old costs no transaction if nothing is."""
+        """A search without expired records begins no write transaction."""
         self.register_many(3)
         self.driven.upload(CAT)
         self.patch(self.driven.engine._writer, "_execute", broken)
@@ -212,7 +212,7 @@ class ExpiryTests(SynchronousTestCase):
         self.assertEqual(self.driven.download(spec.sha256), CAT)
 
     def test_removed_from_memory(self) -> None:
-        """What has expired is served until it is removed, and not from memory then."""
+        """An expired image is served until it is removed, and not from cache then."""
         spec = self.driven.upload(CAT)
         self.driven.pass_time(201)
         self.assertEqual(self.driven.download(spec.sha256), CAT)
@@ -221,7 +221,7 @@ class ExpiryTests(SynchronousTestCase):
         self.assertRaises(ImageGoneError, self.driven.run, opening)
 
     def test_storage_that_fails(self) -> None:
-        """A failure of the storage is told to who asked."""
+        """A failure of the storage fails the call."""
         self.register_many(1)
         self.driven.pass_time(101)
 

@@ -1,4 +1,4 @@
-"""Every store against a model of what it promises, whatever the order of calls."""
+"""Every store against a model of the contract, whatever the order of calls."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LIFETIMES = Lifetimes(upload=100, image=1_000)
 
 @define
 class Expected:
-    """What the store must hold of one image."""
+    """The model of one image."""
 
     spec: ImageSpec
     data: bytes
@@ -61,16 +61,16 @@ class MemoryMachine(RuleBasedStateMachine):
         self.expected: dict[str, Expected] = {}
         self.gone: dict[str, float] = {}
         self.elapsed = 0.0
-        # What the system's time has been moved by, now and at the start.
+        # Seconds by which the wall clock was moved, now and at the start.
         self.jumped = self.started = 0.0
         self.store: IImageStore = self.open()
 
     def clock(self) -> float:
-        """Tell the system's time."""
+        """Return the wall clock's time."""
         return 1_000_000_000.0 + self.elapsed + self.jumped
 
     def stamp(self) -> float:
-        """Tell the time as a store does that was opened at the last start."""
+        """Return the time of a store that was opened at the last start."""
         return self.elapsed + self.started
 
     def open(self) -> IImageStore:
@@ -81,18 +81,18 @@ class MemoryMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 40, 99, 100, 101, 500, GONE_FOR]))
     def pass_time(self, seconds: float) -> None:
-        """Let time go by."""
+        """Advance the time."""
         self.elapsed += seconds
         self.expire()
 
     @rule(seconds=st.sampled_from([-86_400, -50, 50, 3_600, 86_400]))
     def set_time(self, seconds: float) -> None:
-        """Set the system's time: it counts from the next start on."""
+        """Set the wall clock, which stores read at their start."""
         self.jumped += seconds
         self.expire()
 
     def expire(self) -> None:
-        """Have the store remove what is past its time, and nothing else."""
+        """Have the store remove expired entries, and nothing else."""
         old = [
             sha256
             for sha256, image in self.expected.items()
@@ -233,7 +233,7 @@ class MemoryMachine(RuleBasedStateMachine):
 
     @invariant()
     def statuses(self) -> None:
-        """Every status is what the model says, and nothing else is registered."""
+        """Every status matches the model, and nothing else is registered."""
         assert self.outcome(registered(self.store)) == len(self.expected)
         for sha256, image in self.expected.items():
             status = self.outcome(self.store.status(sha256))
@@ -319,13 +319,13 @@ class MachineTests(SynchronousTestCase):
     """Runs the machines."""
 
     def test_memory(self) -> None:
-        """`MemoryStore` does as the model says."""
+        """`MemoryStore` matches the model."""
         _run(MemoryMachine)("runTest").debug()
 
     def test_workers(self) -> None:
-        """Workers do as the model says."""
+        """Workers match the model."""
         _run(WorkersMachine)("runTest").debug()
 
     def test_lmdb(self) -> None:
-        """It does as the model says, and forgets nothing in a restart."""
+        """It matches the model, and loses nothing in a restart."""
         _run(LMDBMachine)("runTest").debug()

@@ -32,7 +32,7 @@ class OperationTests(SynchronousTestCase):
     """Operations are values."""
 
     def test_sent(self) -> None:
-        """Each arrives in another process as what it was."""
+        """Each is the same value after encoding and decoding."""
         operations: list[Operation] = [
             Register(SPEC, "192.0.2.1"),
             AddChunk(SPEC.sha256, 2, b"\xff\x00"),

@@ -1,4 +1,4 @@
-"""What stores tell of their work: both count the same things."""
+"""Statistics of stores: both count the same things."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class CountedStore(Base):
         self.assertEqual(self.usage(), (0, 0))
 
     def test_deleted(self) -> None:
-        """Whatever is deleted is counted once; what was not there is not."""
+        """Each deletion is counted once; a deletion of nothing is not."""
         spec = spec_of(CAT)
         self.run_store(self.store.register(spec))
         self.run_store(self.store.delete(spec.sha256))
@@ -143,14 +143,14 @@ class CountedStore(Base):
         self.assertEqual(self.usage(), (0, 0))
 
     def test_bounds(self) -> None:
-        """The bounds on uploads are told, and who is remembered for them."""
+        """The limits of uploads are reported, and the tracked clients."""
         self.run_store(self.store.register(spec_of(CAT), "192.0.2.1"))
         stats = self.store.stats()
         self.assertEqual((stats.max_uploads, stats.max_client_uploads), (5, 2))
         self.assertEqual((stats.tracked_uploads, stats.tracked_clients), (1, 1))
 
     def test_events_are_a_copy(self) -> None:
-        """What was told does not change afterwards."""
+        """Returned statistics do not change afterwards."""
         before = self.store.stats()
         self.run_store(self.store.register(spec_of(CAT)))
         self.assertEqual(before.events.registered, 0)
@@ -169,11 +169,11 @@ class MemoryStoreTests(CountedStore, SynchronousTestCase):
         )
 
     def run_store(self, awaited: Deferred[Any]) -> Any:  # noqa: ANN401 - any result
-        """Take what is there already."""
+        """Return a result that is available at once."""
         return run(awaited, ManualReactor())
 
     def pass_time(self, seconds: float) -> None:
-        """Let time go by."""
+        """Advance the time."""
         self.now += seconds
 
 
@@ -210,7 +210,7 @@ class LMDBTests(CountedStore, SynchronousTestCase):
         self.assertAlmostEqual(usage.free_bytes, free, delta=free / 2)
 
     def test_queue(self) -> None:
-        """What waits for the next batch is told, and what a batch was."""
+        """The queue and the sizes of batches are reported."""
         before = self.store.stats()
         batches = before.batch_sizes.count
         spec = spec_of(CAT)
@@ -228,7 +228,7 @@ class LMDBTests(CountedStore, SynchronousTestCase):
         self.assertEqual(stats.commit_times.count, batches + 1)
 
     def test_cache(self) -> None:
-        """Downloads are told apart by where the image was found."""
+        """Cache hits and reads of the file are counted separately."""
         spec = self.driven.upload(CAT)
         self.run_store(self.store.open(spec.sha256))
         self.refuse(self.store.open("0" * 64))
@@ -237,14 +237,14 @@ class LMDBTests(CountedStore, SynchronousTestCase):
         self.assertGreaterEqual(stats.cache_bytes, len(CAT))
 
     def test_reads(self) -> None:
-        """Reads under way are told."""
+        """Pending reads are reported."""
         reading = self.store.usage()
         self.assertEqual(self.store.stats().reads, 1)
         self.run_store(reading)
         self.assertEqual(self.store.stats().reads, 0)
 
     def test_kept_out(self) -> None:
-        """What was rolled back is not counted, what was beside it is."""
+        """Operations that were rolled back are not counted, others are."""
 
         def break_down(_: object) -> None:
             message = "broken"
