@@ -142,7 +142,7 @@ class RefusedStartTests(SynchronousTestCase):
 
     def test_workers(self) -> None:
         """So do several processes, and none of them is left."""
-        self.assert_refused("one process alone", "--workers=2", "--storage=:memory:")
+        self.assert_refused("cannot be shared", "--workers=2", "--storage=:memory:")
         (self.directory / "tokens").write_text("no token\n")
         tokens = ("--storage=good", "--write-token-file=tokens")
         self.assert_refused("line 1 is no token", "--workers=2", *tokens)
