@@ -166,6 +166,13 @@ class FileTests(TLSTestCase):
         )
         self.assertIn("cannot load the TLS files: ", str(error))
 
+    def test_dh_parameters(self) -> None:
+        """So are those of a file that it reads itself."""
+        nowhere = quoteStringArgument(str(self.directory / "nowhere"))
+        port = f"{self.endpoint()}:dhParameters={nowhere}"
+        error = self.assertRaises(SettingError, resolve, {"port": port}, {})
+        self.assertIn("the TLS library refuses the files: ", str(error))
+
     @given(st.text(min_size=1).filter(lambda text: "\0" not in text))
     def test_any_name(self, name: str) -> None:
         """A file may have any name, and can be replaced."""

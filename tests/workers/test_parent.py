@@ -193,6 +193,25 @@ class StartTests(ParentTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.assertEqual(self.host.reports, ["failed"])
 
+    def test_start_that_breaks_late(self) -> None:
+        """A parent that stops has nothing to report."""
+        with capturedLogs():
+            self.make().startService()
+        self.patch(parent_module, "announce", self.raise_key_error)
+        self.reactor.alive[WRITER].be_ready()
+        self.reactor.alive["worker-1.1"].be_ready()
+        self.parent.running = False
+        self.logged(self.reactor.alive["worker-2.1"].be_ready)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertEqual(self.host.reports, [])
+
+    def test_never_started(self) -> None:
+        """A parent that was bound alone frees its ports."""
+        parent = self.make()
+        parent.privilegedStartService()
+        self.successResultOf(parent.stopService())
+        self.assertEqual({each.fileno() for each in self.sockets}, {-1})
+
     def raise_key_error(self, *_: object, **__: object) -> None:
         """Break."""
         raise KeyError
@@ -429,6 +448,18 @@ class RestartTests(ParentTestCase):
         self.parent.stopService()
         self.reactor.alive[WRITER].be_ready()
         self.assertEqual(list(self.reactor.alive), [WRITER])
+
+    def test_stopped_while_the_writer_is_replaced(self) -> None:
+        """No other writer is started."""
+        self.start()
+        restarted = self.parent.restart()
+        self.replace_workers(1)
+        stopped = self.parent.stopService()
+        for process in list(self.reactor.alive.values()):
+            process.end()
+        self.successResultOf(stopped)
+        self.successResultOf(restarted)
+        self.assertEqual(self.reactor.alive, {})
 
     def test_not_running(self) -> None:
         """A parent that stops replaces nothing."""
