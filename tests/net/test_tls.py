@@ -171,7 +171,7 @@ class FileTests(TLSTestCase):
         nowhere = quoteStringArgument(str(self.directory / "nowhere"))
         port = f"{self.endpoint()}:dhParameters={nowhere}"
         error = self.assertRaises(SettingError, resolve, {"port": port}, {})
-        self.assertIn("the TLS library refuses the files: ", str(error))
+        self.assertIn("cannot load the TLS files: ", str(error))
 
     @given(st.text(min_size=1).filter(lambda text: "\0" not in text))
     def test_any_name(self, name: str) -> None:
