@@ -145,7 +145,7 @@ class RefusedStartTests(SynchronousTestCase):
         self.assert_refused("cannot be shared", "--workers=2", "--storage=:memory:")
         (self.directory / "tokens").write_text("no token\n")
         tokens = ("--storage=good", "--write-token-file=tokens")
-        self.assert_refused("line 1 is no token", "--workers=2", *tokens)
+        self.assert_refused("line 1: malformed token", "--workers=2", *tokens)
         (self.directory / "file").touch()
         self.assert_refused("cannot use the storage", "--workers=2", "--storage=file")
 
