@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-PATIENCE = 4.0
+TIMEOUT = 4.0
 """Timeout in seconds of each socket operation."""
 
 _LONGEST = 4096
@@ -82,13 +82,13 @@ class _UnixConnection(HTTPConnection):
     """A connection to the Unix socket at a path."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=PATIENCE)
+        super().__init__("localhost", timeout=TIMEOUT)
         self._path = path
 
     def connect(self) -> None:
         """Connect."""
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(TIMEOUT)
         self.sock.connect(self._path)
 
 
@@ -148,7 +148,7 @@ def _target(
     if len(arguments) > 1 or parts.scheme != "http" or not parts.hostname:
         message = "expected one argument, a URL such as http://127.0.0.1:4444/readyz"
         raise ValueError(message)
-    connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=PATIENCE)
+    connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT)
     return [connection], parts.path or "/readyz"
 
 
@@ -178,7 +178,7 @@ def _reached(endpoint: str) -> Sequence[HTTPConnection]:
         raise ValueError(message)
     interface = _unescaped(named["interface"])
     hosts = _EVERY_INTERFACE.get(interface, (interface,))
-    return [HTTPConnection(host, int(port), timeout=PATIENCE) for host in hosts]
+    return [HTTPConnection(host, int(port), timeout=TIMEOUT) for host in hosts]
 
 
 def _unescaped(text: str) -> str:

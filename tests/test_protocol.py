@@ -111,7 +111,7 @@ class TablesTests(SynchronousTestCase):
 
     def test_statuses(self) -> None:
         """What to do is said for each status that a problem type has."""
-        table = PROTOCOL.partition("## Trying again")[2]
+        table = PROTOCOL.partition("## Retries")[2]
         rows = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
         named = {int(status) for row in rows for status in re.findall(r"`(\d+)`", row)}
         http = {int(s) for s in self.contract["x-every-operation"]["responses"]}

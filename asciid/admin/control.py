@@ -46,7 +46,7 @@ SOCKET_FILE = "asciid.sock"
 VERSION = 1
 MAX_LINE = 1024
 """Maximum bytes of a request line."""
-PATIENCE = 10.0
+REQUEST_TIMEOUT = 10.0
 """Maximum seconds until a request has been received."""
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         return self._clock.callLater(period, func)
 
     def connectionMade(self) -> None:
-        self.setTimeout(PATIENCE)
+        self.setTimeout(REQUEST_TIMEOUT)
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """Receive a descriptor, before the line or with it."""

@@ -1,4 +1,4 @@
-"""The HTTP service: requests in, images and problem documents out."""
+"""The HTTP API: routes, request validation, responses and problem documents."""
 
 from asciid.api._problems import problem_for_status
 from asciid.api._routes import ImageAPI

@@ -1,4 +1,4 @@
-"""Who may write: whoever bears a token (RFC 6750)."""
+"""Authorization of writes by bearer tokens (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 __all__ = ["Access", "Tokens"]
 
 READS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-"""The methods that need no token."""
+"""The methods that require no token."""
 
-# RFC 9110, section 11.4: the name of a scheme may be in any case.
+# RFC 9110, section 11.4: scheme names are case-insensitive.
 _bearer = re.compile(rb"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE).fullmatch
 
 
 class Tokens(Protocol):
-    """Knows which tokens are good."""
+    """Verifies tokens."""
 
     def accepts(self, token: bytes) -> bool:
-        """Tell whether a request that bears `token` may write."""
+        """Return whether `token` is valid."""
 
 
 class Access:
-    """Lets requests write that bear one of `tokens`."""
+    """Authorizes writes with one of `tokens`."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
 
     def check(self, request: Request) -> None:
         """
-        Refuse a request whose sender may not write.
+        Check the authorization of a request.
 
         Errors: `TokenMissingError`, also for another scheme than Bearer;
         `TokenInvalidError`; `AuthorizationMalformedError` (RFC 6750, section 3.1).
@@ -55,7 +55,7 @@ class Access:
             raise TokenInvalidError
 
     def refuses(self, request: Request) -> bool:
-        """Tell whether `request` is one that `check` would refuse."""
+        """Return whether `check` would refuse `request`."""
         if request.method in READS:
             return False
         try:

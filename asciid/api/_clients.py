@@ -1,4 +1,4 @@
-"""Who a request comes from, also when it comes through a proxy."""
+"""The client address of a request, also behind trusted proxies."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientAddresses"]
 
-# RFC 7239, section 4: the parameter "for" of an element, quoted or not; or a string
-# that is the value of another, whatever is in it.
+# RFC 7239, section 4: the parameter "for" of an element, quoted or not; or the quoted
+# value of another parameter.
 _find_strings_and_for = re.compile(
     rb"""(?:^|;)\s*for=("[^"]*"|[^\s;"]*)|"[^"]*"?""", re.IGNORECASE
 ).finditer
 
 _MAX_HOPS = 16
-"""Hops that are read, from the nearest on; the last of them is then the client."""
+"""Maximum hops that are read, from the nearest on."""
 
 _MAX_ELEMENT = 1024
-"""Bytes of an element of Forwarded that is read."""
+"""Maximum bytes of an element of Forwarded."""
 
-# RFC 7239, section 6: an IPv6 address is in brackets, a port may follow.
+# RFC 7239, section 6: IPv6 addresses are in brackets; a port may follow.
 _bare = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+)(?::\d+)?")
 
 
 class ClientAddresses:
     """
-    Finds the client's address; of proxies outside `trusted` nothing is believed.
+    Determines the client's address; only proxies in `trusted` are trusted.
 
-    What a trusted proxy says is read from Forwarded (RFC 7239), or from
-    X-Forwarded-For where that is missing.  Of several hops the last one that
-    is not trusted itself is the client: what stands before it, it may have
-    made up.  If the nearest 16 are all trusted, the last of those is the client.
+    Trusted proxies report it in Forwarded (RFC 7239), or in X-Forwarded-For if that is
+    missing.  Of several hops the last untrusted one is the client, as it may have
+    forged those before.  If the nearest 16 are all trusted, the last of them is the
+    client.
     """
 
     def __init__(self, trusted: Iterable[Network] = ()) -> None:
         self._trusted = tuple(trusted)
 
     def of(self, request: Request) -> str:
-        """Return the client's IP address, or ``local`` for a UNIX socket."""
+        """Return the client's IP address, or ``local`` for a Unix socket."""
         peer: str | None = request.getClientIP()
         if not self._trusted:
             return peer or "local"
@@ -67,7 +67,7 @@ class ClientAddresses:
         return str(client or "local")
 
     def key_of(self, request: Request) -> str:
-        """Return what identifies the client: the `client_key` of its address."""
+        """Return the `client_key` of the client's address."""
         return client_key(self.of(request))
 
     def is_proxy(self, host: str) -> bool:
@@ -84,13 +84,13 @@ class ClientAddresses:
 
 
 def _hops(request: Request) -> Iterator[str]:
-    """Yield what the proxies say of whom they were asked by, the nearest first."""
+    """Yield the hops that the proxies report, the nearest first."""
     forwarded = all_lines(request, b"forwarded")
     if forwarded:
         for element in _elements(forwarded):
             read = element if len(element) <= _MAX_ELEMENT else b""
             found = (match[1] for match in _find_strings_and_for(read))
-            # What does not say for whom it asked is no address.
+            # An element without "for" has no address.
             hop = next((value for value in found if value is not None), b"")
             yield hop.strip(b'"').decode("latin-1")
     else:
@@ -100,17 +100,17 @@ def _hops(request: Request) -> Iterator[str]:
 
 def _elements(forwarded: bytes) -> Iterator[bytes]:
     """
-    Yield the elements that are not empty, the last one first.
+    Yield the nonempty elements, the last one first.
 
-    From that end, what a client has begun, such as a string that it does not
-    close, cannot take in what a proxy has added.
+    In this order an unterminated string of a client cannot hide the elements of
+    proxies.
     """
     parts: list[bytes] = []
     quotes = 0
     for part in _last_members(forwarded):
         parts.append(part)
         quotes += part.count(b'"')
-        # An odd number of quotes: the comma before this was within a string.
+        # An odd number of quotes: the comma before was inside a string.
         if quotes % 2 == 0:
             element = b",".join(reversed(parts)).strip()
             if element:
@@ -121,7 +121,7 @@ def _elements(forwarded: bytes) -> Iterator[bytes]:
 
 
 def _last_members(field: bytes) -> Iterator[bytes]:
-    """Return what is between the commas of a field, the last one first."""
+    """Return the comma-separated parts of a field, the last one first."""
     return reversed(field.rsplit(b",", _MAX_HOPS)[-_MAX_HOPS:])
 
 
@@ -136,7 +136,7 @@ def _address(text: str) -> Address | None:
 
 def _canonical(address: Address) -> Address:
     if isinstance(address, IPv6Address):
-        # A dual-stack socket shows IPv4 clients as ::ffff:192.0.2.1.  A zone, as in
-        # fe80::1%eth0, is any text, and whoever sends it could be anybody with it.
+        # A dual-stack socket reports IPv4 clients as ::ffff:192.0.2.1.  A zone, as in
+        # fe80::1%eth0, is arbitrary text, with which a client could pose as many.
         return address.ipv4_mapped or IPv6Address(int(address))
     return address

@@ -39,13 +39,13 @@ _DATES = tuple(
         rb"[A-Z][a-z]{2} %b (?P<day>[ \d]\d) %b (?P<year>\d{4})" % (_MONTH, _TIME),
     )
 )
-"""The three forms of a date (RFC 9110, section 5.6.7); the first is usual."""
+"""The three forms of a date (RFC 9110, section 5.6.7), the preferred one first."""
 
 _MAX_TAGS = 4 * 1024
-"""Bytes of a list of entity tags that are read: more than 50 tags of images."""
+"""Maximum bytes of a list of entity tags: more than 50 tags of images."""
 
 _MAX_DATE = 64
-"""Bytes of a date that is read, in any of the forms."""
+"""Maximum bytes of a date in any of the forms."""
 
 _find_tags = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"').findall
 
@@ -59,13 +59,13 @@ def unmodified_tag(
     """
     Evaluate the preconditions of a GET or HEAD in the order of section 13.2.2.
 
-    `etag` is the strong entity tag, with its quotes, of the representation that would
-    be sent, `modified` its Last-Modified in seconds since the epoch; without one, the
-    conditions on that are ignored (section 13.1.3).  `others` returns the tags of
-    representations that hold the same: a client that lists one has what it asks for.
+    `etag` is the strong entity tag, with its quotes, of the selected representation,
+    `modified` its Last-Modified in seconds since the epoch; without one, conditions on
+    it are ignored (section 13.1.3).  `others` returns the tags of equivalent
+    representations, which match as well.
 
-    Return the entity tag of the 304 to answer with, None for the whole answer.
-    Errors: `PreconditionFailedError`.
+    Return the entity tag for a 304, None for a full response.  Errors:
+    `PreconditionFailedError`.
     """
     header = request.getHeader
     if header(b"if-match") is not None:
@@ -88,9 +88,9 @@ def unmodified_tag(
 
 def last_modified(completed: float, now: float) -> int:
     """
-    Return the Last-Modified of an image, in seconds since the epoch.
+    Return the Last-Modified of an image in seconds since the epoch.
 
-    It is never later than Date (section 8.8.2.1).
+    Never later than Date (section 8.8.2.1).
     """
     return int(min(completed, now))
 
@@ -111,9 +111,9 @@ def check_write(
     """
     Evaluate the preconditions of a PUT or DELETE in the order of section 13.2.2.
 
-    `etags` are the strong entity tags, with their quotes, of all representations of
-    what is there, `modified` its Last-Modified in seconds since the epoch.  If there is
-    nothing, there are no tags, and If-Unmodified-Since is ignored (section 13.1.4).
+    `etags` are the strong entity tags, with their quotes, of all current
+    representations, `modified` their Last-Modified in seconds since the epoch.  Without
+    one there are no tags, and If-Unmodified-Since is ignored (section 13.1.4).
 
     Errors: `PreconditionFailedError`.
     """
@@ -125,7 +125,7 @@ def check_write(
         _check_unmodified_since(request, modified)
     if etags and header(b"if-none-match") is not None:
         named = _weakly_named(request)
-        # What is beyond the bytes that are read may be the tag.
+        # The unread rest may contain the tag.
         unread = len(all_lines(request, b"if-none-match")) > _MAX_TAGS
         if named is None or unread or not named.isdisjoint(etags):
             raise PreconditionFailedError(b"If-None-Match")
@@ -139,12 +139,12 @@ def _check_unmodified_since(request: Request, modified: int) -> None:
 
 def _names_strongly(request: Request, etags: Collection[bytes]) -> bool:
     tags = all_lines(request, b"if-match")[:_MAX_TAGS]
-    # A weak tag keeps its W/ here, so it is equal to no strong one.
+    # Weak tags keep their W/, so they never match.
     return tags.strip() == b"*" or not {*_find_tags(tags)}.isdisjoint(etags)
 
 
 def _weakly_named(request: Request) -> set[bytes] | None:
-    """Return the tags in If-None-Match, as strong ones; None is any tag."""
+    """Return the tags in If-None-Match as strong ones; None for ``*``."""
     field = all_lines(request, b"if-none-match")[:_MAX_TAGS]
     if field.strip() == b"*":
         return None
@@ -153,12 +153,11 @@ def _weakly_named(request: Request) -> set[bytes] | None:
 
 def range_applies(request: Request, etag: bytes, modified: int | None) -> bool:
     """
-    Tell whether If-Range, if there is one, lets a range be sent.
+    Return whether If-Range, if any, permits sending a range.
 
-    A date counts when it is exactly Last-Modified (section 13.1.5).  It is a
-    strong validator (section 8.8.2.2): under one name there is never a second
-    image, so none that changed within the second either.  `modified` is None where
-    the client may have been sent another form of the image, with the same date.
+    A date must equal Last-Modified (section 13.1.5).  It is a strong validator (section
+    8.8.2.2): the image of a hash never changes.  `modified` is None if the client may
+    have received another representation with the same date.
     """
     condition = request.getHeader(b"if-range")
     if condition is None:
@@ -171,9 +170,9 @@ def parse_http_date(
     text: bytes, *, clock: Callable[[], float] = time.time
 ) -> int | None:
     """
-    Return a date in seconds since the epoch, or None if it is not one.
+    Return a date in seconds since the epoch, or None if malformed.
 
-    Years of two digits are taken to be at most 50 years after `clock`.
+    Two-digit years are at most 50 years after `clock`.
     """
     match = next(filter(None, (form(text) for form in _DATES)), None)
     if match is None:
@@ -189,7 +188,7 @@ def parse_http_date(
             int(match["day"]),
             int(match["hour"]),
             int(match["minute"]),
-            # A leap second is not one in seconds since the epoch.
+            # Seconds since the epoch have no leap seconds.
             min(int(match["second"]), 59),
             tzinfo=UTC,
         )

@@ -1,9 +1,8 @@
 """
-The contract that the service serves: an OpenAPI 3.1 document.
+The contract of the service: an OpenAPI 3.1 document.
 
-``openapi.json`` beside this module is where it is kept.  Two members spare it
-repetitions and are not part of what is served: the responses in
-``x-every-operation`` belong to each operation, save where it has its own of
+Its source is ``openapi.json`` beside this module, with two members that are not served:
+the responses in ``x-every-operation`` are added to each operation without its own for
 that status, and the header fields in ``x-every-response`` to each response.
 """
 
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "contract_document", "load_contract", "served_contract"]
 
 METHODS = ("get", "head", "post", "put", "delete", "options")
-"""The members of an OpenAPI path that are operations, as far as there are any."""
+"""The members of an OpenAPI path that are operations."""
 
 _UNAUTHORIZED = "401"
 
 
 def load_contract(limits: InputLimits) -> dict[str, Any]:
-    """Return the whole OpenAPI document, with `limits` in its schemas."""
+    """Return the full OpenAPI document, with `limits` in its schemas."""
     source = files("asciid.api").joinpath("openapi.json").read_bytes()
     contract: dict[str, Any] = msgspec.json.decode(source)
     contract["info"]["version"] = __version__
@@ -56,9 +55,9 @@ def served_contract(
     limits: InputLimits, *, metrics: bool, tokens: bool
 ) -> dict[str, Any]:
     """
-    Return what of `load_contract` holds for one service.
+    Return the parts of `load_contract` that apply to a service.
 
-    `metrics` says whether it has ``/metrics``, `tokens` whether it asks for them.
+    `metrics`: whether it has ``/metrics``; `tokens`: whether it requires them.
     """
     contract = load_contract(limits)
     if not metrics:

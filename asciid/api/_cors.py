@@ -1,8 +1,8 @@
 """
-Which pages of other sites may use the service (CORS, in the Fetch standard).
+Access of pages of other sites (CORS, in the Fetch standard).
 
-Any page may read.  Only pages of configured origins may write.  This guards
-the users of browsers; it keeps nobody else out.
+Any page may read; only pages of configured origins may write.  This protects the users
+of browsers; it does not restrict other clients.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EXPOSED = (
 _EXPOSED_BY_WRITES = (_EXPOSED[0], _EXPOSED[1] + b", WWW-Authenticate")
 
 READ_FIELDS = ((b"Access-Control-Allow-Origin", b"*"), _EXPOSED)
-"""What every response to GET and HEAD has."""
+"""The fields of every response to GET and HEAD."""
 
 _READS = frozenset({b"GET", b"HEAD"})
 
@@ -35,15 +35,15 @@ _ALLOWED_FIELDS = (
     b"If-None-Match, If-Range, If-Unmodified-Since, Range, Want-Repr-Digest"
 )
 _MAX_AGE = b"7200"
-"""Seconds for which a browser may remember a preflight; some keep it no longer."""
+"""Seconds for which a browser may cache a preflight; the limit of some browsers."""
 
 
 class CORS:
     """
-    The fields that open responses to other sites.
+    Sets the CORS fields of responses.
 
-    `write_origins` are those whose pages may write, as browsers spell them:
-    ``https://art.example``.  With `tokens`, writes need Authorization.
+    `write_origins` are the origins whose pages may write, in the form of the Origin
+    field: ``https://art.example``.  With `tokens`, writes require Authorization.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class CORS:
     ) -> None:
         self._write_origins = {origin.encode("ascii") for origin in write_origins}
         self._exposed = _EXPOSED_BY_WRITES if tokens else _EXPOSED
-        # No "*" stands for this one: it must be named (Fetch, section 3.2.3).
+        # "*" does not include Authorization (Fetch, section 3.2.3).
         self._write_fields = _ALLOWED_FIELDS + b", Authorization" * tokens
 
     def mark(self, request: Request) -> None:
-        """Set the fields of a response, whatever its status."""
+        """Set the CORS fields of a response of any status."""
         if request.method in _READS:
             for name, value in READ_FIELDS:
                 request.setHeader(name, value)
@@ -68,10 +68,10 @@ class CORS:
 
     def answer_options(self, request: Request, methods: Iterable[str]) -> None:
         """
-        Answer an OPTIONS request to a path that has `methods`.
+        Respond to OPTIONS for a path with `methods`.
 
-        A preflight is told what it may do; one that may do nothing is told
-        nothing, which is how a browser hears no.
+        A permitted preflight gets the CORS fields; one that is not gets none, which
+        denies it.
         """
         allowed = {method.encode("ascii") for method in methods}
         request.setResponseCode(204)

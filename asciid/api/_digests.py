@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 ALGORITHMS = {b"sha-256": hashlib.sha256, b"sha-512": hashlib.sha512}
-"""Those that are safe (RFC 9530, section 5), the one preferred here first."""
+"""The secure algorithms (RFC 9530, section 5), the preferred one first."""
 
 _KEY = rb"[a-z*][a-z0-9_\-.*]*"
 _ITEM = (
@@ -33,25 +33,24 @@ _ITEM = (
     rb"|\?[01]"
     rb"|[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*)"
 )
-# One after the other: a member, with what is before the next, or all that is wrong.
+# Matches a member with its separator, or the malformed rest.
 _find_members = re.compile(
     rb"(?>(%b)(?:=(%b))?(?:;[ ]*%b(?:=%b)?)*+)(?:[ \t]*,[ \t]*(?=[^ \t])|\Z)|(.+)"
     % (_KEY, _ITEM, _KEY, _ITEM),
     re.DOTALL,
 ).findall
 
-# As many as a parser must take (RFC 8941, section 3.2).
+# The minimum that a parser must support (RFC 8941, section 3.2).
 _MAX_MEMBERS = 1_024
 _MAX_FIELD = 4 * 1024
 
 
 def parse_dictionary(field: bytes) -> dict[bytes, bytes] | None:
     """
-    Read a dictionary (RFC 8941, section 3.2) whose members are items.
+    Parse a dictionary (RFC 8941, section 3.2) whose members are items.
 
-    Return the items as they are written, their parameters left out, or None
-    if the field is malformed, has a list as a member, or is longer than 4 KiB or
-    1,024 members.
+    Return the serialized items without parameters, or None if the field is malformed,
+    has a list as a member, or exceeds 4 KiB or 1,024 members.
     """
     field = field.strip(b" ")
     if len(field) > _MAX_FIELD or field.count(b",") >= _MAX_MEMBERS:
@@ -63,17 +62,17 @@ def parse_dictionary(field: bytes) -> dict[bytes, bytes] | None:
 
 
 def digest_field(algorithm: bytes, digest: bytes) -> bytes:
-    """Return a Repr-Digest or Content-Digest of one digest."""
+    """Return a Repr-Digest or Content-Digest field of one digest."""
     encoded = binascii.b2a_base64(digest, newline=False)
     return b"%b=:%b:" % (algorithm, encoded)
 
 
 def preferred_algorithm(wanted: bytes) -> bytes | None:
     """
-    Return the algorithm a Want-Repr-Digest field likes best, if it likes any.
+    Return the preferred algorithm of a Want-Repr-Digest field, if any.
 
-    A field that names no known algorithm, or is malformed, says nothing: then
-    it is sha-256.  None means that the client wants none (section 4).
+    The default is sha-256, also if the field is malformed or names no known algorithm.
+    None means that the client wants none (section 4).
     """
     weights: dict[bytes, int] = {
         algorithm: int(weight)
@@ -88,10 +87,9 @@ def preferred_algorithm(wanted: bytes) -> bytes | None:
 
 class ContentDigest:
     """
-    Checks a body against a request's Content-Digest while it arrives.
+    Verifies a request body against Content-Digest as it arrives.
 
-    Algorithms other than `ALGORITHMS` are ignored; without the field, or
-    without a known algorithm in it, anything passes.
+    Unknown algorithms are ignored; without a known one there is no check.
 
     Errors: `MalformedRequestError` if the field is malformed.
     """
@@ -110,13 +108,13 @@ class ContentDigest:
         ]
 
     def update(self, piece: bytes) -> None:
-        """Take the next piece of the body."""
+        """Process the next piece of the body."""
         for _, _, actual in self._checks:
             actual.update(piece)
 
     def verify(self) -> None:
         """
-        Compare, after the last piece.
+        Verify the digests after the last piece.
 
         Errors: `DigestMismatchError`.
         """
@@ -126,7 +124,7 @@ class ContentDigest:
 
     def check(self, body: bytes) -> None:
         """
-        Check a whole body.
+        Verify a whole body.
 
         Errors: those of `verify`.
         """
@@ -136,7 +134,7 @@ class ContentDigest:
 
 def check_content_digest(request: Request, body: bytes) -> None:
     """
-    Check a whole body against its request's Content-Digest, if there is one.
+    Verify a whole body against the request's Content-Digest, if any.
 
     Errors: `MalformedRequestError`, `DigestMismatchError`.
     """
@@ -145,8 +143,8 @@ def check_content_digest(request: Request, body: bytes) -> None:
 
 
 _MALFORMED = (
-    "Content-Digest must be a dictionary of byte sequences, such as sha-256=:...:, in "
-    "4096 bytes at most."
+    "Malformed Content-Digest: expected a dictionary of byte sequences, such as "
+    "sha-256=:...:, of at most 4096 bytes."
 )
 
 

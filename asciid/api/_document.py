@@ -1,4 +1,4 @@
-"""Texts that stay the same for as long as the service runs."""
+"""Static documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Document"]
 
 class Document:
     """
-    A text with all that is said of it, made once and sent many times.
+    A static document with its header fields.
 
     `content_type` is the value of Content-Type for the bytes in `content`.
     """
@@ -33,7 +33,7 @@ class Document:
         """
         unmodified = unmodified_tag(request, self._etag)
         request.setHeader(b"ETag", unmodified or self._etag)
-        # Another release, or other settings, may change it.
+        # It changes with releases and settings.
         request.setHeader(b"Cache-Control", b"max-age=300")
         if unmodified is not None:
             request.setResponseCode(304)

@@ -1,4 +1,4 @@
-"""Images in a content coding, made once for many requests."""
+"""A cache of images in content codings."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoded", "Encodings", "is_encodable"]
 
-# A smaller image gains nothing worth the time; a larger one is not in memory.
+# Smaller images gain too little; larger ones are not in memory.
 _MIN_SIZE = 1024
 _MAX_SIZE = 64 * 1024
 
 _CAPACITY = 8 * 1024 * 1024
-# What an entry takes besides its content, measured and rounded up.
+# Overhead of an entry, measured and rounded up.
 _OVERHEAD = 512
 
 _MAX_UNDER_WAY = 64
-"""Codings that are made or wait for that; past it, images are sent bare."""
+"""Maximum compressions running or queued; beyond it, images are sent uncompressed."""
 
-# Level 4 of gzip costs a third of the usual 6 and gives nearly as much.  A
-# compressor of zstandard is not for several threads, so each call makes its own.
+# gzip level 4 takes a third of the time of 6, with nearly the same result.  A zstandard
+# compressor is not thread-safe, so each call makes its own.
 _ENCODERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"zstd": partial(zstandard.compress, level=3),
     b"gzip": partial(gzip.compress, compresslevel=4, mtime=0),
@@ -51,31 +51,31 @@ class Encoded:
 
 
 def is_encodable(size: int) -> bool:
-    """Tell whether an image of `size` bytes may be sent in a content coding."""
+    """Return whether an image of `size` bytes may be sent in a content coding."""
     return _MIN_SIZE < size <= _MAX_SIZE
 
 
 class Encodings:
     """
-    Encodes images in a thread, and keeps what was used last, in at most 8 MiB.
+    Encodes images in a thread, with an LRU cache of 8 MiB.
 
-    An image is named by its hash, so what is kept is right for as long as it is
-    kept, also if the image was deleted and uploaded again.
+    Images are named by their hash, so entries never become invalid, even if the image
+    was deleted and uploaded again.
     """
 
     def __init__(self, offload: IOffload) -> None:
         self._offload = offload
         self._kept: ByteBoundedCache[Encoded] = ByteBoundedCache(_CAPACITY, _CAPACITY)
-        # Key -> the requests that wait for the same coding of the same image.
+        # Key -> the requests that wait for it.
         self._under_way: dict[str, list[Deferred[Encoded]]] = {}
 
     @property
     def is_full(self) -> bool:
-        """Whether so many codings are under way that no other should begin."""
+        """Whether the limit on compressions is reached."""
         return len(self._under_way) >= _MAX_UNDER_WAY
 
     def kept(self, sha256_hex: str, coding: bytes) -> Encoded | None:
-        """Return an image in a coding if that is in memory."""
+        """Return an image in a coding from the cache, if it is there."""
         return self._kept.get(_key(sha256_hex, coding))
 
     def encode(
@@ -84,8 +84,8 @@ class Encodings:
         """
         Return the image `content` in a content coding.
 
-        Requests for the same share one call.  Cancelling the Deferred ends the wait
-        for it and not the call, whose result is kept.
+        Concurrent requests share one compression.  Cancelling the Deferred does not
+        cancel the compression, whose result is cached.
 
         Errors: those of `IOffload.in_thread`.
         """
@@ -110,7 +110,7 @@ class Encodings:
         return encoded
 
     def _answer(self, outcome: Encoded | Failure, key: str) -> None:
-        # An answer may lead to the cancellation of another.
+        # A callback may cancel another waiter.
         waiting = self._under_way[key]
         while waiting:
             waiting.pop(0).callback(outcome)

@@ -1,4 +1,4 @@
-"""Removes an image on behalf of one request."""
+"""DELETE of an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["delete_image"]
 
 async def delete_image(request: Request, store: IImageStore, sha256: str) -> None:
     """
-    Remove an image or a pending upload.
+    Delete an image or a pending upload.
 
     Errors: `PreconditionFailedError` (RFC 9110, section 13.1), those of
     `IImageStore.delete`.

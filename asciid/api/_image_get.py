@@ -35,7 +35,7 @@ Ranges = list[tuple[int, int]]
 
 class Downloads:
     """
-    Answers the requests for images.
+    Responds to requests for images.
 
     `offload` compresses; `clock` returns the time in seconds since the epoch.
     """
@@ -50,13 +50,12 @@ class Downloads:
         """
         Set the status and the header fields, and return the body.
 
-        A range is always one of the image as it is: a client that asks for one
-        gets no content coding.  Nothing is compressed for a HEAD, nor for an answer
-        without a body.
+        Ranges are always of the identity coding: a request for one gets no content
+        coding.  Nothing is compressed for HEAD or for a response without a body.
 
         Errors: `NotAcceptableError`, `PreconditionFailedError`,
-        `RangeNotSatisfiableError`, and those of `IImageReader.read`; no header
-        field is set then.
+        `RangeNotSatisfiableError`, those of `IImageReader.read`; no header field is set
+        then.
         """
         header = request.getHeader
         spec = reader.spec
@@ -76,7 +75,7 @@ class Downloads:
             coding = self._choose_coding(reader, codings)
         modified = last_modified(reader.completed, self._clock())
         form = Representation(spec, modified, coding)
-        # A range is one of the bare image: then only what that has counts.
+        # Ranges are of the identity coding, so only its validators count.
         others = form.all_tags if ranges is None else tuple
         unmodified = unmodified_tag(request, form.etag, modified, others)
         if unmodified is not None:
@@ -95,7 +94,7 @@ class Downloads:
         if coding is not None and content is not None:
             return self._answer_encoded(request, form, coding, content)
         if content is not None and len(content) > PIECE:
-            content = None  # too large to be copied in one go
+            content = None  # too large to be copied at once
         if content is None and request.method == b"GET" and spec.size:
             return _stream(
                 request,
@@ -114,7 +113,7 @@ class Downloads:
             codings.preferred
             and content is not None
             and is_encodable(len(content))
-            # Waiting for the compressor would take longer than it saves.
+            # Waiting for a compression would take longer than it saves.
             and not (codings.identity and self._encodings.is_full)
         ):
             return codings.preferred[0]
@@ -137,15 +136,14 @@ class Downloads:
 
 
 def _takes_text(request: Request, accept: bytes) -> bool:
-    # Whoever takes text in the last line of the field is given it; to refuse,
-    # all of them are read.
+    # The last line is enough to accept; all lines are needed to refuse.
     return takes_text(accept) or takes_text(all_lines(request, b"accept"))
 
 
 def _set_fields(
     request: Request, form: Representation, spec: ImageSpec, content: bytes | None
 ) -> None:
-    """Set the fields of a 200; `content` are all bytes of the image if at hand."""
+    """Set the fields of a 200; `content` has all bytes of the image if available."""
     form.set_fields(request, spec.size)
     _set_digest(request, bytes.fromhex(spec.sha256), content)
 
@@ -158,7 +156,7 @@ def _send_encoded(encoded: Encoded, request: Request, form: Representation) -> b
 
 
 def _set_digest(request: Request, sha_256: bytes, content: bytes | None) -> None:
-    """Set Repr-Digest; `content` is what has the SHA-256 `sha_256`, if at hand."""
+    """Set Repr-Digest; `content` has the SHA-256 `sha_256`, if available."""
     if request.getHeader(b"want-repr-digest") is None:
         request.setHeader(b"Repr-Digest", digest_field(b"sha-256", sha_256))
         return
@@ -181,7 +179,7 @@ def _send_ranges(
         parts = [Part(start, stop)]
         field = (b"Content-Range", content_range(start, stop, size))
     else:
-        # No text can hold its own hash, so this is in none of the parts.
+        # No text contains its own hash, so this occurs in none of the parts.
         boundary = reader.spec.sha256.encode("ascii")
         parts = multipart(ranges, size, boundary, TEXT)
         end = closing(boundary)

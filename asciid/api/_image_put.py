@@ -1,4 +1,4 @@
-"""Takes a whole image from the body of one request."""
+"""PUT of an image."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ async def receive_image(
     shared: SharedWriter,
 ) -> bool:
     """
-    Store the body of `request` as the image `sha256`; tell whether it is new.
+    Store the body of `request` as the image `sha256`; return whether it is new.
 
-    The body goes to the store in pieces, as fast as that takes them, and is
-    never held as a whole; `shared` has the store write them in the client's part of
-    its queue.  If the client leaves before its end, nothing is left behind; once all
-    has come, the image is stored whether the client waits or not.
+    The body is passed to the store in pieces, with flow control, and never in memory as
+    a whole; `shared` limits it to the client's share of the write queue.  If the client
+    disconnects before the end, nothing is stored; afterwards the image is stored even
+    if the client disconnects.
 
     Errors: those of `require_image`, `MalformedRequestError`, `NotUTF8Error`,
     `ImageTooLargeError`, `PreconditionFailedError` (RFC 9110, section 13.1),
@@ -54,8 +54,8 @@ async def receive_image(
     of `IImageWriter.finish`, those of `asciid.http.read_body`.
     """
     if request.getHeader(b"content-range") is not None:
-        # RFC 9110, section 14.5: what would be taken for the whole is a part.
-        message = "An image is sent as a whole: Content-Range cannot be used."
+        # RFC 9110, section 14.5: the body would be a part of the image.
+        message = "Content-Range is not supported: send the whole image."
         raise MalformedRequestError(message)
     require_image(request)
     digest = ContentDigest(request)
@@ -68,7 +68,7 @@ async def receive_image(
         await read_body(request, body.receive)
         body.end()
     except BaseException:
-        # Also when the client has left, which cancels this.
+        # Also if the client disconnects, which cancels this.
         await writer.abandon()
         raise
     new = await body.finish()
@@ -89,7 +89,7 @@ async def _check_conditions(request: Request, store: IImageStore, sha256: str) -
 
 
 class _Body:
-    """Checks the pieces of a body on their way to the store."""
+    """Checks the pieces of a body and passes them to the store."""
 
     def __init__(
         self,
@@ -106,19 +106,19 @@ class _Body:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def receive(self, piece: bytes) -> Deferred[None]:
-        """Take a piece."""
+        """Process a piece."""
         size = self._size + len(piece)
         if size > self._max_size:
             raise ImageTooLargeError(limit=self._max_size, actual=size)
         self._check_text(piece, final=False)
         self._size = size
         self._digest.update(piece)
-        # The store may be handed all that it has kept back of the body.
+        # The store may now receive the buffered part of the body.
         queued = STREAMED if size > STREAMED else len(piece)
         return self._shared(queued, lambda: self._writer.write(piece))
 
     def end(self) -> None:
-        """Refuse a body that ends within a character or has another digest."""
+        """Refuse a body that ends inside a character or has another digest."""
         self._check_text(b"", final=True)
         self._digest.verify()
 
@@ -131,7 +131,7 @@ class _Body:
         try:
             return await self._shared(min(self._size, STREAMED), self._writer.finish)
         except StoreBusyError:
-            # The store may not have been asked to finish.
+            # Nothing may have been written yet.
             await self._writer.abandon()
             raise
 
@@ -139,7 +139,7 @@ class _Body:
         try:
             self._decoder.decode(piece, final)
         except UnicodeDecodeError as error:
-            # Counted from the part of a character that was left of the last piece.
+            # Offsets start at the incomplete character of the last piece.
             offset = self._size - len(self._decoder.getstate()[0]) + error.start
             reason = "unfinished character" if final else "invalid byte"
             raise NotUTF8Error(offset, reason) from error

@@ -1,4 +1,4 @@
-"""Reading header fields that are lists (RFC 9110, section 5.6.1)."""
+"""Parses header fields that are lists (RFC 9110, section 5.6.1)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["all_lines", "weighted_members"]
 
-# An unclosed string ends with the field, so that one pass is enough.
+# An unterminated string ends with the field, so that one pass is enough.
 _quoted = re.compile(rb'"((?:[^"\\]|\\.?)*)"?').sub
 _is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _MAX_DELIMITERS = 100
-"""Commas, semicolons and quotes in a field that is read; clients send up to 30."""
+"""Maximum delimiters in a field; clients send up to 30."""
 
 _find_weight = re.compile(rb"[01]?(?:\.[0-9]*)?").fullmatch
 
@@ -25,19 +25,18 @@ def all_lines(request: Request, name: bytes) -> bytes:
     """
     Return the value of a list field, its lines joined (RFC 9110, section 5.3).
 
-    It is empty if there is no such field.
+    Empty without such a field.
     """
     return b", ".join(request.requestHeaders.getRawHeaders(name, ()))
 
 
 def weighted_members(value: bytes) -> Iterator[tuple[bytes, tuple[bytes, ...], float]]:
     """
-    Yield name, parameters and weight of each member, all in lower case.
+    Yield name, parameters and weight of each member, in lower case.
 
-    That is the form of Accept and Accept-Encoding (RFC 9110, section 12.4.2).
-    A weight is from 0 to 1; where it is missing or unreadable it is 1.  What
-    follows the weight is no part of the parameters.  A field that has more than 100
-    delimiters is ignored, as a server may (section 12.1): it has no members.
+    For Accept and Accept-Encoding (RFC 9110, section 12.4.2).  A weight is from 0 to 1,
+    by default and if malformed 1.  The parameters end at the weight.  A field with more
+    than 100 delimiters is ignored, as section 12.1 permits: it has no members.
     """
     if sum(map(value.count, (b",", b";", b'"'))) > _MAX_DELIMITERS:
         return
@@ -58,13 +57,12 @@ def weighted_members(value: bytes) -> Iterator[tuple[bytes, tuple[bytes, ...], f
 
 
 def _unquoted(match: re.Match[bytes]) -> bytes:
-    # A string that could not be written as a token is nothing that is known
-    # here, and must not be taken apart at its commas.
+    # A string that is not a token is unknown, and must not be split at commas.
     return match[1] if _is_token(match[1]) else b"?"
 
 
 def _weight(text: bytes) -> float:
-    # Some clients write ".2", which RFC 9110 does not allow, and mean it.
+    # Some clients send ".2", which RFC 9110 does not allow.
     if not text or text == b"." or _find_weight(text) is None:
         return 1.0
     return min(float(text), 1.0)

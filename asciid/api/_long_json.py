@@ -1,8 +1,8 @@
 """
 Decodes a JSON object with one long string, in steps.
 
-To decode a chunk of 1 MiB takes milliseconds, 15 if each character is escaped, and the
-decoder holds the GIL meanwhile.
+Decoding a chunk of 1 MiB takes milliseconds, 15 if each character is escaped, and holds
+the GIL.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["MAX_REST", "LongString", "MalformedPieceError", "take_long_string"]
 
 MAX_REST = 16 * 1024
-"""Bytes of the object beside its long string."""
+"""Maximum bytes of the object without its long string."""
 
 _PIECE = 16 * 1024
-"""Bytes of JSON that are decoded in one step."""
+"""Bytes of JSON per step."""
 
 _ESCAPE = len(r"\ud83d\ude00")
-"""Bytes of the longest escape."""
+"""Length of the longest escape in bytes."""
 
 _BACKSLASH = ord("\\")
 
-# Whole strings, and what is between them.
+# Whole strings, and the text between them.
 _find_whole_strings = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL).match
 _is_high_surrogate = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}").fullmatch
 _decode_string = msgspec.json.Decoder(str).decode
@@ -52,20 +52,20 @@ class LongString:
     content: bytes
     """The string, decoded, in UTF-8."""
     mark: str
-    """What has the place of the string in `rest`; no client can know it."""
+    """The random placeholder of the string in `rest`."""
     rest: bytes
-    """The object, short, to be decoded."""
+    """The object with the placeholder, to be decoded."""
     start: int
-    """Where the string, and the mark, begin."""
+    """The offset of the string, and of the placeholder."""
     removed: int
-    """By how many bytes `rest` is shorter than the body."""
+    """Length of the body minus that of `rest` in bytes."""
 
 
 def take_long_string(body: bytes) -> Generator[None, None, LongString | None]:
     """
-    Decode the first string that is not within the first `MAX_REST` bytes of `body`.
+    Decode the first string that ends beyond the first `MAX_REST` bytes of `body`.
 
-    Return None if beside that string there are more than `MAX_REST` bytes.
+    Return None if the rest of the body exceeds `MAX_REST` bytes.
 
     Errors: `UnicodeDecodeError`, with the offset in the body; `MalformedPieceError`.
     """
@@ -98,7 +98,7 @@ _CONTINUATION = 0b10000000
 
 
 def _character_start(body: bytes, position: int) -> int:
-    # The start of the character at the position; of what is no UTF-8, any place near.
+    # Start of the character at the position; in invalid UTF-8, any position near.
     for start in range(position, position - 4, -1):
         if start >= len(body) or body[start] & _KIND != _CONTINUATION:
             return start
@@ -106,7 +106,7 @@ def _character_start(body: bytes, position: int) -> int:
 
 
 def _next_piece(body: bytes, start: int) -> tuple[bytes, bool]:
-    """Return a part of a string, from `start` on, and whether the string ends there."""
+    """Return a piece of a string from `start` on, and whether it is the last."""
     piece = body[start : start + _PIECE]
     end = _string_end(piece)
     if end >= 0:
@@ -117,7 +117,7 @@ def _next_piece(body: bytes, start: int) -> tuple[bytes, bool]:
     backslash = piece.rfind(b"\\", len(piece) - _ESCAPE)
     if backslash < 0:
         return piece[: _character_start(body, start + len(piece)) - start], False
-    # No escape is cut, nor is a surrogate pair.
+    # Neither escapes nor surrogate pairs are split.
     end = _escape_start(piece, backslash)
     high = end - len(r"\ud83d")
     if _is_high_surrogate(piece, high, end) and _escape_start(piece, high) == high:
@@ -128,14 +128,14 @@ def _next_piece(body: bytes, start: int) -> tuple[bytes, bool]:
 def _string_end(piece: bytes) -> int:
     end = piece.find(b'"')
     if end > 0 and piece[end - 1] == _BACKSLASH:
-        # Quotes that are left then are not escaped.
+        # The remaining quotes are not escaped.
         masked = piece.replace(b"\\\\", b"..").replace(b'\\"', b"..")
         end = masked.find(b'"')
     return end
 
 
 def _escape_start(piece: bytes, backslash: int) -> int:
-    """Return where the escape begins that the backslash belongs to."""
+    """Return the start of the escape sequence of a backslash."""
     backslashes = backslash - len(piece[:backslash].rstrip(b"\\"))
     return backslash - backslashes % 2
 
@@ -151,7 +151,7 @@ def _decode(piece: bytes, start: int) -> bytes:
 
 def _check_utf8(text: bytes, start: int) -> None:
     """
-    Check a part of a body that begins at the offset `start`.
+    Check a part of a body at the offset `start`.
 
     Errors: `UnicodeDecodeError`, with the offset in the body.
     """

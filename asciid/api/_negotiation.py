@@ -1,4 +1,4 @@
-"""What form of an image a client takes (RFC 9110, section 12.5)."""
+"""Content negotiation (RFC 9110, section 12.5)."""
 
 from __future__ import annotations
 
@@ -11,37 +11,36 @@ from asciid.api._list_fields import weighted_members
 __all__ = ["ANY_CODING", "CODINGS", "AcceptedCodings", "accepted_codings", "takes_text"]
 
 CODINGS = (b"zstd", b"gzip")
-"""The content codings that are made, the better one first."""
+"""The supported content codings, the better one first."""
 
-# Clients say one of few things; what they say is read once.
+# There are few different values in practice: cached.
 _KEPT = 64
 
 _RANGES = {b"text/plain": 2, b"text/*": 1, b"*/*": 0, b"*": 0}
-"""Media ranges that take text/plain, and how specific each is."""
+"""Media ranges that match text/plain -> specificity."""
 _CHARSET = b"charset=utf-8"
 
 
 @frozen
 class AcceptedCodings:
-    """What Accept-Encoding says of the codings that are made."""
+    """The supported codings that Accept-Encoding permits."""
 
     preferred: tuple[bytes, ...]
-    """Those the client likes no less than the bare image, best first."""
+    """Codings with at least the weight of identity, best first."""
     identity: bool
-    """Whether the client takes the bare image."""
+    """Whether identity is acceptable."""
 
 
 ANY_CODING = AcceptedCodings((), identity=True)
-"""What is assumed of a client that does not say."""
+"""The default without Accept-Encoding."""
 
 
 @lru_cache(maxsize=_KEPT)
 def takes_text(accept: bytes) -> bool:
     """
-    Tell whether an Accept field takes ``text/plain; charset=utf-8``.
+    Return whether an Accept field permits ``text/plain; charset=utf-8``.
 
-    The most specific media range decides.  A field without any media range
-    says nothing.
+    The most specific media range decides.  A field without media ranges permits it.
     """
     said = False
     specific, weight = -1, 0.0
@@ -61,13 +60,13 @@ def takes_text(accept: bytes) -> bool:
 
 @lru_cache(maxsize=_KEPT)
 def accepted_codings(accept_encoding: bytes) -> AcceptedCodings:
-    """Read an Accept-Encoding field (RFC 9110, section 12.5.3)."""
+    """Parse an Accept-Encoding field (RFC 9110, section 12.5.3)."""
     weights: dict[bytes, float] = {}
     for name, _, weight in weighted_members(accept_encoding):
         coding = b"gzip" if name == b"x-gzip" else name
         weights[coding] = max(weight, weights.get(coding, 0.0))
     others = weights.get(b"*")
-    # Not named, the bare image is taken, but liked less than what is named.
+    # If not listed, identity is acceptable, with the lowest preference.
     bare = weights.get(b"identity", others or 0.0)
     identity = weights.get(b"identity", 1.0 if others is None else others) > 0
     offered = {coding: weights.get(coding, others or 0.0) for coding in CODINGS}

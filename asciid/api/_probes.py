@@ -1,7 +1,7 @@
 """
-Health, for whatever restarts the process or sends it requests.
+Liveness and readiness probes.
 
-Both answers are made of what is known already: they wait for nothing.
+Responses are made of cached state, without waiting.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["answer_live", "answer_ready"]
 
 
 def answer_live(request: Request) -> bytes:
-    """Answer that the reactor turns: it called this."""
+    """Respond that the process is alive."""
     return _answer(request, {"live": True})
 
 
@@ -29,10 +29,10 @@ def answer_ready(
     request: Request, failed: Mapping[str, str | None], remarks: Mapping[str, str]
 ) -> bytes:
     """
-    Answer 200 if all checks pass; the body names each.
+    Respond 200 if all checks pass; the body has each check.
 
-    `failed` has the reason why a check fails, or None, by the name of the check;
-    `remarks` has what is to be known of checks that pass.
+    `failed` has the reason of failure, or None, by name of the check; `remarks` has
+    remarks on passing checks.
 
     Errors: `NotReadyError`.
     """

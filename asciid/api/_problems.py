@@ -1,9 +1,8 @@
 """
 Problem documents (RFC 9457), and the one table from errors to responses.
 
-Every error body has the members ``type``, ``title``, ``status`` and ``detail``
-of RFC 9457, and besides them ``code`` (such as ``"409 Conflict"``) and
-``message`` (the same as ``detail``).
+Every error body has the members ``type``, ``title``, ``status`` and ``detail`` of RFC
+9457, and ``code`` (such as ``"409 Conflict"``) and ``message`` (equal to ``detail``).
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ PROBLEM_JSON = b"application/problem+json"
 """The media type of a problem document (RFC 9457, section 3)."""
 
 RETRY_AFTER = 1
-"""Seconds after which a client that met a full queue may try again."""
+"""The Retry-After in seconds for a full queue."""
 
 
 @frozen
@@ -154,7 +153,7 @@ _HEADERS: dict[type[BaseException | None], dict[bytes, bytes]] = {
         _CHALLENGE: b'Bearer realm="asciid", error="invalid_request"'
     },
 }
-"""Error -> header fields that are always the same."""
+"""Error -> constant header fields."""
 
 _INTERNAL_ERROR = (500, "internal-error", "Internal error")
 _METHOD_NOT_ALLOWED = (405, "method-not-allowed", "Method not allowed")
@@ -176,10 +175,10 @@ def status_text(status: int) -> str:
 
 
 def problem_for(error: BaseException | None) -> Problem:
-    """Return the problem that `error` is to a client."""
+    """Return the problem for `error`."""
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
-        detail = f"The methods allowed here are {allowed}."
+        detail = f"Method not allowed; allowed: {allowed}."
         headers = {b"Allow": allowed.encode("ascii")}
         status, name, title = _METHOD_NOT_ALLOWED
         return Problem(name, status, title, detail, headers)
@@ -191,19 +190,19 @@ def problem_for(error: BaseException | None) -> Problem:
     elif isinstance(error, RangeNotSatisfiableError):
         headers[b"Content-Range"] = b"bytes */%d" % error.size
     elif isinstance(error, NotFound):
-        detail = "There is nothing at this path."
+        detail = "No resource exists at this path."
     elif isinstance(error, HTTPException):
         detail = error.description or title
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers[b"Retry-After"] = b"%d" % RETRY_AFTER
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        # What went wrong is for the log, not for the client.
-        detail = "The service failed to answer; the failure was logged."
+        # The error is logged, not shown to the client.
+        detail = "Internal error; it was logged."
     return Problem(name, status, title, detail, headers, _members(error))
 
 
 def _members(error: BaseException | None) -> Mapping[str, Any]:
-    """Return what a problem document has besides the usual members."""
+    """Return the additional members of a problem document."""
     if isinstance(error, NotReadyError):
         return {"checks": error.checks}
     if isinstance(error, errors.ChunkExistsError):
@@ -217,23 +216,23 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
     """
     Set the status and the header fields of a problem; return the body.
 
-    `failure` is what it comes from; it is logged where nobody foresaw it.
+    `failure` is its cause, logged if unexpected.
     """
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.failure(
-            "A request could not be answered: {request_id}",
+            "Request failed unexpectedly: {request_id}",
             failure,
             request_id=request_id(request),
         )
     body = problem.body
     request.setResponseCode(problem.status)
     request.setHeader(b"Content-Type", PROBLEM_JSON)
-    # What is missing now may be there the next moment.
+    # A missing image may be uploaded at any moment.
     request.setHeader(b"Cache-Control", b"no-store")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     for name, value in problem.headers.items():
         request.setHeader(name, value)
-    # Its frames refer to it again: a cycle, which only the garbage collector ends.
+    # Its frames refer to the failure: breaks the reference cycle.
     if failure.value is not None:
         forget_tracebacks(failure.value)
     return body
@@ -241,10 +240,10 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
 
 def problem_for_status(status: int, detail: str, name: str | None = None) -> bytes:
     """
-    Return the body for an error met below the routes, in HTTP itself.
+    Return the body for an error in HTTP itself, below the routes.
 
-    Without the `name` of a problem type it says no more than the status does, which
-    RFC 9457, section 4.2.1 calls ``about:blank``; `detail` says what was wrong.
+    Without the `name` of a problem type its type is ``about:blank`` (RFC 9457, section
+    4.2.1).
     """
     if name is not None:
         _, title = PROBLEM_TYPES[name]

@@ -20,10 +20,9 @@ __all__ = [
 ]
 
 MAX_RANGES = 16
-"""The most ranges in one response."""
+"""Maximum ranges in one response."""
 
-# Room for more ranges than are sent, since they may overlap, and for numbers that
-# int() takes.
+# More ranges than are sent, since they may overlap; numbers that int() accepts.
 _MAX_MEMBERS = 64
 _MAX_FIELD = 4_000
 
@@ -32,7 +31,7 @@ _find_spec = re.compile(rb"([0-9]+)-([0-9]*)|-([0-9]+)").fullmatch
 
 @frozen
 class Part:
-    """The bytes ``[start, end)`` of an image, and what is sent before them."""
+    """The bytes ``[start, end)`` of an image, and the header sent before them."""
 
     start: int
     end: int
@@ -41,13 +40,12 @@ class Part:
 
 def parse_ranges(field: bytes, size: int) -> list[tuple[int, int]] | None:
     """
-    Read a Range field for an image of `size` bytes.
+    Parse a Range field for an image of `size` bytes.
 
-    Return ``(start, end)`` pairs that do not touch one another, in the order
-    in which the client asked; an empty list if nothing asked for is there
-    (416); None if the field is to be ignored, because it has another unit, is
-    malformed, names more than 64 different ranges, or more than `MAX_RANGES` when
-    those that overlap or touch are joined (RFC 9110, section 14.2).
+    Return disjoint, non-adjacent ``(start, end)`` pairs in the requested order; an
+    empty list if none is satisfiable (416); None to ignore the field, which has another
+    unit, is malformed, or has more than 64 different ranges, or more than `MAX_RANGES`
+    after joining overlapping and adjacent ones (RFC 9110, section 14.2).
     """
     unit, _, specs = field.partition(b"=")
     if unit.strip().lower() != b"bytes" or len(field) > _MAX_FIELD:
@@ -65,7 +63,7 @@ def parse_ranges(field: bytes, size: int) -> list[tuple[int, int]] | None:
         if suffix is not None:
             start, end = max(size - int(suffix), 0), size
             if not size and int(suffix):
-                # Satisfiable by the RFC, and no Content-Range can say it.
+                # Satisfiable by the RFC, but no Content-Range can express it.
                 return None
         else:
             start, stop = int(first), int(last) + 1 if last else size
@@ -116,7 +114,7 @@ def multipart(
         )
         for start, end in ranges
     ]
-    # Nothing stands before the first delimiter, not even a line break.
+    # The first delimiter has no line break before it.
     first = parts[0]
     return [Part(first.start, first.end, first.lead[2:]), *parts[1:]]
 

@@ -1,4 +1,4 @@
-"""Requests that are refused before the store is asked."""
+"""Errors of requests that are refused before they reach the store."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ __all__ = [
 
 
 class MalformedRequestError(AsciidError):
-    """The request does not have the form that was asked for."""
+    """The request is malformed."""
 
 
 class NotJSONError(AsciidError):
-    """The body is not said to be JSON in UTF-8 (RFC 8259, section 8.1)."""
+    """The Content-Type is not JSON in UTF-8 (RFC 8259, section 8.1)."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The body must be JSON in UTF-8, with Content-Type: application/json."
+            "Unsupported Content-Type: send JSON in UTF-8 as application/json."
         )
 
 
@@ -45,16 +45,16 @@ class EncodedBodyError(AsciidError):
     """The body has a content coding (RFC 9110, section 15.5.16)."""
 
     def __init__(self) -> None:
-        super().__init__("Content-Encoding is not supported: send the body as it is.")
+        super().__init__("Content-Encoding is not supported: send the body without it.")
 
 
 class MultipartBodyError(AsciidError):
-    """The body is a form, or has several parts for another reason."""
+    """The body is multipart, such as a form."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The body must be the image itself, not multipart: send the file with "
-            "curl -T, or --data-binary and -X PUT, in place of -F."
+            "multipart bodies are not supported: send the file itself, with curl -T, "
+            "or --data-binary and -X PUT, instead of -F."
         )
 
 
@@ -62,8 +62,8 @@ class NotUTF8Error(AsciidError):
     """
     The body is not UTF-8.
 
-    `offset` counts the bytes of the body before the first that is wrong; `reason`
-    says what is wrong there, `advice` what to do.
+    `offset` is that of the first invalid byte; `reason` is the error, `advice` what to
+    do.
     """
 
     def __init__(self, offset: int, reason: str, advice: str = "") -> None:
@@ -77,43 +77,42 @@ class PreconditionFailedError(AsciidError):
     """A condition of the request does not hold (RFC 9110, section 13.2)."""
 
     def __init__(self, field: bytes) -> None:
-        super().__init__(f"The condition {field.decode('ascii')} does not hold.")
+        super().__init__(f"Precondition {field.decode('ascii')} failed.")
 
 
 class ImageTooLargeError(AsciidError):
-    """The image has more bytes than the service takes."""
+    """The image exceeds the limit."""
 
     def __init__(self, *, limit: int, actual: int) -> None:
-        super().__init__(f"An image may have {limit} bytes, not {actual} or more.")
+        super().__init__(f"Image too large: at least {actual} bytes (limit {limit}).")
 
 
 class ChunkTooLargeError(AsciidError):
-    """The chunk has more bytes than the service takes."""
+    """The chunk exceeds the limit."""
 
     def __init__(self, *, limit: int, actual: int) -> None:
-        super().__init__(f"A chunk may have {limit} bytes, not {actual}.")
+        super().__init__(f"Chunk too large: {actual} bytes (limit {limit}).")
 
 
 class DigestMismatchError(AsciidError):
-    """The body is not the one that Content-Digest describes (RFC 9530)."""
+    """The body does not match Content-Digest (RFC 9530)."""
 
     def __init__(self, algorithm: bytes) -> None:
         name = algorithm.decode("ascii")
-        super().__init__(f"The body has another {name} than Content-Digest says.")
+        super().__init__(f"The {name} of the body does not match Content-Digest.")
 
 
 class NotAcceptableError(AsciidError):
-    """The client takes no form of the image (RFC 9110, section 15.5.7)."""
+    """No representation is acceptable (RFC 9110, section 15.5.7)."""
 
     def __init__(self) -> None:
         super().__init__(
-            "Accept or Accept-Encoding leaves no form of this image to send: it is "
-            "text/plain; charset=utf-8."
+            "No acceptable representation: images are text/plain; charset=utf-8."
         )
 
 
 class NotReadyError(AsciidError):
-    """The service cannot do its work now; `checks` says why."""
+    """The service is not ready; `checks` has the reasons."""
 
     def __init__(self, checks: Mapping[str, Mapping[str, object]]) -> None:
         reasons = [check["reason"] for check in checks.values() if "reason" in check]
@@ -122,31 +121,31 @@ class NotReadyError(AsciidError):
 
 
 class RangeNotSatisfiableError(AsciidError):
-    """No range asked for is within the image (RFC 9110, section 15.5.17)."""
+    """No requested range is within the image (RFC 9110, section 15.5.17)."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"The image has {size} bytes, and none of those asked for.")
+        super().__init__(
+            f"Requested range is not satisfiable: the image has {size} bytes."
+        )
         self.size = size
 
 
 class TokenMissingError(AsciidError):
-    """The request bears no token (RFC 9110, section 15.5.2)."""
+    """The token is missing (RFC 9110, section 15.5.2)."""
 
     def __init__(self) -> None:
-        super().__init__("This needs a token, in the field Authorization: Bearer.")
+        super().__init__("Token missing: send Authorization: Bearer <token>.")
 
 
 class TokenInvalidError(AsciidError):
-    """The request bears a token that is none of ours (RFC 6750, section 3.1)."""
+    """The token is invalid (RFC 6750, section 3.1)."""
 
     def __init__(self) -> None:
-        super().__init__("The token in Authorization is not one that may write.")
+        super().__init__("Token invalid.")
 
 
 class AuthorizationMalformedError(AsciidError):
-    """Authorization is there twice, or holds no token (RFC 6750, section 2.1)."""
+    """Authorization is repeated or has no token (RFC 6750, section 2.1)."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "Authorization must be there once, as Bearer, a space and the token."
-        )
+        super().__init__("Malformed Authorization: send it once, as Bearer <token>.")

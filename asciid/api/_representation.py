@@ -1,4 +1,4 @@
-"""What is said of an image in header fields."""
+"""Header fields of the representations of an image."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ TEXT = b"text/plain; charset=utf-8"
 
 _BARE_TAG = b'"%b"'
 _CODED_TAG = b'"%b-%b"'
-"""Entity tags of an image, by its name and the coding."""
+"""Content coding -> format of the entity tag."""
 
 _KEPT_FIELDS = (
     (b"Cache-Control", b"public, max-age=31536000, immutable"),
     *READ_FIELDS,
 )
-"""What a 304 has too (RFC 9110, section 15.4.5)."""
+"""Fields that a 304 has, too (RFC 9110, section 15.4.5)."""
 
 _CONSTANT_FIELDS = (
     (b"Content-Type", TEXT),
-    # A text may look like a page to a browser; it must not become one of ours.
+    # An image that looks like HTML must not run as a page of this origin.
     (b"X-Content-Type-Options", b"nosniff"),
     (
         b"Content-Security-Policy",
@@ -41,7 +41,7 @@ _CONSTANT_FIELDS = (
 
 
 def entity_tags(sha256: str, size: int) -> tuple[bytes, ...]:
-    """Return the entity tags of an image in all its forms, the bare one first."""
+    """Return the entity tags of all representations of an image, identity first."""
     name = sha256.encode("ascii")
     codings = CODINGS if is_encodable(size) else ()
     return (_BARE_TAG % name, *(_CODED_TAG % (name, coding) for coding in codings))
@@ -49,11 +49,10 @@ def entity_tags(sha256: str, size: int) -> tuple[bytes, ...]:
 
 class Representation:
     """
-    One form of an image: as it is, or in a content coding.
+    A representation of an image, in identity or a content coding.
 
-    `sha256` is the hash of the bare image, `modified` the Last-Modified, in seconds
-    since the epoch; `coding` is None for the bare image.  What is said here of a coding
-    is known before it is made.
+    `sha256` is the hash of the image, `modified` the Last-Modified in seconds since the
+    epoch; `coding` is None for identity.  Does not require the encoded bytes.
     """
 
     __slots__ = ("_name", "_size", "coding", "etag", "modified", "sha256")
@@ -67,14 +66,14 @@ class Representation:
         self.etag = _BARE_TAG % name if coding is None else _CODED_TAG % (name, coding)
 
     def all_tags(self) -> tuple[bytes, ...]:
-        """Return the entity tags of all forms of the image."""
+        """Return the entity tags of all representations of the image."""
         return entity_tags(self.sha256, self._size)
 
     def set_fields(self, request: Request, length: int | None) -> None:
         """
-        Set the header fields of a 200 or 206, those of a digest apart.
+        Set the header fields of a 200 or 206, except digests.
 
-        `length` is that of the body, None while it is not known.
+        `length` is that of the body, None if unknown.
         """
         set_header = request.setHeader
         for name, value in _CONSTANT_FIELDS:
@@ -86,8 +85,8 @@ class Representation:
         if self.coding is None:
             set_header(b"Accept-Ranges", b"bytes")
         else:
-            # No Accept-Ranges: a range would be one of the bare image, and must
-            # not be joined to a part of this.
+            # No Accept-Ranges: ranges are of identity, and must not be combined with
+            # parts of this coding.
             set_header(b"Content-Encoding", self.coding)
         self._set_validators(request, self.etag)
 
@@ -95,7 +94,7 @@ class Representation:
         """
         Set the header fields of a 304 (RFC 9110, section 15.4.5).
 
-        `etag` is the one of what the client has, which may be another form.
+        `etag` is that of the client's representation, which may be another one.
         """
         for name, value in _KEPT_FIELDS:
             request.setHeader(name, value)

@@ -1,4 +1,4 @@
-"""What the routes ask of a request, on whichever HTTP stack they run."""
+"""The interface of requests that the routes use, on any HTTP stack."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Request(Protocol):
 
     @property
     def requestHeaders(self) -> Headers:
-        """All header fields of the request, every line of each."""
+        """The header fields of the request."""
 
     def getHeader(self, key: bytes) -> bytes | None:
-        """Return the value of the last line of a request header field, or None."""
+        """Return the last value of a request header field, or None."""
 
     def getClientIP(self) -> str | None:
-        """Return the peer's IP address, or None if it has none."""
+        """Return the peer's IP address, or None for a Unix socket."""
 
     def setResponseCode(self, code: int) -> None:
         """Set the response's status."""
@@ -34,17 +34,17 @@ class Request(Protocol):
         """Set a response header field."""
 
     def write(self, data: bytes) -> None:
-        """Send a part of the response's body."""
+        """Send a part of the response body."""
 
     def registerProducer(
         self,
         producer: IPushProducer,
         streaming: bool,  # noqa: FBT001 - Twisted's signature
     ) -> None:
-        """Let `producer` know when the transport has room."""
+        """Register a producer for flow control."""
 
     def unregisterProducer(self) -> None:
-        """Let the producer be."""
+        """Unregister the producer."""
 
     def loseConnection(self) -> None:
         """Close the connection."""

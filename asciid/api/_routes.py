@@ -1,4 +1,4 @@
-"""The Klein application: one short handler a route."""
+"""The Klein application: one handler per route."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageAPI"]
 
 _IMAGE_METHODS = ("GET", "HEAD", "PUT")
-"""Those of an image's path where nobody can delete."""
+"""The methods of an image's path without DELETE."""
 
 
 ResultT = TypeVar("ResultT")
@@ -64,11 +64,11 @@ _TYPE_CHECKS: dict[bytes, Callable[[Request], None]] = {
     b"POST": require_json,
     b"PUT": require_image,
 }
-"""What each method with a body asks of its Content-Type and Content-Encoding."""
+"""Method with a body -> check of Content-Type and Content-Encoding."""
 
 
 def _admit(cors: CORS, access: Access, request: Request) -> None:
-    """Begin a write of whoever may; who may not is told so, pages as well."""
+    """Set CORS fields, then authorize a write."""
     cors.mark(request)
     access.check(request)
 
@@ -77,19 +77,18 @@ class ImageAPI:
     """
     The HTTP service in front of `store`; `app` is the Klein application.
 
-    `max_image_size` and `max_chunk_size` are in bytes; what is larger is
-    answered 413.  `write_origins` are the origins, such as
-    ``https://art.example``, whose pages may upload; any page may download.
-    What `trusted_proxies` say of whom they ask for is believed; `clients` knows
-    whom a request comes from.  `metrics` is what is exported; with
-    `metrics_apart` no route here leads to that.  With `tokens`, whoever bears one
+    `max_image_size` and `max_chunk_size` are in bytes; larger ones get 413.
+    `write_origins` are the origins, such as ``https://art.example``, whose pages may
+    upload; any page may download.  What `trusted_proxies` say of whom they ask for is
+    believed; `clients` knows whom a request comes from.  `metrics` is what is exported;
+    with `metrics_apart` no route here leads to that.  With `tokens`, whoever bears one
     of them may write, and delete; without, everybody may write and nobody delete.
     `offload` runs what takes long.  `max_queue` are the bytes that may wait to be
     written; see `WriteShares`.
     """
 
     app = Klein()
-    # A path with a doubled slash is another path, and gets 404 like any other.
+    # Paths with doubled slashes are unknown paths and get 404.
     app.url_map.merge_slashes = False
 
     def __init__(  # noqa: PLR0913 - all but three have a default
@@ -126,12 +125,12 @@ class ImageAPI:
 
     @property
     def store(self) -> IImageStore:
-        """Where the images are."""
+        """The image store."""
         return self._store
 
     @property
     def body_limits(self) -> dict[str, int]:
-        """The largest useful request body in bytes, by the name of the endpoint."""
+        """Maximum request body in bytes, by endpoint."""
         return {
             "register": self._limits.max_registration_body,
             "add_chunk": self._limits.max_chunk_body,
@@ -140,7 +139,7 @@ class ImageAPI:
 
     @property
     def refuses_unread(self) -> Callable[[Request], bool]:
-        """Tells of a request whether it is refused whatever its body is."""
+        """A function: whether a request is refused whatever its body."""
         return self._refuses_unread
 
     def _refuses_unread(self, request: Request) -> bool:
@@ -185,7 +184,7 @@ class ImageAPI:
             return b""
 
         if len(body) > LONG_BODY:
-            # A client that leaves meanwhile does not end it.
+            # A disconnect does not cancel the write.
             answer: Deferred[bool] = Deferred()
             adding = self._add_long_chunk(request, sha256, body)
             Deferred.fromCoroutine(adding).addBoth(answer.callback)
@@ -204,7 +203,7 @@ class ImageAPI:
     def _write(
         self, request: Request, size: int, write: Callable[[], Deferred[ResultT]]
     ) -> Deferred[ResultT]:
-        """Have the store write, in the client's part of the queue."""
+        """Write to the store, within the client's share of the queue."""
         if size < self._shares.smallest:
             return write()
         return self._shares.run(self.clients.key_of(request), size, write)
@@ -220,7 +219,7 @@ class ImageAPI:
 
     @app.route("/image/<sha256>/chunks", methods=["GET"])
     def status(self, request: Request, sha256: str) -> Deferred[bytes]:
-        """Tell what is stored of an image."""
+        """Send the status of an image."""
         self._cors.mark(request)
 
         def found(status: UploadStatus) -> bytes:
@@ -233,21 +232,21 @@ class ImageAPI:
     @app.route("/image/<sha256>", methods=["PUT"])
     @streams_body
     async def upload(self, request: Request, sha256: str) -> bytes:
-        """Take a whole image."""
+        """Receive a whole image."""
         self._begin_write(request)
         sha256 = parse_hash(sha256)
         max_size = self._limits.max_image_size
         shared = partial(self._write, request)
         new = await receive_image(request, self._store, sha256, max_size, shared)
         if new:
-            # Of a 200 a Location would say nothing (RFC 9110, section 10.2.2).
+            # Location has no meaning in a 200 (RFC 9110, section 10.2.2).
             request.setResponseCode(201)
             request.setHeader(b"Location", b"/image/" + sha256.encode("ascii"))
         return b""
 
     @app.route("/image/<sha256>", methods=["DELETE"])
     async def delete(self, request: Request, sha256: str) -> bytes:
-        """Remove an image or an upload, where there are tokens to allow that."""
+        """Delete an image or an upload; only with tokens."""
         if self._access is None:
             raise MethodNotAllowed(_IMAGE_METHODS)
         self._begin_write(request)
@@ -257,7 +256,7 @@ class ImageAPI:
 
     @app.route("/image/<sha256>", methods=["GET"])
     def download(self, request: Request, sha256: str) -> Deferred[bytes]:
-        """Send a complete image."""
+        """Send an image."""
         opened = self._store.open(parse_hash(sha256))
         return opened.addCallback(self._send, request)
 
@@ -266,7 +265,7 @@ class ImageAPI:
 
     @app.route("/openapi.json", methods=["GET"])
     def contract(self, request: Request) -> bytes:
-        """Send the description of all this."""
+        """Send the OpenAPI document."""
         self._cors.mark(request)
         return self._contract.answer(request)
 
@@ -281,25 +280,25 @@ class ImageAPI:
 
     @app.route("/livez", methods=["GET"])
     def live(self, request: Request) -> bytes:
-        """Tell that the process answers."""
+        """Respond to liveness probes."""
         return answer_live(request)
 
     @app.route("/readyz", methods=["GET"])
     def ready(self, request: Request) -> bytes:
-        """Tell whether all of the service works."""
+        """Respond to readiness probes."""
         metrics = self.metrics
         return answer_ready(request, metrics.failed_checks(), metrics.remarks())
 
     @app.route("/metrics", methods=["GET"])
     def scrape(self, request: Request) -> Deferred[bytes]:
-        """Tell what the process does; it is no business of other sites' pages."""
+        """Send the metrics, without CORS fields."""
         if self._metrics_apart:
             raise NotFound
         return answer_scrape(request, self.metrics)
 
     @app.handle_errors(Exception)
     def _refused(self, request: IRequest, failure: Failure) -> bytes:
-        """Answer any exception of a handler, or of finding one."""
+        """Respond to an exception of a handler or of routing."""
         error = failure.value
         answered = cast("Request", request)
         if isinstance(error, MethodNotAllowed) and self._access is None:
@@ -308,7 +307,7 @@ class ImageAPI:
         if self._metrics_apart and request.path == b"/metrics":
             error = NotFound()
         if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
-            # No route has it, and so every path can.
+            # No route has it: every path supports it.
             self._cors.answer_options(answered, error.valid_methods or ())
             return b""
         problem = problem_for(error)

@@ -1,8 +1,7 @@
 """
-What a request may say: every rule about input is here.
+Validation of requests: all rules on input.
 
-Numbers must be JSON integers (no booleans, no fractions); members that are not
-named here are ignored.
+Numbers must be JSON integers (no booleans, no fractions); unknown members are ignored.
 """
 
 from __future__ import annotations
@@ -52,46 +51,44 @@ _find_charset = re.compile(rb"charset\s*=\s*\"?([^\s;\"]*)", re.IGNORECASE).sear
 _find_offset = re.compile(r"\(byte (\d+)\)").sub
 _is_json_type = re.compile(rb"application/(?:[^\s/]+\+)?json").fullmatch
 
-# All of a body up to the first escape that is half of a surrogate pair and stands
-# alone (RFC 8259, section 8.2).
+# A body up to the first escape of a lone surrogate (RFC 8259, section 8.2).
 _find_lone_surrogate = re.compile(
     rb"(?:[^\\]++|\\(?:[^u]|u(?![dD][89a-fA-F])"
     rb"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*+(?=\\u)"
 ).match
 _MAX_SUSPECTS = 256
 _MAX_ESCAPES = 4 * 1024
-"""Escapes in a body in which that is searched for; it takes 0.1 us for each."""
+"""Maximum escapes in a body for that search, which takes 0.1 us for each."""
 
-# In more of them such an escape is looked for by itself, which is quick, and misses one
-# behind a pair's first half that is not an escape but text.
+# With more escapes a faster search is used, which misses a lone surrogate after text
+# that looks like the first half of a pair.
 _find_lone_surrogates = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|[c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))"
 ).finditer
 
-# The largest body of a registration: its three members, spelled with every
-# character escaped, some white space, and room for members that are ignored.
+# Maximum body of a registration: three members with every character escaped, some white
+# space, and unknown members.
 MAX_REGISTRATION_BODY = 16 * 1024
 
 
 @frozen
 class InputLimits:
-    """How much a client may send; more is answered 413."""
+    """Limits on requests; larger ones get 413."""
 
     max_image_size: int
-    """Bytes of an image."""
+    """Maximum bytes of an image."""
     max_chunk_size: int
-    """Bytes of a chunk."""
+    """Maximum bytes of a chunk."""
 
     @property
     def max_registration_body(self) -> int:
-        """Bytes of a registration's JSON."""
+        """Maximum bytes of the JSON of a registration."""
         return MAX_REGISTRATION_BODY
 
     @property
     def max_chunk_body(self) -> int:
-        r"""
-        Bytes of a chunk's JSON.
+        r"""Maximum bytes of the JSON of a chunk.
 
         A control character is one byte of the image and six of JSON
         (``\\u001b``).
@@ -123,14 +120,14 @@ class Chunk:
 
 
 LONG_BODY = 64 * 1024
-"""Bytes of JSON that can be decoded in a third of a millisecond."""
+"""Bytes of JSON that are decoded within a third of a millisecond."""
 
-_TOO_MUCH = f"Beside `data` a chunk may have {MAX_REST} bytes of JSON."
+_TOO_MUCH = f"Too much JSON beside `data` (limit {MAX_REST} bytes)."
 
 _REPLACEMENT = "\ufffd".encode()
 _CUT_ADVICE = (
-    "If the chunk was cut within a character, cut the image elsewhere, or send it "
-    "whole with PUT /image/<sha256>."
+    "If the chunk splits a character, use another chunk_size, or send the image whole "
+    "with PUT /image/<sha256>."
 )
 
 _decode_registration = msgspec.json.Decoder(_Registration).decode
@@ -139,10 +136,10 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 def require_json(request: Request) -> None:
     """
-    Refuse a request whose body is not said to be JSON (RFC 9110, section 8.3).
+    Refuse a request whose Content-Type is not JSON (RFC 9110, section 8.3).
 
-    A missing type is refused, too, and so are those that a page of any site may send
-    without asking first (Fetch, section 2.2.2): JSON is not one of them.
+    So a missing type is refused, and the types that pages of any site may send without
+    a preflight (Fetch, section 2.2.2), which do not include JSON.
 
     Errors: `NotJSONError`, `EncodedBodyError`.
     """
@@ -156,8 +153,8 @@ def require_image(request: Request) -> None:
     """
     Refuse a request whose body cannot be an image.
 
-    Its hash and its UTF-8 decide that; of the Content-Type, which many clients fill in
-    by themselves, only `multipart/*` is refused.
+    Any Content-Type but `multipart/*` is accepted, as many clients set one by default;
+    the body is verified by its hash and as UTF-8.
 
     Errors: `MultipartBodyError`, `EncodedBodyError`.
     """
@@ -190,14 +187,14 @@ def parse_hash(text: str) -> str:
     Errors: `MalformedRequestError`.
     """
     if _match_sha256(text) is None:
-        detail = "An image is named by its SHA-256: 64 hex digits."
+        detail = "Not a SHA-256 (64 hex digits)."
         raise MalformedRequestError(detail)
     return text.lower()
 
 
 def parse_registration(body: bytes, limits: InputLimits) -> ImageSpec:
     """
-    Read the body of a registration.
+    Parse the body of a registration.
 
     Errors: `MalformedRequestError`, `NotUTF8Error`, `ImageTooLargeError`,
     `ChunkTooLargeError`.
@@ -211,14 +208,14 @@ def parse_registration(body: bytes, limits: InputLimits) -> ImageSpec:
     if spec.chunk_size > limits.max_chunk_size:
         raise ChunkTooLargeError(limit=limits.max_chunk_size, actual=spec.chunk_size)
     if spec.chunks > MAX_CHUNKS:
-        detail = f"An image may have {MAX_CHUNKS} chunks, not {spec.chunks}."
+        detail = f"Too many chunks: {spec.chunks} (limit {MAX_CHUNKS})."
         raise MalformedRequestError(detail)
     return spec
 
 
 def parse_chunk(body: bytes, limits: InputLimits) -> Chunk:
     """
-    Read the body of a chunk; one of more than `LONG_BODY` bytes takes long.
+    Parse the body of a chunk; blocks long for more than `LONG_BODY` bytes.
 
     Errors: `MalformedRequestError`, `NotUTF8Error`, `ChunkTooLargeError`.
     """
@@ -228,9 +225,9 @@ def parse_chunk(body: bytes, limits: InputLimits) -> Chunk:
 
 def parse_long_chunk(body: bytes, limits: InputLimits) -> Generator[None, None, Chunk]:
     """
-    Do what `parse_chunk` does, in steps for `asciid.runtime.offload`.
+    Like `parse_chunk`, in steps for `asciid.runtime.offload`.
 
-    Beside `data` there may be no more than `MAX_REST` bytes.
+    The JSON beside `data` is limited to `MAX_REST` bytes.
     """
     try:
         long = yield from take_long_string(body)
@@ -251,13 +248,13 @@ def parse_long_chunk(body: bytes, limits: InputLimits) -> Generator[None, None, 
 
 
 def _check_chunk(chunk: _Chunk, data: bytes, limits: InputLimits) -> Chunk:
-    """Return the chunk, whose text is `data` in UTF-8, if it is as long as it says."""
+    """Return the chunk with `data` in UTF-8; refuse a wrong size."""
     if len(data) > limits.max_chunk_size:
         raise ChunkTooLargeError(limit=limits.max_chunk_size, actual=len(data))
     if len(data) != chunk.size:
         detail = f"`size` is {chunk.size}, and `data` is {len(data)} bytes of UTF-8."
         if data.startswith(_REPLACEMENT) or data.endswith(_REPLACEMENT):
-            # What decoders make of half a character.
+            # The replacement character, made from a split character.
             detail = f"{detail} {_CUT_ADVICE}"
         raise MalformedRequestError(detail)
     return Chunk(chunk.id, data)
@@ -266,13 +263,13 @@ def _check_chunk(chunk: _Chunk, data: bytes, limits: InputLimits) -> Chunk:
 def _decode(decode: Callable[[bytes], T], body: bytes, advice: str = "") -> T:
     try:
         if not body.isascii():
-            # The decoder skips what it is not asked for without looking at it.
+            # The decoder skips unknown members without validation.
             body.decode("utf-8")
         return decode(body)
     except UnicodeDecodeError as error:
         raise NotUTF8Error(error.start, "invalid byte", advice) from error
     except RecursionError as error:
-        detail = "The JSON is nested too deeply."
+        detail = "JSON nested too deeply."
         raise MalformedRequestError(detail) from error
     except (msgspec.MsgspecError, ValueError) as error:
         raise _malformed(str(error), body, advice) from error
@@ -281,7 +278,7 @@ def _decode(decode: Callable[[bytes], T], body: bytes, advice: str = "") -> T:
 def _malformed(
     reason: str, json: bytes, advice: str, start: int = 0
 ) -> MalformedRequestError | NotUTF8Error:
-    """Return what is wrong with `json`, which begins at the offset `start`."""
+    """Return the error in `json`, which starts at the offset `start`."""
     offset = _lone_surrogate(json)
     if offset is not None:
         return NotUTF8Error(start + offset, "lone surrogate", advice)
@@ -289,21 +286,21 @@ def _malformed(
 
 
 def _lone_surrogate(json: bytes) -> int | None:
-    """Return the offset of an escape that is half of a surrogate pair, if there is."""
+    """Return the offset of an escape of a lone surrogate, if any."""
     if json.count(b"\\") <= _MAX_ESCAPES:
         found = _find_lone_surrogate(json)
         return None if found is None else found.end()
     for match in islice(_find_lone_surrogates(json), _MAX_SUSPECTS):
         at = match.start()
         before = json[max(0, at - _MAX_SUSPECTS) : at]
-        # Behind an odd number of backslashes it is text.
+        # After an odd number of backslashes it is text.
         if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
             return at
     return None
 
 
 def _moved(reason: str, distance: int, beyond: int = -1) -> str:
-    """Add `distance` to an offset in `reason` that is larger than `beyond`."""
+    """Add `distance` to offsets in `reason` beyond `beyond`."""
 
     def move(match: re.Match[str]) -> str:
         offset = int(match[1])

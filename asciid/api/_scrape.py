@@ -1,4 +1,4 @@
-"""The figures for scrapers, among the routes of the service or on their own port."""
+"""The metrics endpoint, on the port of the service or on its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def answer_scrape(request: Request, metrics: Metrics) -> Deferred[bytes]:
 
 
 class MetricsAPI:
-    """The HTTP service that has the figures in `metrics` and nothing else."""
+    """An HTTP service with `metrics` only."""
 
     app = Klein()
 
@@ -43,7 +43,7 @@ class MetricsAPI:
 
     @app.route("/metrics", methods=["GET"])
     def scrape(self, request: Request) -> Deferred[bytes]:
-        """Tell what the process does."""
+        """Send the metrics."""
         return answer_scrape(request, self.metrics)
 
     @app.handle_errors(Exception)

@@ -1,4 +1,4 @@
-"""Sends parts of a large image piece by piece, as fast as the client takes them."""
+"""Streams parts of a large image, with flow control."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PIECE", "send_parts"]
 
 PIECE = 64 * 1024
-"""Bytes of an image that are read and written at a time."""
+"""Bytes per read and write."""
 
 _log = Logger()
 
@@ -34,15 +34,14 @@ async def send_parts(
     end: bytes = b"",
 ) -> None:
     """
-    Write parts of an image to `request`, then `end`; stop by cancelling.
+    Write parts of an image to `request`, then `end`; cancellable.
 
-    There must be a part, and none may be empty.  The next pieces are read when
-    the transport has room for them, `PIECE` bytes at a time, so a slow client costs
-    twice that in memory.  `begin` is called once the first of them are there, to set
-    the header fields.  If a later piece cannot be read, the connection is closed: the
-    client sees that it has fewer bytes than announced.
+    `parts` must not be empty, nor any part.  Pieces of `PIECE` bytes are read while the
+    transport has room, so a slow client costs twice that in memory.  `begin` is called
+    after the first read, to set the header fields.  If a later read fails, the
+    connection is closed: the client sees an incomplete body.
 
-    Errors: those of `IImageReader.read` before `begin` was called.
+    Errors: those of `IImageReader.read`, before `begin` was called.
     """
     batches = _batches(parts)
     data = await _read(reader, next(batches))
@@ -56,11 +55,11 @@ async def send_parts(
             request.write(await _read(reader, batch))
         request.write(end)
     except ImageNotFoundError as error:
-        # It was deleted meanwhile, or its time was over: nothing is wrong.
-        _log.info("A download was cut off: {error}", error=str(error))
+        # Deleted or expired meanwhile: not an error.
+        _log.info("Download aborted: {error}", error=str(error))
         request.loseConnection()
     except AsciidError:
-        _log.failure("An image could not be sent to its end")
+        _log.failure("Download aborted: read failed")
         request.loseConnection()
     request.unregisterProducer()
 
@@ -80,7 +79,7 @@ async def _read(reader: IImageReader, batch: list[Part]) -> bytes:
 
 
 def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    """Yield what is read at a time: as many pieces as have `PIECE` bytes together."""
+    """Yield the pieces of each read, up to `PIECE` bytes in total."""
     batch: list[Part] = []
     size = 0
     for piece in _pieces(parts):
@@ -103,7 +102,7 @@ def _pieces(parts: Sequence[Part]) -> Iterator[Part]:
 
 @implementer(IPushProducer)
 class _Gate:
-    """Tells when the transport has room."""
+    """A push producer that waits until the transport has room."""
 
     def __init__(self) -> None:
         self._opening: Deferred[None] | None = None
@@ -128,5 +127,5 @@ class _Gate:
         """
         See `IProducer.stopProducing`.
 
-        The client has gone; Klein cancels the handler for that.
+        The client disconnected; Klein cancels the handler.
         """

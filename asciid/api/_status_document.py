@@ -1,4 +1,4 @@
-"""What a client is told of an upload."""
+"""The status document of an upload."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["status_body", "status_link"]
 
 
 def status_link(sha256: str) -> bytes:
-    """Return the Link field (RFC 8288) that leads to the status of an upload."""
+    """Return a Link field (RFC 8288) to the status of an upload."""
     return f'</image/{sha256}/chunks>; rel="status"'.encode("ascii")
 
 
 def status_body(status: UploadStatus) -> bytes:
-    """Return a status as JSON; times are in RFC 3339."""
+    """Return a status as JSON, with times in RFC 3339 form."""
     spec = status.spec
     return msgspec.json.encode(
         {

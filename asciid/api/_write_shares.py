@@ -1,4 +1,4 @@
-"""Keeps one client from filling the queue of writes."""
+"""Shares the write queue among clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SharedWriter", "WriteShares"]
 ResultT = TypeVar("ResultT")
 
 _MOST_WRITES = 16_384
-"""How many writes of a size that is not counted have to wait to fill the queue."""
+"""Number of uncounted writes that fill the queue."""
 
 
 class SharedWriter(Protocol):
@@ -27,25 +27,24 @@ class SharedWriter(Protocol):
     def __call__(
         self, size: int, write: Callable[[], Deferred[ResultT]], /
     ) -> Deferred[ResultT]:
-        """Call `write`, which queues `size` bytes."""
+        """See `WriteShares.run`."""
 
 
 class WriteShares:
     """
-    Has each client leave as much of the queue free as it uses.
+    Makes each client leave as much of the queue free as it uses.
 
-    What waits to be written was accepted, so that it cannot make room for others
-    later, as what `asciid.net.fair_limit.FairLimit` shares can.  So n clients that
-    write as fast as they can have a part of 1 / (n + 1) each, and the same is free for
-    the next one; one client alone has half.
+    Queued writes have been accepted and cannot be evicted, unlike those of
+    `asciid.net.fair_limit.FairLimit`.  So n clients at full speed have a share of 1 /
+    (n + 1) each, and the same is free for the next one; a single client has half.
 
-    `capacity` is that of the queue, in bytes.
+    `capacity` is that of the queue in bytes.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self.smallest = capacity // _MOST_WRITES
-        """Bytes of a write from which on it is worth counting."""
+        """Minimum bytes of a write that is counted."""
         self._used = 0
         self._clients: dict[str, int] = {}
 
@@ -55,9 +54,9 @@ class WriteShares:
         """
         Call `write`, which queues `size` bytes until its Deferred fires.
 
-        Cancelling the Deferred does not end the write.
+        Cancelling the Deferred does not cancel the write.
 
-        Errors: those of `write`; `StoreBusyError` past the client's part.
+        Errors: those of `write`; `StoreBusyError` beyond the client's share.
         """
         held = self._clients.get(client, 0)
         if held and held + size > self._capacity - self._used:

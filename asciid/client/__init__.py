@@ -1,16 +1,16 @@
 """
-The client library, on treq: `Client`, with what it returns and raises.
+The client library, on treq: `Client`, its results and its errors.
 
-``_client``      what there is to call
-``_upload``      an upload, whole or in chunks, that goes on where it was
-``_download``    a download that does, and ``_part``, the file it grows in
-``destination``  where a download is written
-``source``       what is uploaded: bytes and files
+``_client``      the public interface
+``_upload``      resumable uploads, in one request or in chunks
+``_download``    resumable downloads, and ``_part``, their partial files
+``destination``  the outputs of downloads
+``source``       the inputs of uploads: bytes and files
 ``_calls``       the requests of the protocol
-``_transport``   requests that are tried again, with ``exchange``, ``_patience``,
+``_transport``   requests with retries, with ``exchange``, ``_backoff``,
                  ``agent`` and ``_exceptions``
-``wire``         what they and those of a simulation have in common
-``_progress``    what is told of it all
+``wire``         requests, shared with simulations
+``_progress``    progress reports
 """
 
 from asciid.client._client import CONCURRENCY, CONNECTIONS, Client

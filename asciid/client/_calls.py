@@ -1,4 +1,4 @@
-"""The requests of the protocol, one method each; docs/protocol.md describes them."""
+"""The requests of the protocol (docs/protocol.md), one method each."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from asciid.client._backoff import nothing
 from asciid.client._exceptions import (
     ClientError,
     LostError,
     NotFoundError,
     RefusedError,
 )
-from asciid.client._patience import nothing
 from asciid.model import ImageSpec, ImageState, UploadStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.client._patience import Patience
+    from asciid.client._backoff import Backoff
     from asciid.client._transport import Transport
     from asciid.client.exchange import Reply, Sink
     from asciid.client.source import Whole
@@ -32,7 +32,7 @@ _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 class _Status(msgspec.Struct):
-    """A status as it is sent; what it says more is not read."""
+    """A status document; other members are ignored."""
 
     sha256: str
     size: int
@@ -66,19 +66,19 @@ def _chunks(sha256: str) -> tuple[str, ...]:
 
 def _understood(status: _Status, sha256: str) -> UploadStatus:
     """
-    Return a status; :exc:`ValueError` or :exc:`OverflowError` if it cannot be one.
+    Return a status; :exc:`ValueError` or :exc:`OverflowError` if it is invalid.
 
-    Chunks are cut by it, and there is arithmetic that not every number survives.
+    Its numbers are used to compute chunks.
     """
     if status.sha256.lower() != sha256:
-        message = "it is that of another image"
+        message = "wrong image"
         raise ValueError(message)
     if status.size < 0 or status.chunk_size < 1:
-        message = "there are no such sizes"
+        message = "invalid sizes"
         raise ValueError(message)
     spec = ImageSpec(sha256, status.size, status.chunk_size)
     if not all(0 <= first <= last < spec.chunks for first, last in status.missing):
-        message = "it misses chunks that the image does not have"
+        message = "missing chunks out of range"
         raise ValueError(message)
     return UploadStatus(
         spec,
@@ -93,22 +93,22 @@ def _understood(status: _Status, sha256: str) -> UploadStatus:
 
 
 def _seconds(moment: datetime) -> float:
-    # That UTC has the moment, too, is for who shows it.
+    # Whether the time is a valid date is checked where it is shown.
     return moment.astimezone(UTC).timestamp()
 
 
 def _check_empty(reply: Reply) -> None:
-    """Check that there is nothing to read: whoever says more is no such server."""
+    """Check that a body is empty: asciid servers send nothing else."""
     if reply.body:
-        message = "what answers is something else than an asciid server"
+        message = "invalid response: is this an asciid server?"
         raise LostError(message)
 
 
 class Calls:
     """
-    Makes requests through `transport`, and understands the answers.
+    Makes requests through `transport`, and parses the responses.
 
-    Every method raises what :meth:`Transport.request` does.
+    Every method raises the errors of :meth:`Transport.request`.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -118,14 +118,14 @@ class Calls:
         """Return the URL of an image."""
         return self.transport.url("image", sha256)
 
-    def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
-        """Return a new count of failures."""
-        return self.transport.patience(on_retry)
+    def backoff(self, on_retry: Callable[[], None] = nothing) -> Backoff:
+        """Return a new retry policy."""
+        return self.transport.backoff(on_retry)
 
     async def register(
         self, spec: ImageSpec, *, on_retry: Callable[[], None] = nothing
     ) -> None:
-        """Register an image; one that is already registered is refused."""
+        """Register an image; raises an error if it is already registered."""
         document = {
             "sha256": spec.sha256,
             "size": spec.size,
@@ -139,17 +139,17 @@ class Calls:
         """
         Upload a chunk; `body` is from `chunk_body`.
 
-        One that is already stored, with the same bytes, is a success.
+        A chunk that is already stored with the same bytes is a success.
         """
-        patience = self.patience()
+        backoff = self.backoff()
         while True:
             try:
                 return await self.send_chunk(sha256, body)
             except ClientError as error:
-                await patience.after(error)
+                await backoff.after(error)
 
     async def send_chunk(self, sha256: str, body: bytes) -> None:
-        """Do the same with one request and no other."""
+        """Like `add_chunk`, without retries."""
         path = _chunks(sha256)
         try:
             await self.transport.once("POST", path, _JSON, body)
@@ -161,13 +161,13 @@ class Calls:
     async def status(
         self, sha256: str, *, on_retry: Callable[[], None] = nothing
     ) -> UploadStatus:
-        """Ask what is stored of an image."""
+        """Request the status of an image."""
         path = _chunks(sha256)
         reply = await self.transport.request("GET", path, on_retry=on_retry)
         return self._status_in(reply, sha256)
 
     async def status_if_any(self, sha256: str) -> UploadStatus:
-        """Ask once what is stored of an image, of a server that may not know that."""
+        """Request the status once; None if the server does not support it."""
         reply = await self.transport.once("GET", _chunks(sha256))
         return self._status_in(reply, sha256)
 
@@ -175,7 +175,7 @@ class Calls:
         try:
             return _understood(_decode_status(reply.body), sha256)
         except (msgspec.DecodeError, ValueError, OverflowError) as error:
-            message = f"the status of the upload makes no sense: {error}"
+            message = f"invalid status: {error}"
             raise LostError(message) from error
 
     async def put(
@@ -185,7 +185,7 @@ class Calls:
         *,
         on_retry: Callable[[], None] = nothing,
     ) -> bool:
-        """Upload an image whole; tell whether the server did not have it before."""
+        """Upload an image in one request; return whether it is new to the server."""
         reply = await self.transport.request(
             "PUT", ("image", sha256), _TEXT, body, on_retry=on_retry
         )
@@ -193,14 +193,14 @@ class Calls:
         return reply.status == HTTPStatus.CREATED
 
     async def get(self, sha256: str, begin: int, sink: Sink) -> None:
-        """Ask, once, for an image from the byte `begin` on; `sink` gets it."""
+        """Request an image from byte `begin` on, without retries, into `sink`."""
         headers = {}
         if begin:
             headers = {"Range": f"bytes={begin}-", "If-Range": f'"{sha256}"'}
         await self.transport.once("GET", ("image", sha256), headers, sink=sink)
 
     async def delete(self, sha256: str) -> None:
-        """Remove an image; one that is gone at the second try was removed."""
+        """Delete an image; if it is missing at a retry, it was deleted."""
         retried = False
 
         def on_retry() -> None:
@@ -213,6 +213,6 @@ class Calls:
             )
             _check_empty(reply)
         except NotFoundError:
-            # The answer to an earlier try may have been lost on the way.
+            # The response to an earlier attempt may have been lost.
             if not retried:
                 raise

@@ -1,4 +1,4 @@
-"""The library: a client of one server."""
+"""The client of one server."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from twisted.internet.defer import Deferred, succeed
 
+from asciid.client._backoff import Backoff, nothing
 from asciid.client._calls import Calls, chunk_body
 from asciid.client._download import Download
-from asciid.client._patience import Patience, nothing
 from asciid.client._progress import Meter
 from asciid.client._transport import Transport
 from asciid.client._upload import Upload
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 __all__ = ["CONCURRENCY", "CONNECTIONS", "RETRIES", "Client"]
 
 RETRIES = 10
-"""Failures in a row that a request survives, unless said otherwise."""
+"""Default retries of a request."""
 
 CONCURRENCY = 8
-"""Chunks of one image that are on their way at a time, unless said otherwise."""
+"""Default number of chunks of an image in flight."""
 
 CONNECTIONS = 64
-"""Connections that are kept open at a time, for the next request."""
+"""Maximum idle connections."""
 
 _CLOSED_WITHIN = 2.0
-"""Seconds for connections to close."""
+"""Timeout in seconds for closing connections."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -60,27 +60,25 @@ class Client:
     """
     A client of the server at `base_url`, such as ``http://localhost:4444``.
 
-    Requests go through `agent`; without one, connections are kept open and
-    used again until `close`.  `token` goes with what writes (RFC 6750).
-    What fails for a reason that may pass (no connection, 429, 502 to 504, 408)
-    is tried again up to `retries` times in a row, after pauses that grow, or
-    that the server asks for by Retry-After (RFC 9110, section 10.2.3);
-    `on_retry` is called with the :exc:`ClientError` before each pause.
+    Requests are sent through `agent`; the default keeps connections alive until
+    `close`.  `token` is sent with writes (RFC 6750).  Temporary failures (no
+    connection, 429, 502 to 504, 408) are retried up to `retries` times in a row, with
+    exponential backoff or the delay in Retry-After (RFC 9110, section 10.2.3);
+    `on_retry` is called with the :exc:`ClientError` before each delay.
 
-    Files are read and hashed in `threads`, by default the pool of `reactor`;
-    that is the global one, unless given.
+    Files are read and hashed in `threads`, by default the pool of `reactor`, which is
+    by default the global one.
 
-    Every method returns a Deferred.  Cancelling it stops the work at once, with
-    its timers and its connections; `on_progress` and `on_retry`, which are a part
-    of the work, cannot do that but in a later turn of the reactor.
+    Every method returns a Deferred.  Cancelling it stops its timers and closes its
+    connections at once; `on_progress` and `on_retry` must not cancel it except in a
+    later reactor iteration.
 
-    It fails with a :exc:`ClientError`: :exc:`NotFoundError`, :exc:`RefusedError`
-    or :exc:`ServerFailedError` with the problem document, or :exc:`LostError`; or
-    with :exc:`OSError` from a file.
+    Errors: a :exc:`ClientError`: :exc:`NotFoundError`, :exc:`RefusedError` or
+    :exc:`ServerFailedError` with the problem document, or :exc:`LostError`; or
+    :exc:`OSError` of a file.
 
-    Raises :exc:`ValueError` if `base_url` is not the URL of a server or `token` is
-    not a token, and :exc:`NoTLSError` if it is one of https and the packages for that
-    are missing.
+    The constructor raises :exc:`ValueError` for an invalid `base_url` or `token`, and
+    :exc:`NoTLSError` for https without the required packages.
     """
 
     def __init__(  # noqa: PLR0913 - each has its default
@@ -108,11 +106,11 @@ class Client:
             agent = make_agent(reactor, url, self._pool)
         rng = rng or random.SystemRandom()
 
-        def patience(on_one_retry: Callable[[], None]) -> Patience:
-            return Patience(reactor, retries, rng, on_one_retry, on_retry)
+        def backoff(on_one_retry: Callable[[], None]) -> Backoff:
+            return Backoff(reactor, retries, rng, on_one_retry, on_retry)
 
         self._calls = Calls(
-            Transport(reactor, agent, url, token=token, patience=patience)
+            Transport(reactor, agent, url, token=token, backoff=backoff)
         )
 
     async def __aenter__(self) -> Self:
@@ -125,15 +123,14 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the client."""
         await self.close()
 
     def close(self) -> Deferred[None]:
         """
-        Close the connections that are idle; fire when they are closed.
+        Close the idle connections; fire when they are closed.
 
-        It does not fail, and a server that does not take part (TLS asks it to) does
-        not keep it waiting: what was to be done is done.
+        It never fails, and waits a limited time for the server's part in closing TLS.
         """
         if self._pool is None:
             return succeed(None)
@@ -142,17 +139,17 @@ class Client:
         return closed.addErrback(lambda _: None)
 
     def url(self, sha256: str) -> str:
-        """Return where an image can be downloaded."""
+        """Return the URL of an image."""
         return self._calls.url(_hash(sha256))
 
     def register(self, sha256: str, size: int, chunk_size: int) -> Deferred[None]:
-        """Register an image of `size` bytes; one that is known is refused."""
+        """Register an image of `size` bytes; fails if it is already registered."""
         spec = ImageSpec(_hash(sha256), size, chunk_size)
         return Deferred.fromCoroutine(self._calls.register(spec))
 
     def upload_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[None]:
         """
-        Upload a chunk; one that is already stored, with the same bytes, is fine.
+        Upload a chunk; succeeds if it is already stored with the same bytes.
 
         Raises :exc:`ValueError` if `data` is not UTF-8.
         """
@@ -160,11 +157,11 @@ class Client:
         return Deferred.fromCoroutine(self._calls.add_chunk(_hash(sha256), body))
 
     def status(self, sha256: str) -> Deferred[UploadStatus]:
-        """Ask what is stored of an image, and what is missing."""
+        """Request the status of an image."""
         return Deferred.fromCoroutine(self._calls.status(_hash(sha256)))
 
     def delete(self, sha256: str) -> Deferred[None]:
-        """Remove an image; that takes a token."""
+        """Delete an image; requires a token."""
         return Deferred.fromCoroutine(self._calls.delete(_hash(sha256)))
 
     def put(
@@ -173,7 +170,7 @@ class Client:
         """
         Upload an image in one request, whatever its size.
 
-        For the rest it is like `upload`.
+        Otherwise like `upload`.
         """
 
         async def put(upload: Upload) -> Uploaded:
@@ -189,19 +186,19 @@ class Client:
         on_progress: OnProgress | None = None,
     ) -> Deferred[Uploaded]:
         """
-        Upload an image, or what is missing of it.
+        Upload an image, or its missing chunks.
 
-        `source` is its bytes, the path of its file, or a file open for reading.
-        Up to `concurrency` chunks of `chunk_size` bytes are sent at a time.
-        Without a chunk size the image is sent whole if it is small, or if its
-        characters would be cut in two.  `on_progress` is called with each step.
+        `source` is its bytes, the path of its file, or a file open for reading.  Up to
+        `concurrency` chunks of `chunk_size` bytes are in flight.  Without a chunk size
+        the image is sent in one request if it is small, or if chunks would split
+        characters.  `on_progress` is called with each step.
 
-        It also fails with :exc:`NotTextError` if the image is not UTF-8,
-        :exc:`SplitCharacterError` if it cannot be cut so, and
-        :exc:`ChangedError` if it changes meanwhile.
+        Further errors: :exc:`NotTextError` if the image is not UTF-8,
+        :exc:`SplitCharacterError` if `chunk_size` splits a character,
+        :exc:`ChangedError` if the image changes meanwhile.
         """
         if concurrency < 1 or (chunk_size is not None and chunk_size < 1):
-            message = "a chunk has one byte at least, and so many are sent at a time"
+            message = "chunk_size and concurrency must be at least 1"
             raise ValueError(message)
 
         async def send(upload: Upload) -> Uploaded:
@@ -218,13 +215,13 @@ class Client:
         on_progress: OnProgress | None,
     ) -> Uploaded:
         if isinstance(what, bytes) and len(what) <= SMALL:
-            # A turn in a thread would cost more than this does.
+            # Cheaper than a call in a thread.
             source, content = open_source(what)
         else:
             source, content = await self._in_thread(open_source, what)
         try:
             if content is None:
-                # Closing the source also ends this, should it be cancelled.
+                # If this is cancelled, closing the source ends the thread's work.
                 content = await self._in_thread(source.examine)
             upload = Upload(
                 self._calls,
@@ -262,17 +259,16 @@ class Client:
         on_progress: OnProgress | None = None,
     ) -> Deferred[bytes] | Deferred[None]:
         """
-        Download an image and check its hash; a part of it is asked for once.
+        Download an image and check its hash; received parts are not requested again.
 
-        It is written to the path `to`, or where that links to, when all of it is there
-        and right; without one, the Deferred fires with its bytes.  Until then it grows
-        in a hidden file beside, which stays if the download fails, and spares a later
-        one with `resume` that part.
+        The complete, verified image is moved to the path `to`, through symbolic links;
+        without one, the Deferred fires with its bytes.  Until then it is in a hidden
+        file beside, which is kept if the download fails, for a later one with `resume`.
 
-        Where no answer tells how long the image is, its status is asked for that;
-        without one, 1 GiB of it is taken at the most.
+        If responses lack the size of the image, its status is requested; without one,
+        the limit is 1 GiB.
 
-        It also fails with :exc:`DamagedError` if the bytes are wrong, and
+        Further errors: :exc:`DamagedError` if the bytes are wrong, and
         :exc:`DownloadBusyError` while another download to the same path runs.
         """
         meter = Meter(on_progress)
@@ -293,6 +289,6 @@ class Client:
 
 def _hash(text: str) -> str:
     if _SHA256.fullmatch(text) is None:
-        message = f"{text!r} is not a SHA-256 in 64 hex digits"
+        message = f"{text!r} is not a SHA-256 (64 hex digits)"
         raise ValueError(message)
     return text.lower()

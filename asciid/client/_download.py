@@ -1,4 +1,4 @@
-"""A download that goes on where it was cut off, and is checked at its end."""
+"""Resumable, verified downloads."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST_UNKNOWN", "Download"]
 
 LARGEST_UNKNOWN = 1024**3
-"""Bytes that are taken of an image at the most if no answer tells how many it has."""
+"""Maximum bytes of an image of unknown size."""
 
-# RFC 9110, section 14.4; with more digits it is no place in a file.
+# RFC 9110, section 14.4; more digits exceed the offsets of files.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
 class Download:
     """
-    Downloads the image `sha256` by `calls`; `meter` follows.
+    Downloads the image `sha256` through `calls`, with progress to `meter`.
 
     `in_thread` calls a function in a thread.
     """
@@ -50,13 +50,13 @@ class Download:
         self._meter = meter
         self._in_thread = in_thread
         self._total: int | None = None
-        """Bytes of the image, once an answer has told."""
+        """Size of the image in bytes, once a response had it."""
 
     async def to_memory(self) -> bytes:
         """
         Return the image.
 
-        Raises :exc:`DamagedError` and what requests raise.
+        Raises :exc:`DamagedError` and the errors of requests.
         """
         file = io.BytesIO()
         await self._fill(file)
@@ -64,12 +64,12 @@ class Download:
 
     async def to_file(self, target: Path, *, resume: bool) -> None:
         """
-        Write the image to `target`, which never holds a part of it.
+        Write the image to `target` atomically.
 
-        With `resume`, what an earlier download left beside it is not asked for
-        again, and what this one may have to leave is kept.
+        With `resume`, the partial file of an earlier download is used, and that of this
+        one is kept if it fails.
 
-        Raises what `to_memory` and :meth:`PartFile.open` do.
+        Raises the errors of `to_memory` and :meth:`PartFile.open`.
         """
         part = PartFile(target, self._sha256, resume=resume)
         try:
@@ -81,7 +81,7 @@ class Download:
             raise
 
     async def _fill(self, file: IO[bytes]) -> None:
-        """Get what `file` lacks, and check all of it."""
+        """Download the missing rest of `file`, and check all of it."""
         while True:
             began_at = file.seek(0, os.SEEK_END)
             await self._get_rest(file)
@@ -89,25 +89,25 @@ class Download:
                 return
             file.truncate(0)
             if not began_at:
-                message = "what was received does not have the hash asked for"
+                message = "hash mismatch: received bytes are not the requested image"
                 raise DamagedError(message)
 
     async def _get_rest(self, file: IO[bytes]) -> None:
-        patience = self._calls.patience(self._meter.retry)
+        backoff = self._calls.backoff(self._meter.retry)
         most = 0
         while True:
             begin = file.seek(0, os.SEEK_END)
-            # A server without ranges begins again each time; to get as far as
-            # before is nothing new then.
+            # A server without ranges sends the start again each time, which is no
+            # progress.
             most = max(most, begin)
             try:
                 await self._get_once(file, begin)
             except ClientError as error:
                 if _nothing_left(error):
-                    return  # the hash will show whether that is right
+                    return  # verified by the hash
                 if file.tell() > most:
-                    patience.reset()
-                await patience.after(error)
+                    backoff.reset()
+                await backoff.after(error)
             else:
                 return
 
@@ -119,14 +119,15 @@ class Download:
             nonlocal end, asking
             start, end, total = _extent(head)
             if start not in {0, begin}:
-                message = "the server sent another range than it was asked for"
+                message = "invalid response: not the requested range"
                 raise LostError(message)
             file.truncate(start)
             file.seek(start)
             if total is not None:
                 self._total = total
             elif self._total is None:
-                # Meanwhile, for a server may have one connection at a time.
+                # During the download would fail with servers that accept one
+                # connection.
                 asking = Deferred.fromCoroutine(self._ask_total())
             return take
 
@@ -134,14 +135,14 @@ class Download:
             done = file.tell() + len(data)
             most = LARGEST_UNKNOWN if self._total is None else self._total
             if done > most or (end is not None and done > end):
-                message = "the server sends more than there can be of the image"
+                message = "invalid response: more bytes than the image has"
                 raise DamagedError(message)
             file.write(data)
             self._meter.reached(done, done if self._total is None else self._total)
 
         try:
             await self._calls.get(self._sha256, begin, sink)
-            # One that ends with the connection may be all there is, or not.
+            # A body that ends with the connection may be incomplete.
             if asking is not None:
                 await asking
         finally:
@@ -150,37 +151,37 @@ class Download:
                 asking.cancel()
         expected = end if self._total is None else self._total
         if expected is not None and file.tell() < expected:
-            message = "the answer ended too early"
+            message = "incomplete response"
             raise LostError(message)
 
     async def _ask_total(self) -> None:
-        """Have the status tell how long the image is, if the server has one."""
+        """Request the size of the image from the status, if the server has one."""
         try:
             status = await self._calls.status_if_any(self._sha256)
         except ClientError:
             return
-        # Of a pending one it is what somebody has claimed.
+        # That of a pending image is only a claim.
         if status.state is ImageState.COMPLETE:
             self._total = status.spec.size
 
 
 def _nothing_left(error: ClientError) -> bool:
-    """Tell whether there is nothing at the range that was asked for."""
+    """Return whether the requested range is at the end of the image."""
     unsatisfiable = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
     return isinstance(error, RefusedError) and error.status == unsatisfiable
 
 
 def _extent(head: Reply) -> tuple[int, int | None, int | None]:
-    """Return where the body begins and ends in the image, and the image's length."""
+    """Return start and end of the body in the image, and the size of the image."""
     if head.status != HTTPStatus.PARTIAL_CONTENT:
         return 0, head.length, head.length
     match = _CONTENT_RANGE.fullmatch(head.header("Content-Range"))
     if match is None:
-        message = "the server sent a part and did not say which"
+        message = "invalid response: partial content without Content-Range"
         raise LostError(message)
     start, end = int(match[1]), int(match[2]) + 1
     total = None if match[3] == "*" else int(match[3])
     if start >= end or (total is not None and end > total):
-        message = "the server sent a part that no image can have"
+        message = "invalid response: impossible Content-Range"
         raise LostError(message)
     return start, end, total

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a server, each as a type of its own."""
+"""The errors of the client library."""
 
 from __future__ import annotations
 
@@ -40,41 +40,41 @@ _TRY_AGAIN = frozenset(
 
 
 class ClientError(Exception):
-    """Anything that the library raises on purpose."""
+    """The base class of the library's errors."""
 
     passing = False
-    """Whether the same request may well succeed a little later."""
+    """Whether a retry may succeed."""
     retry_after: float | None = None
-    """Seconds that the server asks to wait before the next try, if it does."""
+    """Seconds to wait before a retry, as requested by the server, if at all."""
 
 
 class LostError(ClientError):
     """
-    There was no whole answer: no server, no connection, or none that lasted.
+    No complete response: no connection, or it was lost.
 
-    The request may have been carried out, or not.
+    Whether the request was carried out is unknown.
     """
 
     passing = True
 
 
 class UntrustedError(ClientError):
-    """The server's certificate is not one to trust (https)."""
+    """The server's certificate is not trusted (https)."""
 
 
 class NoTLSError(ClientError):
     """The optional packages for https are not installed."""
 
     def __init__(self) -> None:
-        super().__init__("https needs more packages: pip install 'asciid[client]'")
+        super().__init__("https requires more packages: pip install 'asciid[client]'")
 
 
 class ProblemError(ClientError):
     """
-    The server answered with another status than 200 to 299.
+    The server responded with a status other than 2xx.
 
-    `status` is that status, and `document` the problem document (RFC 9457) in
-    the answer, empty if there was none.
+    `status` is the status, `document` the problem document (RFC 9457), empty if there
+    was none.
     """
 
     def __init__(
@@ -95,58 +95,58 @@ class ProblemError(ClientError):
 
     @property
     def detail(self) -> str:
-        """What the server says, in a sentence."""
+        """The detail of the problem, a sentence."""
         for member in ("detail", "title"):
             text = self.document.get(member)
             if isinstance(text, str) and text:
                 return text
-        return f"The server answered with status {self.status}."
+        return f"The server responded with status {self.status}."
 
     @property
     def passing(self) -> bool:  # type: ignore[override] # it depends on the status
-        """Whether the same request may well succeed a little later."""
+        """Whether a retry may succeed."""
         return self.status in _TRY_AGAIN
 
 
 class NotFoundError(ProblemError):
-    """There is no such image, or not all of it: status 404 or 410."""
+    """The image does not exist or is incomplete: status 404 or 410."""
 
 
 class RefusedError(ProblemError):
-    """The server does not want the request: any other status below 500."""
+    """The server refused the request: any other status below 500."""
 
 
 class ServerFailedError(ProblemError):
-    """The server could not do it: a status from 500."""
+    """The server failed: a status from 500."""
 
 
 class DamagedError(ClientError):
-    """The bytes that were received do not have the hash that was asked for."""
+    """The received bytes do not have the requested hash."""
 
 
 class DownloadBusyError(ClientError):
-    """Another download is writing the same file."""
+    """Another download to the same file is running."""
 
 
 class ChangedError(ClientError):
-    """What is being uploaded is no longer what it was at the beginning."""
+    """The image changed during its upload."""
 
     def __init__(self) -> None:
-        super().__init__("the image has changed while it was being uploaded")
+        super().__init__("the image changed during the upload")
 
 
 class NotTextError(ClientError):
-    """What is to be uploaded is not UTF-8."""
+    """The image is not UTF-8."""
 
 
 class SplitCharacterError(ClientError):
-    """The chunk size that was asked for would cut a character in two."""
+    """The requested chunk size splits a character."""
 
 
 def problem_error(
     status: int, document: Mapping[str, Any], delay: float | None = None
 ) -> ProblemError:
-    """Return the exception for an answer that was not successful."""
+    """Return the exception for an unsuccessful response."""
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         return NotFoundError(status, document, delay)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -156,11 +156,10 @@ def problem_error(
 
 def retry_after(value: str, date: str) -> float | None:
     """
-    Return the seconds to wait by a Retry-After field (RFC 9110, section 10.2.3).
+    Parse a Retry-After field (RFC 9110, section 10.2.3) to seconds.
 
-    `value` is the field, in seconds or an HTTP date; `date` is the answer's Date
-    field, which makes a date mean the same whatever the clock here says.  What
-    is neither is None.
+    `value` is the field, in seconds or as an HTTP date; `date` is the response's Date
+    field, so that the local clock does not matter.  None if `value` is invalid.
     """
     if value.isascii() and value.isdigit():
         return float(value)

@@ -1,7 +1,7 @@
 """
-The file that a download grows in, beside the one it will be.
+The partial file of a download, beside its target.
 
-All of it blocks, and is meant for threads.
+All functions block: call them in threads.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["PartFile", "hash_of"]
 
 
 _PIECE = 1024 * 1024
-_LONGEST_NAME = 232  # bytes; with what is added there are no more than 255
+_LONGEST_NAME = 232  # bytes, so that with the suffix there are at most 255
 
 
 def hash_of(file: IO[bytes]) -> str:
-    """Return the SHA-256 of all that is in a file, in lower-case hex digits."""
+    """Return the SHA-256 of a file in lower-case hex digits."""
     digest = _sha256()
     file.seek(0)
     while piece := file.read(_PIECE):
@@ -38,26 +38,26 @@ def hash_of(file: IO[bytes]) -> str:
 
 class PartFile:
     """
-    A part of the image `sha256`, which is to be at `target`, or where that links to.
+    The partial file of the image `sha256`, for `target` or the file it links to.
 
-    Only one process at a time has it; with `resume` it holds what an earlier one
-    has left.
+    Locked against other processes; with `resume` it may have the bytes of an earlier
+    download.
     """
 
     def __init__(self, target: Path, sha256: str, *, resume: bool) -> None:
         self._target = target
         self._sha256 = sha256
         self._resume = resume
-        self._lock = Lock()  # `leave` may come while another thread opens
+        self._lock = Lock()  # `leave` may be called while another thread opens
         self._left = False
         self.file: IO[bytes]
 
     def open(self) -> None:
         """
-        Open it, as `file`.
+        Open and lock it, as `file`.
 
-        Raises :exc:`DownloadBusyError` while another has it, and :exc:`OSError`, also
-        if the target is there and is not a regular file.
+        Raises :exc:`DownloadBusyError` while it is locked, and :exc:`OSError`, also if
+        the target exists and is not a regular file.
         """
         self._target = real_path(self._target)
         if self._target.exists() and not self._target.is_file():
@@ -87,19 +87,19 @@ class PartFile:
                     return file
             except BlockingIOError as error:
                 file.close()
-                message = f"another download to {self._target} is under way"
+                message = f"another download to {self._target} is running"
                 raise DownloadBusyError(message) from error
-            # Whoever had it has finished in between, and it has its last name.
+            # Its owner has finished meanwhile and renamed it.
             file.close()
 
     def _opened(self) -> IO[bytes]:
-        # In a directory for all, such as /tmp, somebody may have put a link there
-        # to a file of ours.
+        # In a shared directory, such as /tmp, it may be another user's link to a file
+        # of this user.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.fdopen(os.open(self._path, flags, 0o666), "a+b")
 
     def _is(self, file: IO[bytes]) -> bool:
-        """Tell whether the open file still has the name of a part."""
+        """Return whether the open file still has its name."""
         try:
             return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
         except FileNotFoundError:
@@ -107,9 +107,9 @@ class PartFile:
 
     def finish(self) -> None:
         """
-        Put the file where it is to be, on disk; the name is the last step.
+        Sync the file and rename it to the target.
 
-        With the name it is all there: what fails after that is no failure.
+        Errors after the rename are ignored.
         """
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -127,14 +127,14 @@ class PartFile:
             os.close(directory)
 
     def leave(self) -> None:
-        """Close it for now; what is of no use to a later download is removed."""
+        """Close the file; remove it if a later download cannot use it."""
         with self._lock:
             self._left = True
             if hasattr(self, "file") and not self.file.closed:
                 self._end()
 
     def _end(self) -> None:
-        # Why the download has ended is what counts.
+        # Must not hide the error that ended the download.
         with suppress(OSError), self.file as file:
             if not self._resume or file.seek(0, os.SEEK_END) == 0:
                 self._path.unlink(missing_ok=True)

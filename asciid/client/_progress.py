@@ -1,4 +1,4 @@
-"""How far an upload or a download has come."""
+"""The progress of uploads and downloads."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ __all__ = ["Meter", "OnProgress", "Progress"]
 
 @frozen
 class Progress:
-    """How far an upload or a download has come at one moment."""
+    """The progress of an upload or a download at one moment."""
 
     done: int
-    """Bytes that are where they belong; it never becomes less."""
+    """Bytes transferred; never decreases."""
     total: int
-    """Bytes of the image."""
+    """Size of the image in bytes."""
     retries: int
-    """Requests that had to be sent again so far."""
+    """Number of retries so far."""
 
 
 OnProgress = Callable[[Progress], None]
-"""Is told of each step."""
+"""Called at each step."""
 
 
 class Meter:
-    """Adds up what is done, and tells `on_progress` whenever it is more."""
+    """Adds up the progress, and calls `on_progress` at each change."""
 
     def __init__(self, on_progress: OnProgress | None) -> None:
         self._on_progress = on_progress
@@ -34,23 +34,24 @@ class Meter:
 
     @property
     def done(self) -> int:
-        """Bytes done."""
+        """Bytes transferred."""
         return self._now.done
 
     def reached(self, done: int, total: int) -> None:
-        """Take note that `done` bytes of `total` are done, if that is more."""
-        self._tell(Progress(max(min(done, total), self.done), total, self._now.retries))
+        """Set the progress to `done` bytes of `total`, if that is more."""
+        done = max(min(done, total), self.done)
+        self._report(Progress(done, total, self._now.retries))
 
     def add(self, size: int) -> None:
-        """Take note of `size` more bytes."""
+        """Add `size` bytes."""
         self.reached(self.done + size, self._now.total)
 
     def retry(self) -> None:
-        """Take note that a request is sent again."""
+        """Count a retry."""
         now = self._now
-        self._tell(Progress(now.done, now.total, now.retries + 1))
+        self._report(Progress(now.done, now.total, now.retries + 1))
 
-    def _tell(self, now: Progress) -> None:
+    def _report(self, now: Progress) -> None:
         if now != self._now:
             self._now = now
             if self._on_progress is not None:

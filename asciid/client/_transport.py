@@ -1,4 +1,4 @@
-"""Requests to one server on treq: sent, watched over, and sent again."""
+"""Requests to one server on treq, with timeouts and retries."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from twisted.web.client import RequestGenerationFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from asciid.client._backoff import Backoff, nothing
 from asciid.client._exceptions import (
     ChangedError,
     ClientError,
@@ -22,7 +23,6 @@ from asciid.client._exceptions import (
     problem_error,
     retry_after,
 )
-from asciid.client._patience import Patience, nothing
 from asciid.client.agent import IdentityAgent
 from asciid.client.exchange import (
     BytesProducer,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport"]
 
-_LONGEST_ANSWER = 1024 * 1024  # bytes of a status, a problem, or nothing
+_LONGEST_ANSWER = 1024 * 1024  # maximum bytes of a status or a problem document
 _READING = ("GET", "HEAD")
 
 _CANCELLED = (CancelledError, ConnectingCancelledError)
@@ -61,9 +61,8 @@ class Transport:
     """
     Sends requests to the server at `url` through `agent`.
 
-    `clock` is for timeouts.  `patience` decides how often and when a request is tried
-    again; it is called with what to call before each further try.  `token` goes with
-    every request that writes (RFC 6750, section 2.1).
+    `clock` is for timeouts.  `backoff` makes a retry policy from a callback that is
+    called before each retry.  `token` is sent with every write (RFC 6750, section 2.1).
     """
 
     def __init__(
@@ -73,21 +72,21 @@ class Transport:
         url: EncodedURL,
         *,
         token: str | None,
-        patience: Callable[[Callable[[], None]], Patience],
+        backoff: Callable[[Callable[[], None]], Backoff],
     ) -> None:
         self._clock = clock
         self._wire = Wire(IdentityAgent(agent), url)
         self._cooperator = Cooperator(scheduler=lambda step: clock.callLater(0, step))
-        self._patience = patience
+        self._backoff = backoff
         self._writing = {"Authorization": f"Bearer {token}"} if token else {}
 
     def url(self, *path: str) -> str:
         """Return the URL of the path of these segments."""
         return self._wire.url_of(*path)
 
-    def patience(self, on_retry: Callable[[], None] = nothing) -> Patience:
-        """Return a new count of failures."""
-        return self._patience(on_retry)
+    def backoff(self, on_retry: Callable[[], None] = nothing) -> Backoff:
+        """Return a new retry policy."""
+        return self._backoff(on_retry)
 
     async def request(
         self,
@@ -99,16 +98,16 @@ class Transport:
         on_retry: Callable[[], None] = nothing,
     ) -> Reply:
         """
-        Send a request, again and again while that is of use; return the answer.
+        Send a request, with retries; return the response.
 
-        Raises the same as `once`, after the last try.
+        Raises the errors of `once`, after the last attempt.
         """
-        patience = self.patience(on_retry)
+        backoff = self.backoff(on_retry)
         while True:
             try:
                 return await self.once(method, path, headers, body)
             except ClientError as error:
-                await patience.after(error)
+                await backoff.after(error)
 
     async def once(
         self,
@@ -120,16 +119,15 @@ class Transport:
         sink: Sink | None = None,
     ) -> Reply:
         """
-        Send a request; return the answer once it has come whole.
+        Send a request; return the complete response.
 
-        `path` is a path's segments, below the server's URL.  The body of a
-        successful answer goes to what `sink` returns for its head, or
-        into the reply.
+        `path` has the segments of a path below the server's URL.  The body of a
+        successful response is passed to the result of `sink(head)`, or else is in the
+        reply.
 
         Raises :exc:`LostError`, the :exc:`ProblemError` for the status,
-        :exc:`ChangedError` if the body is longer or shorter than it was, and
-        what `sink` and what it returns do.  When this is cancelled the
-        connection is closed.
+        :exc:`ChangedError` if the length of the body changed, and the errors of `sink`
+        and its result.  Cancellation closes the connection.
         """
         watch = Watch(self._clock)
         producer = self._producer(body, watch)
@@ -146,7 +144,7 @@ class Transport:
         finally:
             watch.end()
             if isinstance(producer, WholeProducer):
-                # The answer may have come before its end.
+                # The response may precede the end of the request.
                 producer.end()
 
     async def _receive(
@@ -182,9 +180,9 @@ class Transport:
         return WholeProducer(Reader(body, watch.moved), self._cooperator)
 
     def _error(self, error: Exception, watch: Watch) -> Exception:
-        """Return what an exception of the agent means."""
+        """Return the error for an exception of the agent."""
         if watch.stalled:
-            return LostError(f"{self._server} does not answer")
+            return LostError(f"{self._server} does not respond")
         if watch.cancelled:
             return CancelledError()
         if isinstance(error, UNCONNECTED):
@@ -194,7 +192,7 @@ class Transport:
         for reason in reasons(error):
             distrust = _distrust(reason)
             if distrust:
-                message = f"{self._server} is not to be trusted: {distrust}"
+                message = f"cannot verify {self._server}: {distrust}"
                 return UntrustedError(message)
         return LostError(f"the connection to {self._server} was lost")
 
@@ -204,14 +202,14 @@ class Transport:
 
 
 def _distrust(reason: Failure) -> str:
-    """Return what TLS has against the certificate; an empty string if nothing."""
-    # By name: the packages for https are an extra.
+    """Return why TLS rejected the certificate; an empty string if it did not."""
+    # By name: the packages for https are optional.
     if reason.type is not None and reason.type.__module__.startswith(
         "service_identity."
     ):
-        return "its certificate is that of another host"
+        return "certificate for another host"
     if "certificate verify failed" in str(reason.value):
-        return "its certificate cannot be verified"
+        return "certificate verification failed"
     return ""
 
 

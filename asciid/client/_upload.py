@@ -1,4 +1,4 @@
-"""An upload: whole or in chunks, from wherever an earlier one has come."""
+"""Resumable uploads, in one request or in chunks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from asciid.client._backoff import Backoff
     from asciid.client._calls import Calls
-    from asciid.client._patience import Patience
     from asciid.client._progress import Meter
     from asciid.client.source import Content, Source
     from asciid.model import UploadStatus
@@ -35,44 +35,43 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK_SIZE", "WHOLE_SIZE", "Upload", "Uploaded"]
 
 WHOLE_SIZE = 1024 * 1024
-"""Bytes up to which an image is sent whole, unless a chunk size is asked for."""
+"""Maximum bytes of an image that is sent in one request by default."""
 
 CHUNK_SIZE = 256 * 1024
-"""Bytes in a chunk, unless another size is asked for."""
+"""Default chunk size in bytes."""
 
 _BEGINNINGS = 3
-"""How often an upload that the server throws away is begun."""
+"""Maximum restarts of an upload that the server discarded."""
 
 
 @frozen
 class Uploaded:
-    """An image that the server has."""
+    """An uploaded image."""
 
     sha256: str
     """64 lower-case hex digits."""
     size: int
     """Bytes."""
     url: str
-    """Where it can be downloaded."""
+    """The URL of the image."""
     new: bool
-    """Whether it was this upload that made it complete."""
+    """Whether this upload completed the image."""
 
 
 class _StartAgainError(Exception):
-    """The upload is gone from the server."""
+    """The server has discarded the upload."""
 
 
 class _UncutError(Exception):
-    """The image cannot be finished in chunks, but it can be whole."""
+    """The image cannot be uploaded in chunks; one request is possible."""
 
 
 @define(eq=False)
 class Upload:
     """
-    Uploads `source`, which holds `content`, by `calls`; `meter` follows.
+    Uploads `source` with `content` through `calls`, with progress to `meter`.
 
-    `in_thread` calls a function in a thread.  Up to `concurrency` chunks are
-    on their way at a time.
+    `in_thread` calls a function in a thread.  Up to `concurrency` chunks are in flight.
     """
 
     _calls: Calls
@@ -84,10 +83,10 @@ class Upload:
 
     async def run(self, chunk_size: int | None) -> Uploaded:
         """
-        Upload it in chunks of `chunk_size` bytes, or as is best if that is None.
+        Upload in chunks of `chunk_size` bytes; None chooses the method and size.
 
-        Raises :exc:`SplitCharacterError` if `chunk_size` would split one, and
-        what requests raise.
+        Raises :exc:`SplitCharacterError` if `chunk_size` splits a character, and the
+        errors of requests.
         """
         content = self._content
         chosen_here = chunk_size is None
@@ -97,7 +96,7 @@ class Upload:
                     self._source.chunk_size, content, CHUNK_SIZE
                 )
         elif await self._in_thread(self._source.splits, content, chunk_size):
-            message = f"chunks of {chunk_size} bytes would cut a character in two"
+            message = f"chunk size {chunk_size} splits a character: use another"
             raise SplitCharacterError(message)
         if chunk_size is None:
             return await self.whole()
@@ -106,13 +105,13 @@ class Upload:
         except _UncutError:
             return await self.whole()
         except RefusedError as error:
-            # The server's limit is below what nobody has asked for.
+            # The server's limit is below the default.
             if not chosen_here or error.name != "chunk-too-large":
                 raise
             return await self.whole()
 
     async def whole(self) -> Uploaded:
-        """Upload it in one request; :exc:`ChangedError` if it changes meanwhile."""
+        """Upload in one request; raises :exc:`ChangedError` if the source changes."""
         size = self._content.size
 
         def on_read(done: int) -> None:
@@ -132,8 +131,8 @@ class Upload:
         return self._uploaded(new=new)
 
     async def _is_no_text(self, error: RefusedError) -> bool:
-        """Tell whether a request was refused for a source that is no text any more."""
-        # A status for much else that is wrong: the source itself shows it.
+        """Return whether a refusal is because the source is no longer UTF-8."""
+        # The status has other causes, too, so examine the source.
         if error.status != HTTPStatus.BAD_REQUEST or self._content.size <= SMALL:
             return False
         try:
@@ -158,11 +157,11 @@ class Upload:
                 return await self._send_missing(wanted if registered else None)
             except _StartAgainError:
                 continue
-        # Somebody else's wrong bytes are among the chunks, time and again.
+        # Another client keeps uploading wrong chunks.
         raise _UncutError
 
     async def _register(self, spec: ImageSpec) -> bool:
-        """Register the image; tell whether it was not before."""
+        """Register the image; return whether it is new."""
         try:
             await self._calls.register(spec, on_retry=self._meter.retry)
         except RefusedError as error:
@@ -172,8 +171,8 @@ class Upload:
         return True
 
     async def _send_missing(self, registered: ImageSpec | None) -> Uploaded:
-        """Send what is missing until nothing is; all of it if it was just begun."""
-        patience = self._calls.patience(self._meter.retry)
+        """Send the missing chunks until none is missing; all chunks if it is new."""
+        backoff = self._calls.backoff(self._meter.retry)
         sent = False
         if registered is not None:
             await self._send(registered, iter(range(registered.chunks)))
@@ -183,16 +182,16 @@ class Upload:
             status = await self._status()
             if status.state is ImageState.COMPLETE:
                 if status.spec.size != self._content.size:
-                    # No two images of different sizes have one hash.
-                    message = "the server says that the image has another size"
+                    # The hash determines the size.
+                    message = "invalid response: wrong size of the image"
                     raise LostError(message)
                 return self._uploaded(new=sent)
             self._meter.reached(status.received, status.spec.size)
             if received < status.received:
-                patience.reset()
+                backoff.reset()
             else:
-                message = "the chunks that were sent did not arrive"
-                await patience.after(LostError(message))
+                message = "the server did not store the chunks"
+                await backoff.after(LostError(message))
             received = status.received
             await self._check_cut(status.spec)
             await self._send(status.spec, _ids(status))
@@ -207,7 +206,7 @@ class Upload:
             raise _StartAgainError from error
 
     async def _check_cut(self, spec: ImageSpec) -> None:
-        """Check that the image can be cut as whoever registered it has chosen."""
+        """Check that the registered chunk size splits no characters."""
         content = self._content
         if spec.size != content.size or await self._in_thread(
             self._source.splits, content, spec.chunk_size
@@ -215,26 +214,26 @@ class Upload:
             raise _UncutError
 
     async def _send(self, spec: ImageSpec, ids: Iterator[int]) -> None:
-        """Send the chunks `ids`; those whose fate is unknown are not sent again."""
+        """Send the chunks `ids`, each once, even if its outcome is unknown."""
         workers = min(self._concurrency, spec.chunks)
         await in_parallel([self._work(spec, ids) for _ in range(workers)])
 
     async def _work(self, spec: ImageSpec, ids: Iterator[int]) -> None:
-        patience = self._calls.patience(self._meter.retry)
+        backoff = self._calls.backoff(self._meter.retry)
         for chunk_id in ids:
             body = await self._in_thread(self._chunk_body, spec, chunk_id)
-            if await self._send_chunk(spec.sha256, body, patience):
-                patience.reset()
+            if await self._send_chunk(spec.sha256, body, backoff):
+                backoff.reset()
                 self._meter.add(spec.chunk_length(chunk_id))
 
-    async def _send_chunk(self, sha256: str, body: bytes, patience: Patience) -> bool:
-        """Send a chunk; tell whether it is known to be stored."""
+    async def _send_chunk(self, sha256: str, body: bytes, backoff: Backoff) -> bool:
+        """Send a chunk; return whether it is known to be stored."""
         while True:
             try:
                 await self._calls.send_chunk(sha256, body)
             except LostError as error:
-                # It may be stored for all that.  The status will tell.
-                await patience.after(error)
+                # It may be stored; the status will show it.
+                await backoff.after(error)
                 return False
             except NotFoundError as error:
                 raise _StartAgainError from error
@@ -243,9 +242,9 @@ class Upload:
                     raise _UncutError from error
                 if error.name == "hash-mismatch":
                     raise _StartAgainError from error
-                await patience.after(error)
+                await backoff.after(error)
             except ServerFailedError as error:
-                await patience.after(error)
+                await backoff.after(error)
             else:
                 return True
 
@@ -261,6 +260,6 @@ class Upload:
 
 
 def _ids(status: UploadStatus) -> Iterator[int]:
-    """Yield the ids of the chunks that the status says are missing."""
+    """Yield the ids of the missing chunks in the status."""
     for first, last in status.missing:
         yield from range(first, last + 1)

@@ -1,4 +1,4 @@
-"""Where the server is, and what carries requests there."""
+"""The URL of a server, and the agent for requests to it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["IdentityAgent", "make_agent", "make_pool", "parse_base_url"]
 
 _CONNECT_TIMEOUT = 10.0  # seconds
-_ATTEMPT_DELAY = 0.05  # seconds; "localhost" often means ::1 first, without a server
-_IDLE_TIMEOUT = 10  # seconds; below what servers allow an idle connection
+_ATTEMPT_DELAY = 0.05  # seconds; "localhost" often resolves to ::1 first
+_IDLE_TIMEOUT = 10  # seconds; below the keep-alive timeouts of servers
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65_535
 
@@ -39,20 +39,20 @@ def parse_base_url(text: str) -> EncodedURL:
     """
     Return the URL of a server, such as ``https://art.example`` or one with a path.
 
-    Raises :exc:`ValueError` when it is not an http or https URL of a host, or
-    has a query, a fragment or a user in it, or no port where one can be.
+    Raises :exc:`ValueError` if it is not an http or https URL with a host and a valid
+    port, or has a query, a fragment or a user.
     """
     url = EncodedURL.from_text(text)
     if url.scheme not in _PORTS or not url.host:
         message = f"{text!r} is not a URL such as http://localhost:4444"
         raise ValueError(message)
     if url.port is not None and not 0 < url.port <= _LAST_PORT:
-        message = f"{text!r} has a port that is not 1 to {_LAST_PORT}"
+        message = f"invalid port in {text!r} (1 to {_LAST_PORT})"
         raise ValueError(message)
     if url.query or url.fragment or url.userinfo:
-        message = f"{text!r} has more than a host, a port and a path"
+        message = f"{text!r} may only have a host, a port and a path"
         raise ValueError(message)
-    # The encoder takes an IPv6 address for a name, and refuses it.
+    # The encoder refuses IPv6 addresses.
     host = url.host
     name = "localhost" if ":" in host else host
     url = url.replace(host=name).to_uri()
@@ -64,7 +64,7 @@ def parse_base_url(text: str) -> EncodedURL:
 @implementer(IAgentEndpointFactory)
 @frozen
 class _OneEndpoint:
-    """The same endpoint for every request, so that none is made per request."""
+    """Returns one endpoint for all requests."""
 
     endpoint: IStreamClientEndpoint
 
@@ -73,18 +73,18 @@ class _OneEndpoint:
 
 
 def make_pool(reactor: Reactor, connections: int) -> HTTPConnectionPool:
-    """Return a pool that keeps up to `connections` connections open."""
+    """Return a pool of up to `connections` idle connections."""
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = connections
     pool.cachedConnectionTimeout = _IDLE_TIMEOUT
-    # What is worth another try is decided here, and counted.
+    # Retries are counted and decided by asciid.
     pool.retryAutomatically = False
     return pool
 
 
 def make_agent(reactor: Reactor, url: EncodedURL, pool: HTTPConnectionPool) -> IAgent:
     """
-    Return an agent for the server at `url`, on the connections of `pool`.
+    Return an agent for the server at `url` with the connection pool `pool`.
 
     Raises :exc:`NoTLSError` for https without the packages of ``asciid[client]``.
     """
@@ -107,10 +107,9 @@ def make_agent(reactor: Reactor, url: EncodedURL, pool: HTTPConnectionPool) -> I
 @frozen
 class IdentityAgent:
     """
-    An agent that asks for no content coding, whatever treq would accept.
+    An agent that requests no content coding.
 
-    A download that is cut off goes on within the bare image, and cannot if its
-    first part was compressed.
+    Resuming a download requires ranges of the identity coding.
     """
 
     agent: IAgent
@@ -123,6 +122,6 @@ class IdentityAgent:
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """See `IAgent`."""
-        if headers is not None:  # treq always makes some, for this request alone
+        if headers is not None:  # treq always makes new ones per request
             headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
         return self.agent.request(method, uri, headers, bodyProducer)

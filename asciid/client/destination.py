@@ -1,4 +1,4 @@
-"""Writes a download to a file that appears whole, or into what exists."""
+"""The outputs of downloads: files that appear atomically, or existing streams."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _is_open_file = re.compile(r"/proc/([0-9]+)(?:/task/[0-9]+)?/fd/([0-9]+)").fullm
 @frozen
 class InPlace:
     """
-    What is written to as it is: a pipe, a device, a socket, or a file that is open.
+    An output that is written directly: a pipe, a device, a socket, or an open file.
 
-    `what` is a path, or a descriptor of this process; None is standard output.
+    `what` is a path or a descriptor; None is standard output.
     """
 
     what: Path | int | None
@@ -42,7 +42,7 @@ class InPlace:
                 yield stream
                 stream.flush()
             return
-        # A descriptor is written where it is: a file that is open is not cut off.
+        # A descriptor is written at its offset, not truncated.
         what = self.what if isinstance(self.what, Path) else os.dup(self.what)
         with open(what, "wb") as file:  # noqa: PTH123 - not always a path
             yield file
@@ -50,10 +50,10 @@ class InPlace:
 
 def destination_of(output: str | None, name: str) -> Path | InPlace:
     """
-    Return where `output` says that an image is to be written.
+    Return the output that `output` names.
 
-    None is the file `name`, which is also the name of a file in a directory.  Raises
-    :exc:`NotADirectoryError` if a directory is named that is not there.
+    None is the file `name` in the current directory; `name` is also used in a
+    directory.  Raises :exc:`NotADirectoryError` for a missing directory.
     """
     if output == _STANDARD_OUTPUT:
         return InPlace(None)
@@ -75,14 +75,14 @@ def destination_of(output: str | None, name: str) -> Path | InPlace:
 
 def real_path(path: Path) -> Path:
     """
-    Return the path of the file that `path` names, through any symbolic links.
+    Resolve the symbolic links in `path`.
 
-    Raises :exc:`OSError` for links that lead nowhere for ever, and for those that the
-    system does not follow: somebody else's in a directory for all, such as /tmp.
+    Raises :exc:`OSError` for loops, and for links that the system does not follow:
+    those of other users in a shared directory, such as /tmp.
     """
     if not path.is_symlink():
         return path
-    # The file that a link names need not be there yet.
+    # The target of a link need not exist yet.
     with suppress(FileNotFoundError):
         os.close(os.open(path, os.O_PATH | os.O_CLOEXEC))
     return Path(os.path.realpath(path))
@@ -96,7 +96,7 @@ def _mode_of(path: Path) -> int | None:
 
 
 def descriptor_of(path: Path) -> int | None:
-    """Return the descriptor of this process that `path` means, as /dev/stdout does."""
+    """Return the descriptor that `path` names, such as /dev/stdout."""
     for _ in range(_MAX_LINKS):
         path = Path(os.path.realpath(path.parent), path.name)
         found = _is_open_file(str(path))

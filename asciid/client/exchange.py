@@ -1,4 +1,4 @@
-"""One request and its answer: bodies, and what happens when nothing moves."""
+"""One request and its response: bodies and stall timeouts."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ __all__ = [
 ]
 
 STALL_TIMEOUT = 60.0
-"""Seconds in which nothing was sent or received until a request counts as lost."""
+"""Seconds without any bytes sent or received until a request fails."""
 
 ResultT = TypeVar("ResultT")
 
 
 @frozen
 class Reply:
-    """A response: its head, and its body unless that went elsewhere."""
+    """A response: its head, and its body unless a sink received that."""
 
     status: int
     headers: Headers
     length: int | None
-    """Bytes of the body by its Content-Length; None if the server did not say."""
+    """The Content-Length in bytes, None if missing."""
     body: bytes = b""
 
     @property
     def successful(self) -> bool:
-        """Whether it did what was asked: 2xx (RFC 9110, section 15.3)."""
+        """Whether the status is 2xx (RFC 9110, section 15.3)."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     def header(self, name: str) -> str:
@@ -64,12 +64,12 @@ class Reply:
 
 
 Sink = Callable[[Reply], Callable[[bytes], object]]
-"""Given the head of a successful answer, returns what takes its body."""
+"""Returns a consumer of the body for the head of a successful response."""
 
 
 @implementer(IBodyProducer)
 class BytesProducer:
-    """A body that is in memory already, written at once."""
+    """A body in memory, written at once."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -81,18 +81,18 @@ class BytesProducer:
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """Nothing is left to pause."""
+        """Do nothing: all is written."""
 
     def resumeProducing(self) -> None:
-        """Nothing was paused."""
+        """Do nothing: it was never paused."""
 
     def stopProducing(self) -> None:
-        """Nothing is left to stop."""
+        """Do nothing: all is written."""
 
 
 @implementer(IBodyProducer)
 class WholeProducer(FileBodyProducer):
-    """A body that is read from a file, piece by piece."""
+    """A body read from a file in pieces."""
 
     def __init__(self, file: Reader, cooperator: Cooperator) -> None:
         super().__init__(file, cooperator=cooperator)
@@ -110,35 +110,35 @@ class WholeProducer(FileBodyProducer):
         return produced.addCallback(written)
 
     def end(self) -> None:
-        """Read no more; a connection that waits for more is ended."""
+        """Stop reading; abort a connection that waits for more."""
         if self._consumer is None:
             return
         self.stopProducing()
-        # An answer may come before the body's end.  Twisted then closes the
-        # connection once all of the body is written, which is never, and nobody
-        # else can come near it.
+        # After a response before the end of the body Twisted closes the connection only
+        # once the body is written, which never happens, and has no public way to abort
+        # it.
         transport = getattr(self._consumer, "_consumer", None)
         if not self._written and transport is not None:
             transport.abortConnection()
 
 
 class Watch:
-    """Cancels what is waited for when nothing has moved for `STALL_TIMEOUT`."""
+    """Cancels a Deferred when there was no progress for `STALL_TIMEOUT`."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._timer = clock.callLater(STALL_TIMEOUT, self._stalled)
         self._waiting: Deferred[Any] | None = None
         self.stalled = False
-        """Whether it came to that."""
+        """Whether the timeout expired."""
         self.cancelled = False
-        """Whether somebody else has cancelled it."""
+        """Whether the caller cancelled it."""
 
     def over(self, waiting: Deferred[ResultT]) -> Deferred[ResultT]:
-        """Watch over `waiting`, and no longer over what was before."""
+        """Watch `waiting` in place of an earlier Deferred."""
 
         def cancel(_: Deferred[ResultT]) -> None:
-            # What it fails with does not tell: the search for a host that was
-            # cancelled says that there is none.
+            # The failure does not show it: a cancelled look-up fails like an unknown
+            # host.
             self.cancelled = True
             waiting.cancel()
 
@@ -148,12 +148,12 @@ class Watch:
         return watched
 
     def moved(self) -> None:
-        """Take note that something was sent or received."""
+        """Record progress."""
         if self._timer.active():
             self._timer.reset(STALL_TIMEOUT)
 
     def end(self) -> None:
-        """Leave no timer behind."""
+        """Cancel the timer."""
         if self._timer.active():
             self._timer.cancel()
 
@@ -164,7 +164,7 @@ class Watch:
 
 
 class _Body(Protocol):
-    """Hands on a body as it comes; `done` fires at its end."""
+    """Passes on a body as it arrives; `done` fires at its end."""
 
     def __init__(self, take: Callable[[bytes], object]) -> None:
         self._take = take
@@ -173,7 +173,7 @@ class _Body(Protocol):
     def dataReceived(self, data: bytes) -> None:
         try:
             self._take(data)
-        except Exception:  # noqa: BLE001 - whatever it is goes to who waits
+        except Exception:  # noqa: BLE001 - passed on by `done`
             self._drop()
             if not self.done.called:
                 self.done.errback()
@@ -196,9 +196,9 @@ class _Body(Protocol):
 
 def read_body(response: IResponse, take: Callable[[bytes], object]) -> Deferred[None]:
     """
-    Hand the body of `response` to `take`; fire at its end.
+    Pass the body of `response` to `take`; fire at its end.
 
-    Cancelling it, or an exception of `take`, ends the connection.
+    Cancellation, or an exception of `take`, closes the connection.
     """
     body = _Body(take)
     response.deliverBody(body)
@@ -206,14 +206,14 @@ def read_body(response: IResponse, take: Callable[[bytes], object]) -> Deferred[
 
 
 def discard_body(response: IResponse) -> None:
-    """End the connection of `response` rather than read its body."""
+    """Close the connection of `response` without reading its body."""
     reading = read_body(response, lambda _: None)
     reading.addErrback(lambda _: None)
     reading.cancel()
 
 
 def collector(limit: int) -> tuple[list[bytes], Callable[[bytes], object]]:
-    """Return a list, and what puts up to `limit` bytes of a body into it."""
+    """Return a list, and a function that appends up to `limit` bytes to it."""
     pieces: list[bytes] = []
     size = 0
 
@@ -221,7 +221,7 @@ def collector(limit: int) -> tuple[list[bytes], Callable[[bytes], object]]:
         nonlocal size
         size += len(data)
         if size > limit:
-            message = f"an answer of more than {limit} bytes makes no sense"
+            message = f"response too large (limit {limit} bytes)"
             raise LostError(message)
         pieces.append(data)
 

@@ -1,4 +1,4 @@
-"""Several coroutines at once, as one."""
+"""Runs coroutines concurrently."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ async def in_parallel(
     coroutines: Iterable[Coroutine[Deferred[Any], Any, None]],
 ) -> None:
     """
-    Run all; when one raises, or this is cancelled, cancel the others.
+    Run all; if one raises, or this is cancelled, cancel the others.
 
-    What the first one raised is raised from here, once all have ended.
+    Raises the first exception, once all have ended.
     """
     running = [Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
     try:

@@ -1,7 +1,7 @@
 """
-What is to be uploaded: bytes, a file by its path, or a file that is open.
+The inputs of uploads: bytes, paths and open files.
 
-All of it blocks, and is meant for threads; several may use a source at once.
+All functions block: call them in threads.  Sources are thread-safe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Uploadable = bytes | str | os.PathLike[str] | IO[bytes]
 """An image: its bytes, the path of its file, or a file open for reading."""
 
 SMALL = 64 * 1024
-"""Bytes up to which a source is held in memory, and read without a thread."""
+"""Maximum bytes of a source that is held in memory and read without a thread."""
 
 _PIECE = 1024 * 1024
 # A byte 10xxxxxx continues a character (RFC 3629, section 3).
@@ -37,38 +37,38 @@ _FIRST_INSIDE = 0b1000_0000
 _LAST_INSIDE = 0b1011_1111
 
 _CANDIDATES = 256
-"""Chunk sizes that are tried before an image counts as one that cannot be cut."""
+"""Chunk sizes to try before an image counts as indivisible."""
 
 
 @frozen
 class Content:
-    """What a source holds."""
+    """The properties of a source."""
 
     sha256: str
     size: int
     ascii: bool
-    """Whether every character is one byte, so that any cut falls between two."""
+    """Whether every character is one byte, so that no chunk size splits one."""
 
 
 class Source:
-    """Bytes that are read at any place, until it is closed."""
+    """Bytes with random access, until closed."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._lock = Lock()  # one place in the file, several threads
+        self._lock = Lock()  # several threads share the file position
 
     def read(self, offset: int, length: int) -> bytes:
         """
         Return up to `length` bytes from `offset` on; fewer only at the end.
 
-        Raises :exc:`OSError`, and :exc:`ValueError` once it is closed.
+        Raises :exc:`OSError`, and :exc:`ValueError` once closed.
         """
         with self._lock:
             self._file.seek(offset)
             return self._file.read(length)
 
     def close(self) -> None:
-        """Release the file; whoever reads at this moment comes to an end first."""
+        """Close the file, after reads in progress."""
         with self._lock:
             self._file.close()
 
@@ -76,7 +76,7 @@ class Source:
         """
         Read all of it.
 
-        Raises :exc:`NotTextError` if it is not UTF-8, and what `read` does.
+        Raises :exc:`NotTextError` if it is not UTF-8, and the errors of `read`.
         """
         digest = sha256()
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -88,12 +88,12 @@ class Source:
                 characters += len(decoder.decode(piece))
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
-            message = "an image is text in UTF-8, and this is not"
+            message = "not UTF-8 text"
             raise NotTextError(message) from error
         return Content(digest.hexdigest(), size, ascii=characters == size)
 
     def splits(self, content: Content, chunk_size: int) -> bool:
-        """Tell whether chunks of so many bytes would cut a character in two."""
+        """Return whether chunks of `chunk_size` bytes split a character."""
         if content.ascii:
             return False
         return any(
@@ -104,9 +104,9 @@ class Source:
 
     def chunk_size(self, content: Content, wanted: int) -> int | None:
         """
-        Return a chunk size of `wanted` bytes or a little less that splits nothing.
+        Return a chunk size of `wanted` bytes or a little less that splits no character.
 
-        None is none: characters are everywhere where it would cut.
+        None if there is none.
         """
         for size in range(wanted, max(0, wanted - _CANDIDATES), -1):
             if not self.splits(content, size):
@@ -121,11 +121,11 @@ class Whole:
     source: Source
     size: int
     on_read: Callable[[int], None]
-    """Is told how many bytes of it were read, each time."""
+    """Called with the number of bytes read so far."""
 
 
 class Reader(io.RawIOBase):
-    """A whole source as a file; `on_read` is called after each read of it."""
+    """A whole source as a file; `on_read` is called after each read."""
 
     def __init__(self, whole: Whole, on_read: Callable[[], None]) -> None:
         self._whole = whole
@@ -152,10 +152,10 @@ class Reader(io.RawIOBase):
 
 def open_source(what: Uploadable) -> tuple[Source, Content | None]:
     """
-    Open what is to be uploaded; a file that is open is copied from where it is.
+    Open an input; the rest of an open file is copied.
 
-    What is small is also examined, which spares it another turn in a thread.
-    Raises :exc:`OSError`, and :exc:`NotTextError` then.
+    Small inputs are also examined, which saves another call in a thread.  Raises
+    :exc:`OSError` and :exc:`NotTextError`.
     """
     if isinstance(what, bytes):
         return (
@@ -179,7 +179,7 @@ def _examined(data: bytes) -> tuple[Source, Content]:
 
 
 def _copied(file: IO[bytes]) -> IO[bytes]:
-    """Return a temporary file with what `file` still has to give."""
+    """Return a temporary file with the rest of `file`."""
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - the source closes it
     try:
         shutil.copyfileobj(file, copy)

@@ -1,4 +1,4 @@
-"""Requests to one server on treq, which does for each only what is needed here."""
+"""Requests to one server on treq, without its costs for cookies and URLs."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 __all__ = ["CUT_OFF", "UNCONNECTED", "Wire", "check_token", "reasons"]
 
 UNCONNECTED = (ConnectError, DNSLookupError)
-"""What a request fails with that was never sent."""
+"""Errors of requests that were never sent."""
 
 _is_token = re.compile(r"[A-Za-z0-9._~+/-]+=*").fullmatch
 
 
 def check_token(token: str) -> None:
     """
-    Raise :exc:`ValueError`, without the token, if it is none (RFC 6750, section 2.1).
+    Raise :exc:`ValueError`, without the token, if it is not one by RFC 6750.
 
-    What else there is could not be sent, or would begin another field.
+    Other characters cannot be sent, or would start another field.
     """
     if _is_token(token) is None:
-        message = "not a token: letters, digits and -._~+/ with = at the end"
+        message = "malformed token: letters, digits and -._~+/ with = at the end"
         raise ValueError(message)
 
 
@@ -52,38 +52,38 @@ CUT_OFF = (
     RequestTransmissionFailed,
     ResponseFailed,
 )
-"""What a request fails with that was sent in part, or whose answer was."""
+"""Errors of requests that were sent, whole or in part."""
 
 
 def reasons(error: Exception) -> Iterable[Failure]:
-    """Return why a request failed, as far as twisted.web knows."""
+    """Return the reasons of a failure that twisted.web reports."""
     known: Iterable[Failure] = getattr(error, "reasons", ())
     return known
 
 
 class _NoCookies(IndexableCookieJar):
-    """A jar that stays empty, and so costs nothing to look into."""
+    """A cookie jar that stays empty and costs nothing."""
 
     def add_cookie_header(self, _request: Request) -> None:
-        """Add nothing."""
+        """Do nothing."""
 
     def extract_cookies(self, _response: HTTPResponse, _request: Request) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
 
 class _Ready(EncodedURL):
     """
-    A URL whose text is there already, and nothing else of it.
+    A URL of which only the text exists.
 
-    treq asks for no more.  To put one together, check it, and make text of it, takes
-    a tenth of what a request does.
+    treq needs no more.  Building, checking and rendering a full one takes a tenth of
+    the time of a request.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def to_uri(self) -> _Ready:
-        """Return it: it is one."""
+        """Return the URL itself."""
         return self
 
     def to_text(self, *_: object, **__: object) -> str:
@@ -101,7 +101,7 @@ class Wire:
         self._client = HTTPClient(agent, self._cookies, data_to_body_producer=_as_it_is)
 
     def url_of(self, *path: str) -> str:
-        """Return the URL of the path of some segments, which need no encoding."""
+        """Return the URL of a path; its segments must not need encoding."""
         return "/".join((self._base, *path))
 
     def request(
@@ -112,13 +112,13 @@ class Wire:
         headers: Headers | None,
         body: IBodyProducer | None,
     ) -> Deferred[IResponse]:
-        """Send a request; fire with the head of the answer, be it a redirection."""
+        """Send a request; fire with the head of the response, also a redirection."""
         response: Deferred[Any] = self._client.request(
             method,
             _Ready(self.url_of(*path)),
             headers=headers,
             data=body,
-            cookies=self._cookies,  # or one would be made for each request
+            cookies=self._cookies,  # otherwise treq makes one per request
             allow_redirects=False,
             unbuffered=True,
             reactor=clock,
@@ -127,5 +127,5 @@ class Wire:
 
 
 def _as_it_is(body: IBodyProducer) -> IBodyProducer:
-    """Return what treq is given for a body, which is one already."""
+    """Return `body`, which is already a body producer."""
     return body

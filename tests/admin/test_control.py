@@ -24,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.admin._owner import NoOwnerError, Owner, OwnerError
 from asciid.admin.control import (
     MAX_LINE,
-    PATIENCE,
+    REQUEST_TIMEOUT,
     SOCKET_FILE,
     Control,
     Request,
@@ -75,7 +75,7 @@ class ConnectionTests(SynchronousTestCase):
         """A command is carried out, and its answer sent; then the end."""
         for byte in COMPACT:
             self.protocol.dataReceived(bytes([byte]))
-        self.clock.advance(PATIENCE)
+        self.clock.advance(REQUEST_TIMEOUT)
         self.assertEqual(self.transport.value(), b"")
         self.outcome.callback({"images": 3})
         self.assertEqual(self.answer(), {"images": 3})
@@ -145,7 +145,7 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_silence(self) -> None:
         """A client that sends nothing is disconnected."""
-        self.clock.advance(PATIENCE)
+        self.clock.advance(REQUEST_TIMEOUT)
         self.assertTrue(self.transport.disconnecting)
 
     def test_progress(self) -> None:

@@ -153,7 +153,7 @@ class ChunkTests(SynchronousTestCase):
             b'{"data":"%b","data":"x","id":3,"size":1}' % (b"a" * LONG),
             b"[" * LONG,
         ):
-            with self.assertRaisesRegex(MalformedRequestError, "Beside `data`"):
+            with self.assertRaisesRegex(MalformedRequestError, "beside `data`"):
                 run_steps(parse_long_chunk(body, LIMITS))
 
     def test_short_steps(self) -> None:

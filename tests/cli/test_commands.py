@@ -212,7 +212,7 @@ class PutTests(CommandTestCase):
         self.assertEqual((result.exit_code, result.stdout), (1, f"{URL}\n"))
         first, second = result.stderr.splitlines()
         self.assertIn("asciid: none: ", first)
-        self.assertIn("asciid: bytes: an image is text", second)
+        self.assertIn("asciid: bytes: not UTF-8 text", second)
         self.world.network.always(Answered(401, b'{"detail": "Who are you?"}'))
         self.assert_fails(4, "cat.txt: Who are you?", "put", "cat.txt")
         # Control characters are not printed.
@@ -231,7 +231,7 @@ class PutTests(CommandTestCase):
                 path.write_bytes(b"\xff" * 150_000)  # noqa: B023 - it runs in this turn
 
             self.world.network.faults = faults
-            self.assert_fails(1, "has changed", "put", way, str(path))
+            self.assert_fails(1, "changed during", "put", way, str(path))
 
     def test_no_standard_input(self) -> None:
         """Standard input is read once, and only if there is one."""

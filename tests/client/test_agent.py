@@ -216,8 +216,8 @@ class ReactorTests(SynchronousTestCase):
             __module__ = "service_identity.exceptions"
 
         for error, reason in (
-            (Exception("certificate verify failed"), "cannot be verified"),
-            (VerificationError(), "of another host"),
+            (Exception("certificate verify failed"), "verification failed"),
+            (VerificationError(), "for another host"),
         ):
             failing = FailingAgent(ResponseNeverReceived([Failure(error)]))
             client = Client(
@@ -227,7 +227,7 @@ class ReactorTests(SynchronousTestCase):
                 threads=ManualThreadPool(),
             )
             failure = self.failureResultOf(client.status(HASH), UntrustedError)
-            self.assertRegex(str(failure.value), f"its certificate .*{reason}\\Z")
+            self.assertRegex(str(failure.value), f"cannot verify .*{reason}\\Z")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_silent_body(self) -> None:

@@ -142,8 +142,8 @@ class DownloadTests(SynchronousTestCase):
         done = [step.done for step in self.progress]
         self.assertEqual(done, sorted(done))
 
-    def test_patience(self) -> None:
-        """Cuts count against patience only if nothing was received before."""
+    def test_backoff(self) -> None:
+        """Interruptions count as failures only if nothing was received before."""
         self.world = World(retries=2)
         self.world.finish(self.world.client.put(ART))
         self.world.network.always(Cut(6_000))
@@ -153,7 +153,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertRaises(LostError, self.download)
         self.assert_files(art=ART)
 
-    def test_patience_without_ranges(self) -> None:
+    def test_backoff_without_ranges(self) -> None:
         """To come as far as before, from the beginning, does not count as more."""
         self.world = World(retries=2)
         answers = []

@@ -513,7 +513,7 @@ class FailureTests(SynchronousTestCase):
         self.world.network.always(answer, ("GET", CHUNKS))
         with self.assertRaises(LostError) as raised:
             self.world.finish(self.world.client.upload(ART, 100))
-        self.assertIn("another size", str(raised.exception))
+        self.assertIn("wrong size", str(raised.exception))
 
     def test_another_server(self) -> None:
         """What says yes to anything, such as a hotel's portal, has stored nothing."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.client import Agent
 
-from asciid.client import Client, NotFoundError, Progress, RefusedError, _patience
+from asciid.client import Client, NotFoundError, Progress, RefusedError, _backoff
 from asciid.model import ImageState
 from tests.client.proxy import Proxy
 from tests.integration._case import DaemonTestCase
@@ -71,7 +71,7 @@ class BadNetworkTests(DaemonTestCase):
         self.rng = random.Random(5)
         self.progress: list[Progress] = []
         # There is no need to be patient with this network.
-        self.patch(_patience, "FIRST_WAIT", 0.01)
+        self.patch(_backoff, "FIRST_WAIT", 0.01)
 
     def through(self, daemon: Daemon, *, resets: bool) -> tuple[Proxy, Client]:
         """Return a proxy to the daemon, and a client of it."""
