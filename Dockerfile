@@ -12,8 +12,7 @@ ENV PATH=/opt/asciid/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     ASCIID_STORAGE=/var/lib/asciid
 COPY --from=build /opt/asciid /opt/asciid
-# Listing the plugins writes twistd's cache of them, which the service's user
-# could not do.
+# Writes twistd's plugin cache, for which the service's user has no permission.
 RUN twistd --help >/dev/null \
     && useradd --system --uid 999 --home-dir /var/lib/asciid --create-home asciid
 USER asciid
@@ -21,8 +20,8 @@ WORKDIR /var/lib/asciid
 VOLUME ["/var/lib/asciid"]
 EXPOSE 4444
 STOPSIGNAL SIGTERM
-# Ready, not only alive: Docker does nothing about an unhealthy container but say
-# so, and one that cannot store images is nothing to wait for or to rely on.
+# Readiness, not liveness: Docker only reports the result, and dependent containers
+# should wait until images can be stored.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
     CMD ["python", "-P", "-m", "asciid.health"]
 CMD ["twistd", "--nodaemon", "--pidfile=", "asciid"]

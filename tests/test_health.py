@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as its path says: /503 is 503."""
+    """Responds with the status in the path: /503 is 503."""
 
     def do_GET(self) -> None:
         """Answer."""
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class HealthTests(SynchronousTestCase):
-    """What is asked, and what is told of the answer."""
+    """Requests, output and exit codes."""
 
     def serve(self, host: str = "127.0.0.1") -> int:
         """Answer requests; return the port."""
@@ -53,22 +53,22 @@ class HealthTests(SynchronousTestCase):
         return server.server_port
 
     def check(self, arguments: Sequence[str], **environ: str) -> tuple[int, str]:
-        """Return the exit code and what was printed."""
+        """Return the exit code and the output."""
         with redirect_stdout(io.StringIO()) as output:
             code = main(arguments, environ)
         return code, output.getvalue()
 
     def test_answers(self) -> None:
-        """A 2xx is 0, and anything else 1; the line has what was answered."""
+        """2xx is 0, anything else 1; the line has the response."""
         url = f"http://127.0.0.1:{self.serve()}"
         self.assertEqual(self.check([f"{url}/200"]), (0, "200 because\n"))
         self.assertEqual(self.check([f"{url}/503"]), (1, "503 because\n"))
         self.assertEqual(self.check([f"{url}/302"]), (1, "302 because\n"))
-        # Readiness is what is asked for where no path is given.
+        # /readyz is the default path.
         self.assertEqual(self.check([url]), (0, "204 \n"))
 
     def test_port_of_the_daemon(self) -> None:
-        """Without a URL, this machine is asked, on the port that the daemon has."""
+        """Without a URL it requests the daemon's port on this machine."""
         port = self.serve()
         for listening in (
             f"{port}",
@@ -80,7 +80,7 @@ class HealthTests(SynchronousTestCase):
             self.assertEqual(answer, (0, "204 \n"), listening)
 
     def test_interface_of_the_daemon(self) -> None:
-        """The interface of the endpoint is asked, wherever it stands there."""
+        """It uses the interface of the endpoint, in any position."""
         port = self.serve("127.0.0.3")
         for listening in (
             f"tcp:{port}:interface=127.0.0.3",
@@ -92,7 +92,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.check([], ASCIID_PORT=f"tcp:{port}")[0], 1)
 
     def test_interface_over_ipv6(self) -> None:
-        """So is one of IPv6, whose colons are escaped, and the one for all."""
+        """Also an IPv6 interface with escaped colons, and all interfaces."""
         self.patch(HTTPServer, "address_family", socket.AF_INET6)
         port = self.serve("::1")
         for listening in (
@@ -105,7 +105,7 @@ class HealthTests(SynchronousTestCase):
             self.assertEqual(answer, (0, "204 \n"), listening)
 
     def test_unix(self) -> None:
-        """A Unix socket is asked, too; without one there is no answer."""
+        """It supports Unix sockets; without one there is no response."""
         before = Path.cwd()
         directory = Path(self.mktemp())
         directory.mkdir()
@@ -133,7 +133,7 @@ class HealthTests(SynchronousTestCase):
             self.assertEqual(answer, (0, "204 \n"), listening)
 
     def test_service_link(self) -> None:
-        """The address of a Kubernetes Service in the variable is none of a daemon."""
+        """The address of a Kubernetes Service is ignored."""
         port, file = self.serve(), Path(self.mktemp())
         file.write_text(f"port = {port}")
         answer = self.check(
@@ -144,7 +144,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual((first.host, first.port), ("127.0.0.1", 4444))
 
     def test_endpoints_that_are_none(self) -> None:
-        """A port or a host that cannot be asked is 2, with a line, whatever it is."""
+        """An invalid port or host is one line and exit code 2."""
         for listening in (
             "tcp:70000",
             "tcp:",
@@ -197,7 +197,7 @@ class HealthTests(SynchronousTestCase):
         self.assertTrue(line.startswith("no response: "), line)
 
     def test_program(self) -> None:
-        """The program takes its own arguments, and ends with that code."""
+        """The program uses its arguments, and exits with that code."""
         with (
             patch.object(sys, "argv", ["asciid.health", "readyz"]),
             redirect_stdout(io.StringIO()) as output,
@@ -209,7 +209,7 @@ class HealthTests(SynchronousTestCase):
         self.assertIn("a URL such as", output.getvalue())
 
     def test_mistakes(self) -> None:
-        """What cannot be asked is 2."""
+        """An invalid URL is exit code 2."""
         for arguments in (
             ["readyz"],
             ["https://art.example/readyz"],

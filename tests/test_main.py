@@ -44,7 +44,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_interrupt_of_imports(self) -> None:
         """Ctrl-C while Python still imports ends it with 130 and no word."""
-        # What the command imports, and what `put` does.
+        # The imports of the command, and those of `put`.
         for name in ("click", "treq"):
             directory = Path(self.mktemp()).absolute()
             directory.mkdir()

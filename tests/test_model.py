@@ -22,7 +22,7 @@ class ImageSpecTests(SynchronousTestCase):
 
     @given(SPECS)
     def test_chunks_partition_the_image(self, spec: ImageSpec) -> None:
-        """The lengths of all chunks add up to the image, and none is empty."""
+        """The lengths of all chunks add up to the size, and no chunk is empty."""
         lengths = [spec.chunk_length(i) for i in range(spec.chunks)]
         self.assertEqual(sum(lengths), spec.size)
         self.assertTrue(all(0 < n <= spec.chunk_size for n in lengths))

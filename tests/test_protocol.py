@@ -1,4 +1,4 @@
-"""docs/protocol.md is true: its commands are run, and answer what it shows."""
+"""The commands in docs/protocol.md print what it shows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProtocolTests(CommandTestCase):
     """The document, as a session in one shell."""
 
     def test_commands(self) -> None:
-        """Each block of commands answers what the block after it shows."""
+        """Each block of commands prints the block after it."""
         before, _, rest = PROTOCOL.partition(TOKENS)
         daemon = self.start_daemon()
         self.assertGreater(self.run_blocks(before, daemon), 15)
@@ -46,7 +46,7 @@ class ProtocolTests(CommandTestCase):
         daemon.stop()
 
     def test_tokens(self) -> None:
-        """So do those of the section on tokens, where tokens are needed."""
+        """So do those of the section on tokens, with tokens required."""
         section = PROTOCOL.partition(TOKENS)[2].partition("\n## ")[0]
         tokens = Path(self.mktemp()).resolve()
         tokens.write_text("example-token\n", encoding="utf-8")
@@ -62,14 +62,14 @@ class ProtocolTests(CommandTestCase):
         for language, content in code_blocks(text):
             if language == "sh":
                 commands.append(content)
-                # Some say nothing.
+                # Some print nothing.
                 answers.append("")
             else:
                 self.assertEqual(answers[-1], "", content)
                 answers[-1] = content
         between = f"printf '%s' '{END}'\n"
         output = self.run_session(between.join(commands), daemon)
-        # Some versions of curl ask before they send a file.
+        # Some versions of curl send Expect: 100-continue.
         output = output.replace("\r\n", "\n").replace(INTERIM, "")
         real = output.split(END)
         for command, shown, answer in zip(commands, answers, real, strict=True):
@@ -110,7 +110,7 @@ class TablesTests(SynchronousTestCase):
         self.assertEqual(len(rows), len(table))
 
     def test_statuses(self) -> None:
-        """What to do is said for each status that a problem type has."""
+        """The table of retries has the status of each problem type."""
         table = PROTOCOL.partition("## Retries")[2]
         rows = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
         named = {int(status) for row in rows for status in re.findall(r"`(\d+)`", row)}

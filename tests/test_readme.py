@@ -1,4 +1,4 @@
-"""The README and the Dockerfile do what they say: their commands are run."""
+"""Runs the commands in the README and the Dockerfile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def commands(title: str) -> list[str]:
 
 
 def instruction(name: str) -> str:
-    """Return the arguments of the last such instruction of the Dockerfile."""
+    """Return the arguments of the last such instruction in the Dockerfile."""
     joined = DOCKERFILE.replace("\\\n", " ")
     return str(re.findall(rf"^{name}\s+(.*)$", joined, re.MULTILINE)[-1])
 
@@ -41,7 +41,7 @@ class ReadmeTests(CommandTestCase):
     """Each command of the README."""
 
     def test_two_commands(self) -> None:
-        """The scripts set up, or find set up, what they run, and run it."""
+        """The scripts install what they need, if missing, and run it."""
         serve, test, simulate = commands("Two commands")
         self.assertEqual((serve, test), ("script/serve", "script/test"))
         self.assertTrue(simulate.startswith(".venv/bin/asciid simulate "))
@@ -77,7 +77,7 @@ class ReadmeTests(CommandTestCase):
         daemon.stop()
 
     def test_client(self) -> None:
-        """The commands share an image, and the script does so again."""
+        """The commands and the script share an image."""
         daemon = self.start_daemon()
         (shell, session), (language, script) = code_blocks(section("Client"))
         self.assertEqual((shell, language), ("sh", "python"))
@@ -114,7 +114,7 @@ class ReadmeTests(CommandTestCase):
         self.assertIn("`twistd --nodaemon --python asciid.tac`", section("Options"))
 
     def test_no_other_commands(self) -> None:
-        """No section has commands that no test here knows of."""
+        """A test here runs the commands of every section."""
         titles = re.findall(r"^## (.*)$", README, re.MULTILINE)
         with_code = [
             title for title in titles if commands(title) or "```" in section(title)
@@ -148,7 +148,7 @@ class ContainerTests(CommandTestCase):
     """The README's container is the Dockerfile's."""
 
     def test_run(self) -> None:
-        """What is published, kept and set is what the image listens on and uses."""
+        """Ports, volumes and settings of the README match the image."""
         build, run = commands("Container")
         self.assertEqual(build, "docker build -t recruitment/candidate .")
         self.assertEqual(run, "docker run -d -p 4444:4444 recruitment/candidate")

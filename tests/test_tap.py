@@ -1,4 +1,4 @@
-"""The options of ``twistd asciid`` and the service made from them."""
+"""The options of ``twistd asciid`` and its service."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 class TCPTransport(StringTransport):
-    """A transport in memory that takes what else one of TCP does."""
+    """A transport in memory with the interface of TCP."""
 
     def setTcpNoDelay(self, _: bool) -> None:  # noqa: FBT001 - Twisted's signature
         """Do nothing: nothing is delayed."""
@@ -69,7 +69,7 @@ class OptionsTests(SynchronousTestCase):
     def assert_ends(self, line: str, arguments: Sequence[str], **environ: str) -> None:
         """Check that parsing ends with that line on stderr and exit code 1."""
         end = self.assertRaises(SystemExit, parsed, arguments, **environ)
-        # A text as the code is what Python prints to stderr, with exit code 1.
+        # Python prints a text as the code to stderr, and exits with 1.
         self.assertEqual(end.code, line)
 
     def test_defaults(self) -> None:
@@ -172,11 +172,11 @@ class ThreadedReactor(MemoryReactorClock):
     def callFromThread(
         self, call: Callable[..., object], *args: object, **kwargs: object
     ) -> None:
-        """Have `call` made in a turn."""
+        """Schedule `call` for the next iteration."""
         self._calls.put(partial(call, *args, **kwargs))
 
     def turn(self) -> None:
-        """Do what is due, and what a thread asks for within a moment."""
+        """Run due calls, and calls from threads within a moment."""
         self.advance(0)
         with contextlib.suppress(Empty):
             self._calls.get(timeout=0.05)()
@@ -203,7 +203,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertFalse(storage.exists())
 
     def test_serves(self) -> None:
-        """Once started, the API answers on the port that was asked for."""
+        """Once started, the API responds on the configured port."""
         reactor = ThreadedReactor()
         options = parsed(
             [
@@ -236,7 +236,7 @@ class MakeServiceTests(SynchronousTestCase):
         reactor.wait_for(service.stopService())
 
     def test_metrics_port(self) -> None:
-        """The metrics are on a port of their own, if asked for, and only there."""
+        """If configured, the metrics are on their own port, and only there."""
         reactor = ThreadedReactor()
         options = parsed(["--port=tcp:0", "--storage=:memory:", "--metrics-port=tcp:0"])
         service = makeService(options, reactor=reactor)
@@ -260,7 +260,7 @@ class MakeServiceTests(SynchronousTestCase):
         reactor.wait_for(service.stopService())
 
     def status_of(self, reactor: ThreadedReactor, factory: Any, path: str) -> int:  # noqa: ANN401 - any factory
-        """Return the status of what is answered to a GET."""
+        """Return the status of a GET."""
         transport = TCPTransport()
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1024))
         protocol.makeConnection(transport)
@@ -271,7 +271,7 @@ class MakeServiceTests(SynchronousTestCase):
         return int(transport.value().split()[1])
 
     def test_disk(self) -> None:
-        """A storage directory is opened as the settings say."""
+        """A storage directory is opened by the settings."""
         made = []
 
         class Engine:
@@ -328,7 +328,7 @@ class MakeServiceTests(SynchronousTestCase):
             def reload(self) -> None:
                 """Do nothing."""
 
-        from twisted.internet import reactor  # noqa: PLC0415 - what is tested
+        from twisted.internet import reactor  # noqa: PLC0415 - tested here
 
         self.patch(assembly, "ImageService", Service)
         self.patch(host, "install_sighup_handler", lambda *_: None)
@@ -341,14 +341,14 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(restyled, [(options.settings, reactor)])
 
     def test_clock_set_back(self) -> None:
-        """Set the wall clock back, and what is due at once is still done at once."""
+        """Calls that are due run at once after the wall clock was set back."""
         reactor = SelectReactor()
         self.addCleanup(reactor.removeAll)
         use_monotonic_clock(reactor)
         self.assertIs(reactor.seconds, time.monotonic)
 
     def test_timers_under_way(self) -> None:
-        """Timers that follow the wall clock already go on to do so."""
+        """Timers started by the wall clock keep using it."""
         reactor = MemoryReactorClock()
         reactor.callLater(1, list)
         use_monotonic_clock(reactor)
@@ -360,7 +360,7 @@ class TokenTests(SynchronousTestCase):
     """The tokens that writes need."""
 
     def test_service(self) -> None:
-        """They are read when the service starts, and asked for from then on."""
+        """They are read at the start, and required from then on."""
         path = Path(self.mktemp())
         reactor = ThreadedReactor()
         options = [f"--write-token-file={path}", "--port=tcp:0", "--storage=:memory:"]
@@ -375,7 +375,7 @@ class TokenTests(SynchronousTestCase):
         reactor.wait_for(service.stopService())
 
     def status_of(self, reactor: ThreadedReactor, line: str) -> int:
-        """Return the status of what is answered to a DELETE."""
+        """Return the status of a DELETE."""
         transport = TCPTransport()
         address = IPv4Address("TCP", "127.0.0.1", 1024)
         protocol = reactor.adoptedPorts[0][2].buildProtocol(address)
@@ -434,7 +434,7 @@ class TokenTests(SynchronousTestCase):
 
 
 class PluginTests(SynchronousTestCase):
-    """What twistd finds."""
+    """The twistd plugin."""
 
     def test_one_plugin(self) -> None:
         """There is one plugin named asciid, with these options and this service."""
@@ -449,7 +449,7 @@ class CollectorTests(SynchronousTestCase):
     """The garbage collector of a daemon."""
 
     def test_rests(self) -> None:
-        """What is there at the start is not looked at again, the rest more rarely."""
+        """Objects of the start are frozen, and other collections are rarer."""
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.addCleanup(gc.unfreeze)
         tune_garbage_collector()

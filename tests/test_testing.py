@@ -12,7 +12,7 @@ class RunTests(SynchronousTestCase):
     """Driving a Deferred by hand."""
 
     def setUp(self) -> None:
-        """Make what is driven."""
+        """Make the objects to run."""
         self.reactor = ManualReactor()
         self.pool = ManualThreadPool()
 
@@ -21,7 +21,7 @@ class RunTests(SynchronousTestCase):
         return run(awaited, self.reactor, self.pool)
 
     def test_result(self) -> None:
-        """Work in the pool and calls from it are made until there is a result."""
+        """Work in the pool and calls from it run until there is a result."""
         awaited: Deferred[int] = Deferred()
         self.pool.callInThread(self.reactor.callFromThread, awaited.callback, 5)
         self.assertEqual(self.run_(awaited), 5)
@@ -32,7 +32,7 @@ class RunTests(SynchronousTestCase):
         self.assertRaises(KeyError, self.run_, awaited)
 
     def test_later(self) -> None:
-        """Time goes by for what is due later."""
+        """Time advances to calls that are due later."""
         awaited: Deferred[int] = Deferred()
         self.reactor.callLater(5, awaited.callback, 1)
         self.assertEqual(self.run_(awaited), 1)
@@ -43,5 +43,5 @@ class RunTests(SynchronousTestCase):
         self.assertRaises(AssertionError, self.run_, Deferred())
 
     def test_idle_pool(self) -> None:
-        """A pool without work says so."""
+        """A pool without work returns False."""
         self.assertFalse(self.pool.step())

@@ -30,7 +30,7 @@ _HTTP = {
     "server",
     "transfer-encoding",
 }
-"""Fields that OpenAPI leaves to HTTP, or says in other ways."""
+"""Fields that OpenAPI does not describe, or describes in other ways."""
 
 JSON = Any
 """A value as `json.loads` returns it."""
@@ -71,7 +71,7 @@ class Contract:
         self._shared = json.loads(source)["x-every-response"]["headers"]
 
     def node(self, pointer: str) -> JSON:
-        """Return a node; raise `KeyError` if there is none."""
+        """Return a node; raises `KeyError` if it does not exist."""
         node: Any = self.document
         for key in pointer.split("/")[1:]:
             name = key.replace("~1", "/").replace("~0", "~")
@@ -167,7 +167,7 @@ class Contract:
         return name if self.node(header) == self._shared.get(name) else header
 
     def _parts_of(self, pointer: str, value: JSON) -> Iterator[str]:
-        """Yield what of the schema at `pointer` is in a value; all of it for `_ANY`."""
+        """Yield the parts of the schema at `pointer`; all of it for `_ANY`."""
         yield pointer
         schema = self.node(pointer)
         if "$ref" in schema:

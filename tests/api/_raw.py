@@ -46,7 +46,7 @@ class RawAnswer:
 
 
 def parse_response(data: bytes) -> RawAnswer:
-    """Take a response apart; no field may be there twice."""
+    """Parse a response; no field may be repeated."""
     head, _, body = data.partition(b"\r\n\r\n")
     status_line, _, lines = head.partition(b"\r\n")
     message = BytesHeaderParser().parsebytes(lines)
@@ -100,7 +100,7 @@ class RawCase(Base):
     api_options: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
-        """Return what speaks HTTP for `api`."""
+        """Return the HTTP factory for `api`."""
         raise NotImplementedError
 
     def serve(self, store: IImageStore) -> None:
@@ -125,7 +125,7 @@ class RawCase(Base):
         self.assertIn(f'"/problems/{name}"'.encode(), answer.body)
 
     def assert_fields(self, answer: RawAnswer, names: Iterable[str]) -> None:
-        """Check that a response has just these fields, and what they all have."""
+        """Check that a response has exactly these fields and the common ones."""
         all_have = {"date", "server", "x-request-id"}
         self.assertEqual(set(answer.fields) - all_have, set(names))
 
@@ -144,5 +144,5 @@ class OnFront:
     limits: Limits | None = None
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
-        """Return what the daemon serves through."""
+        """Return the factory that the daemon uses."""
         return make_front(api, MemoryReactorClock(), self.limits)

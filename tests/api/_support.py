@@ -78,7 +78,7 @@ class OneToken:
     token: bytes
 
     def accepts(self, token: bytes) -> bool:
-        """Tell whether `token` is it."""
+        """Return whether `token` is valid."""
         return token == self.token
 
 
@@ -98,13 +98,12 @@ class Client:
     def __init__(self, factory: IProtocolFactory) -> None:
         self.factory = factory
         stub: Any = StubTreq(Resource())
-        # treq takes a resource and puts a Site around it; here the factory is
-        # what varies.
+        # treq takes a resource and makes a Site; here the factory varies.
         stub._agent._serverFactory = factory
         self.treq = stub
 
     def raw(self, request: str) -> bytes:
-        """Send bytes on a connection of their own; return what comes back."""
+        """Send bytes on a new connection; return the response bytes."""
         return bytes(self.connect(request).value())
 
     def connect(

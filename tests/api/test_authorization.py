@@ -1,4 +1,4 @@
-"""Who may write, on both stacks; and that others need not send a body."""
+"""Authorization of writes on both HTTP stacks, also before the body."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def routes() -> Iterator[tuple[str, str]]:
 
 
 class AccessContract(RawCase):
-    """What tokens are asked for, and what becomes of wrong ones."""
+    """Required tokens, and responses to wrong ones."""
 
     def setUp(self) -> None:
         """Serve an empty store."""
@@ -67,13 +67,13 @@ class AccessContract(RawCase):
     def assert_refused(
         self, answer: RawAnswer, name: str, error: str | None, status: int = 401
     ) -> None:
-        """Check a refusal, and what it asks for."""
+        """Check a refusal and its challenge."""
         self.assert_problem(answer, status, name)
         challenge = CHALLENGE if error is None else f'{CHALLENGE}, error="{error}"'
         self.assertEqual(answer.fields["www-authenticate"], challenge)
 
     def test_every_route(self) -> None:
-        """Whatever changes something needs a token; whatever reads needs none."""
+        """Writes require a token; reads require none."""
         found = set()
         for method, path in routes():
             answer = self.ask(method, path)
@@ -111,14 +111,14 @@ class AccessContract(RawCase):
         self.assertEqual(self.ask("GET", CHUNKS).status, 404)
 
     def test_other_scheme(self) -> None:
-        """Who does not know of tokens is told to use one."""
+        """A client without a token gets a challenge."""
         for line in ("Authorization: Basic Y2F0", "Authorization:", f"Cookie: {TOKEN}"):
             self.assert_refused(self.register(line), "token-missing", None)
         answer = self.ask("DELETE", f"{IMAGE}?access_token={TOKEN}")
         self.assert_refused(answer, "token-missing", None)
 
     def test_malformed(self) -> None:
-        """What cannot be a token, or is there twice, is a bad request."""
+        """A malformed or repeated token is a bad request."""
         for lines in (
             ["Authorization: Bearer"],
             [f"Authorization: Bearer {TOKEN}, Bearer {TOKEN}"],
@@ -133,7 +133,7 @@ class AccessContract(RawCase):
                 )
 
     def test_before_anything_else(self) -> None:
-        """Who may not write learns nothing of what is there, or of mistakes."""
+        """Unauthorized clients learn nothing of stored images or other errors."""
         self.put(GOOD)
         for answer in (
             self.put(),
@@ -145,7 +145,7 @@ class AccessContract(RawCase):
             self.assert_refused(answer, "token-missing", None)
 
     def test_delete(self) -> None:
-        """A deleted image is not there, a second time neither, and can come again."""
+        """A deleted image is not found, and can be uploaded again."""
         for begin in (self.put, self.register):
             self.assertEqual(begin(GOOD).status, 201)
             answer = self.ask("DELETE", IMAGE, GOOD)
@@ -158,7 +158,7 @@ class AccessContract(RawCase):
         self.assertEqual(self.ask("GET", IMAGE).body, CAT_BYTES)
 
     def test_delete_on_a_condition(self) -> None:
-        """Conditions hold for the image; an upload under way is none."""
+        """Preconditions apply to the image; a pending upload has no representation."""
         etag = f'"{CAT_SHA256}"'
         self.register(GOOD)
         for line in ("If-Match: *", f"If-Match: {etag}"):
@@ -208,7 +208,7 @@ class AccessContract(RawCase):
             self.assertEqual(answer.status, 204)
 
     def test_delete_what_is_gone(self) -> None:
-        """An image past its lifetime is gone, also for who would delete it."""
+        """Deleting an expired image is 410."""
         self.serve(BrokenStore(ImageGoneError(CAT_SHA256)))
         self.assert_problem(self.ask("DELETE", IMAGE, GOOD), 410, "image-gone")
 
@@ -251,7 +251,7 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
         return transport
 
     def test_body_is_not_waited_for(self) -> None:
-        """Who may not write is told so at once, whatever the body would be."""
+        """Unauthorized writes are refused at once, whatever the body."""
         for framing in (
             ["Content-Length: 20"],
             ["Content-Length: 20", "Expect: 100-continue"],
@@ -266,7 +266,7 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
                 self.assertEqual(self.front.bodies.used, 0)
 
     def test_type_before_size(self) -> None:
-        """A form, or a coded body, is refused as such, however large it is."""
+        """A form or an encoded body is refused as such, whatever its size."""
         form = "Content-Type: multipart/form-data; boundary=x"
         coded = "Content-Encoding: gzip"
         for method, path, lines, name in (
@@ -284,7 +284,7 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
                 self.assertEqual(self.front.bodies.used, 0)
 
     def test_body_of_who_may(self) -> None:
-        """Who may write is asked for the body; one that is too large is refused."""
+        """An authorized client gets 100-continue; a too large body is refused."""
         line = "Expect: 100-continue"
         transport = self.begin("POST", "/image", JSON, GOOD, "Content-Length: 20", line)
         self.assertEqual(transport.value(), b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -294,14 +294,14 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
         self.assertEqual(parse_response(transport.value()).status, 404)
 
     def test_body_of_a_read(self) -> None:
-        """Who reads needs no token, not for a body without a meaning either."""
+        """Reads require no token, even with a body."""
         transport = self.begin("GET", IMAGE, "Content-Length: 3")
         self.assertEqual(transport.value(), b"")
         transport.protocol.dataReceived(b"cat")
         self.assertEqual(parse_response(transport.value()).status, 404)
 
     def test_connection_goes_on(self) -> None:
-        """A refused request whose body came along does not end the connection."""
+        """A refused request whose body was received keeps the connection."""
         request = f"PUT {IMAGE} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\ncat"
         get = f"GET {IMAGE} HTTP/1.1\r\nHost: a\r\n\r\n"
         register = request.replace(f"PUT {IMAGE}", "POST /image")
@@ -311,7 +311,7 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
 
 
 class DeletionUnderWayTests(SynchronousTestCase):
-    """Deleting what is being downloaded, on a store on the disk."""
+    """Deletion during a download, with a store on disk."""
 
     def test_download_is_cut_off(self) -> None:
         """The client gets the first of the bytes, then the end of the connection."""
@@ -342,7 +342,7 @@ class DeletionUnderWayTests(SynchronousTestCase):
 
 
 class TokenSyntaxTests(SynchronousTestCase):
-    """What is taken for a token."""
+    """The syntax of tokens."""
 
     @settings(max_examples=100)
     @given(st.binary(max_size=12).filter(lambda sent: not {*b"\r\n"} & {*sent}))

@@ -32,7 +32,7 @@ class FakeRequest:
 
 
 class ClientAddressesTests(SynchronousTestCase):
-    """Who a request comes from."""
+    """The client address of a request."""
 
     trusting = ClientAddresses([ip_network("10.0.0.0/8"), ip_network("::1/128")])
 
@@ -42,12 +42,12 @@ class ClientAddressesTests(SynchronousTestCase):
         clients: ClientAddresses | None = None,
         **fields: str | list[str],
     ) -> str:
-        """Return the client of such a request."""
+        """Return the client of a request with these fields."""
         request = cast("Request", FakeRequest(peer, **fields))
         return (clients or self.trusting).of(request)
 
     def test_nobody_trusted(self) -> None:
-        """Without trusted proxies, the peer is the client, whatever is said."""
+        """Without trusted proxies the peer is the client, whatever the fields."""
         clients = ClientAddresses()
         self.assertEqual(
             self.of("10.0.0.1", clients, X_Forwarded_For="192.0.2.1"), "10.0.0.1"
@@ -63,7 +63,7 @@ class ClientAddressesTests(SynchronousTestCase):
             self.assertFalse(self.trusting.is_proxy(host))
 
     def test_untrusted_peer(self) -> None:
-        """What a peer says that is no trusted proxy is not believed."""
+        """Fields of an untrusted peer are ignored."""
         self.assertEqual(self.of("192.0.2.9", Forwarded="for=192.0.2.1"), "192.0.2.9")
 
     def test_forwarded(self) -> None:
@@ -79,7 +79,7 @@ class ClientAddressesTests(SynchronousTestCase):
             self.assertEqual(self.of("10.0.0.1", Forwarded=value), client)
 
     def test_zone(self) -> None:
-        """A zone is left out: it is any text, and would make one client many."""
+        """Zones are ignored: with arbitrary text one client would count as many."""
         for zone in ("eth0", '" 200 - "evil', "\x85"):
             said = f"fe80::1%{zone}"
             self.assertEqual(self.of("::1", X_Forwarded_For=said), "fe80::1")
@@ -97,14 +97,14 @@ class ClientAddressesTests(SynchronousTestCase):
         )
 
     def test_last_untrusted_hop(self) -> None:
-        """What stands before the last hop that is not trusted may be made up."""
+        """Hops before the last untrusted one are ignored."""
         hops = "203.0.113.7, 192.0.2.1, 10.0.0.2"
         self.assertEqual(self.of("10.0.0.1", X_Forwarded_For=hops), "192.0.2.1")
         lines = ["for=203.0.113.7", "for=192.0.2.1, for=10.0.0.2"]
         self.assertEqual(self.of("10.0.0.1", Forwarded=lines), "192.0.2.1")
 
     def test_made_up_to_hide(self) -> None:
-        """Whatever a client sends, it does not hide what a proxy adds behind it."""
+        """A client cannot hide the hops that proxies append."""
         for sent in (
             'for="x',
             'for=203.0.113.7;by="',
@@ -116,14 +116,14 @@ class ClientAddressesTests(SynchronousTestCase):
             for added, client in (
                 ('for="[2001:db8::1]:4711"', "2001:db8::1"),
                 ('for=192.0.2.1;by="_a,b"', "192.0.2.1"),
-                # It does not tell for whom: nor does what stands before it.
+                # An element without "for" ends the search.
                 ("proto=http", "10.0.0.1"),
             ):
                 for value in ([sent, added], f"{sent}, {added}", f"{sent},{added},"):
                     self.assertEqual(self.of("10.0.0.1", Forwarded=value), client)
 
     def test_made_up_within_a_string(self) -> None:
-        """What a proxy quotes, such as a field of the client's, says nothing."""
+        """Quoted text of a proxy, such as a field of the client, is ignored."""
         for by in ("x;for=203.0.113.7", ";for=203.0.113.7", "for=203.0.113.7"):
             for value in (
                 f'host="{by}";for=192.0.2.1',
@@ -154,18 +154,18 @@ class ClientAddressesTests(SynchronousTestCase):
         )
 
     def test_long_element(self) -> None:
-        """An element of Forwarded that is longer than any proxy's says nothing."""
+        """Too long elements of Forwarded are ignored."""
         for padding, client in ((b"a" * 900, "192.0.2.1"), (b"a" * 1_100, "10.0.0.1")):
             said = f"x={padding.decode()};for=192.0.2.1"
             self.assertEqual(self.of("10.0.0.1", Forwarded=said), client)
 
     def test_nonsense(self) -> None:
-        """From what is no address on, nothing is believed."""
+        """Hops beyond a malformed address are ignored."""
         for value in ("unknown", "_hidden", "", "192.0.2.1.5", "192.0.2.1, unknown"):
             self.assertEqual(self.of("10.0.0.1", X_Forwarded_For=value), "10.0.0.1")
 
     @given(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"])))
     def test_anything(self, text: str) -> None:
-        """Whatever a proxy says, there is a client."""
+        """There is always a client, whatever a proxy sends."""
         self.assertTrue(self.of("10.0.0.1", Forwarded=text))
         self.assertTrue(self.of("10.0.0.1", X_Forwarded_For=text))

@@ -1,4 +1,4 @@
-"""Tests of asciid.api._conditions; what conditions do is in test_download."""
+"""Tests of asciid.api._conditions; see also test_image_get."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DateTests(SynchronousTestCase):
         self.assertEqual(leap, 1483228799)
 
     def test_no_date(self) -> None:
-        """Anything else is none."""
+        """Anything else is malformed."""
         for text in (
             b"",
             b"784111777",

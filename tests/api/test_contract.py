@@ -77,7 +77,7 @@ def nodes(node: object, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]
 
 
 def children(node: object) -> Iterable[tuple[object, object]]:
-    """Return the keys or indices of a node, with what is there."""
+    """Return the keys or indices of a node with their values."""
     if isinstance(node, dict):
         return node.items()
     return enumerate(node) if isinstance(node, list) else ()
@@ -183,7 +183,7 @@ class DocumentTests(SynchronousTestCase):
             self.assertEqual(set(schemas[name]["properties"]), members)
 
     def test_limits(self) -> None:
-        """The limits in force are in the schemas; in the file, those by default."""
+        """The schemas have the configured limits; in the file, the defaults."""
         schemas = self.document["components"]["schemas"]
         self.assertEqual(schemas["ImageSize"]["maximum"], 1_000_000)
         self.assertEqual(schemas["Image"]["maxLength"], 1_000_000)
@@ -292,7 +292,7 @@ class KeptContract(RawCase):
         """Check a response against that status and the contract."""
         self.assertEqual(answer.status, status, (method, path, answer))
         if answer.fields.get("transfer-encoding") == "chunked":
-            # So a stock Site sends a body that it is not told the length of.
+            # A stock Site sends bodies of unknown length so.
             answer = evolve(answer, body=unchunked(answer.body))
         is_json = "json" in answer.fields.get("content-type", "")
         received = answer.body.decode()
@@ -302,7 +302,7 @@ class KeptContract(RawCase):
         return answer
 
     def register(self, status: int, *lines: str, **changes: object) -> None:
-        """Register the cat, or what `changes` make of it."""
+        """Register the cat, with `changes`."""
         body = {"sha256": CAT_SHA256, "size": len(CAT_BYTES), "chunk_size": 11}
         self.meet(status, "POST", "/image", JSON, *lines, body={**body, **changes})
 
@@ -312,7 +312,7 @@ class KeptContract(RawCase):
         self.meet(status, "POST", path, JSON, body=body)
 
     def test_register(self) -> None:
-        """A registration, and what can be wrong with it."""
+        """A registration and its errors."""
         self.register(400, sha256="cat")
         self.register(400, "Content-Digest: ?")
         self.register(400, "Content-Digest: sha-256=:AAAA:")
@@ -324,7 +324,7 @@ class KeptContract(RawCase):
         self.register(409)
 
     def test_chunks(self) -> None:
-        """An upload in chunks, its status, and what can be wrong with them."""
+        """An upload in chunks, its status and its errors."""
         first, second = CAT_BYTES[:11].decode(), CAT_BYTES[11:].decode()
         self.meet(404, "GET", CHUNKS)
         self.add(404, 0, first)
@@ -348,7 +348,7 @@ class KeptContract(RawCase):
         self.add(422, 0, "x", f"/image/{UNKNOWN}/chunks")
 
     def test_many_gaps(self) -> None:
-        """A status with more gaps than it can list says so."""
+        """A status with too many gaps is truncated and marked."""
         store = MemoryStore()
         self.serve(store)
         self.register(201, size=2_003, chunk_size=1)
@@ -357,7 +357,7 @@ class KeptContract(RawCase):
         self.meet(200, "GET", CHUNKS)
 
     def test_upload(self) -> None:
-        """An image in one request, and what can be wrong with it."""
+        """An upload in one request and its errors."""
         self.meet(400, "PUT", "/image/cat", TEXT, body=CAT)
         multipart = "Content-Type: multipart/form-data; boundary=x"
         self.meet(415, "PUT", IMAGE, multipart, body=CAT)
@@ -404,7 +404,7 @@ class KeptContract(RawCase):
             self.meet(304, "GET", path, line, f"If-None-Match: {answer.fields['etag']}")
 
     def test_about(self) -> None:
-        """What explains the service."""
+        """The documents of the service."""
         for path in ("/openapi.json", "/problems/chunk-exists"):
             etag = self.meet(200, "GET", path).fields["etag"]
             head = self.meet(200, "HEAD", path).fields
@@ -444,7 +444,7 @@ class KeptContract(RawCase):
             self.meet(503, method, "/readyz")
 
     def test_served_document(self) -> None:
-        """What is served is the contract with the limits in force."""
+        """The served contract has the configured limits."""
         answer = self.ask("GET", "/openapi.json")
         self.assertEqual(answer.fields["content-type"], "application/json")
         self.assertEqual(json.loads(answer.body), self.contract.document)
@@ -459,7 +459,7 @@ class KeptContract(RawCase):
         self.serve(MemoryStore())
 
     def test_tokens(self) -> None:
-        """Writes of whoever may make them, and of others."""
+        """Authorized and unauthorized writes."""
         self.serve_with_tokens()
         self.check_methods()
         good = "Authorization: Bearer good"
@@ -496,7 +496,7 @@ class KeptContract(RawCase):
                 self.meet(401, method, path, kind, body=body)
 
     def test_options_and_other_methods(self) -> None:
-        """Each path tells its methods, and refuses all others."""
+        """Each path lists its methods, and refuses all others."""
         self.check_methods()
 
     def check_methods(self) -> None:
@@ -545,7 +545,7 @@ class KeptContract(RawCase):
         self.meet(status, method, path, kind, GOOD, body=body)
 
     def test_faults(self) -> None:
-        """What a client cannot help."""
+        """Errors of the server."""
         self.serve_with_tokens()
         for status, error in (
             (500, RuntimeError()),
@@ -602,7 +602,7 @@ class KeptContract(RawCase):
                 self.send(404, method, path)
 
     def test_expiry(self) -> None:
-        """The status has the time of expiry; what has expired is 410."""
+        """The status has the expiry; an expired image is 410."""
         now = 0.0
         lifetimes = Lifetimes(upload=60, image=60)
         store = MemoryStore(lifetimes=lifetimes, monotonic=lambda: now)
@@ -682,7 +682,7 @@ class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
             self.check_answer(503, method, path, parse_response(transport.value()))
 
     def pass_time(self) -> None:
-        """Have the front close what has timed out."""
+        """Advance time past the timeouts of the front."""
         factory = cast("KleinFactory", self.client.factory)
         factory.doStart()
         cast("MemoryReactorClock", factory.reactor).advance(2)

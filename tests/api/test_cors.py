@@ -1,4 +1,4 @@
-"""Tests of asciid.api._cors: what pages of other sites may do, on both stacks."""
+"""Tests of asciid.api._cors on both HTTP stacks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def paths() -> Iterator[tuple[str, set[str]]]:
 
 
 class CORSContract(RawCase):
-    """What browsers are told."""
+    """The CORS fields."""
 
     def setUp(self) -> None:
         """Let one origin write."""
@@ -66,7 +66,7 @@ class CORSContract(RawCase):
         return self.ask("POST", "/image", *json_lines, body=json.dumps(body))
 
     def assert_readable(self, answer: RawAnswer, origin: str | None) -> None:
-        """Check which origin's pages may see the answer."""
+        """Check which origin's pages may read the response."""
         fields = answer.fields
         self.assertEqual(fields.get("access-control-allow-origin"), origin)
         exposed = fields.get("access-control-expose-headers")
@@ -75,7 +75,7 @@ class CORSContract(RawCase):
             self.assertIn("ETag", exposed.split(", "))
 
     def test_reads(self) -> None:
-        """Any page may see the answer to a read, an error as well."""
+        """Any page may read responses to reads, including errors."""
         for path in (IMAGE, f"{IMAGE}/chunks", "/nowhere", "/image/cat", "/image"):
             for method in ("GET", "HEAD"):
                 self.assert_readable(self.ask(method, path), "*")
@@ -83,7 +83,7 @@ class CORSContract(RawCase):
         self.assert_readable(self.ask("GET", f"{IMAGE}/chunks"), "*")
 
     def test_writes(self) -> None:
-        """Pages of the configured origin may see the answer to a write."""
+        """Pages of the configured origin may read responses to writes."""
         for status in (201, 409):
             answer = self.post(f"Origin: {OURS}")
             self.assertEqual(answer.status, status)
@@ -129,12 +129,12 @@ class CORSContract(RawCase):
             self.assertEqual((answer.status, answer.body), (204, b""))
             self.assert_fields(answer, {"allow", "vary"})
             allowed = set(answer.fields["allow"].split(", "))
-            # Nobody can delete where nobody bears a token.
+            # Without tokens there is no DELETE.
             self.assertEqual(allowed, (methods - {"DELETE"}) | {"OPTIONS"})
         self.assertEqual(self.ask("OPTIONS", "/nowhere").status, 404)
 
     def preflight(self, origin: str, method: str, path: str = IMAGE) -> RawAnswer:
-        """Ask what a page may do."""
+        """Send a preflight."""
         answer = self.ask(
             "OPTIONS",
             path,
@@ -207,7 +207,7 @@ class CORSContract(RawCase):
         self.assertEqual(received - SAFELISTED - set(exposed), READ_BY_BROWSERS)
 
     def test_no_tokens(self) -> None:
-        """Where nobody can delete, and no token is needed, no page is told of them."""
+        """Without tokens, DELETE and Authorization are not listed."""
         fields = self.preflight(OURS, "PUT").fields
         self.assertNotIn("Authorization", fields["access-control-allow-headers"])
         self.assertNotIn("DELETE", fields["access-control-allow-methods"])

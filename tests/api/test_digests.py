@@ -26,7 +26,7 @@ def stated(algorithm: str, body: str) -> str:
 
 
 class ContentDigestContract(RawCase):
-    """Bodies that say what they are."""
+    """Bodies with digests."""
 
     def setUp(self) -> None:
         """Serve an empty store."""
@@ -92,7 +92,7 @@ class ContentDigestContract(RawCase):
             self.assertEqual(self.post("/image", REGISTRATION, value).status, 201)
 
     def test_malformed(self) -> None:
-        """What cannot be read cannot be checked, so it is refused."""
+        """A malformed digest is refused."""
         for value in (
             "sha-256",
             "sha-256=4",
@@ -119,7 +119,7 @@ class DictionaryTests(SynchronousTestCase):
     """Structured fields."""
 
     def test_members(self) -> None:
-        """Members are told apart, whatever they are; the last of a name counts."""
+        """All types of members are parsed; the last one of a name counts."""
         field = b'a=:aGk=:;p, b=-1.5 ,\t*c=?0, d="x\\",y";q=1;r, e, f=tok/en, a=2 '
         self.assertEqual(
             parse_dictionary(field),
@@ -134,7 +134,7 @@ class DictionaryTests(SynchronousTestCase):
         )
 
     def test_malformed(self) -> None:
-        """What is no dictionary of items is None."""
+        """Anything but a dictionary of items is None."""
         for field in (b",", b"a,", b"a,,b", b"a b", b"A", b"a=", b"a=(1)", b"\xff"):
             self.assertIsNone(parse_dictionary(field), field)
 

@@ -39,7 +39,7 @@ class Connection:
 
     @property
     def received(self) -> bytes:
-        """What has come back."""
+        """The received bytes."""
         return bytes(self.transport.value())
 
     @property
@@ -93,14 +93,14 @@ class EncodingTests(SynchronousTestCase):
         return name
 
     def begin(self, *lines: str, method: str = "GET", name: str = "") -> Connection:
-        """Ask for an image with these header lines."""
+        """Request an image with these header lines."""
         address = IPv4Address("TCP", "192.0.2.1", 5555)
         head = [f"{method} /image/{name or self.name} HTTP/1.1", "Host: a", *lines]
         protocol = self.front.buildProtocol(address)
         return Connection(protocol, "\r\n".join([*head, "", ""]))
 
     def turn(self) -> None:
-        """Let the thread work, and the reactor pass on what that did."""
+        """Run the thread, and deliver its results in the reactor."""
         while self.pool.step():
             self.reactor.advance(0)
 
@@ -118,14 +118,14 @@ class EncodingTests(SynchronousTestCase):
             fields.pop(name)
             answer.fields.pop(name, None)
         self.assertEqual(answer.fields, fields)
-        # What is kept is known.
+        # The cached result is known.
         answer = self.begin(GZIP, method="HEAD").answer
         self.assertIn("content-length", answer.fields)
         self.assertIn("repr-digest", answer.fields)
         self.assertEqual(self.made, {b"gzip": 1})
 
     def test_nothing_for_conditions(self) -> None:
-        """A 304 and a 412 say what GET would be, without compression."""
+        """304 and 412 have the fields of GET, without compression."""
         etag = f'"{self.name}-gzip"'
         for method in ("GET", "HEAD"):
             answer = self.begin(GZIP, f"If-None-Match: {etag}", method=method).answer
@@ -139,7 +139,7 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(self.made, {})
 
     def test_in_thread(self) -> None:
-        """The reactor never compresses, and what is kept needs no thread."""
+        """The reactor never compresses; cache hits need no thread."""
         for coding, decode in (
             ("gzip", gzip.decompress),
             ("zstd", zstandard.ZstdDecompressor().decompress),
@@ -181,7 +181,7 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(self.front.connections, 2)
 
     def test_leaves_at_an_answer(self) -> None:
-        """The answer to one client may be what makes another leave."""
+        """A response to one client may cancel another's."""
         first, second = self.begin(GZIP), self.begin(GZIP)
         write = first.transport.write
 
@@ -196,7 +196,7 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(self.begin(GZIP).answer.status, 200)
 
     def test_deleted_meanwhile(self) -> None:
-        """Who asked before an image was deleted gets its bytes, later clients 404."""
+        """Requests before a deletion get the image, later ones 404."""
         connection = self.begin(GZIP)
         self.successResultOf(self.store.delete(self.name))
         self.turn()
@@ -235,7 +235,7 @@ class EncodingTests(SynchronousTestCase):
             self.assertEqual(connection.answer.fields["content-encoding"], "gzip")
 
     def test_larger_than_bare(self) -> None:
-        """A coding that is asked for is sent whatever that does to the size."""
+        """A requested coding is sent even if it is larger."""
         name = self.upload(NOISE)
         self.patch(_encodings, "_ENCODERS", {b"gzip": lambda content: content + b"!"})
         connection = self.begin(GZIP, name=name)

@@ -1,4 +1,4 @@
-"""What is refused leaves nothing behind for the garbage collector to find."""
+"""Refused requests leave no reference cycles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GarbageTests(SynchronousTestCase):
     """Errors from the store, whose frames a cycle would keep until a collection."""
 
     def setUp(self) -> None:
-        """Serve a store with one upload, which is all that it takes."""
+        """Serve a store whose limit of one pending upload is reached."""
         limits = PendingLimits(total=9, per_client=1)
         self.driven = DrivenStore(self.mktemp(), pending=limits)
         self.driven.start()
@@ -55,7 +55,7 @@ class GarbageTests(SynchronousTestCase):
         return self.ask("POST", "/image", members)
 
     def test_refusals(self) -> None:
-        """No frame of a refused request is left in a cycle."""
+        """No frame of a refused request is part of a cycle."""
         chunk = {"id": 9, "size": 1, "data": "x"}
         requests: list[tuple[int, str, str, object]] = [
             (404, "GET", f"/image/{UNKNOWN}", None),

@@ -58,7 +58,7 @@ def digest(data: bytes) -> str:
 
 
 def parts_of(answer: RawAnswer) -> list[tuple[str, bytes]]:
-    """Take a multipart body apart: Content-Range and bytes of each part."""
+    """Parse a multipart body: Content-Range and bytes of each part."""
     media_type, _, boundary = answer.fields["content-type"].partition("; boundary=")
     assert media_type == "multipart/byteranges"
     pieces = (b"\r\n" + answer.body).split(b"\r\n--" + boundary.encode())
@@ -75,7 +75,7 @@ def parts_of(answer: RawAnswer) -> list[tuple[str, bytes]]:
 
 
 class DownloadContract(RawCase):
-    """What a client may ask of an image."""
+    """GET and HEAD of an image."""
 
     def setUp(self) -> None:
         """Serve a small image."""
@@ -89,13 +89,13 @@ class DownloadContract(RawCase):
         self.serve(self.store)
 
     def get(self, *lines: str, method: str = "GET") -> RawAnswer:
-        """Ask for the image with these header lines."""
+        """Request the image with these header lines."""
         return self.ask(method, f"/image/{self.name}", *lines)
 
     def assert_whole(self, answer: RawAnswer) -> None:
         """Check that the answer is the bare image."""
         self.assertEqual(answer.status, 200)
-        # To show how large bodies differ would take minutes.
+        # Diffs of large bodies would take minutes.
         self.assertTrue(answer.body == self.store.data)
         self.assertEqual(answer.fields["etag"], self.etag)
         self.assertNotIn("content-encoding", answer.fields)
@@ -106,7 +106,7 @@ class DownloadContract(RawCase):
         self.assert_fields(answer, KEPT_FIELDS)
 
     def test_fields(self) -> None:
-        """An image comes with validators, its digest, and what keeps it harmless."""
+        """A response has validators, a digest and security fields."""
         for data, hot in ((SMALL, True), (LARGE, False), (b"", False)):
             self.put(data, hot=hot)
             answer = self.get()
@@ -128,7 +128,7 @@ class DownloadContract(RawCase):
             self.assertIn("sandbox", fields["content-security-policy"])
 
     def test_head(self) -> None:
-        """HEAD has the fields of GET, whatever else is asked, and no body."""
+        """HEAD has the fields of GET, whatever the request, and no body."""
         for data, hot in ((SMALL, True), (ART, True), (LARGE, False), (b"", True)):
             self.put(data, hot=hot)
             for line in ("Accept: */*", "Accept-Encoding: gzip, zstd"):
@@ -152,7 +152,7 @@ class DownloadContract(RawCase):
         self.assertLessEqual(modified, date)
 
     def test_if_none_match(self) -> None:
-        """A client that has the image is told so, in every way it may ask."""
+        """A client that has the image gets 304, for every form of the condition."""
         for lines in (
             [f"If-None-Match: {self.etag}"],
             [f"If-None-Match: W/{self.etag}"],
@@ -178,7 +178,7 @@ class DownloadContract(RawCase):
         self.assert_whole(self.get(late))
 
     def test_if_modified_since(self) -> None:
-        """Without an entity tag, the date decides; what is no date is ignored."""
+        """Without an entity tag the date decides; malformed dates are ignored."""
         for date in (
             LAST_MODIFIED,
             "Tue, 14 Nov 2023 22:13:21 GMT",
@@ -193,7 +193,7 @@ class DownloadContract(RawCase):
         )
 
     def test_if_match(self) -> None:
-        """A client that wants only what it knows is refused anything else."""
+        """Failed If-Match and If-Unmodified-Since are 412."""
         for value in (self.etag, f'"x", {self.etag}', "*"):
             self.assert_whole(self.get(f"If-Match: {value}"))
         for value in ('"x"', f"W/{self.etag}", f'"{self.name}-zstd"', ""):
@@ -209,7 +209,7 @@ class DownloadContract(RawCase):
         self.assert_whole(self.get(early, f"If-Match: {self.etag}"))
 
     def test_order_of_conditions(self) -> None:
-        """404 and 406 come before 412, that before 304, and 304 before 416."""
+        """404 and 406 precede 412, that precedes 304, and that 416."""
         has, wrong = f"If-None-Match: {self.etag}", 'If-Match: "x"'
         beyond = "Range: bytes=100-"
         answer = self.get(has, wrong, beyond)
@@ -221,7 +221,7 @@ class DownloadContract(RawCase):
         self.assert_problem(answer, 404, "image-not-found")
 
     def test_accept(self) -> None:
-        """Whoever takes plain text gets it; whoever does not is told so."""
+        """Clients that accept plain text get it; others get 406."""
         for lines in (
             [],
             ["Accept:"],
@@ -238,7 +238,7 @@ class DownloadContract(RawCase):
             self.assert_problem(answer, 406, "not-acceptable")
 
     def test_codings(self) -> None:
-        """An encoded image is another representation, with all that belongs to it."""
+        """An encoded image is another representation, with its own fields."""
         self.put(ART)
         for coding, decode in (
             ("gzip", gzip.decompress),
@@ -285,7 +285,7 @@ class DownloadContract(RawCase):
         self.assert_problem(answer, 412, "precondition-failed")
         self.assertEqual(self.get(*asked, f"If-None-Match: {coded}").status, 206)
         self.assertEqual(self.get(*asked, f"If-Range: {coded}").body, ART)
-        # The date is the same for all forms: it does not say which one the client has.
+        # All representations have the same date.
         dated = f"If-Range: {LAST_MODIFIED}"
         self.assertEqual(self.get(*asked, dated).body, ART)
         bare = "Range: bytes=5-9", "Accept-Encoding: identity"
@@ -327,7 +327,7 @@ class DownloadContract(RawCase):
         self.assertEqual(made, [])
 
     def test_no_coding(self) -> None:
-        """The bare image is sent where a coding is not wanted or not made."""
+        """Identity is sent if no coding is accepted or supported."""
         self.put(ART)
         for lines in ([], ["Accept-Encoding:"], ["Accept-Encoding: br, gzip;q=0"]):
             answer = self.get(*lines)
@@ -339,7 +339,7 @@ class DownloadContract(RawCase):
             self.assert_whole(answer)
 
     def test_bare_image_refused(self) -> None:
-        """Whoever refuses the bare image gets a coding, or 406 if there is none."""
+        """Without identity a client gets a coding, or 406."""
         refused = "Accept-Encoding: gzip;q=0.1, identity;q=0"
         self.assert_problem(self.get(refused), 406, "not-acceptable")
         self.put(ART)
@@ -349,7 +349,7 @@ class DownloadContract(RawCase):
             self.assertEqual(answer.fields["content-encoding"], "gzip")
 
     def test_want_repr_digest(self) -> None:
-        """A client may ask for another digest, or for none."""
+        """A client may request another digest, or none."""
         self.assertEqual(
             self.get("Want-Repr-Digest: sha-256=1, sha-512=9").fields["repr-digest"],
             f"sha-512=:{b64encode(sha512(SMALL).digest()).decode()}:",
@@ -364,7 +364,7 @@ class DownloadContract(RawCase):
         self.assertEqual(answer.fields["repr-digest"], digest(LARGE))
 
     def test_range(self) -> None:
-        """A range is 206 with where it is from; whatever else is asked, it is bare."""
+        """A range is 206 with Content-Range, always in identity."""
         for data, hot in ((ART, True), (LARGE, True), (LARGE, False)):
             self.put(data, hot=hot)
             size = len(data)
@@ -393,7 +393,7 @@ class DownloadContract(RawCase):
                 self.assertEqual(fields["repr-digest"], digest(data))
 
     def test_ranges(self) -> None:
-        """Several ranges come as a multipart body, in the order asked for."""
+        """Several ranges are a multipart body, in the requested order."""
         for data, hot in ((SMALL, True), (LARGE, True), (LARGE, False)):
             self.put(data, hot=hot)
             size = len(data)
@@ -458,7 +458,7 @@ class DownloadContract(RawCase):
         self.assertEqual(answer.status, 200)
 
     def test_range_not_satisfiable(self) -> None:
-        """If nothing asked for is there, the answer says how much is."""
+        """An unsatisfiable range is 416 with the size."""
         size = len(SMALL)
         for value in (f"{size}-", f"{size}-{size + 5}", "-0", "900-999, 1000-"):
             answer = self.get(f"Range: bytes={value}")
@@ -486,7 +486,7 @@ class DownloadContract(RawCase):
         self.assert_whole(self.get("Range: bytes=99-", 'If-Range: "x"'))
 
     def test_ranges_are_slices(self) -> None:
-        """Whatever ranges are asked for, what comes is that part of the image."""
+        """Any requested range returns that part of the image."""
         number = st.integers(0, 60)
         spec = st.one_of(
             st.tuples(number, number).map(lambda ends: f"{min(ends)}-{max(ends)}"),

@@ -37,7 +37,7 @@ def body_of(text: str, **others: object) -> bytes:
 
 
 def outcome_of(parse: Callable[[], object]) -> object:
-    """Return what is returned, or the text of what is raised."""
+    """Return the result, or the text of the exception."""
     try:
         return parse()
     except AsciidError as error:
@@ -94,14 +94,14 @@ class ChunkTests(SynchronousTestCase):
     """Chunks are the same whichever way they are decoded."""
 
     def assert_same(self, body: bytes) -> object:
-        """Compare with what decodes a body in one go; return the outcome."""
+        """Compare with the decoder of whole bodies; return the outcome."""
         expected = outcome_of(lambda: parse_chunk(body, LIMITS))
         actual = outcome_of(lambda: run_steps(parse_long_chunk(body, LIMITS)))
         self.assertEqual(actual, expected)
         return actual
 
     def test_right(self) -> None:
-        """The members may come in any order, among others that are ignored."""
+        """Members may be in any order; unknown ones are ignored."""
         text = "".join(random.Random(1).choices('/\\_ "é█\n', k=LONG))
         self.assert_same(body_of(text))
         self.assert_same(body_of(text, more="x" * 1_000, most=[1, {"a": "b"}]))
@@ -188,7 +188,7 @@ class RouteTests(SynchronousTestCase):
         self.body = body_of(self.art, id=0)
 
     def clock(self) -> float:
-        """Have each look at it take 0.1 ms."""
+        """Make each call of the clock take 0.1 ms."""
         self.now += 0.0001
         return self.now
 
@@ -223,7 +223,7 @@ class RouteTests(SynchronousTestCase):
         return status.received
 
     def test_stored(self) -> None:
-        """The reactor neither hashes such a chunk nor decodes it in one go."""
+        """The reactor neither hashes such a chunk nor decodes it at once."""
         turns = []
         call_later = self.reactor.callLater
 
@@ -260,7 +260,7 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(self.received, 0)
 
     def test_client_leaves(self) -> None:
-        """A chunk that has come is stored also if its client leaves meanwhile."""
+        """A received chunk is stored even if its client disconnects."""
         for lines in ((), ("Content-Digest: x=1",)):
             self.begin(*lines).loseConnection()
             self.settle()

@@ -14,7 +14,7 @@ class FieldTests(SynchronousTestCase):
     """Lists with weights."""
 
     def test_members(self) -> None:
-        """Names, parameters and weights are told apart; strings hold together."""
+        """Names, parameters and weights are parsed; strings are not split."""
         field = b'A/B ;C="d";Q=0.25;e=1, , x;p="1,2;q=0";q=.5,y;q=7,z;q=no;q=0,"u'
         self.assertEqual(
             list(weighted_members(field)),
@@ -41,7 +41,7 @@ class FieldTests(SynchronousTestCase):
 
 
 class AcceptTests(SynchronousTestCase):
-    """Who takes plain text."""
+    """Acceptance of plain text."""
 
     def test_taken(self) -> None:
         """The most specific range decides, and it may have little weight."""
@@ -81,10 +81,10 @@ class AcceptTests(SynchronousTestCase):
 
 
 class AcceptEncodingTests(SynchronousTestCase):
-    """Who takes which coding."""
+    """Acceptance of codings."""
 
     def test_codings(self) -> None:
-        """Codings come by weight, zstd first of equal ones."""
+        """Codings are ordered by weight, then zstd first."""
         for field, preferred, identity in (
             (b"", (), True),
             (b"gzip" + b",a" * 100, (b"gzip",), True),

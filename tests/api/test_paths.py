@@ -57,7 +57,7 @@ class PathTests(SynchronousTestCase):
         """A doubled slash, an encoded one, dots and a slash at the end are no route."""
         nowhere = self.ask("/nowhere")
         self.assertEqual(nowhere[0], 404)
-        malformed = (400, "/problems/malformed-request")  # a hash that is none
+        malformed = (400, "/problems/malformed-request")  # an invalid hash
         for path in PATHS:
             self.assertNotEqual(self.ask(path), nowhere, path)
             other = {
@@ -81,7 +81,7 @@ class PathTests(SynchronousTestCase):
                 path.upper() if path != IMAGE else f"/IMAGE{path[6:]}",
             } - {path}
             for spelling in other:
-                for _ in range(2):  # what was found is remembered
+                for _ in range(2):  # results are cached
                     self.assertIn(self.ask(spelling), (nowhere, malformed), spelling)
 
     def test_same_path(self) -> None:

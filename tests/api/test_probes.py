@@ -36,7 +36,7 @@ class AilingStore(MemoryStore):
     known = READY
 
     def health(self) -> StoreHealth:
-        """Tell what the test says."""
+        """Return the state that the test set."""
         return self.known
 
 
@@ -51,7 +51,7 @@ class Health:
 
 
 class HealthTests(SynchronousTestCase):
-    """What the service tells of its health."""
+    """The health endpoints."""
 
     def setUp(self) -> None:
         """Serve a store."""
@@ -62,7 +62,7 @@ class HealthTests(SynchronousTestCase):
         self.client = Client(self.front)
 
     def get(self, path: str) -> Health:
-        """Ask, and check what all answers have in common."""
+        """Request, and check the common fields of the response."""
         answer = self.successResultOf(self.client.begin("GET", path))
         self.assertEqual(answer.header("Cache-Control"), "no-store")
         head = self.successResultOf(self.client.begin("HEAD", path))
@@ -119,7 +119,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.get("/readyz").status, 200)
 
     def test_all_reasons(self) -> None:
-        """What fails at the same time is told at the same time."""
+        """All failures are reported together."""
         self.store.known = StoreHealth(
             open=False, writes=False, reads=False, has_room=False
         )
@@ -127,12 +127,12 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(detail.count("."), 4)
 
     def test_draining(self) -> None:
-        """Who asks while the service stops is told so."""
+        """During the stop the service is not ready."""
         self.front.draining = True
         self.assert_not_ready("serving", "The service is stopping.")
 
     def test_asked_before_the_drain(self) -> None:
-        """So is who had begun to ask before, on a connection that then ends."""
+        """So it is for a request that began before, whose connection is then closed."""
         transport = StringTransportWithDisconnection()
         connection: Any = self.front.buildProtocol(None)
         transport.protocol = connection

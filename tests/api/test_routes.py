@@ -46,7 +46,7 @@ UNKNOWN = "0" * 64
 
 
 class OvertakingStore(MemoryStore):
-    """Whoever begins to send the cat is overtaken by another client."""
+    """A store in which another client completes the cat first."""
 
     def create(self, sha256: str) -> Deferred[IImageWriter]:
         """See `IImageStore.create`."""
@@ -65,7 +65,7 @@ class APIContract(Base):
     """Every status, header field and problem type of the wire contract."""
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
-        """Return what speaks HTTP for `api`."""
+        """Return the HTTP factory for `api`."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -100,7 +100,7 @@ class APIContract(Base):
         return self.client.raw(f"{request_line} HTTP/1.1\r\nHost: asciid\r\n\r\n")
 
     def register(self, **changes: object) -> Answer:
-        """Register the cat, or what `changes` make of it."""
+        """Register the cat, with `changes`."""
         body = {"sha256": CAT_SHA256, "size": len(CAT_BYTES), "chunk_size": 11}
         return self.ask("POST", "/image", {**body, **changes})
 
@@ -121,7 +121,7 @@ class APIContract(Base):
         self.assertEqual(answer.problem["type"], f"/problems/{name}")
 
     def assert_not_utf8(self, answer: Answer, offset: int) -> None:
-        """Check that `answer` says where the body is not UTF-8, in our words."""
+        """Check that `answer` has the offset of invalid UTF-8, in asciid's words."""
         self.assert_problem(answer, 400, "not-utf-8")
         self.assertEqual(answer.problem["offset"], offset)
         self.assertIn(f"at offset {offset}.", answer.problem["detail"])
@@ -168,7 +168,7 @@ class APIContract(Base):
         self.assert_problem(self.register(size=0), 422, "hash-mismatch")
 
     def test_register_malformed(self) -> None:
-        """What is not a registration is 400."""
+        """An invalid registration is 400."""
         for changes in (
             {"sha256": CAT_SHA256[1:]},
             {"sha256": CAT_SHA256 + "0"},
@@ -191,7 +191,7 @@ class APIContract(Base):
             self.assert_problem(self.register(**changes), 400, "malformed-request")
 
     def test_not_a_registration(self) -> None:
-        """A body that is not the JSON asked for is 400."""
+        """Malformed JSON is 400."""
         for body in (
             b"",
             b"{",
@@ -225,7 +225,7 @@ class APIContract(Base):
         self.assert_problem(answer, 400, "malformed-request")
 
     def test_content_types(self) -> None:
-        """A body must be said to be JSON; parameters do not matter, case neither."""
+        """Content-Type must be JSON, with any parameters and case."""
         register = {"sha256": CAT_SHA256, "size": 21, "chunk_size": 11}
         paths = ("/image", f"/image/{CAT_SHA256}/chunks")
         for content_type in (
@@ -275,7 +275,7 @@ class APIContract(Base):
         self.assertEqual(self.ask("GET", f"/image/{upper}").body, CAT_BYTES)
 
     def test_any_characters(self) -> None:
-        """An image may hold control characters, NUL and what is outside the BMP."""
+        """An image may have control characters, NUL and characters outside the BMP."""
         text = "\x1b[31m\0\r\n😀\u2028"
         data = text.encode()
         spec = ImageSpec(hashlib.sha256(data).hexdigest(), len(data), 1_000)
@@ -315,7 +315,7 @@ class APIContract(Base):
         self.assert_problem(self.add(0, "x", UNKNOWN), 404, "image-not-found")
 
     def test_chunk_malformed(self) -> None:
-        """What is not a chunk is 400."""
+        """An invalid chunk is 400."""
         self.register()
         path = f"/image/{CAT_SHA256}/chunks"
         good = {"id": 0, "size": 11, "data": "x" * 11}
@@ -383,7 +383,7 @@ class APIContract(Base):
         self.assertIn("PUT /image/", answer.problem["detail"])
 
     def test_chunk_twice(self) -> None:
-        """A stored chunk is 409, which says whether the bytes are the same."""
+        """A stored chunk is 409, with whether the bytes are identical."""
         self.register()
         self.add(0, CAT_BYTES[:11].decode())
         for data, identical in ((CAT_BYTES[:11].decode(), True), ("x" * 11, False)):
@@ -409,7 +409,7 @@ class APIContract(Base):
     def put(
         self, data: bytes, content_type: str | None = None, **headers: str | list[str]
     ) -> Answer:
-        """Upload the cat in one go, or what is said to be the cat."""
+        """Upload a body as the cat in one request."""
         path = f"/image/{CAT_SHA256}"
         return self.ask("PUT", path, data, content_type, **headers)
 
@@ -435,7 +435,7 @@ class APIContract(Base):
         self.assertEqual(answer.status, 201)
 
     def test_put_with_wrong_hash(self) -> None:
-        """A body with another hash is 422 and leaves nothing, also the second time."""
+        """A hash mismatch is 422 and stores nothing, also the second time."""
         self.assert_problem(self.put(b"x"), 422, "hash-mismatch")
         answer = self.ask("GET", f"/image/{CAT_SHA256}")
         self.assert_problem(answer, 404, "image-not-found")
@@ -444,14 +444,14 @@ class APIContract(Base):
         self.assertEqual(self.ask("GET", f"/image/{CAT_SHA256}").body, CAT_BYTES)
 
     def test_put_only_if_new(self) -> None:
-        """With If-None-Match, an image that is there already is 412."""
+        """With If-None-Match, an existing image is 412."""
         self.register()
         self.assertEqual(self.put(CAT_BYTES, If_None_Match="*").status, 201)
         answer = self.put(CAT_BYTES, If_None_Match="*")
         self.assert_problem(answer, 412, "precondition-failed")
 
     def test_put_conditions(self) -> None:
-        """If-Match and If-None-Match look at the image there is, if there is one."""
+        """If-Match and If-None-Match apply to the existing image."""
         tag = f'"{CAT_SHA256}"'
         for conditions in ({"If_Match": "*"}, {"If_Match": tag}):
             answer = self.put(CAT_BYTES, **conditions)
@@ -489,12 +489,12 @@ class APIContract(Base):
             {"If_Unmodified_Since": early, "If_Match": "*"},
         ):
             self.assertEqual(self.put(CAT_BYTES, **conditions).status, 200)
-        # If-None-Match comes after it (RFC 9110, section 13.2.2).
+        # If-None-Match has lower precedence (RFC 9110, section 13.2.2).
         answer = self.put(CAT_BYTES, If_Unmodified_Since=early, If_None_Match="*")
         self.assertIn("If-Unmodified-Since", answer.problem["detail"])
 
     def test_put_tags_of_codings(self) -> None:
-        """The tag of any coding is one of the image; of a small image there is none."""
+        """The tag of any coding matches; small images have none."""
         art = b"art\n" * 500
         name = hashlib.sha256(art).hexdigest()
         path, text = f"/image/{name}", "text/plain"
@@ -512,7 +512,7 @@ class APIContract(Base):
         self.assert_problem(answer, 412, "precondition-failed")
 
     def test_put_while_another_does(self) -> None:
-        """If-None-Match holds only if no other client was faster."""
+        """If-None-Match fails if another client was faster."""
         self.serve(OvertakingStore())
         answer = self.put(CAT_BYTES, If_None_Match="*")
         self.assert_problem(answer, 412, "precondition-failed")
@@ -520,7 +520,7 @@ class APIContract(Base):
         self.assertEqual(self.put(CAT_BYTES).status, 200)
 
     def test_put_content_types(self) -> None:
-        """Whatever a client says of its body, the hash and the UTF-8 decide."""
+        """Any Content-Type is accepted; hash and UTF-8 are verified."""
         for content_type in (
             "text/plain",
             "TEXT/Plain; charset=UTF-8",
@@ -538,14 +538,14 @@ class APIContract(Base):
             self.assertEqual(self.put(CAT_BYTES, content_type).status, 201)
 
     def test_put_of_a_form(self) -> None:
-        """A body in parts is refused, and the answer says what to do."""
+        """A multipart body is refused, with what to do."""
         for content_type in ("multipart/form-data; boundary=x", " Multipart/Mixed"):
             answer = self.put(CAT_BYTES, content_type)
             self.assert_problem(answer, 415, "multipart-body")
             self.assertIn("curl -T", answer.problem["detail"])
 
     def test_content_encoding(self) -> None:
-        """No body may have a content coding, and the answer says so in a field."""
+        """A content coding is refused, with Accept-Encoding."""
         register = {"sha256": CAT_SHA256, "size": 21, "chunk_size": 11}
         path = f"/image/{CAT_SHA256}"
         for method, where, body in (
@@ -618,7 +618,7 @@ class APIContract(Base):
         self.assert_problem(self.put(b"x" * MAX_IMAGE), 422, "hash-mismatch")
 
     def test_status(self) -> None:
-        """A status tells what has come, and is not to be kept."""
+        """A status has the received bytes, and is not cacheable."""
         self.register(chunk_size=5)
         self.add(1, CAT_BYTES[5:10].decode())
         path = f"/image/{CAT_SHA256}/chunks"
@@ -670,7 +670,7 @@ class APIContract(Base):
         self.assertEqual(status["completed"], "2001-09-09T01:47:41.500000Z")
 
     def test_status_tells_when_an_upload_expires(self) -> None:
-        """While an upload is pending its status says when it is thrown away."""
+        """The status of a pending upload has its expiry."""
         self.serve(
             MemoryStore(
                 lifetimes=Lifetimes(upload=90),
@@ -687,7 +687,7 @@ class APIContract(Base):
         self.assertIsNone(json.loads(self.ask("GET", path).body)["expires"])
 
     def test_image_that_has_gone(self) -> None:
-        """An image past its time is 410 to all but who brings it again."""
+        """An expired image is 410, except for a new upload."""
         elapsed = 0.0
         lifetimes = Lifetimes(image=90)
         self.serve(MemoryStore(lifetimes=lifetimes, monotonic=lambda: elapsed))
@@ -707,7 +707,7 @@ class APIContract(Base):
         self.assertEqual(self.ask("GET", path).body, CAT_BYTES)
 
     def test_status_of_unknown_image(self) -> None:
-        """The status of what was never registered is 404."""
+        """The status of an unregistered image is 404."""
         answer = self.ask("GET", f"/image/{UNKNOWN}/chunks")
         self.assert_problem(answer, 404, "image-not-found")
 
@@ -746,7 +746,7 @@ class APIContract(Base):
             self.assert_problem(self.ask("GET", path), 404, "not-found")
 
     def test_store_failures(self) -> None:
-        """Failures of the store are 503 or 507; 503 says when to try again."""
+        """Failures of the store are 503 or 507; 503 has Retry-After."""
         for error, status, name in (
             (StoreBusyError(), 503, "store-busy"),
             (StoreClosedError(), 503, "stopping"),
@@ -808,7 +808,7 @@ class APIContract(Base):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_large_image(self) -> None:
-        """A large image comes in pieces, and HEAD reads none of them."""
+        """A large image is sent in pieces; HEAD reads none of them."""
         content = b"0123456789" * (3 * PIECE // 10)
         store = ColdStore(content)
         self.serve(store)
@@ -822,7 +822,7 @@ class APIContract(Base):
         self.assertEqual((body, store.reads), (b"", []))
 
     def test_large_image_that_cannot_be_read(self) -> None:
-        """If already the first piece cannot be read, the answer says so."""
+        """If the first piece cannot be read, the response is an error."""
         self.serve(ColdStore(b"x" * 3 * PIECE, fail_at=0))
         answer = self.ask("GET", f"/image/{CAT_SHA256}")
         self.assert_problem(answer, 503, "storage-failed")
@@ -898,5 +898,5 @@ class FrontTests(APIContract, SynchronousTestCase):
     """The contract on the front that the daemon uses."""
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
-        """Return what the daemon serves through."""
+        """Return the factory that the daemon uses."""
         return make_front(api, reactor=self.reactor)

@@ -25,7 +25,7 @@ DATA = bytes(range(256)) * (4 * PIECE // 256) + b"end"
 
 @implementer(IImageReader)
 class Reader:
-    """An image whose pieces come when the test says so."""
+    """An image whose reads the test completes."""
 
     spec = ImageSpec("0" * 64, len(DATA), 1_000)
     completed = 0.0
@@ -54,7 +54,7 @@ class Reader:
 
 
 class Request:
-    """A request that takes note of what is written."""
+    """A request that records writes."""
 
     method = b"GET"
     content: IO[bytes]
@@ -81,16 +81,16 @@ class Request:
         raise AssertionError(name, value)
 
     def write(self, data: bytes) -> None:
-        """Take note."""
+        """Record the call."""
         self.written.append(data)
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:  # noqa: FBT001 - Twisted's signature
-        """Take note of a push producer."""
+        """Record a push producer."""
         assert streaming
         self.producer = producer
 
     def unregisterProducer(self) -> None:
-        """Take note."""
+        """Record the call."""
         self.producer = None
 
     def loseConnection(self) -> None:
@@ -134,7 +134,7 @@ class SendPartsTests(SynchronousTestCase):
         self.assertIsNone(self.request.producer)
 
     def test_begin(self) -> None:
-        """The head is made when the first piece is there, and before it is sent."""
+        """The head is made after the first read, and before the first write."""
         self.assertEqual(self.began, [])
         self.reader.give()
         self.assertEqual(self.began, [0])
@@ -155,7 +155,7 @@ class SendPartsTests(SynchronousTestCase):
         self.test_one_piece_at_a_time()
 
     def test_client_leaves_while_reading(self) -> None:
-        """A read that nobody waits for any more is dropped."""
+        """The result of a cancelled read is dropped."""
         self.reader.give()
         self.producer.stopProducing()
         self.sending.cancel()
@@ -163,7 +163,7 @@ class SendPartsTests(SynchronousTestCase):
         self.assertEqual(len(self.request.written), 1)
 
     def test_client_leaves_while_paused(self) -> None:
-        """Nothing is read for a client that left while it was slow."""
+        """After a slow client disconnects nothing more is read."""
         self.reader.give()
         self.producer.pauseProducing()
         self.reader.give()

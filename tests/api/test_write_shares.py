@@ -27,7 +27,7 @@ CAPACITY = 100_000
 
 @implementer(IImageStore)
 class HeldStore(MemoryStore):
-    """A store that stores chunks once the test says so."""
+    """A store whose writes the test completes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,14 +68,14 @@ class WriteSharesTests(SynchronousTestCase):
         return count * size
 
     def test_room_is_left(self) -> None:
-        """Each client leaves as much as it has."""
+        """Each client leaves as much free as it uses."""
         self.assertEqual(self.fill("a"), CAPACITY // 2)
         self.assertEqual(self.fill("b"), CAPACITY // 4)
         self.assertEqual(self.fill("c"), 13_000)
         self.assertEqual(self.fill("a"), 0)
 
     def test_released(self) -> None:
-        """What was written, or failed, is counted no more."""
+        """Finished and failed writes are no longer counted."""
         self.fill("a")
         self.writes.pop().callback(1)
         self.writes.pop().errback(StoreBusyError())
@@ -95,7 +95,7 @@ class WriteSharesTests(SynchronousTestCase):
         self.failureResultOf(second, ZeroDivisionError)
 
     def test_cancelled(self) -> None:
-        """A client that leaves has its write counted until that is done."""
+        """After a disconnect the write is counted until its end."""
         leaving = self.write("a", 1000)
         leaving.cancel()
         self.failureResultOf(leaving, CancelledError)
@@ -104,14 +104,14 @@ class WriteSharesTests(SynchronousTestCase):
         self.assertEqual(self.shares._used, 0)
 
     def test_one_large_write(self) -> None:
-        """A write past the whole queue is left to the store, if it is the only one."""
+        """A single write larger than the queue is passed to the store."""
         self.assertNoResult(self.write("a", 2 * CAPACITY))
         self.failureResultOf(self.write("a", 1), StoreBusyError)
         self.assertNoResult(self.write("b", 1))
 
 
 class QueueTests(SynchronousTestCase):
-    """What two clients of the service see of it."""
+    """Two clients of the service."""
 
     def setUp(self) -> None:
         """Serve a store that is slow."""
@@ -155,13 +155,13 @@ class QueueTests(SynchronousTestCase):
         self.address = "192.0.2.2"
         polite = self.add(9)
         for waiting in self.store.waiting:
-            waiting.callback(True)  # noqa: FBT003 - what the store answers
+            waiting.callback(True)  # noqa: FBT003 - the store's result
         self.client.treq.flush()
         for one in [*adding[:5], polite]:
             self.assertEqual(self.successResultOf(one).status, 201)
 
     def test_images(self) -> None:
-        """So it is with images that come whole."""
+        """The same applies to uploads in one request."""
         adding = [self.add(number) for number in range(5)]
         image = b"x" * 10_000
         path = f"/image/{sha256(image).hexdigest()}"
@@ -171,7 +171,7 @@ class QueueTests(SynchronousTestCase):
             self.client.treq.flush()
             self.assertEqual(self.successResultOf(putting).status, status)
         for waiting in self.store.waiting:
-            waiting.callback(True)  # noqa: FBT003 - what the store answers
+            waiting.callback(True)  # noqa: FBT003 - the store's result
         self.client.treq.flush()
         for one in adding:
             self.assertEqual(self.successResultOf(one).status, 201)

@@ -1,4 +1,4 @@
-"""A reactor and agents for tests of what drives them."""
+"""Fake reactors and agents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FakeReactor(MemoryReactorClock):
     _exitSignal: int | None = None
 
     def stop(self) -> None:
-        """Shut down, as SIGINT or a program asks for."""
+        """Shut down, by SIGINT or by the program."""
         self.stops += 1
         for trigger, args, kwargs in self.triggers["before"]["shutdown"]:
             trigger(*args, **kwargs)
@@ -37,7 +37,7 @@ class TickingReactor(FakeReactor):
         self.agent = agent
 
     def run(self) -> None:
-        """Let time pass, and what it made `agent` write arrive."""
+        """Advance time, and deliver the writes of `agent`."""
         for function, args, kwargs in self.whenRunningHooks:
             function(*args, **kwargs)
         while not self.stops and self.getDelayedCalls():

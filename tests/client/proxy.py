@@ -76,7 +76,7 @@ class _Down(Protocol):
             self.up.transport.write(data)  # type: ignore[union-attr] # it is connected
 
     def drop(self, *, flush: bool = False) -> None:
-        """End both sides, with a reset unless what was written is to arrive."""
+        """Close both sides, with a reset unless written bytes must arrive."""
         transports: list[Any] = [self.transport]
         if self.up is not None:
             transports.append(self.up.transport)

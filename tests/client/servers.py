@@ -83,7 +83,7 @@ class Server:
         return (text + self.tail).encode()
 
     def note(self, request: IRequest) -> None:
-        """Keep what the request has for a token, by its method."""
+        """Record the token of the request, by method."""
         method = request.method.decode()
         self.authorizations[method] = request.getHeader("Authorization")
 

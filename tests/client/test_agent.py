@@ -1,4 +1,4 @@
-"""The library on a reactor: addresses, connections, and what stalls."""
+"""The library on a reactor: addresses, connections and stalls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HASH = "0" * 64
 
 @implementer(IAgent)
 class HalfAgent:
-    """An agent, response and transport that never comes to the end of a body."""
+    """An agent, response and transport whose body never ends."""
 
     length = 10
 
@@ -66,7 +66,7 @@ class HalfAgent:
         protocol.dataReceived(b"half")
 
     def loseConnection(self) -> None:
-        """Take note."""
+        """Record the call."""
         self.lost += 1
 
 
@@ -89,7 +89,7 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(wire.url_of("image"), expected)
 
     def test_not_urls(self) -> None:
-        """What is not the URL of a server is refused."""
+        """Invalid server URLs are refused."""
         for text in (
             "localhost",
             "localhost:4444",
@@ -123,7 +123,7 @@ class ReactorTests(SynchronousTestCase):
         )
 
     def test_connects(self) -> None:
-        """It connects where it is told to; cancelled, it leaves nothing behind."""
+        """It connects to the given address; cancelled, it leaves nothing."""
 
         async def scenario() -> None:
             async with self.client() as client:
@@ -157,7 +157,7 @@ class ReactorTests(SynchronousTestCase):
         self.failureResultOf(request)
 
     def test_no_tls(self) -> None:
-        """Without the packages for https it says which to install."""
+        """Without the packages for https the error says what to install."""
 
         def refuse(*_: object) -> None:
             raise NotImplementedError
@@ -175,7 +175,7 @@ class ReactorTests(SynchronousTestCase):
 
     def test_default_reactor(self) -> None:
         """Without a reactor it is the global one, and so are the threads."""
-        from twisted.internet import reactor  # noqa: PLC0415 - what is tested
+        from twisted.internet import reactor  # noqa: PLC0415 - tested here
 
         client = Client("http://localhost", agent=StuckAgent())
         self.assertIs(client._reactor, reactor)
@@ -200,7 +200,7 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(agent.cancelled, 1)
 
     def test_failures(self) -> None:
-        """What an agent fails with has a plain name, and says which server."""
+        """Errors of an agent have a plain type, and name the server."""
         for error, expected in (
             (ConnectError("no"), LostError),
             (DNSLookupError("no"), LostError),
@@ -264,7 +264,7 @@ class ReactorTests(SynchronousTestCase):
         return putting, protocol, transport
 
     def test_early_answer(self) -> None:
-        """A connection for a body that nobody wants any more is not left open."""
+        """The connection of an unneeded body is closed."""
         putting, protocol, transport = self.put(1_000_000)
         protocol.dataReceived(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
         self.failureResultOf(putting, RefusedError)

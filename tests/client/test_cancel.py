@@ -118,7 +118,7 @@ class CancelTests(TestCase):
         await self.cancel(lambda: self.client.upload(self.art, 65_536), full)
 
     async def test_downloads(self) -> None:
-        """So does a download; what it has received stays, if it may be of use."""
+        """So does a download; received bytes are kept if useful."""
         download = self.client.download
 
         def part(transport: ITransport) -> None:
@@ -157,7 +157,7 @@ class CancelTests(TestCase):
         await client.close()
 
     async def test_beginnings(self) -> None:
-        """So does what has only begun, with files that threads open meanwhile."""
+        """So does one that has just started, with files that threads open meanwhile."""
         self.server.begin(lambda _: None)
         for work in (
             lambda: self.client.upload(self.art),

@@ -1,4 +1,4 @@
-"""Where a download goes."""
+"""The outputs of downloads."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DestinationTests(SynchronousTestCase):
         self.assertEqual(destination_of("dir/", "other"), Path("dir/other"))
 
     def test_in_place(self) -> None:
-        """What is there and is no regular file is written to as it is."""
+        """An existing file that is not regular is written to directly."""
         self.link("to-pipe", "pipe")
         self.assertEqual(destination_of("-", "name"), InPlace(None))
         for output in ("pipe", "to-pipe", "/dev/null"):
@@ -107,7 +107,7 @@ class OutputTests(CommandTestCase):
         self.output("put", "cat.txt")
 
     def files(self) -> set[str]:
-        """Return what is in the directory."""
+        """Return the content of the directory."""
         return {path.name for path in Path().iterdir()}
 
     def test_file_named_like_standard_output(self) -> None:
@@ -176,7 +176,7 @@ class OutputTests(CommandTestCase):
         self.assertEqual(Path("other").read_text(encoding="utf-8"), CAT)
 
     def test_temporary_files_that_are_gone(self) -> None:
-        """Nor does one that somebody has removed before the command does."""
+        """Nor does one that was removed meanwhile."""
         self.patch(os, "environ", {**os.environ, "TMPDIR": str(Path.cwd())})
         unlink, removed = os.unlink, []
 
@@ -199,7 +199,7 @@ class OpenFileTests(SynchronousTestCase):
     """Files that are open, in a process of their own."""
 
     def test_append(self) -> None:
-        """What is in a file that is open for appending stays, and so does the link."""
+        """A file open for appending keeps its content, and the link is kept."""
         directory = Path(self.mktemp()).resolve()
         directory.mkdir()
         (directory / "stdout").symlink_to("/proc/self/fd/1")

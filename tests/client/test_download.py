@@ -1,4 +1,4 @@
-"""Downloads by the library: what is asked for, and what ends up in files."""
+"""Downloads by the library: requests and files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class DownloadTests(SynchronousTestCase):
         ]
 
     def assert_files(self, **files: bytes) -> None:
-        """Check what is in the directory, by the beginnings of the names."""
+        """Check the content of the directory by prefixes of the names."""
         found = {
             path.name[:4].strip(".").replace(".", ""): path.read_bytes()
             for path in self.directory.iterdir()
@@ -67,7 +67,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(self.world.reactor.getDelayedCalls(), [])
 
     def leave_part(self, data: bytes) -> None:
-        """Put there what an earlier download has left."""
+        """Create the partial file of an earlier download."""
         part = PartFile(self.path, SHA256, resume=True)
         part.open()
         part.file.truncate(0)
@@ -89,7 +89,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(self.world.finish(downloading), ART)
 
     def test_resumes(self) -> None:
-        """Of what is there already nothing is asked for, if it is still the same."""
+        """Stored bytes are not requested again if they are right."""
         self.leave_part(ART[:30_000])
         self.download()
         self.assert_files(art=ART)
@@ -98,13 +98,13 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(fields.getRawHeaders("If-Range"), [f'"{SHA256}"'])
 
     def test_resumes_complete(self) -> None:
-        """All that was left to do may have been to give it its name."""
+        """A complete partial file is only renamed."""
         self.leave_part(ART)
         self.download()
         self.assert_files(art=ART)
 
     def test_resumes_damaged(self) -> None:
-        """What was left may be wrong, or too much: it is all asked for again."""
+        """A wrong or too long partial file is downloaded again."""
         for wrong in (b"x" * 100, ART + b"x"):
             self.world.network.fields.clear()
             self.leave_part(wrong)
@@ -113,7 +113,7 @@ class DownloadTests(SynchronousTestCase):
             self.assertEqual(self.ranges(), [f"bytes={len(wrong)}-", None])
 
     def test_not_resumed(self) -> None:
-        """It may also be asked not to use what is there."""
+        """With `resume=False` a partial file is not used."""
         self.leave_part(b"x" * 100)
         self.download(resume=False)
         self.assert_files(art=ART)
@@ -122,7 +122,7 @@ class DownloadTests(SynchronousTestCase):
     @settings(max_examples=15)
     @given(st.integers())
     def test_cut(self, seed: int) -> None:
-        """However often it is cut, it goes on, and never backwards."""
+        """It resumes after any number of interruptions, with monotonic progress."""
         rng = random.Random(seed)
         self.path.unlink(missing_ok=True)
         self.progress.clear()
@@ -154,7 +154,7 @@ class DownloadTests(SynchronousTestCase):
         self.assert_files(art=ART)
 
     def test_backoff_without_ranges(self) -> None:
-        """To come as far as before, from the beginning, does not count as more."""
+        """Repeating bytes from the start is not progress."""
         self.world = World(retries=2)
         answers = []
         for size in (100, 200) * 10:
@@ -165,7 +165,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(len(self.world.network.asked), 4)
 
     def test_failure_keeps_part(self) -> None:
-        """What a failed download has is kept for the next, unless not wanted."""
+        """The partial file of a failed download is kept, unless disabled."""
         for resume in (True, False):
             self.world.network.first(Cut(6_000), Answered(500))
             with self.assertRaises(ServerFailedError):
@@ -173,7 +173,7 @@ class DownloadTests(SynchronousTestCase):
             self.assert_files(**({"art": ART[:6_000]} if resume else {}))
 
     def test_not_found(self) -> None:
-        """Of an image that is not there, no trace is left."""
+        """A missing image leaves no file."""
         with self.assertRaises(NotFoundError) as raised:
             self.download("0" * 64)
         self.assertEqual(raised.exception.name, "image-not-found")
@@ -187,7 +187,7 @@ class DownloadTests(SynchronousTestCase):
         self.assert_files()
 
     def test_wrong_range(self) -> None:
-        """A server that sends another range than asked for is not believed."""
+        """A range other than the requested one is refused."""
         self.world = World(retries=1)
         for content_range in (
             "bytes 5-9/20",
@@ -203,7 +203,7 @@ class DownloadTests(SynchronousTestCase):
             self.assert_files(art=ART[:100])
 
     def test_ranges_unknown(self) -> None:
-        """A server that knows no ranges, or no lengths, sends all of it again."""
+        """A server without ranges or lengths sends the whole image again."""
         answer = Answered(200, ART)
         self.world.network.always(answer)
         for length in (len(ART), UNKNOWN_LENGTH):
@@ -214,7 +214,7 @@ class DownloadTests(SynchronousTestCase):
             self.assertEqual(self.progress[-1].done, len(ART))
 
     def test_short(self) -> None:
-        """An answer that is shorter than it said is not all there is."""
+        """A response shorter than its length is incomplete."""
         short = Answered(200, ART[:100])
         short.length = len(ART)
         self.world.network.first(short)
@@ -247,7 +247,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertFalse(first._is(opened))
 
     def test_name_taken_away(self) -> None:
-        """It then takes a file of its own."""
+        """Then it uses its own file."""
         answers = iter((False, True))
         self.patch(PartFile, "_is", lambda *_: next(answers))
         self.download()
@@ -265,7 +265,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(other.read_bytes(), b"precious")
 
     def test_long_name(self) -> None:
-        """The longest name that a file can have is fine, and is gone on with."""
+        """The longest possible file name works, and can be resumed."""
         self.path = self.directory / ("art" + 252 * "-")
         self.leave_part(ART[:100])
         self.download()
@@ -273,13 +273,13 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(self.ranges(), ["bytes=100-"])
 
     def test_no_directory(self) -> None:
-        """A path that cannot be written fails as such."""
+        """An unwritable path is an error."""
         self.path = self.directory / "no" / "art.txt"
         with self.assertRaises(OSError):
             self.download()
 
     def test_directory(self) -> None:
-        """A directory is no file to write, and nothing is asked for or left."""
+        """A directory is refused without a request, and leaves no file."""
         for path in (self.directory, Path()):
             self.path = path
             with self.assertRaises(IsADirectoryError):
@@ -288,14 +288,14 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(self.world.network.asked, [])
 
     def test_links(self) -> None:
-        """A link stays, and what it names becomes the image."""
+        """A symbolic link is kept, and its target becomes the image."""
         self.path.symlink_to("other")
         self.download()
         self.assertTrue(self.path.is_symlink())
         self.assertEqual((self.directory / "other").read_bytes(), ART)
 
     def test_not_a_regular_file(self) -> None:
-        """A pipe is none to write in one step, and stays; nothing is asked for."""
+        """A pipe is refused without a request, and kept."""
         os.mkfifo(self.path)
         with self.assertRaises(OSError):
             self.download()
@@ -303,7 +303,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(self.world.network.asked, [])
 
     def test_name_taken_by_directory(self) -> None:
-        """What cannot get its name at the end stays, for a later download."""
+        """If the rename fails, the partial file is kept."""
         self.world.network.first(Cut(10), None)
         downloading = self.world.client.download(SHA256, self.path)
         while not self.progress_of_part():
@@ -318,11 +318,11 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(self.ranges()[-1], f"bytes={len(ART)}-")
 
     def progress_of_part(self) -> bool:
-        """Tell whether a part is there."""
+        """Return whether a partial file exists."""
         return any(path.suffix == ".part" for path in self.directory.iterdir())
 
     def test_cancelled_while_opening(self) -> None:
-        """A file that is made only then does not stay."""
+        """A file created only then is removed."""
         downloading = self.world.client.download(SHA256, self.path)
         downloading.cancel()
         self.failureResultOf(downloading, CancelledError)
@@ -330,7 +330,7 @@ class DownloadTests(SynchronousTestCase):
         self.assert_files()
 
     def test_disk_full(self) -> None:
-        """A file that takes no more ends the download."""
+        """A failed write ends the download."""
         self.path = Path("/dev/full")
         part = self.directory / "art"
 
@@ -345,7 +345,7 @@ class DownloadTests(SynchronousTestCase):
         self.assertEqual(self.world.reactor.getDelayedCalls(), [])
 
     def test_cancel(self) -> None:
-        """Cancelled at any moment, it leaves no timer, and what it has."""
+        """Cancelled at any moment, it leaves no timer, and keeps its bytes."""
         for steps in range(9):
             downloading = self.world.client.download(SHA256, self.path)
             for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Downloads whose answers do not say how long they are, or do not keep to it."""
+"""Downloads with missing or wrong lengths."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class Unmeasured(Answered):
         protocol.connectionLost(Failure(PotentialDataLoss()))
 
     def loseConnection(self) -> None:
-        """Be told that nobody wants the rest."""
+        """Record the end of the connection."""
         self.dropped = True
 
 
 class LengthTests(SynchronousTestCase):
-    """`Client.download` of such answers."""
+    """`Client.download` with such responses."""
 
     def setUp(self) -> None:
         """Make a world with an image, and a directory."""
@@ -100,13 +100,13 @@ class LengthTests(SynchronousTestCase):
             self.assertEqual(self.world.reactor.getDelayedCalls(), [])
 
     def part_size(self) -> int:
-        """Return how much of the image is left beside the path."""
+        """Return the size of the partial file."""
         (part,) = self.directory.iterdir()
         self.assertEqual(part.suffix, ".part")
         return part.stat().st_size
 
     def test_unmeasured(self) -> None:
-        """An image without a length arrives; its status is asked for it, once."""
+        """Without a length, the status is requested once."""
         self.network.always(Unmeasured(200, ART), IMAGE)
         self.download()
         self.assertEqual(self.path.read_bytes(), ART)
@@ -114,7 +114,7 @@ class LengthTests(SynchronousTestCase):
         self.assertEqual(self.progress[-1], Progress(10_000, 10_000, 0))
 
     def test_measured(self) -> None:
-        """One that comes with its length costs no other request."""
+        """With a length there is no other request."""
         self.download()
         self.assertEqual(self.network.asked, [IMAGE])
 
@@ -136,7 +136,7 @@ class LengthTests(SynchronousTestCase):
         self.assertEqual(self.network.asked, [IMAGE, IMAGE])
 
     def test_endless_without_status(self) -> None:
-        """Where no status tells a length either, there is a bound."""
+        """Without any length there is a limit."""
         self.patch(_download, "LARGEST_UNKNOWN", 50_000)
         for status in (404, 405, 500):
             answer = Unmeasured(200, ART, endless=True)
@@ -146,7 +146,7 @@ class LengthTests(SynchronousTestCase):
             self.assertEqual(self.part_size(), 50_000)
 
     def test_status_of_pending(self) -> None:
-        """The size of what is pending is a claim, which is not believed."""
+        """The size of a pending image is not used."""
         world = World()
         world.finish(world.client.register(SHA256, 5, 5))
         self.world = world
@@ -156,7 +156,7 @@ class LengthTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes(), ART)
 
     def test_ends_early(self) -> None:
-        """One that ends before the image does is gone on with from there."""
+        """A response that ends too early is resumed."""
         for resumes in (True, False):
             self.path.unlink(missing_ok=True)
             rest = () if resumes else (Unmeasured(200, ART),)
@@ -173,7 +173,7 @@ class LengthTests(SynchronousTestCase):
             self.assertEqual(ranges, [None, None, ["bytes=6000-"]])
 
     def test_part_ends_early(self) -> None:
-        """A part that ends before it said it would is gone on with, too."""
+        """So is a partial response that is too short."""
         fields = {"Content-Range": "bytes 0-9999/*"}
         part = Unmeasured(206, ART[:6_000], fields)
         self.network.first(part, Answered(404))
@@ -182,7 +182,7 @@ class LengthTests(SynchronousTestCase):
         self.assertEqual(self.network.asked, [IMAGE, STATUS, IMAGE])
 
     def test_ends_early_always(self) -> None:
-        """What ends early time and again is lost in the end, and kept."""
+        """After repeated early ends it fails, and the partial file is kept."""
         self.network.faults = lambda *asked: (
             Unmeasured(200, ART[:6_000]) if asked == IMAGE else None
         )
@@ -197,7 +197,7 @@ class LengthTests(SynchronousTestCase):
             self.assertEqual(list(self.directory.iterdir()), [])
 
     def test_longer_than_range(self) -> None:
-        """A part is cut where it said that it would end."""
+        """A partial response is truncated at its announced end."""
         for content_range in ("bytes 0-4999/10000", "bytes 0-4999/*"):
             fields = {"Content-Range": content_range}
             answer = Unmeasured(206, ART, fields, endless=True)
@@ -207,7 +207,7 @@ class LengthTests(SynchronousTestCase):
             self.assertEqual(self.part_size(), 5_000)
 
     def test_parts(self) -> None:
-        """Parts smaller than asked for add up to the image."""
+        """Ranges shorter than requested add up to the image."""
         parts = iter(range(0, len(ART), 2_500))
 
         def faults(method: str, path: str) -> Answered | None:
@@ -223,7 +223,7 @@ class LengthTests(SynchronousTestCase):
         self.assertEqual(self.network.asked, [IMAGE] * 4)
 
     def test_cancel(self) -> None:
-        """Cancelled while it asks for the status, it leaves nothing that runs."""
+        """Cancelled during the status request, it leaves nothing running."""
         answer = Unmeasured(200, ART, clock=self.world.reactor)
         self.network.faults = lambda *asked: answer if asked == IMAGE else Lost()
         downloading = self.world.client.download(SHA256, self.path)
@@ -232,5 +232,5 @@ class LengthTests(SynchronousTestCase):
         downloading.cancel()
         self.failureResultOf(downloading, CancelledError)
         self.world.settle()
-        # What is left is the answer's own.
+        # The remaining one is that of the response.
         self.assertEqual(len(self.world.reactor.getDelayedCalls()), 1)

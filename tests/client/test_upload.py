@@ -1,4 +1,4 @@
-"""Uploads by the library: what is sent, and what comes of failures."""
+"""Uploads by the library: requests and failures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class UploadTests(SynchronousTestCase):
         return self.world.finish(uploading)
 
     def assert_stored(self, art: bytes = ART) -> None:
-        """Check that the image comes back, and that nothing is left behind."""
+        """Check that the image can be downloaded, and that nothing is left over."""
         downloading = self.world.client.download(sha256(art).hexdigest())
         self.assertEqual(self.world.finish(downloading), art)
         self.assertEqual(self.world.reactor.getDelayedCalls(), [])
@@ -76,7 +76,7 @@ class UploadTests(SynchronousTestCase):
         self.assert_stored(b"")
 
     def test_chunks(self) -> None:
-        """Each chunk is sent once, and the status asked for at the end."""
+        """Each chunk is sent once, then the status is requested."""
         self.assertTrue(self.upload().new)
         self.assertEqual(sorted(self.world.store.sent), list(range(10)))
         self.assertEqual(self.world.network.asked[0], ("POST", "/image"))
@@ -86,7 +86,7 @@ class UploadTests(SynchronousTestCase):
         self.assert_stored()
 
     def test_concurrency(self) -> None:
-        """No more chunks are on their way at a time than asked for."""
+        """The number of chunks in flight is limited."""
         sent: list[Deferred[None]] = []
         calls = self.world.client._calls
         most = 0
@@ -112,7 +112,7 @@ class UploadTests(SynchronousTestCase):
                 self.world.client.upload(ART, chunk_size, concurrency)
 
     def test_resumes(self) -> None:
-        """What another upload has left is finished, cut as it was, and no more."""
+        """An earlier upload is resumed with its chunk size."""
         client, finish = self.world.client, self.world.finish
         finish(client.register(SHA256.upper(), 1_000, 300))
         finish(client.upload_chunk(SHA256, 2, ART[600:900]))
@@ -132,7 +132,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(self.world.store.sent, [])
 
     def test_many_gaps(self) -> None:
-        """A status that names not all gaps is asked for again."""
+        """A truncated status is requested again."""
         client, finish = self.world.client, self.world.finish
         art = ART * 5
         digest = sha256(art).hexdigest()
@@ -146,13 +146,13 @@ class UploadTests(SynchronousTestCase):
         self.assert_stored(art)
 
     def test_not_text(self) -> None:
-        """What is not UTF-8, or ends within a character, is not even sent."""
+        """Invalid or truncated UTF-8 is not sent."""
         for wrong in (b"\xff", "ö".encode()[:1]):
             self.assertRaises(NotTextError, self.upload, wrong)
         self.assertEqual(self.world.network.asked, [])
 
     def test_split(self) -> None:
-        """A chunk size that cuts a character in two is refused."""
+        """A chunk size that splits a character is refused."""
         self.assertRaises(SplitCharacterError, self.upload, "öö".encode(), 1)
         self.upload("öö".encode(), 2)
         self.assert_stored("öö".encode())
@@ -167,7 +167,7 @@ class UploadTests(SynchronousTestCase):
         self.assert_stored(art)
 
     def test_no_size(self) -> None:
-        """If there is none, the image is sent whole, from the disk in pieces."""
+        """Without a suitable size the image is sent whole, read in pieces."""
         self.patch(_upload, "WHOLE_SIZE", 10)
         self.patch(_upload, "CHUNK_SIZE", 4)
         art = ("ö█" * 60_000).encode()
@@ -177,7 +177,7 @@ class UploadTests(SynchronousTestCase):
         self.assert_stored(art)
 
     def test_limit(self) -> None:
-        """Chunks that the server finds too large, and nobody asked for, are none."""
+        """If the default chunk size is too large, the image is sent whole."""
         self.patch(_upload, "CHUNK_SIZE", 1024 * 1024 + 1)
         art = b"/" * (1024 * 1024 + 2)
         self.upload(art, None)
@@ -199,7 +199,7 @@ class UploadTests(SynchronousTestCase):
         self.assert_stored()
 
     def test_wrong_chunk(self) -> None:
-        """Somebody else's wrong bytes do not keep the right ones out."""
+        """Wrong chunks of another client do not prevent the upload."""
         client, finish = self.world.client, self.world.finish
         finish(client.register(SHA256, 1_000, 100))
         finish(client.upload_chunk(SHA256, 3, b"x" * 100))
@@ -211,7 +211,7 @@ class UploadTests(SynchronousTestCase):
         finish(client.upload_chunk(SHA256, 3, ART[300:400]))
 
     def test_thrown_away(self) -> None:
-        """An upload that vanishes is begun anew."""
+        """A discarded upload is started again."""
         vanish = {5, 9, 20}
         known = Answered(404, b'{"type": "/problems/image-not-found"}')
 
@@ -257,13 +257,13 @@ class UploadTests(SynchronousTestCase):
         self.assertFalse(self.world.finish(self.world.client.put(fifo)).new)
 
     def test_no_file(self) -> None:
-        """A file that cannot be read fails as such."""
+        """An unreadable file is an error."""
         for path in (Path(self.mktemp()), "/"):
             with self.assertRaises(OSError):
                 self.world.finish(self.world.client.upload(path))
 
     def test_changing_file(self) -> None:
-        """A file that changes meanwhile is not taken for what it was."""
+        """A file that changes during the upload is an error."""
         for change in (b"", b"\xff" * 100_000):
             path = Path(self.mktemp())
             path.write_bytes(ART * 100)
@@ -276,7 +276,7 @@ class UploadTests(SynchronousTestCase):
             world.network.faults = faults
             with self.assertRaises(ChangedError):
                 world.finish(world.client.upload(path, 10_000))
-        # A part of it, too, and without a change of the length, or to what is no text.
+        # Also a part of it, with the same length, or to invalid UTF-8.
         for changed in (ART * 99, ART[::-1] * 100, b"\xff" * 100_000):
             path.write_bytes(ART * 100)
 
@@ -288,14 +288,14 @@ class UploadTests(SynchronousTestCase):
                 self.world.finish(self.world.client.put(path))
 
     def test_refused_as_malformed(self) -> None:
-        """What is found wrong with a file that has not changed is told as that."""
+        """A refusal of an unchanged file is reported as such."""
         self.world.network.always(Answered(400))
         for size in (1, 100):
             with self.assertRaises(RefusedError):
                 self.world.finish(self.world.client.put(ART * size))
 
     def test_refused(self) -> None:
-        """What the server refuses is not tried again, and tells why."""
+        """A refusal is not retried, and has its reason."""
         world = World(max_image_size=999)
         for chunk_size in (None, 100):
             with self.assertRaises(RefusedError) as raised:
@@ -306,7 +306,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(len(world.network.asked), 2)
 
     def test_cancel(self) -> None:
-        """Cancelled at any moment, it leaves no timer and asks no more."""
+        """Cancelled at any moment, it leaves no timer and sends no request."""
         for steps in range(9):
             world = World()
             uploading = world.client.upload(ART, 100)
@@ -322,7 +322,7 @@ class UploadTests(SynchronousTestCase):
             self.assertEqual(len(world.network.asked), asked)
 
     def test_token(self) -> None:
-        """A token goes with what writes, and with nothing else."""
+        """A token is sent with writes only."""
         self.world = World(token="secret")
         self.upload()
         sent = {
@@ -335,7 +335,7 @@ class UploadTests(SynchronousTestCase):
 
 
 class FailureTests(SynchronousTestCase):
-    """What is tried again, when, and for how long."""
+    """Retries: which errors, when, and how often."""
 
     def setUp(self) -> None:
         """Make a world."""
@@ -385,28 +385,28 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(world.reactor.getDelayedCalls(), [])
 
     def test_chunks_give_up(self) -> None:
-        """The same if it is the chunks that do not come through."""
+        """The same if the chunks fail."""
         world = World(retries=3)
         world.network.always(Lost(), ("POST", CHUNKS))
         with self.assertRaises(LostError):
             world.finish(world.client.upload(ART, 100))
 
     def test_no_progress(self) -> None:
-        """A server that says yes and stores nothing is found out."""
+        """A server that stores nothing is detected."""
         world = World(retries=3)
         world.network.always(Answered(201), ("POST", CHUNKS))
         with self.assertRaises(LostError):
             world.finish(world.client.upload(ART, 100))
 
     def wait_after(self, answer: Answered) -> float:
-        """Return how long the client waits after such an answer."""
+        """Return the delay after such a response."""
         world = World()
         world.network.first(answer)
         world.finish(world.client.put(ART))
         return world.reactor.seconds()
 
     def test_retry_after(self) -> None:
-        """It waits as long as it is asked to, in seconds or until a date."""
+        """It honours Retry-After, in seconds or as a date."""
         for status in (408, 429, 502, 503, 504):
             waited = self.wait_after(Answered(status, b"", {"Retry-After": "7"}))
             self.assertTrue(7 < waited < 8, waited)
@@ -423,7 +423,7 @@ class FailureTests(SynchronousTestCase):
             self.assertTrue(0 < waited < 1, waited)
 
     def test_no_date(self) -> None:
-        """A date that no calendar has is as good as none."""
+        """An invalid date is ignored."""
         never = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
         for fields in (
             {"Retry-After": never},
@@ -461,7 +461,7 @@ class FailureTests(SynchronousTestCase):
                 world.finish(world.client.status(SHA256))
 
     def test_impossible_status(self) -> None:
-        """A status that no image can have is not believed, nor sent chunks by."""
+        """An impossible status is refused."""
         right = {
             "sha256": SHA256.upper(),
             "size": 1_000,
@@ -496,7 +496,7 @@ class FailureTests(SynchronousTestCase):
                 self.world.finish(asking)
 
     def test_complete_with_another_size(self) -> None:
-        """What a server calls complete with another size is not the image."""
+        """A complete status with another size is refused."""
         self.world.finish(self.world.client.put(ART))
         status = {
             "sha256": SHA256,
@@ -516,7 +516,7 @@ class FailureTests(SynchronousTestCase):
         self.assertIn("wrong size", str(raised.exception))
 
     def test_another_server(self) -> None:
-        """What says yes to anything, such as a hotel's portal, has stored nothing."""
+        """A server that is not asciid, such as a captive portal, is detected."""
         self.world.network.always(Answered(200, b"<html>Welcome"))
         client = self.world.client
         with self.assertRaises(LostError):
@@ -556,7 +556,7 @@ class FailureTests(SynchronousTestCase):
             self.world.client.delete("cat")
 
     def test_delete_again(self) -> None:
-        """One that is gone was removed, if an answer was lost before, else not."""
+        """A missing image counts as deleted only after a lost response."""
         self.world.network.first(Lost(), Answered(404))
         self.world.finish(self.world.client.delete(SHA256))
         self.world.network.first(Answered(404))

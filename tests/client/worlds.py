@@ -59,7 +59,7 @@ class Answered:
         protocol.connectionLost(Failure(ResponseDone()))
 
     def loseConnection(self) -> None:
-        """Be told that nobody wants the rest."""
+        """Record the end of the connection."""
 
     def setPreviousResponse(self, response: object) -> None:
         """Not be used."""
@@ -141,7 +141,7 @@ class Network:
         )
 
     def flush(self) -> None:
-        """Move what is under way."""
+        """Deliver bytes in transit."""
         self._agent.flush()
 
     def request(
@@ -180,7 +180,7 @@ class CountingStore(MemoryStore):
         self.sent: list[int] = []
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
-        """Take note."""
+        """Record the call."""
         self.sent.append(chunk_id)
         return super().add_chunk(sha256, chunk_id, data)
 
@@ -223,14 +223,14 @@ class World:
     def settle(self) -> None:
         """Move everything that moves without time passing."""
         idle = 0
-        while idle < 3:  # a flush does not tell whether it has moved anything
+        while idle < 3:  # flush() does not return whether it delivered anything
             idle = 0 if self.threads.step() else idle + 1
             self.network.flush()
             self.service_reactor.advance(0)
             self.reactor.advance(0)
 
     def pass_time(self) -> bool:
-        """Let time pass until something happens; tell whether anything can."""
+        """Advance time to the next event; return whether there is one."""
         calls = self.reactor.getDelayedCalls()
         if not calls:
             return False

@@ -15,7 +15,7 @@ from asciid.simulate._art import MAX_ART_SIZE, ArtError, Gallery, NoFigletError
 
 
 class GalleryTests(SynchronousTestCase):
-    """What a gallery draws."""
+    """Art of a gallery."""
 
     def test_pieces(self) -> None:
         """Pieces are distinct ASCII of a limited size, with their own hash."""
@@ -55,7 +55,7 @@ class BadFontTests(SynchronousTestCase):
     """Fonts that are of no use are passed over."""
 
     def draw_with(self, *renderings: str | Exception) -> list[bytes]:
-        """Draw until nothing new comes, with fonts that render these in turn."""
+        """Draw until an error, with fonts that render these in turn."""
         rest = list(renderings)
 
         class Figlet:
@@ -97,7 +97,7 @@ class BadFontTests(SynchronousTestCase):
         self.assertEqual(drawn, [b"one\n", b"x" * MAX_ART_SIZE])
 
     def test_letters_alike(self) -> None:
-        """A font that draws two letters alike, or one not at all, is not used."""
+        """Fonts that draw two letters alike, or not all letters, are not used."""
         alike: list[dict[str, list[str]]] = [{"a": ["b"]}, {"a": [], "b": []}]
         for chars in alike:
             fake = SimpleNamespace(Font=SimpleNamespace(chars=_glyphs(**chars)))

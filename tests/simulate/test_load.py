@@ -40,7 +40,7 @@ class _Outcome:
 
 
 def _plain(text: str) -> str:
-    """Return `text` without what moves the cursor and colours (ECMA-48, CSI)."""
+    """Return `text` without control sequences (ECMA-48, CSI)."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
@@ -70,7 +70,7 @@ class FaultsTests(LoadTestCase):
     """Simulations on a bad network."""
 
     def test_success(self) -> None:
-        """Chunks are cut and repeated as the seed says; each is stored once."""
+        """Chunks are cut off and repeated by the seed; each is stored once."""
         outcomes = []
         for _ in range(2):
             server = Server()
@@ -117,10 +117,10 @@ class FaultsTests(LoadTestCase):
 
 
 class LimitsTests(LoadTestCase):
-    """How much there is of what."""
+    """The amount of load."""
 
     def test_downloads(self) -> None:
-        """Each image is downloaded so often, and compared each time."""
+        """Each image is downloaded `downloads` times, and compared each time."""
         outcome = self.simulate(
             Server(), "-files=3", "-downloads=20", "--json", "--log-level=error"
         )
@@ -142,7 +142,7 @@ class LimitsTests(LoadTestCase):
         self.assertNotIn(" files=", outcome.out.splitlines()[0])
 
     def test_whichever_first(self) -> None:
-        """With a number of images as well, what comes first is the end."""
+        """With a number of images as well, the first limit ends the run."""
         for files, expected in ((5, 5), (300, 20)):
             server = Server()
             outcome = self.simulate(
@@ -205,7 +205,7 @@ class ReportTests(LoadTestCase):
         )
 
     def test_interrupt(self) -> None:
-        """An interrupt shows the cursor again, and tells what there was."""
+        """An interrupt restores the cursor, and prints the results so far."""
         self.patch(os, "environ", {**os.environ, "TERM": "xterm", "COLUMNS": "100"})
         outcome = self.simulate(
             Server(),

@@ -20,7 +20,7 @@ class LogTests(SynchronousTestCase):
         return Log(self.out, form=form, threshold=threshold, now=lambda: NOON)
 
     def test_text(self) -> None:
-        """The text form quotes what needs it and sorts the fields."""
+        """The text form quotes values if needed and sorts the fields."""
         self.log("text").info("chunk upload: OK", name='a "b"\n', chunk_id=1)
         self.assertEqual(
             self.out.getvalue(),
@@ -52,7 +52,7 @@ class LogTests(SynchronousTestCase):
         )
 
     def test_threshold(self) -> None:
-        """Lines below the threshold are left out, those at it are not."""
+        """Lines below the minimum level are omitted."""
         log = self.log("text", Level.WARNING)
         for write in (log.debug, log.info, log.warning, log.error, log.fatal):
             write("x")

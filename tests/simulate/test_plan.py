@@ -25,7 +25,7 @@ def work(plan: Plan, seed: int, *, faults: bool) -> list[Piece]:
 
 
 class PiecesTests(SynchronousTestCase):
-    """What is sent, and in which order."""
+    """The uploads and their order."""
 
     @settings(max_examples=8)
     @given(seed=st.integers(0, 2**31), chunk_size=st.integers(1, 5000))
@@ -48,7 +48,7 @@ class PiecesTests(SynchronousTestCase):
             )
 
     def test_faults(self) -> None:
-        """About one chunk in so many is cut, and one in so many is repeated."""
+        """The expected fractions of chunks are cut off and repeated."""
         sends = work(Plan(9, 4, 1), 1, faults=True)
         chunks = sum(len(piece.art.data) / 4 for piece in sends)
         for faults in (
@@ -73,7 +73,7 @@ class ScheduleTests(SynchronousTestCase):
             self.assertTrue(self.successResultOf(Deferred.fromCoroutine(pace.turn())))
 
     def test_rate(self) -> None:
-        """Turns are as far apart as the rate says; time not used is lost."""
+        """Turns are spaced by the rate; unused time is not credited."""
         clock = Clock()
         pace = Schedule(clock, 4, 0)
         turns = [Deferred.fromCoroutine(pace.turn()) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Tests of requests over real sockets: what arrives, and when it ends."""
+"""Tests of requests over real sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BODY = 2011  # bytes of it as JSON
 
 
 class Recorder(Protocol):
-    """A server that keeps what it gets, and may answer too early."""
+    """A server that records requests, and may respond too early."""
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
@@ -52,7 +52,7 @@ class HalfTests(TestCase):
     timeout = 60
 
     def serve(self, answer: bytes = b"") -> tuple[Requests, list[Recorder]]:
-        """Serve recorders; return what asks them."""
+        """Serve recorders; return a client for them."""
         made: list[Recorder] = []
 
         def make() -> Recorder:
@@ -78,7 +78,7 @@ class HalfTests(TestCase):
         self.assertEqual(body, b'{"data":"%s' % (b"x" * 996))
 
     async def test_early_answer(self) -> None:
-        """An answer to half a request is told, and nothing is left behind."""
+        """A response to half a request is returned, and nothing is left over."""
         answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
         requests, made = self.serve(answer)
         reply = await requests.post_half(("image",), DOCUMENT)
@@ -87,7 +87,7 @@ class HalfTests(TestCase):
         await made[0].lost
 
     async def test_early_answer_is_a_finding(self) -> None:
-        """A simulation takes such an answer for an error of the server."""
+        """A simulation treats such a response as an error."""
         answer = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
         requests, _ = self.serve(answer)
         tally = Tally()
@@ -100,7 +100,7 @@ class HalfTests(TestCase):
         self.assertEqual((figures.ok, figures.errors), (0, 1))
 
     async def test_cancel(self) -> None:
-        """Cancelled in the middle, it drops the connection and leaves no timer."""
+        """Cancelled, it drops the connection and leaves no timer."""
         requests, made = self.serve()
         half = Deferred.fromCoroutine(requests.post_half(("image",), DOCUMENT))
         while not made:

@@ -40,7 +40,7 @@ def asciid(*args: str, agent: IAgent | None = None) -> Result:
     surroundings = Surroundings(FakeReactor(), agent or StuckAgent())
 
     class Main:
-        """What click's runner asks of a command, around our main()."""
+        """Adapts our main() to click's runner."""
 
         name = "asciid"
 
@@ -59,7 +59,7 @@ class CommandTests(SynchronousTestCase):
         return asciid("simulate", "-files=4", "-seed", "1", *args, agent=agent)
 
     def assertFails(self, result: Result, *sayings: str) -> None:
-        """Assert exit code 1, and that an error line says each of these."""
+        """Assert exit code 1, and an error line for each of these."""
         self.assertEqual(result.exit_code, 1, result.output)
         self.assertNotIn("SUCCESS", result.stdout)
         self.assertIn("level=fatal msg=FAILED!", result.stdout.replace('"', ""))
@@ -125,12 +125,12 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(lines[0]["files"], 4)
 
     def test_log_level(self) -> None:
-        """-log-level error leaves nothing to say about a success."""
+        """-log-level error logs nothing on success."""
         result = self.simulate(Server(), "--log-level=ERROR")
         self.assertEqual((result.exit_code, result.stdout), (0, ""))
 
     def test_log_level_debug(self) -> None:
-        """-log-level debug tells each image's word and font."""
+        """-log-level debug logs each image's word and font."""
         result = self.simulate(Server(), "-log-level", "debug")
         self.assertIn('level=debug msg="image drawn" font=', result.stdout)
 
@@ -144,7 +144,7 @@ class CommandTests(SynchronousTestCase):
         )
 
     def test_token(self) -> None:
-        """A token goes with every write, and with nothing else."""
+        """A token is sent with writes only."""
         path = self.mktemp()
         Path(path).write_text("a-token\n", encoding="ascii")
         for args, expected in (((), None), (("--token-file", path), "Bearer a-token")):
@@ -154,7 +154,7 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(server.authorizations, {"POST": expected, "GET": None})
 
     def test_wrong_bytes(self) -> None:
-        """A download with other bytes than were uploaded is found."""
+        """A download with wrong bytes is detected."""
         server = Server()
         server.tail = "!"
         self.assertFails(self.simulate(server), "downloaded bytes have the SHA-256")
@@ -172,7 +172,7 @@ class CommandTests(SynchronousTestCase):
         self.assertFails(self.simulate(server), "the response has no Location")
 
     def test_status_500(self) -> None:
-        """An error status is found, and what its problem document says is told."""
+        """An error status is reported with the detail of its problem document."""
         server = Server()
         server.chunk_status = 500
         result = self.simulate(server)
@@ -182,7 +182,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("files=4 files_not_ok=4", result.stdout)
 
     def test_status_without_detail(self) -> None:
-        """Error bodies that are no problem documents are left out."""
+        """Error bodies that are not problem documents are omitted."""
         for body in (b"<html>", b"[]", b'{"detail": 1}', b"[" * 100_000):
             server = Server()
             server.chunk_status = 500
@@ -190,7 +190,7 @@ class CommandTests(SynchronousTestCase):
             self.assertFails(self.simulate(server), 'status 201, got 500"')
 
     def test_dropped_connections(self) -> None:
-        """Connections dropped at any step are found; the other images go on."""
+        """Connections dropped at any step are reported; other images continue."""
         for step in ("register", "chunk", "download"):
             server = Server()
             server.drop = step
@@ -213,7 +213,7 @@ class CommandTests(SynchronousTestCase):
         self.assertNotIn("level=error", result.stdout)
 
     def test_address(self) -> None:
-        """-host and -port say where the requests go, IPv6 addresses included."""
+        """-host and -port set the address, also an IPv6 one."""
         for host, authority in [
             ("example.org", "example.org"),
             ("::1", "[::1]"),
@@ -264,7 +264,7 @@ class UsageTests(SynchronousTestCase):
             self.assertIn(saying, result.stderr)
 
     def test_help(self) -> None:
-        """--help, also with one dash, tells the options and succeeds."""
+        """--help, also with one dash, prints the options and succeeds."""
         for flag in ("-help", "--help"):
             result = asciid("simulate", flag)
             self.assertEqual(result.exit_code, 0)
@@ -272,7 +272,7 @@ class UsageTests(SynchronousTestCase):
         self.assertIn("simulate", asciid("--help").stdout)
 
     def test_version(self) -> None:
-        """--version tells the version."""
+        """--version prints the version."""
         self.assertEqual(asciid("--version").stdout, f"asciid, version {__version__}\n")
 
     def test_abort(self) -> None:
@@ -287,7 +287,7 @@ class UsageTests(SynchronousTestCase):
 
 
 class BoundTests(SynchronousTestCase):
-    """What a simulation has in flight, and for how long."""
+    """Concurrency and timeouts of a simulation."""
 
     def start(self, plan: Plan, agent: IAgent) -> tuple[Deferred[bool], Any]:
         """Start a simulation with a clock of its own."""

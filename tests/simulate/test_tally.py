@@ -1,4 +1,4 @@
-"""Tests of what a simulation counts."""
+"""Tests of the counts of a simulation."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class TallyTests(SynchronousTestCase):
             self.assertTrue(exact <= quantile <= 1.021 * exact, (exact, quantile))
 
     def test_beyond(self) -> None:
-        """What is slower than the last bound is as slow as it was."""
+        """Times beyond the last bound are exact."""
         tally = Tally()
         tally.passed("upload", 1000.0)
         (figures,) = tally.figures
         self.assertEqual((figures.p50, figures.p99), (1000.0, 1000.0))
 
     def test_counts(self) -> None:
-        """Operations are told apart, in the order of their first appearance."""
+        """Operations are counted separately, in the order of their first occurrence."""
         tally = Tally()
         tally.failed("upload")
         tally.passed("download", 0.5)
