@@ -153,5 +153,5 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(answers, {})
 
     def test_slow_attackers(self) -> None:
-        """Attackers that hold bodies leave them unfinished, so nothing is answered."""
+        """Attackers that hold bodies leave them unfinished, so there is no response."""
         self.assertEqual(self.attack("stalls"), {})

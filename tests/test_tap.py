@@ -390,10 +390,10 @@ class TokenTests(SynchronousTestCase):
         return int(transport.value().split()[1])
 
     def test_workers(self) -> None:
-        """Of several processes the parent replaces all, which has them reread."""
-        heeded: list[Any] = []
+        """With several processes, the parent replaces all of them."""
+        installed: list[Any] = []
         self.patch(
-            host, "install_sighup_handler", lambda _, reread: heeded.append(reread)
+            host, "install_sighup_handler", lambda _, reread: installed.append(reread)
         )
         self.patch(host, "restyle_twistd", lambda *_: None)
         self.patch(host, "install_running_handlers", lambda _: None)
@@ -401,18 +401,18 @@ class TokenTests(SynchronousTestCase):
         storage = f"--storage={self.mktemp()}"
         service = makeService(parsed(["--workers=2", "--reserve=2", storage]))
         assert isinstance(service, Parent)
-        (reload,) = heeded
+        (reload,) = installed
         self.assertEqual(reload.args, (service.restart,))
         environment = service._environment
         self.assertEqual(environment["HOME"], "/")
         self.assertEqual(environment["ASCIID_RESERVE"], "2")
         self.assertEqual(environment["ASCIID_WORKERS"], "2")
 
-    def test_who_heeds_hangups(self) -> None:
-        """Every daemon does, not a service that tests play with."""
-        heeded: list[Any] = []
+    def test_sighup_handler(self) -> None:
+        """Every daemon handles SIGHUP, but not a service in tests."""
+        installed: list[Any] = []
         self.patch(
-            host, "install_sighup_handler", lambda _, reread: heeded.append(reread)
+            host, "install_sighup_handler", lambda _, reread: installed.append(reread)
         )
         self.patch(host, "restyle_twistd", lambda *_: None)
         self.patch(host, "install_running_handlers", lambda _: None)
@@ -420,14 +420,14 @@ class TokenTests(SynchronousTestCase):
         path = Path(self.mktemp())
         options = [*plain, f"--write-token-file={path}"]
         makeService(parsed(options), reactor=MemoryReactorClock())
-        self.assertEqual(heeded, [])
+        self.assertEqual(installed, [])
         makeService(parsed(plain))
         makeService(parsed(options))
         path.touch(0o600)
         path.write_text("good\n")
         self.patch(tokens, "call_in_pool", lambda _, __, call: maybeDeferred(call))
         with capturedLogs() as events:
-            for reread in heeded:
+            for reread in installed:
                 reread()
         (event,) = events
         self.assertIn("Read 1 write tokens", str(formatEvent(event)))

@@ -70,13 +70,13 @@ class Owner:
         finally:
             os.close(directory)
 
-    def ask(
+    def request(
         self, command: str, descriptor: int | None = None, **arguments: object
     ) -> None:
         """
         Have the owner carry out a command; `descriptor` is passed to it.
 
-        Errors are reported by `answer`, also those of sending.
+        Errors are reported by `result`, also those of sending.
         """
         request = {"version": VERSION, "command": command, **arguments}
         line = json.dumps(request).encode() + b"\n"
@@ -85,7 +85,7 @@ class Owner:
             # Shorter than any socket buffer.
             socket.send_fds(self._connection, [line], descriptors)
 
-    def answer(
+    def result(
         self, progress: Callable[[dict[str, Any]], object] = lambda _: None
     ) -> dict[str, Any]:
         """
@@ -108,30 +108,30 @@ class Owner:
 def on_storage(
     storage: Path,
     name: str,
-    alone: Callable[[StorageFile], ResultT],
-    asked: Callable[[Owner], ResultT],
+    as_owner: Callable[[StorageFile], ResultT],
+    through_owner: Callable[[Owner], ResultT],
 ) -> ResultT:
     """
     Carry out a command on `storage`, as its owner or through its owner.
 
-    Without an owner, this process locks the storage as `name` and calls `alone` with
-    it; otherwise it calls `asked` with a connection to the owner.  It waits for an
-    owner that does not listen, which may be starting or stopping.
+    Without an owner, this process locks the storage as `name` and calls `as_owner` with
+    it; otherwise it calls `through_owner` with a connection to the owner.  It waits for
+    an owner that does not listen, which may be starting or stopping.
 
     Errors: `NoStorageError`, `StorageInUseError`, `StorageUnusableError`, `OSError`,
-    those of `alone` and `asked`.
+    those of `as_owner` and `through_owner`.
     """
     deadline = time.monotonic() + PATIENCE
     lock = StorageLock(storage, holder=name, patience=0.0)
     while True:
         try:
             with StorageFile(storage, lock=lock) as opened:
-                return alone(opened)
+                return as_owner(opened)
         except StorageInUseError as error:
             in_use = f"{storage} is {error}"
         try:
             with Owner.of(storage) as owner:
-                return asked(owner)
+                return through_owner(owner)
         except NoOwnerError:
             if time.monotonic() >= deadline:
                 raise StorageInUseError(in_use) from None

@@ -77,7 +77,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
 
     def __init__(self, commands: Mapping[str, Command], clock: IReactorTime) -> None:
         self._commands = commands
-        self._asked = False
+        self._received = False
         self._descriptors: list[int] = []
         self._answering: Deferred[None] | None = None
         self._clock = clock
@@ -91,15 +91,15 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """Receive a descriptor, before the line or with it."""
-        if self._asked or self._descriptors:
+        if self._received or self._descriptors:
             os.close(descriptor)
         else:
             self._descriptors.append(descriptor)
 
     def lineReceived(self, line: bytes) -> None:
-        if self._asked:
+        if self._received:
             return
-        self._asked = True
+        self._received = True
         self.setTimeout(None)
         try:
             name, command, arguments = self._command(line)

@@ -68,13 +68,13 @@ class _Owner:
         self._answers: SimpleQueue[bool] = SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def tell(self, document: Mapping[str, object]) -> None:
+    def send(self, document: Mapping[str, object]) -> None:
         """Send a JSON object."""
         os.write(FOUND, json.dumps(document).encode() + b"\n")
 
     def put_aside(self, digest: bytes, record: bytes) -> bool:
         """Have the owner put an image in quarantine; see `Verification.put_aside`."""
-        self.tell({"put_aside": [digest.hex(), record.hex()]})
+        self.send({"put_aside": [digest.hex(), record.hex()]})
         return self._answers.get()
 
     def _listen(self) -> None:
@@ -94,7 +94,7 @@ def main(argument: str) -> None:
         found = _read(task, owner)
     except (AsciidError, OSError) as error:
         found = {"error": str(error)}
-    owner.tell(found)
+    owner.send(found)
 
 
 def _read(task: Mapping[str, Any], owner: _Owner) -> Mapping[str, object]:
@@ -121,7 +121,7 @@ def _verify(
         max_share=MAX_SHARE if quarantine else 1.0,
     )
     for damaged in verification.run():
-        owner.tell({"damaged": {"sha256": damaged.sha256, "reason": damaged.reason}})
+        owner.send({"damaged": {"sha256": damaged.sha256, "reason": damaged.reason}})
     return {"done": {"images": verification.images, "bytes": verification.size}}
 
 

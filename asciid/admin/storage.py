@@ -48,7 +48,7 @@ def verify(
     result has ``images``, ``bytes`` and, with `purge`, ``purged``.
     """
 
-    def alone(opened: StorageFile) -> dict[str, Any]:
+    def as_owner(opened: StorageFile) -> dict[str, Any]:
         verification = maintenance.Verification(
             opened,
             Pace(rate),
@@ -62,23 +62,23 @@ def verify(
             done["purged"] = maintenance.purge_quarantine(opened)
         return done
 
-    def asked(owner: Owner) -> dict[str, Any]:
-        owner.ask("verify", rate=rate, quarantine=quarantine, purge=purge)
-        return owner.answer(lambda progress: found(progress["damaged"]))
+    def through_owner(owner: Owner) -> dict[str, Any]:
+        owner.request("verify", rate=rate, quarantine=quarantine, purge=purge)
+        return owner.result(lambda progress: found(progress["damaged"]))
 
-    return on_storage(storage, "asciid verify", alone, asked)
+    return on_storage(storage, "asciid verify", as_owner, through_owner)
 
 
 def restore(storage: Path) -> int:
     """Move every image out of quarantine; return their number."""
 
-    def asked(owner: Owner) -> int:
-        owner.ask("verify", restore=True)
-        restored: int = owner.answer()["restored"]
+    def through_owner(owner: Owner) -> int:
+        owner.request("verify", restore=True)
+        restored: int = owner.result()["restored"]
         return restored
 
-    alone = maintenance.restore_quarantine
-    return on_storage(storage, "asciid verify", alone, asked)
+    as_owner = maintenance.restore_quarantine
+    return on_storage(storage, "asciid verify", as_owner, through_owner)
 
 
 def back_up(storage: Path, destination: Path, rate: int) -> tuple[int, int]:
@@ -89,13 +89,13 @@ def back_up(storage: Path, destination: Path, rate: int) -> tuple[int, int]:
     """
     pace = Pace(rate)
 
-    def alone(opened: StorageFile) -> tuple[int, int]:
+    def as_owner(opened: StorageFile) -> tuple[int, int]:
         return maintenance.backup(opened.copy, destination, pace)
 
-    def asked(owner: Owner) -> tuple[int, int]:
+    def through_owner(owner: Owner) -> tuple[int, int]:
         return maintenance.backup(partial(_receive, owner), destination, pace)
 
-    return on_storage(storage, "asciid backup", alone, asked)
+    return on_storage(storage, "asciid backup", as_owner, through_owner)
 
 
 def _receive(owner: Owner, work: Path) -> None:
@@ -103,20 +103,20 @@ def _receive(owner: Owner, work: Path) -> None:
     source, sink = socket.socketpair()
     with source, (work / maintenance.DATA_FILE).open("xb", buffering=0) as file:
         with sink:
-            owner.ask("backup", sink.fileno())
+            owner.request("backup", sink.fileno())
         while data := source.recv(_PIECE):
             file.write(data)
-    owner.answer()
+    owner.result()
 
 
 def compact(storage: Path) -> dict[str, Any]:
     """Compact a storage; return ``images``, ``bytes_before`` and ``bytes_after``."""
 
-    def alone(opened: StorageFile) -> dict[str, Any]:
+    def as_owner(opened: StorageFile) -> dict[str, Any]:
         return dict(maintenance.compact(opened, Pace(0)).report)
 
-    def asked(owner: Owner) -> dict[str, Any]:
-        owner.ask("compact")
-        return owner.answer()
+    def through_owner(owner: Owner) -> dict[str, Any]:
+        owner.request("compact")
+        return owner.result()
 
-    return on_storage(storage, "asciid compact", alone, asked)
+    return on_storage(storage, "asciid compact", as_owner, through_owner)

@@ -79,12 +79,11 @@ class ImageAPI:
 
     `max_image_size` and `max_chunk_size` are in bytes; larger ones get 413.
     `write_origins` are the origins, such as ``https://art.example``, whose pages may
-    upload; any page may download.  What `trusted_proxies` say of whom they ask for is
-    believed; `clients` knows whom a request comes from.  `metrics` is what is exported;
-    with `metrics_apart` no route here leads to that.  With `tokens`, whoever bears one
-    of them may write, and delete; without, everybody may write and nobody delete.
-    `offload` runs what takes long.  `max_queue` are the bytes that may wait to be
-    written; see `WriteShares`.
+    upload; any page may download.  `clients` determines client addresses with
+    `trusted_proxies`.  `metrics` are exported, without a route here if `metrics_apart`.
+    With `tokens`, writes and deletions require one of them; without, all clients may
+    write and none delete.  `offload` runs long work.  `max_queue` is the capacity of
+    the write queue in bytes; see `WriteShares`.
     """
 
     app = Klein()

@@ -99,7 +99,7 @@ def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
     """Yield the metrics of requests and refusals; None between steps."""
     requests = CounterMetricFamily(
         "asciid_requests",
-        "Requests answered.",
+        "Responses sent.",
         labels=["route", "method", "status"],
     )
     for (route, method, status), count in counts.by_status().items():

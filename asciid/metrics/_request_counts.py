@@ -38,8 +38,8 @@ class RequestCounts:
     """
     Counts requests; `on_refusal` is called with the reason of every refusal.
 
-    A whole answer costs one look-up and one addition to a histogram: anything else is
-    done when the counts are read.
+    A response costs one look-up and one addition to a histogram: anything else is done
+    when the counts are read.
     """
 
     def __init__(self, on_refusal: Callable[[str], object] = _ignore) -> None:

@@ -235,8 +235,8 @@ class ControlTests(SynchronousTestCase):
     def asked(self) -> dict[str, Any]:
         """Send the command "compact"."""
         with Owner.of(self.path) as owner:
-            owner.ask("compact")
-            return owner.answer()
+            owner.request("compact")
+            return owner.result()
 
     def ask(self) -> Any:  # noqa: ANN401 - what a thread had
         """Send the command "compact" from a thread, and run the reactor."""
@@ -330,7 +330,7 @@ class ControlTests(SynchronousTestCase):
 
 
 class RemovedSocketTests(SynchronousTestCase):
-    """A socket in a storage directory that somebody removes."""
+    """A socket in a storage directory that is removed."""
 
     def setUp(self) -> None:
         """Listen, on a reactor whose time the test turns."""

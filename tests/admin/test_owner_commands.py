@@ -36,7 +36,7 @@ class Lock:
 
 @define
 class Store:
-    """A store of which commands are answered by the test."""
+    """An engine whose operations the test completes."""
 
     lock: Lock = field(factory=Lock)
     identity: tuple[int, int] = (1, 2)

@@ -178,7 +178,7 @@ class AccessContract(RawCase):
         self.assertEqual(answer.status, 204)
 
     def test_delete_unmodified_since(self) -> None:
-        """Without If-Match, If-Unmodified-Since is heeded; of an upload it is not."""
+        """Without If-Match, If-Unmodified-Since applies to images only."""
         early = "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT"
         self.register(GOOD)
         self.assertEqual(self.ask("DELETE", IMAGE, GOOD, early).status, 204)
@@ -213,7 +213,7 @@ class AccessContract(RawCase):
         self.assert_problem(self.ask("DELETE", IMAGE, GOOD), 410, "image-gone")
 
     def test_no_tokens(self) -> None:
-        """Without tokens everybody may write, and DELETE is as unknown as PATCH."""
+        """Without tokens all clients may write, and DELETE is as unknown as PATCH."""
         self.api_options = {}
         self.serve(MemoryStore())
         self.assertEqual(self.put("Authorization: Bearer").status, 201)

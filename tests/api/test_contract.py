@@ -176,7 +176,7 @@ class DocumentTests(SynchronousTestCase):
         }
 
     def test_request_members(self) -> None:
-        """The members that are read of request bodies are those that are documented."""
+        """The documented members of request bodies are the ones that are read."""
         schemas = self.document["components"]["schemas"]
         for name, kind in (("Registration", _Registration), ("Chunk", _Chunk)):
             members = {member.name for member in msgspec.structs.fields(kind)}

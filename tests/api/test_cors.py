@@ -23,10 +23,10 @@ IMAGE = f"/image/{CAT_SHA256}"
 
 
 SENT_BY_BROWSERS = {"Accept-Encoding", "Access-Control-Request-Method", "Origin"}
-"""Those that no page can send (Fetch, "forbidden request-header")."""
+"""Fields that no page can send (Fetch, "forbidden request-header")."""
 
 SAFELISTED = {"Cache-Control", "Last-Modified"}
-"""Those that every page can read (Fetch, "CORS-safelisted response-header name")."""
+"""Fields that every page can read (Fetch, "CORS-safelisted response-header name")."""
 
 READ_BY_BROWSERS = {
     "Accept-Encoding",
@@ -39,7 +39,7 @@ READ_BY_BROWSERS = {
     "Vary",
     "X-Content-Type-Options",
 }
-"""Those that no page needs."""
+"""Fields that no page needs."""
 
 
 def paths() -> Iterator[tuple[str, set[str]]]:

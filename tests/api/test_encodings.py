@@ -204,7 +204,7 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual(self.begin(GZIP).answer.status, 404)
 
     def test_failure(self) -> None:
-        """If compression fails, all that wait are answered 500; the next may work."""
+        """If compression fails, all waiting requests get 500; the next may work."""
 
         def fail(_: bytes) -> bytes:
             raise MemoryError

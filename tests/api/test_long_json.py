@@ -248,7 +248,7 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(parse_response(transport.value()).status, 201)
 
     def test_refused(self) -> None:
-        """A wrong digest and malformed JSON are answered 400."""
+        """A wrong digest and malformed JSON are 400."""
         digest = b64encode(sha256(b"").digest()).decode()
         transport = self.begin(f"Content-Digest: sha-256=:{digest}:")
         self.settle()

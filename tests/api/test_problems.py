@@ -32,7 +32,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(len(names), len(met))
 
     def test_too_many_bodies(self) -> None:
-        """A body past the bound on all of them is 503, with when to try again."""
+        """A body beyond the limit on all of them is 503, with Retry-After."""
         problem = problem_for(ServiceUnavailable("Too many."))
         self.assertEqual((problem.status, problem.name), (503, "too-many-bodies"))
         self.assertEqual(problem.headers, {b"Retry-After": b"1"})

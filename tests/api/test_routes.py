@@ -474,7 +474,7 @@ class APIContract(Base):
             self.assertEqual(self.put(CAT_BYTES, **conditions).status, 200)
 
     def test_put_unmodified_since(self) -> None:
-        """Without If-Match, If-Unmodified-Since is heeded where there is an image."""
+        """Without If-Match, If-Unmodified-Since applies to an existing image."""
         early = "Sun, 06 Nov 1994 08:49:37 GMT"
         answer = self.put(CAT_BYTES, If_Unmodified_Since=early)
         self.assertEqual(answer.status, 201)

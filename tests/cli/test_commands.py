@@ -47,7 +47,7 @@ URL = f"{SERVER}/image/{SHA256}"
 
 
 class RunningReactor(ManualReactor):
-    """A reactor whose `run` moves a world until somebody stops it."""
+    """A reactor whose `run` advances a world until it is stopped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class RunningReactor(ManualReactor):
             if 0 <= self.interrupt_after <= asked:
                 self.stop()
             elif not self.world.pass_time():
-                message = "nothing is left to do, and nobody stopped"
+                message = "nothing is left to do, and nothing called stop"
                 raise AssertionError(message)
             self.world.settle()
 
@@ -401,7 +401,7 @@ class GetTests(CommandTestCase):
         self.assert_fails(1, message, "get", SHA256, "-o", "/dev/full")
 
     def test_name_is_bytes(self) -> None:
-        """A file name that is no text is printed as it is."""
+        """A file name that is not UTF-8 is printed unchanged."""
         name = os.fsdecode(b"cat\xff")
         result = self.run_command("get", SHA256, "-o", name)
         self.assertEqual((result.exit_code, result.stderr), (0, ""))

@@ -210,7 +210,7 @@ class ReactorTests(SynchronousTestCase):
             self.failureResultOf(asking, expected)
 
     def test_untrusted(self) -> None:
-        """A certificate that is not trusted is no reason to try again."""
+        """An untrusted certificate is not retried."""
 
         class VerificationError(Exception):
             __module__ = "service_identity.exceptions"

@@ -63,7 +63,7 @@ class Stuck(Protocol):
             self._server.heard.callback(None)
 
     def connectionLost(self, _reason: Failure) -> None:  # type: ignore[override] # always given
-        """Tell."""
+        """Record the call."""
         if not self._server.lost.called:
             self._server.lost.callback(None)
 

@@ -30,10 +30,10 @@ PIECE = 100
 
 class Unmeasured(Answered):
     """
-    An answer that ends with the connection; then nobody knows whether it was all.
+    A response without a length, which ends with the connection.
 
-    It comes in pieces, again and again if it is `endless`, until nobody wants more;
-    by a `clock`, after all that takes no time.
+    It is sent in pieces, without an end if `endless`, until the client closes it; with
+    a `clock`, in later iterations.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ class TokenFileTests(SynchronousTestCase):
             self.assert_unusable("0 tokens")
 
     def test_malformed(self) -> None:
-        """A line that is no token is named by its number alone."""
+        """A malformed line is reported by its number only."""
         for line in (
             f"{SECRET} x",
             f"{SECRET}#x",
@@ -156,7 +156,7 @@ class TokenFileTests(SynchronousTestCase):
         self.assertEqual(events, [])
 
     def test_mode(self) -> None:
-        """A file that everybody can read or write is used, with a warning."""
+        """A file that every user can read or write is used, with a warning."""
         for mode, warned in ((0o600, 0), (0o640, 0), (0o644, 1), (0o602, 1)):
             self.write(SECRET, mode)
             with capturedLogs() as events:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Proxy", "haproxy", "nginx", "nginx_cache", "squid", "varnish"]
 
 _PATIENCE = 30
-"""Seconds until a proxy that does not listen has failed the test."""
+"""Seconds until a proxy that does not listen fails the test."""
 
 _NGINX = """\
 daemon off;
@@ -44,7 +44,7 @@ http {{
     include {directory}/asciid.conf;
 }}
 """
-"""What Debian's own nginx.conf is to a file in conf.d."""
+"""The context of a file in conf.d, as in Debian's nginx.conf."""
 
 
 def _free_port() -> int:
@@ -66,7 +66,7 @@ def _configuration(name: str, changes: Mapping[str, str]) -> str:
 
 @define
 class Proxy:
-    """A process in front of what listens on port `upstream`."""
+    """A proxy process in front of port `upstream`."""
 
     command: list[str]
     port: int
@@ -75,7 +75,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where it is reached."""
+        """The address of the proxy."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -182,7 +182,7 @@ server {{
 """
     )
     main = directory / "main.conf"
-    # Where it gives up root, it cannot write below a directory of root's.
+    # Without root it cannot write below a directory of root.
     main.write_text("user root;\n" + _NGINX.format(directory=directory))
     return Proxy([found, "-p", str(directory), "-c", str(main)], port, directory)
 
@@ -192,7 +192,7 @@ def squid(directory: Path, upstream: int) -> Proxy:
     found, port = program("squid"), _free_port()
     directory.mkdir(parents=True)
     file = directory / "squid.conf"
-    # It gives up root, and may then write nowhere.
+    # Without root it has no writable directory.
     file.write_text(
         f"""\
 http_port 127.0.0.1:{port} accel defaultsite=127.0.0.1:{port} no-vhost

@@ -1,4 +1,4 @@
-"""The backup timer, and the drill that restores a backup, as they are documented."""
+"""The documented backup timer and restore procedure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKUP = CONTRIB / "asciid-backup.service"
 TIMER = CONTRIB / "asciid-backup.timer"
 
 ASCIID = (sys.executable, "-P", "-m", "asciid")
-"""The command, without a script that an installation makes."""
+"""The command, without an installed script."""
 
 
 class BackupTestCase(CommandTestCase):
@@ -43,7 +43,7 @@ class BackupTestCase(CommandTestCase):
         return daemon.start()
 
     def request(self, method: str, path: str, body: bytes | None = None) -> int:
-        """Return the status of the answer to a request."""
+        """Return the status of a request."""
         connection = HTTPConnection("127.0.0.1", self.daemon.port, timeout=60)
         self.addCleanup(connection.close)
         connection.request(method, path, body, {"Content-Type": "text/plain"})
@@ -57,7 +57,7 @@ class BackupTestCase(CommandTestCase):
         return path
 
     def placed(self, text: str) -> str:
-        """Return commands with the places and the user of the test."""
+        """Return commands with the paths and the user of the test."""
         user, group = (
             subprocess.check_output(["id", option], text=True).strip()
             for option in ("-un", "-gn")
@@ -85,7 +85,7 @@ class UnitTests(CommandTestCase):
     """`contrib/asciid-backup.service` and its timer."""
 
     def test_verify(self) -> None:
-        """Systemd finds no fault with them, and little that they could do harm with."""
+        """systemd-analyze accepts them, with a low exposure."""
         analyze = program("systemd-analyze")
         place = Path(self.mktemp())
         place.mkdir()
@@ -105,14 +105,14 @@ class TimerTests(BackupTestCase):
     """`contrib/asciid-backup.timer` and the service it starts."""
 
     def command(self, name: str) -> list[str]:
-        """Return a command of the service, as systemd reads it."""
+        """Return a command of the service, as systemd parses it."""
         (line,) = re.findall(rf"^{name}=(.*)$", BACKUP.read_text(), re.MULTILINE)
         line = self.placed(line.replace("%%", "%").replace("$$", "$"))
         *shell, script = shlex.split(line)
         return [*shell, script.replace("/opt/asciid/bin/asciid", shlex.join(ASCIID))]
 
     def test_run(self) -> None:
-        """Each run makes a backup of a daemon that runs, and deletes old ones alone."""
+        """Each run backs up a running daemon, and deletes old backups only."""
         old, other, recent = (
             self.backups / name
             for name in ("2020-01-01T03-30-00Z", "monday", "2026-01-01T03-30-00Z")
@@ -155,7 +155,7 @@ class RestoreTests(BackupTestCase):
         self.run_command(*ASCIID, "backup", "--storage", str(self.storage), destination)
 
     def run_drill(self, commands: str) -> str:
-        """Run commands, of which those of systemd are for the daemon of the test."""
+        """Run commands, with those of systemd applied to the daemon of the test."""
         output = ""
         for line in commands.splitlines():
             match shlex.split(line):

@@ -37,7 +37,7 @@ ACCEPTED = ("identity", "gzip", "zstd", "gzip, zstd", "gzip, deflate, br", None)
 
 @frozen
 class Answer:
-    """A response that has arrived."""
+    """A received response."""
 
     status: int
     fields: http.client.HTTPMessage
@@ -85,7 +85,7 @@ class Behind(Base):
     def request(
         self, method: str, path: str, body: bytes | None = None, **fields: str | None
     ) -> Answer:
-        """Send a request with these fields, and no others; return the answer."""
+        """Send a request with exactly these fields; return the response."""
         connection = self.connection
         connection.putrequest(method, path, skip_accept_encoding=True)
         if body is not None:
@@ -145,7 +145,7 @@ class Behind(Base):
                 )
                 case = self.name, accept, control, again.fields.items()
                 self.assertEqual((again.status, again.body), (304, b""), case)
-                if again.fields["ETag"] is not None:  # Squid leaves it out
+                if again.fields["ETag"] is not None:  # Squid omits it
                     tags = [one.etag.removeprefix("W/") for one in (again, answer)]
                     self.assertEqual(tags[0], tags[1], case)
                 full = self.request(

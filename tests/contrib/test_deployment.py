@@ -31,7 +31,7 @@ class UnitTests(CommandTestCase):
         self.values: dict[str, str] = dict(lines)
 
     def test_command(self) -> None:
-        """It runs twistd in the foreground, with options that asciid has."""
+        """It runs twistd in the foreground, with existing options."""
         path, *arguments = shlex.split(self.values["ExecStart"])
         self.assertEqual(Path(path).name, "twistd")
         split = arguments.index("asciid")
@@ -39,14 +39,14 @@ class UnitTests(CommandTestCase):
         Options({}).parseOptions(arguments[split + 1 :])
 
     def test_storage(self) -> None:
-        """The storage is the state directory, which alone can be written to."""
+        """The storage is the state directory, the only writable one."""
         name, value = self.values["Environment"].split("=")
         self.assertEqual(name, "ASCIID_STORAGE")
         self.assertEqual(value, f"/var/lib/{self.values['StateDirectory']}")
         self.assertEqual(self.values["ProtectSystem"], "strict")
 
     def test_service_manager(self) -> None:
-        """It waits for the reports of the daemon, and watches it; logs have a place."""
+        """It uses notifications, a watchdog and a log directory."""
         self.assertEqual(self.values["Type"], "notify")
         self.assertGreaterEqual(int(self.values["WatchdogSec"]), 30)
         self.assertEqual(self.values["LogsDirectory"], "asciid")
@@ -54,17 +54,17 @@ class UnitTests(CommandTestCase):
         self.assertGreater(int(self.values["LogRateLimitBurst"]), 10_000)
 
     def test_time_to_stop(self) -> None:
-        """It is given more time to stop than it takes to drain."""
+        """The stop timeout exceeds the drain timeout."""
         timeout = int(self.values["TimeoutStopSec"])
         self.assertGreater(timeout, resolve({}, {}).drain_timeout)
 
     def test_descriptors(self) -> None:
-        """There are descriptors for all connections."""
+        """The limit of descriptors allows all connections."""
         limit = int(self.values["LimitNOFILE"])
         self.assertGreater(limit, resolve({}, {}).max_connections)
 
     def test_verify(self) -> None:
-        """Systemd finds no fault with it, and little that it could do harm with."""
+        """systemd-analyze accepts it, with a low exposure."""
         analyze = program("systemd-analyze")
         directory = Path(self.mktemp())
         directory.mkdir()
@@ -104,19 +104,19 @@ class ComposeTests(CommandTestCase):
         self.assertEqual([path], json.loads(self.instruction("VOLUME")))
 
     def test_read(self) -> None:
-        """Compose itself takes it."""
+        """Compose accepts it."""
         compose = program("docker-compose")
         self.run_command(compose, "-f", str(COMPOSE), "config", "--quiet")
 
     def test_settings(self) -> None:
-        """Each variable is a setting, and its value is taken."""
+        """Each variable is a setting with a valid value."""
         environment = self.service["environment"]
         known = {setting.variable for setting in SETTINGS}
         self.assertLessEqual(set(environment), known)
         resolve({}, environment)
 
     def test_health(self) -> None:
-        """The check itself is the image's; the time to stop is enough to drain."""
+        """The check is the image's; the stop timeout exceeds the drain timeout."""
         self.assertIn("\nHEALTHCHECK ", DOCKERFILE)
         self.assertNotIn("test", self.service["healthcheck"])
         grace = int(self.service["stop_grace_period"].removesuffix("s"))

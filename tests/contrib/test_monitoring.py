@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard: of metrics that there are, and in good form."""
+"""The alert rules and the dashboard are valid and use existing metrics."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class AlertTests(QueryTestCase):
         self.assertEqual(set(tried), {rule["alert"] for rule in self.rules()})
 
     def test_promtool(self) -> None:
-        """Prometheus takes them; they fire when they should, and only then."""
+        """Prometheus accepts them; they fire when they should, and only then."""
         promtool = program("promtool")
         directory = Path(self.mktemp())
         directory.mkdir()
@@ -169,7 +169,7 @@ class DashboardTests(QueryTestCase):
             self.assertLessEqual(panel["gridPos"]["x"] + panel["gridPos"]["w"], 24)
 
     def test_metrics(self) -> None:
-        """Its metrics are there, and each of the documented ones is shown."""
+        """Its metrics exist, and each documented one is shown."""
         shown: set[str] = set()
         for query in self.queries():
             shown |= self.check_query(query)
@@ -183,7 +183,7 @@ class DashboardTests(QueryTestCase):
         self.assertEqual(used, own | {"__rate_interval"})
 
     def test_promtool(self) -> None:
-        """Prometheus takes each query."""
+        """Prometheus accepts each query."""
         promtool = program("promtool")
         rules = [
             {"record": f"q{number}", "expr": query.replace("$__rate_interval", "5m")}

@@ -40,7 +40,7 @@ SPELLINGS = r"""
 /metrics%3f /metrics%23 /metrics%00 /metrics;a /metrics%20 /metrics%zz /%6detrics%zz
 /metrics% /%256detrics /%u006detrics /METRICS /metrics\ \metrics /\metrics
 """
-"""Paths that are that of the metrics, or that somebody may take for it."""
+"""Paths of the metrics, or similar ones."""
 
 _MENDED = frozenset(
     {"chunk-data-lf", "chunk-ext-nul", "chunk-size-lf", "chunk-trailer-lf"}
@@ -55,7 +55,7 @@ class Behind(Base):
     """The name of the program."""
     make: Callable[[Path, int], Proxy]
     lenient: frozenset[str]
-    """HTTP cases that the proxy answers in its own way; asciid never sees them."""
+    """HTTP cases that the proxy handles itself; asciid never sees them."""
 
     def setUp(self) -> None:
         """Require the program."""
@@ -86,7 +86,7 @@ class Behind(Base):
         *,
         source: str = "127.0.0.2",
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Send a request from the address `source`; return the answer."""
+        """Send a request from the address `source`; return the response."""
         connection = http.client.HTTPConnection(
             "127.0.0.1", proxy.port, timeout=60, source_address=(source, 0)
         )
@@ -131,7 +131,7 @@ class Behind(Base):
         daemon.stop()
 
     def test_simulator(self) -> None:
-        """The simulator plays its images through."""
+        """The simulation passes through it."""
         daemon = Daemon(Path(self.mktemp()).resolve())
         self.addCleanup(daemon.kill)
         proxy = self.put_before(daemon.start().port)
@@ -213,13 +213,13 @@ class Behind(Base):
                 answer = self.get(proxy.port, host + target)
                 self.assertNotIn(b"# HELP", answer, host + target)
                 self.assertNotIn(b" 200 ", answer.partition(b"\r\n")[0], host + target)
-        # Some are those of the metrics indeed.
+        # Some are paths of the metrics.
         self.assertGreater(shown, 5)
         status, _, _ = self.request(proxy, "GET", "/livez")
         self.assertEqual(status, 200)
 
     def get(self, port: int, target: str) -> bytes:
-        """Send a request as it is, and return the whole answer."""
+        """Send a request unchanged, and return the whole response."""
         with socket.create_connection(("127.0.0.1", port), 30) as connection:
             request = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             connection.sendall(request.encode("latin-1"))
@@ -229,7 +229,7 @@ class Behind(Base):
         return answer
 
     def test_down(self) -> None:
-        """While the daemon is away the answer is a problem that passes."""
+        """While the daemon is down the response is a problem with Retry-After."""
         daemon = self.daemon()
         proxy = self.put_before(daemon.port)
         daemon.stop()
@@ -248,12 +248,12 @@ class NginxTests(Behind, SynchronousTestCase):
         "chunk-trailer-bad",
         "hdr-name-8bit",  # the field is left out
         "hdr-no-colon",  # likewise
-        "rl-no-version",  # answered as HTTP/0.9
+        "rl-no-version",  # gets an HTTP/0.9 response
         "rl-options-star",  # refused
     }
 
     def test_many_requests_of_a_client(self) -> None:
-        """A client has 128 requests under way at most; others are served."""
+        """A client has at most 128 concurrent requests; others are served."""
         proxy = self.put_before(self.daemon().port)
         head = b"PUT /image/%b HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
         for number in range(128):
@@ -283,10 +283,10 @@ class HAProxyTests(Behind, SynchronousTestCase):
     }
 
     def test_privileges(self) -> None:
-        """It gives up being root and sees no file; it logs requests."""
+        """It drops privileges, is in a chroot, and logs requests."""
         proxy = self.put_before(self.daemon().port)
         self.assertEqual(self.request(proxy, "GET", "/livez")[0], 200)
-        # It logs a request after the answer was sent.
+        # It logs a request after the response was sent.
         deadline = time.monotonic() + 30
         while "GET /livez HTTP/1.1" not in proxy.log:
             self.assertLess(time.monotonic(), deadline, proxy.log)

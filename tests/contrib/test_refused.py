@@ -34,7 +34,7 @@ REFUSALS: dict[int, Sequence[str]] = {
     413: ("-size", str(SIZE + 1), *TOKEN_OPTION),
     415: ("-type", "multipart/form-data; boundary=x", *TOKEN_OPTION),
 }
-"""Status -> options of the client that lead to it."""
+"""Status -> options of the client for it."""
 
 
 class RefusedTests(SynchronousTestCase):
@@ -67,7 +67,7 @@ class RefusedTests(SynchronousTestCase):
         return daemon.start()
 
     def assert_answered(self, url: str, *options: str) -> None:
-        """Each request is answered with the status of its refusal, and none is lost."""
+        """Each request gets the status of its refusal, and no response is lost."""
         for status, refusal in REFUSALS.items():
             done = subprocess.run(
                 [

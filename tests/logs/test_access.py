@@ -151,7 +151,7 @@ class AccessLogTests(SynchronousTestCase):
         st.binary(max_size=12).filter(lambda value: not {*b"\r\n\0"} & {*value}),
     )
     def test_any_bytes(self, path: bytes, name: bytes, value: bytes) -> None:
-        """Whatever a client sends, its request is answered once and logged once."""
+        """Any request gets one response and one line."""
         target = b"/image/" + quote(path, safe="").encode()
         transport = self.connect()
         transport.protocol.dataReceived(get(target, b"%b: %b" % (name, value)))

@@ -115,8 +115,8 @@ class ImageLogTests(SynchronousTestCase):
         service.metrics.requests.refuse("store-busy")
         with capturedLogs() as events:
             service.metrics.requests.refuse("store-busy")
-            for tell, _, _ in self.reactor.triggers["after"]["shutdown"]:
-                tell()
+            for trigger, _, _ in self.reactor.triggers["after"]["shutdown"]:
+                trigger()
             self.reactor.advance(INTERVAL)
         self.assertEqual(
             [formatEvent(event) for event in events],

@@ -132,7 +132,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertNotIn("two", path.read_text())
 
     def test_no_rotation(self) -> None:
-        """Without a handler of twistd's for it, SIGUSR1 stays as it is."""
+        """Without a handler of twistd, SIGUSR1 is unchanged."""
         number = signal.SIGUSR1
         self.addCleanup(signal.signal, number, signal.getsignal(number))
         signal.signal(number, signal.SIG_IGN)

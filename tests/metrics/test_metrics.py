@@ -104,17 +104,17 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
 
     def test_others_unknown(self) -> None:
         """
-        While other processes cannot be asked, nothing that is counted is told.
+        While other processes are unavailable, no counters are exported.
 
-        Of one alone it would be less than what was told before.
+        Those of one process would be less than the sum before.
         """
-        told: list[list[bytes]] = [[]]
-        metrics = Metrics(MemoryStore(), gather=lambda _: succeed(told[0]))
+        merged: list[list[bytes]] = [[]]
+        metrics = Metrics(MemoryStore(), gather=lambda _: succeed(merged[0]))
         page = self.successResultOf(metrics.page(""))
         families = list(text_string_to_metric_families(page.content.decode()))
         self.assertEqual({family.type for family in families}, {"gauge"})
         self.assertIn("asciid_images", {family.name for family in families})
-        told[0] = [self.successResultOf(metrics.snapshot())]
+        merged[0] = [self.successResultOf(metrics.snapshot())]
         page = self.successResultOf(metrics.page(""))
         self.assertIn(b"asciid_chunks_stored_total 0.0", page.content)
 

@@ -153,10 +153,10 @@ class MergeTests(SynchronousTestCase):
 
     def test_one_queue(self) -> None:
         """
-        The queue is that of the process that writes, with its bound.
+        The queue is that of the writer, with its limit.
 
-        What a worker has handed over waits there: added up it would count twice,
-        and against the bounds of all, which nothing could ever come near.
+        Added up, the writes of workers would count twice, against the sum of the
+        limits, which would never be reached.
         """
         processes = [
             snapshot(
@@ -195,10 +195,10 @@ class MergeTests(SynchronousTestCase):
         """Those of the process nearest to its limit are exported, not the sum."""
         processes = []
         for taken, most in (10, 1000), (95, 100), (700, 1000), (900, None):
-            told = [GaugeMetricFamily("process_open_fds", "Open.", taken)]
+            families = [GaugeMetricFamily("process_open_fds", "Open.", taken)]
             if most is not None:
-                told.append(GaugeMetricFamily("process_max_fds", "Most.", most))
-            processes.append(snapshot(told))
+                families.append(GaugeMetricFamily("process_max_fds", "Most.", most))
+            processes.append(snapshot(families))
         values = values_of(merge(processes))
         self.assertEqual(values["process_open_fds", ()], 95)
         self.assertEqual(values["process_max_fds", ()], 100)

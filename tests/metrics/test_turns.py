@@ -81,13 +81,13 @@ class TurnTests(SynchronousTestCase):
 
     def test_workers(self) -> None:
         """So do a scrape of several processes and a snapshot."""
-        told = run(self.metrics.snapshot(), self.reactor, self.pool)
+        other = run(self.metrics.snapshot(), self.reactor, self.pool)
         self.assertGreater(self.turns, 20)
         metrics = Metrics(
             MemoryStore(),
             self.offload,
             requests=self.metrics.requests,
-            gather=lambda own: succeed([told, own]),
+            gather=lambda own: succeed([other, own]),
         )
         self.turns = 0
         page = run(metrics.page(""), self.reactor, self.pool)
@@ -132,11 +132,11 @@ class TurnTests(SynchronousTestCase):
         families = self.families()
         samples = sum(len(family.samples) for family in families)
         self.assertGreater(samples, 300)
-        told = snapshot(families)
+        other = snapshot(families)
         for steps, least in (
             (render_in_steps(families, ""), len(families) + samples // 50),
             (snapshot_in_steps(families), len(families)),
-            (merge_in_steps([told, told]), 3 * len(families)),
+            (merge_in_steps([other, other]), 3 * len(families)),
         ):
             self.assertGreaterEqual(sum(1 for _ in steps), least)
-        self.assertEqual(len(merge([told])), len(families))
+        self.assertEqual(len(merge([other])), len(families))

@@ -104,7 +104,7 @@ class FairLimitTests(SynchronousTestCase):
         self.assertTrue(second.evicted)
 
     def test_nothing_to_evict(self) -> None:
-        """Where nothing can be evicted, everybody is refused."""
+        """If nothing can be evicted, all clients are refused."""
         self.hold("a", CAPACITY, None)
         self.assertFalse(Holder(self.limit, "b").take(1))
 

@@ -133,7 +133,7 @@ class SocketTests(SynchronousTestCase):
     def test_stuck_reader(self) -> None:
         """Bytes that a client does not read do not accumulate in the kernel."""
         if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            message = "the kernel cannot be told"
+            message = "the option cannot be set"
             raise SkipTest(message)
         self.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
         self.size = 1 << 23

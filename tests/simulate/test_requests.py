@@ -42,7 +42,7 @@ class Recorder(Protocol):
             self.answer = b""
 
     def connectionLost(self, *_: object) -> None:
-        """Tell."""
+        """Record the call."""
         self.lost.callback(None)
 
 

@@ -236,7 +236,7 @@ class CommandTests(SynchronousTestCase):
 
 
 class UsageTests(SynchronousTestCase):
-    """How wrong and right command lines are answered."""
+    """Output for wrong and right command lines."""
 
     def test_wrong_options(self) -> None:
         """A wrong option is one line on standard error and exit code 2."""
