@@ -15,7 +15,7 @@ from asciid.config.settings import (
     SETTINGS,
     SettingError,
     environment_of,
-    find_in_force,
+    find_effective,
     service_links_in,
     settings_of,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from twisted.application.service import IService
 
-    from asciid.config.settings import InForce, Settings
+    from asciid.config.settings import EffectiveSetting, Settings
 
 __all__ = ["Options", "makeService"]
 
@@ -63,7 +63,7 @@ class Options(usage.Options):
 
     settings: Settings
     """The effective settings; set once the options are parsed."""
-    in_force: tuple[InForce, ...]
+    effective: tuple[EffectiveSetting, ...]
     """The effective settings with their sources."""
     service_links: list[str]
     """Ignored variables, which have the address of a Kubernetes Service."""
@@ -108,10 +108,10 @@ class Options(usage.Options):
             for setting in SETTINGS
         }
         try:
-            self.in_force = find_in_force(given, self._environ)
+            self.effective = find_effective(given, self._environ)
         except SettingError as error:
             raise usage.UsageError(str(error)) from error
-        self.settings = settings_of(self.in_force)
+        self.settings = settings_of(self.effective)
         self.service_links = service_links_in(self._environ)
         if self._is_own:
             open_daemon_streams()
@@ -138,7 +138,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         # A daemon of one process needs nothing of it.
         from asciid.workers.parent import Parent  # noqa: PLC0415
 
-        environment = {**os.environ, **environment_of(options.in_force)}
+        environment = {**os.environ, **environment_of(options.effective)}
         parent = Parent(settings, host, environment)
         host.on_reload(parent.restart)
         return parent

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from asciid.cli._surroundings import Surroundings
+    from asciid.cli._dependencies import Dependencies
 
 __all__ = [
     "Target",
@@ -35,8 +35,8 @@ __all__ = [
     "exit_code",
     "is_stream",
     "read_token",
+    "run_with_client",
     "server_option",
-    "speak",
     "token_option",
 ]
 
@@ -163,13 +163,13 @@ class _CommandError(click.ClickException):
         self.exit_code = code  # type: ignore[misc] # click reads it here, too
 
 
-def is_watched() -> bool:
+def is_terminal() -> bool:
     """Return whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
-def speak(
-    surroundings: Surroundings,
+def run_with_client(
+    dependencies: Dependencies,
     server: str,
     main: Callable[[Client, Any], Coroutine[Deferred[Any], Any, int]],
     *,
@@ -182,8 +182,8 @@ def speak(
     A :exc:`ClientError` ends the command with one line.  On a terminal the first retry
     is reported, unless the command `has_bar`.
     """
-    reactor = surroundings.reactor
-    reported = not is_watched() or (has_bar and can_show())
+    reactor = dependencies.reactor
+    reported = not is_terminal() or (has_bar and can_show())
 
     def report_retry(error: ClientError) -> None:
         nonlocal reported
@@ -194,7 +194,7 @@ def speak(
     async def talk() -> int:
         async with Client(
             server,
-            agent=surroundings.agent,
+            agent=dependencies.agent,
             token=token,
             reactor=reactor,
             on_retry=report_retry,

@@ -14,7 +14,7 @@ from asciid.config.settings import (
     SETTINGS,
     SettingError,
     Source,
-    find_in_force,
+    find_effective,
     service_links_in,
 )
 from asciid.config.values import NONE
@@ -22,7 +22,7 @@ from asciid.config.values import NONE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from asciid.config.settings import InForce
+    from asciid.config.settings import EffectiveSetting
 
 __all__ = ["config_command"]
 
@@ -78,18 +78,18 @@ def config_command(*, show: bool, as_json: bool, **options: str | None) -> int:
         for setting in SETTINGS
     }
     try:
-        in_force = find_in_force(given, os.environ)
+        effective = find_effective(given, os.environ)
     except SettingError as error:
         raise click.UsageError(str(error)) from error
     for variable in service_links_in(os.environ):
         message = f"asciid: ignored {variable}: set by Kubernetes for a Service"
         click.echo(message, err=True)
     if show:
-        click.echo(_as_json(in_force) if as_json else "\n".join(_as_toml(in_force)))
+        click.echo(_as_json(effective) if as_json else "\n".join(_as_toml(effective)))
     return 0
 
 
-def _as_json(in_force: Sequence[InForce]) -> str:
+def _as_json(effective: Sequence[EffectiveSetting]) -> str:
     return json.dumps(
         {
             row.setting.option: {
@@ -97,14 +97,14 @@ def _as_json(in_force: Sequence[InForce]) -> str:
                 "source": row.source,
                 "place": row.place,
             }
-            for row in in_force
+            for row in effective
         }
     )
 
 
-def _as_toml(in_force: Sequence[InForce]) -> Iterator[str]:
+def _as_toml(effective: Sequence[EffectiveSetting]) -> Iterator[str]:
     """Yield the lines of a configuration file."""
-    config, *settings = in_force
+    config, *settings = effective
     yield f"# The effective settings of asciid {__version__}, and the source of each."
     if config.value is not None:
         yield f"# File: {json.dumps(config.text)}, named by {config.place}."
@@ -115,7 +115,7 @@ def _as_toml(in_force: Sequence[InForce]) -> Iterator[str]:
         yield f"{row.setting.option} = {_toml(_typed(row))}  # {place}"
 
 
-def _check_is_text(row: InForce) -> None:
+def _check_is_text(row: EffectiveSetting) -> None:
     """Raise :exc:`click.ClickException` for a value that is not valid in TOML."""
     try:
         row.text.encode()
@@ -126,7 +126,7 @@ def _check_is_text(row: InForce) -> None:
         raise click.ClickException(message) from error
 
 
-def _typed(row: InForce) -> bool | int | str | list[str]:
+def _typed(row: EffectiveSetting) -> bool | int | str | list[str]:
     """Return the value of a setting for a configuration file."""
     text = row.text
     if row.setting.flag:

@@ -17,14 +17,14 @@ from asciid.cli._bar import Bar
 from asciid.cli._exit_codes import EXIT_CODES, STOPPED
 from asciid.cli._filter import TerminalFilter
 from asciid.cli._reporting import report
-from asciid.cli._server import TargetType, server_option, speak
+from asciid.cli._server import TargetType, run_with_client, server_option
 from asciid.client.destination import InPlace, destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from asciid.cli._dependencies import Dependencies
     from asciid.cli._server import Target
-    from asciid.cli._surroundings import Surroundings
     from asciid.client import Client
     from asciid.runtime.reactor import Reactor
 
@@ -92,7 +92,7 @@ def _checked_output(
 )
 @click.pass_obj
 def get_command(
-    surroundings: Surroundings,
+    dependencies: Dependencies,
     *,
     image: Target,
     server: str,
@@ -102,11 +102,11 @@ def get_command(
     """Download an image; return the exit code."""
     path = destination_of(output, f"{image.sha256}.txt")
     if isinstance(path, InPlace):
-        with _downloaded(surroundings, image, server) as (code, file):
+        with _downloaded(dependencies, image, server) as (code, file):
             if file is not None:
                 _copy(file, path)
         return code
-    code = _download(surroundings, image, server, path, resume=resume)
+    code = _download(dependencies, image, server, path, resume=resume)
     if code in STOPPED:
         message = f"{STOPPED[code]}; run the same command to resume"
         click.echo(f"asciid: {message}", err=True)
@@ -121,10 +121,10 @@ def get_command(
 @click.option("--raw", is_flag=True, help="Print every byte unchanged.")
 @click.pass_obj
 def cat_command(
-    surroundings: Surroundings, *, image: Target, server: str, raw: bool
+    dependencies: Dependencies, *, image: Target, server: str, raw: bool
 ) -> int:
     """Print an image; return the exit code."""
-    with _downloaded(surroundings, image, server) as (code, file):
+    with _downloaded(dependencies, image, server) as (code, file):
         if file is not None and raw:
             _copy(file, InPlace(None))
         elif file is not None:
@@ -133,7 +133,7 @@ def cat_command(
 
 
 def _download(
-    surroundings: Surroundings,
+    dependencies: Dependencies,
     image: Target,
     server: str,
     path: Path,
@@ -149,18 +149,18 @@ def _download(
             )
         return 0
 
-    return speak(surroundings, image.server or server, main, has_bar=True)
+    return run_with_client(dependencies, image.server or server, main, has_bar=True)
 
 
 @contextmanager
 def _downloaded(
-    surroundings: Surroundings, image: Target, server: str
+    dependencies: Dependencies, image: Target, server: str
 ) -> Iterator[tuple[int, IO[bytes] | None]]:
     """Download to a temporary file; yield the exit code and the file if any."""
     # A failed clean-up does not fail a successful download.
     with TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True) as directory:
         path = Path(directory, image.sha256)
-        code = _download(surroundings, image, server, path, resume=False)
+        code = _download(dependencies, image, server, path, resume=False)
         if code:
             yield code, None
             return

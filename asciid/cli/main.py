@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from asciid import __version__
+from asciid.cli._dependencies import Dependencies
 from asciid.cli._exit_codes import FAILED, INTERRUPTED
 from asciid.cli._filter import one_line
 from asciid.cli._reporting import os_error_text
-from asciid.cli._surroundings import Surroundings
 from asciid.runtime.streams import discard_unwritten_output, open_command_streams
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def asciid() -> None:
 
 
 def main(
-    args: Sequence[str] | None = None, surroundings: Surroundings | None = None
+    args: Sequence[str] | None = None, dependencies: Dependencies | None = None
 ) -> None:
     """
     Run the command in `args` (by default the program's arguments), then exit.
@@ -81,7 +81,7 @@ def main(
             args=args,
             prog_name="asciid",
             standalone_mode=False,
-            obj=surroundings or Surroundings(),
+            obj=dependencies or Dependencies(),
         )
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "asciid"

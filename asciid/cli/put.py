@@ -19,8 +19,8 @@ from asciid.cli._server import (
     exit_code,
     is_stream,
     read_token,
+    run_with_client,
     server_option,
-    speak,
     token_option,
 )
 from asciid.client import CHUNK_SIZE, CONCURRENCY, CONNECTIONS, ClientError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from asciid.cli._surroundings import Surroundings
+    from asciid.cli._dependencies import Dependencies
     from asciid.client import Client, Uploaded
     from asciid.runtime.reactor import Reactor
 
@@ -100,7 +100,7 @@ def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
 )
 @click.pass_obj
 def put_command(  # noqa: PLR0913 - one argument an option
-    surroundings: Surroundings,
+    dependencies: Dependencies,
     *,
     files: tuple[str, ...],
     server: str,
@@ -131,7 +131,7 @@ def put_command(  # noqa: PLR0913 - one argument an option
                 await puts.run(client, parallel)
             return puts.code
 
-        code = speak(surroundings, server, main, token=token, has_bar=True)
+        code = run_with_client(dependencies, server, main, token=token, has_bar=True)
     if code in STOPPED:
         command = ["asciid", "put", "--server", server]
         if token_file is not None:

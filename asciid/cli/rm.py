@@ -10,16 +10,16 @@ from asciid.cli._exit_codes import EXIT_CODES
 from asciid.cli._server import (
     TargetType,
     read_token,
+    run_with_client,
     server_option,
-    speak,
     token_option,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from asciid.cli._dependencies import Dependencies
     from asciid.cli._server import Target
-    from asciid.cli._surroundings import Surroundings
     from asciid.client import Client
     from asciid.runtime.reactor import Reactor
 
@@ -46,7 +46,7 @@ Examples:
 @token_option
 @click.pass_obj
 def rm_command(
-    surroundings: Surroundings,
+    dependencies: Dependencies,
     *,
     images: tuple[Target, ...],
     server: str,
@@ -64,4 +64,4 @@ def rm_command(
             await client.delete(image.sha256)
         return 0
 
-    return speak(surroundings, servers.pop(), main, token=token)
+    return run_with_client(dependencies, servers.pop(), main, token=token)

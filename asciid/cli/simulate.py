@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from hyperlink import EncodedURL
 
-    from asciid.cli._surroundings import Surroundings
+    from asciid.cli._dependencies import Dependencies
 
 __all__ = ["simulate_command"]
 
@@ -169,7 +169,7 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
 )
 @click.pass_obj
 def simulate_command(  # noqa: PLR0913 - one argument an option
-    surroundings: Surroundings,
+    dependencies: Dependencies,
     *,
     files: int | None,
     chunksize: int,
@@ -204,8 +204,8 @@ def simulate_command(  # noqa: PLR0913 - one argument an option
     except NoFigletError as error:
         message = f"simulate {error}"
         raise click.ClickException(message) from error
-    reactor = surroundings.reactor
-    agent = surroundings.agent
+    reactor = dependencies.reactor
+    agent = dependencies.agent
     if agent is None:
         connections = min(plan.parallel * CHUNKS_IN_FLIGHT, MAX_CONNECTIONS)
         agent = make_agent(reactor, url, make_pool(reactor, connections))

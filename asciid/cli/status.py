@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from asciid.cli._exit_codes import EXIT_CODES
-from asciid.cli._server import TargetType, server_option, speak
+from asciid.cli._server import TargetType, run_with_client, server_option
 from asciid.model import ImageState
 
 if TYPE_CHECKING:
+    from asciid.cli._dependencies import Dependencies
     from asciid.cli._server import Target
-    from asciid.cli._surroundings import Surroundings
     from asciid.client import Client
     from asciid.model import UploadStatus
     from asciid.runtime.reactor import Reactor
@@ -40,7 +40,7 @@ Examples:
 )
 @click.pass_obj
 def status_command(
-    surroundings: Surroundings, *, image: Target, server: str, as_json: bool
+    dependencies: Dependencies, *, image: Target, server: str, as_json: bool
 ) -> int:
     """Print the status of an image; return the exit code."""
 
@@ -49,7 +49,7 @@ def status_command(
         click.echo(json.dumps(_report(status)) if as_json else _sentence(status))
         return 0
 
-    return speak(surroundings, image.server or server, main)
+    return run_with_client(dependencies, image.server or server, main)
 
 
 def _moment(seconds: float | None) -> str | None:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["InForce", "Setting", "SettingError", "Source"]
+__all__ = ["EffectiveSetting", "Setting", "SettingError", "Source"]
 
 
 class SettingError(ValueError):
@@ -53,7 +53,9 @@ class Setting:
         """The environment variable."""
         return f"ASCIID_{self.name.upper()}"
 
-    def in_force(self, texts: dict[Source, str | None], file: str = "") -> InForce:
+    def effective(
+        self, texts: dict[Source, str | None], file: str = ""
+    ) -> EffectiveSetting:
         """
         Return the first of `texts`, in the order of `Source`, or the default.
 
@@ -85,11 +87,11 @@ class Setting:
             # Neither arguments nor the environment of a child process can hold one.
             message = f"{place}: NUL character in {text!r}"
             raise SettingError(message)
-        return InForce(self, text, source, place, value)
+        return EffectiveSetting(self, text, source, place, value)
 
 
 @frozen
-class InForce:
+class EffectiveSetting:
     """The effective value of a setting."""
 
     setting: Setting

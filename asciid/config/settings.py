@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from asciid.config._config_file import read_config_file
-from asciid.config._setting import InForce, Setting, SettingError, Source
+from asciid.config._setting import EffectiveSetting, Setting, SettingError, Source
 from asciid.config._table import CONFIG, GROUPS, SETTINGS
 from asciid.config.service_links import is_service_link
 from asciid.config.values import MEMORY
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUPS",
     "SETTINGS",
-    "InForce",
+    "EffectiveSetting",
     "Setting",
     "SettingError",
     "Settings",
     "Source",
     "environment_of",
-    "find_in_force",
+    "find_effective",
     "resolve",
     "service_links_in",
     "settings_of",
@@ -110,9 +110,9 @@ class Settings:
         return self.storage
 
 
-def find_in_force(
+def find_effective(
     given: Mapping[str, str | None], environ: Mapping[str, str]
-) -> tuple[InForce, ...]:
+) -> tuple[EffectiveSetting, ...]:
     """
     Return the effective value and the source of each setting in `SETTINGS`.
 
@@ -128,11 +128,11 @@ def find_in_force(
     except OSError as error:
         message = f"{named.place}: cannot read {named.text}: {error.strerror}"
         raise SettingError(message) from error
-    in_force = tuple(
+    effective = tuple(
         _find(row, given, environ, in_file, named.text) for row in SETTINGS
     )
-    _check_together({row.setting.name: row for row in in_force})
-    return in_force
+    _check_together({row.setting.name: row for row in effective})
+    return effective
 
 
 def service_links_in(environ: Mapping[str, str]) -> list[str]:
@@ -144,21 +144,21 @@ def service_links_in(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def settings_of(in_force: Iterable[InForce]) -> Settings:
+def settings_of(effective: Iterable[EffectiveSetting]) -> Settings:
     """Return the settings with their effective values."""
-    values = {row.setting.name: row.value for row in in_force}
+    values = {row.setting.name: row.value for row in effective}
     del values["config"]  # its values are in the others
     sync = not values.pop("no_sync")
     return Settings(sync=sync, **values)
 
 
-def environment_of(in_force: Iterable[InForce]) -> dict[str, str]:
+def environment_of(effective: Iterable[EffectiveSetting]) -> dict[str, str]:
     """
     Return the environment that gives another process the same settings.
 
     ASCIID_CONFIG is ``none``: the values of the file are in the others.
     """
-    variables = {row.setting.variable: row.text for row in in_force}
+    variables = {row.setting.variable: row.text for row in effective}
     return {**variables, CONFIG.variable: CONFIG.default}
 
 
@@ -166,14 +166,14 @@ def resolve(given: Mapping[str, str | None], environ: Mapping[str, str]) -> Sett
     """
     Return the effective settings.
 
-    `given` and the errors are those of `find_in_force`.
+    `given` and the errors are those of `find_effective`.
     """
-    return settings_of(find_in_force(given, environ))
+    return settings_of(find_effective(given, environ))
 
 
-def _check_together(in_force: Mapping[str, InForce]) -> None:
-    workers = in_force["workers"]
-    if workers.value > 1 and in_force["storage"].value is None:
+def _check_together(effective: Mapping[str, EffectiveSetting]) -> None:
+    workers = effective["workers"]
+    if workers.value > 1 and effective["storage"].value is None:
         message = f"{workers.place}: {MEMORY} cannot be shared by several processes"
         raise SettingError(message)
 
@@ -184,7 +184,7 @@ def _find(
     environ: Mapping[str, str],
     in_file: Mapping[str, str] = MappingProxyType({}),
     file: str = "",
-) -> InForce:
+) -> EffectiveSetting:
     variable = environ.get(row.variable) or None
     if variable is not None and is_service_link(row.variable, variable):
         variable = None
@@ -193,4 +193,4 @@ def _find(
         Source.ENVIRONMENT: variable,
         Source.FILE: in_file.get(row.option),
     }
-    return row.in_force(texts, file)
+    return row.effective(texts, file)

@@ -72,7 +72,7 @@ class LineFormatter:
         if not self._is_verbose and is_library_detail(event):
             return None
         now = event.get("log_time", 0.0)
-        lines = [self._format(summary) for summary in self._repeats.over(now)]
+        lines = [self._format(summary) for summary in self._repeats.summaries(now)]
         if self._repeats.admit(event):
             lines.append(self._format(event))
         return "".join(lines) or None

@@ -70,7 +70,7 @@ class Repeats:
         kind = kind_of(event)
         now = event.get("log_time", 0.0)
         window = self._windows.get(kind)
-        if window is None or _is_over(window, now):
+        if window is None or _has_ended(window, now):
             window = self._windows[kind] = _Window(
                 now, level, event.get("log_namespace", "-"), _words(event)
             )
@@ -78,7 +78,7 @@ class Repeats:
         self._left_out += window.count == ALLOWED + 1
         return window.count <= ALLOWED
 
-    def over(self, now: float) -> Iterator[LogEvent]:
+    def summaries(self, now: float) -> Iterator[LogEvent]:
         """
         Yield summaries of the windows that have ended.
 
@@ -87,7 +87,7 @@ class Repeats:
         if not self._left_out:
             return
         for kind, window in list(self._windows.items()):
-            if not _is_over(window, now):
+            if not _has_ended(window, now):
                 continue
             # The writer thread logs, too, and may have removed it.
             if self._windows.pop(kind, None) and window.count > ALLOWED:
@@ -102,7 +102,7 @@ class Repeats:
                 }
 
 
-def _is_over(window: _Window, now: float) -> bool:
+def _has_ended(window: _Window, now: float) -> bool:
     # A clock set back ends the window, too.
     return not 0 <= now - window.start < WINDOW
 

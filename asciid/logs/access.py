@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asciid.http import Refusal, Request
     from asciid.runtime.reactor import Reactor
 
-__all__ = ["LEFT", "Access", "AccessLog", "access_writer"]
+__all__ = ["LEFT", "AccessLog", "AccessRecord", "access_writer"]
 
 LEFT = 499
 """The status of a request whose client disconnected before the response."""
@@ -54,7 +54,7 @@ _unquotable = {
 
 
 @frozen
-class Access:
+class AccessRecord:
     """The record of one request."""
 
     request_id: str
@@ -99,7 +99,7 @@ def access_writer(
     style: str,
     reactor: Reactor,
     clock: Callable[[], float] = time.time,
-) -> Callable[[Access], object]:
+) -> Callable[[AccessRecord], object]:
     """
     Return a function that writes records to the file `path`, or ``-`` for the log.
 
@@ -109,10 +109,10 @@ def access_writer(
     seconds since the epoch.
     """
 
-    def log_text(access: Access) -> None:
+    def log_text(access: AccessRecord) -> None:
         _log.info("{line}", line=access.combined(clock()))
 
-    def log_json(access: Access) -> None:
+    def log_json(access: AccessRecord) -> None:
         _log.info("{method} {target} {status}", **access.members())
 
     if str(path) == THE_LOG:
@@ -120,10 +120,10 @@ def access_writer(
     file = LineWriter(str(path), "access", AppendedFile(path).write)
     file.attach(reactor)
 
-    def write_text(access: Access) -> None:
+    def write_text(access: AccessRecord) -> None:
         file.write(access.combined(clock()) + "\n")
 
-    def write_json(access: Access) -> None:
+    def write_json(access: AccessRecord) -> None:
         file.write(json_line({"time": utc_time(clock()), **access.members()}))
 
     return write_json if style == "json" else write_text
@@ -140,7 +140,7 @@ class AccessLog:
 
     def __init__(
         self,
-        write: Callable[[Access], object],
+        write: Callable[[AccessRecord], object],
         client_of: Callable[[Any], str],
         sample: float = 1.0,
         draw: Callable[[], float] = random.random,
@@ -163,7 +163,7 @@ class AccessLog:
             self._take(refusal.request, refusal.status, refusal.size, 0.0)
             return
         self._write(
-            Access(
+            AccessRecord(
                 request_id=request_id(refusal),
                 client=str(getattr(refusal.peer, "host", "local")),
                 method=_NOTHING,
@@ -187,7 +187,7 @@ class AccessLog:
 
     def _take(self, request: Request, status: int, size: int, seconds: float) -> None:
         self._write(
-            Access(
+            AccessRecord(
                 request_id=request_id(request),
                 client=self._client_of(request),
                 method=request.method.decode("latin-1"),

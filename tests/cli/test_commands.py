@@ -27,8 +27,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.cli import _server, main
 from asciid.cli._bar import Bar
+from asciid.cli._dependencies import Dependencies
 from asciid.cli._filter import TerminalFilter
-from asciid.cli._surroundings import Surroundings
 from asciid.client import Client
 from asciid.client._progress import Progress
 from asciid.store import Lifetimes
@@ -111,7 +111,7 @@ class CommandTestCase(SynchronousTestCase):
         self, *args: str, stdin: str = "", environ: dict[str, str] | None = None
     ) -> Result:
         """Run a command line."""
-        surroundings = Surroundings(self.reactor, self.world.network)
+        dependencies = Dependencies(self.reactor, self.world.network)
 
         class Main:
             """Adapts our main() to click's runner."""
@@ -119,7 +119,7 @@ class CommandTestCase(SynchronousTestCase):
             name = "asciid"
 
             def main(self, args: list[str], **_: object) -> None:
-                main.main(args, surroundings)
+                main.main(args, dependencies)
 
         return CliRunner().invoke(
             Main(),  # type: ignore[arg-type] # see there
@@ -614,7 +614,7 @@ class ImageTests(CommandTestCase):
         """On a terminal, a command without a bar reports its first retry."""
         self.world.network.always(Lost())
         self.assert_fails(1, "was lost", "status", SHA256)
-        self.patch(_server, "is_watched", lambda: True)
+        self.patch(_server, "is_terminal", lambda: True)
         for command in ("status", "rm", "cat", "get"):
             result = self.run_command(command, SHA256)
             first, last = result.stderr.splitlines()

@@ -10,12 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import (
     SETTINGS,
-    InForce,
+    EffectiveSetting,
     SettingError,
     Settings,
     Source,
     environment_of,
-    find_in_force,
+    find_effective,
     resolve,
 )
 
@@ -37,7 +37,7 @@ class FileTestCase(SynchronousTestCase):
 class SourceTests(FileTestCase):
     """Precedence of the sources, and how they are named."""
 
-    def found(self, option: str, *sources: Source) -> InForce:
+    def found(self, option: str, *sources: Source) -> EffectiveSetting:
         """Return the effective value of `option`, given 1 to 3 by those sources."""
         text = f"{option} = 3" if Source.FILE in sources else ""
         given = {"config": self.written(text)}
@@ -47,7 +47,9 @@ class SourceTests(FileTestCase):
         if Source.ENVIRONMENT in sources:
             environ["ASCIID_MAX_UPLOADS"] = "2"
         (found,) = (
-            row for row in find_in_force(given, environ) if row.setting.option == option
+            row
+            for row in find_effective(given, environ)
+            if row.setting.option == option
         )
         return found
 
@@ -75,11 +77,11 @@ class SourceTests(FileTestCase):
     def test_environment_of(self) -> None:
         """Another process finds the same in its environment, with no file there."""
         file = self.written('port = 3\nno-sync = true\nwrite-origins = ["http://a"]')
-        found = find_in_force({"storage": "images"}, {"ASCIID_CONFIG": file})
+        found = find_effective({"storage": "images"}, {"ASCIID_CONFIG": file})
         Path(file).unlink()
         variables = environment_of(found)
         self.assertEqual(set(variables), {setting.variable for setting in SETTINGS})
-        inherited = find_in_force({}, {"ASCIID_CONFIG": file, **variables})
+        inherited = find_effective({}, {"ASCIID_CONFIG": file, **variables})
         self.assertEqual(
             [row.value for row in inherited[1:]], [row.value for row in found[1:]]
         )

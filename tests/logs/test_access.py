@@ -20,7 +20,7 @@ from asciid.config.settings import Settings, resolve
 from asciid.daemon.assembly import make_front, make_image_service, make_observer
 from asciid.daemon.host import Host
 from asciid.http import Refusal
-from asciid.logs.access import LEFT, Access, AccessLog, access_writer
+from asciid.logs.access import LEFT, AccessLog, AccessRecord, access_writer
 from asciid.testing import MemoryStore
 from tests.api._support import CAT_SHA256, Client
 from tests.http._support import MemoryTransport, get, parse_answers, post
@@ -31,7 +31,7 @@ class AccessLogTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Serve an empty store, and collect the records."""
-        self.seen: list[Access] = []
+        self.seen: list[AccessRecord] = []
         self.api = ImageAPI(
             MemoryStore(),
             max_image_size=1000,
@@ -48,7 +48,7 @@ class AccessLogTests(SynchronousTestCase):
         transport.protocol.makeConnection(transport)
         return transport
 
-    def ask(self, data: bytes) -> Access:
+    def ask(self, data: bytes) -> AccessRecord:
         """Send a request; return its record."""
         transport = self.connect()
         transport.protocol.dataReceived(data)
@@ -207,7 +207,7 @@ class AccessLogTests(SynchronousTestCase):
         )
 
 
-def an_access(**changes: Any) -> Access:  # noqa: ANN401 - of each field's type
+def an_access(**changes: Any) -> AccessRecord:  # noqa: ANN401 - of each field's type
     """Return a record of a request."""
     fields: dict[str, Any] = {
         "request_id": "mine",
@@ -220,7 +220,7 @@ def an_access(**changes: Any) -> Access:  # noqa: ANN401 - of each field's type
         "bytes": 12,
         "seconds": 0.001,
     }
-    return Access(**{**fields, **changes})
+    return AccessRecord(**{**fields, **changes})
 
 
 class FormTests(SynchronousTestCase):

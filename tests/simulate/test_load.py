@@ -14,7 +14,7 @@ from treq.testing import RequestTraversalAgent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.cli import main
-from asciid.cli._surroundings import Surroundings
+from asciid.cli._dependencies import Dependencies
 from tests.client.fakes import FakeReactor, StuckAgent, TickingReactor
 from tests.client.servers import Server
 
@@ -51,18 +51,18 @@ class LoadTestCase(SynchronousTestCase):
         self,
         server: Server,
         *args: str,
-        surroundings: Surroundings | None = None,
+        dependencies: Dependencies | None = None,
         out: type[io.StringIO] = io.StringIO,
     ) -> _Outcome:
-        """Run a simulation against `server`, or in `surroundings`."""
+        """Run a simulation against `server`, or in `dependencies`."""
         memory = RequestTraversalAgent(server.app.resource())
         stdout, stderr = out(), io.StringIO()
         self.patch(sys, "stdout", stdout)
         self.patch(sys, "stderr", stderr)
-        if surroundings is None:
-            surroundings = Surroundings(TickingReactor(memory), memory)
+        if dependencies is None:
+            dependencies = Dependencies(TickingReactor(memory), memory)
         with self.assertRaises(SystemExit) as end:
-            main.main(["simulate", "-seed=1", *args], surroundings)
+            main.main(["simulate", "-seed=1", *args], dependencies)
         return _Outcome(end.exception.code, stdout.getvalue(), stderr.getvalue())
 
 
@@ -209,7 +209,7 @@ class ReportTests(LoadTestCase):
         self.patch(os, "environ", {**os.environ, "TERM": "xterm", "COLUMNS": "100"})
         outcome = self.simulate(
             Server(),
-            surroundings=Surroundings(FakeReactor(), StuckAgent()),
+            dependencies=Dependencies(FakeReactor(), StuckAgent()),
             out=_Terminal,
         )
         self.assertEqual(outcome.code, 130)

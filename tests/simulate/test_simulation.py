@@ -20,7 +20,7 @@ from twisted.web.client import ResponseNeverReceived
 
 from asciid import __version__
 from asciid.cli import main
-from asciid.cli._surroundings import Surroundings
+from asciid.cli._dependencies import Dependencies
 from asciid.cli.simulate import simulate_command
 from asciid.client.agent import parse_base_url
 from asciid.simulate._art import Gallery
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def asciid(*args: str, agent: IAgent | None = None) -> Result:
     """Run the command line in memory."""
-    surroundings = Surroundings(FakeReactor(), agent or StuckAgent())
+    dependencies = Dependencies(FakeReactor(), agent or StuckAgent())
 
     class Main:
         """Adapts our main() to click's runner."""
@@ -45,7 +45,7 @@ def asciid(*args: str, agent: IAgent | None = None) -> Result:
         name = "asciid"
 
         def main(self, args: list[str], **_: object) -> None:
-            main.main(args, surroundings)
+            main.main(args, dependencies)
 
     return CliRunner().invoke(Main(), args)  # type: ignore[arg-type] # see Main
 

@@ -1,4 +1,4 @@
-"""The environment of a command, for tests to replace."""
+"""The reactor and the agent of a command, for tests to replace."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IAgent
 
 
-__all__ = ["Surroundings"]
+__all__ = ["Dependencies"]
 
 
 @frozen
-class Surroundings:
-    """The environment of a command; None means the real one."""
+class Dependencies:
+    """The reactor and the agent of a command; None means the real one."""
 
     given_reactor: Reactor = None
     """The reactor to run."""
