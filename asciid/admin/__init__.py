@@ -1,8 +1,8 @@
 """
 Administrative work on a storage directory, with a daemon on it or without.
 
-``storage``         verifies, backs up and compacts: what commands call
-``control``         the socket on which the owner of a storage takes commands
-``owner_commands``  what the owner does for them
-``reader``          a process that reads the storage for the owner
+``storage``         the commands verify, backup and compact
+``control``         the command socket of the owner of a storage
+``owner_commands``  the owner's side of the commands
+``reader``          the process that reads the storage for them
 """

@@ -58,10 +58,10 @@ class IMaintained(Protocol):
         """Quarantine a damaged image, unless it has changed; errors: of a commit."""
 
     def purge_quarantine(self) -> Deferred[int]:
-        """Delete what is in quarantine; return how many images."""
+        """Delete the quarantined images; return their number."""
 
     def restore_quarantine(self) -> Deferred[int]:
-        """Take what is in quarantine out again; return how many images."""
+        """Restore the quarantined images; return their number."""
 
 
 class MaintenanceError(AsciidError):

@@ -82,7 +82,7 @@ def certificate_families(certificates: Mapping[str, ICertificate]) -> Iterator[M
 
 
 def worker_families(state: WorkersState | None) -> Iterator[Metric]:
-    """Yield the number of processes, as far as it is known."""
+    """Yield the state of the worker processes, if known."""
     workers = GaugeMetricFamily("asciid_workers", "Workers that respond.")
     configured = GaugeMetricFamily("asciid_workers_configured", "Configured workers.")
     deaths = CounterMetricFamily(
@@ -179,7 +179,7 @@ def _sharing_families(front: KleinFactory | None) -> Iterator[Metric]:
 
 
 def store_families(stats: StoreStats) -> Iterator[Metric]:
-    """Yield what the store has done since the start."""
+    """Yield the counters of the store."""
     events = stats.events
     counters: Iterable[tuple[str, str, int]] = (
         ("images_registered", "Images registered.", events.registered),

@@ -52,7 +52,7 @@ class RequestCounts:
 
     def expect(self, reasons: Iterable[str]) -> None:
         """
-        Export the refusals for these reasons from now on, though there are none.
+        Export counters of these reasons from now on, starting at 0.
 
         The increase of a counter that appears with the first refusal is not seen.
         """

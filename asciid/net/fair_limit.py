@@ -41,7 +41,7 @@ class IHolder(Protocol):
         """
 
     def evict(self) -> None:
-        """End, and give back what is held before returning."""
+        """End this holder; it must give back its units before it returns."""
 
 
 class _Episode:

@@ -35,8 +35,8 @@ class Output:
     """
     The sending side of one connection.
 
-    :ivar blocked: whether the peer reads too slowly: what is sent
-        now will wait.
+    :ivar blocked: whether the peer reads too slowly: bytes sent
+        now are queued.
     """
 
     __slots__ = ("_closed", "_moved", "_queue", "_transport", "blocked")
