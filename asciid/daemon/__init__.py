@@ -1,9 +1,9 @@
 """
-What a process of the daemon is made of.
+The parts of a process of the daemon.
 
 ``assembly``      composes the service of a process that speaks HTTP
 ``storing``       makes its engine
-``host``          what the service runs in: reactor, signals, log, service manager
+``host``          the environment of the service: reactor, signals, log, service manager
 ``housekeeping``  the periodic task
-``announcement``  logs that the daemon serves, and what its settings risk
+``announcement``  logs the start and the risks of settings
 """

@@ -1,4 +1,4 @@
-"""The daemon as a Twisted service: bind, open the store, and the way back."""
+"""The daemon as a Twisted service: binds, opens the store, drains, closes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LAST_WRITES = 1.0
 
 
 class IFront(Protocol):
-    """What speaks HTTP with clients."""
+    """The HTTP server."""
 
     def drain(self) -> Deferred[None]:
         """Have connections finish the requests in progress and close."""
@@ -55,7 +55,7 @@ class IFront(Protocol):
 
 @frozen
 class Site:
-    """A place to listen on, and what makes the protocols of its connections."""
+    """A listener, and the factory of its protocols."""
 
     listener: Listener
     factory: IProtocolFactory

@@ -1,4 +1,4 @@
-"""The share of the settings' limits that each process that speaks HTTP has."""
+"""The share of the settings' limits of each HTTP process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs that a daemon serves, and what its settings risk."""
+"""Logs the start of a daemon, and warns of risky settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def announce(
     settings: Settings, stored: StoreUsage, address: str, metrics: str | None = None
 ) -> None:
     """
-    Log what serves at `address`, with its metrics at `metrics`, if any.
+    Log the start at `address`, with metrics at `metrics`, if any.
 
     Warn of each setting that risks data or memory.
     """

@@ -67,7 +67,7 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
     gather: Callable[[bytes], Deferred[list[bytes]]] | None = None,
 ) -> ImageService:
     """
-    Return what serves the images of `engine`.
+    Return the service of the images of `engine`.
 
     `descriptors` are those of inherited sockets, for ``port`` and ``metrics_port``;
     `workers` and `gather` are those of `Metrics`.
@@ -133,7 +133,7 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
 
 
 def make_observer(settings: Settings, api: ImageAPI, reactor: Reactor) -> Observer:
-    """Return what observes every request: the metrics, and the access log if any."""
+    """Return the observer of requests: the metrics, and the access log if any."""
     if settings.access_log is None:
         return api.metrics.requests
     access_log = AccessLog(
@@ -154,7 +154,7 @@ def make_front(  # noqa: PLR0913 - two are of the caller, the others have defaul
     acceptor: Listener | None = None,
 ) -> KleinFactory:
     """
-    Return what speaks HTTP for `api`, whose routes say how large bodies may be.
+    Return the HTTP server of `api`, whose routes limit bodies.
 
     `observer` is by default the metrics of `api`.
     """
@@ -204,7 +204,7 @@ def _limits(settings: Settings) -> Limits:
 def _housekeeper(
     settings: Settings, store: ImageStore, reactor: Reactor
 ) -> Housekeeper | None:
-    """Return what expires images and uploads; with workers the writer does."""
+    """Return the task that expires images and uploads; with workers the writer does."""
     if settings.workers > 1:
         return None
     interval = housekeeping_interval(settings)

@@ -102,7 +102,7 @@ class Daemon(OwnProcess):
         self._manager.stopping()
 
     def exit_now(self) -> None:
-        """See `Host.exit_now`; what was logged is written first."""
+        """See `Host.exit_now`; the log is written first."""
         self._log.finish()
         end_at_once()
 

@@ -25,7 +25,7 @@ _log = Logger()
 
 def housekeeping_interval(settings: Settings) -> float:
     """
-    Return the seconds between two searches for what has expired.
+    Return the seconds between two calls of `expire`.
 
     It is a twentieth of the shortest lifetime, from 1 to 60 seconds.
     """

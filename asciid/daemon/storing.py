@@ -1,4 +1,4 @@
-"""Makes the engine of a process, as its settings say."""
+"""Makes the engine of a process from its settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["lifetimes_of", "make_control", "make_engine", "make_lmdb_engine"]
 
 
 def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control | None]:
-    """Return the engine of a daemon of one process, and what takes commands on it."""
+    """Return the engine of a daemon of one process, and its control socket."""
     if settings.storage is None:
         memory = MemoryEngine(
             reactor=reactor,
@@ -43,7 +43,7 @@ def make_lmdb_engine(
     peers: IPeers = ALONE,
     lock: StorageLock | None = None,
 ) -> LMDBEngine:
-    """Return the engine of the process that writes to `storage`."""
+    """Return the engine that writes to `storage`."""
     return LMDBEngine(
         storage,
         reactor=reactor,
@@ -62,7 +62,7 @@ def lifetimes_of(settings: Settings) -> Lifetimes:
 
 
 def make_control(storage: Path, engine: LMDBEngine, reactor: Reactor) -> Control:
-    """Return what takes commands on the file of `engine`, in `storage`."""
+    """Return the control socket of `engine`, in `storage`."""
     maintenance = Maintenance(engine, reactor)
     commands = {
         "backup": maintenance.backup,

@@ -2,8 +2,8 @@
 The only code that touches threads: a batching writer and a pool for reads.
 
 The price of a durable write is the sync, not the bytes.  So while one batch is
-on its way to the disk, the reactor collects the next; whatever has come in by
-the time the thread is free shares one transaction and one sync.
+on its way to the disk, the reactor collects the next; operations that arrive before
+the thread is free share one transaction and one sync.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _log = Logger()
 
 
 class IWriterReactor(Protocol):
-    """What is asked of the reactor: a delayed call and a way back from a thread."""
+    """The required methods of the reactor: delayed calls and calls from threads."""
 
     def callLater(
         self, delay: float, call: Callable[..., object], /, *args: object
@@ -66,7 +66,7 @@ class IWriterReactor(Protocol):
 
 @define(eq=False)
 class _Entry(Generic[OperationT]):
-    """Accepted operations and who waits for their outcomes."""
+    """Accepted operations and the Deferred of their outcomes."""
 
     operations: Sequence[OperationT]
     done: Deferred[Sequence[Any]]
@@ -80,17 +80,17 @@ class BatchWriter(Generic[OperationT]):
     It runs them in one transaction, commits, and returns as many outcomes: an
     exception is the failure of that operation alone, anything else its result.
     If it raises, nothing was committed; `recover` is then called on the reactor
-    with what was raised and answers, by a Deferred, the exception that the
+    with the exception and returns, in a Deferred, the exception that the
     whole batch fails with, or None to have the same batch run again.
 
     Once all outcomes of a batch are delivered, `delivered` is called in the same turn
-    of the reactor.  Then `pause` is called with what begins the next batch, and calls
-    it once those who were answered have had the time to ask for the next thing.
+    of the reactor.  Then `pause` is called with the call that begins the next batch,
+    and makes it once clients that were answered have had time for their next request.
 
     At most `max_operations` operations holding `max_bytes` bytes wait at a
     time, or a single one that holds more.  A batch costs one hand-over to the
     thread and one wake-up of the reactor, however many operations are in it.
-    `batch_sizes` and `commit_times` are of those that were committed; `monotonic`
+    `batch_sizes` and `commit_times` are those of committed batches; `monotonic`
     is in seconds.
     """
 
@@ -164,7 +164,7 @@ class BatchWriter(Generic[OperationT]):
         return (
             self._stopped is not None
             or self._operations + operations > self.max_operations
-            # What alone is past the bound is taken where nothing else has bytes.
+            # A single operation past the bound is accepted if no others have bytes.
             or (min(size, self._bytes) > 0 and self._bytes + size > self.max_bytes)
         )
 
@@ -174,7 +174,7 @@ class BatchWriter(Generic[OperationT]):
         """
         Do `work` between two batches: the next one begins once it is done.
 
-        What is submitted meanwhile waits.  Cancelling the Deferred does not end
+        Operations submitted meanwhile wait.  Cancelling the Deferred does not end
         the work, which may use `call_in_thread`.
 
         Errors: those of `work`, `StoreClosedError` after `stop`.
@@ -203,7 +203,7 @@ class BatchWriter(Generic[OperationT]):
         def run() -> None:
             try:
                 result = call()
-            except Exception as error:  # noqa: BLE001 - handed to who asked
+            except Exception as error:  # noqa: BLE001 - delivered to the caller
                 self._reactor.callFromThread(done.errback, error)
             else:
                 self._reactor.callFromThread(done.callback, result)
@@ -215,7 +215,7 @@ class BatchWriter(Generic[OperationT]):
         return done
 
     def _schedule(self) -> None:
-        # Not at once: what else arrives in this turn of the reactor shares the batch.
+        # Not at once: other operations of this turn of the reactor share the batch.
         self._scheduled = True
         self._reactor.callLater(0, self._begin)
 
@@ -268,12 +268,12 @@ class BatchWriter(Generic[OperationT]):
             entry.done.callback(outcomes[first:after])
             first = after
         self._delivered()
-        # Those just answered ask for the next thing at once, and with them the next
-        # batch is about twice as large.
+        # Clients that were just answered send their next request at once, and with
+        # these the next batch is about twice as large.
         self._pause(self._next)
 
     def _poll(self, then: Callable[[], None]) -> None:
-        # The reactor looks for what is new between the two calls.
+        # The reactor polls for input between the two calls.
         self._reactor.callLater(0, self._reactor.callLater, 0, then)
 
     def _failed(self, batch: list[_Entry[OperationT]], error: Exception) -> None:
@@ -283,12 +283,12 @@ class BatchWriter(Generic[OperationT]):
             else:
                 self._fail(batch, failure)
 
-        def unforeseen(failure: Failure) -> None:
+        def unexpected(failure: Failure) -> None:
             # The next batch may do better; without this there would be none.
-            _log.failure("It is not known whether the storage can be used", failure)
+            _log.failure("recovery of the storage failed", failure)
             decided(StorageFailedError())
 
-        self._recover(error).addCallbacks(decided, unforeseen)
+        self._recover(error).addCallbacks(decided, unexpected)
 
     def _fail(self, batch: list[_Entry[OperationT]], failure: Exception) -> None:
         operations = sum(len(entry.operations) for entry in batch)
@@ -308,8 +308,8 @@ class BatchWriter(Generic[OperationT]):
 
 
 def _no_thread() -> StoreBusyError:
-    """Log that a pool cannot create a thread; return what the caller fails with."""
-    _log.failure("The storage cannot be used: no thread can be created")
+    """Log that a pool cannot create a thread; return the caller's error."""
+    _log.failure("storage unavailable: cannot create a thread")
     return StoreBusyError()
 
 
@@ -342,7 +342,7 @@ class ReadPool:
 
     def run(self, read: Callable[[], ResultT]) -> Deferred[ResultT]:
         """
-        Call `read` in a thread and answer what it returns or raises.
+        Call `read` in a thread; the Deferred has its result or exception.
 
         Errors: `StoreBusyError` past the bound, `StoreClosedError` after `stop`.
         """
@@ -390,7 +390,7 @@ class ReadPool:
         """Carry out a read, in a thread."""
         try:
             result = read()
-        except Exception as error:  # noqa: BLE001 - handed to who asked
+        except Exception as error:  # noqa: BLE001 - delivered to the caller
             if isinstance(error, AsciidError):
                 forget_tracebacks(error)
             self._reactor.callFromThread(self._ended, done.errback, error)

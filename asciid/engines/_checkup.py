@@ -1,4 +1,4 @@
-"""Knows whether an engine can do its work, and has it tried where that is unknown."""
+"""Probes whether an engine can write and read."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class _Attempt:
         return True
 
     def end(self) -> None:
-        """Note that the probe has an outcome."""
+        """Record that the probe has an outcome."""
         self._under_way = False
 
 
 @define(eq=False)
 class Checkup:
     """
-    Tries writing and reading now and then, and remembers the outcome.
+    Probes writing and reading periodically, and keeps the outcome.
 
     An engine that is not written to, perhaps because it was reported to fail, would
     never notice that it works again.  `apply` and `ask` are the engine's; `monotonic`
@@ -109,7 +109,7 @@ class Checkup:
         try:
             await self.apply((Probe(),)).addCallback(sole)
         except StoreBusyError:
-            return  # it says nothing about the disk
+            return  # no evidence about the disk
         except StorageFullError:
             self.has_room = False
         except AsciidError:

@@ -17,10 +17,10 @@ class Stamps:
     """
     Makes stamps, in seconds.
 
-    Stamps of one process run with `monotonic`, from what `clock` showed when the
+    Stamps of one process run with `monotonic`, from the time of `clock` when the
     process started: while the process runs, nothing ages by more than the time that
-    has passed, however the system's clock is set.  Stamps of different processes are
-    off by what it was set meanwhile.
+    passed, however the system's clock is set.  Stamps of different processes differ by
+    its changes between their starts.
     """
 
     clock: Callable[[], float]

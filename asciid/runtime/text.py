@@ -6,8 +6,8 @@ import re
 
 __all__ = ["printable"]
 
-# What moves the cursor, ends a line for some reader, or cannot be encoded.  Tabs
-# and line feeds are dealt with where they matter.
+# Characters that move the cursor, end a line for some reader, or cannot be encoded;
+# callers handle tabs and line feeds.
 _unprintable = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").sub
 
 

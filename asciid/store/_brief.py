@@ -1,4 +1,4 @@
-"""Coalesces short queries: those of one turn of the reactor are asked together."""
+"""Coalesces short queries: those of one turn of the reactor are sent as one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_WAITING = 16_384
 
 
 class ICallLater(Protocol):
-    """What is used of the reactor."""
+    """The required method of the reactor."""
 
     def callLater(
         self, delay: float, call: Callable[..., object], /, *args: object
@@ -33,11 +33,11 @@ class ICallLater(Protocol):
 
 class BriefQueries:
     """
-    Asks the queries of one turn of the reactor as one.
+    Sends the queries of one turn of the reactor to the engine as one.
 
-    To hand a query over to a thread, and its answer back, costs far more than to find
-    a small image.  A query that takes longer is better asked with `ask`, which is the
-    engine's: here it would hold up others.
+    Handing a query to a thread, and its answer back, costs far more than finding a
+    small image.  A query that takes longer should use the engine's `ask`: here it would
+    delay others.
     """
 
     def __init__(

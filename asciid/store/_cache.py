@@ -17,7 +17,7 @@ def footprint(content: int, overhead: int) -> int:
     Return the bytes of memory that a cached value takes.
 
     `content` is the length of its longest part, `overhead` the bytes of the others.
-    What was freed beside a long part shares its first and its last page, which are
+    Freed memory beside a long part shares its first and its last page, which are
     half empty on average and cannot be returned to the system.
     """
     return overhead + content + (_PAGE if content >= _PAGE else 0)
@@ -25,10 +25,10 @@ def footprint(content: int, overhead: int) -> int:
 
 class ByteBoundedCache(Generic[ValueT]):
     """
-    Keeps the values used last whose sizes add up to at most `capacity` bytes.
+    A cache of at most `capacity` bytes that evicts the least recently used values.
 
-    A value of more than `largest` bytes is not kept at all, so that one of
-    them cannot push out many others.  `hits` and `misses` count what `get` found.
+    A value of more than `largest` bytes is not kept at all, so that it does not evict
+    many others.  `hits` and `misses` count calls of `get`.
     """
 
     def __init__(self, capacity: int, largest: int) -> None:
@@ -66,12 +66,12 @@ class ByteBoundedCache(Generic[ValueT]):
             self.discard(next(iter(self._entries)))
 
     def discard(self, key: str) -> None:
-        """Forget `key`, if it is kept."""
+        """Evict `key`, if it is kept."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._used -= entry[1]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Evict everything."""
         self._entries.clear()
         self._used = 0

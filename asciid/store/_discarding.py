@@ -43,10 +43,10 @@ class Discarding:
 
     def begin(self) -> Deferred[None]:
         """
-        Delete what is discarded by now; fires after the last of it.
+        Delete all discarded chunks; fires after the last.
 
-        If a walk is under way, that one meets it, and this fires at once: the
-        batch that discards is answered before any that comes after.
+        If a walk is in progress, it deletes them, too, and this fires at once: the
+        batch that discards is committed before later ones.
         """
         if self._walking:
             return succeed(None)
@@ -60,6 +60,6 @@ class Discarding:
                     break
         except AsciidError as error:
             # They take room until the next try, and nothing else.
-            _log.warn("Discarded chunks are not deleted yet: {error}", error=error)
+            _log.warn("cannot delete discarded chunks yet: {error}", error=error)
         finally:
             self._walking = False

@@ -1,4 +1,4 @@
-"""Removes what has expired, a bounded part at a time."""
+"""Removes expired entries, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Expiry"]
 
 PAGES = 10
-"""How many pages of each kind are looked at in one call."""
+"""How many pages of each kind are scanned in one call."""
 
 STEP = 300
 """
@@ -33,20 +33,20 @@ to four records; their chunks follow in transactions of their own.
 
 @define
 class _Walk:
-    """How far one kind of thing was looked through."""
+    """The progress of a scan of one kind of entries."""
 
     kind: Kind
     lifetime: float
     """Seconds; 0 is for ever."""
     counts: bool = True
-    """Whether what is removed is part of the result."""
+    """Whether removed entries count in the result."""
     start: bytes = b""
 
 
 @define
 class Expiry:
     """
-    Looks for what has expired, from where it stopped the last time.
+    Scans for expired entries; each scan continues where the last one stopped.
 
     `ask` is the engine's, `change` the store's.  Uploads whose hash is in `busy` are
     left alone.
@@ -69,7 +69,7 @@ class Expiry:
 
     async def sweep(self) -> int:
         """
-        Look at a bounded number of records; remove what has expired.
+        Scan a bounded number of records; remove expired ones.
 
         Return how many uploads and images were removed.  Their chunks are left to
         `DeleteDiscarded`.

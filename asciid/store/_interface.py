@@ -46,13 +46,13 @@ class IImageReader(Interface):
 
         Memory is taken for that many bytes: read a large image in pieces.
 
-        Errors: `ImageNotFoundError` if the image has gone since it was opened,
+        Errors: `ImageNotFoundError` if the image was removed since it was opened,
         `StorageFailedError`, `StoreClosedError`.
         """
 
     def read_ranges(ranges: Sequence[tuple[int, int]]) -> Deferred[Sequence[bytes]]:
         """
-        Do what `read` does for several ``(start, end)`` at once, which costs less.
+        Read several ``(start, end)`` at once, which costs less.
 
         Errors: those of `read`.
         """
@@ -82,7 +82,7 @@ class IImageWriter(Interface):
         """
 
     def abandon() -> Deferred[None]:
-        """Forget what was written."""
+        """Discard the written bytes."""
 
 
 class IImageStore(Interface):
@@ -90,7 +90,7 @@ class IImageStore(Interface):
     Images and unfinished uploads.
 
     Any method that takes a hash may fail with `ImageGoneError` in the place of
-    `ImageNotFoundError`, for a while after the image's lifetime was over.
+    `ImageNotFoundError`, for a while after the image has expired.
 
     Every method but `stats`, `health` and `add_observer` answers a Deferred.  One that
     changes something fires once the change survives a power cut (if the store has a
@@ -102,9 +102,9 @@ class IImageStore(Interface):
 
     def add_observer(observer: IImageObserver) -> None:
         """
-        Report to `observer` what happens through this store, from now on.
+        Report events of this store to `observer`, from now on.
 
-        Not what expires, nor what happens through other processes.
+        Expiry and events of other processes are not reported.
         """
 
     def start() -> Deferred[None]:
@@ -115,23 +115,23 @@ class IImageStore(Interface):
         """
 
     def stop() -> Deferred[None]:
-        """Finish what was accepted, then close.  Nothing is accepted after."""
+        """Finish accepted work, then close.  Nothing is accepted after."""
 
     def stats() -> StoreStats:
-        """Tell what has happened and what waits, at once and in any state."""
+        """Return counts of events and of waiting work, at once and in any state."""
 
     def health() -> StoreHealth:
         """
-        Tell whether the store can do its work, at once and in any state.
+        Return whether the store can do its work, at once and in any state.
 
-        Of the disk it is the outcome of the last write.  Asking starts another try,
-        at most once a second, for those that ask later: so a disk that works again
-        is noticed although nothing is written.
+        For the disk it is the outcome of the last write.  A call starts a probe, at
+        most once a second, for later calls: so recovery of a disk is noticed without
+        writes.
         """
 
     def usage() -> Deferred[StoreUsage]:
         """
-        Measure what is stored, without holding up anything else.
+        Measure the store, without delaying anything else.
 
         Errors: `OSError`.
         """
@@ -150,7 +150,7 @@ class IImageStore(Interface):
 
     def add_chunk(sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """
-        Store one chunk and answer whether it made the image complete.
+        Store one chunk and return whether it made the image complete.
 
         `chunk_id` is from 0 and less than 2**63, whatever the image has.
 
@@ -164,18 +164,18 @@ class IImageStore(Interface):
 
     def expire() -> Deferred[int]:
         """
-        Remove what is past its time; answer how many uploads and images went.
+        Remove expired uploads and images; return how many.
 
-        One call looks at a bounded part of the store, and the next one goes on
-        from there: it is meant to be called again and again.  Complete images
+        One call scans a bounded part of the store, and the next one continues there: it
+        is meant to be called periodically.  Complete images
         are only removed if the store was made with a lifetime for them.
         """
 
     def delete(sha256: str) -> Deferred[None]:
         """
-        Remove an image or a pending upload, as if it had never been there.
+        Remove an image or a pending upload, as if it had never existed.
 
-        The hash can be registered again at once, and the room is used again.  A
+        The hash can be registered again at once, and the space is reused.  A
         reader that is under way fails with `ImageNotFoundError`, sooner or later.
 
         Errors: `ImageNotFoundError`.
@@ -183,13 +183,13 @@ class IImageStore(Interface):
 
     def status(sha256: str) -> Deferred[UploadStatus]:
         """
-        Tell what is stored of an image, naming at most 1,000 missing ranges.
+        Return the status of an image, with at most 1,000 missing ranges.
 
         Errors: `ImageNotFoundError`.
         """
 
     def create(sha256: str) -> Deferred[IImageWriter]:
-        """Return a writer for an image that comes in one go, registered or not."""
+        """Return a writer for an image that is stored as a whole, registered or not."""
 
     def open(sha256: str) -> Deferred[IImageReader]:
         """

@@ -24,7 +24,7 @@ class LastChunks:
     Has the engine hash such an image, then stores its last chunk.
 
     Each image is hashed by one at a time.  `ask` is the engine's, `change` the store's;
-    `discarded` is called when an upload was thrown away.
+    `discarded` is called when an upload was discarded.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class LastChunks:
         self._ask = ask
         self._change = change
         self._discarded = discarded
-        # Hash -> who waits for the verification of that image to end.
+        # Hash -> Deferreds that wait for the end of that image's verification.
         self._verifying: dict[str, list[Deferred[None]]] = {}
 
     @property

@@ -7,7 +7,7 @@ from attrs import frozen
 __all__ = ["FOR_EVER", "GONE_FOR", "STAGED_FOR", "Lifetimes"]
 
 GONE_FOR = 24 * 60 * 60.0
-"""Seconds for which an image that has expired is remembered as gone."""
+"""Seconds for which requests for an expired image fail with `ImageGoneError`."""
 
 STAGED_FOR = 60 * 60.0
 """

@@ -1,4 +1,4 @@
-"""The bytes of an image that comes in one request, on their way to the writer."""
+"""Receives an image in one request and passes its bytes to the engine."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class StagingWriter:
         number, self._number = self._number, None
         if number is None:
             return
-        # What cannot be discarded now is found later, by its age.
+        # Bytes that cannot be discarded now expire later.
         with suppress(AsciidError):
             await self._change(Abandon(number))
             self._finished(None)

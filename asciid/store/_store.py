@@ -1,4 +1,4 @@
-"""The image store: what it promises, over an engine that keeps the bytes."""
+"""The image store, over an engine that keeps the bytes."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class ImageStore:
     """
     Images that `engine` keeps; the store starts and stops it.
 
-    `cache_size` bounds the bytes of small images kept in memory.  `lifetimes` says
-    how long things are kept; `expire` must be called for it.
+    `cache_size` bounds the bytes of small images kept in memory.  `lifetimes` are
+    enforced by calls of `expire`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ImageStore:
         self._engine = engine
         self._lifetimes = lifetimes
         self._observers: list[IImageObserver] = []
-        # Of what the engine does not see.
+        # Events that the engine does not see.
         self._own_events = StoreEvents()
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
             cache_size, largest=footprint(HOT_IMAGE, HOT_OVERHEAD)
@@ -95,7 +95,7 @@ class ImageStore:
 
     def start(self) -> Deferred[None]:
         """See `IImageStore.start`."""
-        return self._engine.start(self._forget, self._keep_all).addCallback(
+        return self._engine.start(self._evict, self._keep_all).addCallback(
             self._started
         )
 
@@ -145,7 +145,7 @@ class ImageStore:
         """See `IImageStore.add_chunk`."""
         if self._stopping:
             return fail(StoreClosedError())
-        # The caller gets a Deferred of its own: what is left to do after the
+        # The caller gets a Deferred of its own: the work after the
         # commit must not depend on whether the caller cancels.
         answer: Deferred[bool] = Deferred()
         self._engine.apply((AddChunk(sha256, chunk_id, data),)).addCallbacks(
@@ -198,7 +198,7 @@ class ImageStore:
         )
 
     def _started(self, _: None) -> None:
-        # What the process before this one has left; its end is not waited for.
+        # Chunks that the previous process has not deleted; their end is not awaited.
         self._discarding.begin()
 
     async def _stop(self) -> None:
@@ -209,16 +209,16 @@ class ImageStore:
         await self._engine.stop()
 
     def _change(self, operation: AnyOperation) -> Deferred[Any]:
-        """Have one operation carried out; answer its outcome."""
+        """Apply one operation; return its outcome."""
         return self._engine.apply((operation,)).addCallback(sole)
 
     @property
     def _reads_images(self) -> bool:
-        """Whether images can be read, as far as any were looked for."""
+        """Whether images can be read, as far as any were requested."""
         return len(self._failed_images) < UNREADABLE_IMAGES
 
     def _unreadable(self, failure: Failure, sha256: str) -> Failure:
-        """Note that an image cannot be read, if that is why it was not found."""
+        """Record that an image cannot be read, if that is the failure."""
         if failure.check(StorageFailedError):
             self._own_events.unreadable += 1
             if self._reads_images:
@@ -231,7 +231,7 @@ class ImageStore:
         if found.content is None:
             return ColdReader(image.spec, image.completed, image, self._engine.ask)
         reader = HotReader(image.spec, image.completed, found.content)
-        # What was found before a removal may be what was removed.
+        # An image found before a removal may be the removed one.
         if removals == self._removals:
             self._keep_hot(reader)
         return reader
@@ -286,14 +286,14 @@ class ImageStore:
             self._keep(image)
 
     def _keep(self, image: Completed) -> None:
-        """Serve an image from memory that has become complete, if it is at hand."""
+        """Cache an image that became complete, if its content is included."""
         if image.content is not None:
             completed = image.completed / 1000
             self._keep_hot(HotReader(image.spec, completed, image.content))
 
     def _received(self, outcome: Completed | None) -> bool:
         """Finish the upload of an image that was received in one request."""
-        # A pending upload may have been replaced, or what was received discarded.
+        # A pending upload may have been replaced, or the received image discarded.
         self._discarding.begin()
         return self._completed(outcome)
 
@@ -309,8 +309,8 @@ class ImageStore:
         await self._discarding.begin()
         return removed
 
-    def _forget(self, hashes: Sequence[str] | None) -> None:
-        """Keep images no longer in memory, or none at all, as they were removed."""
+    def _evict(self, hashes: Sequence[str] | None) -> None:
+        """Evict removed images from the cache; None is all images."""
         self._removals += 1
         if hashes is None:
             self._cache.clear()

@@ -1,11 +1,11 @@
 """
-What carries out the operations and answers the queries of the image store.
+The interface of engines, which apply operations and answer queries of the store.
 
 `asciid.store` has the rules, the cache and the follow-ups; an engine has the bytes.
 There is one store, and several engines: a file, memory, another process, perhaps a
-database.  CONTRIBUTING.md says how to add one.
+database.  CONTRIBUTING.md describes how to add one.
 
-`asciid.store.operations` and `asciid.store.queries` have what an engine is asked for,
+`asciid.store.operations` and `asciid.store.queries` define these,
 `asciid.store.rules` and `asciid.store.pending` rules that all of them apply.
 """
 
@@ -32,24 +32,24 @@ AnswerT = TypeVar("AnswerT")
 
 
 class StorageInUseError(OSError):
-    """Another process has what is stored; the text names it."""
+    """Another process owns the storage; the text names it."""
 
 
 class IEngine(Interface):
     """
-    Where images are kept.
+    Keeps images.
 
     All methods are called in the reactor's thread, and none may block it: work that
     takes longer than 0.3 ms, and all that waits for a disk, belongs in a thread or in
-    another process.  Any Deferred may be cancelled; what was accepted is carried out
+    another process.  Any Deferred may be cancelled; accepted work is carried out
     all the same.
 
     Time is the engine's: it stamps what it stores, and queries and operations give
     ages in seconds.  However the system's clock is set while the engine runs, nothing
     may age by more than the time that has passed.
 
-    What only some engines can do, such as to compact a file, is not in this interface
-    but in one of its own, which is given to those that need it.
+    Abilities of only some engines, such as compaction, are not in this interface but in
+    one of their own, which is passed to code that needs it.
     """
 
     removals_known: bool = Attribute(
@@ -63,30 +63,30 @@ class IEngine(Interface):
         on_completed: Callable[[Sequence[Completed]], object],
     ) -> Deferred[None]:
         """
-        Open what is stored, creating it where it does not exist.
+        Open the storage, creating it if it does not exist.
 
         `on_removed` is called with the hashes of complete images that were removed,
         on request or because they have expired; with None if any may have been.  That
         is before the reactor's turn ends in which the outcome of the removal arrives,
-        and after `on_completed` and the outcomes of what the same batch completed.
+        and after `on_completed` and the outcomes of the same batch.
         Until then `removals_known` is false wherever the removal may be seen.
 
         `on_completed` is called with images that became complete through another
-        process, if the engine happens to learn of them.
+        process, if the engine receives them.
 
         Errors: `StoreVersionError`, `OSError`.
         """
 
     def drain() -> Deferred[None]:
         """
-        Begin to stop; fires once all that was accepted so far is done or has failed.
+        Begin to stop; fires once all accepted work is done or has failed.
 
-        Work of the engine's own that takes long is given up.  What follows from the
-        outcomes is still accepted.
+        Long work of the engine's own is aborted.  Work that follows from the outcomes
+        is still accepted.
         """
 
     def stop() -> Deferred[None]:
-        """Finish what was accepted, then close.  Nothing is accepted after."""
+        """Finish accepted work, then close.  Nothing is accepted after."""
 
     def apply(operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
         """
@@ -106,7 +106,7 @@ class IEngine(Interface):
 
     def ask(query: Query[AnswerT]) -> Deferred[AnswerT]:
         """
-        Answer from a state that has all that was acknowledged before the call.
+        Answer from a state with all operations acknowledged before the call.
 
         Errors: those of the query, `StorageFailedError`, `StoreBusyError`,
         `StoreClosedError`.
@@ -114,7 +114,7 @@ class IEngine(Interface):
 
     def tidy() -> Deferred[None]:
         """
-        Do the housekeeping of the engine's own; it is called from time to time.
+        Do the housekeeping of the engine's own; it is called periodically.
 
         Errors: those of an operation.
         """
@@ -123,8 +123,8 @@ class IEngine(Interface):
         """
         Return whether the engine can do its work, at once and in any state.
 
-        Asking has it tried again, at most once a second, for those who ask later.
+        A call starts a probe, at most once a second, for later calls.
         """
 
     def stats() -> StoreStats:
-        """Return what happened and what waits; nothing of the store's own cache."""
+        """Return counts of events and of waiting work; the store adds its cache."""

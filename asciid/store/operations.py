@@ -1,5 +1,5 @@
 """
-Changes of what is stored, as values: each can be sent to another process or machine.
+Changes of the storage, as values: each can be sent to another process or machine.
 
 Anything that a client has changed is one of these.  An `IEngine` carries them out;
 the error classes are those of `asciid.errors`.
@@ -42,8 +42,8 @@ __all__ = [
 
 Kind = Literal["uploads", "images", "staged", "gone"]
 """
-What expires: pending uploads and staged images, counted from their last activity;
-complete images, from their completion; the memory that an image has expired.
+The kinds of entries that expire: pending uploads and staged images, counted from
+their last activity; complete images, from their completion; records of expired images.
 """
 
 
@@ -54,14 +54,14 @@ class Completed(Struct, frozen=True, array_like=True, tag=True):
     completed: int
     """When, in milliseconds since the epoch."""
     content: bytes | None
-    """All bytes of the image, where the engine had them at hand."""
+    """All bytes of the image, if the engine had them in memory."""
 
 
 class Unverified(Struct, frozen=True, array_like=True, tag=True):
     """
     An outcome: the chunk is the last one, and was not stored.
 
-    The image is too large to be hashed within an operation: ask `HashWith`, then
+    The image is too large to be hashed within an operation: query `HashWith`, then
     apply `Finish`.
     """
 
@@ -74,9 +74,9 @@ class Expired(Struct, frozen=True, array_like=True):
     """Something that may be removed, because it has expired."""
 
     number: int
-    """The upload, as the engine numbers them; 0 for what is ``gone``."""
+    """The upload, as the engine numbers them; 0 for ``gone``."""
     sha256: str
-    """Empty for what is ``staged``."""
+    """Empty for ``staged``."""
 
 
 class Operation(Struct, frozen=True, array_like=True, tag=True):
@@ -149,7 +149,7 @@ class Remove(Operation, frozen=True):
 
 class DeleteDiscarded(Operation, frozen=True):
     """
-    Delete a bounded part of what belongs to discarded uploads.
+    Delete a bounded number of chunks of discarded uploads.
 
     The outcome is whether anything is left.
     """
@@ -185,10 +185,10 @@ class AddPieces(Operation, frozen=True):
 
 class Adopt(Operation, frozen=True):
     """
-    Make a staged image, which has the hash `sha256`, the one of that hash.
+    Make a staged image, whose hash is `sha256`, the complete image of that hash.
 
     It takes the place of a pending upload.  The outcome is `Completed`, or None if
-    there is a complete image already: what was staged is discarded then.
+    there is a complete image already: the staged one is discarded then.
     Errors: `StorageFailedError` if the image was abandoned.
     """
 
@@ -237,7 +237,7 @@ class Probe(Operation, frozen=True):
     """
     Change nothing, but fail as an operation would that adds something.
 
-    After a commit that failed it commits something, to find whether that works again.
+    After a failed commit it commits something, to detect recovery.
     """
 
     adds = False
@@ -257,7 +257,7 @@ AnyOperation = (
     | RemoveExpired
     | Probe
 )
-"""What an engine can be asked to carry out."""
+"""All operations of an engine."""
 
 Outcome = None | bool | int | Completed | Unverified
 """The outcome of an operation that succeeded."""

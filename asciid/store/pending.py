@@ -34,8 +34,8 @@ class PendingUploads(Generic[KeyT]):
     """
     Counts the pending uploads, and those that each client has begun.
 
-    Those of clients are known from the start of the process; all together are
-    known once `total` is set.
+    Uploads of clients are counted from the start of the process; all together once
+    `total` is set.
     """
 
     def __init__(self, limits: PendingLimits) -> None:
@@ -44,7 +44,7 @@ class PendingUploads(Generic[KeyT]):
         """Pending uploads; None while they are to be counted."""
         self._clients: dict[KeyT, str] = {}
         self._counts: Counter[str] = Counter()
-        # Clients at their bound, all of whose uploads are known to be pending.
+        # Clients at their limit, all of whose uploads were checked to be pending.
         self._checked: set[str] = set()
 
     @property
@@ -74,12 +74,12 @@ class PendingUploads(Generic[KeyT]):
                     self._disown(key)
             if self._counts[client] < per_client:
                 return None
-            # To look at thousands for each refusal would hold up everybody's writes.
+            # Checking thousands for each refusal would delay all writes.
             self._checked.add(client)
         return ClientUploadsError(per_client)
 
-    def forget(self) -> None:
-        """Count anew what there is: another process may have changed it."""
+    def invalidate(self) -> None:
+        """Recount uploads on the next use: another process may have ended some."""
         self.total = None
         self._checked.clear()
 

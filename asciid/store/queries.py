@@ -1,5 +1,5 @@
 """
-Questions to what is stored, as values: they name what is wanted, never how.
+Queries on the storage, as values, independent of the engine.
 
 An `IEngine` answers them; the error classes are those of `asciid.errors`.
 """
@@ -58,11 +58,11 @@ class ExpiredPage(Struct, frozen=True, array_like=True):
 
     found: list[Expired]
     rest: bytes
-    """Where to go on; empty after the last."""
+    """Where to continue; empty after the last."""
 
 
 class Query(Struct, Generic[AnswerT], frozen=True, array_like=True, tag=True):
-    """Something to be answered from one state that was committed."""
+    """A query, which is answered from one committed state."""
 
 
 class FindComplete(Query[Found], frozen=True):
@@ -86,7 +86,7 @@ class ReadRanges(Query[Sequence[bytes]], frozen=True):
     """
     Read the bytes ``[start, end)`` of an image, for each of `ranges`.
 
-    Errors: `ImageNotFoundError` if that image is no longer there.
+    Errors: `ImageNotFoundError` if that image was removed.
     """
 
     image: StoredImage
@@ -95,7 +95,7 @@ class ReadRanges(Query[Sequence[bytes]], frozen=True):
 
 class ReadStatus(Query[UploadStatus], frozen=True):
     """
-    Return what is stored of an image.
+    Return the status of an image.
 
     Errors: `ImageNotFoundError`, `ImageGoneError`.
     """
@@ -109,7 +109,7 @@ class HashWith(Query[str], frozen=True):
     """
     Return the SHA-256 of an upload's chunks, with `data` as the one that is missing.
 
-    If another is missing, too, the answer is of no use: `Finish` finds out.
+    If another is missing, too, the hash is useless: `Finish` fails.
     """
 
     upload: Unverified
@@ -119,7 +119,7 @@ class HashWith(Query[str], frozen=True):
 
 class MeasureUsage(Query[StoreUsage], frozen=True):
     """
-    Return how much is stored.
+    Return the numbers of images and the sizes.
 
     Errors: `OSError`.
     """
@@ -127,7 +127,7 @@ class MeasureUsage(Query[StoreUsage], frozen=True):
 
 class FindExpired(Query[ExpiredPage], frozen=True):
     """
-    Look for what is older than `older_than` seconds among a bounded number of records.
+    Find entries older than `older_than` seconds among a bounded number of records.
 
     `start` is the `ExpiredPage.rest` of the page before, or empty.
     """

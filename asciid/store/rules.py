@@ -22,7 +22,7 @@ __all__ = [
 
 PIECE = 64 * 1024
 """
-The chunk size, in bytes, of images that come in one request and were not
+The chunk size, in bytes, of images that are stored in one request and were not
 registered before.
 """
 

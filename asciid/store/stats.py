@@ -27,14 +27,14 @@ COMMIT_TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
 
 @define
 class StoreEvents:
-    """What has happened, counted from the start; each once it was committed."""
+    """Counts of committed events since the start."""
 
     registered: int = 0
     """Images that were registered."""
     completed: int = 0
     """Images that became complete, in whatever way."""
     rejected: int = 0
-    """Images that were thrown away because they do not have their hash."""
+    """Images that were discarded because of a wrong hash."""
     deleted: int = 0
     """Images and uploads that were deleted on request."""
     expired_images: int = 0
@@ -42,10 +42,10 @@ class StoreEvents:
     chunks: int = 0
     """Chunks that were stored."""
     unreadable: int = 0
-    """Images that were looked for and could not be read."""
+    """Requested images that could not be read."""
 
     def add(self, other: StoreEvents) -> None:
-        """Count what `other` has."""
+        """Add the counts of `other`."""
         for attribute in fields(StoreEvents):
             name = attribute.name
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -54,16 +54,16 @@ class StoreEvents:
 @frozen(kw_only=True)
 class StoreStats:
     """
-    What a store knows at any time.
+    Statistics that a store has at any time.
 
-    A limit of None, or of 0 where the store was given that, is no limit.
+    A limit of None, or of 0 if configured so, is no limit.
     """
 
     events: StoreEvents
     batch_sizes: Histogram
     commit_times: Histogram
     cache_hits: int = 0
-    """Images that were opened without asking the disk."""
+    """Images that were opened without reading the disk."""
     cache_misses: int = 0
     cache_bytes: int = 0
     queue_operations: int = 0
@@ -78,7 +78,7 @@ class StoreStats:
     """Uploads that may be pending; how many are is in `StoreUsage`."""
     max_client_uploads: int | None = None
     tracked_uploads: int = 0
-    """Pending uploads whose client is remembered."""
+    """Pending uploads whose client is tracked."""
     tracked_clients: int = 0
     reserve_bytes: int | None = None
     """Bytes of the file system to leave free; None without a disk, or elsewhere."""
@@ -86,18 +86,18 @@ class StoreStats:
 
 @frozen(kw_only=True)
 class StoreUsage:
-    """What is stored, all processes together; sizes are None without a disk."""
+    """The stored images, all processes together; sizes are None without a disk."""
 
     images: int
     """Complete images."""
     pending: int
     """Images that are registered and miss chunks."""
     quarantined: int = field(default=0)
-    """Damaged images that were put aside and not purged."""
+    """Damaged images in quarantine."""
     file_bytes: int | None = field(default=None)
     """The length of the storage file."""
     free_bytes: int | None = field(default=None)
-    """What the file system has left for us."""
+    """Bytes that this process may still add to the file system."""
 
 
 @frozen

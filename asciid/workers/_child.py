@@ -44,23 +44,23 @@ _log = Logger()
 
 
 class IRole(Protocol):
-    """What a process does."""
+    """The work of a process."""
 
     def start(self) -> Deferred[None]:
-        """Start; answer once it is ready."""
+        """Start; fires once it is ready."""
 
     def retire(self) -> Deferred[None]:
-        """Leave the work to a successor; answer once that is done."""
+        """Leave the work to a successor; fires once that is done."""
 
     def stop(self) -> Deferred[None]:
         """Finish the work in progress and stop."""
 
     def reread(self) -> None:
-        """Read the files again that may have changed."""
+        """Reread files that may have changed."""
 
 
 def run(make: Callable[[Settings, Any], IRole], settings: Settings) -> None:
-    """Run what `make` returns until the process is to stop, then exit."""
+    """Run the role that `make` returns until the process is to stop, then exit."""
     # The parent puts this into its own log.
     log = LineWriter("the parent's log", "log", partial(write_lines, os.dup(LOG)))
     pass_on(log)

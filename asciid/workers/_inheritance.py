@@ -1,4 +1,4 @@
-"""What a process inherits from its parent, and how the two signal each other."""
+"""Descriptors and signals between a process and its parent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HEARTBEAT = b"."
 """The reactor of the process runs."""
 
 READY = b"\n"
-"""The process does its work from now on."""
+"""The process is ready."""
 
 LOCK = 4
 """The descriptor that has the lock on the storage: see `StorageLock`."""
@@ -53,7 +53,7 @@ certificates; for the writer that of the `Record`.
 """
 
 REREAD = signal.SIGUSR1
-"""The signal at which a worker reads its files again."""
+"""The signal at which a worker rereads its files."""
 
 BLOCKED_AT_START = (*SURVIVED, signal.SIGINT)
 """Signals that are blocked in a process until it has handlers for them."""

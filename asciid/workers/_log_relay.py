@@ -1,4 +1,4 @@
-"""Logs in the parent what another process logs and prints."""
+"""Logs the log events and output of another process in the parent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["LogRelay"]
 
 _MAX_LINE = 256 * 1024
-"""Bytes of a line, or of what is printed without a pause; what is longer is cut."""
+"""Bytes of a line, or of text printed without a pause; longer ones are split."""
 
 _PRINT_PAUSE = 0.1
-"""Seconds for which printed text is gathered: a traceback is one event of the log."""
+"""Seconds for which printed text is collected: a traceback is one event of the log."""
 
 _log = Logger()
 
@@ -53,7 +53,7 @@ class LogRelay:
             self._flush = self._clock.callLater(_PRINT_PAUSE, self._flush_printed)
 
     def finish(self) -> None:
-        """Log what has no end."""
+        """Log unfinished lines and text."""
         self._flush_line()
         self._flush_printed()
 

@@ -45,9 +45,10 @@ class Processes:
     """
     The writer and the workers.
 
-    All inherit `shared`, and the writer `record`; `inherited` returns what a worker
-    inherits besides: its argument is the number of the worker, from 1 on.  A process
-    has `drain_timeout` seconds to stop.  `on_exit` is called for each unexpected exit.
+    All inherit `shared`, and the writer `record`; `inherited` returns further
+    descriptors of a worker: its argument is the number of the worker, from 1 on.  A
+    process has `drain_timeout` seconds to stop.  `on_exit` is called for each
+    unexpected exit.
     """
 
     def __init__(  # noqa: PLR0913 - what processes need
@@ -70,7 +71,7 @@ class Processes:
         self._stop_timeout = drain_timeout + KILL_AFTER
         self._on_exit = on_exit
         self._started: list[SupervisedProcess] = []
-        """Those that are to run, or have not exited yet."""
+        """Processes that run, or have not exited yet."""
         self._stopping = False
         self._writer = self._new_writer()
         self._workers = [
@@ -79,14 +80,14 @@ class Processes:
         ]
 
     async def start(self) -> bool:
-        """Start the writer, then the workers; answer False if they were stopped."""
+        """Start the writer, then the workers; return False if they were stopped."""
         if not await self._start(self._writer):
             return False
         starting = [self._start(worker.process) for worker in self._workers]
         return all([await each for each in starting])
 
     def stop(self) -> Deferred[None]:
-        """Stop all processes; answer once they have exited."""
+        """Stop all processes; fires once they have exited."""
         self._stopping = True
         stopping = [process.stop() for process in list(self._started)]
         return DeferredList(stopping).addCallback(lambda _: None)
@@ -95,7 +96,7 @@ class Processes:
         """
         Replace every process by a new one, one after the other.
 
-        Answer False if one that was started is not ready in time; then the others stay.
+        Return False if a new one is not ready in time; then the others are kept.
         """
         for worker in self._workers:
             if not await self._replace_worker(worker):
@@ -103,15 +104,15 @@ class Processes:
         return await self._replace_writer()
 
     def reread(self) -> None:
-        """Have all processes read their files again, but those that have yet to."""
+        """Have all processes reread their files."""
         for process in self._started:
             process.reread()
 
     async def _replace_worker(self, worker: _Worker) -> bool:
-        """Have another process accept before this one stops to."""
+        """Have a successor accept connections before this process stops."""
         successor = self._new_worker(worker.number, worker.generation + 1)
         if not await self._is_ready_in_time(successor):
-            # The one before it goes on.
+            # The old one keeps running.
             self._stop(successor, replaced=False)
             return False
         self._stop(worker.process, replaced=True)

@@ -1,4 +1,4 @@
-"""Keeps what outlives the writer: start of the daemon, exits, and counters."""
+"""Keeps state beyond the writer's exit: start of the daemon, exits, and counters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEAD = struct.Struct(">Qd")
 """Unexpected exits, and the start of the daemon in seconds since the epoch."""
 
 _COUNTERS = struct.Struct(">QI")
-"""The length of what follows, and its CRC-32."""
+"""The length of the content, and its CRC-32."""
 
 _decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
@@ -77,7 +77,7 @@ def save_counters(descriptor: int, snapshots: Mapping[str, bytes]) -> None:
 
 
 def load_counters(descriptor: int) -> Mapping[str, bytes]:
-    """Return what was saved last; nothing if the process was killed meanwhile."""
+    """Return the last saved counters; none if the process was killed while saving."""
     head = os.pread(descriptor, _COUNTERS.size, _HEAD.size)
     if len(head) < _COUNTERS.size:
         return {}

@@ -53,10 +53,10 @@ _log = Logger()
 @frozen
 class Program:
     """
-    What to run.
+    A program to run.
 
-    `descriptors` returns what a process inherits, by the number there; it is called for
-    each start.
+    `descriptors` returns the inherited descriptors, by their numbers in the process; it
+    is called for each start.
     """
 
     name: str
@@ -96,7 +96,7 @@ class SupervisedProcess:
         self._stopped: list[Deferred[None]] = []
 
     def start(self) -> Deferred[bool]:
-        """Start the process; answer True once it is ready, False if stopped before."""
+        """Start the process; fires with True once ready, False if stopped before."""
         self._spawn()
         return self._ready
 
@@ -124,12 +124,12 @@ class SupervisedProcess:
         return stopped
 
     def reread(self) -> None:
-        """Have the process read its files again, unless it has yet to read them."""
+        """Have the process reread its files, unless it has not read them yet."""
         if self._running is not None and self._running.is_ready:
             self._running.signal(REREAD)
 
     def process_ready(self) -> None:
-        """Take note that the process does its work."""
+        """Record that the process is ready."""
         self._report_ready(ready=True)
 
     def process_late(self) -> None:
@@ -220,7 +220,7 @@ class _Process(ProcessProtocol):
         )
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Handle what the process wrote."""
+        """Handle output of the process."""
         if childFD == STATUS:
             self._watchdog.beat()
             if READY in data:

@@ -1,4 +1,4 @@
-"""The process that writes."""
+"""The writer, which commits the operations of all workers."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ class Writer:
         return Deferred.fromCoroutine(self._start())
 
     def retire(self) -> Deferred[None]:
-        """Finish what was sent; workers keep the rest for the next writer."""
+        """Finish received operations; workers keep the rest for the next writer."""
         return Deferred.fromCoroutine(self._retire())
 
     def stop(self) -> Deferred[None]:
-        """Wait until the workers have stopped, then finish what they sent."""
+        """Wait until the workers have stopped, then finish their operations."""
         return Deferred.fromCoroutine(self._stop())
 
     def reread(self) -> None:

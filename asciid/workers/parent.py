@@ -70,7 +70,7 @@ class Parent(Service):
         self._sockets: list[ListeningSockets] = []
         self._resources = ExitStack()
         """Is closed once all processes have exited."""
-        # The other processes inherit the lock: those that outlive this one keep it.
+        # The other processes inherit the lock: processes that outlive this one keep it.
         self._lock = StorageLock(self._storage, sync=settings.sync)
         copies = FIRST_INHERITED + len(self._ports)
         self._environment = dict(environment)
@@ -83,7 +83,7 @@ class Parent(Service):
             self._environment["ASCIID_WRITE_TOKEN_FILE"] = f"/proc/self/fd/{copies}"
             copies += 1
         # The processes read copies of the files of TLS: a worker that is restarted must
-        # have those that the others have, and may not be allowed to read the files.
+        # have the same ones as the others, and may not be allowed to read the files.
         self._certificates = CertificateCopies(settings, copies)
         self._environment |= self._certificates.environment
         self._tokens: TokenFile | None = None
@@ -140,7 +140,7 @@ class Parent(Service):
 
     def restart(self) -> Deferred[None]:
         """
-        Replace every process by a new one, one after the other; answer when done.
+        Replace every process by a new one, one after the other; fires when done.
 
         Requests are served meanwhile.  Running processes read the tokens again at once;
         if these cannot be used, nothing is replaced.  A restart that is requested

@@ -251,7 +251,7 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual(self.health_after(PROBE_EVERY), closed)
 
     def test_nothing_is_written(self) -> None:
-        """While all is well, asking writes nothing."""
+        """While everything works, reading health writes nothing."""
         self.start()
         before = self.driven.engine._environment._env.info()["last_txnid"]
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""Tests of asciid.engines.lmdb._file_reader: one process that reads, by itself."""
+"""Tests of asciid.engines.lmdb._file_reader, without a writer."""
 
 from __future__ import annotations
 

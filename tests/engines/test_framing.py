@@ -25,7 +25,7 @@ class End:
         """Record the call."""
         self.calls.append("made")
 
-    def received(self, _: MessageProtocol, message: Any) -> None:  # noqa: ANN401 - as IEnd says
+    def received(self, _: MessageProtocol, message: Any) -> None:  # noqa: ANN401 - as IEnd has it
         """Record the message."""
         self.messages.append(message)
 
@@ -75,7 +75,7 @@ class MessageProtocolTests(SynchronousTestCase):
 
     def test_too_long(self) -> None:
         """A length past the bound ends the connection before anything is kept."""
-        self.assert_ended((MAX_MESSAGE + 1).to_bytes(4, "big"), "are allowed")
+        self.assert_ended((MAX_MESSAGE + 1).to_bytes(4, "big"), "(limit ")
 
     def test_garbage(self) -> None:
         """Invalid bytes end the connection."""

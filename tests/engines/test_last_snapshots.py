@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines.remote._last_snapshots import LastSnapshots
 from asciid.metrics import merge
-from tests.workers._support import told
+from tests.workers._support import snapshot_of
 
 MANY = 50
 
@@ -29,8 +29,8 @@ class LastSnapshotsTests(SynchronousTestCase):
         """However many have ended, memory is bounded, and no count is lost."""
         for number in range(MANY):
             name = f"process {number}"
-            self.snapshots.note(name, told(2))
-            self.snapshots.note(name, told(3))
+            self.snapshots.record(name, snapshot_of(2))
+            self.snapshots.record(name, snapshot_of(3))
             self.snapshots.end(name)
         self.assertEqual(self.counted("another"), 3 * MANY)
         self.assertLess(len(self.snapshots.others("another")), MANY / 2)
@@ -38,23 +38,23 @@ class LastSnapshotsTests(SynchronousTestCase):
     def test_loaded(self) -> None:
         """Saved snapshots are loaded; a process that also reports counts once."""
         for name, chunks in (("old", 2), ("new", 3)):
-            self.snapshots.note(name, told(chunks))
+            self.snapshots.record(name, snapshot_of(chunks))
         self.snapshots.end("old")
         for _ in range(MANY):
             saved = self.snapshots.all()
             self.snapshots = LastSnapshots(saved)
-            self.snapshots.note("new", told(3))
-            self.snapshots.note("short", told(1))
+            self.snapshots.record("new", snapshot_of(3))
+            self.snapshots.record("short", snapshot_of(1))
             self.snapshots.end("short")
         self.assertEqual(self.counted("another"), 2 + 3 + 1)
 
     def test_writers(self) -> None:
         """However often the writer is replaced, memory is bounded."""
         for number in range(MANY):
-            saved = {**self.snapshots.all(), f"writer {number}": told(1)}
+            saved = {**self.snapshots.all(), f"writer {number}": snapshot_of(1)}
             self.snapshots = LastSnapshots(saved)
-            self.snapshots.note("worker", told(3))
-            self.snapshots.note(f"ended {number}", told(2))
+            self.snapshots.record("worker", snapshot_of(3))
+            self.snapshots.record(f"ended {number}", snapshot_of(2))
             self.snapshots.end(f"ended {number}")
         self.assertEqual(self.counted("another"), 3 + 3 * MANY)
         self.assertLess(len(self.snapshots.all()), MANY / 2)

@@ -136,7 +136,7 @@ class LengthTests(SynchronousTestCase):
             self.assertEqual(self.file.stat().st_size, length)
             self.assert_whole()
         texts = [str(formatEvent(event)) for event in events]
-        expected = f"{self.file} had {short} of {length} bytes; "
+        expected = f"extended {self.file} from {short} to {length} bytes: "
         self.assertEqual(sum(expected in text for text in texts), 1)
         self.driven = self.reopened()
         self.add(random.randbytes(2**20), 2**19)

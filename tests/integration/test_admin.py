@@ -131,7 +131,7 @@ class AdminTests(DaemonTestCase):
         daemon.stop()
 
     async def test_expiry(self) -> None:
-        """A daemon removes uploads past their time by itself."""
+        """A daemon removes expired uploads without a command."""
         daemon = self.daemon("--upload-ttl=1s")
         art = Art.random()
         await self.register(daemon, art)

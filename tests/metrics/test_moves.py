@@ -127,7 +127,7 @@ class MovesTests(SynchronousTestCase):
         digest = sha256(image).digest()
         path = f"/image/{digest.hex()}"
         self.ask("PUT", path, image, "text/plain")
-        self.driven.store._forget(None)
+        self.driven.store._evict(None)
 
         def find_complete(*_: object) -> None:
             message = "mdb_get"

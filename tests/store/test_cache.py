@@ -22,7 +22,7 @@ class ByteBoundedCacheTests(SynchronousTestCase):
         self.assertEqual(self.cache.get("a"), "A")
         self.assertIsNone(self.cache.get("b"))
 
-    def test_forgets_the_least_recently_used(self) -> None:
+    def test_evicts_the_least_recently_used(self) -> None:
         """Past the capacity the least recently used value is evicted."""
         self.cache.put("a", "A", 50)
         self.cache.put("b", "B", 50)

@@ -621,7 +621,7 @@ class StoreContract(Base):
         self.assertIsNone(self.status(spec).expires)
 
     def test_image_expires(self) -> None:
-        """An expired image is answered as gone for a while, then as not found."""
+        """An expired image is `ImageGoneError` for a while, then it is not found."""
         self.keep(Lifetimes(image=100))
         spec = self.upload(CAT)
         other = self.upload(LARGE, 100_000)
@@ -869,7 +869,7 @@ class LMDBPendingTests(PendingContract, SynchronousTestCase):
         memory = self.driven.engine._environment._memory
         memory.pending.started(10**6, "a")
         self.finish(b"one1")
-        memory.forget()
+        memory.clear()
         self.register(b"thr3", "a")
 
 

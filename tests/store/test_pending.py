@@ -51,7 +51,7 @@ class PendingUploadsTests(SynchronousTestCase):
         self.assertTrue(self.is_refused())
         self.pending_keys.discard(2)
         self.assertTrue(self.is_refused())
-        self.pending.forget()
+        self.pending.invalidate()
         self.assertFalse(self.is_refused())
         self.assertEqual(self.checked, [0, 1, 2] * 2)
         self.assertEqual(self.pending.tracked, (2, 1))

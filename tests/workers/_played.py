@@ -24,7 +24,7 @@ __all__ = ["PlayedPort", "PlayedProcess", "PlayedReactor"]
 @implementer(IListeningPort)
 @define(eq=False)
 class PlayedPort:
-    """A port that listens, or so it says; `descriptor` is its number."""
+    """A fake listening port; `descriptor` is its number."""
 
     port: int
     descriptor: int
@@ -36,7 +36,7 @@ class PlayedPort:
         """Unused: it does."""
 
     def stopListening(self) -> None:
-        """Let go of the port."""
+        """Release the port."""
         self.bound = False
 
     def stopReading(self) -> None:
@@ -54,7 +54,7 @@ class PlayedPort:
 
 @define(eq=False)
 class PlayedProcess:
-    """A process that does as the test says."""
+    """A process that the test controls."""
 
     protocol: Any
     arguments: Sequence[str]
@@ -65,11 +65,11 @@ class PlayedProcess:
 
     @property
     def name(self) -> str:
-        """What the parent calls it."""
+        """Its name in the parent."""
         return str(self.protocol.name)
 
     def signalProcess(self, name: str | int) -> None:
-        """Take note of a signal."""
+        """Record a signal."""
         if not self.runs:
             raise ProcessExitedAlready
         self.signals.append(name)
@@ -79,7 +79,7 @@ class PlayedProcess:
         self.protocol.childDataReceived(descriptor, data)
 
     def be_ready(self) -> None:
-        """Have the process say that it does its work."""
+        """Have the process report that it is ready."""
         self.write(STATUS, READY)
 
     def end(self, reason: Exception | None = None) -> None:

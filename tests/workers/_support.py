@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 
-def told(chunks: int) -> bytes:
-    """Return what a process tells that has counted so many chunks and one image."""
+def snapshot_of(chunks: int) -> bytes:
+    """Return the snapshot of a process that counted so many chunks."""
     stored = CounterMetricFamily("asciid_chunks_stored", "Chunks.", chunks)
     return snapshot([stored, GaugeMetricFamily("asciid_cache_bytes", "Bytes.", 1)])
 
 
 class WireTransport:
-    """One end of a stream between two protocols; what is written comes a turn later."""
+    """One end of a stream between two protocols; written data arrives a turn later."""
 
     def __init__(self, reactor: ManualReactor, own: Protocol) -> None:
         self.own = own
@@ -49,7 +49,7 @@ class WireTransport:
         self.reactor = reactor
         self.connected = True
         self.cut = False
-        """Whether what is written is lost."""
+        """Whether written data is lost."""
 
     def write(self, data: bytes) -> None:
         """Send `data`."""
@@ -60,15 +60,15 @@ class WireTransport:
         """Never have it pause."""
 
     def unregisterProducer(self) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def arrive(self, data: bytes) -> None:
-        """Hand over what the other end has written."""
+        """Deliver data that the other end has written."""
         if self.connected:
             self.own.dataReceived(data)
 
     def loseConnection(self) -> None:
-        """Close, once what was written has arrived."""
+        """Close, once written data has arrived."""
         self.reactor.callLater(0, self.end, ConnectionDone())
 
     def abortConnection(self) -> None:
@@ -173,7 +173,7 @@ class DrivenWorkers:
             self._add(number, options.get("lifetimes", FOR_EVER))
 
     def _add(self, number: int, lifetimes: Lifetimes) -> None:
-        figures = Counted(told(number + 1))
+        figures = Counted(snapshot_of(number + 1))
         client = WriterClient("writer.sock", self.reactor, figures)
         reader = LMDBReader(
             self.writer.path,
@@ -200,15 +200,15 @@ class DrivenWorkers:
         self.files.append(file)
 
     def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
-        """Carry out what the workers ask for."""
+        """Apply the operations of the workers."""
         return self.writer.engine.apply(operations)
 
     def snapshot(self) -> Deferred[bytes]:
-        """Return the figures of the process that writes."""
-        return succeed(told(0))
+        """Return the metrics of the writer."""
+        return succeed(snapshot_of(0))
 
     def save(self, figures: Mapping[str, bytes]) -> None:
-        """Note what is saved."""
+        """Record the saved metrics."""
         self.saved.append(figures)
 
     @property

@@ -33,36 +33,36 @@ SIGNALS = (signal.SIGTERM, *BLOCKED_AT_START)
 
 
 class PlayedRole:
-    """A process's work, which the test plays."""
+    """A process's work, which the test controls."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.calls: list[str] = []
         self.started: Deferred[None] = Deferred()
         self.retired: Deferred[None] = Deferred()
         self.stopped: Deferred[None] = Deferred()
 
     def start(self) -> Deferred[None]:
-        """Take note."""
-        self.asked.append("start")
+        """Record the call."""
+        self.calls.append("start")
         return self.started
 
     def retire(self) -> Deferred[None]:
-        """Take note."""
-        self.asked.append("retire")
+        """Record the call."""
+        self.calls.append("retire")
         return self.retired
 
     def stop(self) -> Deferred[None]:
-        """Take note."""
-        self.asked.append("stop")
+        """Record the call."""
+        self.calls.append("stop")
         return self.stopped
 
     def reread(self) -> None:
-        """Take note."""
-        self.asked.append("reread")
+        """Record the call."""
+        self.calls.append("reread")
 
 
 class LifeReactor(ManualReactor):
-    """A reactor that runs only in what it is told."""
+    """A reactor whose run the test controls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,11 +73,11 @@ class LifeReactor(ManualReactor):
         self.ran: Callable[[], object] = lambda: None
 
     def addReader(self, reader: Any) -> None:  # noqa: ANN401 - as the interface has it
-        """Take note of a reader."""
+        """Record a reader."""
         self.readers.append(reader)
 
     def removeReader(self, reader: Any) -> None:  # noqa: ANN401 - likewise
-        """Forget a reader."""
+        """Remove a reader."""
         self.readers.remove(reader)
 
     def removeWriter(self, _: object) -> None:
@@ -95,7 +95,7 @@ class LifeReactor(ManualReactor):
         self.before_shutdown = call
 
     def run(self) -> None:
-        """Do what the test does."""
+        """Run the test's function."""
         self.ran()
 
     def stop(self) -> None:
@@ -152,7 +152,7 @@ class ChildTests(SynchronousTestCase):
         return int(str(ended.code))
 
     def status_sent(self) -> bytes:
-        """Return what the parent was sent since the last call."""
+        """Return the data sent to the parent since the last call."""
         os.set_blocking(self.status, False)
         try:
             return os.read(self.status, 100)
@@ -160,7 +160,7 @@ class ChildTests(SynchronousTestCase):
             return b""
 
     def test_ready(self) -> None:
-        """The parent is told once the work is done as it should be, and not before."""
+        """The parent is notified once the process is ready, and not before."""
 
         def life() -> None:
             self.assertEqual(self.status_sent(), HEARTBEAT)
@@ -168,17 +168,17 @@ class ChildTests(SynchronousTestCase):
             self.assertEqual(self.status_sent(), READY)
 
         self.assertEqual(self.run_process(life), 0)
-        self.assertEqual(self.role.asked, ["start"])
+        self.assertEqual(self.role.calls, ["start"])
 
     def test_cannot_start(self) -> None:
-        """The log says why, once, and the process ends with code 1."""
+        """The reason is logged once, and the process ends with code 1."""
         with capturedLogs() as events:
             code = self.run_process(
                 lambda: self.role.started.errback(OSError("no such cat"))
             )
         self.assertEqual(code, 1)
         self.assertEqual([formatEvent(event) for event in events], ["no such cat"])
-        self.assertEqual(self.role.asked, ["start", "stop"])
+        self.assertEqual(self.role.calls, ["start", "stop"])
         self.assertEqual(self.status_sent(), HEARTBEAT)
 
     def test_alive(self) -> None:
@@ -215,7 +215,7 @@ class ChildTests(SynchronousTestCase):
         def life() -> None:
             self.role.started.callback(None)
             ending = self.reactor.before_shutdown()
-            self.assertEqual(self.role.asked, ["start", "stop"])
+            self.assertEqual(self.role.calls, ["start", "stop"])
             self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_IGN)
             self.assertNoResult(ending)
             # Too late to retire.
@@ -224,7 +224,7 @@ class ChildTests(SynchronousTestCase):
             self.successResultOf(ending)
 
         self.assertEqual(self.run_process(life), 0)
-        self.assertEqual(self.role.asked, ["start", "stop"])
+        self.assertEqual(self.role.calls, ["start", "stop"])
         self.assertEqual(self.reactor.stops, 0)
 
     def test_interrupt(self) -> None:
@@ -234,15 +234,15 @@ class ChildTests(SynchronousTestCase):
         )
 
     def test_rereads(self) -> None:
-        """It reads its files again when it is told to, in the reactor."""
+        """It rereads its files on request, in the reactor."""
 
         def life() -> None:
             signal.raise_signal(REREAD)
-            self.assertEqual(self.role.asked, ["start"])
+            self.assertEqual(self.role.calls, ["start"])
             self.reactor.advance(0)
 
         self.run_process(life)
-        self.assertEqual(self.role.asked, ["start", "reread"])
+        self.assertEqual(self.role.calls, ["start", "reread"])
 
     def test_signals_during_startup(self) -> None:
         """A signal that arrives before there are handlers is handled by those."""
@@ -253,27 +253,27 @@ class ChildTests(SynchronousTestCase):
 
         def life() -> None:
             self.reactor.advance(0)
-            self.assertEqual(self.role.asked, ["start", "reread"])
+            self.assertEqual(self.role.calls, ["start", "reread"])
             self.reactor.stop()
 
         self.assertEqual(self.run_process(life), 0)
-        self.assertEqual(self.role.asked, ["start", "reread", "retire"])
+        self.assertEqual(self.role.calls, ["start", "reread", "retire"])
 
     def test_retires(self) -> None:
         """With a successor it first leaves its work to that, and then ends."""
 
         def life() -> None:
             signal.raise_signal(signal.SIGHUP)
-            self.assertEqual(self.role.asked, ["start"])
+            self.assertEqual(self.role.calls, ["start"])
             self.reactor.stop()
-            self.assertEqual(self.role.asked, ["start", "retire"])
+            self.assertEqual(self.role.calls, ["start", "retire"])
             self.role.retired.callback(None)
 
         self.assertEqual(self.run_process(life), 0)
-        self.assertEqual(self.role.asked, ["start", "retire", "stop"])
+        self.assertEqual(self.role.calls, ["start", "retire", "stop"])
 
     def end_parent(self) -> None:
-        """End the other end of the lifeline, and let the reactor hear of it."""
+        """Close the other end of the lifeline, and notify the reactor."""
         (reader,) = self.reactor.readers
         os.write(self.lifeline, b"?")
         self.assertIsNone(reader.doRead())
@@ -285,10 +285,10 @@ class ChildTests(SynchronousTestCase):
     def test_orphaned(self) -> None:
         """When the parent has ended, so does this process, in order."""
         self.assertEqual(self.run_process(self.end_parent), 0)
-        self.assertEqual(self.role.asked, ["start", "stop"])
+        self.assertEqual(self.role.calls, ["start", "stop"])
 
     def test_stopped_reactor(self) -> None:
-        """A reactor that stops lets go of the lifeline, which is no end of it."""
+        """A reactor that stops releases the lifeline, which does not end it."""
         raised: list[int] = []
         self.patch(signal, "raise_signal", raised.append)
 
@@ -319,7 +319,7 @@ class MainTests(SynchronousTestCase):
     """``python -P -m asciid.workers``."""
 
     def test_roles(self) -> None:
-        """The process does what its argument says, with the settings of the parent."""
+        """The process has the role in its argument, and the parent's settings."""
         ran: list[Any] = []
         self.patch(_child, "run", lambda *arguments: ran.append(arguments))
         self.patch(os, "environ", {"ASCIID_STORAGE": "here", "ASCIID_WORKERS": "3"})

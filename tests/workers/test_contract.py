@@ -54,7 +54,7 @@ class WorkersTests(StoreContract, SynchronousTestCase):
 
     @property
     def elapsed(self) -> float:
-        """The time that has gone by."""
+        """The elapsed time."""
         return self.driven.writer.elapsed
 
     @elapsed.setter

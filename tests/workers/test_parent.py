@@ -44,8 +44,8 @@ DRAIN = 10
 PORT = "tcp:0:interface=127.0.0.1"
 
 
-class NotedHost(Host):
-    """A process that notes what is reported."""
+class RecordedHost(Host):
+    """A process that records its reports."""
 
     def __init__(self, reactor: PlayedReactor) -> None:
         super().__init__(reactor)
@@ -71,12 +71,12 @@ class ParentTestCase(SynchronousTestCase):
         """Make a parent of two."""
         self.reactor = PlayedReactor()
         self.storage = Path(self.mktemp())
-        self.host = NotedHost(self.reactor)
+        self.host = RecordedHost(self.reactor)
         self.environment: dict[str, str] = {}
         self.stderr = io.StringIO()
         self.patch(sys, "__stderr__", self.stderr)
         self.sockets: list[socket.socket] = []
-        """Those that were opened."""
+        """The opened sockets."""
         self.patch(parent_module, "open_sockets", self.open_sockets)
 
     def open_sockets(self, description: Description, count: int) -> ListeningSockets:
@@ -95,7 +95,7 @@ class ParentTestCase(SynchronousTestCase):
         return self.parent
 
     def start(self, **options: Any) -> list[str]:  # noqa: ANN401 - as make
-        """Start a parent and all processes; return what was logged."""
+        """Start a parent and all processes; return the log lines."""
         with capturedLogs() as events:
             self.make(**options).startService()
             for name in (WRITER, "worker-1.1", "worker-2.1"):
@@ -103,7 +103,7 @@ class ParentTestCase(SynchronousTestCase):
         return [str(formatEvent(event)) for event in events]
 
     def let_live(self, seconds: float, hung: PlayedProcess | None = None) -> None:
-        """Let time go by in which all processes live, but one."""
+        """Advance the time, with heartbeats of all processes but one."""
         for _ in range(round(seconds / HEARTBEAT_INTERVAL)):
             self.reactor.advance(HEARTBEAT_INTERVAL)
             for process in self.reactor.alive.values():
@@ -111,7 +111,7 @@ class ParentTestCase(SynchronousTestCase):
                     process.write(STATUS, HEARTBEAT)
 
     def logged(self, act: Callable[[], object]) -> list[str]:
-        """Return what is logged meanwhile."""
+        """Return the log lines meanwhile."""
         with capturedLogs() as events:
             act()
         return [str(formatEvent(event)) for event in events]
@@ -143,7 +143,7 @@ class StartTests(ParentTestCase):
         self.assertEqual(self.host.reports, [f"Serving on 127.0.0.1:{port}, 2 workers"])
 
     def test_body_share(self) -> None:
-        """Where workers hold more of bodies than was set, the log says how much."""
+        """Where workers hold more of bodies than was set, the amount is logged."""
         lines = self.start(max_bodies=1000)
         self.assertIn("may hold 524288 bytes, not 1000", lines[-1])
 
@@ -176,7 +176,7 @@ class StartTests(ParentTestCase):
             self.assertEqual(process.environment["ASCIID_PORT"], "tcp:port=0")
 
     def test_no_sync(self) -> None:
-        """A daemon that does not sync says what that risks."""
+        """A daemon that does not sync logs the risk."""
         announced, risk = self.start(sync=False)
         self.assertIn("sync off", announced)
         self.assertIn("a power cut loses acknowledged writes", risk)
@@ -267,7 +267,7 @@ class RefusalTests(ParentTestCase):
     def test_storage_of_something_else(self) -> None:
         """The storage holds a file that is not LMDB's."""
         self.storage.mkdir()
-        (self.storage / DATA_FILE).write_bytes(b"not what it seems" * 1000)
+        (self.storage / DATA_FILE).write_bytes(b"not a storage file" * 1000)
         self.assert_refused("does not hold asciid images")
 
     def test_second(self) -> None:
@@ -277,7 +277,7 @@ class RefusalTests(ParentTestCase):
         other.acquire()
         self.addCleanup(other.release)
         self.assert_refused(f": in use by asciid, pid {os.getpid()} on host ")
-        # What is refused leaves nothing locked itself.
+        # A refused parent leaves nothing locked itself.
         other.release()
         other.acquire()
 
@@ -304,10 +304,10 @@ class RefusalTests(ParentTestCase):
 
 
 class EndTests(ParentTestCase):
-    """Processes that end by themselves, and those that are told to."""
+    """Processes that exit unexpectedly, and stopped ones."""
 
     def test_started_again(self) -> None:
-        """One that ends is started again, and the log says how it ended."""
+        """One that exits is restarted, and its exit is logged."""
         self.start()
         killed = self.reactor.alive["worker-1.1"]
         (line,) = self.logged(lambda: killed.end(ProcessTerminated(signal=9)))
@@ -334,7 +334,7 @@ class EndTests(ParentTestCase):
         self.assertEqual(self.reactor.alive["worker-2.1"].signals, [])
 
     def test_late(self) -> None:
-        """One that does not come up again is told of, once."""
+        """One that is not ready after a restart is logged, once."""
         self.start()
         self.reactor.alive["worker-1.1"].end(ProcessTerminated(signal=9))
         lines = self.logged(lambda: self.let_live(2 * READY_TIMEOUT))
@@ -342,7 +342,7 @@ class EndTests(ParentTestCase):
         self.assertEqual(late, ["worker-1.1 is not ready after 30 s"])
 
     def test_stop(self) -> None:
-        """All are told to end, and nobody listens any more; it ends after them."""
+        """All are stopped, and the ports are closed; it exits after them."""
         self.start()
         processes = self.reactor.alive
         (deaths,) = inherited(processes[WRITER])
@@ -381,7 +381,7 @@ class RestartTests(ParentTestCase):
     """Every process is replaced, one after the other."""
 
     def replace_workers(self, generation: int) -> None:
-        """Play that a successor of each worker comes up, and that it ends then."""
+        """Have a successor of each worker be ready, and the old one exit."""
         for number in (1, 2):
             old = self.reactor.alive[f"worker-{number}.{generation}"]
             new = self.reactor.alive[f"worker-{number}.{generation + 1}"]
@@ -391,7 +391,7 @@ class RestartTests(ParentTestCase):
             old.end()
 
     def replace_writer(self) -> None:
-        """Play that the process that writes ends, and that the next one comes up."""
+        """Have the writer exit, and the next one be ready."""
         old = self.reactor.alive[WRITER]
         self.assertEqual(old.signals, ["HUP", "TERM"])
         old.end()
@@ -416,8 +416,8 @@ class RestartTests(ParentTestCase):
             sorted(self.reactor.alive), ["worker-1.2", "worker-2.2", WRITER]
         )
 
-    def test_asked_meanwhile(self) -> None:
-        """Asked again meanwhile, it is done once more: what changed counts for all."""
+    def test_requested_meanwhile(self) -> None:
+        """Requests during a restart cause one more, so that changes reach all."""
         self.start()
         self.parent.restart()
         self.replace_workers(1)
@@ -428,8 +428,8 @@ class RestartTests(ParentTestCase):
         self.replace_writer()
         self.assertEqual(len(self.reactor.processes), 9)
 
-    def test_asked_while_processes_start(self) -> None:
-        """Asked while the processes start, it waits until all of them are ready."""
+    def test_requested_while_processes_start(self) -> None:
+        """Requested while the processes start, it waits until all of them are ready."""
         self.make().startService()
         self.parent.restart()
         self.reactor.alive[WRITER].be_ready()
@@ -485,9 +485,9 @@ class RestartTests(ParentTestCase):
         self.assertIn("worker-1.2", self.reactor.alive)
 
     def test_tokens_of_all(self) -> None:
-        """Who takes the place of a dead worker reads the tokens that the others have.
+        """The replacement of a dead worker reads the tokens that the others have.
 
-        What is in the file by then is for the next SIGHUP.
+        Later changes of the file apply from the next SIGHUP.
         """
         tokens = Path(self.mktemp())
         tokens.write_text("# mine\ngood\n")
@@ -517,7 +517,7 @@ class RestartTests(ParentTestCase):
         self.assertFalse(copy.exists())
 
     def test_does_not_come_up(self) -> None:
-        """The one before it goes on, as do the others; later it can be tried again."""
+        """The old one keeps running, as do the others; a restart can be retried."""
         self.start()
         self.parent.restart()
         failed = self.reactor.alive["worker-1.2"]
@@ -528,7 +528,7 @@ class RestartTests(ParentTestCase):
             lines, ["rolling restart failed: worker-1.2 is not ready after 30 s"]
         )
         self.assertEqual(failed.signals, ["TERM"])
-        # As it was told of already.
+        # It was logged already.
         late = self.logged(lambda: self.let_live(2 * HEARTBEAT_INTERVAL))
         self.assertEqual(late, [])
         self.assertEqual(self.logged(failed.end), [])
@@ -541,7 +541,7 @@ class RestartTests(ParentTestCase):
         self.replace_writer()
 
     def test_while_one_is_to_start_again(self) -> None:
-        """A process that had ended before it is replaced is told of when it dies."""
+        """A process that had exited before it is replaced is logged when it exits."""
         self.start()
         writer = self.reactor.alive[WRITER]
         for _ in range(3):

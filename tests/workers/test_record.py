@@ -17,7 +17,7 @@ from asciid.workers._record import (
 
 
 class RecordTests(SynchronousTestCase):
-    """What one process writes and another reads."""
+    """Data that one process writes and another reads."""
 
     def setUp(self) -> None:
         """Make a record that another process has inherited."""
@@ -35,7 +35,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(recorded_exits(self.inherited), 300)
 
     def test_start(self) -> None:
-        """The time of the start stays what it was."""
+        """The time of the start is kept."""
         started = recorded_start(self.inherited)
         self.assertTrue(self.before <= started <= time.time())
         self.record.count_exit()
@@ -43,7 +43,7 @@ class RecordTests(SynchronousTestCase):
         self.record.close()
 
     def test_counters(self) -> None:
-        """What was saved last is loaded, however much there was before."""
+        """The last saved counters are loaded, however many there were before."""
         self.assertEqual(load_counters(self.inherited), {})
         for saved in ({"a": b"1" * 100_000, "b": b"2"}, {"c": b"3"}, {}):
             save_counters(self.inherited, saved)
@@ -52,7 +52,7 @@ class RecordTests(SynchronousTestCase):
         self.record.close()
 
     def test_torn(self) -> None:
-        """What was written in part, as by a process that was killed, is not used."""
+        """Counters written in part, as by a killed process, are not used."""
         save_counters(self.inherited, {"a": b"1" * 100})
         end = os.fstat(self.inherited).st_size
         os.pwrite(self.inherited, b"\0", end - 1)

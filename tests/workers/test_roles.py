@@ -33,8 +33,7 @@ from asciid.workers._worker import Worker
 from asciid.workers._writer import WRITER_SOCKET, Writer
 from tests.store._support import DrivenStore, registered, spec_of
 from tests.workers._played import PlayedPort
-from tests.workers._support import WiredReactor
-from tests.workers._support import told as snapshot_of
+from tests.workers._support import WiredReactor, snapshot_of
 
 if TYPE_CHECKING:
     from asciid.engines.lmdb.maintenance import StorageLock
@@ -60,7 +59,7 @@ class RoleReactor(WiredReactor):
         self.ports: list[PlayedPort] = []
 
     def getThreadPool(self) -> ManualThreadPool:
-        """Return a pool that does nothing: no file is looked at."""
+        """Return a pool that does nothing: no file is read."""
         return ManualThreadPool()
 
     def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> PlayedPort:  # noqa: ANN401 - as the interface has it
@@ -110,7 +109,7 @@ class RoleTestCase(SynchronousTestCase):
         return run(awaited, self.reactor, *self.pools)
 
     def pass_time(self, seconds: float) -> list[str]:
-        """Let time go by; return what is logged meanwhile."""
+        """Advance the time; return the log lines meanwhile."""
         with capturedLogs() as events:
             self.reactor.advance(seconds)
             self.settle()
@@ -118,7 +117,7 @@ class RoleTestCase(SynchronousTestCase):
 
 
 class WritingProcess:
-    """A process that says that everything was done, and takes note of it."""
+    """A writer whose operations succeed, and are recorded."""
 
     def __init__(self) -> None:
         self.done: list[Any] = []
@@ -130,7 +129,7 @@ class WritingProcess:
         return succeed([None] * len(operations))
 
     def snapshot(self) -> Deferred[bytes]:
-        """Return what the test says."""
+        """Return the test's result."""
         return self.figures
 
     def save(self, figures: Any) -> None:  # noqa: ANN401 - as IWritingProcess
@@ -138,7 +137,7 @@ class WritingProcess:
 
 
 class Follower:
-    """Does nothing, whatever it is told, and has counted something."""
+    """A follower that does nothing, and has metrics."""
 
     def completed(self, _: object) -> None:
         """Do nothing."""
@@ -158,7 +157,7 @@ class Follower:
         return succeed(NOTHING)
 
     def counters(self) -> bytes:
-        """Return what is counted at the end."""
+        """Return the counters at the end."""
         return snapshot_of(5)
 
 
@@ -203,7 +202,7 @@ class WorkerTests(RoleTestCase):
         protocol.makeConnection(transport)
         return protocol, transport
 
-    def ask(self, target: str, method: str = "GET", body: str = "") -> bytes:
+    def request(self, target: str, method: str = "GET", body: str = "") -> bytes:
         """Return the answer to a request."""
         protocol, transport = self.connect()
         protocol.dataReceived(
@@ -217,7 +216,7 @@ class WorkerTests(RoleTestCase):
         return answer
 
     def test_serves_once_there_is_a_writer(self) -> None:
-        """Before the writer takes operations nobody is served."""
+        """No request is served before the writer accepts operations."""
         starting = self.worker.start()
         self.reactor.advance(1)
         self.assertNoResult(starting)
@@ -228,12 +227,12 @@ class WorkerTests(RoleTestCase):
         self.addCleanup(self.stop)
         spec = spec_of(b"c", 1)
         registration = f'{{"sha256":"{spec.sha256}","size":1,"chunk_size":1}}'
-        answer = self.ask("/image", "POST", registration)
+        answer = self.request("/image", "POST", registration)
         self.assertTrue(answer.startswith(b"HTTP/1.1 201 "), answer)
         self.assertIn(Register(spec, "192.168.1.1"), self.written.done)
 
     def test_metrics_port(self) -> None:
-        """The sockets are told apart by their place, not by their description."""
+        """The sockets are identified by their position, not by their description."""
         first = fcntl.fcntl(self.inherited, fcntl.F_DUPFD, FREE)
         fcntl.fcntl(self.inherited, fcntl.F_DUPFD, FREE)
         self.patch(_worker, "FIRST_INHERITED", first)
@@ -246,11 +245,11 @@ class WorkerTests(RoleTestCase):
         )
 
     def test_follows_the_writer(self) -> None:
-        """It forgets, uses the storage and tells what it has counted as it is told."""
+        """It evicts, uses the storage and sends its metrics as the writer requests."""
         self.start()
-        self.assertIn(b" 404 ", self.ask("/nowhere"))
+        self.assertIn(b" 404 ", self.request("/nowhere"))
         engine = self.worker._engine
-        self.server.forget(self.generations.count_removal(), ["0" * 64])
+        self.server.evict(self.generations.count_removal(), ["0" * 64])
         using = self.server.use("shared")
         self.settle()
         self.successResultOf(using)
@@ -271,20 +270,20 @@ class WorkerTests(RoleTestCase):
         self.run_(asking.stop())
 
     def test_metrics_are_gathered(self) -> None:
-        """What it tells a scraper is what all processes have counted."""
+        """A scrape has the counts of all processes."""
         self.start()
-        self.written.figures = fail(OSError("nothing is known"))
+        self.written.figures = fail(OSError("no metrics"))
         with capturedLogs():
-            answer = self.ask("/metrics")
+            answer = self.request("/metrics")
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.assertIn(b"\nasciid_images 0.0\n", answer)
 
     def test_cannot_tell(self) -> None:
-        """What it cannot tell is left out, and it is not cut off for that."""
+        """Metrics that it cannot send are left out, and it is not disconnected."""
         self.start()
         asking = WriterClient(WRITER_SOCKET, self.reactor, Follower())
         self.run_(asking.start(Follower()))
-        self.patch(Worker, "snapshot", lambda _: fail(OSError("nothing is known")))
+        self.patch(Worker, "snapshot", lambda _: fail(OSError("no metrics")))
         with capturedLogs():
             self.assertEqual(self.run_(asking.gather(NOTHING)), [NOTHING])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
@@ -311,7 +310,7 @@ class WorkerTests(RoleTestCase):
         self.assertTrue(worker_tokens.accepts(b"better"))
 
     def test_retires(self) -> None:
-        """It accepts nobody more, and has done once nobody is left."""
+        """It accepts no more connections, and is done once all are closed."""
         self.start()
         protocol, transport = self.connect()
         retired = self.worker.retire()
@@ -407,7 +406,7 @@ class WriterTests(RoleTestCase):
         self.assertEqual(counts["asciid_uploads_pending"].samples[0].value, 1)
 
     def test_tells_of_workers(self) -> None:
-        """It tells how many workers answer, and how many processes have died."""
+        """It exports the numbers of answering workers and of dead processes."""
         self.start()
         for _ in range(3):
             self.deaths.count_exit()
@@ -424,7 +423,7 @@ class WriterTests(RoleTestCase):
         self.assertEqual(values["asciid_process_deaths"], 3)
 
     def test_replaced(self) -> None:
-        """The next process that writes knows all that was counted before it began."""
+        """The next writer has all counts from before its start."""
         self.start()
         clients = [self.connect() for _ in range(2)]
         self.run_(clients[0].submit([Register(spec_of(CAT))]))
@@ -482,7 +481,7 @@ class WriterTests(RoleTestCase):
         self.stopped = True
 
     def test_retires(self) -> None:
-        """What was sent is answered, and what comes then is kept for the next one."""
+        """Sent operations are answered, and later ones are kept for the next writer."""
         self.start()
         client = self.connect()
         before = client.submit([Register(spec_of(CAT))])

@@ -60,7 +60,7 @@ class SupervisedTestCase(SynchronousTestCase):
         )
 
     def descriptors(self) -> dict[int, int]:
-        """Return what the process inherits."""
+        """Return the inherited descriptors."""
         return {LOCK: 16, GENERATIONS: 15, FIRST_INHERITED: self.inherited}
 
     def start(self) -> PlayedProcess:
@@ -69,7 +69,7 @@ class SupervisedTestCase(SynchronousTestCase):
         return self.reactor.alive["cat"]
 
     def logged(self, act: Callable[[], object]) -> list[str]:
-        """Return what is logged meanwhile."""
+        """Return the log lines meanwhile."""
         with capturedLogs() as events:
             act()
         return [str(formatEvent(event)) for event in events]
@@ -179,7 +179,7 @@ class SupervisedTests(SupervisedTestCase):
             process = self.reactor.alive["cat"]
 
     def test_cannot_be_started(self) -> None:
-        """One line says why, and it is tried again later."""
+        """One line has the reason, and it is retried later."""
         self.reactor.spawn_error = BlockingIOError(11, "no more processes")
         lines = self.logged(self.process.start)
         self.assertEqual(lines, ["cannot start cat: no more processes"])
@@ -197,7 +197,7 @@ class SupervisedTests(SupervisedTestCase):
         self.assertEqual(self.reactor.processes, [])
 
     def test_hangs(self) -> None:
-        """One without heartbeats is killed and restarted, and the log says why."""
+        """One without heartbeats is killed and restarted, and the reason is logged."""
         process = self.start()
         process.be_ready()
         self.pass_time(HEARTBEAT_TIMEOUT)
@@ -217,16 +217,16 @@ class SupervisedTests(SupervisedTestCase):
         """One that sends heartbeats and is not ready is logged once, and left alone."""
         process = self.start()
 
-        def live() -> None:
+        def hang() -> None:
             for _ in range(20):
                 process.write(STATUS, HEARTBEAT)
                 self.reactor.advance(READY_TIMEOUT / 6)
 
-        self.assertEqual(self.logged(live), ["cat is not ready after 30 s"])
+        self.assertEqual(self.logged(hang), ["cat is not ready after 30 s"])
         self.assertEqual(process.signals, [])
 
     def test_stop(self) -> None:
-        """All who asked are answered once it has exited, which is not unexpected."""
+        """All calls of `stop` fire once it has exited, which is expected."""
         process = self.start()
         stopped = self.process.stop(), self.process.stop()
         self.assertFalse(self.successResultOf(self.ready))
@@ -269,10 +269,10 @@ class SupervisedTests(SupervisedTestCase):
 
 
 class LogTests(SupervisedTestCase):
-    """What a process writes."""
+    """Output of a process."""
 
     def events(self, *written: tuple[int, bytes], end: bool = False) -> Sequence[Any]:
-        """Return the events that come of what a process writes."""
+        """Return the events of a process's output."""
         process = self.start()
         with capturedLogs() as events:
             for descriptor, data in written:
@@ -282,7 +282,7 @@ class LogTests(SupervisedTestCase):
         return events
 
     def test_event(self) -> None:
-        """An event is logged here, and tells which process it is from."""
+        """An event is logged here, with the name of its process."""
         passed = io.StringIO()
 
         class Beginner:
@@ -301,7 +301,7 @@ class LogTests(SupervisedTestCase):
         )
 
     def test_printed(self) -> None:
-        """What it prints until it pauses is one event, whatever bytes it has."""
+        """Text printed without a pause is one event, whatever bytes it has."""
         events = self.events((OUTPUT, b"on\xff\nt"), (OUTPUT, b"wo\n"), (LOG, b"{}\n"))
         self.assertEqual([formatEvent(event) for event in events], ["cat: {}"])
         with capturedLogs() as later:
@@ -312,12 +312,12 @@ class LogTests(SupervisedTestCase):
         )
 
     def test_without_end(self) -> None:
-        """What was printed last is logged when the process ends."""
+        """Unfinished output is logged when the process ends."""
         event, _ = self.events((OUTPUT, b"one"), end=True)
         self.assertEqual(formatEvent(event), "cat: one")
 
     def test_long(self) -> None:
-        """What is too long is cut: what is kept of it is bounded."""
+        """Long output is split: the buffer is bounded."""
         long = b"x" * 300_000
         events = self.events((OUTPUT, long), (LOG, long))
         self.assertEqual([len(event["text"]) for event in events], [300_000] * 2)

@@ -50,7 +50,7 @@ from asciid.store import Lifetimes
 from asciid.store.engine import StorageInUseError
 from asciid.store.operations import Expired, Remove, RemoveExpired
 from tests.store._support import chunk_of, registered, spec_of
-from tests.workers._support import DrivenWorkers, WireTransport, told
+from tests.workers._support import DrivenWorkers, WireTransport, snapshot_of
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -121,7 +121,7 @@ class ClientTests(WorkersCase):
     """Operations on their way to the writer."""
 
     def test_one_message_a_turn(self) -> None:
-        """What is submitted in one turn shares a message, a batch and an answer."""
+        """Operations of one turn share a message, a batch and an answer."""
         counts = []
         apply = self.driven.writer.engine.apply
 
@@ -182,7 +182,7 @@ class ClientTests(WorkersCase):
             self.successResultOf(one)
 
     def test_bounded(self) -> None:
-        """Past a bound, what comes is refused at once."""
+        """Past a limit, operations are refused at once."""
         client = self.driven.clients[0]
         client.max_operations = 1
         first = self.register(b"one")
@@ -193,7 +193,7 @@ class ClientTests(WorkersCase):
         self.assertEqual(client.waiting, (0, 0))
 
     def test_bounded_by_bytes(self) -> None:
-        """So it is past the bytes; what alone is past them is taken by itself."""
+        """The same past the bytes; a single operation past them is accepted alone."""
         self.driven.clients[0].max_bytes = 3
         spec = spec_of(b"fourfive", 4)
         store = self.driven.stores[0]
@@ -209,7 +209,7 @@ class ClientTests(WorkersCase):
         self.assertTrue(self.driven.run(last))
 
     def test_cancelled(self) -> None:
-        """What nobody waits for is carried out all the same."""
+        """Cancelled operations are carried out all the same."""
         registering = self.register(CAT)
         registering.addErrback(lambda _: None)
         registering.cancel()
@@ -217,7 +217,7 @@ class ClientTests(WorkersCase):
         self.assertEqual(self.driven.run(registered(self.driven.stores[1])), 1)
 
     def test_refused_together(self) -> None:
-        """Where the writer takes no more, each operation hears so."""
+        """If the writer's queue is full, each operation fails so."""
         self.driven.writer.engine._writer.max_operations = 1
         registering = [self.register(b"%d" % number) for number in range(2)]
         self.driven.settle()
@@ -225,7 +225,7 @@ class ClientTests(WorkersCase):
             self.failureResultOf(refused, StoreBusyError)
 
     def test_stopped(self) -> None:
-        """After the stop nothing is taken, and what was taken is answered."""
+        """After the stop nothing is accepted, and accepted operations are answered."""
         registering = self.register(CAT)
         stopping = self.driven.clients[0].stop()
         self.assertIs(self.driven.clients[0].stop(), stopping)
@@ -237,7 +237,7 @@ class ClientTests(WorkersCase):
         self.assertEqual(self.driven.server.workers, 1)
 
     def test_another_version(self) -> None:
-        """A writer of another version is left again, and the log says so."""
+        """A writer of another version is disconnected and logged."""
         self.patch(_writer_server, "VERSION", VERSION + 1)
         with capturedLogs() as events:
             self.wires[0].abortConnection()
@@ -245,10 +245,10 @@ class ClientTests(WorkersCase):
         self.assertFalse(self.driven.clients[0].is_connected)
         errors = {e["log_format"] for e in events if e["log_level"] is LogLevel.error}
         self.assertIn(
-            "The writer speaks version {theirs}, and this process {ours}", errors
+            "protocol version mismatch: writer {theirs}, this process {ours}", errors
         )
         self.assertIn(
-            "A worker speaks version {theirs}, and this process {ours}", errors
+            "protocol version mismatch: worker {theirs}, this process {ours}", errors
         )
 
 
@@ -256,7 +256,7 @@ class WriterGoneTests(WorkersCase):
     """The process that writes dies, or leaves."""
 
     def end_writer(self) -> None:
-        """Have nobody write; what was on its way is lost."""
+        """Have no writer; messages in transit are lost."""
         self.driven.reactor.listening = None
         for wire in list(self.wires):
             wire.abortConnection()
@@ -268,14 +268,14 @@ class WriterGoneTests(WorkersCase):
         self.driven.reactor.listening = server
 
     def test_what_was_sent(self) -> None:
-        """What was sent and not answered fails: nobody knows what became of it."""
+        """Sent operations without an answer fail: their outcome is unknown."""
         registering = self.register(CAT)
         self.driven.reactor.advance(0)
         self.end_writer()
         self.failureResultOf(registering, WriterGoneError)
 
     def test_what_waits(self) -> None:
-        """What comes while nobody writes waits for the next one."""
+        """Operations without a writer wait for the next one."""
         self.end_writer()
         registering = self.register(CAT)
         self.pass_time(PATIENCE / 2)
@@ -286,26 +286,26 @@ class WriterGoneTests(WorkersCase):
         self.failureResultOf(self.driven_again(CAT), ImageExistsError)
 
     def driven_again(self, data: bytes) -> Deferred[None]:
-        """Register once more, and let it happen."""
+        """Register once more, and run everything."""
         registering = self.register(data, worker=1)
         self.driven.settle()
         return registering
 
     def test_patience(self) -> None:
-        """After a while what waits is refused, and so is what comes."""
+        """After a while waiting operations are refused, and so are new ones."""
         self.end_writer()
         registering = self.register(CAT)
         with capturedLogs() as events:
             self.pass_time(PATIENCE)
         self.failureResultOf(registering, WriterGoneError)
         self.failureResultOf(self.register(b"dog"), WriterGoneError)
-        self.assertIn("Nobody writes", str([e["log_format"] for e in events]))
+        self.assertIn("no writer: refusing", str([e["log_format"] for e in events]))
         self.begin_writer()
         self.pass_time(1)
         self.driven.run(self.register(b"dog"))
 
     def test_reads_go_on(self) -> None:
-        """Images are read while nobody writes."""
+        """Images are read without a writer."""
         spec = self.upload(CAT)
         self.end_writer()
         self.assertEqual(self.download(spec, 1), CAT)
@@ -337,11 +337,11 @@ class WriterGoneTests(WorkersCase):
         with capturedLogs() as events:
             self.pass_time(1)
             self.pass_time(1)
-        self.assertIn("cannot be used", str([e["log_format"] for e in events]))
+        self.assertIn("cannot open the storage", str([e["log_format"] for e in events]))
         self.assertTrue(self.driven.clients[0].is_connected)
 
     def test_left(self) -> None:
-        """A writer that leaves answers what it was sent, and gets no more."""
+        """A writer that stops answers received operations, and gets no more."""
         before = self.register(b"before")
         self.driven.reactor.advance(0)
         leaving = self.driven.server.dismiss()
@@ -374,7 +374,7 @@ class WriterGoneTests(WorkersCase):
         self.successResultOf(waiting)
 
     def test_stop_meanwhile(self) -> None:
-        """A worker that stops while nobody writes refuses what waits, and ends."""
+        """A worker that stops without a writer refuses waiting operations, and ends."""
         self.end_writer()
         registering = self.register(CAT)
         for client in self.driven.clients:
@@ -384,17 +384,17 @@ class WriterGoneTests(WorkersCase):
 
 
 class StrangerTests(WorkersCase):
-    """Who connects to the process that writes, and is no worker of this version."""
+    """Connections to the writer that are not from workers of this version."""
 
-    def say(self, *messages: Any) -> list[Any]:  # noqa: ANN401 - any that there are
+    def send(self, *messages: Any) -> list[Any]:  # noqa: ANN401 - any that there are
         """
-        Connect and send these; return what is answered.
+        Connect and send these; return the answers.
 
         The connection must have ended then.
         """
-        heard: list[Any] = []
+        received: list[Any] = []
         stranger = MessageProtocol(
-            msgspec.msgpack.Decoder(FromWriter), Listening(heard)
+            msgspec.msgpack.Decoder(FromWriter), Receiver(received)
         )
         near = WireTransport(self.driven.reactor, stranger)
         own = self.driven.server.buildProtocol(None)
@@ -408,43 +408,45 @@ class StrangerTests(WorkersCase):
                 self.driven.settle()
         self.assertFalse(near.connected)
         self.assertIn("before a Hello", str([e.get("error") for e in events]))
-        return heard
+        return received
 
     def test_operations(self) -> None:
         """Nothing is carried out before a Hello, nor after one of another version."""
         spec = self.upload(CAT)
         submitted = Submit(1, [Remove(spec.sha256)])
-        self.assertEqual(self.say(submitted), [])
-        self.assertEqual(self.say(Hello(99, "later"), submitted), [Welcome(VERSION, 0)])
+        self.assertEqual(self.send(submitted), [])
+        self.assertEqual(
+            self.send(Hello(99, "later"), submitted), [Welcome(VERSION, 0)]
+        )
         self.assertEqual(self.download(spec, 0), CAT)
 
     def test_figures(self) -> None:
-        """Nor are figures taken, or told."""
-        for message in (Collected(1, told(5)), Gather(1, told(5))):
-            self.assertEqual(self.say(message), [])
+        """Nor are metrics accepted, or sent."""
+        for message in (Collected(1, snapshot_of(5)), Gather(1, snapshot_of(5))):
+            self.assertEqual(self.send(message), [])
 
 
 @frozen
-class Listening:
-    """Remembers what it hears."""
+class Receiver:
+    """Records the messages it receives."""
 
-    heard: list[Any]
+    messages: list[Any]
 
     def made(self, connection: MessageProtocol) -> None:
         """See `IEnd.made`."""
 
-    def received(self, _: MessageProtocol, message: Any) -> None:  # noqa: ANN401 - as IEnd says
-        """Remember it."""
-        self.heard.append(message)
+    def received(self, _: MessageProtocol, message: Any) -> None:  # noqa: ANN401 - as IEnd has it
+        """Record it."""
+        self.messages.append(message)
 
     def lost(self, connection: MessageProtocol) -> None:
         """See `IEnd.lost`."""
 
 
 class ServerTests(WorkersCase):
-    """What the process that writes tells its workers."""
+    """Notifications of workers by the writer."""
 
-    def ask(self, how: Any) -> Deferred[None]:  # noqa: ANN401 - as IPeers says
+    def use(self, how: Any) -> Deferred[None]:  # noqa: ANN401 - as IPeers has it
         """Have the storage used like that."""
         using = self.driven.server.use(how)
         self.driven.settle()
@@ -472,9 +474,9 @@ class ServerTests(WorkersCase):
             )
 
     def test_deleted(self) -> None:
-        """A worker that does not hear of it serves nothing from memory.
+        """A worker that is not notified serves nothing from its cache.
 
-        To delete does not take longer for that.
+        The deletion does not take longer for that.
         """
         spec, other = self.cached(CAT), self.cached(DOG)
         self.wires[1].other.cut = True
@@ -488,7 +490,7 @@ class ServerTests(WorkersCase):
         self.assert_in_memory(other, 1)
 
     def test_writer_that_dies(self) -> None:
-        """The next one knows nothing of a worker that has not come back yet."""
+        """A worker without a connection serves nothing from its cache."""
         spec = self.cached(CAT)
         far = self.wires[1].other
         far.connected = False
@@ -497,7 +499,7 @@ class ServerTests(WorkersCase):
         self.assert_absent(spec)
 
     def test_worker_alone(self) -> None:
-        """A worker that has lost the writer keeps nothing in memory."""
+        """A worker that has lost the writer serves nothing from its cache."""
         spec = self.cached(CAT)
         self.driven.reactor.listening = None
         self.wires[1].abortConnection()
@@ -507,7 +509,7 @@ class ServerTests(WorkersCase):
             self.driven.run(opening)
 
     def test_expired(self) -> None:
-        """What expired is served from no memory, whatever a worker's clock says."""
+        """An expired image is served from no cache, whatever a worker's clock."""
         spec = self.cached(CAT)
         self.wires[1].other.cut = True
         self.driven.run(
@@ -526,7 +528,7 @@ class ServerTests(WorkersCase):
         self.assert_absent(spec)
 
     def test_quarantined(self) -> None:
-        """The same for what was put in quarantine."""
+        """The same for a quarantined image."""
         spec = self.cached(CAT)
         self.wires[1].other.cut = True
         digest = bytes.fromhex(spec.sha256)
@@ -543,7 +545,7 @@ class ServerTests(WorkersCase):
         """After a commit that failed, and may be there, nothing old is in memory."""
         spec = self.cached(CAT)
         self.driven.writer.engine._repair(lmdb.Error("mdb_txn_commit"))
-        self.driven.writer.engine._forget_removed()
+        self.driven.writer.engine._evict_removed()
         self.driven.settle()
         for store in self.driven.stores:
             self.assertEqual(store.stats().cache_bytes, 0)
@@ -551,7 +553,7 @@ class ServerTests(WorkersCase):
         self.assert_in_memory(spec, 0)
 
     def test_rejected(self) -> None:
-        """An upload with a wrong hash empties nobody's memory."""
+        """An upload with a wrong hash evicts nothing from caches."""
         before = self.driven.generations.removals
         wrong = spec_of(CAT)
         self.driven.run(self.driven.stores[0].register(wrong))
@@ -566,7 +568,7 @@ class ServerTests(WorkersCase):
         self.assertEqual(self.driven.generations.removals, before)
 
     def test_deleted_at_once(self) -> None:
-        """All workers forget an image that one deletes."""
+        """All workers evict an image that one deletes."""
         spec = self.upload(CAT)
         for worker in range(self.workers):
             self.download(spec, worker)
@@ -580,17 +582,17 @@ class ServerTests(WorkersCase):
         spec = self.upload(CAT)
         for file in self.driven.files:
             file.used.clear()
-        self.successResultOf(self.ask("closed"))
-        self.driven.stores[1]._forget([spec.sha256])
+        self.successResultOf(self.use("closed"))
+        self.driven.stores[1]._evict([spec.sha256])
         opening = self.driven.stores[1].open(spec.sha256)
         self.driven.settle()
         self.assertNoResult(opening)
-        self.successResultOf(self.ask("shared"))
+        self.successResultOf(self.use("shared"))
         self.driven.run(opening)
         for file in self.driven.files:
             self.assertEqual(file.used, ["close", "close", "open"])
 
-    def test_worker_that_does_not_let_go(self) -> None:
+    def test_worker_that_does_not_close(self) -> None:
         """The storage is not taken from one that does not answer; it is cut off."""
         self.wires[1].cut = True
         using = self.driven.server.use("closed")
@@ -598,8 +600,8 @@ class ServerTests(WorkersCase):
             self.pass_time(_pending_requests.PATIENCE)
         self.failureResultOf(using, StorageInUseError)
         self.assertFalse(self.wires[1].connected)
-        self.assertIn("cut off", str([e["log_format"] for e in events]))
-        self.successResultOf(self.ask("shared"))
+        self.assertIn("disconnecting a worker", str([e["log_format"] for e in events]))
+        self.successResultOf(self.use("shared"))
 
     def test_worker_that_dies(self) -> None:
         """Nor from one of which only the connection has ended."""
@@ -609,42 +611,42 @@ class ServerTests(WorkersCase):
         self.wires[1].abortConnection()
         self.driven.settle()
         self.failureResultOf(using, StorageInUseError)
-        self.successResultOf(self.ask("shared"))
+        self.successResultOf(self.use("shared"))
 
     def test_worker_that_comes(self) -> None:
-        """One that comes while the file is closed waits until it is not."""
-        self.successResultOf(self.ask("closed"))
+        """One that connects while the file is closed waits until it is open."""
+        self.successResultOf(self.use("closed"))
         self.wires[1].abortConnection()
         self.pass_time(0.1)
         self.assertFalse(self.driven.clients[1].is_connected)
-        self.successResultOf(self.ask("shared"))
+        self.successResultOf(self.use("shared"))
         self.assertTrue(self.driven.clients[1].is_connected)
 
     def test_worker_that_comes_and_goes(self) -> None:
-        """One that goes before it was let in is forgotten."""
-        self.successResultOf(self.ask("closed"))
+        """One that disconnects before it was welcomed is dropped."""
+        self.successResultOf(self.use("closed"))
         self.wires[1].abortConnection()
         self.pass_time(0.1)
         self.wires[-1].abortConnection()
-        self.successResultOf(self.ask("shared"))
+        self.successResultOf(self.use("shared"))
         self.pass_time(1)
         self.assertTrue(self.driven.clients[1].is_connected)
 
     def test_gathered(self) -> None:
-        """A worker hears what all others have counted."""
-        self.assertEqual(self.gather(), [told(0), told(2)])
+        """A worker receives the counts of all others."""
+        self.assertEqual(self.gather(), [snapshot_of(0), snapshot_of(2)])
 
     def gather(self) -> list[bytes]:
-        """Return what the first worker hears."""
-        gathering = self.driven.clients[0].gather(told(1))
+        """Return the snapshots that the first worker receives."""
+        gathering = self.driven.clients[0].gather(snapshot_of(1))
         self.driven.settle()
         return self.successResultOf(gathering)
 
     def test_gathered_from_the_dead(self) -> None:
-        """What was counted by those that are gone stays counted, once."""
+        """Counts of processes that have ended are kept, once."""
         self.gather()
-        gone = self.driven.clients[1]
-        self.successResultOf(gone.stop())
+        stopped = self.driven.clients[1]
+        self.successResultOf(stopped.stop())
         self.driven.settle()
         (_, ended) = self.gather()
         self.assertEqual(
@@ -653,11 +655,11 @@ class ServerTests(WorkersCase):
         )
 
     def test_gathered_from_one_that_was_cut_off(self) -> None:
-        """Who comes again is not counted twice; who does not answer is not left out."""
+        """One that reconnects is counted once; one that does not answer is included."""
         self.gather()
         self.wires[1].abortConnection()
         self.pass_time(1)
-        self.assertEqual(self.gather(), [told(0), told(2)])
+        self.assertEqual(self.gather(), [snapshot_of(0), snapshot_of(2)])
         self.wires[-1].cut = True
         self.driven.server.use("shared")
         self.driven.settle()
@@ -668,77 +670,79 @@ class ServerTests(WorkersCase):
 
     def test_gathered_from_one_that_hangs(self) -> None:
         """
-        What one that hangs told last is told after two seconds, and then at once.
+        The last snapshot of a hung worker is sent after two seconds, and then at once.
 
-        It is not cut off for that, nor asked again; it counts again once it answers.
+        It is neither disconnected nor sent another request until it answers.
         """
         self.gather()
         server, hung = self.driven.server, self.wires[1]
         self.assertEqual(server.answering, 2)
         hung.cut = True
-        gathering = self.driven.clients[0].gather(told(1))
+        gathering = self.driven.clients[0].gather(snapshot_of(1))
         self.driven.settle()
         self.pass_time(_collecting.COLLECTED_WITHIN / 2)
         self.assertNoResult(gathering)
         self.pass_time(_collecting.COLLECTED_WITHIN / 2)
-        self.assertEqual(self.successResultOf(gathering), [told(0), told(2)])
+        self.assertEqual(
+            self.successResultOf(gathering), [snapshot_of(0), snapshot_of(2)]
+        )
         self.assertEqual((server.workers, server.answering), (2, 1))
-        self.assertEqual(self.gather(), [told(0), told(2)])
+        self.assertEqual(self.gather(), [snapshot_of(0), snapshot_of(2)])
         self.pass_time(_pending_requests.PATIENCE)
         self.assertTrue(hung.connected)
         hung.cut = False
-        (connection,) = server._requests.silent
+        (connection,) = server._requests.unresponsive
         ((number, _),) = server._requests._open.items()
-        server.received(connection, Collected(number, told(7)))
+        server.received(connection, Collected(number, snapshot_of(7)))
         self.assertEqual(server.answering, 2)
-        self.assertEqual(self.gather(), [told(0), told(2)])
+        self.assertEqual(self.gather(), [snapshot_of(0), snapshot_of(2)])
 
     def test_gathered_at_once(self) -> None:
-        """Who asks while a worker is waited for waits for the same answer."""
+        """A request during a collection waits for the same answers."""
         hung = self.wires[1]
         hung.cut = True
-        first = self.driven.clients[0].gather(told(1))
+        first = self.driven.clients[0].gather(snapshot_of(1))
         self.driven.settle()
         self.pass_time(_collecting.COLLECTED_WITHIN / 2)
-        second = self.driven.clients[0].gather(told(3))
+        second = self.driven.clients[0].gather(snapshot_of(3))
         self.driven.settle()
         self.assertEqual(len(self.driven.server._requests._open), 1)
         self.pass_time(_collecting.COLLECTED_WITHIN / 2)
         for gathering in first, second:
-            self.assertEqual(self.successResultOf(gathering), [told(0)])
+            self.assertEqual(self.successResultOf(gathering), [snapshot_of(0)])
         hung.abortConnection()
         self.driven.settle()
-        self.assertEqual(self.driven.server._requests.silent, set())
+        self.assertEqual(self.driven.server._requests.unresponsive, set())
 
     def test_gathered_without_a_writer(self) -> None:
-        """Without the writer there is nothing to hear."""
-        gathering = self.driven.clients[0].gather(told(1))
+        """Without a writer there are no snapshots."""
+        gathering = self.driven.clients[0].gather(snapshot_of(1))
         self.wires[0].abortConnection()
         self.assertEqual(self.successResultOf(gathering), [])
-        again = self.driven.clients[0].gather(told(1))
+        again = self.driven.clients[0].gather(snapshot_of(1))
         self.assertEqual(self.successResultOf(again), [])
         self.pass_time(1)
 
     def test_gathered_before_all_are_back(self) -> None:
-        """A new writer tells nothing of a few before the others had time to come."""
+        """A new writer sends no metrics before all workers had time to connect."""
         self.driven.server = self.another_server(2)
         self.driven.reactor.listening = self.driven.server
         self.wires[0].abortConnection()
         self.pass_time(1)
         self.assertEqual(self.gather(), [])
         self.pass_time(_writer_server.GATHERING)
-        self.assertEqual(self.gather(), [told(0)])
+        self.assertEqual(self.gather(), [snapshot_of(0)])
         self.driven.server = self.another_server(2)
         self.driven.reactor.listening = self.driven.server
         for wire in self.wires[1:]:
             wire.abortConnection()
         self.pass_time(1)
-        self.assertEqual(self.gather(), [told(0), told(2)])
+        self.assertEqual(self.gather(), [snapshot_of(0), snapshot_of(2)])
 
     def test_late_answers(self) -> None:
-        """What is answered after the time for it was over is dropped."""
+        """A late answer is dropped."""
         connection = next(iter(self.driven.server._workers))
-        self.driven.server.received(connection, Collected(99, told(1)))
+        self.driven.server.received(connection, Collected(99, snapshot_of(1)))
         self.assertEqual(len(self.gather()), 2)
 
     def test_waits_for_workers(self) -> None:
@@ -756,10 +760,10 @@ class ServerTests(WorkersCase):
 
 
 class FreshTests(WorkersCase):
-    """Images that came through another worker a moment ago."""
+    """Images that were just uploaded through another worker."""
 
     def reads(self) -> list[bool]:
-        """Have what is handed to reading threads counted."""
+        """Record calls in reading threads."""
         counted: list[bool] = []
         call_in_thread = self.driven.read_pool.callInThread
 
@@ -771,7 +775,7 @@ class FreshTests(WorkersCase):
         return counted
 
     def test_kept(self) -> None:
-        """They are in the memory of every worker: no thread is asked for them."""
+        """They are in the cache of every worker: no thread reads them."""
         spec = self.upload(CAT)
         reads = self.reads()
         for store in self.driven.stores:
@@ -781,7 +785,7 @@ class FreshTests(WorkersCase):
         self.assertEqual(reads, [])
 
     def test_removed_meanwhile(self) -> None:
-        """One that is gone already is not there."""
+        """One that was removed already is not found."""
         spec = self.upload(CAT)
         self.driven.run(self.driven.stores[0].delete(spec.sha256))
         opening = self.driven.stores[1].open(spec.sha256)
@@ -798,7 +802,7 @@ class FreshTests(WorkersCase):
         self.assertEqual(reads, [])
 
     def test_removed_in_the_next_message(self) -> None:
-        """What one worker has completed is removed by another at once."""
+        """An image completed by one worker is removed by another at once."""
         spec = spec_of(CAT, len(CAT))
         self.driven.run(self.driven.stores[0].register(spec))
         adding = self.driven.stores[0].add_chunk(spec.sha256, 0, CAT)
@@ -809,11 +813,11 @@ class FreshTests(WorkersCase):
         for store in self.driven.stores:
             self.assertEqual(store.stats().cache_bytes, 0)
 
-    def test_told_late(self) -> None:
+    def test_answered_late(self) -> None:
         """An image that was removed before its last chunk is answered is not kept."""
         other, spec = self.upload(b"other"), spec_of(CAT, len(CAT))
         self.driven.run(self.driven.stores[0].register(spec))
-        # Its answer waits until all have forgotten the other image.
+        # Its answer follows the eviction of the other image.
         adding = self.driven.stores[0].add_chunk(spec.sha256, 0, CAT)
         deleting = self.driven.stores[0].delete(other.sha256)
         removing = self.driven.clients[1].submit([Remove(spec.sha256)])
@@ -825,14 +829,14 @@ class FreshTests(WorkersCase):
             self.assertEqual(store.stats().cache_bytes, 0)
 
     def test_large(self) -> None:
-        """Larger ones are not sent around: who is asked for one reads it."""
+        """Larger ones are not sent to others, which read them on request."""
         large = self.upload(bytes(FRESH_IMAGE + 1), chunk_size=FRESH_IMAGE + 1)
         self.assertGreater(self.driven.stores[0].stats().cache_bytes, FRESH_IMAGE)
         self.assertEqual(self.driven.stores[1].stats().cache_bytes, 0)
         self.assertEqual(self.download(large, 1), bytes(FRESH_IMAGE + 1))
 
     def test_worker_that_does_not_read(self) -> None:
-        """For one that does not read what it is told, they do not pile up."""
+        """For one that does not read its messages, they do not pile up."""
         server = self.driven.server
         second = next(c for c in server._workers if c.transport is self.wires[1].other)
         second._output.blocked = True
@@ -847,7 +851,7 @@ class BatchDelayTests(WorkersCase):
     """Between two batches."""
 
     def setUp(self) -> None:
-        """Take note of the batches, as numbers of operations."""
+        """Record the numbers of operations of batches."""
         super().setUp()
         self.batches: list[int] = []
         environment = self.driven.writer.engine._environment
@@ -863,7 +867,7 @@ class BatchDelayTests(WorkersCase):
         """
         Have a batch with something from either worker answered, and no more.
 
-        What the second then says is lost if that is asked for.
+        With `silences`, later messages of the second are lost.
         """
         both = [self.register(b"%d" % worker, worker) for worker in range(2)]
         self.driven.reactor.advance(0)
@@ -873,13 +877,13 @@ class BatchDelayTests(WorkersCase):
         self.assertEqual(self.batches, [2])
 
     def turn(self, times: int = 1) -> None:
-        """Turn everything, without any time going by."""
+        """Run everything, without advancing the time."""
         for _ in range(times):
             self.driven.reactor.advance(0)
             self.driven.writer.writer_pool.step()
 
-    def test_both_ask_again(self) -> None:
-        """The next batch begins once both have asked for the next thing."""
+    def test_both_submit_again(self) -> None:
+        """The next batch begins once both have submitted again."""
         self.answer_both()
         first = self.register(b"first", 0)
         second = self.register(b"second", 1)
@@ -888,8 +892,8 @@ class BatchDelayTests(WorkersCase):
         self.successResultOf(second)
         self.assertEqual(self.batches, [2, 2])
 
-    def test_one_has_nothing_to_ask(self) -> None:
-        """A worker that has nothing to ask for says so, and is not waited for."""
+    def test_one_is_idle(self) -> None:
+        """A worker without operations sends `Idle`, and is not awaited."""
         self.answer_both()
         first = self.register(b"first", 0)
         self.turn(20)
@@ -897,7 +901,7 @@ class BatchDelayTests(WorkersCase):
         self.assertEqual(self.batches, [2, 1])
 
     def test_one_hangs(self) -> None:
-        """A worker that says nothing is not waited for long."""
+        """A worker that sends nothing is not awaited for long."""
         self.answer_both(silences=True)
         first = self.register(b"first", 0)
         self.turn(20)
@@ -917,7 +921,7 @@ class BatchDelayTests(WorkersCase):
         self.successResultOf(first)
 
     def test_alone(self) -> None:
-        """Nobody waits for a worker that was not in the batch."""
+        """A worker that was not in the batch is not awaited."""
         for number in range(3):
             registering = self.register(b"%d" % number)
             self.turn(20)
@@ -925,7 +929,7 @@ class BatchDelayTests(WorkersCase):
         self.assertEqual(self.batches, [1, 1, 1])
 
     def test_one_piece(self) -> None:
-        """All that a worker is told of a batch comes in one piece."""
+        """All messages of a batch to a worker arrive in one piece."""
         cat, dog = spec_of(CAT, len(CAT)), spec_of(b"dog", 3)
         for worker, spec in enumerate((cat, dog)):
             self.driven.run(self.driven.stores[worker].register(spec))
@@ -950,12 +954,12 @@ class BatchDelayTests(WorkersCase):
 
 
 class ExpiryTests(WorkersCase):
-    """What is past its time, with several workers."""
+    """Expiry with several workers."""
 
     options: ClassVar = {"lifetimes": Lifetimes(image=10)}
 
     def test_forgotten(self) -> None:
-        """All workers forget an image that has expired."""
+        """All workers evict an expired image."""
         spec = self.upload(CAT)
         for worker in range(self.workers):
             self.download(spec, worker)
@@ -975,7 +979,7 @@ class RoomTests(WorkersCase):
 
     def test_refused(self) -> None:
         """
-        No worker is ready while the one that writes refuses what is large, though
+        No worker is ready while the writer refuses large operations, though
         there is room for something small; all are once there is enough.
         """
         engine, stores = self.driven.writer.engine, self.driven.stores
@@ -992,7 +996,7 @@ class RoomTests(WorkersCase):
         self.assertEqual(self.have_room(), [True, True])
 
     def have_room(self) -> list[bool]:
-        """Return what each worker says when it has probed."""
+        """Return the health of each worker after a probe."""
         self.driven.writer.pass_time(PROBE_EVERY)
         for store in self.driven.stores:
             store.health()

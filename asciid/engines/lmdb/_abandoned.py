@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Abandoned"]
 
 MOST = 10_000
-"""So many are remembered; any more are found by their age."""
+"""So many are kept; others are discarded when they expire."""
 
 STEP = 300
 """How many are discarded in one transaction."""
@@ -35,7 +35,7 @@ class Abandoned:
     _numbers: set[int] = field(init=False, factory=set)
 
     def note(self, number: int) -> None:
-        """Take note that an image is to be discarded, by its upload number."""
+        """Add an image to discard, by its upload number."""
         if len(self._numbers) < MOST:
             self._numbers.add(number)
 

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 __all__ = ["Answers"]
 
 RELIEVE_EVERY = 1024 * 1024
-"""Bytes that are hashed between two looks at the memory that they take."""
+"""Bytes that are hashed between two checks of the memory that they take."""
 
 
 @frozen
@@ -94,8 +94,8 @@ class Answers:
         """
         See `FindComplete`.
 
-        Errors: `lmdb.CorruptedError` if the content is not what was stored: it may be
-        kept in memory when `asciid verify` has long quarantined the image.
+        Errors: `lmdb.CorruptedError` if the content has another hash: it might stay
+        in the cache long after `asciid verify` has quarantined the image.
         """
         sha256 = query.sha256
         image = find(snapshot, sha256)
@@ -106,7 +106,7 @@ class Answers:
         if image.size <= query.up_to:
             content = read_range(snapshot, sha256, image, 0, image.size)
             if sha256_of(content).hexdigest() != sha256:
-                message = "an image is damaged, asciid verify tells which"
+                message = "damaged image; asciid verify lists it"
                 raise lmdb.CorruptedError(message)
         completed = seal.completed / 1000
         spec = image.spec(sha256)
@@ -140,7 +140,7 @@ class Answers:
                 created=seal.created / 1000,
                 completed=seal.completed / 1000,
             )
-        # What is neither sealed nor pending is not registered: this must be there.
+        # A registered image without a seal has an upload record.
         transaction, uploads = snapshot.transaction, snapshot.databases.uploads
         upload = UploadRecord.unpack(
             transaction.get(upload_key(number), b"", db=uploads)

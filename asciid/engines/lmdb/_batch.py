@@ -1,5 +1,5 @@
 """
-One write transaction: what a batch of operations does to the storage file.
+One write transaction: the operations of a batch on the storage file.
 
 Everything here runs in the writer's thread.
 """
@@ -54,7 +54,7 @@ class Batch(Ledger):
     """
 
     def register(self, spec: ImageSpec, client: str = "") -> Completed | None:
-        """Do what `IImageStore.register` says."""
+        """See `IImageStore.register`."""
         check_empty(spec)
         digest = bytes.fromhex(spec.sha256)
         pending = self._memory.pending
@@ -81,7 +81,7 @@ class Batch(Ledger):
         self, sha256: str, chunk_id: int, data: bytes
     ) -> Completed | Unverified | None:
         """
-        Do what `IImageStore.add_chunk` says.
+        See `IImageStore.add_chunk`.
 
         `Unverified` means that nothing was stored: hash the image, this chunk
         included, and call `finish`.
@@ -118,12 +118,12 @@ class Batch(Ledger):
         return self._verified(upload, actual, None)
 
     def remove(self, sha256: str) -> None:
-        """Do what `IImageStore.delete` says; chunks are left to `delete_discarded`."""
+        """See `IImageStore.delete`; chunks are left to `delete_discarded`."""
         upload = self.find(sha256)
         self.discard(upload, chunks=0)
         if not upload.missing:
             self.removed.append(sha256)
-        # It may have been gone before it came again.
+        # It may have expired before it was uploaded again.
         self.delete(self.databases.gone, bytes.fromhex(sha256))
         self.events.deleted += 1
 
@@ -165,7 +165,7 @@ class Batch(Ledger):
     def _exists_in_complete(
         self, upload: Upload, chunk_id: int, data: bytes
     ) -> ChunkExistsError:
-        # What is complete may be stored in other pieces than its chunks.
+        # A complete image may be stored in other pieces than its chunks.
         start = chunk_id * upload.spec.chunk_size
         snapshot = Snapshot(self.transaction, self.databases)
         sha256, end = upload.spec.sha256, start + len(data)

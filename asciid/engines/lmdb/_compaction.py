@@ -39,7 +39,7 @@ class Compaction:
     reads: ReadPool
     peers: IPeers
     stopping: Callable[[], bool]
-    """Whether to give up: the store is to be stopped."""
+    """Whether to abort: the store is to be stopped."""
 
     def run(self) -> Deferred[Copied]:
         """

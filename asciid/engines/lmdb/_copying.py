@@ -40,7 +40,7 @@ _WORK = "compact.tmp"
 
 
 class DamagedError(AsciidError):
-    """The copy, and so what it was made from, has images that are damaged."""
+    """The copy, and so its source, has damaged images."""
 
 
 @frozen
@@ -65,7 +65,7 @@ class Copied:
 
 
 class _Source(Protocol):
-    """What is compacted: a storage file, or the environment of a store."""
+    """The source of a copy: a storage file, or the environment of a store."""
 
     @property
     def path(self) -> Path: ...
@@ -124,7 +124,7 @@ def make_copy(storage: _Source, pace: Pace) -> Copied:
     """
     Make a copy without unused room beside a storage's file, for `put_in_place`.
 
-    Nobody may change the storage meanwhile.
+    The storage must not change meanwhile.
 
     Errors: `DamagedError`, `OSError`, `lmdb.Error`, those of `pace`; nothing is
     left behind then.
@@ -149,9 +149,9 @@ def make_copy(storage: _Source, pace: Pace) -> Copied:
 
 
 def _take_owner(file: Path, owner: os.stat_result) -> None:
-    """Have a file belong to whom another does, and have its mode."""
+    """Give a file the owner and the mode of another."""
     made = file.stat()
-    # A service may be denied to change owners at all, even to what they are.
+    # A service may be denied chown(2) altogether, even without a change.
     if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
         os.chown(file, owner.st_uid, owner.st_gid)
     file.chmod(owner.st_mode & 0o777)
@@ -183,7 +183,7 @@ def _check(work: Path, pace: Pace, entries: list[int] | None = None) -> int:
     """
     Check the copy in the directory `work`, and have it on disk.
 
-    It must have so many `entries`, if that is known.  Return how many complete images
+    It must have so many `entries`, if given.  Return how many complete images
     it has.
     """
     (work / DATA_FILE).chmod(0o640)
@@ -193,7 +193,7 @@ def _check(work: Path, pace: Pace, entries: list[int] | None = None) -> int:
         whole = entries is None or copy.read(_entries) == entries
     if damaged or not whole:
         what = f"{damaged} images are damaged" if damaged else "records are missing"
-        message = f"{what}: asciid verify tells which images"
+        message = f"{what}: asciid verify lists the images"
         raise DamagedError(message)
     for name in (LOCK_FILE, LMDB_LOCK_FILE):
         (work / name).unlink()

@@ -33,7 +33,7 @@ class Databases:
 
 def open_databases(env: lmdb.Environment) -> Databases:
     """
-    Return the handles, creating what is not there.
+    Return the handles, creating missing databases.
 
     Errors: `lmdb.Error`.
     """
@@ -50,7 +50,7 @@ def open_databases(env: lmdb.Environment) -> Databases:
 
 def check_version(env: lmdb.Environment, path: Path, *, readonly: bool) -> None:
     """
-    Refuse what is not ours in the directory `path`; mark what is new as ours.
+    Refuse other formats in the directory `path`; mark a new file with the format.
 
     Errors: `StoreVersionError`, `lmdb.Error`.
     """
@@ -60,9 +60,9 @@ def check_version(env: lmdb.Environment, path: Path, *, readonly: bool) -> None:
         if empty and not readonly:
             transaction.put(FORMAT_KEY, FORMAT_VERSION)
         elif found != FORMAT_VERSION:
-            known = "none" if found is None else found.decode("ascii", "replace")
+            version = "none" if found is None else found.decode("ascii", "replace")
             message = (
-                f"{path} has the storage format {known}, and this release "
+                f"{path} has the storage format {version}, and this release "
                 f"of asciid reads format {FORMAT_VERSION.decode()}: use the "
                 "release that wrote it, or name another storage directory"
             )
@@ -76,8 +76,8 @@ def pages_in_use(transaction: lmdb.Transaction[Any], databases: Databases) -> in
     """
     Return how many pages of the file hold something.
 
-    Those are not among them in which LMDB lists the free ones: it does not
-    count these, which are one in five hundred of what they list.
+    Pages in which LMDB lists the free ones are not counted: LMDB does not count
+    them; they are one in five hundred of the listed ones.
     """
     stats = [
         transaction.stat(),
@@ -98,4 +98,4 @@ class Snapshot:
     """Gives values as bytes, or as buffers that are valid as long as it is."""
     databases: Databases
     relieve: Callable[[], None] = lambda: None
-    """To be called at times by who reads much, as `Residency.check`."""
+    """To be called repeatedly during a long read, as `Residency.check`."""

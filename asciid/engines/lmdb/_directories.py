@@ -21,7 +21,7 @@ DATA_FILE = "data.mdb"
 """The name that LMDB gives the file with everything in it."""
 
 LMDB_LOCK_FILE = "lock.mdb"
-"""The name that LMDB gives the file in which it notes who reads and who writes."""
+"""The name that LMDB gives the file with its lock and its table of readers."""
 
 LOCK_FILE = "asciid.lock"
 """The file that describes the owner of the storage."""

@@ -78,11 +78,11 @@ class Environment:
     path: Path
     sync: bool
     clock: Callable[[], float]
-    """Tells the time in seconds since the epoch."""
+    """Returns the time in seconds since the epoch."""
     stamp: Callable[[], float]
     """Returns stamps, as `Stamps.now`."""
     map_size: int
-    """Bytes of address space to begin with; what is on disk may need more."""
+    """Bytes of address space to begin with; the file may need more."""
     readonly: bool = field(default=False, kw_only=True)
     """Whether another process writes; it must have created the file."""
     health: Health = field(factory=partial(Health, "Writing"), kw_only=True)
@@ -90,13 +90,13 @@ class Environment:
     pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
     """How many uploads may be pending."""
     reserve: Reserve = field(kw_only=True)
-    """What must stay free around the file; nothing by default."""
+    """The space to keep free around the file; none by default."""
     check_directory: Callable[[], object] = field(default=lambda: None, kw_only=True)
     """Raises `StorageMovedError` if `path` names another directory, or none."""
     creates: bool = field(default=True, kw_only=True)
     """Whether `open` creates a file that is missing; only the first one does."""
     events: StoreEvents = field(init=False, factory=StoreEvents)
-    """What was committed."""
+    """Counts of committed changes."""
     removed: list[str] = field(init=False, factory=list)
     """The hashes of images whose removal the last `execute` committed."""
     identity: tuple[int, int] = field(init=False, default=(0, 0))
@@ -166,11 +166,11 @@ class Environment:
         except BaseException:
             env.close()
             raise
-        self._memory.forget()
+        self._memory.clear()
         return env
 
     def _is_usable(self, env: lmdb.Environment) -> bool:
-        """Look at what was opened; return False if it has grown meanwhile."""
+        """Check the opened file; return False if it has grown meanwhile."""
         try:
             env.reader_check()
             if not self.readonly:
@@ -295,18 +295,18 @@ class Environment:
 
     def remap(self, *, grow: bool) -> None:
         """
-        Double the map, or follow the process that writes and has grown it.
+        Double the map, or adopt the size that the writer has grown it to.
 
         No transaction may be open in this process.
         """
-        self._memory.forget()
+        self._memory.clear()
         size = self._env.info()["map_size"] * 2 if grow else 0
         self._env.set_mapsize(size)
         self.map_size = self._env.info()["map_size"]
 
-    def forget_dead_readers(self) -> None:
+    def release_dead_readers(self) -> None:
         """
-        Let go of what processes that were killed within a read were reading.
+        Release the reader slots of processes that were killed within a read.
 
         LMDB keeps for them all pages that were in use then, and none of those can
         be used again.  The environment must stay open meanwhile.
@@ -319,7 +319,7 @@ class Environment:
         """
         Copy the state last committed to the empty directory `path`, compacted.
 
-        Others may write meanwhile.
+        Other processes may write meanwhile.
 
         Errors: `OSError`, `lmdb.Error`.
         """
@@ -341,10 +341,10 @@ class Environment:
 
     def _sync_found(self) -> None:
         """
-        Have on the disk what was found when the environment was opened.
+        Sync the data found when the environment was opened.
 
-        Whoever used it before may have ended, or met an error, between a write
-        and its sync, and what is committed from now on promises what is below.
+        The process that used it before may have ended, or met an error, between a write
+        and its sync, and later commits build on that data.
         A new file survives a power cut once its directory is synced.
         """
         self._env.sync(force=True)
@@ -380,15 +380,15 @@ class Environment:
                     except Exception as error:  # noqa: BLE001 - its outcome
                         outcomes[index] = error
                         transaction.abort()
-                        self._memory.forget()
+                        self._memory.clear()
                         return index
                 batch.flush()
-                # What is committed to a file that no path names is lost.
+                # A commit to a file that no path names would be lost.
                 self.check_place()
-                # To find the place of what is new, pages were read.
+                # To find free pages, pages were read.
                 self._residency.check()
         except BaseException:
-            self._memory.forget()
+            self._memory.clear()
             raise
         if batch.changed:
             self.events.add(batch.events)

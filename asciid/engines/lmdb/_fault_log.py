@@ -1,4 +1,4 @@
-"""Tells the log when something begins to fail, and when it works again."""
+"""Logs when reading or writing begins to fail, and when it works again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SETTLED", "Health"]
 
 SETTLED = 10.0
 """
-Seconds without a failure after which a success counts as the end of the trouble.
+Seconds without a failure after which a success counts as recovery.
 
 On a disk that is nearly full some commits succeed between those that fail.
 """
@@ -28,22 +28,22 @@ class Health:
     """
     Whether reading, or writing, succeeds.
 
-    Each kind of trouble is logged once, however often it comes, until it is
-    over.  `monotonic` is in seconds.
+    Each kind of failure is logged once, however often it repeats, until recovery.
+    `monotonic` is in seconds.
     """
 
     doing: str
-    """What it is, in the words of the log: a sentence begins with it."""
+    """The name of the activity, with which log lines begin."""
     monotonic: Callable[[], float] = time.monotonic
     failing: bool = field(init=False, default=False)
     """Whether it failed the last time."""
     _logged: set[str] = field(init=False, factory=set)
-    """What was logged since the trouble began."""
+    """Failures that were logged since the first one."""
     _failed: float = field(init=False, default=0.0)
     """When it failed last."""
 
     def failed(self, what: str) -> None:
-        """Take note of a failure."""
+        """Record a failure."""
         self.failing = True
         if what not in self._logged:
             self._logged.add(what)
@@ -51,7 +51,7 @@ class Health:
         self._failed = self.monotonic()
 
     def succeeded(self) -> None:
-        """Take note of a success, that had to do with the disk."""
+        """Record a success that involved the disk."""
         self.failing = False
         if self._logged and self.monotonic() - self._failed >= SETTLED:
             self._logged.clear()

@@ -1,4 +1,4 @@
-"""The storage file for a process that reads it and has another one write it."""
+"""Reads a storage file that another process writes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SMALLEST_MAP = 2**20
 
 def prepare_storage(path: Path, *, sync: bool) -> StoreUsage:
     """
-    Create the storage in `path` unless it is there; return what it has.
+    Create the storage in `path` unless it exists; return its usage.
 
     This process must have the `StorageLock`.
 
@@ -160,7 +160,7 @@ class LMDBReader:
             # Reads wait until it is, and find all of the file then.
             return
         try:
-            # Whoever waits for this may cancel it.
+            # The waiting caller may cancel it.
             await self._pool.hold()
             if self._file == self._file_generation():
                 self._environment.remap(grow=False)

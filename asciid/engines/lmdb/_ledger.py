@@ -1,5 +1,5 @@
 """
-The records of one write transaction, and what is put off to its end.
+The records of one write transaction, and the ones deferred to its end.
 
 Everything here runs in the writer's thread.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["REMEMBERED_UPLOADS", "Ledger"]
 
 REMEMBERED_UPLOADS = 10_000
-"""How many pending uploads the writer keeps in mind between transactions."""
+"""How many pending uploads the writer caches between transactions."""
 
 
 class Ledger:
@@ -40,7 +40,7 @@ class Ledger:
 
     `now` is in milliseconds since the epoch, `stamp` is that of
     `asciid.engines._stamps`, in milliseconds too.  `failing` is whether the last
-    commit failed.  `events` counts what was done.
+    commit failed.  `events` counts the changes.
     """
 
     def __init__(  # noqa: PLR0913 - each is a fact about the batch
@@ -72,11 +72,11 @@ class Ledger:
         return self._changed
 
     def is_touched(self, number: int) -> bool:
-        """Tell whether this batch has changed a pending upload."""
+        """Return whether this batch has changed a pending upload."""
         return number in self._touched
 
     def flush(self) -> None:
-        """Write what was put off to the end of the batch; call before the commit."""
+        """Write deferred records; to be called before the commit."""
         for number, upload in self._touched.items():
             record = UploadRecord(
                 bytes.fromhex(upload.spec.sha256),
@@ -88,10 +88,10 @@ class Ledger:
         if self._numbered:
             self.put(None, NEXT_UPLOAD_KEY, upload_key(self._next_number()))
         if len(self._memory.uploads) > REMEMBERED_UPLOADS:
-            self._memory.forget_uploads()
+            self._memory.clear_uploads()
 
     def probe(self) -> None:
-        """After a failure, have something to commit, and change nothing by it."""
+        """After a failed commit, rewrite a record, to have something to commit."""
         if self._failing:
             self.put(None, FORMAT_KEY, FORMAT_VERSION)
 
@@ -151,7 +151,7 @@ class Ledger:
         return stored
 
     def delete(self, database: lmdb._Database, key: bytes) -> bool:
-        """Delete a record; return whether it was there."""
+        """Delete a record; return whether it existed."""
         deleted = self.transaction.delete(key, db=database)
         self._changed = self._changed or deleted
         return deleted

@@ -1,10 +1,10 @@
 """
-Storage files that were cut short are found when they are opened.
+Detects truncated storage files when they are opened.
 
 LMDB maps the file, and to touch a page behind its end ends the process by
 SIGBUS.  The length alone does not show that: pages at the end that were used and
 freed in one transaction were never written.  So the pages of a file that is
-shorter than it says are walked, without the map.
+shorter than its header states are walked, without the map.
 
 The format is that of LMDB 0.9 (data version 1, in mdb.c) on this machine, with
 no duplicate keys, which asciid does not use.
@@ -57,15 +57,15 @@ class CutShortError(OSError):
 
 
 class _MissingError(Exception):
-    """A page is not there, or is not what it should be."""
+    """A page is missing or invalid."""
 
 
 def check_length(env: lmdb.Environment, file: Path) -> None:
     """
     Refuse the data file of `env` if pages in use are behind its end.
 
-    One that lacks only pages that nothing uses is made as long as it says, so
-    that it is looked at once.  Nobody writes meanwhile.
+    One that lacks only unused pages is extended to the length in its header, so that
+    it is walked only once.  No process may write meanwhile.
 
     Errors: `CutShortError`, `OSError`, `lmdb.Error`.
     """
@@ -85,7 +85,7 @@ def check_length(env: lmdb.Environment, file: Path) -> None:
         raise CutShortError(message)
     os.truncate(file, length)
     _log.info(
-        "{file} had {size} of {length} bytes; nothing used those that were missing",
+        "extended {file} from {size} to {length} bytes: the missing pages were unused",
         file=file,
         size=size,
         length=length,
@@ -108,24 +108,24 @@ class _Walk:
     _seen: int = field(init=False, default=0)
 
     def is_whole(self) -> bool:
-        """Tell whether each page in use is there, and is what it should be."""
+        """Return whether each page in use exists and is valid."""
         metas = [_META.unpack(self._read(page, _META.size)) for page in (0, 1)]
         version, *roots, _ = max(metas, key=lambda meta: meta[-1])
         todo = list(roots)
         try:
             while version == _DATA_VERSION and todo:
-                self._look(todo.pop(), todo)
+                self._visit(todo.pop(), todo)
         except (_MissingError, struct.error):
             # In the second case a number leads out of its page.
             return False
         return not todo
 
-    def _look(self, number: int, todo: list[int]) -> None:
-        """Look at a page of a tree; add those that it names to `todo`."""
+    def _visit(self, number: int, todo: list[int]) -> None:
+        """Check a page of a tree; add its children to `todo`."""
         if number == _NO_PAGE:
             return
         self._need(number, 1)
-        # With more pages than there are the walk goes in circles.
+        # With more pages than there are the walk is in a cycle.
         self._need(self._seen, 1)
         self._seen += 1
         page = self._read(number, self.page_size)

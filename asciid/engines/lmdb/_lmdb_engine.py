@@ -82,7 +82,7 @@ class LMDBEngine:
     """
     Images in one LMDB file in the directory `path`.
 
-    With `sync`, what was acknowledged survives a power cut; without, only the
+    With `sync`, acknowledged operations survive a power cut; without, only the
     end of the process.  `map_size` is the address space to begin with, in
     bytes; it grows as needed.  Nothing is added while the file system has less than
     `reserve` bytes free; 0 fills it up.  `pending` bounds the uploads under way,
@@ -134,7 +134,7 @@ class LMDBEngine:
         self._reads = FileReads(
             self._environment, self._pool, stamps, self._make_readable
         )
-        self._to_forget: deque[tuple[int, Sequence[str] | None]] = deque()
+        self._to_evict: deque[tuple[int, Sequence[str] | None]] = deque()
         self._peers = peers
         self._writer: BatchWriter[Task] = BatchWriter(
             self._execute,
@@ -142,7 +142,7 @@ class LMDBEngine:
             reactor=reactor,
             pool=writer_pool or FixedThreadPool(1, "asciid-writer"),
             max_bytes=max_queue,
-            delivered=self._forget_removed,
+            delivered=self._evict_removed,
             pause=peers.pause,
         )
         self._abandoned = Abandoned(self._writer.submit)
@@ -167,7 +167,7 @@ class LMDBEngine:
         self._on_removed = on_removed
         try:
             self.lock.acquire()
-            # The process before this one may not have announced what it committed.
+            # The previous process may not have announced its last commits.
             self._peers.count_removal()
             self._peers.count_file()
             self._environment.open()
@@ -186,7 +186,7 @@ class LMDBEngine:
             self.lock.release()
             return fail()
         self._started = True
-        # So that a full disk is known to the first that asks.
+        # So that the first reading of health notices a full disk.
         self._checkup.begin_writing()
         return succeed(None)
 
@@ -246,7 +246,7 @@ class LMDBEngine:
 
     async def _tidy(self) -> None:
         # As a read, beside which the environment stays open.
-        await self._reads.read(lambda _: self._environment.forget_dead_readers())
+        await self._reads.read(lambda _: self._environment.release_dead_readers())
         await self._abandoned.retry()
 
     def compact(self) -> Deferred[Copied]:
@@ -284,7 +284,7 @@ class LMDBEngine:
 
     def purge_quarantine(self) -> Deferred[int]:
         """
-        Delete what is in quarantine; answer how many images that were.
+        Delete all images in quarantine; return how many.
 
         Errors: those of a query, those of a commit.
         """
@@ -292,7 +292,7 @@ class LMDBEngine:
 
     def restore_quarantine(self) -> Deferred[int]:
         """
-        Take what is in quarantine out again; answer how many images that were.
+        Restore all images in quarantine; return how many.
 
         Errors: those of a query, those of a commit.
         """
@@ -340,22 +340,21 @@ class LMDBEngine:
 
         This is called in the writer's thread, before a removal is acknowledged.
         """
-        self._to_forget.append((self._peers.count_removal(), hashes))
+        self._to_evict.append((self._peers.count_removal(), hashes))
 
-    def _forget_removed(self) -> None:
+    def _evict_removed(self) -> None:
         """
-        Have what was removed kept in memory no longer, here and by peers.
+        Evict removed images from caches, here and in peers.
 
-        An image that was completed and removed in one batch was kept before.
+        An image that was completed and removed in one batch is cached by now.
         """
-        while self._to_forget:
-            removals, hashes = self._to_forget.popleft()
+        while self._to_evict:
+            removals, hashes = self._to_evict.popleft()
             self._on_removed(hashes)
-            self._peers.forget(removals, hashes)
+            self._peers.evict(removals, hashes)
 
     def _make_readable(self) -> Deferred[object]:
-        # An empty transaction meets the same error, and the writer knows when
-        # something can be done about it.
+        # An empty transaction meets the same error, and the writer recovers from it.
         return self._run(do_nothing)
 
     def _recover(self, error: Exception) -> Deferred[Exception | None]:
@@ -373,7 +372,7 @@ class LMDBEngine:
         """
         Repair the environment, in the writer's thread while nothing is read.
 
-        Return what the batch fails with; None if it is to run again.
+        Return the error of the batch; None if it is to run again.
         """
         try:
             if isinstance(error, lmdb.MapFullError | lmdb.MapResizedError):
@@ -381,10 +380,10 @@ class LMDBEngine:
                 return None
             self._health.failed(str(error))
             if isinstance(error, StorageMovedError):
-                # What is open can still be read; writes resume once it is back.
+                # Open files can still be read; writes resume once it is back.
                 return StorageFailedError()
             full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
-            # What failed may have been committed all the same.
+            # The failed batch may have been committed all the same.
             self._removed(None)
             self._environment.reopen()
         except (lmdb.Error, AsciidError, OSError) as unusable:
@@ -396,7 +395,7 @@ class LMDBEngine:
 
 
 def _usable(failure: Failure) -> Failure:
-    """Return a failure that those can understand who know nothing of LMDB."""
+    """Return a failure that hides LMDB's exceptions."""
     if isinstance(failure.value, lmdb.Error):
         return Failure(StorageUnusableError(failure.value))
     return failure

@@ -48,7 +48,7 @@ _LONGEST_DESCRIPTION = 200
 
 
 class StorageMovedError(OSError):
-    """The path of the storage names something else than what was opened, or nothing."""
+    """The path of the storage names another directory than the opened one, or none."""
 
 
 def make_room_for_readers(path: Path, readers: int) -> None:
@@ -79,16 +79,16 @@ class StorageLock:
     get a second one, it moves with a directory that is renamed, it holds across PID
     namespaces and containers, and the kernel releases it when the last process
     that inherited the descriptor has ended.  `LOCK_FILE` in the directory only
-    describes the owner, to those that are refused.
+    describes the owner, for error messages.
 
-    A process that has `inherited` the descriptor has the lock, as long as it lives.
+    A process that has `inherited` the descriptor has the lock, until it ends.
     """
 
     path: Path
     sync: bool = field(default=True, kw_only=True)
     """Whether the names of new directories survive a power cut."""
     holder: str = field(default="asciid", kw_only=True)
-    """What the owner is called, for those that are refused."""
+    """The name of the owner, for error messages."""
     patience: float = field(default=PATIENCE, kw_only=True)
     """Seconds to wait for another owner to end."""
     inherited: int | None = field(default=None, kw_only=True)
@@ -126,7 +126,7 @@ class StorageLock:
             if self.monotonic() >= deadline:
                 raise StorageInUseError(self._refusal())
             self.sleep(_RETRY_EVERY)
-        # A full disk does not keep a daemon from serving what is stored.
+        # A full disk must not keep a daemon from serving stored images.
         with suppress(OSError):
             self._describe(self._description())
 

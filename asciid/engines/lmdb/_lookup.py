@@ -1,5 +1,5 @@
 """
-What one snapshot of the storage file has.
+Reads records from one snapshot of the storage file.
 
 Everything here runs in a thread of the read pool, or in that of the writer.
 """
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _KEYS_AT_ONCE = 100
-"""So many keys are looked at together; with many more, making them is slower."""
+"""Keys that are read together; with many more, making them is slower."""
 
 
 def count(snapshot: Snapshot) -> int:
@@ -102,7 +102,7 @@ def find(snapshot: Snapshot, sha256: str) -> ImageRecord:
 
 
 def not_found(snapshot: Snapshot, sha256: str) -> ImageNotFoundError | ImageGoneError:
-    """Return what to raise for an image that is not registered."""
+    """Return the error for an image that is not registered."""
     gone = snapshot.transaction.get(bytes.fromhex(sha256), db=snapshot.databases.gone)
     return ImageNotFoundError(sha256) if gone is None else ImageGoneError(sha256)
 
@@ -133,7 +133,7 @@ def stored_runs(snapshot: Snapshot, number: int) -> Iterator[tuple[int, int]]:
 
 
 def _runs(keys: Sequence[bytes | memoryview]) -> Iterator[tuple[int, int]]:
-    """Yield the ids in ascending keys of one upload as runs, looking at few keys."""
+    """Yield the ids in ascending keys of one upload as runs, reading few keys."""
     first, last = chunk_id_of(keys[0]), chunk_id_of(keys[-1])
     if last - first == len(keys) - 1:
         yield first, last

@@ -16,21 +16,21 @@ Use = Literal["shared", "closed"]
 
 
 class IPeers(Protocol):
-    """The processes that read what this one commits, and do as it says."""
+    """The processes that read the file to which this one commits."""
 
     def count_removal(self) -> int:
         """
         Count that images were removed, before that is acknowledged; in any thread.
 
-        From then on they serve nothing from memory until `forget` has reached them
+        From then on they serve nothing from their caches until `evict` has reached them
         with the count, which is returned.
         """
 
     def count_file(self) -> None:
         """Count that another file may have taken the place of the one they read."""
 
-    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
-        """Have all of them keep images no longer in memory, or none at all."""
+    def evict(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """Have all of them evict these images from their caches; None is all images."""
 
     @property
     def pause(self) -> Callable[[Callable[[], None]], None] | None:
@@ -38,7 +38,7 @@ class IPeers(Protocol):
 
     def use(self, how: Use) -> Deferred[None]:
         """
-        Have all of them use the storage file like that; answer once they do.
+        Have all of them use the storage file like that; fires once they do.
 
         Errors: `StorageInUseError` if one does not.
         """
@@ -55,7 +55,7 @@ class _Alone:
     def count_file(self) -> None:
         pass
 
-    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
+    def evict(self, removals: int, hashes: Sequence[str] | None) -> None:
         pass
 
     def use(self, _: Use) -> Deferred[None]:

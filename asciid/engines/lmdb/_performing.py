@@ -37,7 +37,7 @@ Task: TypeAlias = "Operation | Callable[[Batch], Any]"
 
 def perform(batch: Batch, task: Task, reserve: Reserve) -> Any:  # noqa: ANN401 - the outcome
     """
-    Carry out one task; `reserve` is what must stay free.
+    Carry out one task; `reserve` is the space to keep free.
 
     Errors: those of the task, `StorageFullError`.
     """
@@ -47,7 +47,7 @@ def perform(batch: Batch, task: Task, reserve: Reserve) -> Any:  # noqa: ANN401 
         reserve.take(task.size)
     outcome = _PERFORM[type(task)](batch, task)
     if type(task) is Probe:
-        # What it takes itself says too little: larger ones are refused before.
+        # Its own size proves too little: larger ones are refused before.
         reserve.take(0)
         if not reserve.has_room:
             raise StorageFullError

@@ -45,8 +45,8 @@ def deletable(snapshot: Snapshot) -> dict[bytes, int | None]:
     """
     Return the keys in quarantine, and the upload number whose chunks to delete.
 
-    That is None where the record that is damaged names an upload which an image
-    that is well has, too.
+    That is None where the damaged record names an upload that an intact image has,
+    too.
     """
     databases = snapshot.databases
     found: dict[bytes, int | None] = {}

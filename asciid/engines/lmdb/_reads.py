@@ -58,7 +58,7 @@ class FileReads:
 
     def read(self, call: Callable[[Snapshot], AnswerT]) -> Deferred[AnswerT]:
         """
-        Return what `call` returns for a snapshot.
+        Return the result of `call` for a snapshot.
 
         Errors: those of `call`, `StorageFailedError`, `StoreBusyError`,
         `StoreClosedError`.

@@ -8,11 +8,11 @@ sort by number, times are milliseconds since the epoch, and stamps are those of
 ``images``
     SHA-256 (32 bytes) -> upload number, size, chunk size, piece size: how long
     the values in ``chunks`` are, all but the last.  That is the chunk size but
-    for images that came in one request.  Written at registration and not again
+    for images stored in one request.  Written at registration and not again
     at completion: keys are random, so every write here is a page of its own.
 ``uploads``
     upload number -> SHA-256, bytes still missing, time of registration, stamp
-    of the last activity.  Only what is pending.
+    of the last activity.  Only pending uploads.
 ``chunks``
     upload number, chunk id -> the chunk's bytes; and, once the image is
     complete, upload number, `SEAL_ID` -> times of registration and completion,
@@ -20,15 +20,15 @@ sort by number, times are milliseconds since the epoch, and stamps are those of
     The upload number only grows, so concurrent uploads write neighbouring
     pages, and an image is one cursor walk.
 ``staged``
-    upload number -> stamp of the last activity.  Images that are coming in one
+    upload number -> stamp of the last activity.  Images that are received in one
     request and belong to no hash before they are verified.
 ``discarded``
     upload number -> nothing.  Uploads whose chunks are still to be deleted.
 ``gone``
-    SHA-256 -> stamp of the removal.  Images that were past their time, for a
-    while.  A hash in ``images`` is not gone, whatever is here.
+    SHA-256 -> stamp of the removal.  Images that have expired, for a while.  A hash
+    in ``images`` is not gone, whatever is here.
 ``quarantined``
-    SHA-256, time -> upload number and what ``images`` had.  Images found to be
+    SHA-256, time -> upload number and the value in ``images``.  Images found to be
     damaged; their chunks are kept.
 
 The unnamed database holds the format version and the next upload number.  An
@@ -90,7 +90,7 @@ def upload_number_of(key: bytes | memoryview) -> int:
 
 
 class ImageRecord(NamedTuple):
-    """What ``images`` holds of an image."""
+    """A record of ``images``."""
 
     number: int
     size: int
@@ -98,7 +98,7 @@ class ImageRecord(NamedTuple):
     piece_size: int
 
     def spec(self, sha256: str) -> ImageSpec:
-        """Return what the image was registered as."""
+        """Return the spec that the image was registered with."""
         return ImageSpec(sha256, self.size, self.chunk_size)
 
     def pack(self) -> bytes:
@@ -107,12 +107,12 @@ class ImageRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> ImageRecord:
-        """Read what `pack` wrote."""
+        """Read a result of `pack`."""
         return cls._make(_IMAGE.unpack(data)[1:])
 
 
 class UploadRecord(NamedTuple):
-    """What ``uploads`` holds of a pending upload; in milliseconds."""
+    """A record of ``uploads``; times in milliseconds."""
 
     digest: bytes
     missing: int
@@ -125,12 +125,12 @@ class UploadRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> UploadRecord:
-        """Read what `pack` wrote."""
+        """Read a result of `pack`."""
         return cls._make(_UPLOAD.unpack(data)[1:])
 
 
 class Seal(NamedTuple):
-    """What says that an image is complete; in milliseconds."""
+    """The mark of a complete image; times in milliseconds."""
 
     created: int
     completed: int
@@ -142,5 +142,5 @@ class Seal(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Seal:
-        """Read what `pack` wrote."""
+        """Read a result of `pack`."""
         return cls._make(_SEAL.unpack(data)[1:])

@@ -22,7 +22,7 @@ __all__ = ["Reserve", "free_bytes", "is_full", "lacks_room"]
 _log = Logger()
 
 CHECK_EVERY = 1.0
-"""Seconds for which what the file system said is believed ..."""
+"""Seconds for which a reading of free space is reused ..."""
 
 PLENTY = 16 * 1024 * 1024
 """... as long as there is so much more room than the reserve, in bytes."""
@@ -34,7 +34,7 @@ SCATTERED = 4 * 1024 * 1024
 """
 Bytes free inside the storage file that are not counted on, besides a quarter of them.
 
-Each commit frees some and takes others, and what is stored in one piece needs pages
+Each commit frees some and takes others, and an image stored in one piece needs pages
 that are neighbours.
 """
 
@@ -46,7 +46,7 @@ NO_ROOM = 64 * 1024
 
 def free_bytes(path: Path) -> int:
     """
-    Return how many bytes the file system of `path` has left for us.
+    Return how many bytes this process may still add to the file system of `path`.
 
     Errors: `OSError`.
     """
@@ -63,11 +63,11 @@ def is_full(error: Exception) -> bool:
 
 def lacks_room(file: Path) -> bool:
     """
-    Return whether nothing can be added to `file`, whatever a write to it said.
+    Return whether nothing can be added to `file`, whatever a write to it reported.
 
     To LMDB a write that the last free block cuts short is an IO error.  A quota or a
-    limit of the process does not show in what the file system has free, so room is
-    asked for behind the file's end, in an unnamed file beside it.
+    limit of the process does not show in the file system's free space, so space is
+    allocated behind the file's end, in an unnamed file beside it.
 
     Errors: `OSError`.
     """
@@ -84,13 +84,12 @@ def lacks_room(file: Path) -> bool:
 @define
 class Reserve:
     """
-    Refuses what would leave less than `size` bytes free around `path`.
+    Refuses writes that would leave less than `size` bytes free around `path`.
 
-    What is added after the file system was asked is counted, at a page more
-    than its bytes, so that no more than was free above the reserve is accepted
-    until it is asked again.  Nothing is refused where it does not answer:
-    whatever is wrong, a commit will meet it, and say so.  0 bytes refuse
-    nothing.
+    Bytes added since the last reading of free space are counted, at a page more per
+    operation, so that no more than was free above the reserve is accepted until the
+    next reading.  If it cannot be read, nothing is refused: a commit will meet the
+    same error and report it.  0 bytes refuse nothing.
 
     Below the reserve there is room as long as there is much inside the storage file,
     where images were removed.  If that is too scattered, or a long read keeps it, the
@@ -108,12 +107,12 @@ class Reserve:
     _left: float = field(init=False, default=float("inf"))
     """Bytes that may still be added."""
     _free: int = field(init=False, default=0)
-    """Bytes that the file system has free, by what it said and what was added."""
+    """Bytes free in the file system: the last reading less the bytes added."""
     _near: bool = field(init=False, default=False)
-    """Whether the reserve is near: then the file system is asked each time."""
-    _asked: float = field(init=False, default=float("-inf"))
+    """Whether the reserve is near: then free space is read each time."""
+    _read_at: float = field(init=False, default=float("-inf"))
     _refused: float | None = field(init=False, default=None)
-    """When something was refused last, in the trouble that goes on."""
+    """When a write was last refused; None after recovery."""
 
     @property
     def has_room(self) -> bool:
@@ -122,19 +121,19 @@ class Reserve:
 
     def begin(self, reusable: Callable[[], int]) -> None:
         """
-        Take note that a transaction begins.
+        Begin a transaction.
 
-        What those before it added is in the file, or never will be: only now
-        does what the file system says hold for all that was accepted.  `reusable`
+        Earlier transactions are in the file, or never will be: only now does free
+        space account for all accepted operations.  `reusable`
         returns how many bytes the storage file has free inside.
         """
         if not self.size:
             return
         now = self.monotonic()
-        if self._near or self._left < PLENTY or now - self._asked >= CHECK_EVERY:
-            self._asked = now
-            self._ask(reusable)
-            self._tell_end(now)
+        if self._near or self._left < PLENTY or now - self._read_at >= CHECK_EVERY:
+            self._read_at = now
+            self._read_free(reusable)
+            self._log_recovery(now)
 
     def take(self, size: int) -> None:
         """
@@ -149,7 +148,7 @@ class Reserve:
         self._left -= size + PAGE
         self._free -= size + PAGE
 
-    def _ask(self, reusable: Callable[[], int]) -> None:
+    def _read_free(self, reusable: Callable[[], int]) -> None:
         try:
             self._free = free = self.free(self.path)
         except OSError:
@@ -173,7 +172,7 @@ class Reserve:
         self._refused = self.monotonic()
         raise StorageFullError
 
-    def _tell_end(self, now: float) -> None:
+    def _log_recovery(self, now: float) -> None:
         if self._refused is None or now - self._refused < SETTLED:
             return
         if PAGE < self._left < float("inf"):

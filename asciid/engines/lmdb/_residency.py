@@ -1,9 +1,9 @@
 """
 Gives pages of the mapped file back to the kernel.
 
-What is read of a mapped file counts as memory of the process until the kernel
-needs the room.  It is reclaimable at any time, but who monitors the process
-sees it grow with every large image, and a container's limit may count it.
+Pages read from a mapped file count as memory of the process until the kernel
+needs the room.  They are reclaimable at any time, but monitoring shows the process
+grow with every large image, and a container's limit may count them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Residency", "release", "shared_bytes"]
 
 MAX_GROWTH = 4 * 1024 * 1024
-"""Bytes of the file that may be in the process's memory before they go back."""
+"""Bytes of the file that may be in the process's memory before they are released."""
 
 
 _STATM = "/proc/self/statm"
@@ -36,7 +36,7 @@ def shared_bytes() -> int:
     It is 0 where there is no ``/proc``.
     """
     try:
-        # Each read of the storage asks: a file object would cost twice as much.
+        # Called for each read of the storage: a file object would cost twice as much.
         descriptor = os.open(_STATM, os.O_RDONLY)
     except OSError:
         return 0
@@ -50,8 +50,8 @@ def release(path: Path) -> None:
     """
     Give back the pages of the file `path`, wherever it is mapped for reading.
 
-    What is used again comes back by itself.  No mapping of the file may go away
-    meanwhile.  Without ``/proc`` the mappings are unknown, and stay.
+    Pages are mapped again on use.  No mapping of the file may be removed
+    meanwhile.  Without ``/proc`` the mappings are unknown, and kept.
     """
     advise = ctypes.CDLL(None).madvise
     try:
@@ -65,14 +65,14 @@ def release(path: Path) -> None:
 
 def _mappings(path: str) -> Iterator[tuple[int, int]]:
     """Yield start and end of each shared mapping of a file."""
-    wanted = os.fsencode(path)
+    encoded = os.fsencode(path)
     for line in _MAPS.read_bytes().split(b"\n"):
-        if not line.endswith(wanted):
+        if not line.endswith(encoded):
             continue
         # Addresses, permissions, offset, device, inode, and the path.
         addresses, permissions, _, _, _, name = line.split(None, 5)
-        # To drop pages of a private mapping would lose what was written.
-        if name == wanted and permissions.endswith(b"s"):
+        # To drop pages of a private mapping would lose writes.
+        if name == encoded and permissions.endswith(b"s"):
             start, _, end = addresses.partition(b"-")
             yield int(start, 16), int(end, 16)
 
@@ -92,7 +92,7 @@ class Residency:
 
     def check(self) -> None:
         """
-        Give pages back if there are more than `MAX_GROWTH` since the last time.
+        Release pages if they grew by more than `MAX_GROWTH` since the last time.
 
         A transaction must be open, so that the file stays mapped.
         """

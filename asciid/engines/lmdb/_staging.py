@@ -1,5 +1,5 @@
 """
-Images that come in one request: what the writer does for them.
+Stores images that are received in one request.
 
 The bytes are stored under an upload number of their own, which belongs to no
 hash until they are verified.  So a body that breaks off, or has another hash,
@@ -48,7 +48,7 @@ def adopt(batch: Batch, number: int, sha256: str, size: int) -> Completed | None
     """
     Make a begun image, which has the hash `sha256`, the one of that name.
 
-    Return None if there is a complete one; what was stored is discarded then.
+    Return None if there is a complete one; the begun image is discarded then.
 
     Errors: `StorageFailedError` if it was abandoned.
     """
@@ -63,7 +63,7 @@ def adopt(batch: Batch, number: int, sha256: str, size: int) -> Completed | None
 
 
 def put(batch: Batch, sha256: str, content: bytes) -> Completed | None:
-    """Store an image that is all here, and has the hash `sha256`."""
+    """Store a whole image with the hash `sha256`."""
     existing = batch.find_or_none(sha256)
     if existing is not None and not existing.missing:
         return None
@@ -109,6 +109,6 @@ def _touch(batch: Batch, number: int) -> None:
 
 
 def _require(batch: Batch, number: int) -> None:
-    """Refuse an image that came so slowly that it was taken for abandoned."""
+    """Refuse an image that expired while it was received."""
     if batch.transaction.get(upload_key(number), db=batch.databases.staged) is None:
         raise StorageFailedError

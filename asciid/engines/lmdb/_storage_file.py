@@ -44,7 +44,7 @@ class StorageFile:
     """
     The storage in the directory `path`, which must exist; a context manager.
 
-    This process owns the storage meanwhile: `lock` is taken, and released again.
+    This process owns the storage within the context: it holds `lock`.
     """
 
     path: Path

@@ -1,5 +1,5 @@
 """
-Finds and removes what has expired, a bounded part at a time.
+Finds and removes expired entries, a bounded number at a time.
 
 The functions on a `Snapshot` run in a thread of the read pool and only read;
 those on a `Batch` run in the writer's thread and check again before they remove.
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 __all__ = ["find_expired", "remove_expired"]
 
 PAGE = 1_000
-"""How many records are looked at in one transaction."""
+"""How many records are read in one transaction."""
 
 
 def find_expired(
     snapshot: Snapshot, kind: Kind, start: bytes, before: int
 ) -> ExpiredPage:
-    """Find what was stamped before `before`, among `PAGE` records from `start` on."""
+    """Find entries stamped before `before`, among `PAGE` records from `start` on."""
     return _FIND[kind](snapshot, start, before)
 
 
@@ -78,7 +78,7 @@ def _old_images(snapshot: Snapshot, start: bytes, before: int) -> ExpiredPage:
 
 
 def _old_staged(snapshot: Snapshot, start: bytes, before: int) -> ExpiredPage:
-    """Find images that were coming in one request, and saw no byte since `before`."""
+    """Find staged images that received no byte since `before`."""
     records, rest = _records(snapshot, snapshot.databases.staged, start)
     found = [
         Expired(upload_number_of(key), "")
@@ -89,7 +89,7 @@ def _old_staged(snapshot: Snapshot, start: bytes, before: int) -> ExpiredPage:
 
 
 def _old_gone(snapshot: Snapshot, start: bytes, before: int) -> ExpiredPage:
-    """Find images that have been gone since before `before`."""
+    """Find images that expired before `before`."""
     records, rest = _records(snapshot, snapshot.databases.gone, start)
     found = [
         Expired(0, key.hex())
@@ -108,14 +108,14 @@ def _remove_staged(batch: Batch, old: Expired, before: int) -> bool:
 
 
 def _remove_gone(batch: Batch, old: Expired, before: int) -> bool:
-    """Forget an image, if it has not expired once more."""
+    """Delete the record of an expired image, if it has not expired again."""
     gone, key = batch.databases.gone, bytes.fromhex(old.sha256)
     return _is_before(batch, gone, key, before) and batch.delete(gone, key)
 
 
 def _remove_upload(batch: Batch, old: Expired, before: int) -> bool:
     stored = batch.transaction.get(upload_key(old.number), db=batch.databases.uploads)
-    # What this batch did to the upload is not in its record yet.
+    # Changes by this batch are not in the record yet.
     if (
         stored is None
         or batch.is_touched(old.number)
@@ -149,7 +149,7 @@ def _completed_before(where: Batch | Snapshot, number: int, before: int) -> bool
 
 
 def _is_before(batch: Batch, database: lmdb._Database, key: bytes, before: int) -> bool:
-    """Tell whether a record is still there, and its stamp is before `before`."""
+    """Return whether a record still exists, and its stamp is before `before`."""
     stamp = batch.transaction.get(key, db=database)
     return stamp is not None and upload_number_of(stamp) < before
 
@@ -157,7 +157,7 @@ def _is_before(batch: Batch, database: lmdb._Database, key: bytes, before: int) 
 def _records(
     snapshot: Snapshot, database: lmdb._Database, start: bytes
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the records from the key `start` on, and the key to go on from."""
+    """Return the records from the key `start` on, and the key to continue from."""
     with snapshot.transaction.cursor(database) as cursor:
         if not cursor.set_range(start):
             return [], b""

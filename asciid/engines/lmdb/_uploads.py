@@ -1,4 +1,4 @@
-"""Uploads as the writer knows them, and what became of them."""
+"""The writer's cache of pending uploads."""
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ class Upload:
 @define
 class WriterMemory:
     """
-    What the writer remembers from its last transaction to the next.
+    State that the writer caches from one transaction to the next.
 
-    It holds because no other process commits; after a transaction that failed it is
-    forgotten.
+    It is valid because no other process commits; a failed transaction clears it.
     """
 
     next_upload: int | None = None
@@ -55,7 +54,7 @@ class WriterMemory:
     """The sizes of the uploads whose chunks are kept, added up."""
 
     def keep(self, upload: Upload) -> None:
-        """Remember a new upload, with its chunks if there is room for all of them."""
+        """Cache a new upload, with its chunks if there is room for all of them."""
         self.uploads[upload.spec.sha256] = upload
         size = upload.spec.size
         if size <= REMEMBERED_UPLOAD and self.bytes_kept + size <= REMEMBERED_BYTES:
@@ -63,18 +62,18 @@ class WriterMemory:
             self.bytes_kept += size
 
     def drop(self, upload: Upload) -> None:
-        """Forget an upload."""
+        """Evict an upload."""
         self.uploads.pop(upload.spec.sha256, None)
         if upload.pieces is not None:
             self.bytes_kept -= upload.spec.size
 
-    def forget(self) -> None:
-        """Forget everything."""
+    def clear(self) -> None:
+        """Evict everything."""
         self.next_upload = None
-        self.pending.forget()
-        self.forget_uploads()
+        self.pending.invalidate()
+        self.clear_uploads()
 
-    def forget_uploads(self) -> None:
-        """Forget the uploads."""
+    def clear_uploads(self) -> None:
+        """Evict the uploads."""
         self.uploads.clear()
         self.bytes_kept = 0

@@ -57,7 +57,7 @@ MAX_SHARE = 0.1
 """The share of damaged images past which the storage is damaged as a whole."""
 
 FEW = 10
-"""So many damaged images say nothing of the storage as a whole."""
+"""So few damaged images are no evidence about the storage as a whole."""
 
 
 class StorageDamagedError(AsciidError):
@@ -73,7 +73,7 @@ class StorageDamagedError(AsciidError):
 
 
 class _Digest(Protocol):
-    """What hashlib makes."""
+    """A hash object of hashlib."""
 
     def update(self, data: memoryview, /) -> None: ...
 
@@ -82,11 +82,11 @@ class _Digest(Protocol):
 
 @frozen
 class Damaged:
-    """An image whose bytes are not what they were."""
+    """A damaged image."""
 
     sha256: str
     reason: str
-    """What is wrong, for people."""
+    """The damage, for people."""
 
 
 @define
@@ -123,13 +123,13 @@ class Pace(Protocol):
     """Counts the bytes that were read, and waits if those were many."""
 
     def __call__(self, size: int, /) -> None:
-        """Take note of `size` bytes."""
+        """Count `size` bytes."""
 
 
 @define
 class Verification:
     """
-    One walk over the complete images of a storage, which may change meanwhile.
+    One walk over the complete images of a storage, which may change during it.
 
     `pace` is called with the size of every part that was read.  `put_aside` is called
     with the key and the record of a damaged image, and returns False if that image
@@ -148,7 +148,7 @@ class Verification:
 
     def run(self) -> Iterator[Damaged]:
         """
-        Yield what is damaged.
+        Yield damaged images.
 
         Errors: `StorageDamagedError` past `max_share`; `lmdb.Error` if the storage
         cannot be walked at all.
@@ -172,7 +172,7 @@ class Verification:
             start = page[-1][0] + b"\0"
 
     def _check(self, digest: bytes, record: bytes) -> str | None:
-        """Return what is wrong with an image, if anything is."""
+        """Return the damage of an image, or None."""
         try:
             image = ImageRecord.unpack(record)
             state = self.storage.read(lambda snapshot: _state(snapshot, image.number))
@@ -195,7 +195,7 @@ class Verification:
 
 def restore_quarantine(storage: StorageFile) -> int:
     """
-    Take what is in quarantine out again, as it was; return how many images.
+    Restore all images in quarantine; return how many.
 
     Errors: `lmdb.Error`.
     """
@@ -222,7 +222,7 @@ def leave_in(storage: StorageFile) -> Callable[[bytes, bytes], bool]:
 
 def purge_quarantine(storage: StorageFile) -> int:
     """
-    Delete what is in quarantine, its chunks included; return how many images.
+    Delete all images in quarantine, their chunks included; return how many.
 
     Errors: `lmdb.Error`.
     """
@@ -247,7 +247,7 @@ def _page(snapshot: Snapshot, start: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _state(snapshot: Snapshot, number: int) -> str | None:
-    """Return None for a complete image, "" for a pending one, or what is wrong."""
+    """Return None for a complete image, "" for a pending one, or the damage."""
     transaction, databases = snapshot.transaction, snapshot.databases
     if transaction.get(chunk_key(number, SEAL_ID), db=databases.chunks) is not None:
         return None

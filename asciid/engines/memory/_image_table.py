@@ -1,4 +1,4 @@
-"""Images in dictionaries, and what operations and queries do to them."""
+"""Images in dictionaries, with operations and queries on them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Images:
         check_empty(spec)
         if spec.sha256 in self._images:
             raise ImageExistsError(spec.sha256)
-        # The end of each upload is counted here: none has to be looked for.
+        # The end of each upload is counted here: no search is needed.
         refusal = self.pending.refusal(it.client, lambda _: True)
         if refusal is not None:
             raise refusal
@@ -149,7 +149,7 @@ class Images:
     def _put_chunk(
         self, image: _Image, chunk_id: int, data: bytes, actual: str | None
     ) -> Completed | None:
-        """Store a chunk; `actual` is the hash of the image if that is known."""
+        """Store a chunk; `actual` is the hash of the image if given."""
         image.pieces[chunk_id] = data
         image.missing -= len(data)
         image.stamp = self._stamp()
@@ -181,7 +181,7 @@ class Images:
     def _remove(self, it: operations.Remove) -> None:
         image = self._find(it.sha256)
         self._discard(image)
-        # It may have been gone before it was stored again.
+        # It may have expired before it was stored again.
         self._gone.pop(it.sha256, None)
         self.events.deleted += 1
 
@@ -317,7 +317,7 @@ class Images:
         """Return the pieces to hash."""
         image = self._images.get(it.upload.spec.sha256)
         pieces = {} if image is None else image.pieces
-        # Where others are missing, too, the answer is of no use.
+        # Where others are missing, too, the hash is useless.
         return [
             it.data if i == it.chunk_id else pieces.get(i, b"")
             for i in range(it.upload.spec.chunks)

@@ -43,7 +43,7 @@ AnswerT = TypeVar("AnswerT")
 @implementer(IEngine)
 class MemoryEngine:
     """
-    Images in memory; everything is gone when the process ends.
+    Images in memory; they are lost when the process ends.
 
     All work is done in one thread, in the order of the calls, as to copy an image takes
     too long for the reactor; images are hashed in another one.  `pending` bounds the
@@ -72,7 +72,7 @@ class MemoryEngine:
             pool=pool or FixedThreadPool(1, "asciid-memory"),
             max_bytes=max_queue,
             monotonic=monotonic,
-            delivered=self._forget_removed,
+            delivered=self._evict_removed,
         )
         self._hashes = ReadPool(
             reactor=reactor, pool=hash_pool or FixedThreadPool(1, "asciid-hash")
@@ -120,7 +120,7 @@ class MemoryEngine:
         return succeed(None)
 
     def health(self) -> StoreHealth:
-        """See `IEngine.health`; what is in memory cannot fail."""
+        """See `IEngine.health`; memory cannot fail."""
         return StoreHealth(not self._stopped, writes=True, reads=True, has_room=True)
 
     def stats(self) -> StoreStats:
@@ -137,7 +137,7 @@ class MemoryEngine:
 
         return self._hashes.run(hash_all)
 
-    def _forget_removed(self) -> None:
+    def _evict_removed(self) -> None:
         removed = self._images.take_removed()
         if removed:
             self._on_removed(removed)

@@ -1,4 +1,4 @@
-"""The engine of a worker: it reads the storage itself and has another process write."""
+"""The engine of a worker: reads the storage file, sends operations to the writer."""
 
 from asciid.engines.remote._batch_delay import BatchDelay
 from asciid.engines.remote._generations import Generations

@@ -1,4 +1,4 @@
-"""When the process that writes begins its next batch."""
+"""Delays the writer's next batch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PAUSE = 0.01
 
 class BatchDelay:
     """
-    Puts a batch off until the workers that were just answered have asked for more.
+    Delays a batch until the workers that were just answered have sent more operations.
 
-    The clients of each ask for the next thing at once, and so does the worker: what
-    comes from all of them shares one batch, where one would begin after the other.
-    A worker that has nothing to ask for says so.  One that hangs is waited for `PAUSE`
-    seconds, once.  `clock` provides IReactorTime.
+    Their clients send the next request at once: the operations of all of them share
+    one batch, instead of one batch for each worker.  A worker without operations sends
+    `Idle`.  One that hangs delays a batch once, by `PAUSE` seconds.  `clock` provides
+    IReactorTime.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -34,11 +34,11 @@ class BatchDelay:
         self._end: IDelayedCall | None = None
 
     def answered(self, connection: MessageProtocol) -> None:
-        """Note that a worker was sent outcomes."""
+        """Record that a worker was sent outcomes."""
         self._answered.add(connection)
 
-    def asked(self, connection: MessageProtocol) -> None:
-        """Note that a worker has sent something, or has disconnected."""
+    def received(self, connection: MessageProtocol) -> None:
+        """Record that a worker has sent a message, or has disconnected."""
         self._answered.discard(connection)
         if not self._answered and self._end is not None:
             self._end.cancel()

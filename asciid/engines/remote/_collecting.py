@@ -22,28 +22,28 @@ COLLECTED_WITHIN = 2.0
 
 class Collecting:
     """
-    Has workers send their metrics.
+    Collects the metrics of workers.
 
-    Whoever wants to know while they are asked waits for the same answers: many
+    A collection that is requested while another one runs shares its responses: many
     scrapes at a time cost each worker no more than one.
     """
 
-    def __init__(self, questions: PendingRequests) -> None:
-        self._questions = questions
+    def __init__(self, requests: PendingRequests) -> None:
+        self._requests = requests
         self._waiting: list[Deferred[None]] = []
 
-    def collect(self, whom: Iterable[MessageProtocol]) -> Deferred[None]:
+    def collect(self, workers: Iterable[MessageProtocol]) -> Deferred[None]:
         """
-        Ask workers; fires once they have answered, or after `COLLECTED_WITHIN` s.
+        Fire once `workers` have answered, or after `COLLECTED_WITHIN` seconds.
 
-        Of those that are silent nothing more is asked before they have answered.
+        Workers that owe an answer are skipped.
         """
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
-            asked = set(whom) - self._questions.silent
-            self._questions.ask(
-                asked, Collect, patience=COLLECTED_WITHIN, cut_off=False
+            responsive = set(workers) - self._requests.unresponsive
+            self._requests.send(
+                responsive, Collect, patience=COLLECTED_WITHIN, cut_off=False
             ).addCallback(self._collected)
         return waiting
 

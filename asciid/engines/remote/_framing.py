@@ -20,7 +20,7 @@ __all__ = ["MAX_MESSAGE", "IEnd", "MessageProtocol", "framed"]
 MAX_MESSAGE = 320 * 1024 * 1024
 """
 Bytes of a message at the most: a chunk of the largest size that can be set, and
-what else may have come in the same turn of the reactor.
+other operations of the same turn of the reactor.
 """
 
 _PREFIX = 4
@@ -35,23 +35,23 @@ def framed(message: object) -> bytes:
 
 
 class IEnd(Protocol):
-    """Whoever a connection belongs to."""
+    """The owner of a connection."""
 
     def made(self, connection: MessageProtocol, /) -> None:
-        """Take note that the connection is there."""
+        """Handle a new connection."""
 
     def received(self, connection: MessageProtocol, message: Any, /) -> None:  # noqa: ANN401 - of the ends, each its own
-        """Take a message."""
+        """Handle a message."""
 
     def lost(self, connection: MessageProtocol, /) -> None:
-        """Take note that the connection has ended."""
+        """Handle the end of a connection."""
 
 
 class MessageProtocol(protocol.Protocol):
     """
-    One end of a connection; `decoder` knows the messages that the other end sends.
+    One end of a connection; `decoder` decodes the messages of the other end.
 
-    A message that is too long, or is none, ends the connection, and the log says so.
+    A message that is too long, or invalid, is logged and aborts the connection.
     """
 
     transport: Any
@@ -64,7 +64,7 @@ class MessageProtocol(protocol.Protocol):
         self._decode = decoder.decode
         self._end = end
         self._output: Output
-        # What has come of the next message, and how much must have.
+        # The received part of the next message, and the bytes needed.
         self._pieces: list[bytes] = []
         self._length = 0
         self._needed = _PREFIX
@@ -79,16 +79,16 @@ class MessageProtocol(protocol.Protocol):
 
     @property
     def is_slow(self) -> bool:
-        """Whether what was sent waits, because the other end does not read it."""
+        """Whether output is blocked, because the other end does not read it."""
         return self._output.blocked
 
     def connectionMade(self) -> None:
-        """Tell whom it belongs to."""
+        """See `IEnd.made`."""
         self._output = output_for(self.transport, _nothing)
         self._end.made(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what has come, and the messages in it."""
+        """Decode and deliver complete messages."""
         self._pieces.append(data)
         self._length += len(data)
         if self._length < self._needed:
@@ -97,11 +97,11 @@ class MessageProtocol(protocol.Protocol):
             for body in self._bodies():
                 self._end.received(self, self._decode(body))
         except (ValueError, msgspec.MsgspecError) as error:
-            _log.error("A message cannot be read: {error}", error=error)
+            _log.error("invalid message: {error}", error=error)
             self.abort()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """Tell whom it belongs to."""
+        """See `IEnd.lost`."""
         del reason
         self._output.close()
         self._end.lost(self)
@@ -121,7 +121,7 @@ class MessageProtocol(protocol.Protocol):
         while len(buffer) - start >= _PREFIX:
             length = int.from_bytes(buffer[start : start + _PREFIX], "big")
             if length > MAX_MESSAGE:
-                message = f"it has {length} bytes, and {MAX_MESSAGE} are allowed"
+                message = f"{length} bytes (limit {MAX_MESSAGE})"
                 raise ValueError(message)
             needed = _PREFIX + length
             if len(buffer) - start < needed:
@@ -134,4 +134,4 @@ class MessageProtocol(protocol.Protocol):
 
 
 def _nothing() -> None:
-    """Take no notice of how fast the other end reads: it is one of ours."""
+    """Never stop: the other end is a process of the same daemon."""

@@ -1,4 +1,4 @@
-"""Counters that show a process whether what it keeps in memory is still valid."""
+"""Counters that show a process whether its cache is still valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers have counted, those included that are not there any more."""
+"""Keeps the metrics of workers, also after they have ended."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ __all__ = ["LastSnapshots"]
 
 
 _REST = ""
-"""The name of processes whose own names are forgotten."""
+"""The name of the sum of processes that are not kept apart."""
 
 
 @define(eq=False)
 class LastSnapshots:
     """
-    Remembers the figures of processes, by the names of these.
+    The last snapshots of processes, by their names.
 
-    A counter that becomes less has begun anew, to Prometheus, and all that it says
-    is new.  So what a process is known to have counted must be exported further,
-    whether it has ended or does not answer.  At most `kept` processes that have ended
-    are kept apart, as one may connect again.
+    To Prometheus, a counter that decreases was reset.  So the counts of a process must
+    be exported after it has ended, and while it does not answer.  At most `kept` ended
+    processes are kept apart, as one may connect again.
     """
 
     saved: Mapping[str, bytes]
-    """What `all` returned in the process before this one."""
+    """The result of `all` in the previous process."""
     kept: int = 16
     _present: dict[str, bytes] = field(init=False, factory=dict)
     _ended: dict[str, bytes] = field(init=False)
     _rest: bytes | None = field(init=False)
-    """What processes before those have counted, added up."""
+    """The sum of the counters of earlier processes."""
 
     @_ended.default
     def _(self) -> dict[str, bytes]:
@@ -45,14 +44,14 @@ class LastSnapshots:
     def _(self) -> bytes | None:
         return self._ended.pop(_REST, None)
 
-    def note(self, name: str, snapshot: bytes) -> None:
-        """Remember the snapshot of a process; see `asciid.metrics.snapshot`."""
+    def record(self, name: str, snapshot: bytes) -> None:
+        """Store the snapshot of a process; see `asciid.metrics.snapshot`."""
         self._present[name] = snapshot
-        # One that was cut off has in it all that it counted before.
+        # The counters of a process that connects again include earlier ones.
         self._ended.pop(name, None)
 
     def end(self, name: str) -> None:
-        """Take note that a process is not there any more."""
+        """Record that a process has ended."""
         snapshot = self._present.pop(name, None)
         if snapshot is None:
             return
@@ -62,12 +61,12 @@ class LastSnapshots:
             self._rest = oldest if self._rest is None else lasting([self._rest, oldest])
 
     def all(self) -> dict[str, bytes]:
-        """Return all that is known, to be `saved`."""
+        """Return all snapshots, to be `saved`."""
         rest = {} if self._rest is None else {_REST: self._rest}
         return {**rest, **self._ended, **self._present}
 
     def others(self, name: str) -> Sequence[bytes]:
-        """Return what all but one have counted, as far as is known."""
+        """Return the snapshots of all processes but one."""
         present = [one for other, one in self._present.items() if other != name]
         rest = [] if self._rest is None else [self._rest]
         return [*present, *self._ended.values(), *rest]

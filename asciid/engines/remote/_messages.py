@@ -1,9 +1,9 @@
 """
-What the workers and the process that writes say to each other.
+The messages between the workers and the writer.
 
 A message is MessagePack behind its length, which is four bytes, the first of them
-the most significant.  Either end says first which version it speaks; nobody else
-is at either end, as the socket is for its owner alone.
+the most significant.  Either end first sends the version of its protocol; there are
+no other peers, as only the owner may connect to the socket.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "Ack",
     "Collect",
     "Collected",
-    "Forget",
+    "Evict",
     "Fresh",
     "FromWorker",
     "FromWriter",
@@ -43,12 +43,12 @@ __all__ = [
 HowToUse = Literal["shared", "closed"]
 """Whether to have the storage file open, as always, or closed."""
 
-VERSION = 5
+VERSION = 6
 """Raise it with every change to a message or an operation."""
 
 
 class Message(Struct, frozen=True, array_like=True, tag=True):
-    """Anything that is said."""
+    """Base of the messages."""
 
 
 class Hello(Message, frozen=True):
@@ -60,9 +60,9 @@ class Hello(Message, frozen=True):
 
 class Welcome(Message, frozen=True):
     """
-    The first thing that the writer says: it takes operations from now on.
+    The first message of the writer, which accepts operations from now on.
 
-    It says of every removal after so many `Generations.removals`.
+    It sends an `Evict` for every removal after so many `Generations.removals`.
     """
 
     version: int
@@ -81,7 +81,7 @@ class Idle(Message, frozen=True):
 
 
 class Refused(Struct, frozen=True, array_like=True, tag=True):
-    """The outcome of an operation that failed: an error and what it says."""
+    """The outcome of an operation that failed: the name and the values of an error."""
 
     error: str
     values: dict[str, bool | int | str]
@@ -93,7 +93,7 @@ class Refused(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Outcomes(Message, frozen=True):
-    """What the operations of a `Submit` came to, in their order."""
+    """The outcomes of the operations of a `Submit`, in their order."""
 
     number: int
     outcomes: list[Outcome | Refused]
@@ -105,9 +105,9 @@ class Fresh(Message, frozen=True):
     images: list[Completed]
 
 
-class Forget(Message, frozen=True):
+class Evict(Message, frozen=True):
     """
-    Images that were removed, to be kept in memory no longer; None is all.
+    Images that were removed, to be evicted from caches; None is all.
 
     Before it the receiver has received all other removals, up to `removals`.
     """
@@ -118,7 +118,7 @@ class Forget(Message, frozen=True):
 
 class Use(Message, frozen=True):
     """
-    How to use the storage file from now on; answer with `Ack` once that is so.
+    How to use the storage file from now on; answer with `Ack` once it is applied.
 
     ``shared`` is to have it open, as always; ``closed`` is not to have it open.
     """
@@ -134,7 +134,7 @@ class Leave(Message, frozen=True):
 
 
 class Ack(Message, frozen=True):
-    """What message `number` asked for is done."""
+    """The message `number` was carried out."""
 
     number: int
 
@@ -147,31 +147,31 @@ class Gather(Message, frozen=True):
 
 
 class Collect(Message, frozen=True):
-    """Tell what you have counted: answer with `Collected`."""
+    """A request for metrics: answer with `Collected`."""
 
     number: int
 
 
 class Collected(Message, frozen=True):
-    """What this process has counted."""
+    """The metrics of this process."""
 
     number: int
     snapshot: bytes
 
 
 class Gathered(Message, frozen=True):
-    """What all other processes have counted, as asked with `Gather`."""
+    """The metrics of all other processes, in response to `Gather`."""
 
     number: int
     snapshots: list[bytes]
 
 
 FromWorker = Hello | Submit | Idle | Ack | Gather | Collected
-FromWriter = Welcome | Outcomes | Fresh | Forget | Use | Leave | Collect | Gathered
+FromWriter = Welcome | Outcomes | Fresh | Evict | Use | Leave | Collect | Gathered
 
 
 def refused(error: Exception) -> Refused:
-    """Return what to send of `error`; errors of others all become one."""
+    """Return `error` as a message; other exceptions become `StorageFailedError`."""
     if not isinstance(error, AsciidError):
         error = StorageFailedError()
     kind = type(error)

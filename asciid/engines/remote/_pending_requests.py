@@ -1,4 +1,4 @@
-"""What the process that writes asks of workers, and waits for."""
+"""Sends requests to workers and waits for their responses."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _log = Logger()
 
 
 @define(eq=False)
-class _Question:
-    """Something that workers were asked, and who has not answered yet."""
+class _PendingRequest:
+    """A request, and the workers that have not answered yet."""
 
     open: set[MessageProtocol]
     done: Deferred[bool]
@@ -35,7 +35,7 @@ class _Question:
 
 
 class PendingRequests:
-    """Those without an answer; `clock` provides IReactorTime, `send` sends one."""
+    """The requests without a response; `clock` provides IReactorTime."""
 
     def __init__(
         self,
@@ -44,71 +44,71 @@ class PendingRequests:
     ) -> None:
         self._clock = clock
         self._send = send
-        self._open: dict[int, _Question] = {}
+        self._open: dict[int, _PendingRequest] = {}
         self._last_number = 0
 
-    def ask(
+    def send(
         self,
-        whom: Iterable[MessageProtocol],
+        workers: Iterable[MessageProtocol],
         message: Callable[[int], FromWriter],
         patience: float = PATIENCE,
         *,
         cut_off: bool = True,
     ) -> Deferred[bool]:
         """
-        Send workers a message with a number; answer once they have answered it.
+        Send workers a message with a number; fires once they have answered it.
 
-        Those that do not within `patience` seconds are cut off, or without `cut_off`
-        not waited for.  The result is whether all have answered.
+        Workers that do not within `patience` seconds are disconnected, or without
+        `cut_off` skipped.  The result is whether all have answered.
         """
-        asked = set(whom)
-        if not asked:
+        waiting = set(workers)
+        if not waiting:
             return succeed(True)  # noqa: FBT003 - the result
         self._last_number += 1
         number = self._last_number
         done: Deferred[bool] = Deferred()
         overdue = self._cut_off if cut_off else self._go_on_without
         watch = self._clock.callLater(patience, overdue, number)
-        self._open[number] = _Question(asked, done, watch)
-        self._send(asked, message(number))
+        self._open[number] = _PendingRequest(waiting, done, watch)
+        self._send(waiting, message(number))
         return done
 
     @property
-    def silent(self) -> set[MessageProtocol]:
-        """Those that owe an answer which is not waited for any more."""
+    def unresponsive(self) -> set[MessageProtocol]:
+        """Workers that owe an answer which is not awaited any more."""
         return {
             connection
-            for question in self._open.values()
-            if question.done.called
-            for connection in question.open
+            for request in self._open.values()
+            if request.done.called
+            for connection in request.open
         }
 
     def answered(self, connection: MessageProtocol, number: int) -> None:
-        """Take note that a worker has answered; one that was cut off may, too."""
+        """Handle the answer of a worker; it may be too late."""
         if number in self._open:
             self._close(number, connection)
 
     def lost(self, connection: MessageProtocol) -> None:
-        """Take note that a worker will answer nothing more."""
-        for number, question in list(self._open.items()):
-            if connection in question.open:
-                question.unanswered = True
+        """Handle the end of a worker's connection."""
+        for number, request in list(self._open.items()):
+            if connection in request.open:
+                request.unanswered = True
                 self._close(number, connection)
 
     def _close(self, number: int, connection: MessageProtocol) -> None:
-        question = self._open[number]
-        question.open.discard(connection)
-        if not question.open:
+        request = self._open[number]
+        request.open.discard(connection)
+        if not request.open:
             del self._open[number]
-            if question.watch.active():
-                question.watch.cancel()
-            if not question.done.called:
-                question.done.callback(not question.unanswered)
+            if request.watch.active():
+                request.watch.cancel()
+            if not request.done.called:
+                request.done.callback(not request.unanswered)
 
     def _go_on_without(self, number: int) -> None:
         self._open[number].done.callback(False)  # noqa: FBT003 - the result
 
     def _cut_off(self, number: int) -> None:
         for connection in list(self._open[number].open):
-            _log.error("A worker does not answer and is cut off")
+            _log.error("disconnecting a worker that does not answer")
             connection.abort()

@@ -1,4 +1,4 @@
-"""The engine of a process that reads the storage itself and has another one write."""
+"""An engine that reads the storage file and sends operations to the writer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ILocalReader(Protocol):
         """
 
     async def stop(self) -> None:
-        """Finish what was asked, and close the storage."""
+        """Finish accepted queries, and close the storage."""
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """See `IEngine.ask`."""
@@ -69,7 +69,7 @@ class ILocalReader(Protocol):
 @implementer(IEngine)
 class RemoteEngine:
     """
-    Has operations carried out by the process that writes; queries `reader`.
+    Has operations carried out by the writer; queries `reader`.
 
     Nothing is served from memory until this process has caught up with `generations`,
     which it shares with that process.  `monotonic` is in seconds.
@@ -134,7 +134,7 @@ class RemoteEngine:
         await self._reader.stop()
 
     def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
-        """See `IEngine.apply`; `WriterGoneError` says that the outcome is unknown."""
+        """See `IEngine.apply`; `WriterGoneError` is an unknown outcome."""
         return self._client.submit(operations)
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
@@ -142,11 +142,11 @@ class RemoteEngine:
         return self._reader.ask(query)
 
     def tidy(self) -> Deferred[None]:
-        """Do nothing: the process that writes does it."""
+        """Do nothing: the writer does it."""
         return succeed(None)
 
     def stats(self) -> StoreStats:
-        """See `IEngine.stats`; what is committed is counted where that is done."""
+        """See `IEngine.stats`; commits are counted by the writer."""
         operations, size = self._client.waiting
         return StoreStats(
             events=StoreEvents(),
@@ -161,7 +161,7 @@ class RemoteEngine:
         )
 
     def health(self) -> StoreHealth:
-        """See `IEngine.health`; of the disk it is what the last probe met."""
+        """See `IEngine.health`; for the disk it is the outcome of the last probe."""
         checkup = self._checkup
         if not self._stopping:
             checkup.begin()
@@ -191,7 +191,7 @@ class RemoteEngine:
 
     def _used(self, _: None, how: HowToUse) -> None:
         if how == "shared":
-            # So that what the other process knows is known to the first that asks.
+            # So that the first reading of health has the writer's state.
             self._checkup.begin_writing()
 
 

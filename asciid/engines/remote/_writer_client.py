@@ -1,4 +1,4 @@
-"""A worker's end of the connection to the process that writes."""
+"""A worker's end of the connection to the writer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from asciid.engines.remote._messages import (
     Ack,
     Collect,
     Collected,
-    Forget,
+    Evict,
     Fresh,
     FromWriter,
     Gather,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["IFigures", "IFollower", "WriterClient"]
 
 PATIENCE = 5.0
-"""Seconds for which an operation waits for a process that writes."""
+"""Seconds for which an operation waits for a writer."""
 
 MESSAGE_BYTES = 1024 * 1024
 """Bytes of images in one message, unless a single operation has more."""
@@ -66,20 +66,20 @@ _log = Logger()
 
 _Connection = MessageProtocol
 _Waiting = tuple[Sequence["AnyOperation"], int, Deferred[Sequence[Any]]]
-"""Operations, their size, and what fires with their outcomes."""
+"""Operations, their size, and the Deferred of their outcomes."""
 
 
 class IFollower(Protocol):
-    """Does in this process as the process that writes says."""
+    """Applies the writer's messages in this process."""
 
     def completed(self, images: Sequence[Completed]) -> None:
         """Small images became complete through another worker; see `Fresh`."""
 
     def removed(self, removals: int, hashes: Sequence[str] | None) -> None:
         """
-        Images were removed, or any may have been if None; see `Forget`, `Welcome`.
+        Images were removed, or any may have been if None; see `Evict`, `Welcome`.
 
-        All removals up to the count `removals` are known from then on.
+        All removals up to the count `removals` have been received then.
         """
 
     def disconnected(self) -> None:
@@ -96,23 +96,23 @@ class IFigures(Protocol):
         """Return all of them."""
 
     def counters(self) -> bytes:
-        """Return those that only grow, and are known at once."""
+        """Return the counters, which are available at once."""
 
 
 @define(eq=False)
 class WriterClient:
     """
-    Has operations carried out by the process that writes.
+    Has operations carried out by the writer.
 
-    What is submitted in one turn of the reactor, or the next, is sent in one message,
-    or a few if it is much.  When the connection is lost, what was sent on it fails:
-    whether it was carried out is not known.  What was not sent yet waits for the
-    next connection, for `PATIENCE` seconds at the most.
+    Operations of one turn of the reactor, or the next, are sent in one message, or in a
+    few large ones.  When the connection is lost, operations that were sent fail: their
+    outcome is unknown.  Others wait for the next connection, for `PATIENCE` seconds at
+    the most.
 
     `path` is the name of the socket, `reactor` provides IReactorUNIX and
     IReactorTime, `figures` are this process's.  At most `max_operations` operations
     that hold `max_bytes` bytes are under way at a time, or a single one that holds
-    more.  At most `max_unanswered` bytes of them are with the process that writes, or
+    more.  At most `max_unanswered` bytes of them are with the writer, or
     one message.
     """
 
@@ -140,7 +140,7 @@ class WriterClient:
     _given_up: bool = field(init=False, default=False)
     _connected: Deferred[None] = field(init=False, factory=Deferred)
     _idle: list[Deferred[None]] = field(init=False, factory=list)
-    """What fires once nothing is under way."""
+    """Deferreds that fire once no operation is in progress."""
     _stopping: Deferred[None] | None = field(init=False, default=None)
 
     @_service.default
@@ -197,7 +197,7 @@ class WriterClient:
         size = sum([operation.size for operation in operations])
         if (
             self._operations + len(operations) > self.max_operations
-            # What alone is past the bound is taken where nothing else has bytes.
+            # A single operation past the bound is accepted if no others have bytes.
             or (self._bytes + size > self.max_bytes and self._bytes and size)
         ):
             return fail(StoreBusyError())
@@ -210,9 +210,9 @@ class WriterClient:
 
     def gather(self, own: bytes) -> Deferred[list[bytes]]:
         """
-        Return what all other processes have counted, as far as they answer.
+        Return the metrics of all other processes that answer.
 
-        `own` is what this one has.
+        `own` is the snapshot of this one.
         """
         if self._connection is None:
             return succeed([])
@@ -234,7 +234,7 @@ class WriterClient:
                 self._follower.completed(images)
             case Welcome():
                 self._welcomed(connection, message)
-            case Forget(removals=removals, hashes=hashes):
+            case Evict(removals=removals, hashes=hashes):
                 self._follower.removed(removals, hashes)
             case Use(number=number, how=how):
                 self._use(connection, how, Ack(number))
@@ -263,14 +263,14 @@ class WriterClient:
     def _welcomed(self, connection: _Connection, message: Welcome) -> None:
         if message.version != VERSION:
             _log.error(
-                "The writer speaks version {theirs}, and this process {ours}",
+                "protocol version mismatch: writer {theirs}, this process {ours}",
                 theirs=message.version,
                 ours=VERSION,
             )
             connection.abort()
             return
         self._follower.removed(message.removals, None)
-        # What was known of the file may have changed with the one who writes it.
+        # The file may have changed together with the writer.
         self._use(connection, "shared", None)
 
     def _use(self, connection: _Connection, how: HowToUse, answer: Ack | None) -> None:
@@ -281,15 +281,15 @@ class WriterClient:
                 connection.send(answer)
 
         def failed(failure: Failure) -> None:
-            _log.error("The storage cannot be used: {error}", error=failure.value)
-            # The next connection is the next try.
+            _log.error("cannot open the storage: {error}", error=failure.value)
+            # The next connection retries.
             connection.abort()
 
         self._follower.use(how).addCallbacks(used, failed)
 
     def _send_snapshot(self, connection: _Connection, number: int) -> None:
         def unknown(failure: Failure) -> None:
-            _log.failure("The metrics cannot be sent", failure)
+            _log.failure("cannot send metrics", failure)
             # A worker that does not answer is disconnected.
             connection.send(Ack(number))
 
@@ -315,15 +315,15 @@ class WriterClient:
     def _give_up(self) -> None:
         self._watch = None
         self._given_up = True
-        _log.error("Nobody writes: what waits to be written is refused")
+        _log.error("no writer: refusing waiting operations")
         waiting, self._waiting = self._waiting, []
         self._fail(waiting)
 
     def _schedule(self) -> None:
         if not self._scheduled and self._connection is not None:
             self._scheduled = True
-            # Not before the reactor has looked for what is new, which it does
-            # between the two calls: what comes then shares the message.
+            # Between the two calls the reactor polls for input: operations that arrive
+            # then share the message.
             self.reactor.callLater(0, self.reactor.callLater, 0, self._flush)
 
     def _flush(self) -> None:
@@ -343,7 +343,7 @@ class WriterClient:
             )
 
     def _take_message(self) -> Sequence[_Waiting]:
-        """Take what waits first, as much as one message has."""
+        """Take the first operations of the queue that fit one message."""
         count = total = 0
         largest = min(MESSAGE_BYTES, self.max_unanswered)
         for _, size, _ in self._waiting:
@@ -370,7 +370,7 @@ class WriterClient:
             self._release(operations, size)
             done.callback(outcomes[first:after])
             first = after
-        # Those who were answered may have more to ask for, and the writer waits.
+        # Clients that were answered may send more, and the writer waits for it.
         self._schedule()
         self._check_idle()
 
@@ -397,7 +397,7 @@ class WriterClient:
             self._watch.cancel()
             self._watch = None
         if self._connection is not None:
-            # What was counted since the last scrape would be lost.
+            # Counts since the last scrape would be lost.
             self._connection.send(Collected(_UNASKED, self.figures.counters()))
         self._service.stopService()
 

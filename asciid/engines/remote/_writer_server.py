@@ -18,7 +18,7 @@ from asciid.engines.remote._messages import (
     VERSION,
     Ack,
     Collected,
-    Forget,
+    Evict,
     Fresh,
     FromWorker,
     Gather,
@@ -49,29 +49,29 @@ if TYPE_CHECKING:
 __all__ = ["IWritingProcess", "WriterServer"]
 
 GATHERING = 5.0
-"""Seconds from the first worker on in which the others are expected to come."""
+"""Seconds from the first worker on in which the others should connect."""
 
 LEAVING = 2.0
 """
-Seconds for a worker to answer when this process leaves.
+Seconds for a worker to answer when this process stops.
 
-The others wait meanwhile, for not much longer than that and a start.
+Operations wait for little more than that and a start.
 """
 
 FRESH_IMAGE = 16 * 1024
 """
-Bytes of an image at the most that all workers are sent when it has become complete.
+Bytes of an image at the most that is sent to all workers when it becomes complete.
 
 To read it takes each longer, and has a page of the file mapped.
 """
 
 FRESH_BYTES = 2 * 1024 * 1024
-"""Bytes of images at the most that all are sent of what one asked for at a time."""
+"""Bytes of images at the most that are sent to all workers for one `Submit`."""
 
 _KEPT = 12
 """
-Processes that have ended whose figures are kept apart, besides one for each worker:
-those that were connected to the process before this one connect again.
+Ended processes whose figures are kept apart, besides one for each worker: workers of
+the previous writer connect again.
 """
 
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWorker)
@@ -81,7 +81,7 @@ _Connection = MessageProtocol
 
 
 class IWritingProcess(Protocol):
-    """The process that writes, which is not asked before a worker connects."""
+    """The writer, which is not called before a worker connects."""
 
     def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
         """See `IEngine.apply`."""
@@ -90,16 +90,16 @@ class IWritingProcess(Protocol):
         """Return the metrics of this process."""
 
     def save(self, figures: Mapping[str, bytes]) -> None:
-        """Keep the metrics of all processes for the next process that writes."""
+        """Keep the metrics of all processes for the next writer."""
 
 
 class WriterServer(Factory):
     """
-    Has `process` carry out what workers ask for, and sends them what they must know.
+    Has `process` carry out the operations of workers, and sends them notifications.
 
-    `saved` is what the process before this one was given to `save`.  `clock` provides
-    IReactorTime.  Metrics are exported once `expected` workers have connected, or
-    had time to: those of a few are less than what was exported before.
+    `saved` is the last value that the previous writer passed to `save`.  `clock`
+    provides IReactorTime.  Metrics are exported once `expected` workers have connected,
+    or had time to: fewer would be less than was exported before.
     `generations` are shared with the workers.  This is the `IPeers` of the engine.
     """
 
@@ -122,14 +122,14 @@ class WriterServer(Factory):
         self._expected = expected
         self._patient_until: float | None = None
         """
-        When no more workers are waited for: at once when all have been there, and None
+        When no more workers are awaited: at once when all have connected, and None
         before the first.
         """
         self._workers: set[_Connection] = set()
         self._names: dict[_Connection, str] = {}
         self._snapshots = LastSnapshots(saved or {}, kept=expected + _KEPT)
         self._name = uuid4().hex
-        # Those that come while the file may not be used.
+        # Workers that connect while the file is closed.
         self._kept_waiting: list[_Connection] = []
         self._use = "shared"
         self._outgoing: dict[_Connection, list[bytes]] = {}
@@ -150,7 +150,7 @@ class WriterServer(Factory):
     @property
     def answering(self) -> int:
         """How many of them send their metrics in time."""
-        return len(self._workers - self._requests.silent)
+        return len(self._workers - self._requests.unresponsive)
 
     def made(self, connection: _Connection) -> None:
         """See `IEnd.made`: the worker speaks first."""
@@ -158,22 +158,22 @@ class WriterServer(Factory):
     def received(self, connection: _Connection, message: FromWorker) -> None:
         """See `IEnd.received`."""
         if connection not in self._workers and type(message) is not Hello:
-            # What it means, only who speaks this version can be asked.
-            error = "it came before a Hello in the version that is spoken here"
+            # Messages of other versions cannot be decoded.
+            error = "message before a Hello of this version"
             raise ValueError(error)
         match message:
             case Submit():
                 self._submit(connection, message)
-                self._delay.asked(connection)
+                self._delay.received(connection)
             case Idle():
-                self._delay.asked(connection)
+                self._delay.received(connection)
             case Ack(number=number):
                 self._requests.answered(connection, number)
             case Collected(number=number, snapshot=snapshot):
-                self._snapshots.note(self._names[connection], snapshot)
+                self._snapshots.record(self._names[connection], snapshot)
                 self._requests.answered(connection, number)
             case Gather(number=number, snapshot=snapshot):
-                self._snapshots.note(self._names[connection], snapshot)
+                self._snapshots.record(self._names[connection], snapshot)
                 self._gather(connection, number)
             case Hello(version=version, name=name):
                 self._names[connection] = name
@@ -183,7 +183,7 @@ class WriterServer(Factory):
         """See `IEnd.lost`."""
         self._workers.discard(connection)
         self._outgoing.pop(connection, None)
-        self._delay.asked(connection)
+        self._delay.received(connection)
         if connection in self._kept_waiting:
             self._kept_waiting.remove(connection)
         self._requests.lost(connection)
@@ -193,10 +193,10 @@ class WriterServer(Factory):
                 waiting.callback(None)
         self._snapshots.end(self._names.pop(connection, ""))
 
-    def forget(self, removals: int, hashes: Sequence[str] | None) -> None:
-        """See `IPeers.forget`; a worker serves nothing from memory until it arrives."""
+    def evict(self, removals: int, hashes: Sequence[str] | None) -> None:
+        """See `IPeers.evict`; until it arrives a worker does not use its cache."""
         listed = None if hashes is None else list(hashes)
-        self._send_each(self._workers, Forget(removals, listed))
+        self._send_each(self._workers, Evict(removals, listed))
 
     def use(self, how: HowToUse) -> Deferred[None]:
         """
@@ -215,7 +215,7 @@ class WriterServer(Factory):
                 message = "in use by a worker that does not answer"
                 raise StorageInUseError(message)
 
-        return self._requests.ask(
+        return self._requests.send(
             self._workers, lambda number: Use(number, how)
         ).addCallback(used)
 
@@ -224,8 +224,8 @@ class WriterServer(Factory):
         self._process.save({**self._snapshots.all(), self._name: own})
 
     def dismiss(self) -> Deferred[None]:
-        """Have all workers send nothing more; answer once they have stopped."""
-        return self._requests.ask(self._workers, Leave, patience=LEAVING).addCallback(
+        """Have all workers send nothing more; fires once they have stopped."""
+        return self._requests.send(self._workers, Leave, patience=LEAVING).addCallback(
             lambda _: None
         )
 
@@ -234,13 +234,13 @@ class WriterServer(Factory):
         self._delay.begin(then)
 
     def disconnect(self) -> None:
-        """Close all connections, once what was written to them is sent."""
+        """Close all connections, once their output is sent."""
         self._send_all()
         for connection in [*self._workers, *self._kept_waiting]:
             connection.close()
 
     def wait_until_empty(self) -> Deferred[None]:
-        """Answer once no worker is connected."""
+        """Fire once no worker is connected."""
         if not self._workers:
             return succeed(None)
         empty: Deferred[None] = Deferred(self._empty.remove)
@@ -250,7 +250,7 @@ class WriterServer(Factory):
     def _greet(self, connection: _Connection, version: int) -> None:
         if version != VERSION:
             _log.error(
-                "A worker speaks version {theirs}, and this process {ours}",
+                "protocol version mismatch: worker {theirs}, this process {ours}",
                 theirs=version,
                 ours=VERSION,
             )
@@ -289,7 +289,7 @@ class WriterServer(Factory):
                         fresh.append(outcome)
                         left -= size
             if fresh:
-                self._tell_others(connection, fresh)
+                self._send_fresh(connection, fresh)
             answer(outcomes)
 
         def failed(failure: Failure) -> None:
@@ -312,9 +312,9 @@ class WriterServer(Factory):
         for connection, messages in outgoing.items():
             connection.send_framed(b"".join(messages))
 
-    def _tell_others(self, connection: _Connection, fresh: list[Completed]) -> None:
-        """Have all but one keep images: they are asked for in a moment, of any."""
-        # It saves time, no more: for one that hangs it must not pile up.
+    def _send_fresh(self, connection: _Connection, fresh: list[Completed]) -> None:
+        """Have other workers cache new images, which are usually requested soon."""
+        # It is an optimization: it must not pile up for a worker that hangs.
         others = [one for one in self._workers - {connection} if not one.is_slow]
         self._send_each(others, Fresh(fresh))
 
@@ -332,7 +332,7 @@ class WriterServer(Factory):
             return [own, *self._snapshots.others(name)]
 
         def unknown(failure: Failure) -> None:
-            _log.failure("Nothing was gathered", failure)
+            _log.failure("cannot collect metrics", failure)
             asking.send(Gathered(number, []))
 
         Deferred.fromCoroutine(gathered()).addCallbacks(
