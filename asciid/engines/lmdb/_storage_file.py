@@ -29,7 +29,7 @@ _MAP_SIZE = 2**20
 
 
 class NoStorageError(AsciidError):
-    """There is no storage in the directory, or it is damaged as a whole."""
+    """The directory is not a storage directory, or its file is unusable."""
 
 
 class StorageUnusableError(AsciidError):
