@@ -359,6 +359,7 @@ class Environment:
         """Run and commit; return the index of a task that broke, if any."""
         reserve = self.reserve
         try:
+            # The end of this block commits: LMDB writes the pages and calls fdatasync.
             with self._env.begin(write=True) as transaction:
                 reserve.begin(partial(self._reusable, transaction))
                 batch = Batch(

@@ -50,7 +50,7 @@ def echo(request: IRequest) -> bytes:
 
 
 class EndOfInput(Protocol):
-    """Stops the reactor when whoever started it is gone."""
+    """Stops the reactor when the process that started it has ended."""
 
     def connectionLost(self, reason: object = None) -> None:  # noqa: ARG002  # Protocol's
         """Stop."""
