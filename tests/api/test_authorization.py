@@ -185,10 +185,10 @@ class AccessContract(RawCase):
         self.put(GOOD)
         answer = self.ask("DELETE", IMAGE, GOOD, early)
         self.assert_problem(answer, 412, "precondition-failed")
-        modified = self.ask("GET", IMAGE).fields["last-modified"]
         both = early, f'If-Match: "{CAT_SHA256}"'
         self.assertEqual(self.ask("DELETE", IMAGE, GOOD, *both).status, 204)
         self.put(GOOD)
+        modified = self.ask("GET", IMAGE).fields["last-modified"]
         late = f"If-Unmodified-Since: {modified}"
         self.assertEqual(self.ask("DELETE", IMAGE, GOOD, late).status, 204)
 
