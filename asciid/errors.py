@@ -138,10 +138,10 @@ class ClientUploadsError(AsciidError):
 
 
 class StoreBusyError(AsciidError):
-    """The write queue is full; nothing was done; can be retried."""
+    """Too much is waiting for a thread; nothing was done; can be retried."""
 
     def __init__(self) -> None:
-        super().__init__("The write queue is full; retry later.")
+        super().__init__("The server is busy; retry later.")
 
 
 class StoreClosedError(AsciidError):

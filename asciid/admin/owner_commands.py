@@ -51,7 +51,7 @@ class IMaintained(Protocol):
         Give unused room in the file back.
 
         Errors: `StorageInUseError`, `StorageUnusableError`, `DamagedError`,
-        `StoreClosedError`, `OSError`; the storage has all that it had then.
+        `StoreClosedError`, `OSError`; the storage is unchanged then.
         """
 
     def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:

@@ -240,7 +240,7 @@ _PAGES = {
         _SOON,
     ),
     "store-busy": _Page(
-        "The write queue is full. Nothing was stored.",
+        "Too many requests wait for the storage. Nothing was stored.",
         "Wait, then retry. Use fewer connections.",
         _SOON,
     ),

@@ -1,5 +1,5 @@
 """
-The only code that touches threads: a batching writer and a pool for reads.
+Batches writes into transactions in one thread, and runs reads in a pool.
 
 The price of a durable write is the sync, not the bytes.  So while one batch is
 on its way to the disk, the reactor collects the next; operations that arrive before

@@ -201,7 +201,7 @@ class Server:
         return drained
 
     def start_sweep(self) -> None:
-        """Start to check the timeouts."""
+        """Start checking timeouts."""
         self._sweep_wanted = True
         if not self._sweep.running:
             interval = self.limits.sweep_interval
@@ -210,7 +210,7 @@ class Server:
             )
 
     def stop_sweep(self) -> None:
-        """Stop to check the timeouts, once no connection is left."""
+        """Stop checking timeouts, once no connection is left."""
         self._sweep_wanted = False
         self._stop_idle_sweep()
 

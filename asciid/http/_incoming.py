@@ -86,7 +86,7 @@ class Incoming:
         return content
 
     def want(self, now: float) -> bool:
-        """Start to wait for the client; return whether it expects 100 Continue."""
+        """Start waiting for the client; return whether it expects 100 Continue."""
         if not self.wanted:
             self.wanted = True
             self._since = now
@@ -94,7 +94,7 @@ class Incoming:
         return expects
 
     def pause(self) -> None:
-        """Stop to wait for the client."""
+        """Stop waiting for the client."""
         self.wanted = False
 
     def feed(self, data: bytes, start: int, now: float) -> int:
@@ -157,7 +157,7 @@ class Incoming:
         resume: Callable[[], None],
     ) -> Deferred[None]:
         """
-        Start to stream the content.
+        Start streaming the content.
 
         :param receive: takes the content; see :func:`asciid.http.read_body`.
         :param resume: called whenever more is wanted, also after the end.

@@ -206,7 +206,7 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
     _add(sizes, [], stats.batch_sizes)
     yield sizes
     times = HistogramMetricFamily(
-        "asciid_commit_seconds", "Seconds that a commit took."
+        "asciid_commit_seconds", "Seconds of a batch: its operations, commit and sync."
     )
     _add(times, [], stats.commit_times)
     yield times

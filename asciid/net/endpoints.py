@@ -117,7 +117,7 @@ class _UnixPort(unix.Port):
         self._factory = factory
 
     def startListening(self) -> None:
-        """Start to accept connections."""
+        """Start accepting connections."""
         self._factory.doStart()
         self.connected = True
         self.socket = self._listening

@@ -22,7 +22,7 @@ _METRICS = 128
 
 _LARGEST_BURST = 1200
 """
-Connections that Twisted accepts in one turn, at the most.
+Maximum connections that Twisted accepts in one turn.
 
 It takes more in each turn as long as more are waiting, which the backlog bounds.
 """

@@ -100,7 +100,7 @@ class MemoryTrimmer:
         self._loop.start(INTERVAL, now=False)
 
     def stop(self) -> None:
-        """Begin nothing more, if it was started."""
+        """Stop, if it was started."""
         if self._loop.running:
             self._loop.stop()
 
@@ -111,5 +111,5 @@ class MemoryTrimmer:
         worked, self._worked = self._worked, used >= _WORK
         if used > _BUSY * INTERVAL or not (worked or self._worked):
             return None
-        # Where it cannot be done now, there is another time.
+        # Retried at the next interval.
         return self._in_thread(self._trim).addErrback(lambda _: None)

@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 __all__ = ["HOT_IMAGE", "HOT_OVERHEAD", "ImageStore"]
 
 HOT_IMAGE = 64 * 1024
-"""Images up to so many bytes are kept in the cache."""
+"""Maximum bytes of an image in the cache."""
 
 HOT_OVERHEAD = 768
-"""Bytes that one takes there besides its content, measured and rounded up."""
+"""Bytes of a cached image besides its content, measured and rounded up."""
 
 UNREADABLE_IMAGES = 20
 """
-So many different images that cannot be read, and none between them that can, are no
-damage of single images.
+Different images in a row that cannot be read, from which on reading counts as broken
+altogether.
 """
 
 

@@ -1,8 +1,8 @@
 """
 The interface of engines, which apply operations and answer queries of the store.
 
-`asciid.store` has the rules, the cache and the follow-ups; an engine has the bytes.
-There is one store, and several engines: a file, memory, another process, perhaps a
+The store caches, verifies large images and expires; an engine carries out each operation
+as a whole or not at all, and enforces the rules (404, 409, 422, limits).  There is one store, and several engines: a file, memory, another process, perhaps a
 database.  CONTRIBUTING.md describes how to add one.
 
 `asciid.store.operations` and `asciid.store.queries` define these,

@@ -28,6 +28,7 @@ from asciid.workers._inheritance import (
     READY,
     REREAD,
     STATUS,
+    SUCCEEDED,
 )
 from asciid.workers._watchdog import HEARTBEAT_INTERVAL
 
@@ -90,11 +91,12 @@ class _Child:
         """Start the role, once the reactor has installed its signal handlers."""
         # Ctrl-C is for the parent, which stops the others in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, lambda *_: self._note_successor())
+        signal.signal(SUCCEEDED, lambda *_: self._note_successor())
         signal.signal(
             REREAD, lambda *_: self._reactor.callFromThread(self._role.reread)
         )
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        # One to the whole process group asks the parent alone to replace processes.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_AT_START)
         _Lifeline(self._orphaned, self._reactor).startReading()
         # A parent that is stopped reads nothing, and must not block this process.

@@ -18,6 +18,7 @@ __all__ = [
     "READY",
     "REREAD",
     "STATUS",
+    "SUCCEEDED",
 ]
 
 LIFELINE = 0
@@ -54,6 +55,9 @@ certificates; for the writer that of the `Record`.
 
 REREAD = signal.SIGUSR1
 """The signal at which a worker rereads its files."""
+
+SUCCEEDED = signal.SIGUSR2
+"""The signal that a process has a successor, and is about to be stopped."""
 
 BLOCKED_AT_START = (*SURVIVED, signal.SIGINT)
 """Signals that are blocked in a process until it has handlers for them."""

@@ -68,7 +68,7 @@ class Processes:
         self._shared = shared
         self._record = record
         self._inherited = inherited
-        self._stop_timeout = drain_timeout + KILL_AFTER
+        self._drain_timeout = drain_timeout
         self._on_exit = on_exit
         self._started: list[SupervisedProcess] = []
         """Processes that run, or have not exited yet."""
@@ -170,6 +170,7 @@ class Processes:
                 descriptors,
             ),
             reactor=self._reactor,
-            stop_timeout=self._stop_timeout,
+            stop_timeout=self._drain_timeout + KILL_AFTER,
+            retire_timeout=self._drain_timeout,
             on_exit=self._on_exit,
         )

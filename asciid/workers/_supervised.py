@@ -25,6 +25,7 @@ from asciid.workers._inheritance import (
     READY,
     REREAD,
     STATUS,
+    SUCCEEDED,
 )
 from asciid.workers._log_relay import LogRelay
 from asciid.workers._watchdog import HEARTBEAT_TIMEOUT, READY_TIMEOUT, Watchdog
@@ -71,7 +72,8 @@ class SupervisedProcess:
 
     A process that exits is restarted: at once if it was ready, else after a delay that
     doubles from `MIN_RESTART_DELAY` to `MAX_RESTART_DELAY` seconds.  One that hangs is
-    killed, and so is one that has not exited `stop_timeout` seconds after SIGTERM.
+    killed, and so is one that has not exited `stop_timeout` seconds after SIGTERM;
+    one that leaves its work to a successor has `retire_timeout` seconds more.
     `on_exit` is called for each exit before `stop`.
     """
 
@@ -81,11 +83,13 @@ class SupervisedProcess:
         *,
         reactor: Reactor,
         stop_timeout: float,
+        retire_timeout: float,
         on_exit: Callable[[], object],
     ) -> None:
         self.program = program
         self._reactor = reactor
         self._stop_timeout = stop_timeout
+        self._retire_timeout = retire_timeout
         self._on_exit = on_exit
         self._running: _Process | None = None
         self._delay = MIN_RESTART_DELAY
@@ -112,10 +116,13 @@ class SupervisedProcess:
             self._report_ready(ready=False)
             if self._running is not None:
                 if replaced:
-                    self._running.signal("HUP")
+                    self._running.signal(SUCCEEDED)
                 self._running.signal("TERM")
+                timeout = self._stop_timeout
+                if replaced:
+                    timeout += self._retire_timeout
                 self._timer = self._reactor.callLater(
-                    self._stop_timeout, self._running.signal, "KILL"
+                    timeout, self._running.signal, "KILL"
                 )
         if self._running is None:
             return succeed(None)

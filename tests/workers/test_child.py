@@ -21,7 +21,13 @@ from asciid.config.settings import Settings
 from asciid.testing import ManualReactor
 from asciid.workers import _child
 from asciid.workers._child import run
-from asciid.workers._inheritance import BLOCKED_AT_START, HEARTBEAT, READY, REREAD
+from asciid.workers._inheritance import (
+    BLOCKED_AT_START,
+    HEARTBEAT,
+    READY,
+    REREAD,
+    SUCCEEDED,
+)
 from asciid.workers._watchdog import HEARTBEAT_INTERVAL
 from asciid.workers._worker import Worker
 from asciid.workers._writer import Writer
@@ -219,7 +225,7 @@ class ChildTests(SynchronousTestCase):
             self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_IGN)
             self.assertNoResult(ending)
             # Too late to retire.
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(SUCCEEDED)
             self.role.stopped.callback(None)
             self.successResultOf(ending)
 
@@ -263,7 +269,7 @@ class ChildTests(SynchronousTestCase):
         """With a successor it first leaves its work to that, and then ends."""
 
         def life() -> None:
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(SUCCEEDED)
             self.assertEqual(self.role.calls, ["start"])
             self.reactor.stop()
             self.assertEqual(self.role.calls, ["start", "retire"])
@@ -271,6 +277,16 @@ class ChildTests(SynchronousTestCase):
 
         self.assertEqual(self.run_process(life), 0)
         self.assertEqual(self.role.calls, ["start", "retire", "stop"])
+
+    def test_hangup(self) -> None:
+        """A SIGHUP to the whole process group does not mean a successor."""
+
+        def life() -> None:
+            signal.raise_signal(signal.SIGHUP)
+            self.reactor.stop()
+
+        self.assertEqual(self.run_process(life), 0)
+        self.assertEqual(self.role.calls, ["start", "stop"])
 
     def end_parent(self) -> None:
         """Close the other end of the lifeline, and notify the reactor."""

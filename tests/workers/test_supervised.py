@@ -24,6 +24,7 @@ from asciid.workers._inheritance import (
     READY,
     REREAD,
     STATUS,
+    SUCCEEDED,
 )
 from asciid.workers._supervised import (
     MAX_RESTART_DELAY,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 STOP_TIMEOUT = 12.0
+RETIRE_TIMEOUT = 10.0
 
 
 class SupervisedTestCase(SynchronousTestCase):
@@ -56,6 +58,7 @@ class SupervisedTestCase(SynchronousTestCase):
             Program("cat", ["cat", "-"], {"A": "1"}, self.descriptors),
             reactor=self.reactor,
             stop_timeout=STOP_TIMEOUT,
+            retire_timeout=RETIRE_TIMEOUT,
             on_exit=lambda: self.exits.append(None),
         )
 
@@ -245,7 +248,7 @@ class SupervisedTests(SupervisedTestCase):
         """One that has a successor is signalled that before it is to stop."""
         process = self.start()
         self.process.stop(replaced=True)
-        self.assertEqual(process.signals, ["HUP", "TERM"])
+        self.assertEqual(process.signals, [SUCCEEDED, "TERM"])
 
     def test_killed(self) -> None:
         """One that does not stop in time is killed; it is not late then."""
@@ -254,6 +257,15 @@ class SupervisedTests(SupervisedTestCase):
         self.reactor.advance(STOP_TIMEOUT)
         self.assertEqual(process.signals, ["TERM", "KILL"])
         self.assertEqual(self.logged(lambda: self.pass_time(READY_TIMEOUT)), [])
+
+    def test_killed_though_replaced(self) -> None:
+        """One that has a successor has the time to retire as well."""
+        process = self.start()
+        self.process.stop(replaced=True)
+        self.reactor.advance(STOP_TIMEOUT + RETIRE_TIMEOUT - 1)
+        self.assertEqual(process.signals, [SUCCEEDED, "TERM"])
+        self.reactor.advance(1)
+        self.assertEqual(process.signals, [SUCCEEDED, "TERM", "KILL"])
 
     def test_reread(self) -> None:
         """Files are read again by a process that has read them, if it runs."""

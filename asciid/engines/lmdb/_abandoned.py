@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Abandoned"]
 
 MOST = 10_000
-"""So many are kept; others are discarded when they expire."""
+"""Maximum that is kept; others are discarded when they expire."""
 
 STEP = 300
 """How many are discarded in one transaction."""
@@ -26,9 +26,9 @@ STEP = 300
 @define
 class Abandoned:
     """
-    Remembers which begun images were to be discarded, and sees that they are.
+    Retries discarding staged images.
 
-    To delete takes room, too, and a full disk has none.
+    A deletion takes room, too, and a full disk has none.
     """
 
     apply: Callable[[Sequence[Abandon]], Deferred[Sequence[Any]]]

@@ -42,7 +42,7 @@ VERIFY_IN_TRANSACTION_CHUNKS = 1_000
 """... unless they are cut into more chunks than this."""
 
 DISCARD_STEP = 1_000
-"""How many chunks one operation deletes at the most."""
+"""Maximum chunks that one operation deletes."""
 
 
 class Batch(Ledger):

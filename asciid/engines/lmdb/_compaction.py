@@ -47,7 +47,7 @@ class Compaction:
 
         Errors: `StorageInUseError` if a peer does not close the file,
         `DamagedError`, `StoreClosedError`, `OSError`, `lmdb.Error`; the storage
-        has all that it had then.
+        is unchanged then.
         """
         return self.writer.run_alone(self._compact)
 

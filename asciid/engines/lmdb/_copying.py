@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import astuple, frozen
 
 from asciid.engines.lmdb._directories import (
     DATA_FILE,
@@ -204,18 +204,9 @@ def _check(work: Path, pace: Pace, entries: list[int] | None = None) -> int:
 
 def _entries(snapshot: Snapshot) -> list[int]:
     """Return how many records each database has."""
-    databases = snapshot.databases
     return [
         snapshot.transaction.stat(database)["entries"]
-        for database in (
-            databases.images,
-            databases.uploads,
-            databases.chunks,
-            databases.staged,
-            databases.discarded,
-            databases.gone,
-            databases.quarantined,
-        )
+        for database in astuple(snapshot.databases, recurse=False)
     ]
 
 

@@ -71,8 +71,8 @@ class Environment:
     """
     The LMDB environment in the directory `path`, whose lock this process has.
 
-    Other processes may only read it, in the same PID namespace: LMDB notes readers by
-    their process ids.
+    Other processes may only read it, in the same PID namespace: LMDB identifies
+    readers by their process ids.
     """
 
     path: Path
@@ -286,7 +286,7 @@ class Environment:
             raise
 
     def _answer(self, query: Callable[[Snapshot], ResultT]) -> ResultT:
-        """See `read`, whose own frame, which has not ended, holds on to nothing."""
+        """See `read`, whose own frame thus keeps no buffer alive in a traceback."""
         with self._env.begin(buffers=True) as transaction:
             relieve = self._residency.check
             answer = query(Snapshot(transaction, self._databases, relieve))

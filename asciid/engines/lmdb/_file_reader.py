@@ -125,7 +125,7 @@ class LMDBReader:
         self._pool.start()
 
     async def stop(self) -> None:
-        """Accept no query more, finish those under way, and close the file."""
+        """Accept no more queries, finish those under way, and close the file."""
         await self._pool.stop()
         self._environment.close()
 

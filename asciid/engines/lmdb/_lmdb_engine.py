@@ -142,6 +142,7 @@ class LMDBEngine:
             reactor=reactor,
             pool=writer_pool or FixedThreadPool(1, "asciid-writer"),
             max_bytes=max_queue,
+            monotonic=monotonic,
             delivered=self._evict_removed,
             pause=peers.pause,
         )
@@ -382,9 +383,9 @@ class LMDBEngine:
             if isinstance(error, StorageMovedError):
                 # Open files can still be read; writes resume once it is back.
                 return StorageFailedError()
-            full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
             # The failed batch may have been committed all the same.
             self._removed(None)
+            full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
             self._environment.reopen()
         except (lmdb.Error, AsciidError, OSError) as unusable:
             self._health.failed(f"it cannot be used: {unusable}")

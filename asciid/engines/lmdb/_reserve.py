@@ -32,7 +32,7 @@ PAGE = 4096
 
 SCATTERED = 4 * 1024 * 1024
 """
-Bytes free inside the storage file that are not counted on, besides a quarter of them.
+Bytes free inside the storage file that do not count as free, besides a quarter of them.
 
 Each commit frees some and takes others, and an image stored in one piece needs pages
 that are neighbours.
@@ -41,7 +41,7 @@ that are neighbours.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 NO_ROOM = 64 * 1024
-"""Bytes free below which a write that failed is put down to lack of room."""
+"""Bytes free below which a write that failed is treated as one on a full disk."""
 
 
 def free_bytes(path: Path) -> int:

@@ -61,7 +61,7 @@ FEW = 10
 
 
 class StorageDamagedError(AsciidError):
-    """So many images are damaged that a backup is the better way."""
+    """Too many images are damaged: restoring a backup is better."""
 
     def __init__(self, damaged: int, share: float) -> None:
         super().__init__(

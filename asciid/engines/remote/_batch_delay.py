@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["PAUSE", "BatchDelay"]
 
 PAUSE = 0.01
-"""Seconds at the most for which a batch waits for workers that were just answered."""
+"""Maximum seconds for which a batch waits for workers that were just answered."""
 
 
 class BatchDelay:

@@ -19,7 +19,7 @@ __all__ = ["MAX_MESSAGE", "IEnd", "MessageProtocol", "framed"]
 
 MAX_MESSAGE = 320 * 1024 * 1024
 """
-Bytes of a message at the most: a chunk of the largest size that can be set, and
+Maximum bytes of a message: a chunk of the largest size that can be set, and
 other operations of the same turn of the reactor.
 """
 
@@ -134,4 +134,4 @@ class MessageProtocol(protocol.Protocol):
 
 
 def _nothing() -> None:
-    """Never stop: the other end is a process of the same daemon."""
+    """Apply no backpressure: the other end is a process of the same daemon."""

@@ -60,13 +60,13 @@ Operations wait for little more than that and a start.
 
 FRESH_IMAGE = 16 * 1024
 """
-Bytes of an image at the most that is sent to all workers when it becomes complete.
+Maximum bytes of an image that is sent to all workers when it becomes complete.
 
 To read it takes each longer, and has a page of the file mapped.
 """
 
 FRESH_BYTES = 2 * 1024 * 1024
-"""Bytes of images at the most that are sent to all workers for one `Submit`."""
+"""Maximum bytes of images that are sent to all workers for one `Submit`."""
 
 _KEPT = 12
 """
