@@ -22,7 +22,13 @@ from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.net.listener import StartError
 from asciid.net.sockets import open_sockets
 from asciid.workers import parent as parent_module
-from asciid.workers._inheritance import FIRST_INHERITED, HEARTBEAT, REREAD, STATUS
+from asciid.workers._inheritance import (
+    FIRST_INHERITED,
+    HEARTBEAT,
+    REREAD,
+    STATUS,
+    SUCCEEDED,
+)
 from asciid.workers._processes import KILL_AFTER, REPLACED_WITHIN, WRITER
 from asciid.workers._record import recorded_exits
 from asciid.workers._watchdog import (
@@ -387,13 +393,13 @@ class RestartTests(ParentTestCase):
             new = self.reactor.alive[f"worker-{number}.{generation + 1}"]
             self.assertEqual(old.signals, [])
             new.be_ready()
-            self.assertEqual(old.signals, ["HUP", "TERM"])
+            self.assertEqual(old.signals, [SUCCEEDED, "TERM"])
             old.end()
 
     def replace_writer(self) -> None:
         """Have the writer exit, and the next one be ready."""
         old = self.reactor.alive[WRITER]
-        self.assertEqual(old.signals, ["HUP", "TERM"])
+        self.assertEqual(old.signals, [SUCCEEDED, "TERM"])
         old.end()
         self.reactor.advance(0)
         self.reactor.alive[WRITER].be_ready()
