@@ -1,8 +1,9 @@
 """
 The interface of engines, which apply operations and answer queries of the store.
 
-The store caches, verifies large images and expires; an engine carries out each operation
-as a whole or not at all, and enforces the rules (404, 409, 422, limits).  There is one store, and several engines: a file, memory, another process, perhaps a
+The store caches, verifies large images and expires; an engine carries out each
+operation as a whole or not at all, and enforces the rules (404, 409, 422, limits).
+There is one store, and several engines: a file, memory, another process, perhaps a
 database.  CONTRIBUTING.md describes how to add one.
 
 `asciid.store.operations` and `asciid.store.queries` define these,
