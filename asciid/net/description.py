@@ -30,7 +30,7 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
 
 _PROXIED = "haproxy:"
 
-_parts_of = re.compile(r"(?:\\.|[^:\\])+", re.DOTALL).findall
+_parts_of = re.compile(r"(?:^|:)((?:\\.|[^:\\])*)", re.DOTALL).findall
 _argument_of = re.compile(r"(?:((?:\\.|[^=\\])*)=)?(.*)", re.DOTALL).fullmatch
 
 
@@ -55,7 +55,7 @@ class Description:
         is_proxied = inner != text
         if inner.isdecimal() and not is_proxied:
             return cls(text, NUMBER, {"port": inner}, is_proxied)
-        kind, *parts = _parts_of(inner) or [""]
+        kind, *parts = _parts_of(inner)
         names = iter(_PARAMETERS.get(kind, ()))
         values = {}
         for part in parts:

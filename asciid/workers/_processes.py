@@ -110,6 +110,8 @@ class Processes:
 
     async def _replace_worker(self, worker: _Worker) -> bool:
         """Have a successor accept connections before this process stops."""
+        if self._stopping:
+            return False
         successor = self._new_worker(worker.number, worker.generation + 1)
         if not await self._is_ready_in_time(successor):
             # The old one keeps running.

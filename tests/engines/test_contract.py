@@ -206,6 +206,22 @@ class EngineContract(Base):
             self.driven.reactor.advance(0)
         self.assertEqual(notified, [True, True])
 
+    def test_removed_at_once(self) -> None:
+        """No cache is used for what follows at once from the outcome of a removal."""
+        spec = self.upload(CAT)
+        self.turn_until_known()
+        self.driven.removed.clear()
+        known: list[bool] = []
+
+        def check(_: object) -> None:
+            notified = [spec.sha256] in self.driven.removed
+            known.append(notified or not self.driven.engine.removals_known)
+
+        removing = self.driven.engine.apply([Remove(spec.sha256)]).addCallback(check)
+        self.driven.run(removing)
+        self.assertEqual(known, [True])
+        self.turn_until_known()
+
     def test_removed_while_pending(self) -> None:
         """Nothing that could be cached is removed with a pending upload."""
         spec = spec_of(CAT)

@@ -32,6 +32,7 @@ class DescriptionTests(SynchronousTestCase):
                 r"tcp6:80:7:\:\:1",
                 {"port": "80", "interface": "::1", "backlog": "7"},
             ),
+            ("tcp:80::7", {"port": "80", "interface": "", "backlog": "7"}),
             ("unix:/x:600", {"address": "/x", "mode": "600"}),
             ("systemd:INET:0", {"domain": "INET", "index": "0"}),
             ("ssl:443:a.pem", {"port": "443", "privateKey": "a.pem"}),

@@ -681,6 +681,14 @@ class StoreContract(Base):
             self.assertEqual(self.download(spec.sha256), data)
             self.delete(spec)
 
+    def test_open_at_once_after_delete(self) -> None:
+        """A request that a client has sent ahead does not find the deleted image."""
+        spec = self.upload(CAT, 4)
+        self.assertEqual(self.download(spec.sha256), CAT)
+        deleting = self.store.delete(spec.sha256)
+        opening = deleting.addCallback(lambda _: self.store.open(spec.sha256))
+        self.assertRaises(ImageNotFoundError, self.run_, opening)
+
     def test_delete_a_pending_upload(self) -> None:
         """Of a deleted upload no chunk is left for the next one."""
         spec = spec_of(CAT)

@@ -21,6 +21,7 @@ from asciid.engines.lmdb._environment import DATA_FILE
 from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.net.listener import StartError
 from asciid.net.sockets import open_sockets
+from asciid.testing import ManualThreadPool
 from asciid.workers import parent as parent_module
 from asciid.workers._inheritance import (
     FIRST_INHERITED,
@@ -454,6 +455,24 @@ class RestartTests(ParentTestCase):
         self.parent.stopService()
         self.reactor.alive[WRITER].be_ready()
         self.assertEqual(list(self.reactor.alive), [WRITER])
+
+    def test_stopped_while_certificates_are_read(self) -> None:
+        """No process is started after the stop."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        write_certificate(directory)
+        files = f"privateKey={directory}/key.pem:certKey={directory}/cert.pem"
+        self.start(metrics_port=f"ssl:0:{files}:interface=127.0.0.1")
+        pool = ManualThreadPool()
+        self.patch(self.reactor, "getThreadPool", lambda: pool)
+        restarted = self.parent.restart()
+        stopped = self.parent.stopService()
+        pool.step()
+        self.assertEqual(len(self.reactor.processes), 3)
+        for process in list(self.reactor.alive.values()):
+            process.end()
+        self.successResultOf(stopped)
+        self.successResultOf(restarted)
 
     def test_stopped_while_the_writer_is_replaced(self) -> None:
         """No other writer is started."""

@@ -92,8 +92,6 @@ class LMDBEngine:
     directory, taken at the start and released at the end.
     """
 
-    removals_known = True
-
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
         self,
         path: Path,
@@ -152,6 +150,11 @@ class LMDBEngine:
         self._on_removed: Callable[[Sequence[str] | None], object] = do_nothing
         self._started = False
         self._stopping = False
+
+    @property
+    def removals_known(self) -> bool:
+        """See `IEngine.removals_known`."""
+        return not self._to_evict
 
     def start(
         self,

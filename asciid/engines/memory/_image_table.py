@@ -100,6 +100,11 @@ class Images:
         """Carry out operations and answer queries; return the outcomes."""
         return list(map(self._outcome, tasks))
 
+    @property
+    def has_removed(self) -> bool:
+        """Whether `take_removed` would return any; any thread."""
+        return bool(self._removed)
+
     def take_removed(self) -> Sequence[str]:
         """Return the hashes of complete images that were removed since last time."""
         removed, self._removed = self._removed, []

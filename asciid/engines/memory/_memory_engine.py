@@ -51,8 +51,6 @@ class MemoryEngine:
     the time in seconds since the epoch, `monotonic` seconds since any moment.
     """
 
-    removals_known = True
-
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
         self,
         *,
@@ -79,6 +77,11 @@ class MemoryEngine:
         )
         self._on_removed: Callable[[Sequence[str]], object] = do_nothing
         self._stopped = False
+
+    @property
+    def removals_known(self) -> bool:
+        """See `IEngine.removals_known`."""
+        return not self._images.has_removed
 
     def start(
         self,
