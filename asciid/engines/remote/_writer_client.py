@@ -167,7 +167,8 @@ class WriterClient:
         if not self._service.running:
             self._follower = follower
             self._service.startService()
-        return self._connected
+        # The caller may be a callback of the Deferred itself, which would wait for it.
+        return succeed(None) if self._connected.called else self._connected
 
     def drain(self) -> Deferred[None]:
         """Answer once all that was submitted is answered, or cannot be for now."""
