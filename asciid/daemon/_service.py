@@ -187,15 +187,15 @@ class ImageService(Service):
                 what = f"cannot use the write tokens in {self._tokens.path}"
                 raise StartError(what, error) from error
         try:
-            await self._store.start()
-        except (AsciidError, OSError) as error:
-            what = f"cannot use the storage {self._settings.storage}"
-            raise StartError(what, error) from error
-        try:
             self._offload.start()
         except OSError as error:
-            await self._store.stop()
             what = "cannot create threads"
+            raise StartError(what, error) from error
+        try:
+            await self._store.start()
+        except (AsciidError, OSError) as error:
+            self._offload.stop()
+            what = f"cannot use the storage {self._settings.storage}"
             raise StartError(what, error) from error
         self._store_open = True
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -24,6 +25,8 @@ from asciid.engines.remote._batch_delay import PAUSE
 from asciid.engines.remote._writer_client import WriterClient
 from asciid.engines.remote._writer_server import WriterServer
 from asciid.metrics import merge, snapshot
+from asciid.net.listener import StartError
+from asciid.runtime.offload import Offload
 from asciid.store.operations import Register
 from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
@@ -230,6 +233,21 @@ class WorkerTests(RoleTestCase):
         answer = self.request("/image", "POST", registration)
         self.assertTrue(answer.startswith(b"HTTP/1.1 201 "), answer)
         self.assertIn(Register(spec, "192.168.1.1"), self.written.done)
+
+    def test_start_fails(self) -> None:
+        """A worker that cannot create threads was never ready."""
+
+        def refuse(_: Offload) -> None:
+            raise OSError(errno.EAGAIN, "no thread")
+
+        self.patch(Offload, "start", refuse)
+        self.reactor.listening = self.server
+        ready: list[str] = []
+        starting = self.worker.start().addCallback(lambda _: ready.append("ready"))
+        self.settle()
+        self.pass_time(1)
+        self.assertIn("threads", str(self.failureResultOf(starting, StartError).value))
+        self.assertEqual(ready, [])
 
     def test_metrics_port(self) -> None:
         """The sockets are identified by their position, not by their description."""
