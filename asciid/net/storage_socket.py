@@ -78,19 +78,25 @@ class StorageSocket:
     def stop(self) -> None:
         """Remove the socket, if any; open connections are kept."""
         port, self._port, self._factory = self._port, None, None
-        if self._check is not None and self._check.active():
+        waiting = self._check is not None and self._check.active()
+        if self._check is not None and waiting:
             self._check.cancel()
         if port is not None and self._descriptor is not None:
             # Twisted's removal fails if the file does not exist.
             with suppress(OSError):
                 Path(socket_name(self._descriptor, self.file)).touch()
             maybeDeferred(port.stopListening).addBoth(lambda _: self._close())
+        elif waiting:
+            self._close()
 
     def _check_later(self) -> None:
         self._check = self.reactor.callLater(CHECK_EVERY, self._look)
 
     def _look(self) -> None:
         """Check, in a thread, whether the socket still exists."""
+        if self._port is None:
+            self._listen_again(None)
+            return
         name = socket_name(self._descriptor or 0, self.file)
         pool = self.reactor.getThreadPool()
         # No thread available: check next time.
@@ -122,8 +128,7 @@ class StorageSocket:
             self._port = self.reactor.listenUNIX(name, factory, mode=0o600)
         except (OSError, CannotListenError) as error:
             _log.error("Cannot create {file}: {error}", file=self.file, error=error)
-        else:
-            self._check_later()
+        self._check_later()
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

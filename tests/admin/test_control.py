@@ -380,13 +380,26 @@ class RemovedSocketTests(SynchronousTestCase):
         self.assertEqual(self.reactor.listened, 2)
 
     def test_cannot_be_made(self) -> None:
-        """If the socket cannot be made again, an error is logged."""
+        """If the socket cannot be made again, an error is logged; it is tried again."""
         self.reactor.file.unlink()
         self.reactor.error = OSError(errno.EACCES, "Permission denied")
         with capturedLogs() as events:
             self.check()
         self.assertIn("Cannot create", str(formatEvent(events[-1])))
+        self.reactor.error = None
+        self.check()
+        self.assertTrue(self.reactor.file.exists())
         self.socket.stop()
+
+    def test_stop_without_a_socket(self) -> None:
+        """Stopped while there is none, nothing is left open."""
+        self.reactor.file.unlink()
+        self.reactor.error = OSError(errno.EACCES, "Permission denied")
+        self.check()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        self.socket.stop()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors - 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
 class SocketReactor(ManualReactor):
