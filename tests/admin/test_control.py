@@ -396,9 +396,9 @@ class RemovedSocketTests(SynchronousTestCase):
         self.reactor.file.unlink()
         self.reactor.error = OSError(errno.EACCES, "Permission denied")
         self.check()
-        descriptors = len(os.listdir("/proc/self/fd"))
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
         self.socket.stop()
-        self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors - 1)
+        self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), descriptors - 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 

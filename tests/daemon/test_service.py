@@ -286,7 +286,7 @@ class FailureTests(ServiceTestCase):
         self.assertEqual(self.events, ["bind", "open", "unbind"])
 
     def test_no_threads(self) -> None:
-        """If threads cannot be created, the start fails before the storage is opened."""
+        """If threads cannot be created, the storage is not opened."""
 
         def start() -> None:
             message = "cannot create the threads of asciid-offload"
