@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from threading import Thread
 
@@ -177,7 +178,7 @@ class OutputTests(CommandTestCase):
 
     def test_temporary_files_that_are_gone(self) -> None:
         """Nor does one that was removed meanwhile."""
-        self.patch(os, "environ", {**os.environ, "TMPDIR": str(Path.cwd())})
+        self.patch(tempfile, "tempdir", str(Path.cwd()))
         unlink, removed = os.unlink, []
 
         def remove_first(path: str, **options: int) -> None:
