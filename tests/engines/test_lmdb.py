@@ -21,10 +21,10 @@ from asciid.engines.lmdb import LMDBEngine, _environment, _lmdb_engine
 from asciid.engines.lmdb._answers import Answers
 from asciid.engines.lmdb._batch import (
     DISCARD_STEP,
+    REMEMBERED_UPLOADS,
     VERIFY_IN_TRANSACTION,
 )
 from asciid.engines.lmdb._environment import DATA_FILE, Environment
-from asciid.engines.lmdb._ledger import REMEMBERED_UPLOADS
 from asciid.engines.lmdb._residency import MAX_GROWTH, Residency
 from asciid.engines.lmdb._staging import abandon
 from asciid.engines.lmdb._uploads import REMEMBERED_BYTES

@@ -10,13 +10,18 @@ from hashlib import sha256 as sha256_of
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from attrs import define, field
+
 from asciid.engines.lmdb._databases import Snapshot
-from asciid.engines.lmdb._ledger import Ledger
-from asciid.engines.lmdb._lookup import read_range
+from asciid.engines.lmdb._lookup import not_found, read_range
 from asciid.engines.lmdb._records import (
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    NEXT_UPLOAD_KEY,
     SEAL_ID,
     ImageRecord,
     Seal,
+    UploadRecord,
     chunk_key,
     upload_key,
     upload_number_of,
@@ -29,8 +34,13 @@ from asciid.errors import (
 )
 from asciid.store.operations import Completed, Unverified
 from asciid.store.rules import check_chunk, check_empty
+from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
+    import lmdb
+
+    from asciid.engines.lmdb._databases import Databases
+    from asciid.engines.lmdb._uploads import WriterMemory
     from asciid.model import ImageSpec
 
 __all__ = ["Batch"]
@@ -44,14 +54,38 @@ VERIFY_IN_TRANSACTION_CHUNKS = 1_000
 DISCARD_STEP = 1_000
 """Maximum chunks that one operation deletes."""
 
+REMEMBERED_UPLOADS = 10_000
+"""How many pending uploads the writer caches between transactions."""
 
-class Batch(Ledger):
+
+@define(eq=False)
+class Batch:
     """
     The operations on one write transaction.
 
     An operation raises domain errors only before it has changed anything, or
-    when the change is meant to stay.
+    when the change is meant to stay.  `flush` is to be called after the last one.
     """
+
+    transaction: lmdb.Transaction[bytes]
+    databases: Databases
+    _memory: WriterMemory
+    now: int = field(kw_only=True)
+    """The time in milliseconds since the epoch."""
+    stamp: int = field(kw_only=True)
+    """That of `asciid.engines._stamps`, in milliseconds."""
+    _failing: bool = field(kw_only=True)
+    """Whether the last commit failed."""
+    events: StoreEvents = field(init=False, factory=StoreEvents)
+    """Counts of the changes."""
+    removed: list[str] = field(init=False, factory=list)
+    """The hashes of complete images that were removed."""
+    changed: bool = field(init=False, default=False)
+    """Whether there is anything to commit."""
+    _touched: dict[int, Upload] = field(init=False, factory=dict)
+    """Pending uploads whose records `flush` writes, by their numbers."""
+    _numbered: bool = field(init=False, default=False)
+    """Whether upload numbers were taken, so that `flush` writes the next one."""
 
     def register(self, spec: ImageSpec, client: str = "") -> Completed | None:
         """See `IImageStore.register`."""
@@ -134,12 +168,109 @@ class Batch(Ledger):
             while cursor.first():
                 if room <= 0:
                     return True
-                self._changed = True
+                self.changed = True
                 deleted = self._delete_chunks(upload_number_of(cursor.key()), room)
                 room -= deleted + 1
                 if room >= 0:
                     cursor.delete()
             return False
+
+    def probe(self) -> None:
+        """After a failed commit, rewrite a record, to have something to commit."""
+        if self._failing:
+            self.put(None, FORMAT_KEY, FORMAT_VERSION)
+
+    def flush(self) -> None:
+        """Write deferred records; to be called before the commit."""
+        for number, upload in self._touched.items():
+            record = UploadRecord(
+                bytes.fromhex(upload.spec.sha256),
+                upload.missing,
+                upload.created,
+                self.stamp,
+            )
+            self.put(self.databases.uploads, upload_key(number), record.pack())
+        if self._numbered:
+            self.put(None, NEXT_UPLOAD_KEY, upload_key(self._next_number()))
+        if len(self._memory.uploads) > REMEMBERED_UPLOADS:
+            self._memory.clear_uploads()
+
+    def find(self, sha256: str) -> Upload:
+        """Return the upload of a registered image; complete ones miss nothing."""
+        upload = self.find_or_none(sha256)
+        if upload is None:
+            raise not_found(Snapshot(self.transaction, self.databases), sha256)
+        return upload
+
+    def find_or_none(self, sha256: str) -> Upload | None:
+        """Return the upload of an image, or None if it is not registered."""
+        upload = self._memory.uploads.get(sha256)
+        if upload is not None:
+            return upload
+        stored = self.transaction.get(bytes.fromhex(sha256), db=self.databases.images)
+        if stored is None:
+            return None
+        image = ImageRecord.unpack(stored)
+        spec = image.spec(sha256)
+        pending = self.transaction.get(
+            upload_key(image.number), db=self.databases.uploads
+        )
+        if pending is None:
+            return Upload(spec, image, missing=0, created=0)
+        record = UploadRecord.unpack(pending)
+        upload = Upload(spec, image, record.missing, record.created)
+        self._memory.uploads[sha256] = upload
+        return upload
+
+    def is_touched(self, number: int) -> bool:
+        """Return whether this batch has changed a pending upload."""
+        return number in self._touched
+
+    def take_number(self) -> int:
+        """Take the next upload number, which is never given again."""
+        number = self._next_number()
+        self._memory.next_upload = number + 1
+        self._numbered = True
+        return number
+
+    def complete(self, upload: Upload, content: bytes | None) -> Completed:
+        """Seal an upload that was verified; `content` is handed through."""
+        self.events.completed += 1
+        seal = Seal(upload.created, self.now, self.stamp)
+        key = chunk_key(upload.number, SEAL_ID)
+        self.put(self.databases.chunks, key, seal.pack())
+        self._no_longer_pending(upload)
+        return Completed(upload.spec, self.now, content)
+
+    def discard(self, upload: Upload, chunks: int = DISCARD_STEP) -> None:
+        """
+        Remove a registration, and its chunks if they are less than `chunks`.
+
+        More than that many are left to `delete_discarded`.
+        """
+        self.delete(self.databases.images, bytes.fromhex(upload.spec.sha256))
+        self._no_longer_pending(upload)
+        if self._delete_chunks(upload.number, chunks) == chunks:
+            self.put(self.databases.discarded, upload_key(upload.number), b"")
+
+    def put(
+        self,
+        database: lmdb._Database | None,
+        key: bytes,
+        value: bytes,
+        *,
+        overwrite: bool = True,
+    ) -> bool:
+        """Write a record; return False if it exists and `overwrite` is not set."""
+        stored = self.transaction.put(key, value, overwrite=overwrite, db=database)
+        self.changed = self.changed or stored
+        return stored
+
+    def delete(self, database: lmdb._Database, key: bytes) -> bool:
+        """Delete a record; return whether it existed."""
+        deleted = self.transaction.delete(key, db=database)
+        self.changed = self.changed or deleted
+        return deleted
 
     def _put_chunk(self, upload: Upload, chunk_id: int, data: bytes) -> None:
         if not upload.missing:
@@ -190,22 +321,38 @@ class Batch(Ledger):
         self.events.rejected += 1
         raise HashMismatchError(upload.spec.sha256, actual)
 
-    def complete(self, upload: Upload, content: bytes | None) -> Completed:
-        """Seal an upload that was verified; `content` is handed through."""
-        self.events.completed += 1
-        seal = Seal(upload.created, self.now, self.stamp)
-        key = chunk_key(upload.number, SEAL_ID)
-        self.put(self.databases.chunks, key, seal.pack())
-        self._no_longer_pending(upload)
-        return Completed(upload.spec, self.now, content)
+    def _delete_chunks(self, number: int, limit: int) -> int:
+        """Delete an upload's chunks, at most `limit`; return how many those were."""
+        prefix = upload_key(number)
+        with self.transaction.cursor(self.databases.chunks) as cursor:
+            found = cursor.set_range(prefix)
+            for deleted in range(limit):
+                if not found or cursor.key()[: len(prefix)] != prefix:
+                    return deleted
+                cursor.delete()
+                found = bool(cursor.key())
+        return limit
 
-    def discard(self, upload: Upload, chunks: int = DISCARD_STEP) -> None:
-        """
-        Remove a registration, and its chunks if they are less than `chunks`.
+    def _no_longer_pending(self, upload: Upload) -> None:
+        number = upload.number
+        self._memory.drop(upload)
+        begun_here = self._touched.pop(number, None) is not None
+        if self.delete(self.databases.uploads, upload_key(number)) or begun_here:
+            self._memory.pending.ended(number)
 
-        More than that many are left to `delete_discarded`.
-        """
-        self.delete(self.databases.images, bytes.fromhex(upload.spec.sha256))
-        self._no_longer_pending(upload)
-        if self._delete_chunks(upload.number, chunks) == chunks:
-            self.put(self.databases.discarded, upload_key(upload.number), b"")
+    def _next_number(self) -> int:
+        number = self._memory.next_upload
+        if number is None:
+            stored = self.transaction.get(NEXT_UPLOAD_KEY)
+            number = 0 if stored is None else upload_number_of(stored)
+            self._memory.next_upload = number
+        return number
+
+    def _is_registered(self, digest: bytes) -> bool:
+        return self.transaction.get(digest, db=self.databases.images) is not None
+
+    def _is_pending(self, number: int) -> bool:
+        return number in self._touched or (
+            self.transaction.get(upload_key(number), db=self.databases.uploads)
+            is not None
+        )
