@@ -1,0 +1,25 @@
+"""What pages say about their host."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.api._schema import InputLimits
+from asciid.api._site import site_of
+from asciid.web.pages import Site
+
+
+class SiteTests(SynchronousTestCase):
+    """What pages say about their host."""
+
+    def test_limits(self) -> None:
+        """Pages know what may be uploaded, and whether that needs a token."""
+        self.assertEqual(
+            site_of(InputLimits(1000, 100), tokens=True, url="https://art.example"),
+            Site(
+                url="https://art.example",
+                needs_token=True,
+                max_image_size=1000,
+                max_chunk_size=100,
+            ),
+        )
