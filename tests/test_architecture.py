@@ -291,7 +291,7 @@ class ArchitectureTests(SynchronousTestCase):
             "ImageStore.add_chunk": "ImageStore.add_chunks",
             "LMDBEngine.removals_known": "run",  # several modules have the latter
             "Databases.gone": "Databases.came",
-            "SLICE": "two words",
+            "CLIENT_SLICE": "two words",
             "errors": "",
         }.items():
             self.assertTrue(self.sources.has(right), right)

@@ -13,7 +13,7 @@ import lmdb
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.engines.lmdb._databases import Databases
 from asciid.engines.lmdb._records import ImageRecord
 from asciid.runtime.offload import Offload
@@ -102,7 +102,7 @@ class PathTests(CallsCase):
             offload=offload,
         )
         transport = MemoryTransport()
-        protocol = make_front(api, reactor).buildProtocol(None)
+        protocol = make_http_server(api, reactor).buildProtocol(None)
         transport.protocol = protocol
         protocol.makeConnection(transport)
         head = (

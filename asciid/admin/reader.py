@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from asciid.admin._pace import Pace
 from asciid.engines.lmdb.maintenance import (
-    MAX_SHARE,
+    MAX_DAMAGED,
     StorageFile,
     StorageLock,
     Verification,
@@ -118,7 +118,7 @@ def _verify(
         storage,
         Pace(task["rate"]),
         owner.put_aside if quarantine else leave_in(storage),
-        max_share=MAX_SHARE if quarantine else 1.0,
+        max_damaged=MAX_DAMAGED if quarantine else 1.0,
     )
     for damaged in verification.run():
         owner.send({"damaged": {"sha256": damaged.sha256, "reason": damaged.reason}})

@@ -53,7 +53,7 @@ def verify(
             opened,
             Pace(rate),
             (maintenance.quarantine_in if quarantine else maintenance.leave_in)(opened),
-            max_share=maintenance.MAX_SHARE if quarantine else 1.0,
+            max_damaged=maintenance.MAX_DAMAGED if quarantine else 1.0,
         )
         for image in verification.run():
             found(asdict(image))

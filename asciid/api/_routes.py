@@ -213,7 +213,7 @@ class ImageAPI:
             await self._offload.in_thread(lambda: digest.check(body))
         steps = parse_long_chunk(body, self._limits)
         client = self.clients.key_of(request)
-        chunk = await self._offload.in_turns(steps, client)
+        chunk = await self._offload.in_slices(steps, client)
         return await self._add_chunk(request, sha256, chunk)
 
     @app.route("/image/<sha256>/chunks", methods=["GET"])

@@ -14,11 +14,11 @@ from asciid.config.values import (
     endpoint_of,
     file_of,
     flag_of,
+    fraction,
     limit_of,
     networks_of,
     optional_endpoint_of,
     origins_of,
-    share_of,
     size_up_to,
     storage_of,
     workers_of,
@@ -200,7 +200,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting(
             "access-log-sample",
             "1",
-            share_of,
+            fraction,
             "Fraction of the requests to log there, such as 0.01.",
         ),
         Setting(

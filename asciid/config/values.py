@@ -25,12 +25,12 @@ __all__ = [
     "endpoint_of",
     "file_of",
     "flag_of",
+    "fraction",
     "limit_of",
     "networks_of",
     "optional_endpoint_of",
     "origins_of",
     "parse_size",
-    "share_of",
     "size_up_to",
     "storage_of",
     "workers_of",
@@ -261,7 +261,7 @@ def choice_of(*choices: str) -> Callable[[str], str]:
     return chosen
 
 
-def share_of(text: str) -> float:
+def fraction(text: str) -> float:
     """
     Return a fraction, more than 0 and up to 1.
 

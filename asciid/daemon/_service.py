@@ -43,7 +43,7 @@ LAST_WRITES = 1.0
 """Seconds that the store has for its writes, if draining left less."""
 
 
-class IFront(Protocol):
+class IHTTPServer(Protocol):
     """The HTTP server."""
 
     def drain(self) -> Deferred[None]:
@@ -74,7 +74,7 @@ class ImageService(Service):
 
     `housekeeper` and `control`, if any, work while the store is open.
 
-    A stop waits until `front` has drained.  If the store, whose disk may hang, has not
+    A stop waits until `server` has drained.  If the store, whose disk may hang, has not
     finished by the time that the requests have to end, or `LAST_WRITES` after they were
     cut off, the host exits if it can: that loses nothing that was acknowledged.
 
@@ -88,7 +88,7 @@ class ImageService(Service):
         host: Host,
         *,
         sites: Sequence[Site],
-        front: IFront,
+        server: IHTTPServer,
         store: IImageStore,
         metrics: Metrics,
         offload: Offload,
@@ -102,7 +102,7 @@ class ImageService(Service):
         self._host = host
         self._clock: IReactorTime = host.reactor
         self._sites = sites
-        self._front = front
+        self._server = server
         self._tokens = tokens
         self._certificates = certificates
         self._store = store
@@ -224,7 +224,7 @@ class ImageService(Service):
         await self._stop_listening()
         # The stop that follows ends the connections that are left.
         with suppress(defer.TimeoutError):
-            await self._front.retire().addTimeout(
+            await self._server.retire().addTimeout(
                 self._settings.drain_timeout, self._clock
             )
 
@@ -241,7 +241,7 @@ class ImageService(Service):
             patience = self._settings.drain_timeout
             deadline = clock.seconds() + patience
             try:
-                await self._front.drain().addTimeout(patience, clock)
+                await self._server.drain().addTimeout(patience, clock)
             except defer.TimeoutError:
                 _log.warn("aborting the requests in progress after {s} s", s=patience)
             left = max(deadline - clock.seconds(), LAST_WRITES)

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from asciid import __version__
 from asciid.config.values import MEMORY
-from asciid.daemon._shares import body_share_warning
+from asciid.daemon._process_limits import body_limit_warning
 
 if TYPE_CHECKING:
     from asciid.config.settings import Settings
@@ -41,7 +41,7 @@ def announce(
     )
     if metrics is not None:
         _log.info("metrics listening on {address}", address=metrics)
-    risk = body_share_warning(settings)
+    risk = body_limit_warning(settings)
     if risk is not None:
         _log.warn("{risk}", risk=risk)
     if storage is None:

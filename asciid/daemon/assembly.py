@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IReactorCore
 
 from asciid.api import ImageAPI, MetricsAPI, problem_for_status
 from asciid.config.tokens import TokenFile
+from asciid.daemon._process_limits import body_limit, possible_connections
 from asciid.daemon._service import ImageService, Site
-from asciid.daemon._shares import body_share, possible_connections
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
 from asciid.daemon.storing import lifetimes_of, make_engine
 from asciid.http import KleinFactory, Limits, Observers, unique_ids
@@ -20,9 +20,9 @@ from asciid.metrics import Metrics, RequestCounts, WorkersState
 from asciid.net.endpoints import endpoint_from
 from asciid.net.listener import Listener, StartError
 from asciid.net.tls import Certificate, TLSFileError, tls_files
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
-from asciid.runtime.turns import Turns
 from asciid.store import ImageStore
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "certificates_of",
-    "make_front",
+    "make_http_server",
     "make_image_service",
     "make_observer",
     "make_single_process",
@@ -81,9 +81,11 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
         endpoint = endpoint_from(port, reactor, certificate, inherited.get(name))
         return Listener(port, endpoint)
 
-    turns = Turns(reactor)
+    scheduler = ClientScheduler(reactor)
     # One thread: two would take cores from the reactor and the writer.
-    offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"), turns=turns)
+    offload = Offload(
+        reactor, FixedThreadPool(1, "asciid-offload"), scheduler=scheduler
+    )
     refusals, images = _make_logs(reactor)
     store = ImageStore(engine, reactor=reactor, lifetimes=lifetimes_of(settings))
     store.add_observer(images)
@@ -110,18 +112,18 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
     observer = make_observer(settings, api, reactor)
     listener = new_listener("port")
     limits = _limits(settings)
-    front = make_front(
-        api, reactor, limits, observer=observer, turns=turns, acceptor=listener
+    server = make_http_server(
+        api, reactor, limits, observer=observer, scheduler=scheduler, acceptor=listener
     )
-    sites = [Site(listener, front)]
+    sites = [Site(listener, server)]
     if settings.metrics_port is not None:
-        metrics_front = _metrics_front(metrics, reactor, observer, turns)
-        sites.append(Site(new_listener("metrics_port"), metrics_front))
+        metrics_server = _make_metrics_server(metrics, reactor, observer, scheduler)
+        sites.append(Site(new_listener("metrics_port"), metrics_server))
     return ImageService(
         settings,
         host,
         sites=sites,
-        front=front,
+        server=server,
         store=store,
         metrics=metrics,
         offload=offload,
@@ -144,13 +146,13 @@ def make_observer(settings: Settings, api: ImageAPI, reactor: Reactor) -> Observ
     return Observers(api.metrics.requests, access_log)
 
 
-def make_front(  # noqa: PLR0913 - two are of the caller, the others have defaults
+def make_http_server(  # noqa: PLR0913 - two are of the caller, the others have defaults
     api: ImageAPI,
     reactor: Reactor,
     limits: Limits | None = None,
     *,
     observer: Observer | None = None,
-    turns: Turns | None = None,
+    scheduler: ClientScheduler | None = None,
     acceptor: Listener | None = None,
 ) -> KleinFactory:
     """
@@ -158,7 +160,7 @@ def make_front(  # noqa: PLR0913 - two are of the caller, the others have defaul
 
     `observer` is by default the metrics of `api`.
     """
-    front = KleinFactory(
+    server = KleinFactory(
         api.app,
         reactor=reactor,
         limits=evolve(limits or Limits(), endpoint_bodies=api.body_limits),
@@ -168,15 +170,15 @@ def make_front(  # noqa: PLR0913 - two are of the caller, the others have defaul
         refuses_unread=api.refuses_unread,
         client_of=api.clients.key_of,
         is_proxy=api.clients.is_proxy,
-        turns=turns or Turns(reactor),
+        scheduler=scheduler or ClientScheduler(reactor),
         acceptor=acceptor,
     )
-    api.metrics.add_front(front)
-    return front
+    api.metrics.add_server(server)
+    return server
 
 
-def _metrics_front(
-    metrics: Metrics, reactor: Reactor, observer: Observer, turns: Turns
+def _make_metrics_server(
+    metrics: Metrics, reactor: Reactor, observer: Observer, scheduler: ClientScheduler
 ) -> KleinFactory:
     return KleinFactory(
         MetricsAPI(metrics).app,
@@ -184,7 +186,7 @@ def _metrics_front(
         problem=problem_for_status,
         observer=observer,
         request_ids=unique_ids(),
-        turns=turns,
+        scheduler=scheduler,
     )
 
 
@@ -195,7 +197,7 @@ def _limits(settings: Settings) -> Limits:
         connections=possible.served,
         accepted=possible.accepted,
         lingering=possible.lingering,
-        bodies=body_share(settings),
+        bodies=body_limit(settings),
         linger_bytes=settings.linger_bytes,
         linger_time=settings.linger_time,
     )

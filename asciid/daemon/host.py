@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from asciid.daemon._shares import possible_connections
+from asciid.daemon._process_limits import possible_connections
 from asciid.logs import restyle_twistd
 from asciid.runtime.descriptors import descriptor_limit, raise_limit
 from asciid.runtime.malloc import set_allocator_thresholds

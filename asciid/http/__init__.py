@@ -1,5 +1,5 @@
 """
-An HTTP/1.1 front for Klein apps: strict, bounded, and fast.
+An HTTP/1.1 server for Klein apps: strict, bounded, and fast.
 
 :class:`KleinFactory` serves a Klein app in place of ``twisted.web.server.Site``; the
 handlers are ordinary Klein functions.

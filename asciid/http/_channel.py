@@ -55,8 +55,8 @@ class Channel(Connection):
         # until the response is; the head of the next, while only part of it is here.
         self._request: Request | None = None
         self._incoming: Incoming | None = None
-        # Whether a streamed body has used its share of this turn.
-        self._turn_used = False
+        # Whether a streamed body has used its time slice.
+        self._slice_used = False
         self._received: Incoming | None = None
         self._probe: Probe | None = None
         # Whether the idle time is running; empty lines do not extend it.
@@ -89,24 +89,24 @@ class Channel(Connection):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        turns, share = server.turns, self._share
-        if share is not turns.latest:
-            turns.switch(share, now)
-        contended = now < turns.contended_until
+        scheduler, queue = server.scheduler, self._client_queue
+        if queue is not scheduler.latest:
+            scheduler.switch(queue, now)
+        contended = now < scheduler.contended_until
         incoming = self._incoming
-        if contended and share.must_wait(now):
+        if contended and queue.must_wait(now):
             self._keep(data)
-            self._await_turn(incoming)
+            self._enqueue(incoming)
         elif incoming is not None and incoming.streaming:
             self._keep(data)
             if incoming.wanted:
                 self._pump()
-        elif self._turn is None and self._ready:
+        elif self._queued is None and self._ready:
             self._serve(data, now)
         else:
             self._keep(data)
         if contended:
-            share.use(server.clock() - now)
+            queue.use(server.clock() - now)
             self._count_work()
 
     def readConnectionLost(self) -> None:
@@ -118,7 +118,7 @@ class Channel(Connection):
         elif incoming is not None and incoming.streaming:
             if incoming.wanted:
                 self._pump()
-        elif self._output.blocked or self._turn is not None:
+        elif self._output.blocked or self._queued is not None:
             pass  # what was received before is served first
         elif incoming is not None:
             self._refuse(RefusedError(400, "The body ended early."))
@@ -167,7 +167,7 @@ class Channel(Connection):
             self._flush()
         if self._output.blocked:
             request.pause_producer()
-        elif request.pulls and self._turn is None:
+        elif request.pulls and self._queued is None:
             self._later(self._pull)
 
     def finished(self, *, keep: bool) -> None:
@@ -176,7 +176,7 @@ class Channel(Connection):
         server = self._server
         if server.observer is not None and request is not None:
             server.observer.answered(request, server.clock() - request.began)
-        self._drop_turn()
+        self._cancel_queued()
         if self._at_work:
             self._end_work()
         if self._incoming is not None:
@@ -208,7 +208,7 @@ class Channel(Connection):
 
     def drain(self) -> None:
         """Close at once if no request is in progress."""
-        if not (self._request or self._probe or self._turn or self._closing):
+        if not (self._request or self._probe or self._queued or self._closing):
             self._close(linger=False)
 
     def eviction_gain(self, now: float) -> float | None:
@@ -225,7 +225,7 @@ class Channel(Connection):
             return None
         if self._output.blocked:
             return now - self._blocked_since
-        if request is not None or self._turn is not None:
+        if request is not None or self._queued is not None:
             return None
         return now - self._waiting_since
 
@@ -255,8 +255,8 @@ class Channel(Connection):
                 self._fail_body(RefusedError(408, "The body arrived too slowly."))
         elif self._probe is not None:
             self._refuse(RefusedError(408, "The header block took too long."))
-        elif self._turn is not None:
-            self.deadline = now  # what was received waits for its turn
+        elif self._queued is not None:
+            self.deadline = now  # what was received waits in the queue
         elif self._request is None:
             self._close(linger=False)
 
@@ -277,8 +277,8 @@ class Channel(Connection):
         self._corked = True
         try:
             while pos < size and self._ready:
-                if pos and self._is_turn_over(now):
-                    self._later(self._begin_in_turn, begins=self._incoming is None)
+                if pos and self._is_slice_over(now):
+                    self._later(self._begin_queued, begins=self._incoming is None)
                     break
                 if self._incoming is not None:
                     pos = self._gather(self._incoming, data, pos, now)
@@ -299,12 +299,12 @@ class Channel(Connection):
         if pos < size:
             self._keep(data[pos:])
         elif self._buffer and self._request is None:
-            self._later(self._begin_in_turn, begins=True)
+            self._later(self._begin_queued, begins=True)
         self._settle(now)
 
-    def _is_turn_over(self, began: float) -> bool:
+    def _is_slice_over(self, began: float) -> bool:
         server = self._server
-        return server.clock() - began >= server.limits.turn
+        return server.clock() - began >= server.limits.time_slice
 
     def _skip_line(self, pos: int) -> int:
         # Skip an empty line before a request (RFC 9112 2.2).
@@ -425,7 +425,7 @@ class Channel(Connection):
             expects=expects,
         )
         if streaming:
-            self._turn_used = False
+            self._slice_used = False
         else:
             self._want(incoming)
         return streaming
@@ -457,8 +457,8 @@ class Channel(Connection):
             if self._contended:
                 self._count_work()
             return
-        if self._turn_used:
-            self._turn_used = False
+        if self._slice_used:
+            self._slice_used = False
             incoming.pause()
             self._later(self._pump)
             return
@@ -471,17 +471,17 @@ class Channel(Connection):
             self._fail_body(refusal)
             return
         self._buffer = data[end:]
-        self._turn_used = end < len(data) and not incoming.done
+        self._slice_used = end < len(data) and not incoming.done
         incoming.hand_over()
-        if incoming.wanted and self._turn_used:
+        if incoming.wanted and self._slice_used:
             self._pump()
         elif self._eof and incoming.wanted:
             self._fail_body(RefusedError(400, "The body ended early."))
 
     def _feed(self, incoming: Incoming, data: bytes, now: float) -> int:
-        # Decode for one turn; return where decoding stopped.
+        # Decode for one time slice; return where decoding stopped.
         end = incoming.feed(data, 0, now)
-        while end < len(data) and not (incoming.done or self._is_turn_over(now)):
+        while end < len(data) and not (incoming.done or self._is_slice_over(now)):
             end = incoming.feed(data, end, now)
         return end
 
@@ -500,32 +500,32 @@ class Channel(Connection):
             self._received.release()
             self._received = None
 
-    # Turns.
+    # The queue of the client.
 
-    def _await_turn(self, incoming: Incoming | None) -> None:
-        # What was received is served when the client has its next turn.
-        if self._turn is not None:
+    def _enqueue(self, incoming: Incoming | None) -> None:
+        # What was received is served by a later call from the client's queue.
+        if self._queued is not None:
             return
         if incoming is not None and incoming.streaming:
             if incoming.wanted:
                 incoming.pause()
                 self._later(self._pump)
         elif self._ready:
-            self._later(self._begin_in_turn, begins=incoming is None)
+            self._later(self._begin_queued, begins=incoming is None)
 
     def _resume(self) -> None:
-        # Serve what was received while the connection was busy, in turn.
+        # Serve what was received while the connection was busy, after the queue.
         if self._buffer and self._contended:
-            self._later(self._begin_in_turn, begins=True)
+            self._later(self._begin_queued, begins=True)
         else:
             self._continue()
 
     @property
     def _contended(self) -> bool:
         server = self._server
-        return server.clock() < server.turns.contended_until
+        return server.clock() < server.scheduler.contended_until
 
-    def _begin_in_turn(self) -> None:
+    def _begin_queued(self) -> None:
         self._continue()
         if self._contended:
             self._count_work()
@@ -537,11 +537,11 @@ class Channel(Connection):
             return
         if not self._at_work:
             self._at_work = True
-            self._share.begin()
+            self._client_queue.begin()
 
     def _end_work(self) -> None:
         self._at_work = False
-        self._server.turns.done(self._share)
+        self._server.scheduler.done(self._client_queue)
 
     def _continue(self) -> None:
         # Serve what was received while the connection was busy, at once.
@@ -561,9 +561,9 @@ class Channel(Connection):
         incoming = self._incoming
         if incoming is not None:
             self.deadline = now
-            if self._eof and self._turn is None and not incoming.streaming:
+            if self._eof and self._queued is None and not incoming.streaming:
                 self._refuse(RefusedError(400, "The body ended early."))
-        elif self._request is not None or self._turn is not None:
+        elif self._request is not None or self._queued is not None:
             self.deadline = NEVER
         elif self._eof:
             self._on_eof()

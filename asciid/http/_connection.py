@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
     from asciid.http._http_server import Server
-    from asciid.runtime.turns import Share, Turn
+    from asciid.runtime.client_scheduler import ClientQueue, QueuedCall
 
 __all__ = ["NEVER", "Connection"]
 
@@ -62,7 +62,7 @@ class Connection(Protocol):
     def __init__(self, server: Server, client: str) -> None:
         self._server = server
         self.client = client
-        self._share: Share = server.turns.share_of(client)
+        self._client_queue: ClientQueue = server.scheduler.queue_of(client)
         self.deadline = NEVER
         self.secure = False
         self._buffer = b""
@@ -74,7 +74,7 @@ class Connection(Protocol):
         self._pending_size = 0
         # Since when the client has read nothing, and when the write timeout ends.
         self._blocked_since = self._stalled_at = NEVER
-        self._turn: Turn | None = None
+        self._queued: QueuedCall | None = None
         # No more requests are served; then, our side is closed as well.
         self._closing = False
         self._shut_down = False
@@ -185,17 +185,19 @@ class Connection(Protocol):
             self._output.send(data)
 
     def _later(self, call: Callable[[], None], *, begins: bool = False) -> None:
-        # Let other connections have their turn first.
-        def take_turn() -> None:
-            self._turn = None
+        # Other clients' calls may be made first.
+        def call_now() -> None:
+            self._queued = None
             call()
 
-        self._turn = self._server.turns.later(self._share, take_turn, begins=begins)
+        self._queued = self._server.scheduler.later(
+            self._client_queue, call_now, begins=begins
+        )
 
-    def _drop_turn(self) -> None:
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+    def _cancel_queued(self) -> None:
+        if self._queued is not None:
+            self._queued.cancel()
+            self._queued = None
 
     def _moved(self) -> None:
         # The output has become blocked, or has made progress.
@@ -281,7 +283,7 @@ class Connection(Protocol):
         self.deadline = NEVER
         self._buffer = b""
         self._pending.clear()
-        self._drop_turn()
+        self._cancel_queued()
         self._output.close()
 
 

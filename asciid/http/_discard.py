@@ -18,7 +18,7 @@ _READ = 64 * 1024
 """Bytes that a transport reads at a time."""
 
 _INTERVAL = 0.005
-"""Seconds for which a share of the rate lasts."""
+"""Seconds for which a quota lasts."""
 
 
 class DiscardPace:
@@ -31,8 +31,8 @@ class DiscardPace:
     def __init__(self, rate: float, reactor: IReactorTime) -> None:
         """:param rate: bytes a second."""
         self._reactor = reactor
-        self._share = rate * _INTERVAL
-        self._left = self._share
+        self._quota = rate * _INTERVAL
+        self._left = self._quota
         self._waiting: deque[Callable[[], None]] = deque()
 
     def take(self, size: int, resume: Callable[[], None]) -> bool:
@@ -51,7 +51,7 @@ class DiscardPace:
 
     def _refill(self) -> None:
         waiting = self._waiting
-        self._left = self._share
+        self._left = self._quota
         resumed = [waiting.popleft() for _ in range(min(len(waiting), self._reads))]
         if waiting:
             self._reactor.callLater(_INTERVAL, self._refill)
@@ -60,7 +60,7 @@ class DiscardPace:
 
     @property
     def _reads(self) -> int:
-        return max(1, int(self._share // _READ))
+        return max(1, int(self._quota // _READ))
 
 
 class Discard:

@@ -176,7 +176,7 @@ def _render(result: object, request: Request) -> object:
         result = result._applyToRequest(request)  # noqa: SLF001  # what Klein does
     if IResource.providedBy(result):
         # Branches would need the whole of twisted.web's request.
-        message = "resources below a Klein route are not served by this front"
+        message = "resources below a Klein route are not served by this HTTP server"
         raise TypeError(message)
     if IRenderable.providedBy(result):
         renderElement(request, result)

@@ -20,7 +20,7 @@ from asciid.http._response_head import ResponseHeads
 from asciid.http._route_table import RouteTable
 from asciid.net.client_key import client_key
 from asciid.net.fair_limit import FairLimit, IHolder
-from asciid.runtime.turns import Turns
+from asciid.runtime.client_scheduler import ClientScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +91,7 @@ class Server:
 
     problem: Callable[[int, str, str | None], bytes] = default_problem
     """
-    Returns the JSON body of an error response of the front itself, given the status, a
+    Returns the JSON body of an error response of the server itself, given the status, a
     sentence of detail, and the name of the problem type, if it has one of its own.
     """
 
@@ -125,8 +125,8 @@ class Server:
     that of another client.
     """
 
-    turns: Turns = Factory(
-        lambda self: Turns(self.reactor, self.clock), takes_self=True
+    scheduler: ClientScheduler = Factory(
+        lambda self: ClientScheduler(self.reactor, self.clock), takes_self=True
     )
     """Shares the reactor's time among clients."""
 

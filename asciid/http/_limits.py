@@ -1,4 +1,4 @@
-"""Bounds of the front on what clients may use."""
+"""Bounds of the HTTP server on what clients may use."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class Limits:
     endpoint_bodies: Mapping[str, int] = field(factory=dict, converter=_frozen)
     """Bytes of a body by the name of the Klein endpoint that takes it."""
 
-    turn: float = field(default=0.0002, validator=_positive)
+    time_slice: float = field(default=0.0002, validator=_positive)
     """
-    Seconds for which one connection is served before the others get their turn; the
+    Seconds for which one connection is served before other connections are; the
     request in progress is finished.  Pipelined requests wait unparsed, in at most
     ``read_ahead`` bytes.
     """

@@ -17,7 +17,7 @@ __all__ = ["Observer", "Observers", "Refusal"]
 @frozen
 class Refusal:
     """
-    An error response of the front itself, in place of the app.
+    An error response of the server itself, in place of the app.
 
     :ivar status: the status code.
     :ivar size: size of the body that was sent, in bytes.
@@ -57,7 +57,7 @@ class Observer(Protocol):
         """
 
     def refused(self, refusal: Refusal) -> None:
-        """Record an error response of the front itself."""
+        """Record an error response of the server itself."""
 
     def abandoned(self, request: Request) -> None:
         """Record that a client disconnected before its response was complete."""

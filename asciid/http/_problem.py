@@ -1,4 +1,4 @@
-"""Error responses of the front itself: problem documents (RFC 9457)."""
+"""Error responses of the HTTP server itself: problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 class RefusedError(Exception):
     """
-    The front responds to this request itself, and then closes the connection.
+    The server responds to this request itself, and then closes the connection.
 
     :ivar status: the status code of the response.
     :ivar detail: a sentence for the client's developer.

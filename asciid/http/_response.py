@@ -32,7 +32,7 @@ _CONTENT_LENGTH = line_start(b"content-length")
 _CONTENT_TYPE = line_start(b"content-type")
 _DATE = line_start(b"date")
 _FRAMING_FIELDS = frozenset({_CONNECTION, _DATE, line_start(b"transfer-encoding")})
-"""Fields that the front sends itself, as it does Content-Length."""
+"""Fields that the server sends itself, as it does Content-Length."""
 
 _DEFAULT_TYPE = _CONTENT_TYPE + b"text/html"
 """The type of a body whose handler sets none: the default of Twisted and Klein."""

@@ -1,4 +1,4 @@
-"""Reads request bodies, on this front and on stock ``twisted.web``."""
+"""Reads request bodies, on this HTTP server and on stock ``twisted.web``."""
 
 from __future__ import annotations
 

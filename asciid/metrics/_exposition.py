@@ -20,10 +20,10 @@ from asciid.metrics._families import (
     bound_families,
     build_families,
     certificate_families,
-    front_families,
     log_families,
     readiness_families,
     request_families,
+    server_families,
     store_families,
     usage_families,
     worker_families,
@@ -97,7 +97,7 @@ class Metrics:
         gather: Callable[[bytes], Deferred[list[bytes]]] | None = None,
     ) -> None:
         self.requests = requests or RequestCounts()
-        self._front: KleinFactory | None = None
+        self._server: KleinFactory | None = None
         self._workers = workers
         self._gather = gather
         self._started = started
@@ -110,9 +110,9 @@ class Metrics:
             PlatformCollector(registry=None),
         )
 
-    def add_front(self, front: KleinFactory) -> None:
-        """Include the connections of `front`, which serves these metrics itself."""
-        self._front = front
+    def add_server(self, server: KleinFactory) -> None:
+        """Include the connections of `server`, which serves these metrics itself."""
+        self._server = server
 
     def page(self, accept: str) -> Deferred[Page]:
         """
@@ -136,16 +136,16 @@ class Metrics:
 
     def failed_checks(self) -> Mapping[str, str | None]:
         """See `asciid.metrics._readiness.failed_checks`."""
-        front = self._front
+        server = self._server
         return failed_checks(
             self._store.health(),
-            draining=front is not None and front.draining,
-            limits={} if front is None else front.shared_limits,
+            draining=server is not None and server.draining,
+            limits={} if server is None else server.shared_limits,
         )
 
     def remarks(self) -> Mapping[str, str]:
         """See `asciid.metrics._readiness.remarks`."""
-        return {} if self._front is None else remarks(self._front.shared_limits)
+        return {} if self._server is None else remarks(self._server.shared_limits)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of asciid."""
@@ -157,12 +157,12 @@ class Metrics:
         yield from worker_families(self._workers())
         yield from certificate_families(self._certificates)
         yield from request_families(self.requests)
-        yield from front_families(self._front)
+        yield from server_families(self._server)
         yield from log_families(lost_lines)
         yield from readiness_families(self.failed_checks())
         yield from store_families(stats)
         yield from usage_families(self._usage)
-        yield from bound_families(self._front, stats, self._usage)
+        yield from bound_families(self._server, stats, self._usage)
 
     def _collect_process(self) -> list[Metric]:
         return [metric for each in self._process for metric in each.collect()]
@@ -179,17 +179,17 @@ class Metrics:
 
     async def _page(self, accept: str) -> Page:
         families = await self._all()
-        return await self._offload.in_turns(render_in_steps(families, accept))
+        return await self._offload.in_slices(render_in_steps(families, accept))
 
     async def _snapshot(self) -> bytes:
         families = await self._families()
-        return await self._offload.in_turns(snapshot_in_steps(families))
+        return await self._offload.in_slices(snapshot_in_steps(families))
 
     async def _all(self) -> list[Metric]:
         own = await self._families()
         if self._gather is None:
             return own
-        counted = await self._offload.in_turns(snapshot_in_steps(own))
+        counted = await self._offload.in_slices(snapshot_in_steps(own))
         others = await self._gather(counted)
         if not others:
             # A counter that decreases looks like one that was reset, and its whole
@@ -201,7 +201,7 @@ class Metrics:
                 if metric.type not in LASTING_KINDS and metric.name != _START
             ]
         # Shared metrics are those of the first, the writer.
-        return await self._offload.in_turns(merge_in_steps([*others, counted]))
+        return await self._offload.in_slices(merge_in_steps([*others, counted]))
 
     async def _families(self) -> list[Metric]:
         try:
@@ -214,7 +214,7 @@ class Metrics:
             process = await self._offload.in_thread(self._collect_process)
         except AsciidError:
             process = []
-        families = await self._offload.in_turns(self._collect_in_steps(process))
+        families = await self._offload.in_slices(self._collect_in_steps(process))
         if self._started is not None:
             families = [
                 GaugeMetricFamily(_START, metric.documentation, self._started)

@@ -32,10 +32,10 @@ __all__ = [
     "bound_families",
     "build_families",
     "certificate_families",
-    "front_families",
     "log_families",
     "readiness_families",
     "request_families",
+    "server_families",
     "store_families",
     "usage_families",
     "worker_families",
@@ -133,7 +133,7 @@ def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
     yield refusals
 
 
-def front_families(front: KleinFactory | None) -> Iterator[Metric]:
+def server_families(server: KleinFactory | None) -> Iterator[Metric]:
     """Yield the connections, and the bytes received and sent."""
     received = CounterMetricFamily(
         "asciid_received_bytes", "Bytes received from clients."
@@ -144,17 +144,17 @@ def front_families(front: KleinFactory | None) -> Iterator[Metric]:
         "asciid_accept_pauses",
         "Times that accepting paused for lack of file descriptors.",
     )
-    if front is not None:
-        received.add_metric([], front.bytes_in)
-        sent.add_metric([], front.bytes_out)
-        connections.add_metric([], front.connections)
-        pauses.add_metric([], front.pauses)
+    if server is not None:
+        received.add_metric([], server.bytes_in)
+        sent.add_metric([], server.bytes_out)
+        connections.add_metric([], server.connections)
+        pauses.add_metric([], server.pauses)
     yield from (received, sent, connections, pauses)
-    yield from _sharing_families(front)
+    yield from _sharing_families(server)
 
 
-def _sharing_families(front: KleinFactory | None) -> Iterator[Metric]:
-    """Yield how clients share the limits of the front."""
+def _sharing_families(server: KleinFactory | None) -> Iterator[Metric]:
+    """Yield how clients share the limits of the server."""
     evictions = CounterMetricFamily(
         "asciid_evictions",
         "Bodies and connections that were ended early: for another client, or as "
@@ -169,12 +169,12 @@ def _sharing_families(front: KleinFactory | None) -> Iterator[Metric]:
         "asciid_largest_client_connections",
         "Connections of the client with the most.",
     )
-    if front is not None:
-        for name, limit in front.shared_limits.items():
+    if server is not None:
+        for name, limit in server.shared_limits.items():
             evictions.add_metric([name, "share"], limit.evictions)
-        evictions.add_metric(["bodies", "rate"], front.slow_bodies)
-        bodies.add_metric([], front.bodies.largest)
-        connections.add_metric([], front.connections_limit.largest)
+        evictions.add_metric(["bodies", "rate"], server.slow_bodies)
+        bodies.add_metric([], server.bodies.largest)
+        connections.add_metric([], server.connections_limit.largest)
     yield from (evictions, bodies, connections)
 
 
@@ -279,7 +279,7 @@ class _Bound:
 
 
 def bound_families(
-    front: KleinFactory | None, stats: StoreStats, usage: StoreUsage | None
+    server: KleinFactory | None, stats: StoreStats, usage: StoreUsage | None
 ) -> Iterator[Metric]:
     """Yield usage and limit of every bound, and their ratio."""
     pending = None if usage is None else usage.pending
@@ -288,7 +288,7 @@ def bound_families(
         "Used fraction of a limit, of the process with the highest.",
         labels=["bound"],
     )
-    for bound in (*_store_bounds(stats, pending), *_front_bounds(front)):
+    for bound in (*_store_bounds(stats, pending), *_server_bounds(server)):
         limit = bound.limit or math.inf
         if bound.used_metric:
             yield GaugeMetricFamily(bound.used_metric, bound.used_help, bound.used)
@@ -342,20 +342,20 @@ def _store_bounds(stats: StoreStats, pending: int | None) -> Iterator[_Bound]:
     )
 
 
-def _front_bounds(front: KleinFactory | None) -> Iterator[_Bound]:
-    if front is None:
+def _server_bounds(server: KleinFactory | None) -> Iterator[_Bound]:
+    if server is None:
         return
     yield _Bound(
         "connections",
-        front.connections_limit.used,
-        front.connections_limit.capacity,
+        server.connections_limit.used,
+        server.connections_limit.capacity,
         "asciid_connections_limit",
         "Maximum open connections.",
     )
     yield _Bound(
         "bodies",
-        front.bodies.used,
-        front.bodies.capacity,
+        server.bodies.used,
+        server.bodies.capacity,
         "asciid_body_limit_bytes",
         "Maximum bytes of request bodies in memory.",
         "asciid_body_bytes",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from asciid.errors import StoreBusyError
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.threads import call_in_pool
-from asciid.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.python.threadpool import ThreadPool
 
+    from asciid.runtime.client_scheduler import QueuedCall
     from asciid.runtime.reactor import Reactor
-    from asciid.runtime.turns import Turn
 
-__all__ = ["AT_ONCE", "TURN", "IOffload", "Offload", "run_steps"]
+__all__ = ["AT_ONCE", "TIME_SLICE", "IOffload", "Offload", "run_steps"]
 
 ResultT = TypeVar("ResultT")
 
-TURN = 0.0002
+TIME_SLICE = 0.0002
 """Seconds after which work in steps lets the reactor serve others."""
 
 
@@ -40,11 +40,11 @@ class IOffload(Protocol):
         Errors: those of `call`; `StoreBusyError` if too many calls wait.
         """
 
-    def in_turns(
+    def in_slices(
         self, steps: Generator[None, None, ResultT], client: str = ""
     ) -> Deferred[ResultT]:
         """
-        Run `steps` in slices of `TURN` seconds on the reactor: for Python code.
+        Run `steps` in slices of `TIME_SLICE` seconds on the reactor: for Python code.
 
         In a thread it would hold the GIL, and thereby the reactor, for 5 ms at a
         time.  A step must be short.  Cancelling the Deferred closes `steps`.
@@ -62,7 +62,7 @@ class Offload:
     :param reactor: provides `IReactorTime` and `IReactorFromThreads`.
     :param pool: belongs to this object, which starts and stops it.
     :param clock: monotonic seconds.
-    :param turns: shares the reactor's time among clients.
+    :param scheduler: shares the reactor's time among clients.
     :param max_waiting: calls that may wait for a thread or run in one.
     """
 
@@ -72,13 +72,13 @@ class Offload:
         pool: ThreadPool,
         *,
         clock: Callable[[], float] = time.monotonic,
-        turns: Turns | None = None,
+        scheduler: ClientScheduler | None = None,
         max_waiting: int = 1_024,
     ) -> None:
         self._reactor = reactor
         self._pool = pool
         self._clock = clock
-        self._turns = turns or Turns(reactor, clock)
+        self._scheduler = scheduler or ClientScheduler(reactor, clock)
         self._max_waiting = max_waiting
         self._waiting = 0
 
@@ -108,20 +108,20 @@ class Offload:
         call_in_pool(self._reactor, self._pool, call).addBoth(ended)
         return done
 
-    def in_turns(
+    def in_slices(
         self, steps: Generator[None, None, ResultT], client: str = ""
     ) -> Deferred[ResultT]:
-        """See `IOffload.in_turns`; the first slice runs at once."""
-        share = self._turns.share_of(client)
-        later: list[Turn] = []
+        """See `IOffload.in_slices`; the first slice runs at once."""
+        queue = self._scheduler.queue_of(client)
+        later: list[QueuedCall] = []
 
         def cancel(_: Deferred[ResultT]) -> None:
             steps.close()
             for waiting in later:
                 waiting.cancel()
 
-        def turn() -> None:
-            end = self._clock() + TURN
+        def run_slice() -> None:
+            end = self._clock() + TIME_SLICE
             try:
                 next(steps)
                 while self._clock() < end:
@@ -131,10 +131,10 @@ class Offload:
             except Exception:  # noqa: BLE001 - handed to the caller
                 done.errback()
             else:
-                later[:] = [self._turns.later(share, turn)]
+                later[:] = [self._scheduler.later(queue, run_slice)]
 
         done: Deferred[ResultT] = Deferred(cancel)
-        turn()
+        run_slice()
         return done
 
 
@@ -155,12 +155,12 @@ class _AtOnce:
         """See `IOffload.in_thread`."""
         return maybeDeferred(call)
 
-    def in_turns(
+    def in_slices(
         self,
         steps: Generator[None, None, ResultT],
-        client: str = "",  # noqa: ARG002 - no turn is awaited
+        client: str = "",  # noqa: ARG002 - there is no queue
     ) -> Deferred[ResultT]:
-        """See `IOffload.in_turns`."""
+        """See `IOffload.in_slices`."""
         return maybeDeferred(run_steps, steps)
 
 

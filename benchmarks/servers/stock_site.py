@@ -1,5 +1,5 @@
 """
-The service as it is, but under stock twisted.web instead of its own front.
+The service as it is, but under stock twisted.web instead of its own server.
 
     stock_site.py PORT STORAGE
 """

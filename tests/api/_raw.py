@@ -13,7 +13,7 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.model import ImageSpec
 from asciid.store import IImageReader
 from asciid.testing import MemoryStore
@@ -138,11 +138,11 @@ class OnSite:
         return Site(api.app.resource(), reactor=MemoryReactorClock())
 
 
-class OnFront:
-    """The front that the daemon uses."""
+class OnAsciid:
+    """The HTTP server that the daemon uses."""
 
     limits: Limits | None = None
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
         """Return the factory that the daemon uses."""
-        return make_front(api, MemoryReactorClock(), self.limits)
+        return make_http_server(api, MemoryReactorClock(), self.limits)

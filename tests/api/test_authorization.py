@@ -19,10 +19,10 @@ from twisted.web.http_headers import Headers
 from asciid.api import ImageAPI
 from asciid.api._authorization import READS, Access
 from asciid.api._refusals import AuthorizationMalformedError
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.errors import ImageGoneError
 from asciid.testing import MemoryStore
-from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase, parse_response
+from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase, parse_response
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore, OneToken
 from tests.store._support import DrivenStore
 
@@ -230,8 +230,8 @@ class SiteTests(OnSite, AccessContract, SynchronousTestCase):
     """Access under stock `twisted.web.server.Site`."""
 
 
-class FrontTests(OnFront, AccessContract, SynchronousTestCase):
-    """Access on the front that the daemon uses."""
+class ServerTests(OnAsciid, AccessContract, SynchronousTestCase):
+    """Access on asciid's HTTP server."""
 
     def begin(self, method: str, path: str, *lines: str) -> Any:  # noqa: ANN401 - a transport
         """Send the head of a request, and nothing of its body."""
@@ -241,8 +241,8 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
             max_chunk_size=1_000,
             **self.api_options,
         )
-        self.front = make_front(api, MemoryReactorClock())
-        protocol = self.front.buildProtocol(None)
+        self.server = make_http_server(api, MemoryReactorClock())
+        protocol = self.server.buildProtocol(None)
         transport = StringTransportWithDisconnection()
         transport.protocol = protocol
         protocol.makeConnection(transport)
@@ -263,7 +263,7 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
                 answer = parse_response(transport.value())
                 self.assert_refused(answer, "token-missing", None)
                 self.assertEqual(answer.fields["connection"], "close")
-                self.assertEqual(self.front.bodies.used, 0)
+                self.assertEqual(self.server.bodies.used, 0)
 
     def test_type_before_size(self) -> None:
         """A form or an encoded body is refused as such, whatever its size."""
@@ -281,7 +281,7 @@ class FrontTests(OnFront, AccessContract, SynchronousTestCase):
                 answer = parse_response(transport.value())
                 self.assertEqual(answer.status, 415)
                 self.assertEqual(json.loads(answer.body)["type"], f"/problems/{name}")
-                self.assertEqual(self.front.bodies.used, 0)
+                self.assertEqual(self.server.bodies.used, 0)
 
     def test_body_of_who_may(self) -> None:
         """An authorized client gets 100-continue; a too large body is refused."""
@@ -321,7 +321,7 @@ class DeletionUnderWayTests(SynchronousTestCase):
         data = b"".join(b"%07d\n" % number for number in range(200_000))
         spec = driven.upload(data, 10_000)
         api = ImageAPI(driven.store, max_image_size=2**22, max_chunk_size=2**20)
-        protocol = make_front(api, driven.reactor).buildProtocol(None)
+        protocol = make_http_server(api, driven.reactor).buildProtocol(None)
         transport: Any = StringTransportWithDisconnection()
         transport.protocol = protocol
         protocol.makeConnection(transport)

@@ -28,7 +28,7 @@ from asciid.net.fair_limit import FairLimit
 from asciid.store import Lifetimes, PendingLimits
 from asciid.testing import MemoryStore
 from tests.api._contract import Contract
-from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase, parse_response
+from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase, parse_response
 from tests.api._support import (
     CAT,
     CAT_BYTES,
@@ -162,11 +162,11 @@ class DocumentTests(SynchronousTestCase):
         self.assertEqual(ours, table)
         self.assertEqual(
             {status for name, status in stated if name == "about:blank"},
-            self.front_statuses(),
+            self.server_statuses(),
         )
 
-    def front_statuses(self) -> set[int]:
-        """Return the statuses that the source of the front names for errors."""
+    def server_statuses(self) -> set[int]:
+        """Return the statuses that the source of the HTTP server names for errors."""
         sources = (ROOT / "asciid" / "http").glob("*.py")
         refusals = re.compile(r"(?:RefusedError|_refuse|_problem)\(\s*(\d{3}),")
         return {
@@ -628,8 +628,8 @@ class KeptContract(RawCase):
             self.register(status)
 
 
-class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
-    """The contract on the front that the daemon uses."""
+class OnAsciidTests(OnAsciid, KeptContract, SynchronousTestCase):
+    """The contract on asciid's HTTP server."""
 
     def reset(self) -> None:
         """Serve an empty store, within the usual limits."""
@@ -682,7 +682,7 @@ class OnFrontTests(OnFront, KeptContract, SynchronousTestCase):
             self.check_answer(503, method, path, parse_response(transport.value()))
 
     def pass_time(self) -> None:
-        """Advance time past the timeouts of the front."""
+        """Advance time past the timeouts of the server."""
         factory = cast("KleinFactory", self.client.factory)
         factory.doStart()
         cast("MemoryReactorClock", factory.reactor).advance(2)

@@ -11,7 +11,7 @@ from asciid.api import ImageAPI
 from asciid.api._contract import METHODS, load_contract
 from asciid.api._schema import InputLimits
 from asciid.testing import MemoryStore
-from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
+from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase
 from tests.api._support import CAT_BYTES, CAT_SHA256, OneToken
 
 if TYPE_CHECKING:
@@ -218,5 +218,5 @@ class SiteTests(OnSite, CORSContract, SynchronousTestCase):
     """CORS under stock `twisted.web.server.Site`."""
 
 
-class FrontTests(OnFront, CORSContract, SynchronousTestCase):
-    """CORS on the front that the daemon uses."""
+class ServerTests(OnAsciid, CORSContract, SynchronousTestCase):
+    """CORS on asciid's HTTP server."""

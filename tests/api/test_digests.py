@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api._digests import parse_dictionary, preferred_algorithm
 from asciid.testing import MemoryStore
-from tests.api._raw import OnFront, OnSite, RawAnswer, RawCase
+from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256
 
 REGISTRATION = json.dumps({"sha256": CAT_SHA256, "size": 21, "chunk_size": 21})
@@ -111,8 +111,8 @@ class SiteTests(OnSite, ContentDigestContract, SynchronousTestCase):
     """Content-Digest under stock `twisted.web.server.Site`."""
 
 
-class FrontTests(OnFront, ContentDigestContract, SynchronousTestCase):
-    """Content-Digest on the front that the daemon uses."""
+class ServerTests(OnAsciid, ContentDigestContract, SynchronousTestCase):
+    """Content-Digest on asciid's HTTP server."""
 
 
 class DictionaryTests(SynchronousTestCase):

@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI, _encodings
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.runtime.offload import Offload
 from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
 from tests.api._raw import RawAnswer, parse_response
@@ -66,7 +66,7 @@ class EncodingTests(SynchronousTestCase):
             max_chunk_size=10_000,
             offload=Offload(self.reactor, self.pool),
         )
-        self.front = make_front(api, self.reactor)
+        self.server = make_http_server(api, self.reactor)
         self.made: Counter[bytes] = Counter()
         encoders = dict(_encodings._ENCODERS)
 
@@ -96,7 +96,7 @@ class EncodingTests(SynchronousTestCase):
         """Request an image with these header lines."""
         address = IPv4Address("TCP", "192.0.2.1", 5555)
         head = [f"{method} /image/{name or self.name} HTTP/1.1", "Host: a", *lines]
-        protocol = self.front.buildProtocol(address)
+        protocol = self.server.buildProtocol(address)
         return Connection(protocol, "\r\n".join([*head, "", ""]))
 
     def turn(self) -> None:
@@ -178,7 +178,7 @@ class EncodingTests(SynchronousTestCase):
         answer = self.begin("Accept-Encoding: zstd").answer
         self.assertEqual(answer.fields["content-encoding"], "zstd")
         self.assertEqual(self.made, {b"gzip": 1, b"zstd": 1})
-        self.assertEqual(self.front.connections, 2)
+        self.assertEqual(self.server.connections, 2)
 
     def test_leaves_at_an_answer(self) -> None:
         """A response to one client may cancel another's."""

@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.store import PendingLimits
 from tests.api._raw import parse_response
 from tests.store._support import DrivenStore
@@ -31,7 +31,7 @@ class GarbageTests(SynchronousTestCase):
         self.driven.start()
         self.addCleanup(self.driven.stop)
         api = ImageAPI(self.driven.store, max_image_size=1_000, max_chunk_size=100)
-        self.front = make_front(api, self.driven.reactor)
+        self.server = make_http_server(api, self.driven.reactor)
         self.assertEqual(self.register(KNOWN), 201)
 
     def ask(self, method: str, path: str, members: object = None) -> int:
@@ -39,7 +39,7 @@ class GarbageTests(SynchronousTestCase):
         body = "" if members is None else json.dumps(members)
         head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
         transport: Any = StringTransportWithDisconnection()
-        protocol = self.front.buildProtocol(None)
+        protocol = self.server.buildProtocol(None)
         transport.protocol = protocol
         protocol.makeConnection(transport)
         json_type = "Content-Type: application/json\r\n\r\n"

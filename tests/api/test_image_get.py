@@ -19,8 +19,8 @@ from asciid.api._sending import PIECE
 from asciid.errors import StorageFailedError
 from tests.api._raw import (
     LAST_MODIFIED,
+    OnAsciid,
     OneImage,
-    OnFront,
     OnSite,
     RawAnswer,
     RawCase,
@@ -555,5 +555,5 @@ class SiteTests(OnSite, DownloadContract, SynchronousTestCase):
     """Downloads under stock `twisted.web.server.Site`."""
 
 
-class FrontTests(OnFront, DownloadContract, SynchronousTestCase):
-    """Downloads on the front that the daemon uses."""
+class ServerTests(OnAsciid, DownloadContract, SynchronousTestCase):
+    """Downloads on asciid's HTTP server."""

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.api import ImageAPI, _long_json
 from asciid.api._refusals import MalformedRequestError
 from asciid.api._schema import InputLimits, parse_chunk, parse_long_chunk
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.errors import AsciidError
 from asciid.model import ImageSpec, ImageState
 from asciid.runtime.offload import Offload, run_steps
@@ -180,7 +180,7 @@ class RouteTests(SynchronousTestCase):
             max_chunk_size=2**20,
             offload=Offload(self.reactor, self.pool, clock=self.clock),
         )
-        self.front = make_front(api, self.reactor)
+        self.server = make_http_server(api, self.reactor)
         self.art = "é█" * 60_000
         data = self.art.encode() * 2
         self.spec = ImageSpec(sha256(data).hexdigest(), len(data), len(data) // 2)
@@ -194,7 +194,7 @@ class RouteTests(SynchronousTestCase):
 
     def begin(self, *lines: str) -> Any:  # noqa: ANN401 - a transport
         """Post the first chunk."""
-        protocol: Any = self.front.buildProtocol(None)
+        protocol: Any = self.server.buildProtocol(None)
         transport = StringTransportWithDisconnection()
         transport.protocol = protocol
         protocol.makeConnection(transport)

@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI, MetricsAPI
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.http import KleinFactory
 from asciid.testing import MemoryStore
 from tests.api._support import Client
@@ -39,7 +39,7 @@ class PathTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Serve an empty store."""
         api = ImageAPI(MemoryStore(), max_image_size=1000, max_chunk_size=1000)
-        self.client = Client(make_front(api, MemoryReactorClock()))
+        self.client = Client(make_http_server(api, MemoryReactorClock()))
         scrape = KleinFactory(MetricsAPI(api.metrics).app, reactor=MemoryReactorClock())
         self.scrape = Client(scrape)
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.metrics import Metrics
 from asciid.net.fair_limit import FairLimit
 from asciid.store import IImageStore, StoreHealth
@@ -58,8 +58,8 @@ class HealthTests(SynchronousTestCase):
         self.store = AilingStore()
         api = ImageAPI(self.store, max_image_size=1_000, max_chunk_size=100)
         self.api = api
-        self.front: KleinFactory = make_front(api, Clock())
-        self.client = Client(self.front)
+        self.server: KleinFactory = make_http_server(api, Clock())
+        self.client = Client(self.server)
 
     def get(self, path: str) -> Health:
         """Request, and check the common fields of the response."""
@@ -128,17 +128,17 @@ class HealthTests(SynchronousTestCase):
 
     def test_draining(self) -> None:
         """During the stop the service is not ready."""
-        self.front.draining = True
+        self.server.draining = True
         self.assert_not_ready("serving", "The service is stopping.")
 
     def test_asked_before_the_drain(self) -> None:
         """So it is for a request that began before, whose connection is then closed."""
         transport = StringTransportWithDisconnection()
-        connection: Any = self.front.buildProtocol(None)
+        connection: Any = self.server.buildProtocol(None)
         transport.protocol = connection
         connection.makeConnection(transport)
         connection.dataReceived(b"GET /readyz HTTP/1.1\r\nHost: a")
-        drained = self.front.drain()
+        drained = self.server.drain()
         self.assertNoResult(drained)
         connection.dataReceived(b"\r\n\r\n")
         head, _, body = transport.value().decode().partition("\r\n\r\n")
@@ -149,7 +149,7 @@ class HealthTests(SynchronousTestCase):
     def test_limit_reached(self) -> None:
         """A limit that one client uses up is reported, but all is well for others."""
         clock = Clock()
-        self.front.bodies = limit = FairLimit(10, clock.seconds)
+        self.server.bodies = limit = FairLimit(10, clock.seconds)
         limit.take("192.0.2.1", Working(), 10)
         for _ in range(12):
             limit.take("192.0.2.1", Working(), 1)
@@ -169,7 +169,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.get("/readyz").document["checks"], CHECKS)
 
     def test_another_http(self) -> None:
-        """Behind an HTTP front that is not asciid's, nothing is known of draining."""
+        """Behind an HTTP server that is not asciid's, nothing is known of draining."""
         store = MemoryStore()
         self.successResultOf(store.start())
         checks = Metrics(store).failed_checks()
@@ -182,5 +182,5 @@ class HealthTests(SynchronousTestCase):
         )
         live = Health(200, "application/json", None, {"live": True})
         self.assertEqual(self.get("/livez"), live)
-        self.front.draining = True
+        self.server.draining = True
         self.assertEqual(self.get("/livez"), live)

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from asciid.api import ImageAPI
 from asciid.api._sending import PIECE
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,
@@ -894,9 +894,9 @@ class SiteTests(APIContract, SynchronousTestCase):
         return Site(api.app.resource(), reactor=MemoryReactorClock())
 
 
-class FrontTests(APIContract, SynchronousTestCase):
-    """The contract on the front that the daemon uses."""
+class ServerTests(APIContract, SynchronousTestCase):
+    """The contract on asciid's HTTP server."""
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
         """Return the factory that the daemon uses."""
-        return make_front(api, reactor=self.reactor)
+        return make_http_server(api, reactor=self.reactor)

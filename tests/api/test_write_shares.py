@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from asciid.api import ImageAPI
 from asciid.api._write_shares import WriteShares
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.errors import StoreBusyError
 from asciid.store import IImageStore
 from asciid.testing import MemoryStore
@@ -124,7 +124,7 @@ class QueueTests(SynchronousTestCase):
             trusted_proxies=trusted,
             max_queue=CAPACITY,
         )
-        self.client = Client(make_front(self.api, Clock()))
+        self.client = Client(make_http_server(self.api, Clock()))
         self.clients: dict[str, str] = {}
         self.address = "192.0.2.1"
         self.patch(self.api.clients, "key_of", lambda _: self.address)

@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
-from asciid.daemon._shares import body_share_warning
+from asciid.daemon._process_limits import body_limit_warning
 from asciid.daemon.assembly import make_image_service
 from asciid.daemon.host import Host
 from asciid.testing import MemoryStore
@@ -31,34 +31,34 @@ def settings(bodies: int, workers: int = 1, chunk: int = CHUNK) -> Settings:
     )
 
 
-class BodyShareTests(SynchronousTestCase):
+class BodyLimitTests(SynchronousTestCase):
     """The part of --max-bodies that each process has."""
 
-    def share(self, chosen: Settings) -> float:
+    def body_limit_of(self, chosen: Settings) -> float:
         """Return the limit of a process, which its metrics have."""
         host = Host(MemoryReactorClock())
         service = make_image_service(chosen, host, MemoryStore()._engine)
-        front: Any = service._front
-        capacity: int = front.bodies.capacity
+        server: Any = service._server
+        capacity: int = server.bodies.capacity
         return capacity
 
     def test_divided(self) -> None:
         """Each worker has an equal part."""
-        for workers, share in ((1, 80_000_001), (8, 10_000_001)):
+        for workers, limit in ((1, 80_000_001), (8, 10_000_001)):
             chosen = settings(80_000_001, workers)
-            self.assertEqual(self.share(chosen), share)
-            self.assertIsNone(body_share_warning(chosen))
+            self.assertEqual(self.body_limit_of(chosen), limit)
+            self.assertIsNone(body_limit_warning(chosen))
 
     def test_largest_chunk(self) -> None:
         """No part is smaller than the largest body; then there is a warning."""
         for workers in (1, 8):
             chosen = settings(2**20, workers)
-            self.assertEqual(self.share(chosen), LARGEST_BODY)
+            self.assertEqual(self.body_limit_of(chosen), LARGEST_BODY)
             self.assertIn(
                 f"{LARGEST_BODY * workers} bytes, not 1048576",
-                body_share_warning(chosen) or "",
+                body_limit_warning(chosen) or "",
             )
 
     def test_small_chunks(self) -> None:
         """A part is large enough for a body that is streamed, too."""
-        self.assertEqual(self.share(settings(1000, chunk=1)), 256 * 1024)
+        self.assertEqual(self.body_limit_of(settings(1000, chunk=1)), 256 * 1024)

@@ -150,7 +150,7 @@ class ServiceTestCase(SynchronousTestCase):
             Settings("tcp:4444", storage, 1, 1, sync=sync, workers=workers),
             RecordedHost(self.reactor, self.events),
             sites=[Site(listener, Factory()) for listener in listeners],
-            front=self,
+            server=self,
             metrics=Metrics(self.store),
             tokens=self.tokens,
             store=self.store,
@@ -526,9 +526,9 @@ class AnnouncementTests(ServiceTestCase):
         self.assertIn("images 7, pending uploads 2, sync off", first)
         self.assertEqual(second, "sync is off: a power cut loses acknowledged writes")
 
-    def test_body_share(self) -> None:
+    def test_body_limit(self) -> None:
         """There is a warning if bodies may hold more than was set."""
-        self.patch(announcement, "body_share_warning", lambda _: "watch out")
+        self.patch(announcement, "body_limit_warning", lambda _: "watch out")
         self.assertEqual(self.announced()[1:], ["watch out"])
 
     def test_memory(self) -> None:

@@ -16,7 +16,7 @@ from asciid.engines.lmdb import _batch, _verification
 from asciid.engines.lmdb._copying import _WORK
 from asciid.engines.lmdb._records import ImageRecord, chunk_key
 from asciid.engines.lmdb.maintenance import (
-    MAX_SHARE,
+    MAX_DAMAGED,
     DamagedError,
     NoStorageError,
     StorageDamagedError,
@@ -294,7 +294,7 @@ class VerificationTests(MaintenanceTestCase):
         self.damage_all()
         with StorageFile(self.path) as storage:
             verification = Verification(
-                storage, no_pace, quarantine_in(storage), max_share=MAX_SHARE
+                storage, no_pace, quarantine_in(storage), max_damaged=MAX_DAMAGED
             )
             # So few are no indication.
             self.assertEqual(len(list(verification.run())), 3)

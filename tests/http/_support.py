@@ -1,4 +1,4 @@
-"""Connections in memory to a Klein app behind the front."""
+"""Connections in memory to a Klein app behind the server."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ class Wire:
 
 
 class Site:
-    """A Klein app behind the front, in memory, with clocks set by hand."""
+    """A Klein app behind the HTTP server, in memory, with clocks set by hand."""
 
     def __init__(
         self,

@@ -201,7 +201,7 @@ class PipelineTests(ChannelTestCase):
         self.assert_problem(second, 400)
         self.assertTrue(wire.over)
 
-    def test_turns(self) -> None:
+    def test_time_slice(self) -> None:
         """After 0.2 ms the other connections have their turn."""
         turns = self.site.count_turns()
         wire = self.connect().send(get(b"/a") * 100)
@@ -278,7 +278,7 @@ class PipelineTests(ChannelTestCase):
 
 
 class RefusalTests(ChannelTestCase):
-    """Errors that the front answers itself."""
+    """Errors that the HTTP server answers itself."""
 
     def refused(self, status: int, *pieces: bytes) -> Wire:
         """See to it that a connection is refused and closed."""

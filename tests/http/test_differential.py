@@ -1,4 +1,4 @@
-"""The front against stock twisted.web: one app, one behaviour."""
+"""The HTTP server against stock twisted.web: one app, one behaviour."""
 
 # ruff: noqa: ARG001 - Klein gives handlers the request, wanted or not
 

@@ -182,7 +182,7 @@ class ValueTests(SynchronousTestCase):
         limits = Limits(endpoint_bodies=bodies)
         bodies["a"] = 2
         self.assertEqual(limits.endpoint_bodies["a"], 1)
-        for name in ("body", "idle_timeout", "turn"):
+        for name in ("body", "idle_timeout", "time_slice"):
             with self.assertRaisesRegex(ValueError, name):
                 Limits(**{name: 0})  # type: ignore[arg-type]
         with self.assertRaises(AttributeError):

@@ -68,7 +68,7 @@ PARTS = [
 
 
 class FuzzTests(SynchronousTestCase):
-    """On any bytes, the front neither raises nor hangs nor leaks."""
+    """On any bytes, the HTTP server neither raises nor hangs nor leaks."""
 
     @settings(max_examples=60)
     @given(

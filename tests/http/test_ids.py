@@ -155,7 +155,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertEqual(len(parser._blocks), 1)
 
     def test_refused(self) -> None:
-        """What the front refuses has a name, too."""
+        """What the HTTP server refuses has a name, too."""
         self.assertEqual(self.ids_of(b"nonsense\r\n\r\n"), ["made-1"])
         too_large = b"X-Request-Id: mine", b"Content-Length: 99999999"
         self.assertEqual(

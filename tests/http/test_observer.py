@@ -1,4 +1,4 @@
-"""Notifications of observers, and the counters of the front."""
+"""Notifications of observers, and the counters of the server."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class ObserverTests(SynchronousTestCase):
         )
 
     def test_refused(self) -> None:
-        """What the front answers itself is a refusal, and nothing else."""
+        """What the HTTP server answers itself is a refusal, and nothing else."""
         self.site.ask(b"nonsense\r\n\r\n")
         self.site.ask(get(b"/user/%ff"))
         wire = self.site.connect().send(b"GET")

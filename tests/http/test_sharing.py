@@ -366,14 +366,14 @@ class LedgerTests(SynchronousTestCase):
     def test_all_is_given_back(
         self,
         steps: list[tuple[int, tuple[str, Any]]],
-        turn: float,
+        time_slice: float,
         drains: bool,  # noqa: FBT001 - hypothesis has no names here
     ) -> None:
         """A limit never counts more than there is, and nothing in the end."""
         app = App()
         limits = Limits(
             body=3000, bodies=6000, connections=4, lingering=2, linger_bytes=3000,
-            idle_timeout=15, linger_time=12, write_timeout=9, turn=turn,
+            idle_timeout=15, linger_time=12, write_timeout=9, time_slice=time_slice,
         )  # fmt: skip
         site = Site(app.app, limits)
         factory = site.factory

@@ -1,4 +1,4 @@
-"""The front behind TLS, with a handshake in memory."""
+"""The HTTP server behind TLS, with a handshake in memory."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ CASES: list[tuple[bytes, list[int]]] = [
 
 
 class WireTests(SynchronousTestCase):
-    """The front, seen from the other end of a connection."""
+    """The HTTP server, seen from the other end of a connection."""
 
     def test_cases(self) -> None:
         """The answers are the same however the bytes are split."""

@@ -1,4 +1,4 @@
-"""HTTP cases on raw sockets, against a real process behind the front."""
+"""HTTP cases on raw sockets, against a real process behind the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The access log, behind the API and the front."""
+"""The access log, behind the API and the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
 from asciid.config.settings import Settings, resolve
-from asciid.daemon.assembly import make_front, make_image_service, make_observer
+from asciid.daemon.assembly import make_http_server, make_image_service, make_observer
 from asciid.daemon.host import Host
 from asciid.http import Refusal
 from asciid.logs.access import LEFT, AccessLog, AccessRecord, access_writer
@@ -39,12 +39,14 @@ class AccessLogTests(SynchronousTestCase):
             trusted_proxies=[ip_network("192.0.2.0/24")],
         )
         self.log = AccessLog(self.seen.append, self.api.clients.of)
-        self.front = make_front(self.api, MemoryReactorClock(), observer=self.log)
+        self.server = make_http_server(
+            self.api, MemoryReactorClock(), observer=self.log
+        )
 
     def connect(self) -> MemoryTransport:
         """Open a connection."""
         transport = MemoryTransport()
-        transport.protocol = self.front.buildProtocol(transport.getPeer())
+        transport.protocol = self.server.buildProtocol(transport.getPeer())
         transport.protocol.makeConnection(transport)
         return transport
 
@@ -102,7 +104,7 @@ class AccessLogTests(SynchronousTestCase):
         self.assertNotIn("secr", self.ask(get(token)).target)
 
     def test_refused(self) -> None:
-        """Requests refused by the front are logged with their known fields."""
+        """Requests refused by the HTTP server are logged with their known fields."""
         access = self.ask(b"nonsense\r\n\r\n")
         self.assertEqual(
             (access.client, access.method, access.target, access.status),
@@ -193,7 +195,7 @@ class AccessLogTests(SynchronousTestCase):
         log = AccessLog(
             self.seen.append, self.api.clients.of, 0.25, lambda: next(draws)
         )
-        self.front.observer = log
+        self.server.observer = log
         transport = self.connect()
         for n in range(4):
             transport.protocol.dataReceived(get(b"/%d" % n))
@@ -290,8 +292,8 @@ class SettingsTests(SynchronousTestCase):
         api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
         settings = resolve({"access-log": str(path), "log-format": "json"}, {})
         observer = make_observer(settings, api, None)
-        front = make_front(api, MemoryReactorClock(), observer=observer)
-        client = Client(front)
+        server = make_http_server(api, MemoryReactorClock(), observer=observer)
+        client = Client(server)
         client.raw(get(b"/image").decode())
         client.raw(post(b"/image", b"").decode())
         lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -302,14 +304,14 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(sum(api.metrics.requests.by_status().values()), 2)
 
     def test_refusals(self) -> None:
-        """Refusals of the front and of routes are logged by kind."""
+        """Refusals of the HTTP server and of routes are logged by kind."""
         settings = Settings("tcp:0", None, 1, 1, sync=True)
         host = Host(MemoryReactorClock())
         engine = MemoryStore()._engine
-        front: Any = make_image_service(settings, host, engine)._front
+        server: Any = make_image_service(settings, host, engine)._server
         with capturedLogs() as events:
             for request in (get(b"/nowhere").decode(), "nonsense\r\n\r\n") * 3:
-                Client(front).raw(request)
+                Client(server).raw(request)
         self.assertEqual(
             [event["reason"] for event in events if "reason" in event],
             ["not-found", "http-400"],
@@ -319,10 +321,10 @@ class SettingsTests(SynchronousTestCase):
         """The share reaches the log."""
         api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
         settings = resolve({"access-log": "-", "access-log-sample": "0.000001"}, {})
-        front = make_front(
+        server = make_http_server(
             api, MemoryReactorClock(), observer=make_observer(settings, api, None)
         )
-        client = Client(front)
+        client = Client(server)
         with capturedLogs() as events:
             for _ in range(10):
                 client.raw(get(b"/image").decode())

@@ -87,7 +87,7 @@ class ImageLogTests(SynchronousTestCase):
         engine = MemoryStore()._engine
         settings = Settings("tcp:0", None, 1000, 1000, sync=True)
         service: Any = make_image_service(settings, Host(self.reactor), engine)
-        client = Client(service._front)
+        client = Client(service._server)
         head = f"PUT /image/{CAT_SHA256} HTTP/1.1\r\nHost: a\r\n"
         body = CAT_BYTES.decode()
         with capturedLogs() as events:

@@ -23,14 +23,14 @@ from asciid.api import ImageAPI, MetricsAPI
 from asciid.api._contract import METHODS, load_contract
 from asciid.api._problems import PROBLEM_TYPES
 from asciid.api._schema import InputLimits
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
 from asciid.metrics import Metrics
 from asciid.store import IImageStore, PendingLimits
 from asciid.testing import ManualReactor, MemoryStore
 from tests._programs import program
-from tests.api._raw import OnFront, RawAnswer, RawCase, parse_response
+from tests.api._raw import OnAsciid, RawAnswer, RawCase, parse_response
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, Client, OneToken
 from tests.metrics._support import (
     documented_metrics,
@@ -70,7 +70,7 @@ class UnreadableStore(MemoryStore):
         return fail(StorageFailedError())
 
 
-class MetricsTests(OnFront, RawCase, SynchronousTestCase):
+class MetricsTests(OnAsciid, RawCase, SynchronousTestCase):
     """The metrics of a daemon in memory."""
 
     def setUp(self) -> None:
@@ -264,7 +264,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
             self.assertEqual(values[f'asciid_refusals_total{{reason="{name}"}}'], 0)
 
     def test_refusals(self) -> None:
-        """Refusals of routes and of the front are counted by reason."""
+        """Refusals of routes and of the HTTP server are counted by reason."""
         before = samples_of(self.scrape())
         self.ask("GET", IMAGE)
         self.ask("GET", "/nowhere")
@@ -325,19 +325,19 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertEqual(values['asciid_ready{check="storage"}'], 0)
 
     def test_bodies(self) -> None:
-        """The bytes of bodies in flight are those of the front."""
+        """The bytes of bodies in flight are those of the server."""
         api = ImageAPI(MemoryStore(), max_image_size=100, max_chunk_size=100)
-        front = make_front(api, ManualReactor(), Limits(bodies=9))
+        server = make_http_server(api, ManualReactor(), Limits(bodies=9))
         page = self.successResultOf(api.metrics.page(""))
         self.assertIn(b"\nasciid_body_bytes 0.0", page.content)
         self.assertIn(b"\nasciid_body_limit_bytes 9.0", page.content)
-        front.bodies.take("192.0.2.1", IdleHolder(), 4)
-        front.bodies.take("192.0.2.2", IdleHolder(), 3)
+        server.bodies.take("192.0.2.1", IdleHolder(), 4)
+        server.bodies.take("192.0.2.2", IdleHolder(), 3)
         page = self.successResultOf(api.metrics.page(""))
         self.assertIn(b"\nasciid_body_bytes 7.0", page.content)
         self.assertIn(b"asciid_largest_client_body_bytes 4.0", page.content)
-        front.slow_bodies = 2
-        front.bodies.evictions = 3
+        server.slow_bodies = 2
+        server.bodies.evictions = 3
         page = self.successResultOf(api.metrics.page(""))
         for what, reason, count in (("bodies", "rate", 2), ("bodies", "share", 3)):
             line = (
@@ -361,7 +361,7 @@ class MetricsTests(OnFront, RawCase, SynchronousTestCase):
         self.assertNotIn('asciid_bound_used_ratio{bound="uploads"}', values)
         self.assertEqual(values["asciid_images_completed_total"], 0)
 
-    def test_without_a_front(self) -> None:
+    def test_without_a_server(self) -> None:
         """Under another HTTP server there are no metrics of connections."""
         page = self.successResultOf(Metrics(MemoryStore()).page(OPENMETRICS))
         text = page.content.decode()
@@ -385,11 +385,11 @@ class ApartTests(SynchronousTestCase):
         self.api = ImageAPI(
             MemoryStore(), max_image_size=100, max_chunk_size=100, metrics_apart=True
         )
-        self.main = Client(make_front(self.api, MemoryReactorClock()))
-        front = KleinFactory(
+        self.main = Client(make_http_server(self.api, MemoryReactorClock()))
+        server = KleinFactory(
             MetricsAPI(self.api.metrics).app, reactor=MemoryReactorClock()
         )
-        self.apart = Client(front)
+        self.apart = Client(server)
 
     def ask(self, client: Client, head: str, *lines: str) -> RawAnswer:
         """Send a request without a body."""
@@ -440,13 +440,13 @@ class AbandonedTests(SynchronousTestCase):
     def test_abandoned(self) -> None:
         """A request whose client disconnected is counted without a status."""
         api = ImageAPI(SilentStore(), max_image_size=100, max_chunk_size=100)
-        front = make_front(api, ManualReactor())
-        channel = front.buildProtocol(None)
+        server = make_http_server(api, ManualReactor())
+        channel = server.buildProtocol(None)
         transport = StringTransportWithDisconnection()
         transport.protocol = channel
         channel.makeConnection(transport)
         channel.dataReceived(f"GET {IMAGE} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        self.assertEqual(front.connections, 1)
+        self.assertEqual(server.connections, 1)
         transport.loseConnection()
         page = self.successResultOf(api.metrics.page(""))
         values = samples_of(list(text_string_to_metric_families(page.content.decode())))

@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_front
+from asciid.daemon.assembly import make_http_server
 from asciid.engines.lmdb._answers import Answers
 from asciid.engines.lmdb._quarantine import put_aside
 from asciid.logs import LineWriter
@@ -62,7 +62,7 @@ class MovesTests(SynchronousTestCase):
             max_chunk_size=1_000,
             metrics=Metrics(self.driven.store, workers=lambda: self.processes),
         )
-        self.front = make_front(self.api, self.driven.reactor)
+        self.server = make_http_server(self.api, self.driven.reactor)
         self.moving: set[str] = set()
         self.last = self.scrape()
 
@@ -87,7 +87,7 @@ class MovesTests(SynchronousTestCase):
 
     def connect(self) -> tuple[Any, Any]:
         """Return both ends of a new connection."""
-        channel = self.front.buildProtocol(None)
+        channel = self.server.buildProtocol(None)
         transport = StringTransportWithDisconnection()
         transport.protocol = channel
         channel.makeConnection(transport)
@@ -159,8 +159,8 @@ class MovesTests(SynchronousTestCase):
         self.look()
         self.damage(b"hen")
         channel, transport = self.connect()
-        self.front.bodies.take("192.0.2.1", channel, 7)
-        self.front.slow_bodies += 1
+        self.server.bodies.take("192.0.2.1", channel, 7)
+        self.server.slow_bodies += 1
         for image in (b"one", b"two"):
             self.driven.store.register(
                 ImageSpec(sha256(image).hexdigest(), 3, 3), "client"

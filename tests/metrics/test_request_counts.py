@@ -80,7 +80,7 @@ class RequestCountsTests(SynchronousTestCase):
         self.assertAlmostEqual(routes["status"].total, 0.006)
 
     def test_refused(self) -> None:
-        """A refusal of the front is counted by its status, and as a response."""
+        """A refusal of the server is counted by its status, and as a response."""
         reasons: list[str] = []
         self.counts = self.observer = RequestCounts(reasons.append)
         peer = IPv4Address("TCP", "192.0.2.1", 1)

@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
-from asciid.daemon import _shares, host
+from asciid.daemon import _process_limits, host
 from asciid.runtime.descriptors import connection_limits, descriptor_limit, raise_limit
 
 
@@ -76,7 +76,7 @@ class ConnectionTests(SynchronousTestCase):
             "tcp:0", None, 1, 1, sync=True, max_connections=8_000, workers=2
         )
         for limit, warned in ((1024, True), (16_384, False)):
-            self.patch(_shares, "descriptor_limit", lambda limit=limit: limit)
+            self.patch(_process_limits, "descriptor_limit", lambda limit=limit: limit)
             self.patch(host, "descriptor_limit", lambda limit=limit: limit)
             with capturedLogs() as events:
                 host._check_descriptors(settings)

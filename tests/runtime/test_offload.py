@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import StoreBusyError
-from asciid.runtime.offload import AT_ONCE, TURN, Offload
+from asciid.runtime.offload import AT_ONCE, TIME_SLICE, Offload
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import no_thread
 
@@ -51,7 +51,7 @@ class OffloadTests(SynchronousTestCase):
         """Begin with two calls at most."""
         self.reactor = ManualReactor()
         self.pool = ManualThreadPool()
-        self.steps = Steps(10, TURN * 0.51)
+        self.steps = Steps(10, TIME_SLICE * 0.51)
         self.offload = Offload(
             self.reactor, self.pool, clock=lambda: self.steps.now, max_waiting=2
         )
@@ -95,7 +95,7 @@ class OffloadTests(SynchronousTestCase):
             self.assertTrue(self.pool.step())
             self.reactor.advance(0)
 
-    def test_in_turns(self) -> None:
+    def test_in_slices(self) -> None:
         """Steps go on for a bounded time in each turn of the reactor."""
         seen: list[int] = []
         call_later = self.reactor.callLater
@@ -105,7 +105,7 @@ class OffloadTests(SynchronousTestCase):
             return call_later(delay, call)
 
         self.patch(self.reactor, "callLater", note)
-        done = self.offload.in_turns(iter(self.steps))
+        done = self.offload.in_slices(iter(self.steps))
         self.assertNoResult(done)
         self.assertEqual(self.run_all(done), "result")
         self.assertEqual(seen, [2, 4, 6, 8, 10])
@@ -113,12 +113,12 @@ class OffloadTests(SynchronousTestCase):
 
     def test_failing_steps(self) -> None:
         """The work fails with the exception of a step."""
-        self.failureResultOf(self.offload.in_turns(self.steps.fail()), ValueError)
-        self.failureResultOf(AT_ONCE.in_turns(self.steps.fail()), ValueError)
+        self.failureResultOf(self.offload.in_slices(self.steps.fail()), ValueError)
+        self.failureResultOf(AT_ONCE.in_slices(self.steps.fail()), ValueError)
 
     def test_cancelled_steps(self) -> None:
         """Cancelled work ends, and its resources are released."""
-        done = self.offload.in_turns(iter(self.steps))
+        done = self.offload.in_slices(iter(self.steps))
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.assertTrue(self.steps.closed)
@@ -128,7 +128,7 @@ class OffloadTests(SynchronousTestCase):
     def test_at_once(self) -> None:
         """Without threads and turns everything is done before the call returns."""
         self.assertEqual(self.successResultOf(AT_ONCE.in_thread(lambda: 1)), 1)
-        result = self.successResultOf(AT_ONCE.in_turns(iter(self.steps)))
+        result = self.successResultOf(AT_ONCE.in_slices(iter(self.steps)))
         self.assertEqual((result, self.steps.done), ("result", 10))
 
 

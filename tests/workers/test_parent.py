@@ -149,7 +149,7 @@ class StartTests(ParentTestCase):
         self.assertIn("images 0, pending uploads 0, sync on, workers 2", line)
         self.assertEqual(self.host.reports, [f"Serving on 127.0.0.1:{port}, 2 workers"])
 
-    def test_body_share(self) -> None:
+    def test_body_limit(self) -> None:
         """Where workers hold more of bodies than was set, the amount is logged."""
         lines = self.start(max_bodies=1000)
         self.assertIn("may hold 524288 bytes, not 1000", lines[-1])

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from asciid.engines.lmdb._storage_file import StorageFile
 
 __all__ = [
-    "MAX_SHARE",
+    "MAX_DAMAGED",
     "Damaged",
     "StorageDamagedError",
     "Verification",
@@ -53,8 +53,8 @@ STEP = 1024 * 1024
 """After so many bytes a read transaction ends, so that it keeps no page in use."""
 
 
-MAX_SHARE = 0.1
-"""The share of damaged images past which the storage is damaged as a whole."""
+MAX_DAMAGED = 0.1
+"""The fraction of damaged images past which the storage is damaged as a whole."""
 
 FEW = 10
 """So few damaged images are no evidence about the storage as a whole."""
@@ -63,11 +63,11 @@ FEW = 10
 class StorageDamagedError(AsciidError):
     """Too many images are damaged: restoring a backup is better."""
 
-    def __init__(self, damaged: int, share: float) -> None:
+    def __init__(self, damaged: int, fraction: float) -> None:
         super().__init__(
-            f"more than {share:.0%} of the images are damaged, and so is the storage "
-            f"as a whole: stopped with {damaged} images in quarantine, restore a "
-            "backup; asciid verify --restore takes them out of quarantine again, and "
+            f"more than {fraction:.0%} of the images are damaged, and so is the "
+            f"storage as a whole: stopped with {damaged} images in quarantine, restore "
+            "a backup; asciid verify --restore takes them out of quarantine again, and "
             "--no-quarantine lists all that is damaged"
         )
 
@@ -139,8 +139,8 @@ class Verification:
     storage: StorageFile
     pace: Pace
     put_aside: Callable[[bytes, bytes], bool]
-    max_share: float = field(default=1.0, kw_only=True)
-    """The share of the images that may be damaged, or `FEW` of them in any case."""
+    max_damaged: float = field(default=1.0, kw_only=True)
+    """The fraction of the images that may be damaged, or `FEW` of them in any case."""
     images: int = field(init=False, default=0)
     """How many images were read."""
     size: int = field(init=False, default=0)
@@ -150,10 +150,10 @@ class Verification:
         """
         Yield damaged images.
 
-        Errors: `StorageDamagedError` past `max_share`; `lmdb.Error` if the storage
+        Errors: `StorageDamagedError` past `max_damaged`; `lmdb.Error` if the storage
         cannot be walked at all.
         """
-        bound = max(FEW, int(self.storage.read(count) * self.max_share))
+        bound = max(FEW, int(self.storage.read(count) * self.max_damaged))
         damaged = 0
         start = b""
         while True:
@@ -162,8 +162,8 @@ class Verification:
                 reason = self._check(digest, record)
                 if reason is None:
                     continue
-                if damaged >= bound and self.max_share < 1:
-                    raise StorageDamagedError(damaged, self.max_share)
+                if damaged >= bound and self.max_damaged < 1:
+                    raise StorageDamagedError(damaged, self.max_damaged)
                 if self.put_aside(digest, record):
                     damaged += 1
                     yield Damaged(digest.hex(), reason)

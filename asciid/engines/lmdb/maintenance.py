@@ -6,7 +6,7 @@ from asciid.engines.lmdb._environment import identity_of
 from asciid.engines.lmdb._lock import PATIENCE, StorageLock
 from asciid.engines.lmdb._storage_file import NoStorageError, StorageFile
 from asciid.engines.lmdb._verification import (
-    MAX_SHARE,
+    MAX_DAMAGED,
     Damaged,
     StorageDamagedError,
     Verification,
@@ -18,7 +18,7 @@ from asciid.engines.lmdb._verification import (
 
 __all__ = [
     "DATA_FILE",
-    "MAX_SHARE",
+    "MAX_DAMAGED",
     "PATIENCE",
     "Copied",
     "Damaged",

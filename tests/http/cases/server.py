@@ -1,5 +1,5 @@
 """
-The tiny Klein app that `run_cases.py` talks to, behind the front.
+The tiny Klein app that `run_cases.py` talks to, behind the server.
 
 usage: python -m tests.http.cases.server; prints its port, ends with its input.
 """

@@ -1,4 +1,4 @@
-"""The share of the settings' limits of each HTTP process."""
+"""Divides the settings' limits among the HTTP processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asciid.runtime.descriptors import (
 if TYPE_CHECKING:
     from asciid.config.settings import Settings
 
-__all__ = ["body_share", "body_share_warning", "possible_connections"]
+__all__ = ["body_limit", "body_limit_warning", "possible_connections"]
 
 
 def possible_connections(settings: Settings) -> ConnectionLimits:
@@ -27,7 +27,7 @@ def possible_connections(settings: Settings) -> ConnectionLimits:
     )
 
 
-def body_share(settings: Settings) -> int:
+def body_limit(settings: Settings) -> int:
     """Return the bytes that the request bodies in one process may hold."""
     inputs = InputLimits(settings.max_image_size, settings.max_chunk_size)
     # With less the largest body, or any that is streamed, would always be refused.
@@ -39,9 +39,9 @@ def body_share(settings: Settings) -> int:
     )
 
 
-def body_share_warning(settings: Settings) -> str | None:
+def body_limit_warning(settings: Settings) -> str | None:
     """Return a warning if bodies may hold more than `settings.max_bodies`."""
-    total = body_share(settings) * settings.workers
+    total = body_limit(settings) * settings.workers
     if total - settings.workers < settings.max_bodies:
         return None
     return (

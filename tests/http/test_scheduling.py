@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid.http import Limits, Request, read_body, streams_body
-from asciid.runtime.turns import AT_WORK
+from asciid.runtime.client_scheduler import AT_WORK
 from tests.http._support import Site, Wire, get, post
 
 BUSY, OTHER = "192.0.2.1", "192.0.2.2"
@@ -248,10 +248,10 @@ class TurnTests(SynchronousTestCase):
         self.site.time.now += 1
         request = post(b"/keep", b"hello").replace(b"POST", b"PUT")
         waiting.send(request[:-2])
-        share = self.site.factory.turns.share_of(BUSY)
-        self.assertEqual(share.at_work, 0)
+        queue = self.site.factory.scheduler.queue_of(BUSY)
+        self.assertEqual(queue.at_work, 0)
         waiting.send(request[-2:])
-        self.assertEqual(share.at_work, 1)
+        self.assertEqual(queue.at_work, 1)
         self.app.waiting[0].callback(b"kept")
         self.assertEqual(self.bodies(waiting), [b"kept"])
-        self.assertEqual(share.at_work, 0)
+        self.assertEqual(queue.at_work, 0)
