@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IPushProducer
+    from twisted.internet.interfaces import IAddress, IPushProducer
     from twisted.web.http_headers import Headers
 
 __all__ = ["Request"]
@@ -23,6 +23,12 @@ class Request(Protocol):
 
     def getHeader(self, key: bytes) -> bytes | None:
         """Return the last value of a request header field, or None."""
+
+    def getHost(self) -> IAddress:
+        """Return the local address."""
+
+    def isSecure(self) -> bool:
+        """Return whether the connection is encrypted."""
 
     def getClientIP(self) -> str | None:
         """Return the peer's IP address, or None for a Unix socket."""

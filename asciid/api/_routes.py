@@ -20,6 +20,7 @@ from asciid.api._image_put import receive_image
 from asciid.api._probes import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES, answer_problem, problem_for
+from asciid.api._public_address import PublicAddress
 from asciid.api._refusals import EncodedBodyError, MultipartBodyError, NotJSONError
 from asciid.api._schema import (
     LONG_BODY,
@@ -78,6 +79,7 @@ class ImageAPI:
     The HTTP service in front of `store`; `app` is the Klein application.
 
     `max_image_size` and `max_chunk_size` are in bytes; larger ones get 413.
+    `public_url` is the address of the service in links; see `PublicAddress`.
     `write_origins` are the origins, such as ``https://art.example``, whose pages may
     upload; any page may download.  `clients` determines client addresses with
     `trusted_proxies`.  `metrics` are exported, without a route here if `metrics_apart`.
@@ -96,6 +98,7 @@ class ImageAPI:
         *,
         max_image_size: int,
         max_chunk_size: int,
+        public_url: str | None = None,
         write_origins: Iterable[str] = (),
         trusted_proxies: Iterable[IPv4Network | IPv6Network] = (),
         metrics_apart: bool = False,
@@ -111,6 +114,7 @@ class ImageAPI:
         self._metrics_apart = metrics_apart
         self._downloads = Downloads(offload)
         self._access = None if tokens is None else Access(tokens)
+        self._public = PublicAddress(public_url)
         self._cors = CORS(write_origins, tokens=tokens is not None)
         self._begin_write = self._cors.mark
         if self._access is not None:

@@ -19,6 +19,7 @@ from asciid.config.values import (
     networks_of,
     optional_endpoint_of,
     origins_of,
+    public_url_of,
     size_up_to,
     storage_of,
     workers_of,
@@ -69,6 +70,13 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "1M",
             size_up_to(_LARGEST_CHUNK),
             "Largest chunk accepted: bytes, or with K, M or G.",
+        ),
+        Setting(
+            "public-url",
+            NONE,
+            public_url_of,
+            "URL at which clients reach the service, for links: scheme and host, such "
+            "as https://art.example; none: the Host that each client sends.",
         ),
         Setting(
             "write-origins",

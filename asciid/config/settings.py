@@ -56,6 +56,8 @@ class Settings:
     """Largest chunk accepted, in bytes."""
     sync: bool
     """Whether writes are synced before they are acknowledged."""
+    public_url: str | None = None
+    """Scheme, host and perhaps port of the service; None: the Host of each request."""
     write_origins: frozenset[str] = frozenset()
     """Origins whose web pages may upload, in the form of the Origin field."""
     upload_ttl: int = 0

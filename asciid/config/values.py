@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 import re
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import (
+    AddressValueError,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_network,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +37,7 @@ __all__ = [
     "optional_endpoint_of",
     "origins_of",
     "parse_size",
+    "public_url_of",
     "size_up_to",
     "storage_of",
     "workers_of",
@@ -54,6 +61,12 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 _is_origin = re.compile(
     r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 ).fullmatch
+
+_split_url = re.compile(
+    r"(https?)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?"
+).fullmatch
+_PORTS = {"http": 80, "https": 443}
+_LONGEST_NAME = 253
 
 
 def endpoint_of(text: str) -> str:
@@ -158,6 +171,37 @@ def origins_of(text: str) -> frozenset[str]:
             message = f"{origin!r} is not an origin such as https://art.example"
             raise ValueError(message)
     return origins
+
+
+def public_url_of(text: str) -> str | None:
+    """
+    Return a URL of scheme, host and perhaps a port, as browsers write it as an origin.
+
+    So the default port and a slash at the end are left out.  None for ``none``.
+
+    Errors: `ValueError`.
+    """
+    if text == NONE:
+        return None
+    match = _split_url(text.lower())
+    ports = range(1, _LARGEST_PORT + 1)
+    if match is None or not _is_host(match[2]) or int(match[3] or 1) not in ports:
+        message = f"{text!r} is not a URL without a path, such as https://art.example"
+        raise ValueError(message)
+    scheme, host, port = match.groups()
+    if port is None or int(port) == _PORTS[scheme]:
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{int(port)}"
+
+
+def _is_host(host: str) -> bool:
+    if not host.startswith("["):
+        return len(host) <= _LONGEST_NAME
+    try:
+        IPv6Address(host[1:-1])
+    except AddressValueError:
+        return False
+    return True
 
 
 def duration_of(text: str) -> int:

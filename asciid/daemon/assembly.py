@@ -101,6 +101,7 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
         store,
         max_image_size=settings.max_image_size,
         max_chunk_size=settings.max_chunk_size,
+        public_url=settings.public_url,
         write_origins=settings.write_origins,
         trusted_proxies=settings.trusted_proxies,
         metrics_apart=settings.metrics_port is not None,

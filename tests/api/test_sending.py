@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO
 
-    from twisted.internet.interfaces import IPushProducer
+    from twisted.internet.interfaces import IAddress, IPushProducer
 
 DATA = bytes(range(256)) * (4 * PIECE // 256) + b"end"
 
@@ -71,6 +71,14 @@ class Request:
     def getClientIP(self) -> str | None:
         """Have no address."""
         return None
+
+    def getHost(self) -> IAddress:
+        """Not be called."""
+        raise AssertionError
+
+    def isSecure(self) -> bool:
+        """Not be called."""
+        raise AssertionError
 
     def setResponseCode(self, code: int) -> None:
         """Not be called."""

@@ -248,6 +248,43 @@ class ValueTests(SynchronousTestCase):
         for text in ["*", "null", "art.example", "https://a/", "https://A", "", "x,"]:
             self.assert_refused("write-origins", text, "is not an origin")
 
+    def test_public_url(self) -> None:
+        """The public URL is as browsers write it: lower case, no default port."""
+        for text, url in [
+            ("none", None),
+            ("https://art.example", "https://art.example"),
+            ("HTTPS://Art.Example/", "https://art.example"),
+            ("https://art.example:443", "https://art.example"),
+            ("http://art.example:0080", "http://art.example"),
+            ("http://art.example:443", "http://art.example:443"),
+            ("http://[::1]:4444/", "http://[::1]:4444"),
+        ]:
+            self.assertEqual(resolve({"public-url": text}, {}).public_url, url, text)
+
+    def test_bad_public_url(self) -> None:
+        """A URL with a path, user or query, or of no host, is refused."""
+        for text in [
+            "",
+            "art.example",
+            "//art.example",
+            "ftp://art.example",
+            "https://",
+            "https://art.example/gallery",
+            "https://art.example/?",
+            "https://art.example#top",
+            "https://me@art.example",
+            "https://art.example:",
+            "https://art.example:0",
+            "https://art.example:65536",
+            "https://[::1",
+            "https://[1.2.3.4]",
+            "https://b\u00fccher.example",
+            "https://a b",
+            f"https://{'a' * 254}",
+            "https://art.example\n",
+        ]:
+            self.assert_refused("public-url", text, "is not a URL without a path")
+
     def test_flags(self) -> None:
         """A flag in the environment is yes or no, in the usual spellings."""
         for text in ["1", "yes", "TRUE", "on"]:
