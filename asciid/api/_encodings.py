@@ -11,7 +11,7 @@ import zstandard
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from asciid.store import ByteBoundedCache, footprint
+from asciid.runtime.cache import ByteBoundedCache, footprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

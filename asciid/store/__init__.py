@@ -1,6 +1,5 @@
 """The store of images: its promises, and the one implementation over an engine."""
 
-from asciid.store._cache import ByteBoundedCache, footprint
 from asciid.store._interface import (
     IImageObserver,
     IImageReader,
@@ -17,7 +16,6 @@ __all__ = [
     "GONE_FOR",
     "NO_LIMITS",
     "STAGED_FOR",
-    "ByteBoundedCache",
     "IImageObserver",
     "IImageReader",
     "IImageStore",
@@ -29,5 +27,4 @@ __all__ = [
     "StoreHealth",
     "StoreStats",
     "StoreUsage",
-    "footprint",
 ]

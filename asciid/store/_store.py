@@ -10,8 +10,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from asciid.errors import StorageFailedError, StoreClosedError
+from asciid.runtime.cache import ByteBoundedCache, footprint
 from asciid.store._brief import BriefQueries
-from asciid.store._cache import ByteBoundedCache, footprint
 from asciid.store._discarding import Discarding
 from asciid.store._expiry import Expiry
 from asciid.store._interface import IImageStore

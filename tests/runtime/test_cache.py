@@ -1,4 +1,4 @@
-"""Tests of asciid.store._cache."""
+"""Tests of asciid.runtime.cache."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.store._cache import ByteBoundedCache, footprint
+from asciid.runtime.cache import ByteBoundedCache, footprint
 
 
 class ByteBoundedCacheTests(SynchronousTestCase):
