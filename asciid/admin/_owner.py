@@ -13,7 +13,7 @@ from attrs import define
 
 from asciid.admin.control import SOCKET_FILE, VERSION
 from asciid.engines.lmdb.maintenance import (
-    PATIENCE,
+    LOCK_TIMEOUT,
     StorageFile,
     StorageLock,
 )
@@ -121,8 +121,8 @@ def on_storage(
     Errors: `NoStorageError`, `StorageInUseError`, `StorageUnusableError`, `OSError`,
     those of `as_owner` and `through_owner`.
     """
-    deadline = time.monotonic() + PATIENCE
-    lock = StorageLock(storage, holder=name, patience=0.0)
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    lock = StorageLock(storage, holder=name, timeout=0.0)
     while True:
         try:
             with StorageFile(storage, lock=lock) as opened:

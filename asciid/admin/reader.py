@@ -128,8 +128,8 @@ def _verify(
 def _copy(storage: StorageFile) -> None:
     with socket.socket(fileno=os.dup(DESTINATION)) as destination:
         # The write of LMDB fails with EAGAIN then.
-        patience = struct.pack("ll", STALLED, 0)
-        destination.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+        timeout = struct.pack("ll", STALLED, 0)
+        destination.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         storage.copy_to(destination.fileno())
 
 

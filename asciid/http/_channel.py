@@ -21,7 +21,7 @@ from asciid.http._incoming import Incoming
 from asciid.http._observer import Refusal
 from asciid.http._problem import BodiesLimitError, ConnectionsLimitError, RefusedError
 from asciid.http._request import Request
-from asciid.http._request_head import Probe
+from asciid.http._request_head import PartialHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class Channel(Connection):
         # Whether a streamed body has used its time slice.
         self._slice_used = False
         self._received: Incoming | None = None
-        self._probe: Probe | None = None
+        self._partial_head: PartialHead | None = None
         # Whether the idle time is running; empty lines do not extend it.
         self._idle = True
         self._empty_lines = 0
@@ -208,7 +208,7 @@ class Channel(Connection):
 
     def drain(self) -> None:
         """Close at once if no request is in progress."""
-        if not (self._request or self._probe or self._queued or self._closing):
+        if not (self._request or self._partial_head or self._queued or self._closing):
             self._close(linger=False)
 
     def eviction_gain(self, now: float) -> float | None:
@@ -238,7 +238,7 @@ class Channel(Connection):
             self._end_linger()
         elif self._incoming is not None:
             self._fail_body(ConnectionsLimitError())
-        elif self._probe is not None:
+        elif self._partial_head is not None:
             self._refuse(ConnectionsLimitError())
         else:
             self._close(linger=True)
@@ -253,7 +253,7 @@ class Channel(Connection):
             if incoming.is_late(now):
                 self._server.slow_bodies += 1
                 self._fail_body(RefusedError(408, "The body arrived too slowly."))
-        elif self._probe is not None:
+        elif self._partial_head is not None:
             self._refuse(RefusedError(408, "The header block took too long."))
         elif self._queued is not None:
             self.deadline = now  # what was received waits in the queue
@@ -327,7 +327,7 @@ class Channel(Connection):
         method, target, block = server.head_parser.parse(
             data[start:end], secure=self.secure
         )
-        self._probe = None
+        self._partial_head = None
         self._idle = False
         self._empty_lines = 0
         request = Request(self, method, target, block, server.clock())
@@ -360,11 +360,11 @@ class Channel(Connection):
             raise RefusedError(414, "The request line is too long.")
         if len(head) > limits.header_block:
             raise RefusedError(431, "The header block is too long.")
-        if self._probe is None:
-            self._probe = Probe()
+        if self._partial_head is None:
+            self._partial_head = PartialHead()
             self._waiting_since = now
             self.deadline = now + limits.header_timeout
-        self._probe.feed(head)
+        self._partial_head.feed(head)
 
     def _refuse(self, refusal: RefusedError, start: bytes = b"") -> None:
         # Respond in place of the app, and close.  The start of a request that could not
@@ -372,7 +372,7 @@ class Channel(Connection):
         request, self._request = self._request, None
         if self._incoming is not None:
             self._incoming.stop()
-        self._incoming = self._probe = None
+        self._incoming = self._partial_head = None
         server = self._server
         if request is not None:
             request_id = request.id
@@ -567,7 +567,7 @@ class Channel(Connection):
             self.deadline = NEVER
         elif self._eof:
             self._on_eof()
-        elif self._probe is None:
+        elif self._partial_head is None:
             if self._server.draining:
                 self._close(linger=False)
             elif not self._idle:
@@ -577,7 +577,7 @@ class Channel(Connection):
 
     def _on_eof(self) -> None:
         # The client has closed its side, and has no request in progress.
-        if self._probe is not None:
+        if self._partial_head is not None:
             self._refuse(RefusedError(400, "The request ended early."))
         else:
             self._close(linger=False)

@@ -26,7 +26,7 @@ from asciid.http._problem import RefusedError
 if TYPE_CHECKING:
     from asciid.http._limits import Limits
 
-__all__ = ["HeadParser", "Probe"]
+__all__ = ["HeadParser", "PartialHead"]
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
@@ -38,7 +38,7 @@ _MAX_CACHED = 512
 _MAX_CACHED_SIZE = 1024
 
 
-class Probe:
+class PartialHead:
     """
     Detects that an incomplete head can never be valid.
 

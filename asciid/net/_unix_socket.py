@@ -24,9 +24,9 @@ from twisted.internet.error import CannotListenError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PATIENCE", "UnixName", "open_unix_socket"]
+__all__ = ["RELEASE_TIMEOUT", "UnixName", "open_unix_socket"]
 
-PATIENCE = 2.0
+RELEASE_TIMEOUT = 2.0
 """Seconds to wait for a socket in use, whose processes may be exiting."""
 
 _PAUSE = 0.05
@@ -52,11 +52,12 @@ def open_unix_socket(
     """
     Listen on a socket of that name, replacing a stale one.
 
-    Blocks up to `PATIENCE` seconds for a socket in use; call it only at the start.
+    Blocks up to `RELEASE_TIMEOUT` seconds for a socket in use; to be called only at the
+    start.
 
     Errors: `CannotListenError` if another process listens there.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + RELEASE_TIMEOUT
     while True:
         with _directory_locked(address):
             if _remove_stale(address):
@@ -97,7 +98,7 @@ def _directory_locked(address: str) -> Iterator[None]:
         yield
         return
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + RELEASE_TIMEOUT
         while not _lock(directory) and time.monotonic() < deadline:
             time.sleep(_PAUSE)
         yield

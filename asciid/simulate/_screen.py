@@ -36,20 +36,20 @@ _COLUMNS = {
 
 
 def _table(simulation: Simulation) -> Table:
-    figures = summary(simulation)
+    results = summary(simulation)
     table = Table(
         box=None,
         pad_edge=False,
         caption_justify="left",
         caption=(
-            f"{figures['images_ok']:,} of {figures['images']:,} images"
-            f" and {figures['requests']:,} requests in {figures['seconds']:.1f} s"
+            f"{results['images_ok']:,} of {results['images']:,} images"
+            f" and {results['requests']:,} requests in {results['seconds']:.1f} s"
         ),
     )
     table.add_column("operation", no_wrap=True)
     for heading, _ in _COLUMNS.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in figures["operations"]:
+    for row in results["operations"]:
         cells = [
             "" if row[name] is None else format(row[name], form)
             for name, (_, form) in _COLUMNS.items()

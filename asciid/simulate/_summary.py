@@ -20,15 +20,15 @@ def summary(simulation: Simulation) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "operations": [
             {
-                "operation": figures.operation,
-                "ok": figures.ok,
-                "errors": figures.errors,
-                "per_second": per_second(figures.ok, seconds),
-                "p50_ms": milliseconds(figures.p50),
-                "p99_ms": milliseconds(figures.p99),
-                "max_ms": milliseconds(figures.slowest),
+                "operation": results.operation,
+                "ok": results.ok,
+                "errors": results.errors,
+                "per_second": per_second(results.ok, seconds),
+                "p50_ms": milliseconds(results.p50),
+                "p99_ms": milliseconds(results.p99),
+                "max_ms": milliseconds(results.slowest),
             }
-            for figures in simulation.tally.figures
+            for results in simulation.tally.results
         ],
     }
 

@@ -11,7 +11,7 @@ from asciid.runtime.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Figures", "Tally"]
+__all__ = ["OperationResults", "Tally"]
 
 _RESOLUTION = 1.02  # ratio of bounds: an error of 2 % is acceptable
 _SHORTEST = 1e-5  # seconds
@@ -19,7 +19,7 @@ _BOUNDS = tuple(_SHORTEST * _RESOLUTION**power for power in range(800))  # to 74
 
 
 @frozen
-class Figures:
+class OperationResults:
     """The results of one operation."""
 
     operation: str
@@ -64,7 +64,7 @@ class Tally:
     """
     Counts operations by name, in constant memory.
 
-    `figures` are in the order of their first occurrence.
+    `results` are in the order of their first occurrence.
     """
 
     def __init__(self) -> None:
@@ -89,10 +89,10 @@ class Tally:
         return known
 
     @property
-    def figures(self) -> Iterator[Figures]:
+    def results(self) -> Iterator[OperationResults]:
         """The results of each operation so far."""
         for name, operation in self._operations.items():
-            yield Figures(
+            yield OperationResults(
                 operation=name,
                 ok=operation.ok,
                 errors=operation.errors,

@@ -20,7 +20,13 @@ from asciid.store._lifetimes import FOR_EVER
 from asciid.store._readers import ColdReader, HotReader
 from asciid.store._receiving import StagingWriter
 from asciid.store.background import Background
-from asciid.store.operations import AddChunk, Register, Remove, Unverified, sole
+from asciid.store.operations import (
+    AddChunk,
+    Register,
+    Remove,
+    Unverified,
+    single_outcome,
+)
 from asciid.store.queries import FindComplete, IsComplete, MeasureUsage, ReadStatus
 from asciid.store.stats import StoreEvents
 
@@ -210,7 +216,7 @@ class ImageStore:
 
     def _change(self, operation: AnyOperation) -> Deferred[Any]:
         """Apply one operation; return its outcome."""
-        return self._engine.apply((operation,)).addCallback(sole)
+        return self._engine.apply((operation,)).addCallback(single_outcome)
 
     @property
     def _reads_images(self) -> bool:

@@ -37,7 +37,7 @@ __all__ = [
     "Remove",
     "RemoveExpired",
     "Unverified",
-    "sole",
+    "single_outcome",
 ]
 
 Kind = Literal["uploads", "images", "staged", "gone"]
@@ -263,7 +263,7 @@ Outcome = None | bool | int | Completed | Unverified
 """The outcome of an operation that succeeded."""
 
 
-def sole(outcomes: Sequence[Any]) -> Any:  # noqa: ANN401 - that of the operation
+def single_outcome(outcomes: Sequence[Any]) -> Any:  # noqa: ANN401 - that of the operation
     """Return the outcome of the one operation of a call, as a Deferred's result."""
     outcome = outcomes[0]
     return Failure(outcome) if isinstance(outcome, Exception) else outcome

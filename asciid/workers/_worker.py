@@ -39,7 +39,7 @@ class Worker:
         client = WriterClient(
             socket_name(lock.held, WRITER_SOCKET),
             reactor,
-            figures=self,
+            metrics=self,
             max_bytes=settings.max_queue,
             # So that the writer can accept what all workers send together.
             max_unanswered=min(
@@ -90,9 +90,9 @@ class Worker:
                 self._tokens.load()
 
     def snapshot(self) -> Deferred[bytes]:
-        """See `IFigures.snapshot`."""
+        """See `IMetricsSource.snapshot`."""
         return self._service.metrics.snapshot()
 
     def counters(self) -> bytes:
-        """See `IFigures.counters`."""
+        """See `IMetricsSource.counters`."""
         return self._service.metrics.counters()

@@ -118,9 +118,9 @@ class Writer:
         """See `IWritingProcess.snapshot`."""
         return self._metrics.snapshot()
 
-    def save(self, figures: Mapping[str, bytes]) -> None:
+    def save(self, snapshots: Mapping[str, bytes]) -> None:
         """See `IWritingProcess.save`."""
-        save_counters(FIRST_INHERITED, figures)
+        save_counters(FIRST_INHERITED, snapshots)
 
     async def _start(self) -> None:
         await self._store.start()

@@ -169,7 +169,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_while_in_use(self) -> None:
         """A storage whose owner accepts no commands is left alone."""
-        self.patch(_owner, "PATIENCE", 0.1)
+        self.patch(_owner, "LOCK_TIMEOUT", 0.1)
         driven = DrivenStore(str(self.path))
         driven.start()
         self.addCleanup(driven.stop)

@@ -14,7 +14,7 @@ from asciid.errors import (
     StoreBusyError,
     StoreClosedError,
 )
-from asciid.store.operations import sole
+from asciid.store.operations import single_outcome
 from asciid.testing import ManualReactor, ManualThreadPool
 from tests.store._support import no_thread
 
@@ -71,7 +71,7 @@ class BatchWriterTests(SynchronousTestCase):
 
     def submit(self, operation: Operation, size: int = 0) -> Deferred[Any]:
         """Submit an operation alone."""
-        return self.writer.submit([operation], size).addCallback(sole)
+        return self.writer.submit([operation], size).addCallback(single_outcome)
 
     def turn(self) -> None:
         """Turn the reactor once."""

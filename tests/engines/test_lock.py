@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines.lmdb import _lock
-from asciid.engines.lmdb._lock import PATIENCE, StorageLock
+from asciid.engines.lmdb._lock import LOCK_TIMEOUT, StorageLock
 from asciid.store.engine import StorageInUseError
 
 LOCK_FILE = "asciid.lock"
@@ -72,19 +72,19 @@ class StorageLockTests(SynchronousTestCase):
 
         def sleep(seconds: float) -> None:
             self.sleep(seconds)
-            if self.now > PATIENCE / 2:
+            if self.now > LOCK_TIMEOUT / 2:
                 first.release()
 
         second.sleep = sleep
         second.acquire()
-        self.assertLess(self.now, PATIENCE)
+        self.assertLess(self.now, LOCK_TIMEOUT)
         self.refusal()
 
     def test_owner_that_does_not_end(self) -> None:
         """It is waited for so long, and no longer."""
         self.lock().acquire()
         self.refusal()
-        self.assertAlmostEqual(self.now, PATIENCE, delta=0.1)
+        self.assertAlmostEqual(self.now, LOCK_TIMEOUT, delta=0.1)
         self.assertLess(max(self.slept), 0.2)
 
     def test_files_that_are_removed(self) -> None:

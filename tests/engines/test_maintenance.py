@@ -449,7 +449,7 @@ class CompactTests(MaintenanceTestCase):
         started: list[str] = []
 
         def start_store(_: int) -> None:
-            lock = StorageLock(self.path, patience=0.0)
+            lock = StorageLock(self.path, timeout=0.0)
             driven = DrivenStore(str(self.path), lock=lock)
             failure = self.failureResultOf(driven.store.start(), OSError)
             started.append(str(failure.value))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.engines._checkup import PROBE_EVERY
+from asciid.engines._engine_probe import PROBE_EVERY
 from asciid.engines.lmdb import LMDBEngine, LMDBReader
 from asciid.engines.lmdb._fault_log import SETTLED
 from asciid.engines.lmdb._lock import StorageLock, StorageMovedError

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.http import Limits
 from asciid.http._field_block import CHUNKED, FieldBlock
 from asciid.http._problem import RefusedError
-from asciid.http._request_head import HeadParser, Probe
+from asciid.http._request_head import HeadParser, PartialHead
 from tests.http._support import HOST
 
 
@@ -369,12 +369,12 @@ class FieldTests(HeadTestCase):
         self.assertFalse(self.parse(b"POST / HTTP/1.0", b"Expect: x\r\n")[2].expects)
 
 
-class ProbeTests(SynchronousTestCase):
+class PartialHeadTests(SynchronousTestCase):
     """Heads that are not complete yet."""
 
     def refused(self, status: int, *heads: bytes) -> None:
         """See to it that the last of these, each longer, is refused at once."""
-        probe = Probe()
+        probe = PartialHead()
         for head in heads[:-1]:
             probe.feed(head)
         with self.assertRaises(RefusedError) as caught:
@@ -384,7 +384,7 @@ class ProbeTests(SynchronousTestCase):
     def test_valid(self) -> None:
         """A valid head is taken byte by byte."""
         head = b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"x" * 100
-        probe = Probe()
+        probe = PartialHead()
         for end in range(1, len(head)):
             probe.feed(head[:end])
 

@@ -18,7 +18,7 @@ class SimulateTests(CommandTestCase):
     """The simulator finds nothing wrong with the daemon."""
 
     def simulate(self, *args: str) -> dict[str, Any]:
-        """Run a simulation against a daemon of its own; return its figures."""
+        """Run a simulation against a daemon of its own; return its results."""
         daemon = self.start_daemon()
         where = ["--host=127.0.0.1", f"--port={daemon.port}"]
         command = shlex.join([*_SIMULATE, "simulate", *where, *args])
@@ -27,18 +27,18 @@ class SimulateTests(CommandTestCase):
             "sh", "-c", f"{limited} --json --log-level error", cwd=daemon.directory
         )
         daemon.stop()
-        figures = json.loads(output)
-        self.assertTrue(figures["success"])
-        return dict(figures)
+        results = json.loads(output)
+        self.assertTrue(results["success"])
+        return dict(results)
 
     def test_faults(self) -> None:
         """Chunks cut off and repeated, many at once: every image is stored intact."""
-        figures = self.simulate(
+        results = self.simulate(
             *("--files=60", "--chunksize=100", "--parallel=20"),
             *("--faults", "--downloads=3", "--seed=7"),
         )
-        self.assertEqual((figures["images"], figures["images_ok"]), (60, 60))
-        rows = {row["operation"]: row for row in figures["operations"]}
+        self.assertEqual((results["images"], results["images_ok"]), (60, 60))
+        rows = {row["operation"]: row for row in results["operations"]}
         self.assertEqual(rows["image download"]["ok"], 180)
         for operation in ("chunk cut off", "chunk repetition"):
             self.assertGreater(rows[operation]["ok"], 20)
@@ -46,5 +46,5 @@ class SimulateTests(CommandTestCase):
 
     def test_parallel(self) -> None:
         """256 images at a time need no more descriptors than processes may have."""
-        figures = self.simulate("--files=256", "--chunksize=100", "--parallel=256")
-        self.assertEqual((figures["images"], figures["images_ok"]), (256, 256))
+        results = self.simulate("--files=256", "--chunksize=100", "--parallel=256")
+        self.assertEqual((results["images"], results["images_ok"]), (256, 256))

@@ -51,7 +51,7 @@ class StaleTests(SocketTestCase):
     def setUp(self) -> None:
         """Do not wait."""
         super().setUp()
-        self.patch(_unix_socket, "PATIENCE", 0)
+        self.patch(_unix_socket, "RELEASE_TIMEOUT", 0)
 
     def listen(self, name: str = "x.sock") -> ListeningSockets:
         """Listen on a socket."""
@@ -105,7 +105,7 @@ class StaleTests(SocketTestCase):
 
     def test_waits(self) -> None:
         """A start waits for a socket in use, whose owner may be exiting."""
-        self.patch(_unix_socket, "PATIENCE", PATIENCE)
+        self.patch(_unix_socket, "RELEASE_TIMEOUT", PATIENCE)
         ending = socket.socket(socket.AF_UNIX)
         ending.bind("x.sock")
         ending.listen()
@@ -145,7 +145,7 @@ class StaleTests(SocketTestCase):
             with contextlib.suppress(CannotListenError):
                 listening.append(self.listen())
 
-        self.patch(_unix_socket, "PATIENCE", 0.1)
+        self.patch(_unix_socket, "RELEASE_TIMEOUT", 0.1)
         threads = [Thread(target=start) for _ in range(8)]
         for thread in threads:
             thread.start()

@@ -96,8 +96,8 @@ class HalfTests(TestCase):
         with self.assertRaises(StepError) as caught:
             await steps.upload(piece, piece.sends[0], set())
         self.assertIn("half a request got status 201", str(caught.exception))
-        (figures,) = tally.figures
-        self.assertEqual((figures.ok, figures.errors), (0, 1))
+        (results,) = tally.results
+        self.assertEqual((results.ok, results.errors), (0, 1))
 
     async def test_cancel(self) -> None:
         """Cancelled, it drops the connection and leaves no timer."""

@@ -21,10 +21,10 @@ class TallyTests(SynchronousTestCase):
         tally = Tally()
         for seconds in times:
             tally.passed("upload", seconds)
-        (figures,) = tally.figures
+        (results,) = tally.results
         times.sort()
-        self.assertEqual(figures.slowest, times[-1])
-        for share, quantile in ((0.5, figures.p50), (0.99, figures.p99)):
+        self.assertEqual(results.slowest, times[-1])
+        for share, quantile in ((0.5, results.p50), (0.99, results.p99)):
             exact = times[math.ceil(share * len(times)) - 1]
             assert quantile is not None
             self.assertTrue(exact <= quantile <= 1.021 * exact, (exact, quantile))
@@ -33,8 +33,8 @@ class TallyTests(SynchronousTestCase):
         """Times beyond the last bound are exact."""
         tally = Tally()
         tally.passed("upload", 1000.0)
-        (figures,) = tally.figures
-        self.assertEqual((figures.p50, figures.p99), (1000.0, 1000.0))
+        (results,) = tally.results
+        self.assertEqual((results.p50, results.p99), (1000.0, 1000.0))
 
     def test_counts(self) -> None:
         """Operations are counted separately, in the order of their first occurrence."""
@@ -42,7 +42,7 @@ class TallyTests(SynchronousTestCase):
         tally.failed("upload")
         tally.passed("download", 0.5)
         tally.passed("upload")
-        upload, download = tally.figures
+        upload, download = tally.results
         self.assertEqual((upload.operation, download.operation), ("upload", "download"))
         self.assertEqual((upload.ok, upload.errors), (1, 1))
         self.assertEqual((upload.p50, upload.p99, upload.slowest), (None,) * 3)

@@ -138,7 +138,7 @@ class SameFile:
 
 @frozen
 class Counted:
-    """The figures of a process that has counted something."""
+    """The metrics of a process that has counted something."""
 
     counted: bytes
 
@@ -173,8 +173,8 @@ class DrivenWorkers:
             self._add(number, options.get("lifetimes", FOR_EVER))
 
     def _add(self, number: int, lifetimes: Lifetimes) -> None:
-        figures = Counted(snapshot_of(number + 1))
-        client = WriterClient("writer.sock", self.reactor, figures)
+        metrics = Counted(snapshot_of(number + 1))
+        client = WriterClient("writer.sock", self.reactor, metrics)
         reader = LMDBReader(
             self.writer.path,
             reactor=self.reactor,
@@ -207,9 +207,9 @@ class DrivenWorkers:
         """Return the metrics of the writer."""
         return succeed(snapshot_of(0))
 
-    def save(self, figures: Mapping[str, bytes]) -> None:
+    def save(self, snapshots: Mapping[str, bytes]) -> None:
         """Record the saved metrics."""
-        self.saved.append(figures)
+        self.saved.append(snapshots)
 
     @property
     def written(self) -> ImageStore:

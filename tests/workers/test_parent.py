@@ -279,7 +279,7 @@ class RefusalTests(ParentTestCase):
 
     def test_second(self) -> None:
         """Another process has the storage."""
-        self.patch(parent_module, "StorageLock", partial(StorageLock, patience=0.0))
+        self.patch(parent_module, "StorageLock", partial(StorageLock, timeout=0.0))
         other = StorageLock(self.storage)
         other.acquire()
         self.addCleanup(other.release)

@@ -124,7 +124,7 @@ class WritingProcess:
 
     def __init__(self) -> None:
         self.done: list[Any] = []
-        self.figures = succeed(NOTHING)
+        self.metrics = succeed(NOTHING)
 
     def apply(self, operations: Any) -> Deferred[Any]:  # noqa: ANN401 - as IWritingProcess
         """Do nothing."""
@@ -133,9 +133,9 @@ class WritingProcess:
 
     def snapshot(self) -> Deferred[bytes]:
         """Return the test's result."""
-        return self.figures
+        return self.metrics
 
-    def save(self, figures: Any) -> None:  # noqa: ANN401 - as IWritingProcess
+    def save(self, snapshots: Any) -> None:  # noqa: ANN401 - as IWritingProcess
         """Save nothing."""
 
 
@@ -290,7 +290,7 @@ class WorkerTests(RoleTestCase):
     def test_metrics_are_gathered(self) -> None:
         """A scrape has the counts of all processes."""
         self.start()
-        self.written.figures = fail(OSError("no metrics"))
+        self.written.metrics = fail(OSError("no metrics"))
         with capturedLogs():
             answer = self.request("/metrics")
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)

@@ -12,7 +12,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.engines._checkup import PROBE_EVERY
+from asciid.engines._engine_probe import PROBE_EVERY
 from asciid.engines.lmdb._fault_log import SETTLED
 from asciid.engines.lmdb._quarantine import put_aside
 from asciid.engines.lmdb._reserve import CHECK_EVERY
@@ -31,8 +31,8 @@ from asciid.engines.remote._messages import (
 )
 from asciid.engines.remote._writer_client import (
     MESSAGE_BYTES,
-    PATIENCE,
     UNANSWERED_BYTES,
+    WRITER_TIMEOUT,
 )
 from asciid.engines.remote._writer_server import FRESH_IMAGE, WriterServer
 from asciid.errors import (
@@ -278,7 +278,7 @@ class WriterGoneTests(WorkersCase):
         """Operations without a writer wait for the next one."""
         self.end_writer()
         registering = self.register(CAT)
-        self.pass_time(PATIENCE / 2)
+        self.pass_time(WRITER_TIMEOUT / 2)
         self.assertNoResult(registering)
         self.begin_writer()
         self.pass_time(1)
@@ -296,7 +296,7 @@ class WriterGoneTests(WorkersCase):
         self.end_writer()
         registering = self.register(CAT)
         with capturedLogs() as events:
-            self.pass_time(PATIENCE)
+            self.pass_time(WRITER_TIMEOUT)
         self.failureResultOf(registering, WriterGoneError)
         self.failureResultOf(self.register(b"dog"), WriterGoneError)
         self.assertIn("no writer: refusing", str([e["log_format"] for e in events]))
@@ -363,7 +363,7 @@ class WriterGoneTests(WorkersCase):
         leaving = self.driven.server.dismiss()
         self.driven.settle()
         waiting = self.register(b"after")
-        self.assertLess(_writer_server.LEAVING, PATIENCE / 2)
+        self.assertLess(_writer_server.LEAVING, WRITER_TIMEOUT / 2)
         self.pass_time(_writer_server.LEAVING)
         self.successResultOf(leaving)
         self.assertNoResult(waiting)
@@ -597,7 +597,7 @@ class ServerTests(WorkersCase):
         self.wires[1].cut = True
         using = self.driven.server.use("closed")
         with capturedLogs() as events:
-            self.pass_time(_pending_requests.PATIENCE)
+            self.pass_time(_pending_requests.ANSWER_TIMEOUT)
         self.failureResultOf(using, StorageInUseError)
         self.assertFalse(self.wires[1].connected)
         self.assertIn("disconnecting a worker", str([e["log_format"] for e in events]))
@@ -663,7 +663,7 @@ class ServerTests(WorkersCase):
         self.wires[-1].cut = True
         self.driven.server.use("shared")
         self.driven.settle()
-        self.pass_time(_pending_requests.PATIENCE)
+        self.pass_time(_pending_requests.ANSWER_TIMEOUT)
         self.assertFalse(self.wires[-2].connected)
         (_, ended) = self.gather()
         self.assertEqual(merge([ended])[0].samples[0].value, 2)
@@ -688,7 +688,7 @@ class ServerTests(WorkersCase):
         )
         self.assertEqual((server.workers, server.answering), (2, 1))
         self.assertEqual(self.gather(), [snapshot_of(0), snapshot_of(2)])
-        self.pass_time(_pending_requests.PATIENCE)
+        self.pass_time(_pending_requests.ANSWER_TIMEOUT)
         self.assertTrue(hung.connected)
         hung.cut = False
         (connection,) = server._requests.unresponsive

@@ -25,7 +25,7 @@ from asciid.engines.lmdb._databases import (
     pages_in_use,
 )
 from asciid.engines.lmdb._directories import DATA_FILE, LMDB_LOCK_FILE, sync_directory
-from asciid.engines.lmdb._fault_log import Health
+from asciid.engines.lmdb._fault_log import FaultLog
 from asciid.engines.lmdb._length import check_length
 from asciid.engines.lmdb._lock import StorageMovedError, make_room_for_readers
 from asciid.engines.lmdb._performing import perform
@@ -85,7 +85,7 @@ class Environment:
     """Bytes of address space to begin with; the file may need more."""
     readonly: bool = field(default=False, kw_only=True)
     """Whether another process writes; it must have created the file."""
-    health: Health = field(factory=partial(Health, "Writing"), kw_only=True)
+    fault_log: FaultLog = field(factory=partial(FaultLog, "Writing"), kw_only=True)
     """Counts commits that succeed."""
     pending: PendingLimits = field(default=NO_LIMITS, kw_only=True)
     """How many uploads may be pending."""
@@ -368,7 +368,7 @@ class Environment:
                     self._memory,
                     now=int(self.clock() * 1000),
                     stamp=int(self.stamp() * 1000),
-                    failing=self.health.failing,
+                    failing=self.fault_log.failing,
                 )
                 for index, task in todo:
                     try:
@@ -394,5 +394,5 @@ class Environment:
         if batch.changed:
             self.events.add(batch.events)
             self.removed = batch.removed
-            self.health.succeeded()
+            self.fault_log.succeeded()
         return None

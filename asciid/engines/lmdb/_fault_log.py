@@ -11,7 +11,7 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SETTLED", "Health"]
+__all__ = ["SETTLED", "FaultLog"]
 
 SETTLED = 10.0
 """
@@ -24,7 +24,7 @@ _log = Logger()
 
 
 @define
-class Health:
+class FaultLog:
     """
     Whether reading, or writing, succeeds.
 

@@ -20,7 +20,7 @@ from asciid.engines._batching import (
     batching_stats,
     start_threads,
 )
-from asciid.engines._checkup import Checkup
+from asciid.engines._engine_probe import EngineProbe
 from asciid.engines._stamps import Stamps
 from asciid.engines.lmdb._abandoned import Abandoned
 from asciid.engines.lmdb._compaction import Compaction
@@ -30,7 +30,7 @@ from asciid.engines.lmdb._environment import (
     Environment,
     EnvironmentClosedError,
 )
-from asciid.engines.lmdb._fault_log import Health
+from asciid.engines.lmdb._fault_log import FaultLog
 from asciid.engines.lmdb._lock import StorageLock, StorageMovedError
 from asciid.engines.lmdb._peers import ALONE
 from asciid.engines.lmdb._quarantine import (
@@ -53,7 +53,7 @@ from asciid.errors import (
 from asciid.runtime.threads import FixedThreadPool
 from asciid.store.background import Background
 from asciid.store.engine import IEngine
-from asciid.store.operations import Abandon, DeleteDiscarded, sole
+from asciid.store.operations import Abandon, DeleteDiscarded, single_outcome
 from asciid.store.pending import NO_LIMITS
 from asciid.store.stats import StoreHealth, StoreStats
 
@@ -111,7 +111,7 @@ class LMDBEngine:
     ) -> None:
         self.lock = lock or StorageLock(path, sync=sync)
         stamps = Stamps(clock, monotonic)
-        self._health = Health("Writing to the storage", monotonic)
+        self._fault_log = FaultLog("Writing to the storage", monotonic)
         self._reserve = Reserve(path, reserve, monotonic)
         self._environment = Environment(
             path,
@@ -119,7 +119,7 @@ class LMDBEngine:
             clock,
             stamps.now,
             map_size,
-            health=self._health,
+            fault_log=self._fault_log,
             pending=pending,
             reserve=self._reserve,
             check_directory=self.lock.check,
@@ -146,7 +146,7 @@ class LMDBEngine:
         )
         self._abandoned = Abandoned(self._writer.submit)
         self._background = Background()
-        self._checkup = Checkup(self.apply, self.ask, self._background.run, monotonic)
+        self._probe = EngineProbe(self.apply, self.ask, self._background.run, monotonic)
         self._on_removed: Callable[[Sequence[str] | None], object] = do_nothing
         self._started = False
         self._stopping = False
@@ -191,7 +191,7 @@ class LMDBEngine:
             return fail()
         self._started = True
         # So that the first reading of health notices a full disk.
-        self._checkup.begin_writing()
+        self._probe.begin_writing()
         return succeed(None)
 
     def drain(self) -> Deferred[None]:
@@ -236,11 +236,11 @@ class LMDBEngine:
         """See `IEngine.health`."""
         is_open = self._started and not self._stopping
         if is_open:
-            self._checkup.begin()
+            self._probe.begin()
         return StoreHealth(
             is_open,
-            writes=not (self._health.failing or self._checkup.writes_hang),
-            reads=self._checkup.reads,
+            writes=not (self._fault_log.failing or self._probe.writes_hang),
+            reads=self._probe.reads,
             has_room=self._reserve.has_room,
         )
 
@@ -312,7 +312,7 @@ class LMDBEngine:
 
     def _run(self, function: Callable[[Batch], ResultT]) -> Deferred[ResultT]:
         """Run a function of this engine's own in a transaction."""
-        return self._writer.submit((function,)).addCallback(sole)
+        return self._writer.submit((function,)).addCallback(single_outcome)
 
     async def _restore(self) -> int:
         keys, restored = await self._reads.read(restorable), 0
@@ -326,7 +326,7 @@ class LMDBEngine:
         for first in range(0, len(entries), PURGE_STEP):
             some = entries[first : first + PURGE_STEP]
             await self._run(partial(purge, quarantined=some))
-        while await self.apply((DeleteDiscarded(),)).addCallback(sole):
+        while await self.apply((DeleteDiscarded(),)).addCallback(single_outcome):
             if self._stopping:
                 break
         return len(entries)
@@ -382,7 +382,7 @@ class LMDBEngine:
             if isinstance(error, lmdb.MapFullError | lmdb.MapResizedError):
                 self._environment.remap(grow=isinstance(error, lmdb.MapFullError))
                 return None
-            self._health.failed(str(error))
+            self._fault_log.failed(str(error))
             if isinstance(error, StorageMovedError):
                 # Open files can still be read; writes resume once it is back.
                 return StorageFailedError()
@@ -391,7 +391,7 @@ class LMDBEngine:
             full = is_full(error) or lacks_room(self._environment.path / DATA_FILE)
             self._environment.reopen()
         except (lmdb.Error, AsciidError, OSError) as unusable:
-            self._health.failed(f"it cannot be used: {unusable}")
+            self._fault_log.failed(f"it cannot be used: {unusable}")
             return StorageFullError() if is_full(unusable) else StorageFailedError()
         if isinstance(error, EnvironmentClosedError):
             return None

@@ -31,7 +31,7 @@ __all__ = [
     "make_room_for_readers",
 ]
 
-PATIENCE = 10.0
+LOCK_TIMEOUT = 10.0
 """Seconds for which a start waits for an owner that is ending."""
 
 _RETRY_EVERY = 0.05
@@ -89,7 +89,7 @@ class StorageLock:
     """Whether the names of new directories survive a power cut."""
     holder: str = field(default="asciid", kw_only=True)
     """The name of the owner, for error messages."""
-    patience: float = field(default=PATIENCE, kw_only=True)
+    timeout: float = field(default=LOCK_TIMEOUT, kw_only=True)
     """Seconds to wait for another owner to end."""
     inherited: int | None = field(default=None, kw_only=True)
     monotonic: Callable[[], float] = field(default=time.monotonic, kw_only=True)
@@ -115,13 +115,13 @@ class StorageLock:
         """
         Create the directory if it does not exist, and take the lock.
 
-        This blocks for up to `patience` seconds.
+        This blocks for up to `timeout` seconds.
 
         Errors: `StorageInUseError`, `OSError`.
         """
         if self.inherited is not None or self._descriptor is not None:
             return
-        deadline = self.monotonic() + self.patience
+        deadline = self.monotonic() + self.timeout
         while not self._try():
             if self.monotonic() >= deadline:
                 raise StorageInUseError(self._refusal())

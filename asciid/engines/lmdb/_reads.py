@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from asciid.engines.lmdb._answers import Answers
 from asciid.engines.lmdb._environment import EnvironmentClosedError
-from asciid.engines.lmdb._fault_log import Health
+from asciid.engines.lmdb._fault_log import FaultLog
 from asciid.errors import StorageFailedError
 
 if TYPE_CHECKING:
@@ -42,15 +42,15 @@ class FileReads:
     stamps: Stamps
     make_readable: Callable[[], Deferred[object]]
     _answers: Answers = field(init=False)
-    _health: Health = field(init=False)
+    _fault_log: FaultLog = field(init=False)
 
     @_answers.default
     def _(self) -> Answers:
         return Answers(self.environment.path, self.stamps)
 
-    @_health.default
-    def _(self) -> Health:
-        return Health("Reading from the storage", self.stamps.monotonic)
+    @_fault_log.default
+    def _(self) -> FaultLog:
+        return FaultLog("Reading from the storage", self.stamps.monotonic)
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """See `IEngine.ask`."""
@@ -73,8 +73,8 @@ class FileReads:
             except (lmdb.MapResizedError, EnvironmentClosedError):
                 await self.make_readable()
             except lmdb.Error as error:
-                self._health.failed(str(error))
+                self._fault_log.failed(str(error))
                 raise StorageFailedError from error
             else:
-                self._health.succeeded()
+                self._fault_log.succeeded()
                 return answer

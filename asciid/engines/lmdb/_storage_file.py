@@ -56,7 +56,7 @@ class StorageFile:
 
     @lock.default
     def _(self) -> StorageLock:
-        return StorageLock(self.path, patience=0.0)
+        return StorageLock(self.path, timeout=0.0)
 
     @_environment.default
     def _(self) -> Environment:

@@ -3,7 +3,7 @@
 from asciid.engines.lmdb._copying import Copied, DamagedError, backup, compact
 from asciid.engines.lmdb._directories import DATA_FILE
 from asciid.engines.lmdb._environment import identity_of
-from asciid.engines.lmdb._lock import PATIENCE, StorageLock
+from asciid.engines.lmdb._lock import LOCK_TIMEOUT, StorageLock
 from asciid.engines.lmdb._storage_file import NoStorageError, StorageFile
 from asciid.engines.lmdb._verification import (
     MAX_DAMAGED,
@@ -18,8 +18,8 @@ from asciid.engines.lmdb._verification import (
 
 __all__ = [
     "DATA_FILE",
+    "LOCK_TIMEOUT",
     "MAX_DAMAGED",
-    "PATIENCE",
     "Copied",
     "Damaged",
     "DamagedError",

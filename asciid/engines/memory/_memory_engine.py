@@ -19,7 +19,7 @@ from asciid.engines._stamps import Stamps
 from asciid.engines.memory._image_table import Images
 from asciid.runtime.threads import FixedThreadPool
 from asciid.store.engine import IEngine
-from asciid.store.operations import sole
+from asciid.store.operations import single_outcome
 from asciid.store.pending import NO_LIMITS
 from asciid.store.queries import HashWith
 from asciid.store.stats import StoreHealth, StoreStats
@@ -113,7 +113,7 @@ class MemoryEngine:
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """See `IEngine.ask`."""
-        answering = self._writer.submit((query,)).addCallback(sole)
+        answering = self._writer.submit((query,)).addCallback(single_outcome)
         if isinstance(query, HashWith):
             answering.addCallback(self._hash)
         return answering

@@ -5,7 +5,7 @@ from asciid.engines.remote._generations import Generations
 from asciid.engines.remote._remote_engine import RemoteEngine
 from asciid.engines.remote._writer_client import (
     UNANSWERED_BYTES,
-    IFigures,
+    IMetricsSource,
     WriterClient,
 )
 from asciid.engines.remote._writer_server import IWritingProcess, WriterServer
@@ -14,7 +14,7 @@ __all__ = [
     "UNANSWERED_BYTES",
     "BatchDelay",
     "Generations",
-    "IFigures",
+    "IMetricsSource",
     "IWritingProcess",
     "RemoteEngine",
     "WriterClient",

@@ -43,7 +43,7 @@ class Collecting:
         if len(self._waiting) == 1:
             responsive = set(workers) - self._requests.unresponsive
             self._requests.send(
-                responsive, Collect, patience=COLLECTED_WITHIN, cut_off=False
+                responsive, Collect, timeout=COLLECTED_WITHIN, cut_off=False
             ).addCallback(self._collected)
         return waiting
 

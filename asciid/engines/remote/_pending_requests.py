@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from asciid.engines.remote._framing import MessageProtocol
     from asciid.engines.remote._messages import FromWriter
 
-__all__ = ["PATIENCE", "PendingRequests"]
+__all__ = ["ANSWER_TIMEOUT", "PendingRequests"]
 
-PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0
 """Seconds for a worker to answer; then its connection is cut."""
 
 _log = Logger()
@@ -51,14 +51,14 @@ class PendingRequests:
         self,
         workers: Iterable[MessageProtocol],
         message: Callable[[int], FromWriter],
-        patience: float = PATIENCE,
+        timeout: float = ANSWER_TIMEOUT,
         *,
         cut_off: bool = True,
     ) -> Deferred[bool]:
         """
         Send workers a message with a number; fires once they have answered it.
 
-        Workers that do not within `patience` seconds are disconnected, or without
+        Workers that do not within `timeout` seconds are disconnected, or without
         `cut_off` skipped.  The result is whether all have answered.
         """
         waiting = set(workers)
@@ -68,7 +68,7 @@ class PendingRequests:
         number = self._last_number
         done: Deferred[bool] = Deferred()
         overdue = self._cut_off if cut_off else self._go_on_without
-        watch = self._clock.callLater(patience, overdue, number)
+        watch = self._clock.callLater(timeout, overdue, number)
         self._open[number] = _PendingRequest(waiting, done, watch)
         self._send(waiting, message(number))
         return done

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from asciid.engines._checkup import Checkup
+from asciid.engines._engine_probe import EngineProbe
 from asciid.runtime.histogram import Histogram
 from asciid.store.background import Background
 from asciid.store.engine import IEngine
@@ -93,7 +93,7 @@ class RemoteEngine:
         self._on_completed: Callable[[Sequence[Completed]], object] = do_nothing
         self._stopping = False
         self._background = Background()
-        self._checkup = Checkup(self.apply, self.ask, self._background.run, monotonic)
+        self._probe = EngineProbe(self.apply, self.ask, self._background.run, monotonic)
 
     @property
     def removals_known(self) -> bool:
@@ -162,14 +162,14 @@ class RemoteEngine:
 
     def health(self) -> StoreHealth:
         """See `IEngine.health`; for the disk it is the outcome of the last probe."""
-        checkup = self._checkup
+        probe = self._probe
         if not self._stopping:
-            checkup.begin()
+            probe.begin()
         return StoreHealth(
             not self._stopping,
-            writes=checkup.writes and not checkup.writes_hang,
-            reads=checkup.reads,
-            has_room=checkup.has_room,
+            writes=probe.writes and not probe.writes_hang,
+            reads=probe.reads,
+            has_room=probe.has_room,
         )
 
     def completed(self, images: Sequence[Completed]) -> None:
@@ -192,7 +192,7 @@ class RemoteEngine:
     def _used(self, _: None, how: HowToUse) -> None:
         if how == "shared":
             # So that the first reading of health has the writer's state.
-            self._checkup.begin_writing()
+            self._probe.begin_writing()
 
 
 def do_nothing(_: object) -> None:

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from asciid.engines.remote._messages import HowToUse
     from asciid.store.operations import AnyOperation, Completed
 
-__all__ = ["IFigures", "IFollower", "WriterClient"]
+__all__ = ["IFollower", "IMetricsSource", "WriterClient"]
 
-PATIENCE = 5.0
+WRITER_TIMEOUT = 5.0
 """Seconds for which an operation waits for a writer."""
 
 MESSAGE_BYTES = 1024 * 1024
@@ -89,7 +89,7 @@ class IFollower(Protocol):
         """See `Use`."""
 
 
-class IFigures(Protocol):
+class IMetricsSource(Protocol):
     """The metrics of this process."""
 
     def snapshot(self) -> Deferred[bytes]:
@@ -106,19 +106,19 @@ class WriterClient:
 
     Operations of one turn of the reactor, or the next, are sent in one message, or in a
     few large ones.  When the connection is lost, operations that were sent fail: their
-    outcome is unknown.  Others wait for the next connection, for `PATIENCE` seconds at
-    the most.
+    outcome is unknown.  Others wait for the next connection, for `WRITER_TIMEOUT`
+    seconds at the most.
 
     `path` is the name of the socket, `reactor` provides IReactorUNIX and
-    IReactorTime, `figures` are this process's.  At most `max_operations` operations
-    that hold `max_bytes` bytes are under way at a time, or a single one that holds
-    more.  At most `max_unanswered` bytes of them are with the writer, or
+    IReactorTime, `metrics` provides those of this process.  At most `max_operations`
+    operations that hold `max_bytes` bytes are under way at a time, or a single one that
+    holds more.  At most `max_unanswered` bytes of them are with the writer, or
     one message.
     """
 
     path: str
     reactor: Any
-    figures: IFigures
+    metrics: IMetricsSource
     max_operations: int = 16_384
     max_bytes: int = 64 * 1024 * 1024
     max_unanswered: int = UNANSWERED_BYTES
@@ -294,7 +294,7 @@ class WriterClient:
             # A worker that does not answer is disconnected.
             connection.send(Ack(number))
 
-        self.figures.snapshot().addCallbacks(
+        self.metrics.snapshot().addCallbacks(
             lambda snapshot: connection.send(Collected(number, snapshot)), unknown
         )
 
@@ -311,7 +311,7 @@ class WriterClient:
     def _pause(self) -> None:
         self._connection = None
         if self._watch is None and self._stopping is None:
-            self._watch = self.reactor.callLater(PATIENCE, self._give_up)
+            self._watch = self.reactor.callLater(WRITER_TIMEOUT, self._give_up)
 
     def _give_up(self) -> None:
         self._watch = None
@@ -399,7 +399,7 @@ class WriterClient:
             self._watch = None
         if self._connection is not None:
             # Counts since the last scrape would be lost.
-            self._connection.send(Collected(_UNASKED, self.figures.counters()))
+            self._connection.send(Collected(_UNASKED, self.metrics.counters()))
         self._service.stopService()
 
 

@@ -70,7 +70,7 @@ FRESH_BYTES = 2 * 1024 * 1024
 
 _KEPT = 12
 """
-Ended processes whose figures are kept apart, besides one for each worker: workers of
+Ended processes whose metrics are kept apart, besides one for each worker: workers of
 the previous writer connect again.
 """
 
@@ -89,7 +89,7 @@ class IWritingProcess(Protocol):
     def snapshot(self) -> Deferred[bytes]:
         """Return the metrics of this process."""
 
-    def save(self, figures: Mapping[str, bytes]) -> None:
+    def save(self, snapshots: Mapping[str, bytes]) -> None:
         """Keep the metrics of all processes for the next writer."""
 
 
@@ -225,7 +225,7 @@ class WriterServer(Factory):
 
     def dismiss(self) -> Deferred[None]:
         """Have all workers send nothing more; fires once they have stopped."""
-        return self._requests.send(self._workers, Leave, patience=LEAVING).addCallback(
+        return self._requests.send(self._workers, Leave, timeout=LEAVING).addCallback(
             lambda _: None
         )
 

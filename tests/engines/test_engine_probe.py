@@ -10,7 +10,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.engines._checkup import PATIENCE, PROBE_EVERY, Checkup
+from asciid.engines._engine_probe import PROBE_EVERY, PROBE_TIMEOUT, EngineProbe
 from asciid.engines.lmdb import LMDBReader, _reserve
 from asciid.engines.lmdb._environment import Environment
 from asciid.engines.lmdb._fault_log import SETTLED
@@ -41,15 +41,17 @@ READY = StoreHealth(open=True, writes=True, reads=True, has_room=True)
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 
 
-class CheckupTests(SynchronousTestCase):
+class EngineProbeTests(SynchronousTestCase):
     """Probes, and their outcomes."""
 
     def setUp(self) -> None:
-        """Make a checkup of a writer whose results the test sets."""
+        """Make a probe of a writer whose results the test sets."""
         self.now = 7.0
         self.probes: list[Deferred[Any]] = []
         self.read_probes: list[Deferred[Any]] = []
-        self.checkup = Checkup(self.apply, self.ask, Background().run, lambda: self.now)
+        self.engine_probe = EngineProbe(
+            self.apply, self.ask, Background().run, lambda: self.now
+        )
 
     def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
         """Take operations."""
@@ -66,12 +68,12 @@ class CheckupTests(SynchronousTestCase):
     def probe(self) -> Deferred[Any]:
         """Begin a probe; return the Deferred of its outcome."""
         self.now += PROBE_EVERY
-        self.checkup.begin()
+        self.engine_probe.begin()
         return self.probes[-1]
 
     def state(self) -> tuple[bool, bool]:
         """Return whether the store writes and has room."""
-        return self.checkup.writes, self.checkup.has_room
+        return self.engine_probe.writes, self.engine_probe.has_room
 
     def test_outcomes(self) -> None:
         """The outcome of a probe is kept until the next one."""
@@ -100,17 +102,17 @@ class CheckupTests(SynchronousTestCase):
         first.callback([None])
         self.probe().callback([None])
         self.now += PROBE_EVERY / 2
-        self.checkup.begin()
+        self.engine_probe.begin()
         self.assertEqual(len(self.probes), 2)
 
     def test_hangs(self) -> None:
         """A probe that is not answered for long is bad news, until it is."""
         outcome = self.probe()
-        self.assertFalse(self.checkup.writes_hang)
-        self.now += PATIENCE
-        self.assertTrue(self.checkup.writes_hang)
+        self.assertFalse(self.engine_probe.writes_hang)
+        self.now += PROBE_TIMEOUT
+        self.assertTrue(self.engine_probe.writes_hang)
         outcome.callback([None])
-        self.assertFalse(self.checkup.writes_hang)
+        self.assertFalse(self.engine_probe.writes_hang)
 
     def test_reads(self) -> None:
         """A read that fails or hangs is noticed, and that reads succeed again."""
@@ -126,14 +128,14 @@ class CheckupTests(SynchronousTestCase):
                 outcome.callback([None])
             else:
                 outcome.errback(error)
-            self.assertEqual(self.checkup.reads, reads, error)
+            self.assertEqual(self.engine_probe.reads, reads, error)
         self.probe()
-        self.now += PATIENCE
-        self.assertFalse(self.checkup.reads)
+        self.now += PROBE_TIMEOUT
+        self.assertFalse(self.engine_probe.reads)
         self.probe()
         self.assertEqual(len(self.read_probes), 5)
         self.read_probes[-1].callback(None)
-        self.assertTrue(self.checkup.reads)
+        self.assertTrue(self.engine_probe.reads)
 
 
 class FakeWriter:
@@ -202,7 +204,7 @@ class RemoteTests(SynchronousTestCase):
         """A writer that does not answer is noticed."""
         self.writer.outcome = Deferred()
         self.assertEqual(self.health(), READY)
-        self.now += PATIENCE
+        self.now += PROBE_TIMEOUT
         # Nor can anything be read: the file is opened when the writer answers.
         self.assertEqual(self.store.health(), evolve(READY, writes=False, reads=False))
 
@@ -319,7 +321,7 @@ class LMDBTests(SynchronousTestCase):
         self.start()
         self.driven.pass_time(PROBE_EVERY)
         self.assertEqual(self.store.health(), READY)
-        self.driven.pass_time(PATIENCE)
+        self.driven.pass_time(PROBE_TIMEOUT)
         self.assertFalse(self.store.health().writes)
         self.driven.settle()
         self.assertEqual(self.store.health(), READY)
@@ -331,7 +333,7 @@ class LMDBTests(SynchronousTestCase):
         self.driven.reactor.advance(0)
         while self.driven.writer_pool.step():
             self.driven.reactor.advance(0)
-        self.driven.pass_time(PATIENCE)
+        self.driven.pass_time(PROBE_TIMEOUT)
         self.assertEqual(self.store.health(), evolve(READY, reads=False))
         self.driven.settle()
         self.assertEqual(self.store.health(), READY)

@@ -8,7 +8,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from asciid.errors import AsciidError, StorageFullError, StoreBusyError
-from asciid.store.operations import Probe, sole
+from asciid.store.operations import Probe, single_outcome
 from asciid.store.queries import Several
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from asciid.store.background import InBackground
     from asciid.store.queries import Query
 
-__all__ = ["PATIENCE", "PROBE_EVERY", "Checkup"]
+__all__ = ["PROBE_EVERY", "PROBE_TIMEOUT", "EngineProbe"]
 
 PROBE_EVERY = 1.0
 """Seconds between two probes at the least."""
 
-PATIENCE = 10.0
+PROBE_TIMEOUT = 10.0
 """Seconds after which a probe that is not answered has met a disk that hangs."""
 
 
@@ -37,7 +37,7 @@ class _Attempt:
     @property
     def hangs(self) -> bool:
         """Whether it is overdue."""
-        return self._under_way and self.monotonic() - self._began >= PATIENCE
+        return self._under_way and self.monotonic() - self._began >= PROBE_TIMEOUT
 
     def begin(self) -> bool:
         """Return whether the probe is due; `end` must follow then."""
@@ -54,7 +54,7 @@ class _Attempt:
 
 
 @define(eq=False)
-class Checkup:
+class EngineProbe:
     """
     Probes writing and reading periodically, and keeps the outcome.
 
@@ -107,7 +107,7 @@ class Checkup:
 
     async def _write(self) -> None:
         try:
-            await self.apply((Probe(),)).addCallback(sole)
+            await self.apply((Probe(),)).addCallback(single_outcome)
         except StoreBusyError:
             return  # no evidence about the disk
         except StorageFullError:
