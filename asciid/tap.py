@@ -140,6 +140,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
 
         environment = {**os.environ, **environment_of(options.effective)}
         parent = Parent(settings, host, environment)
+        # A circle: the service reports to its host, which has it reload.
         host.on_reload(parent.restart)
         return parent
     service = make_single_process(settings, host)

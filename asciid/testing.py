@@ -19,12 +19,12 @@ from asciid.engines.memory import MemoryEngine
 from asciid.store import FOR_EVER, NO_LIMITS, ImageStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall
 
-    from asciid.store import Lifetimes, PendingLimits
+    from asciid.store import IImageObserver, Lifetimes, PendingLimits
 
 __all__ = [
     "ImmediateReactor",
@@ -96,6 +96,7 @@ class MemoryStore(ImageStore):
         pending: PendingLimits = NO_LIMITS,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        observers: Sequence[IImageObserver] = (),
     ) -> None:
         reactor = ImmediateReactor()
         engine = MemoryEngine(
@@ -106,7 +107,9 @@ class MemoryStore(ImageStore):
             pool=ImmediateThreadPool(),
             hash_pool=ImmediateThreadPool(),
         )
-        super().__init__(engine, reactor=reactor, lifetimes=lifetimes)
+        super().__init__(
+            engine, reactor=reactor, lifetimes=lifetimes, observers=observers
+        )
         super().start()
 
 

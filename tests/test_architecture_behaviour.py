@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, TypeVar
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_http_server
 from asciid.engines.lmdb._databases import Databases
 from asciid.engines.lmdb._records import ImageRecord
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload
 from asciid.store import Lifetimes
 from asciid.store.operations import Remove
 from asciid.testing import ManualThreadPool
+from tests.api._support import make_api, make_server
 from tests.http._support import MemoryTransport
 from tests.store._support import DrivenStore, chunk_of, spec_of
 from tests.test_architecture import CODE, PAGE
@@ -94,15 +94,15 @@ class PathTests(CallsCase):
     def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
         """Send a request; return the answer, and note the calls that it took."""
         reactor, pool = self.driven.reactor, ManualThreadPool()
-        offload = Offload(reactor, pool)
-        api = ImageAPI(
+        offload = Offload(reactor, pool, scheduler=ClientScheduler(reactor))
+        api = make_api(
             self.driven.store,
             max_image_size=1_000_000,
             max_chunk_size=1_000_000,
             offload=offload,
         )
         transport = MemoryTransport()
-        protocol = make_http_server(api, reactor).buildProtocol(None)
+        protocol = make_server(api, reactor).buildProtocol(None)
         transport.protocol = protocol
         protocol.makeConnection(transport)
         head = (

@@ -1,8 +1,14 @@
 """The HTTP API: routes, request validation, responses and problem documents."""
 
-from asciid.api._problems import problem_for_status
+from asciid.api._problems import PROBLEM_TYPES, problem_for_status
 from asciid.api._routes import ImageAPI
 from asciid.api._schema import InputLimits
 from asciid.api._scrape import MetricsAPI
 
-__all__ = ["ImageAPI", "InputLimits", "MetricsAPI", "problem_for_status"]
+__all__ = [
+    "PROBLEM_TYPES",
+    "ImageAPI",
+    "InputLimits",
+    "MetricsAPI",
+    "problem_for_status",
+]

@@ -19,7 +19,7 @@ from asciid.api._image_get import Downloads
 from asciid.api._image_put import receive_image
 from asciid.api._probes import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
-from asciid.api._problems import PROBLEM_TYPES, answer_problem, problem_for
+from asciid.api._problems import answer_problem, problem_for
 from asciid.api._public_address import PublicAddress
 from asciid.api._refusals import EncodedBodyError, MultipartBodyError, NotJSONError
 from asciid.api._schema import (
@@ -36,7 +36,6 @@ from asciid.api._scrape import answer_scrape
 from asciid.api._status_document import status_body, status_link
 from asciid.api._write_shares import WriteShares
 from asciid.http import body_of, streams_body
-from asciid.metrics import Metrics
 from asciid.runtime.offload import AT_ONCE
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from asciid.api._authorization import Tokens
     from asciid.api._request_interface import Request
     from asciid.api._schema import Chunk
+    from asciid.metrics import Metrics
     from asciid.model import UploadStatus
     from asciid.runtime.offload import IOffload
     from asciid.store import IImageReader, IImageStore
@@ -92,12 +92,13 @@ class ImageAPI:
     # Paths with doubled slashes are unknown paths and get 404.
     app.url_map.merge_slashes = False
 
-    def __init__(  # noqa: PLR0913 - all but three have a default
+    def __init__(  # noqa: PLR0913 - all but four have a default
         self,
         store: IImageStore,
         *,
         max_image_size: int,
         max_chunk_size: int,
+        metrics: Metrics,
         public_url: str | None = None,
         write_origins: Iterable[str] = (),
         trusted_proxies: Iterable[IPv4Network | IPv6Network] = (),
@@ -105,12 +106,10 @@ class ImageAPI:
         tokens: Tokens | None = None,
         offload: IOffload = AT_ONCE,
         max_queue: int = 64 * 1024 * 1024,
-        metrics: Metrics | None = None,
     ) -> None:
         self._store = store
         self._offload = offload
-        self.metrics = metrics or Metrics(store, offload)
-        self.metrics.requests.expect(PROBLEM_TYPES)
+        self.metrics = metrics
         self._metrics_apart = metrics_apart
         self._downloads = Downloads(offload)
         self._access = None if tokens is None else Access(tokens)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 from twisted.internet.interfaces import IReactorCore
 
-from asciid.api import ImageAPI, MetricsAPI, problem_for_status
+from asciid.api import PROBLEM_TYPES, ImageAPI, MetricsAPI, problem_for_status
 from asciid.config.tokens import TokenFile
 from asciid.daemon._process_limits import body_limit, possible_connections
 from asciid.daemon._service import ImageService, Site
@@ -87,12 +87,13 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
         reactor, FixedThreadPool(1, "asciid-offload"), scheduler=scheduler
     )
     refusals, images = _make_logs(reactor)
-    store = ImageStore(engine, reactor=reactor, lifetimes=lifetimes_of(settings))
-    store.add_observer(images)
+    store = ImageStore(
+        engine, reactor=reactor, lifetimes=lifetimes_of(settings), observers=[images]
+    )
     metrics = Metrics(
         store,
+        RequestCounts(PROBLEM_TYPES, refusals.note),
         offload,
-        requests=RequestCounts(refusals.note),
         certificates=certificates,
         workers=workers,
         gather=gather,
@@ -112,10 +113,16 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
     )
     observer = make_observer(settings, api, reactor)
     listener = new_listener("port")
-    limits = _limits(settings)
     server = make_http_server(
-        api, reactor, limits, observer=observer, scheduler=scheduler, acceptor=listener
+        api,
+        reactor,
+        limits=_limits(settings),
+        observer=observer,
+        scheduler=scheduler,
+        acceptor=listener,
     )
+    # A circle: the server has the routes, one of which is that of the metrics.
+    metrics.add_server(server)
     sites = [Site(listener, server)]
     if settings.metrics_port is not None:
         metrics_server = _make_metrics_server(metrics, reactor, observer, scheduler)
@@ -147,35 +154,29 @@ def make_observer(settings: Settings, api: ImageAPI, reactor: Reactor) -> Observ
     return Observers(api.metrics.requests, access_log)
 
 
-def make_http_server(  # noqa: PLR0913 - two are of the caller, the others have defaults
+def make_http_server(  # noqa: PLR0913 - each is a collaborator of its own
     api: ImageAPI,
     reactor: Reactor,
-    limits: Limits | None = None,
     *,
-    observer: Observer | None = None,
-    scheduler: ClientScheduler | None = None,
-    acceptor: Listener | None = None,
+    limits: Limits,
+    observer: Observer,
+    scheduler: ClientScheduler,
+    acceptor: Listener | None,
 ) -> KleinFactory:
-    """
-    Return the HTTP server of `api`, whose routes limit bodies.
-
-    `observer` is by default the metrics of `api`.
-    """
-    server = KleinFactory(
+    """Return the HTTP server of `api`, whose routes limit bodies."""
+    return KleinFactory(
         api.app,
         reactor=reactor,
-        limits=evolve(limits or Limits(), endpoint_bodies=api.body_limits),
+        limits=evolve(limits, endpoint_bodies=api.body_limits),
         problem=problem_for_status,
-        observer=observer or api.metrics.requests,
+        observer=observer,
         request_ids=unique_ids(),
         refuses_unread=api.refuses_unread,
         client_of=api.clients.key_of,
         is_proxy=api.clients.is_proxy,
-        scheduler=scheduler or ClientScheduler(reactor),
+        scheduler=scheduler,
         acceptor=acceptor,
     )
-    api.metrics.add_server(server)
-    return server
 
 
 def _make_metrics_server(

@@ -29,7 +29,6 @@ from asciid.metrics._families import (
     worker_families,
 )
 from asciid.metrics._readiness import failed_checks, remarks
-from asciid.metrics._request_counts import RequestCounts
 from asciid.metrics._snapshot import (
     LASTING_KINDS,
     merge_in_steps,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from asciid.http import KleinFactory
+    from asciid.metrics._request_counts import RequestCounts
     from asciid.runtime.offload import IOffload
     from asciid.store import IImageStore, StoreUsage
 
@@ -88,15 +88,15 @@ class Metrics:
     def __init__(  # noqa: PLR0913 - each is a source of its own
         self,
         store: IImageStore,
+        requests: RequestCounts,
         offload: IOffload = AT_ONCE,
         *,
-        requests: RequestCounts | None = None,
         certificates: Mapping[str, ICertificate] | None = None,
         started: float | None = None,
         workers: Callable[[], WorkersState | None] = WorkersState,
         gather: Callable[[bytes], Deferred[list[bytes]]] | None = None,
     ) -> None:
-        self.requests = requests or RequestCounts()
+        self.requests = requests
         self._server: KleinFactory | None = None
         self._workers = workers
         self._gather = gather

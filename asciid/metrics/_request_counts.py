@@ -38,25 +38,24 @@ class RequestCounts:
     """
     Counts requests; `on_refusal` is called with the reason of every refusal.
 
+    Counters of `reasons` are exported from the start: the increase of one that appears
+    with the first refusal is not seen.
+
     A response costs one look-up and one addition to a histogram: anything else is done
     when the counts are read.
     """
 
-    def __init__(self, on_refusal: Callable[[str], object] = _ignore) -> None:
+    def __init__(
+        self,
+        reasons: Iterable[str] = (),
+        on_refusal: Callable[[str], object] = _ignore,
+    ) -> None:
         self._answered: dict[Key, Histogram] = {}
-        self.refusals: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter(dict.fromkeys(reasons, 0))
         """Error responses by their reason."""
         self.departures: Counter[tuple[str, str]] = Counter()
         """Number of requests whose client disconnected, by route and method."""
         self._on_refusal = on_refusal
-
-    def expect(self, reasons: Iterable[str]) -> None:
-        """
-        Export counters of these reasons from now on, starting at 0.
-
-        The increase of a counter that appears with the first refusal is not seen.
-        """
-        self.refusals.update(dict.fromkeys(reasons, 0))
 
     def answered(self, request: Request, seconds: float) -> None:
         """See `asciid.http.Observer.answered`."""

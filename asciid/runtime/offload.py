@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from asciid.errors import StoreBusyError
-from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.python.threadpool import ThreadPool
 
-    from asciid.runtime.client_scheduler import QueuedCall
+    from asciid.runtime.client_scheduler import ClientScheduler, QueuedCall
     from asciid.runtime.reactor import Reactor
 
 __all__ = ["AT_ONCE", "TIME_SLICE", "IOffload", "Offload", "run_steps"]
@@ -61,8 +60,8 @@ class Offload:
 
     :param reactor: provides `IReactorTime` and `IReactorFromThreads`.
     :param pool: belongs to this object, which starts and stops it.
-    :param clock: monotonic seconds.
     :param scheduler: shares the reactor's time among clients.
+    :param clock: monotonic seconds.
     :param max_waiting: calls that may wait for a thread or run in one.
     """
 
@@ -71,14 +70,14 @@ class Offload:
         reactor: Reactor,
         pool: ThreadPool,
         *,
+        scheduler: ClientScheduler,
         clock: Callable[[], float] = time.monotonic,
-        scheduler: ClientScheduler | None = None,
         max_waiting: int = 1_024,
     ) -> None:
         self._reactor = reactor
         self._pool = pool
         self._clock = clock
-        self._scheduler = scheduler or ClientScheduler(reactor, clock)
+        self._scheduler = scheduler
         self._max_waiting = max_waiting
         self._waiting = 0
 

@@ -92,20 +92,13 @@ class IImageStore(Interface):
     Any method that takes a hash may fail with `ImageGoneError` in the place of
     `ImageNotFoundError`, for a while after the image has expired.
 
-    Every method but `stats`, `health` and `add_observer` answers a Deferred.  One that
+    Every method but `stats` and `health` answers a Deferred.  One that
     changes something fires once the change survives a power cut (if the store has a
     disk and syncs it); cancelling its Deferred has no effect on the store.  Besides the
     errors each method names, any may fail with `StorageFailedError` or
     `StoreClosedError`, and one that changes something with `StoreBusyError` or
     `StorageFullError`; nothing was changed then.
     """
-
-    def add_observer(observer: IImageObserver) -> None:
-        """
-        Report events of this store to `observer`, from now on.
-
-        Expiry and events of other processes are not reported.
-        """
 
     def start() -> Deferred[None]:
         """

@@ -63,7 +63,8 @@ class ImageStore:
     Images that `engine` keeps; the store starts and stops it.
 
     `cache_size` bounds the bytes of small images kept in memory.  `lifetimes` are
-    enforced by calls of `expire`.
+    enforced by calls of `expire`.  `observers` receive events of this store, but for
+    expiry and events of other processes.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class ImageStore:
         reactor: ICallLater,
         lifetimes: Lifetimes = FOR_EVER,
         cache_size: int = 32 * 1024 * 1024,
+        observers: Sequence[IImageObserver] = (),
     ) -> None:
         self._engine = engine
         self._lifetimes = lifetimes
-        self._observers: list[IImageObserver] = []
+        self._observers = observers
         # Events that the engine does not see.
         self._own_events = StoreEvents()
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
@@ -108,10 +110,6 @@ class ImageStore:
     def stop(self) -> Deferred[None]:
         """See `IImageStore.stop`; the store must have been started."""
         return Deferred.fromCoroutine(self._stop())
-
-    def add_observer(self, observer: IImageObserver) -> None:
-        """See `IImageStore.add_observer`."""
-        self._observers.append(observer)
 
     def stats(self) -> StoreStats:
         """See `IImageStore.stats`."""

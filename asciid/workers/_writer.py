@@ -12,8 +12,9 @@ from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
 from asciid.daemon.storing import lifetimes_of, make_control, make_lmdb_engine
 from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.engines.remote import Generations, WriterServer
-from asciid.metrics import Metrics, WorkersState
+from asciid.metrics import Metrics, RequestCounts, WorkersState
 from asciid.net.storage_socket import StorageSocket
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.malloc import MemoryTrimmer
 from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
@@ -71,9 +72,14 @@ class Writer:
         self._store = ImageStore(
             self._engine, reactor=reactor, lifetimes=lifetimes_of(settings)
         )
-        self._offload = Offload(reactor, FixedThreadPool(1, "asciid-offload"))
+        self._offload = Offload(
+            reactor,
+            FixedThreadPool(1, "asciid-offload"),
+            scheduler=ClientScheduler(reactor),
+        )
         self._metrics = Metrics(
             self._store,
+            RequestCounts(),
             self._offload,
             started=recorded_start(FIRST_INHERITED),
             workers=lambda: WorkersState(

@@ -14,6 +14,7 @@ from twisted.internet import reactor
 
 from asciid.api import ImageAPI
 from asciid.engines.lmdb import LMDBEngine
+from asciid.metrics import Metrics, RequestCounts
 from asciid.store import ImageStore
 
 
@@ -23,7 +24,8 @@ def main() -> None:
     store = ImageStore(engine, reactor=reactor)
     store.start()
     reactor.addSystemEventTrigger("before", "shutdown", store.stop)
-    api = ImageAPI(store, max_image_size=2**26, max_chunk_size=2**20)
+    metrics = Metrics(store, RequestCounts())
+    api = ImageAPI(store, max_image_size=2**26, max_chunk_size=2**20, metrics=metrics)
     serve(api.app.resource())
 
 

@@ -12,12 +12,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_http_server
 from asciid.model import ImageSpec
 from asciid.store import IImageReader
 from asciid.testing import MemoryStore
-from tests.api._support import Client
+from tests.api._support import Client, make_api, make_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.trial.unittest import SynchronousTestCase
 
+    from asciid.api import ImageAPI
     from asciid.http import Limits
     from asciid.store import IImageStore
 
@@ -106,7 +105,7 @@ class RawCase(Base):
     def serve(self, store: IImageStore) -> None:
         """Serve `store` from now on."""
         options = {"max_image_size": 1_000_000, "max_chunk_size": 10_000}
-        api = ImageAPI(store, **{**options, **self.api_options})
+        api = make_api(store, **{**options, **self.api_options})
         self.client = Client(self.factory(api))
 
     def ask(self, method: str, path: str, *lines: str, body: str = "") -> RawAnswer:
@@ -145,4 +144,4 @@ class OnAsciid:
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
         """Return the factory that the daemon uses."""
-        return make_http_server(api, MemoryReactorClock(), self.limits)
+        return make_server(api, MemoryReactorClock(), self.limits)

@@ -14,13 +14,22 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
+from asciid.api import PROBLEM_TYPES, ImageAPI
+from asciid.daemon.assembly import make_http_server
+from asciid.http import KleinFactory, Limits
+from asciid.metrics import Metrics, RequestCounts, WorkersState
+from asciid.runtime.client_scheduler import ClientScheduler
+from asciid.runtime.offload import AT_ONCE, IOffload
 from asciid.store import IImageStore
 from asciid.testing import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.web.http_headers import Headers
 
+    from asciid.http import Observer
     from asciid.model import ImageSpec, UploadStatus
     from asciid.store import IImageReader, IImageWriter
 
@@ -90,6 +99,39 @@ class Working:
 
     def evict(self) -> None:
         """Never called."""
+
+
+def make_api(
+    store: IImageStore,
+    *,
+    offload: IOffload = AT_ONCE,
+    workers: Callable[[], WorkersState | None] = WorkersState,
+    **options: Any,  # noqa: ANN401 - as ImageAPI
+) -> ImageAPI:
+    """Return the API of `store`, with metrics."""
+    counts = RequestCounts(PROBLEM_TYPES)
+    metrics = Metrics(store, counts, offload, workers=workers)
+    return ImageAPI(store, offload=offload, metrics=metrics, **options)
+
+
+def make_server(
+    api: ImageAPI,
+    reactor: Any,  # noqa: ANN401 - of a test
+    limits: Limits | None = None,
+    *,
+    observer: Observer | None = None,
+) -> KleinFactory:
+    """Return the HTTP server that the daemon uses, included in the metrics of `api`."""
+    server = make_http_server(
+        api,
+        reactor,
+        limits=limits or Limits(),
+        observer=observer or api.metrics.requests,
+        scheduler=ClientScheduler(reactor),
+        acceptor=None,
+    )
+    api.metrics.add_server(server)
+    return server
 
 
 class Client:

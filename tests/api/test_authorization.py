@@ -19,11 +19,18 @@ from twisted.web.http_headers import Headers
 from asciid.api import ImageAPI
 from asciid.api._authorization import READS, Access
 from asciid.api._refusals import AuthorizationMalformedError
-from asciid.daemon.assembly import make_http_server
 from asciid.errors import ImageGoneError
 from asciid.testing import MemoryStore
 from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase, parse_response
-from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, BrokenStore, OneToken
+from tests.api._support import (
+    CAT,
+    CAT_BYTES,
+    CAT_SHA256,
+    BrokenStore,
+    OneToken,
+    make_api,
+    make_server,
+)
 from tests.store._support import DrivenStore
 
 if TYPE_CHECKING:
@@ -235,13 +242,13 @@ class ServerTests(OnAsciid, AccessContract, SynchronousTestCase):
 
     def begin(self, method: str, path: str, *lines: str) -> Any:  # noqa: ANN401 - a transport
         """Send the head of a request, and nothing of its body."""
-        api = ImageAPI(
+        api = make_api(
             MemoryStore(),
             max_image_size=1_000,
             max_chunk_size=1_000,
             **self.api_options,
         )
-        self.server = make_http_server(api, MemoryReactorClock())
+        self.server = make_server(api, MemoryReactorClock())
         protocol = self.server.buildProtocol(None)
         transport = StringTransportWithDisconnection()
         transport.protocol = protocol
@@ -320,8 +327,8 @@ class DeletionUnderWayTests(SynchronousTestCase):
         self.addCleanup(driven.stop)
         data = b"".join(b"%07d\n" % number for number in range(200_000))
         spec = driven.upload(data, 10_000)
-        api = ImageAPI(driven.store, max_image_size=2**22, max_chunk_size=2**20)
-        protocol = make_http_server(api, driven.reactor).buildProtocol(None)
+        api = make_api(driven.store, max_image_size=2**22, max_chunk_size=2**20)
+        protocol = make_server(api, driven.reactor).buildProtocol(None)
         transport: Any = StringTransportWithDisconnection()
         transport.protocol = protocol
         protocol.makeConnection(transport)

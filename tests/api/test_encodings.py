@@ -13,11 +13,12 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI, _encodings
-from asciid.daemon.assembly import make_http_server
+from asciid.api import _encodings
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload
 from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
 from tests.api._raw import RawAnswer, parse_response
+from tests.api._support import make_api, make_server
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol
@@ -60,13 +61,15 @@ class EncodingTests(SynchronousTestCase):
         self.reactor = ManualReactor()
         self.pool = ManualThreadPool()
         self.store = MemoryStore()
-        api = ImageAPI(
+        api = make_api(
             self.store,
             max_image_size=1_000_000,
             max_chunk_size=10_000,
-            offload=Offload(self.reactor, self.pool),
+            offload=Offload(
+                self.reactor, self.pool, scheduler=ClientScheduler(self.reactor)
+            ),
         )
-        self.server = make_http_server(api, self.reactor)
+        self.server = make_server(api, self.reactor)
         self.made: Counter[bytes] = Counter()
         encoders = dict(_encodings._ENCODERS)
 
@@ -244,7 +247,9 @@ class EncodingTests(SynchronousTestCase):
 
     def test_nothing_left(self) -> None:
         """Of a compression that has ended only the result is kept."""
-        encodings = _encodings.Encodings(Offload(self.reactor, self.pool))
+        encodings = _encodings.Encodings(
+            Offload(self.reactor, self.pool, scheduler=ClientScheduler(self.reactor))
+        )
         waiting = encodings.encode(self.name, ART, b"gzip")
         self.turn()
         self.assertIs(self.successResultOf(waiting), encodings.kept(self.name, b"gzip"))

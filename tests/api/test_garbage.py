@@ -11,10 +11,9 @@ from typing import Any
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_http_server
 from asciid.store import PendingLimits
 from tests.api._raw import parse_response
+from tests.api._support import make_api, make_server
 from tests.store._support import DrivenStore
 
 UNKNOWN = sha256(b"unknown").hexdigest()
@@ -30,8 +29,8 @@ class GarbageTests(SynchronousTestCase):
         self.driven = DrivenStore(self.mktemp(), pending=limits)
         self.driven.start()
         self.addCleanup(self.driven.stop)
-        api = ImageAPI(self.driven.store, max_image_size=1_000, max_chunk_size=100)
-        self.server = make_http_server(api, self.driven.reactor)
+        api = make_api(self.driven.store, max_image_size=1_000, max_chunk_size=100)
+        self.server = make_server(api, self.driven.reactor)
         self.assertEqual(self.register(KNOWN), 201)
 
     def ask(self, method: str, path: str, members: object = None) -> int:

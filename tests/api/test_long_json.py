@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI, _long_json
+from asciid.api import _long_json
 from asciid.api._refusals import MalformedRequestError
 from asciid.api._schema import InputLimits, parse_chunk, parse_long_chunk
-from asciid.daemon.assembly import make_http_server
 from asciid.errors import AsciidError
 from asciid.model import ImageSpec, ImageState
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload, run_steps
 from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
 from tests.api._raw import parse_response
+from tests.api._support import make_api, make_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,13 +175,18 @@ class RouteTests(SynchronousTestCase):
         self.pool = ManualThreadPool()
         self.now = 0.0
         self.store = MemoryStore()
-        api = ImageAPI(
+        api = make_api(
             self.store,
             max_image_size=2**22,
             max_chunk_size=2**20,
-            offload=Offload(self.reactor, self.pool, clock=self.clock),
+            offload=Offload(
+                self.reactor,
+                self.pool,
+                scheduler=ClientScheduler(self.reactor, self.clock),
+                clock=self.clock,
+            ),
         )
-        self.server = make_http_server(api, self.reactor)
+        self.server = make_server(api, self.reactor)
         self.art = "é█" * 60_000
         data = self.art.encode() * 2
         self.spec = ImageSpec(sha256(data).hexdigest(), len(data), len(data) // 2)

@@ -8,11 +8,10 @@ from urllib.parse import quote
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI, MetricsAPI
-from asciid.daemon.assembly import make_http_server
+from asciid.api import MetricsAPI
 from asciid.http import KleinFactory
 from asciid.testing import MemoryStore
-from tests.api._support import Client
+from tests.api._support import Client, make_api, make_server
 
 IMAGE = "/image/" + "0" * 64
 PATHS = (
@@ -38,8 +37,8 @@ class PathTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Serve an empty store."""
-        api = ImageAPI(MemoryStore(), max_image_size=1000, max_chunk_size=1000)
-        self.client = Client(make_http_server(api, MemoryReactorClock()))
+        api = make_api(MemoryStore(), max_image_size=1000, max_chunk_size=1000)
+        self.client = Client(make_server(api, MemoryReactorClock()))
         scrape = KleinFactory(MetricsAPI(api.metrics).app, reactor=MemoryReactorClock())
         self.scrape = Client(scrape)
 

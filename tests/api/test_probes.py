@@ -12,13 +12,11 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_http_server
-from asciid.metrics import Metrics
+from asciid.metrics import Metrics, RequestCounts
 from asciid.net.fair_limit import FairLimit
 from asciid.store import IImageStore, StoreHealth
 from asciid.testing import MemoryStore
-from tests.api._support import Client, Working
+from tests.api._support import Client, Working, make_api, make_server
 from tests.integration._daemon import ROOT
 
 if TYPE_CHECKING:
@@ -56,9 +54,9 @@ class HealthTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Serve a store."""
         self.store = AilingStore()
-        api = ImageAPI(self.store, max_image_size=1_000, max_chunk_size=100)
+        api = make_api(self.store, max_image_size=1_000, max_chunk_size=100)
         self.api = api
-        self.server: KleinFactory = make_http_server(api, Clock())
+        self.server: KleinFactory = make_server(api, Clock())
         self.client = Client(self.server)
 
     def get(self, path: str) -> Health:
@@ -172,7 +170,7 @@ class HealthTests(SynchronousTestCase):
         """Behind an HTTP server that is not asciid's, nothing is known of draining."""
         store = MemoryStore()
         self.successResultOf(store.start())
-        checks = Metrics(store).failed_checks()
+        checks = Metrics(store, RequestCounts()).failed_checks()
         self.assertEqual([name for name, reason in checks.items() if reason], [])
 
     def test_live(self) -> None:

@@ -8,9 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import ServiceUnavailable
 
 from asciid import errors
-from asciid.api import ImageAPI, _refusals, problem_for_status
+from asciid.api import _refusals, problem_for_status
 from asciid.api._problems import problem_for
 from asciid.testing import MemoryStore
+from tests.api._support import make_api
 
 
 class TableTests(SynchronousTestCase):
@@ -58,14 +59,14 @@ class BodyLimitTests(SynchronousTestCase):
 
     def test_chunks_may_be_escaped(self) -> None:
         """A chunk of the largest size fits, every character of it escaped."""
-        api = ImageAPI(MemoryStore(), max_image_size=10, max_chunk_size=1_000)
+        api = make_api(MemoryStore(), max_image_size=10, max_chunk_size=1_000)
         body = {"id": 2**32, "size": 1_000, "data": "\x1b" * 1_000}
         self.assertLess(len(json.dumps(body)), api.body_limits["add_chunk"])
         self.assertLess(api.body_limits["add_chunk"], 30_000)
 
     def test_names_are_endpoints(self) -> None:
         """The limits are for routes that exist."""
-        api = ImageAPI(MemoryStore(), max_image_size=10, max_chunk_size=10)
+        api = make_api(MemoryStore(), max_image_size=10, max_chunk_size=10)
         self.assertLessEqual(set(api.body_limits), set(api.app.endpoints))
 
 

@@ -15,9 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from asciid.api import ImageAPI
 from asciid.api._sending import PIECE
-from asciid.daemon.assembly import make_http_server
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,
@@ -27,13 +25,22 @@ from asciid.errors import (
 from asciid.model import EMPTY_SHA256, ImageSpec, UploadStatus
 from asciid.store import IImageReader, IImageStore, Lifetimes, PendingLimits
 from asciid.testing import MemoryStore
-from tests.api._support import CAT_BYTES, CAT_SHA256, Answer, BrokenStore, Client
+from tests.api._support import (
+    CAT_BYTES,
+    CAT_SHA256,
+    Answer,
+    BrokenStore,
+    Client,
+    make_api,
+    make_server,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twisted.internet.interfaces import IProtocolFactory
 
+    from asciid.api import ImageAPI
     from asciid.store import IImageWriter
 
     Base = SynchronousTestCase
@@ -76,7 +83,7 @@ class APIContract(Base):
     def serve(self, store: IImageStore) -> None:
         """Serve `store` from now on."""
         self.store = store
-        api = ImageAPI(store, max_image_size=MAX_IMAGE, max_chunk_size=MAX_CHUNK)
+        api = make_api(store, max_image_size=MAX_IMAGE, max_chunk_size=MAX_CHUNK)
         self.client = Client(self.factory(api))
 
     def ask(
@@ -219,7 +226,7 @@ class APIContract(Base):
 
     def test_too_many_chunks(self) -> None:
         """An image cannot have more chunks than there are ids."""
-        api = ImageAPI(self.store, max_image_size=2**40, max_chunk_size=5)
+        api = make_api(self.store, max_image_size=2**40, max_chunk_size=5)
         self.client = Client(self.factory(api))
         answer = self.register(size=2**33, chunk_size=2)
         self.assert_problem(answer, 400, "malformed-request")
@@ -600,7 +607,7 @@ class APIContract(Base):
 
     def test_surrogate_among_many_escapes(self) -> None:
         """It is found in a body with many escapes, too, and where it is."""
-        api = ImageAPI(self.store, max_image_size=10**6, max_chunk_size=10**6)
+        api = make_api(self.store, max_image_size=10**6, max_chunk_size=10**6)
         self.client = Client(self.factory(api))
         path = f"/image/{CAT_SHA256}/chunks"
         text = rb"\\ud800\\ude00\n"
@@ -778,7 +785,7 @@ class APIContract(Base):
     def test_uploads_of_one_network(self) -> None:
         """Addresses in one IPv6 /64 are one client; so are two forms of an IPv4's."""
         store = MemoryStore(pending=PendingLimits(per_client=1))
-        api = ImageAPI(
+        api = make_api(
             store,
             max_image_size=MAX_IMAGE,
             max_chunk_size=MAX_CHUNK,
@@ -899,4 +906,4 @@ class ServerTests(APIContract, SynchronousTestCase):
 
     def factory(self, api: ImageAPI) -> IProtocolFactory:
         """Return the factory that the daemon uses."""
-        return make_http_server(api, reactor=self.reactor)
+        return make_server(api, reactor=self.reactor)

@@ -11,13 +11,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from asciid.api import ImageAPI
 from asciid.api._write_shares import WriteShares
-from asciid.daemon.assembly import make_http_server
 from asciid.errors import StoreBusyError
 from asciid.store import IImageStore
 from asciid.testing import MemoryStore
-from tests.api._support import Answer, Client
+from tests.api._support import Answer, Client, make_api, make_server
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
@@ -117,14 +115,14 @@ class QueueTests(SynchronousTestCase):
         """Serve a store that is slow."""
         self.store = HeldStore()
         trusted: list[IPv4Network] = []
-        self.api = ImageAPI(
+        self.api = make_api(
             self.store,
             max_image_size=CAPACITY,
             max_chunk_size=CAPACITY,
             trusted_proxies=trusted,
             max_queue=CAPACITY,
         )
-        self.client = Client(make_http_server(self.api, Clock()))
+        self.client = Client(make_server(self.api, Clock()))
         self.clients: dict[str, str] = {}
         self.address = "192.0.2.1"
         self.patch(self.api.clients, "key_of", lambda _: self.address)

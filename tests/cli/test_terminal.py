@@ -13,10 +13,10 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from asciid.api import ImageAPI
 from asciid.errors import StoreClosedError
 from asciid.http import KleinFactory, Limits
 from asciid.testing import MemoryStore
+from tests.api._support import make_api
 from tests.cli.test_process import Outcome
 from tests.integration._daemon import environment
 
@@ -82,7 +82,7 @@ class TerminalTests(TestCase):
     def setUp(self) -> None:
         """Serve, and make a file."""
         self.store = HeldStore()
-        api = ImageAPI(self.store, max_image_size=2**23, max_chunk_size=2**20)
+        api = make_api(self.store, max_image_size=2**23, max_chunk_size=2**20)
         limits = Limits(endpoint_bodies=api.body_limits)
         service = KleinFactory(api.app, reactor=reactor, limits=limits)
         port = reactor.listenTCP(0, service, interface="127.0.0.1")

@@ -17,11 +17,11 @@ from twisted.web.iweb import IAgent, IResponse
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from asciid.api import ImageAPI
 from asciid.client import Client
 from asciid.http import KleinFactory, Limits
 from asciid.store import Lifetimes
 from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
+from tests.api._support import make_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -201,7 +201,7 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         """Put the parts together."""
-        api = ImageAPI(
+        api = make_api(
             self.store,
             max_image_size=self.max_image_size,
             max_chunk_size=1024 * 1024,

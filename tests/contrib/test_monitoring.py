@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from asciid.api._problems import PROBLEM_TYPES
-from asciid.metrics import Metrics
+from asciid.metrics import Metrics, RequestCounts
 from asciid.testing import MemoryStore
 from tests._commands import CommandTestCase
 from tests._programs import program
@@ -82,7 +82,7 @@ class QueryTestCase(CommandTestCase):
 
     def process_names(self) -> set[str]:
         """Return the names of the metrics of the process."""
-        page = self.successResultOf(Metrics(MemoryStore()).page(""))
+        page = self.successResultOf(Metrics(MemoryStore(), RequestCounts()).page(""))
         return set(re.findall(r"^(process_\w+) ", page.content.decode(), re.MULTILINE))
 
     def check_query(self, query: str) -> set[str]:

@@ -8,11 +8,13 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.api import PROBLEM_TYPES
 from asciid.config.settings import Settings
 from asciid.daemon._process_limits import body_limit_warning
 from asciid.daemon.assembly import make_image_service
 from asciid.daemon.host import Host
 from asciid.testing import MemoryStore
+from tests.api._support import Client
 
 CHUNK = 1_000_000
 LARGEST_BODY = 6 * CHUNK + 16 * 1024
@@ -29,6 +31,25 @@ def settings(bodies: int, workers: int = 1, chunk: int = CHUNK) -> Settings:
         max_bodies=bodies,
         workers=workers,
     )
+
+
+class MetricsTests(SynchronousTestCase):
+    """What the metrics of a process include."""
+
+    def test_included(self) -> None:
+        """They have each problem type from the start, and the connections."""
+        host = Host(MemoryReactorClock())
+        service = make_image_service(settings(1), host, MemoryStore()._engine)
+        server: Any = service._server
+        Client(server).connect()
+        samples = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in service.metrics.collect()
+            for sample in family.samples
+        }
+        self.assertEqual(samples["asciid_connections",], 1)
+        for name in PROBLEM_TYPES:
+            self.assertEqual(samples["asciid_refusals_total", name], 0)
 
 
 class BodyLimitTests(SynchronousTestCase):

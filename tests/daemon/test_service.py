@@ -27,8 +27,9 @@ from asciid.daemon._service import LAST_WRITES, ImageService, Site
 from asciid.daemon.host import Host
 from asciid.daemon.housekeeping import Housekeeper
 from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
-from asciid.metrics import Metrics
+from asciid.metrics import Metrics, RequestCounts
 from asciid.net.listener import Listener, StartError
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload
 from asciid.store import StoreUsage
 from asciid.testing import ManualThreadPool, MemoryStore
@@ -151,10 +152,12 @@ class ServiceTestCase(SynchronousTestCase):
             RecordedHost(self.reactor, self.events),
             sites=[Site(listener, Factory()) for listener in listeners],
             server=self,
-            metrics=Metrics(self.store),
+            metrics=Metrics(self.store, RequestCounts()),
             tokens=self.tokens,
             store=self.store,
-            offload=Offload(self.reactor, self.threads),
+            offload=Offload(
+                self.reactor, self.threads, scheduler=ClientScheduler(self.reactor)
+            ),
             housekeeper=Housekeeper(self.store, clock=self.reactor, interval=60),
         )
 

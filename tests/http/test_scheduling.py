@@ -74,7 +74,7 @@ class App:
         return await self.waiting[-1]
 
 
-class TurnTests(SynchronousTestCase):
+class SchedulingTests(SynchronousTestCase):
     """Two clients, one of which is busy."""
 
     def setUp(self) -> None:

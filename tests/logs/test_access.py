@@ -15,14 +15,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI
 from asciid.config.settings import Settings, resolve
-from asciid.daemon.assembly import make_http_server, make_image_service, make_observer
+from asciid.daemon.assembly import make_image_service, make_observer
 from asciid.daemon.host import Host
 from asciid.http import Refusal
 from asciid.logs.access import LEFT, AccessLog, AccessRecord, access_writer
 from asciid.testing import MemoryStore
-from tests.api._support import CAT_SHA256, Client
+from tests.api._support import CAT_SHA256, Client, make_api, make_server
 from tests.http._support import MemoryTransport, get, parse_answers, post
 
 
@@ -32,16 +31,14 @@ class AccessLogTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Serve an empty store, and collect the records."""
         self.seen: list[AccessRecord] = []
-        self.api = ImageAPI(
+        self.api = make_api(
             MemoryStore(),
             max_image_size=1000,
             max_chunk_size=1000,
             trusted_proxies=[ip_network("192.0.2.0/24")],
         )
         self.log = AccessLog(self.seen.append, self.api.clients.of)
-        self.server = make_http_server(
-            self.api, MemoryReactorClock(), observer=self.log
-        )
+        self.server = make_server(self.api, MemoryReactorClock(), observer=self.log)
 
     def connect(self) -> MemoryTransport:
         """Open a connection."""
@@ -283,16 +280,16 @@ class SettingsTests(SynchronousTestCase):
 
     def test_off(self) -> None:
         """By default only the metrics observe requests."""
-        api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
+        api = make_api(MemoryStore(), max_image_size=1, max_chunk_size=1)
         self.assertIs(make_observer(resolve({}, {}), api, None), api.metrics.requests)
 
     def test_on(self) -> None:
         """With a file, each request is counted and written."""
         path = Path(self.mktemp())
-        api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
+        api = make_api(MemoryStore(), max_image_size=1, max_chunk_size=1)
         settings = resolve({"access-log": str(path), "log-format": "json"}, {})
         observer = make_observer(settings, api, None)
-        server = make_http_server(api, MemoryReactorClock(), observer=observer)
+        server = make_server(api, MemoryReactorClock(), observer=observer)
         client = Client(server)
         client.raw(get(b"/image").decode())
         client.raw(post(b"/image", b"").decode())
@@ -319,9 +316,9 @@ class SettingsTests(SynchronousTestCase):
 
     def test_sample(self) -> None:
         """The share reaches the log."""
-        api = ImageAPI(MemoryStore(), max_image_size=1, max_chunk_size=1)
+        api = make_api(MemoryStore(), max_image_size=1, max_chunk_size=1)
         settings = resolve({"access-log": "-", "access-log-sample": "0.000001"}, {})
-        server = make_http_server(
+        server = make_server(
             api, MemoryReactorClock(), observer=make_observer(settings, api, None)
         )
         client = Client(server)

@@ -19,19 +19,26 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid import __version__
-from asciid.api import ImageAPI, MetricsAPI
+from asciid.api import MetricsAPI
 from asciid.api._contract import METHODS, load_contract
 from asciid.api._problems import PROBLEM_TYPES
 from asciid.api._schema import InputLimits
-from asciid.daemon.assembly import make_http_server
 from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
-from asciid.metrics import Metrics
+from asciid.metrics import Metrics, RequestCounts
 from asciid.store import IImageStore, PendingLimits
 from asciid.testing import ManualReactor, MemoryStore
 from tests._programs import program
 from tests.api._raw import OnAsciid, RawAnswer, RawCase, parse_response
-from tests.api._support import CAT, CAT_BYTES, CAT_SHA256, Client, OneToken
+from tests.api._support import (
+    CAT,
+    CAT_BYTES,
+    CAT_SHA256,
+    Client,
+    OneToken,
+    make_api,
+    make_server,
+)
 from tests.metrics._support import (
     documented_metrics,
     exported,
@@ -109,7 +116,9 @@ class MetricsTests(OnAsciid, RawCase, SynchronousTestCase):
         Those of one process would be less than the sum before.
         """
         merged: list[list[bytes]] = [[]]
-        metrics = Metrics(MemoryStore(), gather=lambda _: succeed(merged[0]))
+        metrics = Metrics(
+            MemoryStore(), RequestCounts(), gather=lambda _: succeed(merged[0])
+        )
         page = self.successResultOf(metrics.page(""))
         families = list(text_string_to_metric_families(page.content.decode()))
         self.assertEqual({family.type for family in families}, {"gauge"})
@@ -201,7 +210,7 @@ class MetricsTests(OnAsciid, RawCase, SynchronousTestCase):
         self.assertEqual(values["asciid_workers"], 1)
         self.assertEqual(values["asciid_workers_configured"], 1)
         self.assertEqual(values["asciid_process_deaths_total"], 0)
-        metrics = Metrics(MemoryStore(), workers=lambda: None)
+        metrics = Metrics(MemoryStore(), RequestCounts(), workers=lambda: None)
         page = self.successResultOf(metrics.page("")).content
         self.assertNotIn(b"\nasciid_workers ", page)
 
@@ -326,8 +335,8 @@ class MetricsTests(OnAsciid, RawCase, SynchronousTestCase):
 
     def test_bodies(self) -> None:
         """The bytes of bodies in flight are those of the server."""
-        api = ImageAPI(MemoryStore(), max_image_size=100, max_chunk_size=100)
-        server = make_http_server(api, ManualReactor(), Limits(bodies=9))
+        api = make_api(MemoryStore(), max_image_size=100, max_chunk_size=100)
+        server = make_server(api, ManualReactor(), Limits(bodies=9))
         page = self.successResultOf(api.metrics.page(""))
         self.assertIn(b"\nasciid_body_bytes 0.0", page.content)
         self.assertIn(b"\nasciid_body_limit_bytes 9.0", page.content)
@@ -363,7 +372,9 @@ class MetricsTests(OnAsciid, RawCase, SynchronousTestCase):
 
     def test_without_a_server(self) -> None:
         """Under another HTTP server there are no metrics of connections."""
-        page = self.successResultOf(Metrics(MemoryStore()).page(OPENMETRICS))
+        page = self.successResultOf(
+            Metrics(MemoryStore(), RequestCounts()).page(OPENMETRICS)
+        )
         text = page.content.decode()
         families = list(openmetrics.text_string_to_metric_families(text))
         values = samples_of(families)
@@ -382,10 +393,10 @@ class ApartTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make both services."""
-        self.api = ImageAPI(
+        self.api = make_api(
             MemoryStore(), max_image_size=100, max_chunk_size=100, metrics_apart=True
         )
-        self.main = Client(make_http_server(self.api, MemoryReactorClock()))
+        self.main = Client(make_server(self.api, MemoryReactorClock()))
         server = KleinFactory(
             MetricsAPI(self.api.metrics).app, reactor=MemoryReactorClock()
         )
@@ -439,8 +450,8 @@ class AbandonedTests(SynchronousTestCase):
 
     def test_abandoned(self) -> None:
         """A request whose client disconnected is counted without a status."""
-        api = ImageAPI(SilentStore(), max_image_size=100, max_chunk_size=100)
-        server = make_http_server(api, ManualReactor())
+        api = make_api(SilentStore(), max_image_size=100, max_chunk_size=100)
+        server = make_server(api, ManualReactor())
         channel = server.buildProtocol(None)
         transport = StringTransportWithDisconnection()
         transport.protocol = channel

@@ -14,16 +14,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import ImageAPI
-from asciid.daemon.assembly import make_http_server
 from asciid.engines.lmdb._answers import Answers
 from asciid.engines.lmdb._quarantine import put_aside
 from asciid.logs import LineWriter
 from asciid.logs._append import AppendedFile
-from asciid.metrics import Metrics, WorkersState
+from asciid.metrics import WorkersState
 from asciid.model import ImageSpec
 from asciid.store import Lifetimes, PendingLimits
 from asciid.store.queries import FindComplete
+from tests.api._support import make_api, make_server
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
 
@@ -56,13 +55,13 @@ class MovesTests(SynchronousTestCase):
         self.driven = DrivenStore(self.mktemp(), lifetimes=lifetimes, pending=pending)
         self.driven.run(self.driven.store.start())
         self.processes = WorkersState()
-        self.api = ImageAPI(
+        self.api = make_api(
             self.driven.store,
             max_image_size=10_000,
             max_chunk_size=1_000,
-            metrics=Metrics(self.driven.store, workers=lambda: self.processes),
+            workers=lambda: self.processes,
         )
-        self.server = make_http_server(self.api, self.driven.reactor)
+        self.server = make_server(self.api, self.driven.reactor)
         self.moving: set[str] = set()
         self.last = self.scrape()
 

@@ -82,7 +82,7 @@ class RequestCountsTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """A refusal of the server is counted by its status, and as a response."""
         reasons: list[str] = []
-        self.counts = self.observer = RequestCounts(reasons.append)
+        self.counts = self.observer = RequestCounts(on_refusal=reasons.append)
         peer = IPv4Address("TCP", "192.0.2.1", 1)
         request = a_request("register", b"POST", 200)
         self.observer.refused(Refusal(413, 0, peer, None, request))

@@ -10,9 +10,10 @@ from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import StoreBusyError
-from asciid.metrics import Metrics, merge, render, snapshot
+from asciid.metrics import Metrics, RequestCounts, merge, render, snapshot
 from asciid.metrics._exposition import render_in_steps
 from asciid.metrics._snapshot import merge_in_steps, snapshot_in_steps
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload
 from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore, run
 from tests.metrics._support import a_request
@@ -35,7 +36,7 @@ class Registry:
         return self.families
 
 
-class TurnTests(SynchronousTestCase):
+class SliceTests(SynchronousTestCase):
     """A scrape with a reactor and a pool that are stepped by hand."""
 
     def setUp(self) -> None:
@@ -51,8 +52,13 @@ class TurnTests(SynchronousTestCase):
             return call_later(delay, *call)
 
         self.patch(self.reactor, "callLater", note)
-        offload = Offload(self.reactor, self.pool, clock=self.clock)
-        self.metrics = Metrics(MemoryStore(), offload)
+        offload = Offload(
+            self.reactor,
+            self.pool,
+            scheduler=ClientScheduler(self.reactor, self.clock),
+            clock=self.clock,
+        )
+        self.metrics = Metrics(MemoryStore(), RequestCounts(), offload)
         self.offload = offload
         for route in range(12):
             for status in STATUSES:
@@ -85,8 +91,8 @@ class TurnTests(SynchronousTestCase):
         self.assertGreater(self.turns, 20)
         metrics = Metrics(
             MemoryStore(),
+            self.metrics.requests,
             self.offload,
-            requests=self.metrics.requests,
             gather=lambda own: succeed([other, own]),
         )
         self.turns = 0
@@ -108,9 +114,16 @@ class TurnTests(SynchronousTestCase):
     def test_busy(self) -> None:
         """If the thread pool is full, metrics of the process are omitted."""
         pool, reactor = ManualThreadPool(), ManualReactor()
-        metrics = Metrics(MemoryStore(), Offload(reactor, pool, max_waiting=0))
+        metrics = Metrics(
+            MemoryStore(),
+            RequestCounts(),
+            Offload(reactor, pool, scheduler=ClientScheduler(reactor), max_waiting=0),
+        )
         self.failureResultOf(
-            Offload(reactor, pool, max_waiting=0).in_thread(int), StoreBusyError
+            Offload(
+                reactor, pool, scheduler=ClientScheduler(reactor), max_waiting=0
+            ).in_thread(int),
+            StoreBusyError,
         )
         page = run(metrics.page(""), reactor)
         self.assertNotIn(b"process_open_fds", page.content)

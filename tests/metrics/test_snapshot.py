@@ -17,7 +17,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import __version__
-from asciid.metrics import Metrics, lasting, merge, render, snapshot
+from asciid.metrics import Metrics, RequestCounts, lasting, merge, render, snapshot
 from asciid.metrics._snapshot import SHARED, WORST
 from asciid.model import ImageSpec
 from asciid.store import PendingLimits
@@ -80,7 +80,7 @@ class MergeTests(SynchronousTestCase):
         store = MemoryStore(pending=PendingLimits(total=5, per_client=3))
         spec = ImageSpec(CAT_SHA256, len(CAT_BYTES), len(CAT_BYTES))
         self.successResultOf(store.register(spec, "client"))
-        metrics = Metrics(store)
+        metrics = Metrics(store, RequestCounts())
         for route, count in requests.items():
             for _ in range(count):
                 request = a_request(route, b"GET", 200)

@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.errors import StoreBusyError
+from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import AT_ONCE, TIME_SLICE, Offload
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import no_thread
@@ -53,7 +54,11 @@ class OffloadTests(SynchronousTestCase):
         self.pool = ManualThreadPool()
         self.steps = Steps(10, TIME_SLICE * 0.51)
         self.offload = Offload(
-            self.reactor, self.pool, clock=lambda: self.steps.now, max_waiting=2
+            self.reactor,
+            self.pool,
+            scheduler=ClientScheduler(self.reactor, lambda: self.steps.now),
+            clock=lambda: self.steps.now,
+            max_waiting=2,
         )
 
     def run_all(self, awaited: Deferred[str]) -> str:
@@ -138,7 +143,9 @@ class NoThreadTests(SynchronousTestCase):
     def test_not_counted(self) -> None:
         """A call that no thread takes fails, and takes no place."""
         reactor, pool = ManualReactor(), ManualThreadPool()
-        offload = Offload(reactor, pool, max_waiting=1)
+        offload = Offload(
+            reactor, pool, scheduler=ClientScheduler(reactor), max_waiting=1
+        )
         limited = self.patch(pool, "callInThreadWithCallback", no_thread)
         for _ in range(2):
             self.failureResultOf(offload.in_thread(lambda: 1), OSError)

@@ -15,9 +15,11 @@ from asciid.store import FOR_EVER, ImageStore, Lifetimes
 from asciid.testing import ManualReactor, ManualThreadPool, run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.defer import Deferred
 
-    from asciid.store import IImageStore
+    from asciid.store import IImageObserver, IImageStore
 
 ResultT = TypeVar("ResultT")
 
@@ -55,6 +57,7 @@ class DrivenStore:
         *,
         lifetimes: Lifetimes = FOR_EVER,
         cache_size: int = 32 * 1024 * 1024,
+        observers: Sequence[IImageObserver] = (),
         **options: Any,  # noqa: ANN401 - as LMDBEngine
     ) -> None:
         self.path = Path(path)
@@ -80,6 +83,7 @@ class DrivenStore:
             reactor=self.reactor,
             lifetimes=lifetimes,
             cache_size=cache_size,
+            observers=observers,
         )
 
     def pass_time(self, seconds: float) -> None:

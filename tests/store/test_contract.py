@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import fields
@@ -79,6 +80,11 @@ class StoreContract(Base):
     now: float
     elapsed: float
 
+    @cached_property
+    def seen(self) -> Seen:
+        """What observes the store of `setUp`."""
+        return Seen()
+
     def keep(self, lifetimes: Lifetimes) -> None:
         """Put a new store in the place of the one of `setUp`."""
         raise NotImplementedError
@@ -154,8 +160,6 @@ class StoreContract(Base):
 
     def test_completed_is_observed(self) -> None:
         """Each image that becomes complete is reported once, in whichever way."""
-        seen = Seen()
-        self.store.add_observer(seen)
         specs = [self.upload(CAT), self.upload(LARGE, 4096), self.upload(b"")]
         writer = self.run_(self.store.create(spec_of(b"dog").sha256))
         self.run_(writer.write(b"dog"))
@@ -165,20 +169,18 @@ class StoreContract(Base):
         self.run_(again.finish())
         self.run_(self.store.register(spec_of(b"pending")))
         self.assertEqual(
-            [(spec.sha256, spec.size) for spec in seen.images],
+            [(spec.sha256, spec.size) for spec in self.seen.images],
             [(spec.sha256, spec.size) for spec in (*specs, spec_of(b"dog"))],
         )
 
     def test_deleted_is_observed(self) -> None:
         """Each image or upload that is deleted is reported once, and no other."""
-        seen = Seen()
-        self.store.add_observer(seen)
         image, pending = self.upload(CAT), spec_of(b"dog")
         self.run_(self.store.register(pending))
         for sha256 in (image.sha256, pending.sha256):
             self.run_(self.store.delete(sha256))
             self.assertRaises(ImageNotFoundError, self.run_, self.store.delete(sha256))
-        self.assertEqual(seen.hashes, [image.sha256, pending.sha256])
+        self.assertEqual(self.seen.hashes, [image.sha256, pending.sha256])
 
     def test_register_twice(self) -> None:
         """A hash is registered once, whether its image is complete or not."""
@@ -896,6 +898,7 @@ class MemoryStoreTests(StoreContract, SynchronousTestCase):
             lifetimes=lifetimes,
             clock=lambda: self.now,
             monotonic=lambda: self.elapsed,
+            observers=[self.seen],
         )
         self.successResultOf(self.store.start())
 
@@ -909,7 +912,7 @@ class LMDBTests(StoreContract, SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a store."""
-        self.driven = DrivenStore(self.mktemp())
+        self.driven = DrivenStore(self.mktemp(), observers=[self.seen])
         self.store = self.driven.store
         self.driven.start()
         self.addCleanup(self.stop)

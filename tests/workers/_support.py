@@ -157,8 +157,10 @@ class DrivenWorkers:
         path: str,
         workers: int,
         saved: Mapping[str, bytes] | None = None,
+        observers: Sequence[IImageObserver] = (),
         **options: Any,  # noqa: ANN401 - as DrivenStore
     ) -> None:
+        self._observers = observers
         self.reactor = WiredReactor()
         self.generations = Generations()
         self.saved: list[Mapping[str, bytes]] = []
@@ -195,7 +197,12 @@ class DrivenWorkers:
         self.clients.append(client)
         self.engines.append(engine)
         self.stores.append(
-            ImageStore(engine, reactor=self.reactor, lifetimes=lifetimes)
+            ImageStore(
+                engine,
+                reactor=self.reactor,
+                lifetimes=lifetimes,
+                observers=self._observers,
+            )
         )
         self.files.append(file)
 
@@ -259,11 +266,6 @@ class InTurn:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the stores'
         return getattr(next(self._stores), name)
-
-    def add_observer(self, observer: IImageObserver) -> None:
-        """Report what happens through any of them."""
-        for store in self._driven.stores:
-            store.add_observer(observer)
 
     def stop(self) -> Deferred[None]:
         """Stop all workers."""

@@ -24,7 +24,7 @@ class WorkersTests(StoreContract, SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make four workers."""
-        self.driven = DrivenWorkers(self.mktemp(), WORKERS)
+        self.driven = DrivenWorkers(self.mktemp(), WORKERS, observers=[self.seen])
         self._begin()
         self.addCleanup(self.stop)
 
