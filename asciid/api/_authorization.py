@@ -53,13 +53,3 @@ class Access:
             raise AuthorizationMalformedError
         if not self._tokens.accepts(found[1]):
             raise TokenInvalidError
-
-    def refuses(self, request: Request) -> bool:
-        """Return whether `check` would refuse `request`."""
-        if request.method in READS:
-            return False
-        try:
-            self.check(request)
-        except (AuthorizationMalformedError, TokenInvalidError, TokenMissingError):
-            return True
-        return False

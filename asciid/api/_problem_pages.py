@@ -220,6 +220,12 @@ _PAGES = {
         "status. Uploads without activity expire.",
         "Yes, once some of your uploads are finished or expired.",
     ),
+    "upload-rate": _Page(
+        "Your address has uploaded or registered as many images as the service allows "
+        "in a time. Nothing was stored, and nothing of the body was read.",
+        "Wait for the seconds in Retry-After, and spread your uploads.",
+        "Yes, after the seconds in Retry-After.",
+    ),
     "too-many-uploads": _Page(
         "The limit on pending uploads of all clients is reached. Nothing was "
         "registered.",

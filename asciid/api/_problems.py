@@ -40,6 +40,7 @@ from asciid.api._refusals import (
     RangeNotSatisfiableError,
     TokenInvalidError,
     TokenMissingError,
+    UploadRateError,
 )
 from asciid.api._status_document import status_link
 from asciid.http import TooManyConnections, request_id
@@ -130,6 +131,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     RangeNotSatisfiableError: (416, "range-not-satisfiable", "No such range"),
     errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
     errors.ClientUploadsError: (429, "client-uploads", "Too many of your uploads"),
+    UploadRateError: (429, "upload-rate", "Too many uploads in a short time"),
     ServiceUnavailable: (503, "too-many-bodies", "Too many request bodies"),
     TooManyConnections: (503, "too-many-connections", "Too many connections"),
     NotReadyError: (503, "not-ready", "Not ready"),
@@ -193,7 +195,9 @@ def problem_for(error: BaseException | None) -> Problem:
         detail = "No resource exists at this path."
     elif isinstance(error, HTTPException):
         detail = error.description or title
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+    if isinstance(error, UploadRateError):
+        headers[b"Retry-After"] = b"%d" % error.retry_after
+    elif status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers[b"Retry-After"] = b"%d" % RETRY_AFTER
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
         # The error is logged, not shown to the client.

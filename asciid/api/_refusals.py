@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from asciid.errors import AsciidError
@@ -25,6 +26,7 @@ __all__ = [
     "RangeNotSatisfiableError",
     "TokenInvalidError",
     "TokenMissingError",
+    "UploadRateError",
 ]
 
 
@@ -149,3 +151,17 @@ class AuthorizationMalformedError(AsciidError):
 
     def __init__(self) -> None:
         super().__init__("Malformed Authorization: send it once, as Bearer <token>.")
+
+
+class UploadRateError(AsciidError):
+    """
+    The client has used up its uploads for now (RFC 6585, section 4).
+
+    `wait` is in seconds; `retry_after` is the next whole number.
+    """
+
+    def __init__(self, wait: float) -> None:
+        self.retry_after = ceil(wait)
+        super().__init__(
+            f"Upload rate limit per client reached; retry in {self.retry_after} s."
+        )

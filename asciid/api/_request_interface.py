@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IPushProducer
     from twisted.web.http_headers import Headers
 
-__all__ = ["Request"]
+    from asciid.http import Route
+
+__all__ = ["Request", "RoutedRequest"]
 
 
 class Request(Protocol):
@@ -54,3 +56,9 @@ class Request(Protocol):
 
     def loseConnection(self) -> None:
         """Close the connection."""
+
+
+class RoutedRequest(Request, Protocol):
+    """A request on asciid's server, which knows its route before the body is read."""
+
+    route: Route

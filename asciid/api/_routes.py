@@ -9,7 +9,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from asciid.api._authorization import Access
+from asciid.api._admission import Admission
 from asciid.api._clients import ClientAddresses
 from asciid.api._contract import contract_document
 from asciid.api._cors import CORS
@@ -21,7 +21,6 @@ from asciid.api._probes import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import answer_problem, problem_for
 from asciid.api._public_address import PublicAddress
-from asciid.api._refusals import EncodedBodyError, MultipartBodyError, NotJSONError
 from asciid.api._schema import (
     LONG_BODY,
     InputLimits,
@@ -29,7 +28,6 @@ from asciid.api._schema import (
     parse_hash,
     parse_long_chunk,
     parse_registration,
-    require_image,
     require_json,
 )
 from asciid.api._scrape import answer_scrape
@@ -46,10 +44,11 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IRequest
 
     from asciid.api._authorization import Tokens
-    from asciid.api._request_interface import Request
+    from asciid.api._request_interface import Request, RoutedRequest
     from asciid.api._schema import Chunk
     from asciid.metrics import Metrics
     from asciid.model import UploadStatus
+    from asciid.net.rate_limit import RateLimit
     from asciid.runtime.offload import IOffload
     from asciid.store import IImageReader, IImageStore
 
@@ -60,18 +59,6 @@ _IMAGE_METHODS = ("GET", "HEAD", "PUT")
 
 
 ResultT = TypeVar("ResultT")
-
-_TYPE_CHECKS: dict[bytes, Callable[[Request], None]] = {
-    b"POST": require_json,
-    b"PUT": require_image,
-}
-"""Method with a body -> check of Content-Type and Content-Encoding."""
-
-
-def _admit(cors: CORS, access: Access, request: Request) -> None:
-    """Set CORS fields, then authorize a write."""
-    cors.mark(request)
-    access.check(request)
 
 
 class ImageAPI:
@@ -85,7 +72,8 @@ class ImageAPI:
     `trusted_proxies`.  `metrics` are exported, without a route here if `metrics_apart`.
     With `tokens`, writes and deletions require one of them; without, all clients may
     write and none delete.  `offload` runs long work.  `max_queue` is the capacity of
-    the write queue in bytes; see `WriteShares`.
+    the write queue in bytes; see `WriteShares`.  `upload_rate` limits how often each
+    client may upload or register an image.
     """
 
     app = Klein()
@@ -106,19 +94,21 @@ class ImageAPI:
         tokens: Tokens | None = None,
         offload: IOffload = AT_ONCE,
         max_queue: int = 64 * 1024 * 1024,
+        upload_rate: RateLimit | None = None,
     ) -> None:
         self._store = store
         self._offload = offload
         self.metrics = metrics
         self._metrics_apart = metrics_apart
         self._downloads = Downloads(offload)
-        self._access = None if tokens is None else Access(tokens)
         self._public = PublicAddress(public_url)
         self._cors = CORS(write_origins, tokens=tokens is not None)
-        self._begin_write = self._cors.mark
-        if self._access is not None:
-            self._begin_write = partial(_admit, self._cors, self._access)
         self.clients = ClientAddresses(trusted_proxies)
+        self._admission = Admission(
+            self._cors, self.clients, tokens=tokens, upload_rate=upload_rate
+        )
+        self._begin_write = self._admission.write
+        self._begin_creation = self._admission.create
         self._shares = WriteShares(max_queue)
         self._limits = InputLimits(max_image_size, max_chunk_size)
         self._contract = contract_document(
@@ -140,25 +130,14 @@ class ImageAPI:
         }
 
     @property
-    def refuses_unread(self) -> Callable[[Request], bool]:
+    def refuses_unread(self) -> Callable[[RoutedRequest], bool]:
         """A function: whether a request is refused whatever its body."""
-        return self._refuses_unread
-
-    def _refuses_unread(self, request: Request) -> bool:
-        if self._access is not None and self._access.refuses(request):
-            return True
-        check = _TYPE_CHECKS.get(request.method)
-        try:
-            if check is not None:
-                check(request)
-        except (EncodedBodyError, MultipartBodyError, NotJSONError):
-            return True
-        return False
+        return self._admission.refuses_unread
 
     @app.route("/image", methods=["POST"])
     def register(self, request: Request) -> Deferred[bytes]:
         """Register an image."""
-        self._begin_write(request)
+        self._begin_creation(request)
         require_json(request)
         body = body_of(request)
         check_content_digest(request, body)
@@ -235,7 +214,7 @@ class ImageAPI:
     @streams_body
     async def upload(self, request: Request, sha256: str) -> bytes:
         """Receive a whole image."""
-        self._begin_write(request)
+        self._begin_creation(request)
         sha256 = parse_hash(sha256)
         max_size = self._limits.max_image_size
         shared = partial(self._write, request)
@@ -249,7 +228,7 @@ class ImageAPI:
     @app.route("/image/<sha256>", methods=["DELETE"])
     async def delete(self, request: Request, sha256: str) -> bytes:
         """Delete an image or an upload; only with tokens."""
-        if self._access is None:
+        if not self._admission.by_token:
             raise MethodNotAllowed(_IMAGE_METHODS)
         self._begin_write(request)
         await delete_image(request, self._store, parse_hash(sha256))
@@ -303,7 +282,7 @@ class ImageAPI:
         """Respond to an exception of a handler or of routing."""
         error = failure.value
         answered = cast("Request", request)
-        if isinstance(error, MethodNotAllowed) and self._access is None:
+        if isinstance(error, MethodNotAllowed) and not self._admission.by_token:
             allowed = [name for name in error.valid_methods or () if name != "DELETE"]
             error = MethodNotAllowed(allowed)
         if self._metrics_apart and request.path == b"/metrics":

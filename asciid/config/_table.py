@@ -20,6 +20,7 @@ from asciid.config.values import (
     optional_endpoint_of,
     origins_of,
     public_url_of,
+    rate_of,
     size_up_to,
     storage_of,
     workers_of,
@@ -184,6 +185,13 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             count_of,
             "Maximum pending uploads per IPv4 address or IPv6 /64 network; further "
             "ones get 429; 0: unlimited.",
+        ),
+        Setting(
+            "upload-rate",
+            NONE,
+            rate_of,
+            "Maximum requests that upload or register an image, per client in a time, "
+            "such as 30/min; further ones get 429.",
         ),
     ),
     "Logs and metrics": (

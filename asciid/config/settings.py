@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
+    from asciid.net.rate_limit import Rate
+
 __all__ = [
     "GROUPS",
     "SETTINGS",
@@ -80,6 +82,8 @@ class Settings:
     """Maximum pending uploads; 0: unlimited."""
     max_client_uploads: int = 10_000
     """Maximum pending uploads per client; 0: unlimited."""
+    upload_rate: Rate | None = None
+    """Images that a client may upload or register in a time; None: unlimited."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks of trusted reverse proxies."""
     write_token_file: Path | None = None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.endpoints import serverFromString
 
+from asciid.net.rate_limit import Rate
 from asciid.net.tls import TLSFileError, load_identity, tls_files
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "origins_of",
     "parse_size",
     "public_url_of",
+    "rate_of",
     "size_up_to",
     "storage_of",
     "workers_of",
@@ -51,6 +53,7 @@ NONE = "none"
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
+_PERIODS = {"s": 1, "min": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 _LONGEST_TIME = 100 * 365 * _SECONDS["d"]  # the year must stay below 10000
 _LARGEST_PORT = 2**16 - 1
 _LARGEST_COUNT = 10**9
@@ -228,6 +231,23 @@ def limit_of(text: str) -> int:
     Errors: `ValueError`.
     """
     return duration_of(text) or _LONGEST_TIME
+
+
+def rate_of(text: str) -> Rate | None:
+    """
+    Return a number of events per second, minute, hour or day, such as ``30/min``.
+
+    None for ``none``.
+
+    Errors: `ValueError`.
+    """
+    if text == NONE:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})/(s|min|h|d)", text, re.IGNORECASE)
+    if match is None or not int(match[1]):
+        message = f"{text!r} is not a rate such as 1/s, 30/min, 500/h or 1000/d"
+        raise ValueError(message)
+    return Rate(int(match[1]), _PERIODS[match[2].lower()])
 
 
 def flag_of(text: str) -> bool:

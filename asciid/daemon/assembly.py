@@ -19,6 +19,7 @@ from asciid.logs.access import AccessLog, access_writer
 from asciid.metrics import Metrics, RequestCounts, WorkersState
 from asciid.net.endpoints import endpoint_from
 from asciid.net.listener import Listener, StartError
+from asciid.net.rate_limit import RateLimit
 from asciid.net.tls import Certificate, TLSFileError, tls_files
 from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload
@@ -109,6 +110,7 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
         tokens=tokens,
         offload=offload,
         max_queue=settings.max_queue,
+        upload_rate=_upload_rate(settings, reactor),
         metrics=metrics,
     )
     observer = make_observer(settings, api, reactor)
@@ -203,6 +205,14 @@ def _limits(settings: Settings) -> Limits:
         linger_bytes=settings.linger_bytes,
         linger_time=settings.linger_time,
     )
+
+
+def _upload_rate(settings: Settings, reactor: Reactor) -> RateLimit | None:
+    """Return this process's part of the limit on uploads, if there is one."""
+    rate = settings.upload_rate
+    if rate is None:
+        return None
+    return RateLimit(rate, reactor.seconds, processes=settings.workers)
 
 
 def _housekeeper(

@@ -12,6 +12,7 @@ from asciid.http._limits import Limits
 from asciid.http._observer import Observer, Observers, Refusal
 from asciid.http._problem import TooManyConnections
 from asciid.http._request import Request
+from asciid.http._route_table import Route
 from asciid.http._streaming import body_of, read_body, streams_body
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Observers",
     "Refusal",
     "Request",
+    "Route",
     "TooManyConnections",
     "body_of",
     "read_body",

@@ -10,4 +10,5 @@ Listening and sending, and limits that clients share.
 ``output``          sends at once where nothing is queued
 ``client_key``      which addresses count as one client
 ``fair_limit``      a limit that all clients share
+``rate_limit``      a limit on how often each client may do something
 """

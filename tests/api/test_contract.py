@@ -25,6 +25,7 @@ from asciid.api._schema import InputLimits, _Chunk, _Registration
 from asciid.config.settings import resolve
 from asciid.http import Limits
 from asciid.net.fair_limit import FairLimit
+from asciid.net.rate_limit import Rate, RateLimit
 from asciid.store import Lifetimes, PendingLimits
 from asciid.testing import MemoryStore
 from tests.api._contract import Contract
@@ -626,6 +627,15 @@ class KeptContract(RawCase):
             self.serve(MemoryStore(pending=limits))
             self.register(201, sha256=UNKNOWN)
             self.register(status)
+
+    def test_upload_rate(self) -> None:
+        """Uploads and registrations over the rate of a client get 429."""
+        self.api_options = {"upload_rate": RateLimit(Rate(1, 60), Clock().seconds)}
+        self.serve(MemoryStore())
+        self.register(201)
+        self.register(429)
+        self.meet(429, "PUT", IMAGE, TEXT, body=CAT)
+        self.meet(404, "GET", IMAGE)
 
 
 class OnAsciidTests(OnAsciid, KeptContract, SynchronousTestCase):

@@ -91,5 +91,6 @@ def _example(error: type[Exception]) -> Exception:
         _refusals.RangeNotSatisfiableError(5),
         _refusals.NotReadyError({}),
         _refusals.NotUTF8Error(5, "invalid byte"),
+        _refusals.UploadRateError(1.5),
     )
     return next((e for e in examples if type(e) is error), None) or error()

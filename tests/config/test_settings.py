@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import SETTINGS, SettingError, Settings, resolve
+from asciid.net.rate_limit import Rate
 from tests.integration._daemon import ROOT
 
 
@@ -284,6 +285,23 @@ class ValueTests(SynchronousTestCase):
             "https://art.example\n",
         ]:
             self.assert_refused("public-url", text, "is not a URL without a path")
+
+    def test_rates(self) -> None:
+        """A rate is a number per second, minute, hour or day, or none."""
+        for text, rate in [
+            ("none", None),
+            ("1/s", Rate(1, 1)),
+            ("30/min", Rate(30, 60)),
+            ("500/H", Rate(500, 3_600)),
+            ("1000/d", Rate(1_000, 86_400)),
+        ]:
+            settings = resolve({"upload-rate": text}, {})
+            self.assertEqual(settings.upload_rate, rate, text)
+
+    def test_bad_rates(self) -> None:
+        """A rate without a number or a period, or of nothing, is refused."""
+        for text in ["", "30", "/min", "0/s", "1.5/s", "-1/s", "3/w", "1 /s", "1/s "]:
+            self.assert_refused("upload-rate", text, "is not a rate such as")
 
     def test_flags(self) -> None:
         """A flag in the environment is yes or no, in the usual spellings."""
