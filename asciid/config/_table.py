@@ -34,7 +34,7 @@ __all__ = ["CONFIG", "GROUPS", "SETTINGS"]
 _LARGEST_RESERVE = 2**50
 _LARGEST_QUEUE = 2**34
 _LARGEST_IMAGE = 2**40
-_LARGEST_CHUNK = 2**28  # chunks are held in memory; the limit of LMDB is 4 GiB
+_LARGEST_CHUNK = 2**28  # chunks are held in memory
 
 CONFIG = Setting(
     "config",

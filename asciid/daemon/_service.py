@@ -67,7 +67,7 @@ class ImageService(Service):
 
     The sites are bound in `privilegedStartService`, while ``twistd`` may still be root.
     `store` is opened in `startService`: by then privileges are shed, so its files
-    belong to the right user, and the process has forked, which an open LMDB environment
+    belong to the right user, and the process has forked, which an open storage file
     and the threads of `offload` must not go through.  No request is read between the
     two, since the reactor has not run.  `tokens` are read then, too, by the user that
     reads them again.

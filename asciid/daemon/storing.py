@@ -1,4 +1,4 @@
-"""Makes the engine of a process from its settings."""
+"""Makes the engine of a process from its settings: the only place that chooses one."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from typing import TYPE_CHECKING
 
 from asciid.admin.control import Control
 from asciid.admin.owner_commands import Maintenance
-from asciid.engines.lmdb import ALONE, LMDBEngine
+from asciid.engines.lmdb import ALONE, LMDBEngine, LMDBReader, prepare_storage
+from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.engines.memory import MemoryEngine
 from asciid.store import Lifetimes, PendingLimits
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
+    from asciid.admin.owner_commands import IMaintained
     from asciid.config.settings import Settings
     from asciid.engines.lmdb import IPeers
-    from asciid.engines.lmdb.maintenance import StorageLock
+    from asciid.engines.remote import ILocalReader
     from asciid.runtime.reactor import Reactor
+    from asciid.store import StoreUsage
     from asciid.store.engine import IEngine
 
-__all__ = ["lifetimes_of", "make_control", "make_engine", "make_lmdb_engine"]
+__all__ = ["SharedStorage", "lifetimes_of", "make_engine"]
 
 
 def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control | None]:
@@ -31,21 +34,79 @@ def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control 
             max_queue=settings.max_queue,
         )
         return memory, None
-    engine = make_lmdb_engine(settings, settings.storage, reactor)
-    return engine, make_control(settings.storage, engine, reactor)
+    engine = _make_file_engine(settings, reactor)
+    return engine, _make_control(settings, engine, reactor)
 
 
-def make_lmdb_engine(
+class SharedStorage:
+    """
+    The storage of a daemon of several processes: the writer writes, the workers read.
+
+    `inherited` is the descriptor by which the parent passes on its ownership; None in
+    the parent.
+    """
+
+    def __init__(self, settings: Settings, inherited: int | None = None) -> None:
+        self._settings = settings
+        self._lock = StorageLock(
+            settings.storage_directory, inherited=inherited, sync=settings.sync
+        )
+
+    @property
+    def held(self) -> int:
+        """The descriptor to inherit, of the storage directory."""
+        return self._lock.held
+
+    def acquire(self) -> None:
+        """
+        Take the ownership, in the parent.
+
+        Errors: `StorageInUseError`, `OSError`.
+        """
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Give up the ownership."""
+        self._lock.release()
+
+    def prepare(self) -> StoreUsage:
+        """
+        Create the storage unless it exists; return its usage.
+
+        Errors: `StoreVersionError`, `OSError`.
+        """
+        return prepare_storage(
+            self._settings.storage_directory, sync=self._settings.sync
+        )
+
+    def make_engine(self, reactor: Reactor, peers: IPeers) -> tuple[IEngine, Control]:
+        """Return the engine of the writer, and its control socket."""
+        engine = _make_file_engine(
+            self._settings, reactor, peers=peers, lock=self._lock
+        )
+        return engine, _make_control(self._settings, engine, reactor)
+
+    def make_reader(
+        self, reactor: Reactor, file_generation: Callable[[], int]
+    ) -> ILocalReader:
+        """Return what answers queries in a worker; see `LMDBReader`."""
+        return LMDBReader(
+            self._settings.storage_directory,
+            reactor=reactor,
+            file_generation=file_generation,
+            check_directory=self._lock.check,
+        )
+
+
+def _make_file_engine(
     settings: Settings,
-    storage: Path,
     reactor: Reactor,
     *,
     peers: IPeers = ALONE,
     lock: StorageLock | None = None,
 ) -> LMDBEngine:
-    """Return the engine that writes to `storage`."""
     return LMDBEngine(
-        storage,
+        settings.storage_directory,
         reactor=reactor,
         sync=settings.sync,
         reserve=settings.reserve,
@@ -61,15 +122,15 @@ def lifetimes_of(settings: Settings) -> Lifetimes:
     return Lifetimes(settings.upload_ttl, settings.image_ttl)
 
 
-def make_control(storage: Path, engine: LMDBEngine, reactor: Reactor) -> Control:
-    """Return the control socket of `engine`, in `storage`."""
+def _make_control(settings: Settings, engine: IMaintained, reactor: Reactor) -> Control:
+    """Return the control socket of `engine`, in the storage directory."""
     maintenance = Maintenance(engine, reactor)
     commands = {
         "backup": maintenance.backup,
         "compact": maintenance.compact,
         "verify": maintenance.verify,
     }
-    return Control(storage, commands, reactor, maintenance.stop)
+    return Control(settings.storage_directory, commands, reactor, maintenance.stop)
 
 
 def _pending_limits(settings: Settings) -> PendingLimits:

@@ -1,9 +1,10 @@
 """
 Releases the objects that the frames of an exception refer to.
 
-An LMDB transaction keeps its reader slot for as long as anything refers to it.  A
-handler of an exception easily makes a reference cycle with it, which the garbage
-collector, tuned to run rarely, finds late: until then other readers lack a slot.
+A transaction that reads a storage file keeps its reader slot for as long as anything
+refers to it.  A handler of an exception easily makes a reference cycle with it, which
+the garbage collector, tuned to run rarely, finds late: until then other readers lack a
+slot.
 """
 
 from __future__ import annotations

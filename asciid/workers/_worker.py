@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from asciid.config.tokens import TokenFileError
 from asciid.daemon.assembly import make_image_service, tokens_of
 from asciid.daemon.host import OwnProcess
-from asciid.engines.lmdb import LMDBReader
-from asciid.engines.lmdb.maintenance import StorageLock
+from asciid.daemon.storing import SharedStorage
 from asciid.engines.remote import (
     UNANSWERED_BYTES,
     Generations,
@@ -33,11 +32,10 @@ class Worker:
     """Serves images on the sockets that the parent has bound."""
 
     def __init__(self, settings: Settings, reactor: Reactor) -> None:
-        storage = settings.storage_directory
-        lock = StorageLock(storage, inherited=LOCK)
+        storage = SharedStorage(settings, inherited=LOCK)
         generations = Generations(GENERATIONS)
         client = WriterClient(
-            socket_name(lock.held, WRITER_SOCKET),
+            socket_name(storage.held, WRITER_SOCKET),
             reactor,
             metrics=self,
             max_bytes=settings.max_queue,
@@ -46,12 +44,7 @@ class Worker:
                 UNANSWERED_BYTES, settings.max_queue // (2 * settings.workers)
             ),
         )
-        reader = LMDBReader(
-            storage,
-            reactor=reactor,
-            file_generation=lambda: generations.files,
-            check_directory=lock.check,
-        )
+        reader = storage.make_reader(reactor, lambda: generations.files)
         self._engine = RemoteEngine(client, reader, generations)
         self._tokens = tokens_of(settings, quiet=True)
         self._service = make_image_service(

@@ -9,8 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
-from asciid.daemon.storing import lifetimes_of, make_control, make_lmdb_engine
-from asciid.engines.lmdb.maintenance import StorageLock
+from asciid.daemon.storing import SharedStorage, lifetimes_of
 from asciid.engines.remote import Generations, WriterServer
 from asciid.metrics import Metrics, RequestCounts, WorkersState
 from asciid.net.storage_socket import StorageSocket
@@ -52,7 +51,7 @@ class Writer:
     """Commits the operations of workers, expires uploads and images, compacts."""
 
     def __init__(self, settings: Settings, reactor: Reactor) -> None:
-        storage = settings.storage_directory
+        storage = SharedStorage(settings, inherited=LOCK)
         self._reactor = reactor
         self._patience = settings.drain_timeout + _LONGER
         self._server = WriterServer(
@@ -62,13 +61,7 @@ class Writer:
             saved=load_counters(FIRST_INHERITED),
             expected=settings.workers,
         )
-        self._engine = make_lmdb_engine(
-            settings,
-            storage,
-            reactor,
-            peers=self._server,
-            lock=StorageLock(storage, inherited=LOCK),
-        )
+        self._engine, self._control = storage.make_engine(reactor, self._server)
         self._store = ImageStore(
             self._engine, reactor=reactor, lifetimes=lifetimes_of(settings)
         )
@@ -88,8 +81,7 @@ class Writer:
                 deaths=recorded_exits(FIRST_INHERITED),
             ),
         )
-        self._socket = StorageSocket(storage, WRITER_SOCKET, reactor)
-        self._control = make_control(storage, self._engine, reactor)
+        self._socket = StorageSocket(settings.storage_directory, WRITER_SOCKET, reactor)
         self._housekeeper = Housekeeper(
             self._store, clock=reactor, interval=housekeeping_interval(settings)
         )

@@ -13,8 +13,7 @@ from twisted.logger import Logger
 
 from asciid.config.tokens import TokenFile
 from asciid.daemon.announcement import announce
-from asciid.engines.lmdb import prepare_storage
-from asciid.engines.lmdb.maintenance import StorageLock
+from asciid.daemon.storing import SharedStorage
 from asciid.engines.remote import Generations
 from asciid.errors import AsciidError
 from asciid.net.description import Description
@@ -62,7 +61,6 @@ class Parent(Service):
         self, settings: Settings, host: Host, environment: Mapping[str, str]
     ) -> None:
         self._settings = settings
-        self._storage = settings.storage_directory
         self._host = host
         self._reactor = host.reactor
         ports = (settings.port, settings.metrics_port)
@@ -70,8 +68,8 @@ class Parent(Service):
         self._sockets: list[ListeningSockets] = []
         self._resources = ExitStack()
         """Is closed once all processes have exited."""
-        # The other processes inherit the lock: processes that outlive this one keep it.
-        self._lock = StorageLock(self._storage, sync=settings.sync)
+        # The other processes inherit its lock: those that outlive this one keep it.
+        self._storage = SharedStorage(settings)
         copies = FIRST_INHERITED + len(self._ports)
         self._environment = dict(environment)
         for name in ("ASCIID_PORT", "ASCIID_METRICS_PORT"):
@@ -115,10 +113,10 @@ class Parent(Service):
         if not self._sockets:
             self.privilegedStartService()
         settings = self._settings
-        with self._start_step(f"cannot use the storage {self._storage}"):
-            self._lock.acquire()
-            self._resources.callback(self._lock.release)
-            stored = prepare_storage(self._storage, sync=settings.sync)
+        with self._start_step(f"cannot use the storage {settings.storage}"):
+            self._storage.acquire()
+            self._resources.callback(self._storage.release)
+            stored = self._storage.prepare()
         if settings.write_token_file is not None:
             what = f"cannot use the write tokens in {settings.write_token_file}"
             with self._start_step(what):
@@ -236,7 +234,7 @@ class Parent(Service):
             self._reactor,
             workers=settings.workers,
             environment=self._environment,
-            shared={LOCK: self._lock.held, GENERATIONS: generations},
+            shared={LOCK: self._storage.held, GENERATIONS: generations},
             record=record.descriptor,
             inherited=descriptors_of,
             drain_timeout=settings.drain_timeout,

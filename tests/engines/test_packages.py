@@ -49,6 +49,18 @@ class SuitesTests(SynchronousTestCase):
         packages = {engine.__module__.split(".")[2] for engine in self.engines}
         self.assertEqual(packages - imported, set())
 
+    def test_chosen_in_one_place(self) -> None:
+        """Only the composition names the engine of a storage, and its own commands."""
+        naming = set()
+        for source in (ROOT / "asciid").rglob("*.py"):
+            path = source.relative_to(ROOT / "asciid").as_posix()
+            code = source.read_text(encoding="utf-8")
+            if "lmdb" in code.lower() and not path.startswith(
+                ("engines/lmdb/", "admin/")
+            ):
+                naming.add(path)
+        self.assertEqual(naming, {"daemon/storing.py"})
+
     def test_differential(self) -> None:
         """Each engine is compared with the others."""
         compared = {type(kind(self.mktemp()).engine) for kind in ENGINES}

@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
+from asciid.daemon import storing
 from asciid.daemon.host import Host
 from asciid.engines.lmdb import _lock
 from asciid.engines.lmdb._environment import DATA_FILE
@@ -279,7 +280,7 @@ class RefusalTests(ParentTestCase):
 
     def test_second(self) -> None:
         """Another process has the storage."""
-        self.patch(parent_module, "StorageLock", partial(StorageLock, timeout=0.0))
+        self.patch(storing, "StorageLock", partial(StorageLock, timeout=0.0))
         other = StorageLock(self.storage)
         other.acquire()
         self.addCleanup(other.release)

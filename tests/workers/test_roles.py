@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
-from asciid.daemon import assembly
+from asciid.daemon import assembly, storing
 from asciid.engines.lmdb import _file_reader, prepare_storage
 from asciid.engines.remote import Generations
 from asciid.engines.remote._batch_delay import PAUSE
@@ -371,14 +371,13 @@ class WriterTests(RoleTestCase):
         descriptor = Generations.create_shared()
         self.addCleanup(os.close, descriptor)
         self.patch(_writer, "GENERATIONS", descriptor)
-        self.patch(_writer, "make_lmdb_engine", self.make_engine)
+        self.patch(storing, "_make_file_engine", self.make_engine)
         self.writer = Writer(self.settings, self.reactor)
         self.stopped = False
 
     def make_engine(
         self,
         settings: Settings,
-        storage: Path,
         reactor: Any,  # noqa: ANN401 - as the original
         *,
         peers: Any,  # noqa: ANN401 - likewise
@@ -387,7 +386,7 @@ class WriterTests(RoleTestCase):
         """Return an engine that is turned by hand."""
         self.assertIs(settings, self.settings)
         self.assertEqual(lock.held, LOCK)
-        driven = DrivenStore(str(storage), reactor, peers=peers)
+        driven = DrivenStore(str(self.storage), reactor, peers=peers)
         self.pools += [driven.writer_pool, driven.read_pool]
         return driven.engine
 

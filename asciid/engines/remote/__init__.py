@@ -2,7 +2,7 @@
 
 from asciid.engines.remote._batch_delay import BatchDelay
 from asciid.engines.remote._generations import Generations
-from asciid.engines.remote._remote_engine import RemoteEngine
+from asciid.engines.remote._remote_engine import ILocalReader, RemoteEngine
 from asciid.engines.remote._writer_client import (
     UNANSWERED_BYTES,
     IMetricsSource,
@@ -14,6 +14,7 @@ __all__ = [
     "UNANSWERED_BYTES",
     "BatchDelay",
     "Generations",
+    "ILocalReader",
     "IMetricsSource",
     "IWritingProcess",
     "RemoteEngine",
