@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from asciid.api._conditions import last_modified, range_applies, unmodified_tag
+from asciid.api._content_codings import Encodings, is_encodable
 from asciid.api._digests import digest_field, preferred_algorithm
-from asciid.api._encodings import Encodings, is_encodable
 from asciid.api._list_fields import all_lines
 from asciid.api._negotiation import ANY_CODING, accepted_codings, takes_text
 from asciid.api._ranges import Part, closing, content_range, multipart, parse_ranges
@@ -21,7 +21,7 @@ from asciid.api._sending import PIECE, send_parts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.api._encodings import Encoded
+    from asciid.api._content_codings import Encoded
     from asciid.api._negotiation import AcceptedCodings
     from asciid.api._request_interface import Request
     from asciid.model import ImageSpec

@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
+from asciid.api._content_codings import is_encodable
 from asciid.api._cors import READ_FIELDS
-from asciid.api._encodings import is_encodable
 from asciid.api._negotiation import CODINGS
 
 if TYPE_CHECKING:

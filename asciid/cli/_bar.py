@@ -55,6 +55,11 @@ class Bar:
 
         return follow
 
+    def resize(self, change: int) -> None:
+        """Add a number of bytes, which may be negative, to the total."""
+        if self._total is not None:
+            self._total += change
+
     @property
     def now(self) -> Progress:
         """The progress of all images together."""

@@ -35,7 +35,7 @@ STOPPED: Mapping[int, str] = MappingProxyType(
 
 EXIT_CODES = """
 The exit code is 0 on success, 1 on failure, 2 if the command line is wrong, 3 if the
-server does not have the image, 4 if it refused the request, 130 after an interrupt,
-143 after SIGTERM.
+server does not have the image, 4 if it refused the request or the file can never be
+stored, 130 after an interrupt, 143 after SIGTERM.
 """
 """The paragraph on exit codes in the help of commands that use a server."""

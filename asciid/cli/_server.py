@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
+from asciid.art.encodings import UndecodableError
 from asciid.cli._bar import can_show
 from asciid.cli._exit_codes import FAILED, NOT_FOUND, REFUSED
 from asciid.cli._filter import one_line
 from asciid.cli._reporting import os_error_text
 from asciid.cli._run import run
-from asciid.client import Client, ClientError, NotFoundError, ProblemError
+from asciid.client import (
+    Client,
+    ClientError,
+    NotFoundError,
+    NotTextError,
+    ProblemError,
+    SplitCharacterError,
+)
 from asciid.client.agent import parse_base_url
 from asciid.client.wire import check_token
 
@@ -139,6 +147,8 @@ def exit_code(error: Exception) -> int:
     """Return the exit code for `error`."""
     if isinstance(error, NotFoundError):
         return NOT_FOUND
+    if isinstance(error, NotTextError | SplitCharacterError | UndecodableError):
+        return REFUSED
     if (
         isinstance(error, ProblemError)
         and error.status < HTTPStatus.INTERNAL_SERVER_ERROR

@@ -29,7 +29,7 @@ and the progress bar; `'asciid[simulate]'` is for `asciid simulate`.
 | 1 | Failure; a later attempt may succeed. |
 | 2 | The command line is wrong. |
 | 3 | The server does not have the image. |
-| 4 | The server refused the request. |
+| 4 | The server refused the request, or the file can never be stored. |
 | 130 | Interrupted (Ctrl-C, SIGINT). |
 | 143 | Terminated (SIGTERM). |
 """

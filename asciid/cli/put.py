@@ -11,8 +11,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
+from attrs import frozen
+from twisted.internet.defer import succeed
 
+from asciid.art.encodings import (
+    AUTO,
+    UndecodableError,
+    UnknownCharsetError,
+    check_charset,
+)
 from asciid.cli._bar import Bar
+from asciid.cli._conversion import read_art
 from asciid.cli._exit_codes import EXIT_CODES, STOPPED
 from asciid.cli._filter import one_line, shell_word
 from asciid.cli._server import (
@@ -23,17 +32,25 @@ from asciid.cli._server import (
     server_option,
     token_option,
 )
-from asciid.client import CHUNK_SIZE, CONCURRENCY, CONNECTIONS, ClientError
+from asciid.client import (
+    CHUNK_SIZE,
+    CONCURRENCY,
+    CONNECTIONS,
+    ClientError,
+    NotTextError,
+)
 from asciid.client.destination import descriptor_of
 from asciid.client.parallel import in_parallel
 from asciid.client.source import SMALL
 from asciid.config.values import parse_size
+from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from twisted.internet.defer import Deferred
 
+    from asciid.cli._conversion import Art
     from asciid.cli._dependencies import Dependencies
     from asciid.client import Client, Uploaded
     from asciid.runtime.reactor import Reactor
@@ -47,6 +64,12 @@ FILE may be - for standard input. Small files are sent in one request, large one
 chunks; an interrupted upload is resumed with the missing chunks. A file that the
 server already has is not sent again. A terminal gets a progress bar.
 
+Images are UTF-8. A file in another charset is converted, without its SAUCE record, and
+no longer has the SHA-256 of the file. --charset is the charset, such as cp437 or
+windows-1252. By default it is detected: UTF-8 if the file is valid UTF-8, else CP437 if
+a SAUCE record, the extension .ans, .asc, .nfo, .diz or .ice, or line and block
+characters show that. Files of more than 4 MiB must be UTF-8.
+
 {EXIT_CODES}
 \b
 Examples:
@@ -54,6 +77,7 @@ Examples:
   figlet hello | asciid put -
   asciid put --server https://art.example --token-file ~/.asciid *.txt
   asciid put --json huge.txt
+  asciid put --charset cp850 fische.txt
 """
 
 _LARGEST_CHUNK = 2**30
@@ -64,6 +88,14 @@ def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
         return None if text is None else parse_size(text, _LARGEST_CHUNK, smallest=1)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _checked_charset(_: click.Context, __: click.Parameter, label: str) -> str:
+    try:
+        check_charset(label)
+    except UnknownCharsetError as error:
+        raise click.BadParameter(str(error)) from error
+    return label
 
 
 @click.command("put", help=_HELP)
@@ -77,6 +109,13 @@ def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
 )
 @server_option
 @token_option
+@click.option(
+    "--charset",
+    default=AUTO,
+    callback=_checked_charset,
+    metavar="CHARSET",
+    help="Charset of the files.",
+)
 @click.option(
     "--chunked/--whole",
     default=None,
@@ -105,6 +144,7 @@ def put_command(  # noqa: PLR0913 - one argument an option
     files: tuple[str, ...],
     server: str,
     token_file: Path | None,
+    charset: str,
     chunked: bool | None,
     chunk_size: int | None,
     parallel: int,
@@ -119,16 +159,15 @@ def put_command(  # noqa: PLR0913 - one argument an option
         raise click.UsageError(message)
     if chunked and chunk_size is None:
         chunk_size = CHUNK_SIZE
+    options = _Options(charset, chunk_size, whole=chunked is False, as_json=as_json)
     token = read_token(token_file)
     with ExitStack() as stack:
         sources = [_source(name, stack) for name in files]
-        puts = _Puts(
-            files, sources, chunk_size, whole=chunked is False, as_json=as_json
-        )
+        puts = _Puts(files, sources, options)
 
         async def main(client: Client, reactor: Reactor) -> int:
             with puts.bar.showing(reactor):
-                await puts.run(client, parallel)
+                await puts.run(client, reactor, parallel)
             return puts.code
 
         code = run_with_client(dependencies, server, main, token=token, has_bar=True)
@@ -136,14 +175,10 @@ def put_command(  # noqa: PLR0913 - one argument an option
         command = ["asciid", "put", "--server", server]
         if token_file is not None:
             command += ["--token-file", str(token_file)]
-        if chunk_size is not None:
-            command += ["--chunk-size", str(chunk_size)]
+        command += options.words()
         message = "to send only the missing chunks:"
-        if chunked is False:
-            command.append("--whole")
+        if options.whole:
             message = "to start again:"
-        if as_json:
-            command.append("--json")
         again = " ".join(map(shell_word, [*command, "--", *files]))
         click.echo(f"asciid: {STOPPED[code]}; {message}\n  {again}", err=True)
     return code
@@ -175,22 +210,47 @@ def _size(sources: Sequence[Path]) -> int | None:
         return None  # the upload reports the error
 
 
+@frozen
+class _Options:
+    """The options of an upload."""
+
+    charset: str
+    chunk_size: int | None
+    whole: bool
+    as_json: bool
+
+    def words(self) -> list[str]:
+        """Return them as words of a command line."""
+        words = []
+        if self.charset != AUTO:
+            words += ["--charset", self.charset]
+        if self.chunk_size is not None:
+            words += ["--chunk-size", str(self.chunk_size)]
+        if self.whole:
+            words.append("--whole")
+        if self.as_json:
+            words.append("--json")
+        return words
+
+
+def _explained(error: Exception) -> str:
+    """Return what is wrong, and what to type instead, if anything."""
+    if isinstance(error, UndecodableError) and error.charsets:
+        options = " or ".join(f"--charset {each}" for each in error.charsets)
+        return f"{error.reason} at offset {error.offset}; try {options}"
+    if isinstance(error, NotTextError):
+        return f"{error}; convert it first: iconv -f CP437 -t UTF-8"
+    return str(error)
+
+
 class _Puts:
     """Uploads files in parallel, and prints the results in order."""
 
     def __init__(
-        self,
-        names: Sequence[str],
-        sources: Sequence[Path],
-        chunk_size: int | None,
-        *,
-        whole: bool,
-        as_json: bool,
+        self, names: Sequence[str], sources: Sequence[Path], options: _Options
     ) -> None:
         self._files = list(zip(names, sources, strict=True))
-        self._chunk_size = chunk_size
-        self._whole = whole
-        self._as_json = as_json
+        self._options = options
         self._done: dict[int, str] = {}
         self._printed = 0
         self._concurrency = CONCURRENCY
@@ -199,39 +259,48 @@ class _Puts:
         title = names[0] if len(names) == 1 else f"{len(names)} files"
         self.bar = Bar(title, _size(sources))
 
-    async def run(self, client: Client, parallel: int) -> None:
+    async def run(self, client: Client, reactor: Reactor, parallel: int) -> None:
         work = iter(range(len(self._files)))
         workers = min(parallel, len(self._files))
         self._concurrency = max(1, min(CONCURRENCY, CONNECTIONS // workers))
-        await in_parallel([self._work(client, work) for _ in range(workers)])
+        await in_parallel([self._work(client, reactor, work) for _ in range(workers)])
 
-    async def _work(self, client: Client, work: Iterator[int]) -> None:
+    async def _work(
+        self, client: Client, reactor: Reactor, work: Iterator[int]
+    ) -> None:
         for place in work:
             name, source = self._files[place]
             try:
-                uploaded = await self._begin(client, source)
-            except (ClientError, OSError) as error:
+                art = await self._read(reactor, name, source)
+                uploaded = await self._send(client, art)
+            except (ClientError, OSError, UndecodableError) as error:
                 self.code = self.code or exit_code(error)
-                failure = one_line(f"asciid: {name}: {error}")
+                failure = one_line(f"asciid: {name}: {_explained(error)}")
                 self.bar.echo(f"{failure}\n", err=True)
                 self._print(place, "")
             else:
-                self._print(place, self._line(name, uploaded))
+                self._print(place, self._line(name, art, uploaded))
 
-    def _begin(self, client: Client, source: Path) -> Deferred[Uploaded]:
-        follow = self.bar.image()
-        what: Path | bytes = source
+    def _read(self, reactor: Reactor, name: str, source: Path) -> Deferred[Art]:
+        charset = self._options.charset
         if source.stat().st_size <= SMALL:
             # Blocking is harmless in this process, and threads would halve the rate.
-            what = source.read_bytes()
-        if self._whole:
-            return client.put(what, on_progress=follow)
+            return succeed(read_art(source, charset, name))
+        threads = reactor.getThreadPool()
+        return call_in_pool(reactor, threads, read_art, source, charset, name)
+
+    def _send(self, client: Client, art: Art) -> Deferred[Uploaded]:
+        self.bar.resize(art.growth)
+        follow = self.bar.image()
+        if self._options.whole:
+            return client.put(art.content, on_progress=follow)
+        chunk_size = self._options.chunk_size
         return client.upload(
-            what, self._chunk_size, self._concurrency, on_progress=follow
+            art.content, chunk_size, self._concurrency, on_progress=follow
         )
 
-    def _line(self, name: str, uploaded: Uploaded) -> str:
-        if not self._as_json:
+    def _line(self, name: str, art: Art, uploaded: Uploaded) -> str:
+        if not self._options.as_json:
             return f"{uploaded.url}\n"
         report = {
             "file": name,
@@ -239,6 +308,7 @@ class _Puts:
             "sha256": uploaded.sha256,
             "size": uploaded.size,
             "new": uploaded.new,
+            "charset": art.origin.charset,
         }
         return f"{json.dumps(report)}\n"
 

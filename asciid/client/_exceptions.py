@@ -136,7 +136,11 @@ class ChangedError(ClientError):
 
 
 class NotTextError(ClientError):
-    """The image is not UTF-8."""
+    """The image is not UTF-8; `offset` is that of the first invalid byte, from 0."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"not UTF-8 text: invalid byte at offset {offset}")
+        self.offset = offset
 
 
 class SplitCharacterError(ClientError):

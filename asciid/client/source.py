@@ -88,8 +88,8 @@ class Source:
                 characters += len(decoder.decode(piece))
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
-            message = "not UTF-8 text"
-            raise NotTextError(message) from error
+            # The decoder's input ends where what was read ends.
+            raise NotTextError(size - len(error.object) + error.start) from error
         return Content(digest.hexdigest(), size, ascii=characters == size)
 
     def splits(self, content: Content, chunk_size: int) -> bool:

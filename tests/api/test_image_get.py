@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import _encodings
+from asciid.api import _content_codings
 from asciid.api._sending import PIECE
 from asciid.errors import StorageFailedError
 from tests.api._raw import (
@@ -304,7 +304,7 @@ class DownloadContract(RawCase):
             made.append(content)
             return b"encoded"
 
-        self.patch(_encodings, "_ENCODERS", {b"gzip": encode})
+        self.patch(_content_codings, "_ENCODERS", {b"gzip": encode})
         self.put(ART)
         for _ in range(2):
             self.assertEqual(self.get("Accept-Encoding: gzip").body, b"encoded")
@@ -313,7 +313,7 @@ class DownloadContract(RawCase):
     def test_nothing_encoded(self) -> None:
         """Nothing is encoded for an answer without a body."""
         made: list[bytes] = []
-        self.patch(_encodings, "_ENCODERS", {b"gzip": made.append})
+        self.patch(_content_codings, "_ENCODERS", {b"gzip": made.append})
         self.put(ART)
         for method in ("GET", "HEAD"):
             etag = f'"{self.name}-gzip"'

@@ -25,6 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.art.encodings import LARGEST_CONVERTED
 from asciid.cli import _server, main
 from asciid.cli._bar import Bar
 from asciid.cli._dependencies import Dependencies
@@ -33,6 +34,7 @@ from asciid.client import Client
 from asciid.client._progress import Progress
 from asciid.store import Lifetimes
 from asciid.testing import ManualReactor
+from tests.art.sauces import record
 from tests.client.worlds import Answered, CountingStore, Lost, World
 
 if TYPE_CHECKING:
@@ -187,8 +189,65 @@ class PutTests(CommandTestCase):
             "sha256": SHA256,
             "size": 24,
             "new": True,
+            "charset": "utf-8",
         }
         self.assertEqual(json.loads(self.output("put", "--json", "cat.txt")), report)
+
+    def stored(self, *args: str) -> str:
+        """Upload a file; return what the server has of it."""
+        report = json.loads(self.output("put", "--json", *args))
+        client = self.world.client
+        content: bytes = self.world.finish(client.download(report["sha256"]))
+        return content.decode()
+
+    def test_charset(self) -> None:
+        """A file in another charset is converted; which one it is, is detected."""
+        text = "\x1b[1m░▒▓█ ♥\r\n"
+        data = text.replace("♥", "\x03").encode("cp437")
+        Path("art.ans").write_bytes(data)
+        Path("art.bin").write_bytes("naïve\n".encode("cp1252"))
+        self.assertEqual(self.stored("art.ans"), text)
+        self.assertEqual(self.stored("--charset", "CP437", "art.ans"), text)
+        self.assertEqual(self.stored("--charset", "latin1", "art.bin"), "naïve\n")
+        Path("art.ans").write_bytes(data + record("Title"))
+        report = json.loads(self.output("put", "--json", "--chunked", "art.ans"))
+        self.assertEqual(report["sha256"], sha256(text.encode()).hexdigest())
+        self.assertEqual((report["charset"], report["new"]), ("cp437", False))
+
+    def test_large_charset(self) -> None:
+        """A large file is converted in a thread, and sent in chunks."""
+        Path("art.nfo").write_bytes(b"\xdb" * 500_000)
+        self.assertEqual(self.stored("art.nfo"), "█" * 500_000)
+        self.assertGreater(len(self.world.store.sent), 1)
+        # A file in UTF-8 is sent as it is.
+        Path("art.txt").write_text("█" * 500_000, encoding="utf-8")
+        self.assertFalse(json.loads(self.output("put", "--json", "art.txt"))["new"])
+
+    def test_unknown_charset(self) -> None:
+        """A charset that does not exist is an error of the command line."""
+        self.assert_fails(
+            2, "known charsets are auto, ", "put", "--charset=x", "cat.txt"
+        )
+        self.assert_fails(2, "cp437", "put", "--charset=rot13", "cat.txt")
+
+    def test_never_stored(self) -> None:
+        """A file that can never be stored has a code, a place, and what to type."""
+        Path("a.txt").write_bytes(b"na\xefve")
+        place = "a.txt: not UTF-8 text: invalid byte 0xEF at offset 2"
+        options = "--charset windows-1252 or --charset cp437"
+        self.assert_fails(4, f"{place}; try {options}", "put", "a.txt")
+        self.assert_fails(
+            4, "not utf-8 text: invalid", "put", "--charset=utf8", "a.txt"
+        )
+        Path("a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
+        self.assert_fails(4, "binary data", "put", "a.png")
+        Path("big").write_bytes(bytes(LARGEST_CONVERTED) + b"\xff")
+        self.assert_fails(4, "too large to convert", "put", "--charset=437", "big")
+        self.assert_fails(
+            4, "invalid byte at offset 4194304; convert it first", "put", "big"
+        )
+        Path("fish").write_text("▀" * 9, encoding="utf-8")
+        self.assert_fails(4, "splits a character", "put", "--chunk-size=4", "fish")
 
     def test_ways(self) -> None:
         """Options select chunks, their size, or one request."""
@@ -339,9 +398,10 @@ class PutTests(CommandTestCase):
         self.world.network.asked.clear()
         self.reactor.interrupt_after = 1
         self.world.network.always(Lost())
-        result = self.run_command("put", "--whole", "--json", "cat.txt")
+        options = ["--charset", "utf8", "--whole", "--json"]
+        result = self.run_command("put", *options, "cat.txt")
         self.assertEqual((result.exit_code, result.stdout), (130, ""))
-        again = f"asciid put --server {SERVER} --whole --json -- cat.txt"
+        again = f"asciid put --server {SERVER} {' '.join(options)} -- cat.txt"
         self.assertIn(f"to start again:\n  {again}\n", result.stderr)
 
     def test_server(self) -> None:
@@ -707,3 +767,13 @@ class BarTests(SynchronousTestCase):
         first(Progress(5, 10, 3))
         self.assertEqual(bar.now, Progress(7, 30, 4))
         self.assertEqual(Bar("cats", 50).now, Progress(0, 50, 0))
+
+    def test_resized(self) -> None:
+        """The total counts the bytes that are sent, not those of the files."""
+        bar = Bar("cats", 50)
+        bar.resize(9)
+        bar.resize(-1)
+        self.assertEqual(bar.now, Progress(0, 58, 0))
+        bar = Bar("cats", None)
+        bar.resize(9)
+        self.assertEqual(bar.now, Progress(0, 0, 0))

@@ -146,9 +146,17 @@ class UploadTests(SynchronousTestCase):
         self.assert_stored(art)
 
     def test_not_text(self) -> None:
-        """Invalid or truncated UTF-8 is not sent."""
-        for wrong in (b"\xff", "ö".encode()[:1]):
-            self.assertRaises(NotTextError, self.upload, wrong)
+        """Invalid or truncated UTF-8 is not sent; the error says where it is."""
+        first = 2**20 - 1  # the piece that is read first ends within a character
+        for wrong, offset in (
+            (b"\xff", 0),
+            ("aö".encode()[:2], 1),
+            (b"a" * first + "▀".encode() + b"\xff", first + 3),
+            (b"a" * first + "▀".encode()[:2] + b"\xff", first),
+            (b"a" * first + "▀".encode()[:2], first),
+        ):
+            error = self.assertRaises(NotTextError, self.upload, wrong)
+            self.assertEqual(error.offset, offset)
         self.assertEqual(self.world.network.asked, [])
 
     def test_split(self) -> None:

@@ -1,4 +1,4 @@
-"""Tests of asciid.api._encodings: images are compressed in a thread, once."""
+"""Tests of asciid.api._content_codings: images are compressed in a thread, once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import _encodings
+from asciid.api import _content_codings
 from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload
 from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
@@ -71,14 +71,14 @@ class EncodingTests(SynchronousTestCase):
         )
         self.server = make_server(api, self.reactor)
         self.made: Counter[bytes] = Counter()
-        encoders = dict(_encodings._ENCODERS)
+        encoders = dict(_content_codings._ENCODERS)
 
         def counted(coding: bytes, content: bytes) -> bytes:
             self.made[coding] += 1
             return encoders[coding](content)
 
         self.patch(
-            _encodings,
+            _content_codings,
             "_ENCODERS",
             {
                 coding: lambda content, coding=coding: counted(coding, content)
@@ -212,13 +212,13 @@ class EncodingTests(SynchronousTestCase):
         def fail(_: bytes) -> bytes:
             raise MemoryError
 
-        encoders = _encodings._ENCODERS
-        self.patch(_encodings, "_ENCODERS", {b"gzip": fail})
+        encoders = _content_codings._ENCODERS
+        self.patch(_content_codings, "_ENCODERS", {b"gzip": fail})
         connections = [self.begin(GZIP) for _ in range(2)]
         self.turn()
         self.assertEqual([c.answer.status for c in connections], [500, 500])
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 2)
-        self.patch(_encodings, "_ENCODERS", encoders)
+        self.patch(_content_codings, "_ENCODERS", encoders)
         connection = self.begin(GZIP)
         self.turn()
         self.assertEqual(gzip.decompress(connection.answer.body), ART)
@@ -240,14 +240,16 @@ class EncodingTests(SynchronousTestCase):
     def test_larger_than_bare(self) -> None:
         """A requested coding is sent even if it is larger."""
         name = self.upload(NOISE)
-        self.patch(_encodings, "_ENCODERS", {b"gzip": lambda content: content + b"!"})
+        self.patch(
+            _content_codings, "_ENCODERS", {b"gzip": lambda content: content + b"!"}
+        )
         connection = self.begin(GZIP, name=name)
         self.turn()
         self.assertEqual(connection.answer.body, NOISE + b"!")
 
     def test_nothing_left(self) -> None:
         """Of a compression that has ended only the result is kept."""
-        encodings = _encodings.Encodings(
+        encodings = _content_codings.Encodings(
             Offload(self.reactor, self.pool, scheduler=ClientScheduler(self.reactor))
         )
         waiting = encodings.encode(self.name, ART, b"gzip")

@@ -1,0 +1,52 @@
+"""Reads the files of ``asciid put`` and converts them to UTF-8."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from asciid.art.encodings import LARGEST_CONVERTED, Origin, check_size, decode
+from asciid.client.source import SMALL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asciid.art.encodings import Sauce
+
+__all__ = ["Art", "read_art"]
+
+
+@frozen
+class Art:
+    """What to upload of a file."""
+
+    content: bytes | Path
+    """The text in UTF-8, or the path of the file if that is to be sent as it is."""
+    growth: int
+    """By how many bytes the text is larger than the file; may be negative."""
+    origin: Origin
+    sauce: Sauce | None
+
+
+def read_art(path: Path, charset: str, name: str) -> Art:
+    """
+    Read the file at `path`, which the user calls `name`, in `charset` or ``auto``.
+
+    A file of more than `LARGEST_CONVERTED` bytes must be UTF-8, and is not read.
+
+    Raises :exc:`OSError`, :exc:`asciid.art.encodings.UndecodableError`, and
+    :exc:`asciid.art.encodings.UnknownCharsetError`.
+    """
+    size = path.stat().st_size
+    check_size(size, charset)
+    if size > LARGEST_CONVERTED:
+        return Art(path, 0, Origin(), None)
+    data = path.read_bytes()
+    decoded = decode(data, charset, name)
+    text = decoded.text.encode()
+    content: bytes | Path = text
+    if len(text) > SMALL and text == data:
+        content = path  # need not stay in memory
+    growth = len(text) - len(data)
+    return Art(content, growth, decoded.origin, decoded.sauce)
