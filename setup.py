@@ -27,13 +27,22 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=[*find_packages(include=["asciid", "asciid.*"]), "twisted.plugins"],
-    package_data={"asciid": ["py.typed", "api/openapi.json"]},
+    package_data={
+        "asciid": [
+            "py.typed",
+            "api/openapi.json",
+            "web/static/*",
+            "web/templates/*",
+        ]
+    },
     install_requires=[
         "attrs>=23.2",
         "click>=8.1.7",
         "httptools>=0.6.4",
+        "jinja2>=3.1.4",
         "klein>=24.8",
         "lmdb>=1.6",
+        "markupsafe>=3",
         "msgspec>=0.19",
         "prometheus-client>=0.20",
         "treq>=24.9",

@@ -28,8 +28,15 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str = ""
     """Address of the host without a slash at the end, such as https://art.example."""
+    public: bool = False
+    """
+    Whether `url` was configured, and is not the Host of a request: only then do pages
+    name it in a canonical link, OpenGraph and oEmbed.
+    """
     listing: bool = True
     """Whether there are gallery, random, feed and JSON listing, to be linked to."""
+    listed_by_default: bool = True
+    """Whether an image is listed if its upload does not say so."""
     needs_token: bool = False
     """Whether uploads require a write token."""
     max_image_size: int = 0
@@ -38,8 +45,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Largest chunk accepted, in bytes."""
     image_ttl: int = 0
     """Seconds after which the host deletes images; 0: never."""
-    static: dict[str, str] = {}
-    """Path of each static file, such as ``"style.css": "/static/style-1a2b3c.css"``."""
     png: bool = False
     """Whether images are served as PNG, which needs an optional package."""
 

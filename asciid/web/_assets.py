@@ -1,0 +1,40 @@
+"""Style sheet, scripts and icon of the pages, by names that change with the content."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import PurePath
+
+__all__ = ["STATIC_PATH", "static_files", "static_paths"]
+
+STATIC_PATH = "/static/"
+"""The path below which the files are served."""
+
+_DIGITS = 12
+
+
+@cache
+def _named() -> dict[str, tuple[str, bytes]]:
+    named = {}
+    for entry in (files("asciid.web") / "static").iterdir():
+        content = entry.read_bytes()
+        name = PurePath(entry.name)
+        digits = sha256(content).hexdigest()[:_DIGITS]
+        named[entry.name] = f"{name.stem}-{digits}{name.suffix}", content
+    return named
+
+
+def static_files() -> dict[str, bytes]:
+    """
+    Return the content of each file by its name below `STATIC_PATH`.
+
+    The name has a hash of the content, so a response may be cached forever (RFC 8246).
+    """
+    return dict(_named().values())
+
+
+def static_paths() -> dict[str, str]:
+    """Return the path of each file, such as ``/static/style-0a1b2c3d4e5f.css``."""
+    return {name: STATIC_PATH + hashed for name, (hashed, _) in _named().items()}
