@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import define
@@ -351,18 +352,23 @@ class ReadPool:
         if self.waiting >= self.max_waiting:
             return fail(StoreBusyError())
         done: Deferred[ResultT] = Deferred()
-
-        def begin() -> None:
-            self._active += 1
-            try:
-                self._pool.callInThread(self._run, read, done)
-            except RuntimeError:
-                self._ended(done.errback, _no_thread())
-
         if self._held is None:
-            begin()
+            self._begin(read, done)
         else:
-            self._held.append(begin)
+            self._held.append(partial(self._begin, read, done))
+        return done
+
+    def call_in_thread(self, call: Callable[[], ResultT]) -> Deferred[ResultT]:
+        """
+        Make `call` in a thread at once, even while reads are held back.
+
+        Errors: those of `call`, `StoreBusyError` without a thread, `StoreClosedError`
+        after `stop`.
+        """
+        if self._closed:
+            return fail(StoreClosedError())
+        done: Deferred[ResultT] = Deferred()
+        self._begin(call, done)
         return done
 
     def hold(self) -> Deferred[None]:
@@ -385,6 +391,13 @@ class ReadPool:
         self._closed = True
         self.release()
         return self.hold().addCallback(lambda _: self._pool.stop())
+
+    def _begin(self, read: Callable[[], ResultT], done: Deferred[ResultT]) -> None:
+        self._active += 1
+        try:
+            self._pool.callInThread(self._run, read, done)
+        except RuntimeError:
+            self._ended(done.errback, _no_thread())
 
     def _run(self, read: Callable[[], ResultT], done: Deferred[ResultT]) -> None:
         """Carry out a read, in a thread."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
+
 from asciid.config.tokens import TokenFileError
 from asciid.daemon.assembly import make_image_service, tokens_of
 from asciid.daemon.host import OwnProcess
@@ -20,8 +22,6 @@ from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
 from asciid.workers._writer import WRITER_SOCKET
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
     from asciid.config.settings import Settings
     from asciid.runtime.reactor import Reactor
 
@@ -74,13 +74,18 @@ class Worker:
 
     def stop(self) -> Deferred[None]:
         """Finish the requests in progress."""
-        return self._service.stopService()
+        return Deferred.fromCoroutine(self._stop())
 
     def reread(self) -> None:
         """Read the tokens again: the parent's copy, which it has validated."""
         if self._tokens is not None:
             with suppress(TokenFileError):
                 self._tokens.load()
+
+    async def _stop(self) -> None:
+        await self._service.stopService()
+        # The service stops it only if it got to start it.
+        await self._engine.stop()
 
     def snapshot(self) -> Deferred[bytes]:
         """See `IMetricsSource.snapshot`."""

@@ -151,7 +151,8 @@ class CompactionTests(SynchronousTestCase):
             return succeed(None)
 
         # Of which that of a store alone makes nothing.
-        self.patch(type(ALONE), "use", lambda _, how: use(how))
+        self.patch(type(ALONE), "close_file", lambda _: use("closed"))
+        self.patch(type(ALONE), "open_file", lambda _: use("open"))
 
         def reopen(environment: Environment) -> None:
             environment.close()
@@ -162,7 +163,7 @@ class CompactionTests(SynchronousTestCase):
         self.patch(Environment, "reopen", reopen)
         self.assertRaises(OSError, self.driven.run, self.driven.engine.compact())
         self.patch(Environment, "reopen", works)
-        self.assertEqual(uses, ["closed", "shared"])
+        self.assertEqual(uses, ["closed", "open"])
         self.assert_works()
 
     def test_damaged(self) -> None:

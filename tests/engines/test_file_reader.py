@@ -20,7 +20,7 @@ from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import no_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ResultT = TypeVar("ResultT")
 NOWHERE = "0" * 64
@@ -44,7 +44,7 @@ class ReaderTests(SynchronousTestCase):
             file_generation=lambda: self.generation,
             read_pool=self.pool,
         )
-        self.run_(self.reader.use("shared"))
+        self.run_(self.reader.open_file())
         self.addCleanup(self.stop)
 
     def stop(self) -> None:
@@ -114,25 +114,82 @@ class ReaderTests(SynchronousTestCase):
         """A read that would follow the file waits until it is open again."""
         followed = self.let_reads_fail(lmdb.MapResizedError("read"))
         counting = self.count()
-        closing = self.reader.use("closed")
-        self.pool.step()
-        self.reactor.advance(0)
+        closing = self.reader.close_file()
+        for _ in ("read", "close"):
+            self.pool.step()
+            self.reactor.advance(0)
         self.successResultOf(closing)
         self.assertEqual(followed, [])
         opening = self.reader.ask(FindComplete(NOWHERE, 1))
         self.reactor.advance(0)
         self.assertFalse(self.pool.step())
-        self.run_(self.reader.use("shared"))
+        self.run_(self.reader.open_file())
         self.assertEqual(self.run_(counting), 0)
         self.assertRaises(ImageNotFoundError, self.run_, opening)
+
+    def test_reactor_is_free(self) -> None:
+        """The file is closed, opened and mapped in the threads that read it."""
+        kind, calls = type(self.reader._environment), []
+        for name in ("open", "close", "remap"):
+
+            def recorded(*_: object, _name: str = name, **__: object) -> None:
+                calls.append(_name)
+
+            self.patch(kind, name, recorded)
+        self.let_reads_fail(lmdb.MapResizedError("read"))
+        self.patch(kind, "remap", lambda *_, **__: calls.append("remap"))
+
+        def changes() -> Iterator[tuple[Deferred[Any], list[str]]]:
+            yield self.reader.open_file(), ["close", "open"]
+            reading = self.count()
+            self.pool.step()
+            yield reading, ["remap"]
+            self.generation += 1
+            yield self.count(), ["close", "open"]
+            yield self.reader.close_file(), ["close"]
+
+        for change, expected in changes():
+            self.reactor.advance(0)
+            self.assertEqual(calls, [])
+            self.pool.step()
+            self.assertEqual(calls, expected)
+            self.run_(change)
+            calls.clear()
+
+    def test_client_leaves_while_it_is_mapped(self) -> None:
+        """No read begins under the change of the map, even if nobody awaits that."""
+        self.let_reads_fail(lmdb.MapResizedError("read"))
+        asking = self.count()
+        self.pool.step()
+        self.reactor.advance(0)
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        reading = self.count()
+        self.assertEqual(len(self.pool.work), 1)
+        self.assertEqual(self.run_(reading), 0)
+
+    def test_stopped_while_it_is_opened(self) -> None:
+        """A stop waits for the file to be open, then closes it; no read is lost."""
+        opening, reading = self.reader.open_file(), self.count()
+        stopping = Deferred.fromCoroutine(self.reader.stop())
+        self.assertNoResult(stopping)
+        # No read begins under the change.
+        self.assertEqual(len(self.pool.work), 1)
+        self.run_(opening)
+        self.run_(stopping)
+        self.assertEqual(self.successResultOf(reading), 0)
+        self.assertFalse(self.reader._environment.is_open)
+        self.failureResultOf(self.reader.open_file(), StoreClosedError)
+        self.assertFalse(self.reader._environment.is_open)
 
     def test_two_uses(self) -> None:
         """The second waits for the first: no read begins under a file it closes."""
         environment, reading = self.reader._environment, self.count()
-        uses = [self.reader.use("shared"), self.reader.use("closed")]
+        uses = [self.reader.open_file(), self.reader.close_file()]
         waiting = self.count()
-        self.pool.step()
-        self.reactor.advance(0)
+        for _ in ("read", "open"):
+            self.pool.step()
+            self.reactor.advance(0)
         # The first let the second read begin: the other waits for that, too.
         self.successResultOf(uses[0])
         self.successResultOf(reading)
@@ -187,7 +244,7 @@ class ReaderTests(SynchronousTestCase):
         self.assertFalse(self.pool.step())
         self.assertNoResult(counting)
         patched.restore()
-        self.run_(self.reader.use("shared"))
+        self.run_(self.reader.open_file())
         self.assertEqual(self.run_(counting), 0)
 
     def test_own_threads(self) -> None:

@@ -14,7 +14,7 @@ from asciid.engines.lmdb import LMDBEngine, LMDBReader
 from asciid.engines.lmdb._fault_log import SETTLED
 from asciid.engines.lmdb._lock import StorageLock, StorageMovedError
 from asciid.errors import StorageFailedError
-from asciid.testing import ManualReactor
+from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
@@ -194,15 +194,21 @@ class ProcessTests(SynchronousTestCase):
     def test_worker(self) -> None:
         """Nor does a worker, which opens no other directory either."""
         lock = self.lock
+        reactor, pool = ManualReactor(), ManualThreadPool()
         store = LMDBReader(
             lock.path,
-            reactor=ManualReactor(),
+            reactor=reactor,
             file_generation=lambda: 0,
             check_directory=lock.check,
+            read_pool=pool,
         )
-        error = self.failureResultOf(store.use("shared"), StorageMovedError).value
-        self.assertIn("data.mdb was removed", str(error))
+
+        def refusal() -> str:
+            opening = store.open_file()
+            error = self.assertRaises(StorageMovedError, run, opening, reactor, pool)
+            return str(error)
+
+        self.assertIn("data.mdb was removed", refusal())
         lock.path.rename(lock.path.with_suffix(".away"))
         lock.path.mkdir()
-        error = self.failureResultOf(store.use("shared"), StorageMovedError).value
-        self.assertIn("is no longer the directory", str(error))
+        self.assertIn("is no longer the directory", refusal())

@@ -132,6 +132,10 @@ class SameFile:
     def close(self) -> None:
         self.used.append("close")
 
+    def reopen(self) -> None:
+        self.close()
+        self.open()
+
     def read(self, query: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - the query's
         return self._writer.read(query)
 

@@ -151,7 +151,11 @@ class Follower:
     def disconnected(self) -> None:
         """Do nothing."""
 
-    def use(self, _: str) -> Deferred[None]:
+    def open_file(self) -> Deferred[None]:
+        """Do nothing."""
+        return succeed(None)
+
+    def close_file(self) -> Deferred[None]:
         """Do nothing."""
         return succeed(None)
 
@@ -248,6 +252,19 @@ class WorkerTests(RoleTestCase):
         self.pass_time(1)
         self.assertIn("threads", str(self.failureResultOf(starting, StartError).value))
         self.assertEqual(ready, [])
+        self.assert_threads_end()
+
+    def test_stopped_without_a_writer(self) -> None:
+        """A worker that is stopped before it has found the writer is not kept alive."""
+        starting = self.worker.start()
+        self.assert_threads_end()
+        self.assertNoResult(starting)
+
+    def assert_threads_end(self) -> None:
+        """Check that the threads, which keep a process alive, end at the stop."""
+        self.run_(self.worker.stop())
+        running = [pool for pool in self.pools if pool.started and not pool.stopped]
+        self.assertEqual(running, [])
 
     def test_metrics_port(self) -> None:
         """The sockets are identified by their position, not by their description."""
@@ -268,7 +285,7 @@ class WorkerTests(RoleTestCase):
         self.assertIn(b" 404 ", self.request("/nowhere"))
         engine = self.worker._engine
         self.server.evict(self.generations.count_removal(), ["0" * 64])
-        using = self.server.use("shared")
+        using = self.server.open_file()
         self.settle()
         self.successResultOf(using)
         self.assertEqual(engine._caught_up, self.generations.removals)

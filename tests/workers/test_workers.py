@@ -242,7 +242,7 @@ class ClientTests(WorkersCase):
         with capturedLogs() as events:
             self.wires[0].abortConnection()
             self.pass_time(0.1)
-        self.assertFalse(self.driven.clients[0].is_connected)
+        self.assertIsNone(self.driven.clients[0]._connection)
         errors = {e["log_format"] for e in events if e["log_level"] is LogLevel.error}
         self.assertIn(
             "protocol version mismatch: writer {theirs}, this process {ours}", errors
@@ -338,7 +338,18 @@ class WriterGoneTests(WorkersCase):
             self.pass_time(1)
             self.pass_time(1)
         self.assertIn("cannot open the storage", str([e["log_format"] for e in events]))
-        self.assertTrue(self.driven.clients[0].is_connected)
+        self.assertIsNotNone(self.driven.clients[0]._connection)
+
+    def test_lost_while_the_file_is_opened(self) -> None:
+        """Nothing is sent on a connection that was lost meanwhile."""
+        self.end_writer()
+        self.begin_writer()
+        client = self.driven.clients[0]
+        while client._welcomed_by is None:
+            self.driven.reactor.advance(0.01)
+        self.end_writer()
+        self.driven.settle()
+        self.assertIsNone(client._connection)
 
     def test_left(self) -> None:
         """A writer that stops answers received operations, and gets no more."""
@@ -446,11 +457,17 @@ class Receiver:
 class ServerTests(WorkersCase):
     """Notifications of workers by the writer."""
 
-    def use(self, how: Any) -> Deferred[None]:  # noqa: ANN401 - as IPeers has it
-        """Have the storage used like that."""
-        using = self.driven.server.use(how)
+    def close_file(self) -> Deferred[None]:
+        """Have the workers close the storage file."""
+        closing = self.driven.server.close_file()
         self.driven.settle()
-        return using
+        return closing
+
+    def open_file(self) -> Deferred[None]:
+        """Have the workers open it again."""
+        opening = self.driven.server.open_file()
+        self.driven.settle()
+        return opening
 
     def cached(self, data: bytes) -> ImageSpec:
         """Upload an image that all workers have in memory then."""
@@ -582,12 +599,12 @@ class ServerTests(WorkersCase):
         spec = self.upload(CAT)
         for file in self.driven.files:
             file.used.clear()
-        self.successResultOf(self.use("closed"))
+        self.successResultOf(self.close_file())
         self.driven.stores[1]._evict([spec.sha256])
         opening = self.driven.stores[1].open(spec.sha256)
         self.driven.settle()
         self.assertNoResult(opening)
-        self.successResultOf(self.use("shared"))
+        self.successResultOf(self.open_file())
         self.driven.run(opening)
         for file in self.driven.files:
             self.assertEqual(file.used, ["close", "close", "open"])
@@ -595,42 +612,42 @@ class ServerTests(WorkersCase):
     def test_worker_that_does_not_close(self) -> None:
         """The storage is not taken from one that does not answer; it is cut off."""
         self.wires[1].cut = True
-        using = self.driven.server.use("closed")
+        using = self.driven.server.close_file()
         with capturedLogs() as events:
             self.pass_time(_pending_requests.ANSWER_TIMEOUT)
         self.failureResultOf(using, StorageInUseError)
         self.assertFalse(self.wires[1].connected)
         self.assertIn("disconnecting a worker", str([e["log_format"] for e in events]))
-        self.successResultOf(self.use("shared"))
+        self.successResultOf(self.open_file())
 
     def test_worker_that_dies(self) -> None:
         """Nor from one of which only the connection has ended."""
         self.wires[1].cut = True
-        using = self.driven.server.use("closed")
+        using = self.driven.server.close_file()
         self.driven.settle()
         self.wires[1].abortConnection()
         self.driven.settle()
         self.failureResultOf(using, StorageInUseError)
-        self.successResultOf(self.use("shared"))
+        self.successResultOf(self.open_file())
 
     def test_worker_that_comes(self) -> None:
         """One that connects while the file is closed waits until it is open."""
-        self.successResultOf(self.use("closed"))
+        self.successResultOf(self.close_file())
         self.wires[1].abortConnection()
         self.pass_time(0.1)
-        self.assertFalse(self.driven.clients[1].is_connected)
-        self.successResultOf(self.use("shared"))
-        self.assertTrue(self.driven.clients[1].is_connected)
+        self.assertIsNone(self.driven.clients[1]._connection)
+        self.successResultOf(self.open_file())
+        self.assertIsNotNone(self.driven.clients[1]._connection)
 
     def test_worker_that_comes_and_goes(self) -> None:
         """One that disconnects before it was welcomed is dropped."""
-        self.successResultOf(self.use("closed"))
+        self.successResultOf(self.close_file())
         self.wires[1].abortConnection()
         self.pass_time(0.1)
         self.wires[-1].abortConnection()
-        self.successResultOf(self.use("shared"))
+        self.successResultOf(self.open_file())
         self.pass_time(1)
-        self.assertTrue(self.driven.clients[1].is_connected)
+        self.assertIsNotNone(self.driven.clients[1]._connection)
 
     def test_gathered(self) -> None:
         """A worker receives the counts of all others."""
@@ -661,7 +678,7 @@ class ServerTests(WorkersCase):
         self.pass_time(1)
         self.assertEqual(self.gather(), [snapshot_of(0), snapshot_of(2)])
         self.wires[-1].cut = True
-        self.driven.server.use("shared")
+        self.driven.server.open_file()
         self.driven.settle()
         self.pass_time(_pending_requests.ANSWER_TIMEOUT)
         self.assertFalse(self.wires[-2].connected)
@@ -794,8 +811,8 @@ class FreshTests(WorkersCase):
     def test_file_changed(self) -> None:
         """Those from before the file was exchanged need not be read again."""
         spec = self.upload(CAT)
-        for how in ("closed", "shared"):
-            self.driven.run(self.driven.server.use(how))
+        for change in (self.driven.server.close_file, self.driven.server.open_file):
+            self.driven.run(change())
             self.driven.settle()
         reads = self.reads()
         self.assertEqual(self.download(spec, 1), CAT)

@@ -56,7 +56,7 @@ class Compaction:
             copied = await self.writer.call_in_thread(
                 lambda: make_copy(self.environment, self._pace)
             )
-            await self.peers.use("closed")
+            await self.peers.close_file()
             await self._without_reads(self._exchange)
         finally:
             # Others may use the storage again, too, from here on.
@@ -64,7 +64,7 @@ class Compaction:
                 await self._without_reads(self.environment.reopen)
             finally:
                 # Even if this process could not: each tries until it can.
-                await self.peers.use("shared")
+                await self.peers.open_file()
         return copied
 
     def _exchange(self) -> None:

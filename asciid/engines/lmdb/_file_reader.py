@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 from twisted.internet.defer import Deferred, DeferredLock
@@ -17,19 +18,19 @@ from asciid.errors import AsciidError, StorageFailedError
 from asciid.runtime.threads import FixedThreadPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from twisted.python.threadpool import ThreadPool
 
     from asciid.engines._batching import IWriterReactor
-    from asciid.engines.lmdb._peers import Use
     from asciid.store.queries import Query
     from asciid.store.stats import StoreUsage
 
 __all__ = ["LMDBReader", "prepare_storage"]
 
 AnswerT = TypeVar("AnswerT")
+ResultT = TypeVar("ResultT")
 
 _SMALLEST_MAP = 2**20
 
@@ -61,10 +62,10 @@ class LMDBReader:
     """
     Answers queries from the storage in `path`, which another process writes.
 
-    The file is not opened before the first ``use("shared")``; queries wait until it
-    is.  `file_generation` returns a number that becomes another one whenever another
-    file may have taken the place of the storage file.  The other parameters are those
-    of `LMDBEngine`.
+    The file is not opened before the first `open_file`; queries wait until it is.
+    `file_generation` returns a number that becomes another one whenever another file
+    may have taken the place of the storage file.  The other parameters are those of
+    `LMDBEngine`.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
@@ -102,7 +103,7 @@ class LMDBReader:
         self._file = file_generation()
         # Each waits for reads to end: of two at a time, the one that lets them begin
         # again would do so under the other.
-        self._switching = DeferredLock()
+        self._changing = DeferredLock()
         # Until the file is open.
         self._pool.hold()
 
@@ -118,7 +119,7 @@ class LMDBReader:
 
     def start(self) -> None:
         """
-        Start the threads.
+        Start the threads, unless they run.
 
         Errors: `OSError`.
         """
@@ -126,8 +127,7 @@ class LMDBReader:
 
     async def stop(self) -> None:
         """Accept no more queries, finish those under way, and close the file."""
-        await self._pool.stop()
-        self._environment.close()
+        await self._alone(self._stop)
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """See `IEngine.ask`."""
@@ -135,45 +135,70 @@ class LMDBReader:
             return self._reads.ask(query)
         return self._make_readable().addCallback(lambda _: self._reads.ask(query))
 
-    def use(self, how: Use) -> Deferred[None]:
+    def open_file(self) -> Deferred[None]:
         """
-        Use the storage file like that; reads wait while it is closed.
+        Open the storage file, anew if it is open; reads wait until it is.
 
         The file may be another afterwards: nothing is remembered of it.
 
-        Errors: `OSError`, `lmdb.Error`, `StoreVersionError`; it is closed then.
+        Errors: `OSError`, `lmdb.Error`, `StorageMovedError`, `StoreVersionError`,
+        `StoreBusyError`, `StoreClosedError`; it is closed then.
         """
-        return self._switching.run(lambda: Deferred.fromCoroutine(self._used(how)))
+        return self._alone(self._open_file)
 
-    async def _used(self, how: Use) -> None:
+    def close_file(self) -> Deferred[None]:
+        """
+        Close the storage file; reads wait until it is opened.
+
+        Errors: `StoreBusyError`, `StoreClosedError`.
+        """
+        return self._alone(self._close_file)
+
+    def _alone(
+        self, change: Callable[[], Coroutine[Deferred[Any], Any, ResultT]]
+    ) -> Deferred[ResultT]:
+        """Change which file is open, or how it is mapped, one call at a time."""
+        done: Deferred[ResultT] = Deferred()
+        # A caller that cancels its Deferred must not end the change halfway.
+        self._changing.run(lambda: Deferred.fromCoroutine(change())).addCallbacks(
+            done.callback, done.errback
+        )
+        return done
+
+    async def _open_file(self) -> None:
         await self._pool.hold()
+        await self._reopen()
+        self._pool.release()
+
+    async def _close_file(self) -> None:
+        await self._pool.hold()
+        await self._pool.call_in_thread(self._environment.close)
+
+    async def _stop(self) -> None:
+        await self._pool.stop()
         self._environment.close()
-        if how == "shared":
-            self._open()
-            self._pool.release()
 
     def _make_readable(self) -> Deferred[object]:
-        return self._switching.run(lambda: Deferred.fromCoroutine(self._follow()))
+        return self._alone(self._follow)
 
     async def _follow(self) -> None:
         if not self._environment.is_open:
             # Reads wait until it is, and find all of the file then.
             return
+        await self._pool.hold()
         try:
-            # The waiting caller may cancel it.
-            await self._pool.hold()
             if self._file == self._file_generation():
-                self._environment.remap(grow=False)
+                remap = partial(self._environment.remap, grow=False)
+                await self._pool.call_in_thread(remap)
             else:
-                self._environment.close()
-                self._open()
+                await self._reopen()
         except (lmdb.Error, OSError, AsciidError) as error:
             raise StorageFailedError from error
         finally:
             if self._environment.is_open:
                 self._pool.release()
 
-    def _open(self) -> None:
+    async def _reopen(self) -> None:
         # In this order: the file may be exchanged at any time.
         self._file = self._file_generation()
-        self._environment.open()
+        await self._pool.call_in_thread(self._environment.reopen)

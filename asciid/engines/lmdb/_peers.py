@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["ALONE", "IPeers", "Use"]
-
-Use = Literal["shared", "closed"]
-"""Whether to have the storage file open, as always, or closed."""
+__all__ = ["ALONE", "IPeers"]
 
 
 class IPeers(Protocol):
@@ -36,12 +33,15 @@ class IPeers(Protocol):
     def pause(self) -> Callable[[Callable[[], None]], None] | None:
         """The `pause` of the `BatchWriter` that they apply to; None is its own."""
 
-    def use(self, how: Use) -> Deferred[None]:
+    def close_file(self) -> Deferred[None]:
         """
-        Have all of them use the storage file like that; fires once they do.
+        Have all of them close the storage file; fires once they have.
 
         Errors: `StorageInUseError` if one does not.
         """
+
+    def open_file(self) -> Deferred[None]:
+        """Have all of them open the storage file again; fires once they have."""
 
 
 class _Alone:
@@ -58,7 +58,10 @@ class _Alone:
     def evict(self, removals: int, hashes: Sequence[str] | None) -> None:
         pass
 
-    def use(self, _: Use) -> Deferred[None]:
+    def close_file(self) -> Deferred[None]:
+        return succeed(None)
+
+    def open_file(self) -> Deferred[None]:
         return succeed(None)
 
 

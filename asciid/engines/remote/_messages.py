@@ -9,7 +9,6 @@ no other peers, as only the owner may connect to the socket.
 from __future__ import annotations
 
 import inspect
-from typing import Literal
 
 from msgspec import Struct
 
@@ -20,6 +19,7 @@ from asciid.store.operations import AnyOperation, Completed, Outcome
 __all__ = [
     "VERSION",
     "Ack",
+    "CloseFile",
     "Collect",
     "Collected",
     "Evict",
@@ -29,21 +29,17 @@ __all__ = [
     "Gather",
     "Gathered",
     "Hello",
-    "HowToUse",
     "Idle",
     "Leave",
+    "OpenFile",
     "Outcomes",
     "Refused",
     "Submit",
-    "Use",
     "Welcome",
     "refused",
 ]
 
-HowToUse = Literal["shared", "closed"]
-"""Whether to have the storage file open, as always, or closed."""
-
-VERSION = 6
+VERSION = 7
 """Raise it with every change to a message or an operation."""
 
 
@@ -116,15 +112,16 @@ class Evict(Message, frozen=True):
     hashes: list[str] | None
 
 
-class Use(Message, frozen=True):
-    """
-    How to use the storage file from now on; answer with `Ack` once it is applied.
-
-    ``shared`` is to have it open, as always; ``closed`` is not to have it open.
-    """
+class CloseFile(Message, frozen=True):
+    """Close the storage file; answer with `Ack` once it is closed."""
 
     number: int
-    how: HowToUse
+
+
+class OpenFile(Message, frozen=True):
+    """Open the storage file again; answer with `Ack` once it is open."""
+
+    number: int
 
 
 class Leave(Message, frozen=True):
@@ -167,7 +164,17 @@ class Gathered(Message, frozen=True):
 
 
 FromWorker = Hello | Submit | Idle | Ack | Gather | Collected
-FromWriter = Welcome | Outcomes | Fresh | Evict | Use | Leave | Collect | Gathered
+FromWriter = (
+    Welcome
+    | Outcomes
+    | Fresh
+    | Evict
+    | CloseFile
+    | OpenFile
+    | Leave
+    | Collect
+    | Gathered
+)
 
 
 def refused(error: Exception) -> Refused:

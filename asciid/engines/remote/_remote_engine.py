@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from asciid.engines.remote._generations import Generations
-    from asciid.engines.remote._messages import HowToUse
     from asciid.engines.remote._writer_client import WriterClient
     from asciid.store.operations import AnyOperation, Completed
     from asciid.store.queries import Query
@@ -47,7 +46,7 @@ class ILocalReader(Protocol):
 
     def start(self) -> None:
         """
-        Start the threads.
+        Start the threads, unless they run.
 
         Errors: `OSError`.
         """
@@ -58,11 +57,18 @@ class ILocalReader(Protocol):
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """See `IEngine.ask`."""
 
-    def use(self, how: HowToUse) -> Deferred[None]:
+    def open_file(self) -> Deferred[None]:
         """
-        Open the storage, or close it; queries wait while it is closed.
+        Open the storage, in a thread; queries wait until it is open.
 
         Errors: `OSError`, and others of its own; it is closed then.
+        """
+
+    def close_file(self) -> Deferred[None]:
+        """
+        Close the storage; queries wait until it is open again.
+
+        Errors: some of its own.
         """
 
 
@@ -92,6 +98,7 @@ class RemoteEngine:
         self._on_removed: Callable[[Sequence[str] | None], object] = do_nothing
         self._on_completed: Callable[[Sequence[Completed]], object] = do_nothing
         self._stopping = False
+        self._stopped = False
         self._background = Background()
         self._probe = EngineProbe(self.apply, self.ask, self._background.run, monotonic)
 
@@ -108,14 +115,19 @@ class RemoteEngine:
         """See `IEngine.start`; fires once the other process accepts operations."""
         self._on_removed = on_removed
         self._on_completed = on_completed
-        try:
-            self._reader.start()
-        except OSError:
-            return fail()
         return self.connect()
 
     def connect(self) -> Deferred[None]:
-        """Do the part of `start` that waits for the other process, ahead of it."""
+        """
+        Do the part of `start` that waits for the other process, ahead of it.
+
+        Errors: `OSError` without threads; `stop` is to be called all the same.
+        """
+        try:
+            # One of these threads opens the file.
+            self._reader.start()
+        except OSError:
+            return fail()
         return self._client.start(self)
 
     def drain(self) -> Deferred[None]:
@@ -124,11 +136,14 @@ class RemoteEngine:
         return self._client.drain()
 
     def stop(self) -> Deferred[None]:
-        """See `IEngine.stop`."""
+        """See `IEngine.stop`; a second call does nothing."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._stopping = True
+        if self._stopped:
+            return
+        self._stopped = True
         await self._background.wait()
         await self._client.stop()
         await self._reader.stop()
@@ -185,14 +200,17 @@ class RemoteEngine:
         """See `IFollower.disconnected`."""
         self._caught_up = None
 
-    def use(self, how: HowToUse) -> Deferred[None]:
-        """See `IFollower.use`."""
-        return self._reader.use(how).addCallback(self._used, how)
+    def open_file(self) -> Deferred[None]:
+        """See `IFollower.open_file`."""
+        return self._reader.open_file().addCallback(self._file_opened)
 
-    def _used(self, _: None, how: HowToUse) -> None:
-        if how == "shared":
-            # So that the first reading of health has the writer's state.
-            self._probe.begin_writing()
+    def close_file(self) -> Deferred[None]:
+        """See `IFollower.close_file`."""
+        return self._reader.close_file()
+
+    def _file_opened(self, _: None) -> None:
+        # So that the first reading of health has the writer's state.
+        self._probe.begin_writing()
 
 
 def do_nothing(_: object) -> None:

@@ -18,6 +18,7 @@ from asciid.engines.remote._framing import MessageProtocol
 from asciid.engines.remote._messages import (
     VERSION,
     Ack,
+    CloseFile,
     Collect,
     Collected,
     Evict,
@@ -28,10 +29,10 @@ from asciid.engines.remote._messages import (
     Hello,
     Idle,
     Leave,
+    OpenFile,
     Outcomes,
     Refused,
     Submit,
-    Use,
     Welcome,
 )
 from asciid.errors import StoreBusyError, StoreClosedError, WriterGoneError
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall
     from twisted.python.failure import Failure
 
-    from asciid.engines.remote._messages import HowToUse
     from asciid.store.operations import AnyOperation, Completed
 
 __all__ = ["IFollower", "IMetricsSource", "WriterClient"]
@@ -85,8 +85,11 @@ class IFollower(Protocol):
     def disconnected(self) -> None:
         """No removals are received until the next `removed`."""
 
-    def use(self, how: HowToUse) -> Deferred[None]:
-        """See `Use`."""
+    def close_file(self) -> Deferred[None]:
+        """See `CloseFile`."""
+
+    def open_file(self) -> Deferred[None]:
+        """See `OpenFile`."""
 
 
 class IMetricsSource(Protocol):
@@ -126,6 +129,8 @@ class WriterClient:
     _service: ClientService = field(init=False)
     _connection: _Connection | None = field(init=False, default=None)
     """Where operations are sent; None while none are accepted."""
+    _welcomed_by: _Connection | None = field(init=False, default=None)
+    """Where operations are sent once the storage file is open."""
     _waiting: list[_Waiting] = field(init=False, factory=list)
     _sent: dict[int, Sequence[_Waiting]] = field(init=False, factory=dict)
     _gathering: dict[int, Deferred[list[bytes]]] = field(init=False, factory=dict)
@@ -156,11 +161,6 @@ class WriterClient:
     def waiting(self) -> tuple[int, int]:
         """The operations that are under way, and the bytes they hold."""
         return self._operations, self._bytes
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether operations are taken."""
-        return self._connection is not None
 
     def start(self, follower: IFollower) -> Deferred[None]:
         """Connect; the Deferred fires once operations are accepted."""
@@ -237,8 +237,10 @@ class WriterClient:
                 self._welcomed(connection, message)
             case Evict(removals=removals, hashes=hashes):
                 self._follower.removed(removals, hashes)
-            case Use(number=number, how=how):
-                self._use(connection, how, Ack(number))
+            case CloseFile(number=number):
+                self._acknowledge(connection, number, self._follower.close_file())
+            case OpenFile(number=number):
+                self._acknowledge(connection, number, self._follower.open_file())
             case Leave(number=number):
                 self._pause()
                 connection.send(Ack(number))
@@ -272,21 +274,27 @@ class WriterClient:
             return
         self._follower.removed(message.removals, None)
         # The file may have changed together with the writer.
-        self._use(connection, "shared", None)
+        self._welcomed_by = connection
+        self._follower.open_file().addCallbacks(
+            lambda _: self._resume(connection),
+            self._cannot_open,
+            errbackArgs=(connection,),
+        )
 
-    def _use(self, connection: _Connection, how: HowToUse, answer: Ack | None) -> None:
-        def used(_: None) -> None:
-            if answer is None:
-                self._resume(connection)
-            else:
-                connection.send(answer)
+    def _acknowledge(
+        self, connection: _Connection, number: int, done: Deferred[None]
+    ) -> None:
+        """Acknowledge the message `number` once `done` has fired."""
+        done.addCallbacks(
+            lambda _: connection.send(Ack(number)),
+            self._cannot_open,
+            errbackArgs=(connection,),
+        )
 
-        def failed(failure: Failure) -> None:
-            _log.error("cannot open the storage: {error}", error=failure.value)
-            # The next connection retries.
-            connection.abort()
-
-        self._follower.use(how).addCallbacks(used, failed)
+    def _cannot_open(self, failure: Failure, connection: _Connection) -> None:
+        _log.error("cannot open the storage: {error}", error=failure.value)
+        # The next connection retries.
+        connection.abort()
 
     def _send_snapshot(self, connection: _Connection, number: int) -> None:
         def unknown(failure: Failure) -> None:
@@ -299,6 +307,8 @@ class WriterClient:
         )
 
     def _resume(self, connection: _Connection) -> None:
+        if connection is not self._welcomed_by:
+            return  # it was lost, or ended, while the file was opened
         self._connection = connection
         self._given_up = False
         if self._watch is not None:
@@ -309,7 +319,7 @@ class WriterClient:
         self._flush()
 
     def _pause(self) -> None:
-        self._connection = None
+        self._connection = self._welcomed_by = None
         if self._watch is None and self._stopping is None:
             self._watch = self.reactor.callLater(WRITER_TIMEOUT, self._give_up)
 

@@ -17,6 +17,7 @@ from asciid.engines.remote._last_snapshots import LastSnapshots
 from asciid.engines.remote._messages import (
     VERSION,
     Ack,
+    CloseFile,
     Collected,
     Evict,
     Fresh,
@@ -26,9 +27,9 @@ from asciid.engines.remote._messages import (
     Hello,
     Idle,
     Leave,
+    OpenFile,
     Outcomes,
     Submit,
-    Use,
     Welcome,
     refused,
 )
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from asciid.engines.remote._generations import Generations
-    from asciid.engines.remote._messages import FromWriter, HowToUse
+    from asciid.engines.remote._messages import FromWriter
     from asciid.store.operations import AnyOperation
 
 __all__ = ["IWritingProcess", "WriterServer"]
@@ -131,7 +132,7 @@ class WriterServer(Factory):
         self._name = uuid4().hex
         # Workers that connect while the file is closed.
         self._kept_waiting: list[_Connection] = []
-        self._use = "shared"
+        self._file_closed = False
         self._outgoing: dict[_Connection, list[bytes]] = {}
         self._delay = BatchDelay(clock)
         self._requests = PendingRequests(clock, self._send_each)
@@ -198,26 +199,31 @@ class WriterServer(Factory):
         listed = None if hashes is None else list(hashes)
         self._send_each(self._workers, Evict(removals, listed))
 
-    def use(self, how: HowToUse) -> Deferred[None]:
+    def close_file(self) -> Deferred[None]:
         """
-        Have all workers use the storage file like that; see `Use`.
+        See `IPeers.close_file`.
 
-        Errors: `StorageInUseError` if one does not answer.
+        Errors: `StorageInUseError` if a worker does not answer.
         """
-        self._use = how
+        self._file_closed = True
 
-        def used(all_answered: object) -> None:
-            if how == "shared":
-                kept_waiting, self._kept_waiting = self._kept_waiting, []
-                for connection in kept_waiting:
-                    self._welcome(connection)
-            elif not all_answered:
+        def closed(all_answered: object) -> None:
+            if not all_answered:
                 message = "in use by a worker that does not answer"
                 raise StorageInUseError(message)
 
-        return self._requests.send(
-            self._workers, lambda number: Use(number, how)
-        ).addCallback(used)
+        return self._requests.send(self._workers, CloseFile).addCallback(closed)
+
+    def open_file(self) -> Deferred[None]:
+        """See `IPeers.open_file`."""
+        self._file_closed = False
+
+        def opened(_: object) -> None:
+            kept_waiting, self._kept_waiting = self._kept_waiting, []
+            for connection in kept_waiting:
+                self._welcome(connection)
+
+        return self._requests.send(self._workers, OpenFile).addCallback(opened)
 
     def save_all(self, own: bytes) -> None:
         """Save the metrics of all processes; `own` are those of this one."""
@@ -256,10 +262,10 @@ class WriterServer(Factory):
             )
             # It learns the version of this process, and disconnects.
             connection.send(Welcome(VERSION, 0))
-        elif self._use == "shared":
-            self._welcome(connection)
-        else:
+        elif self._file_closed:
             self._kept_waiting.append(connection)
+        else:
+            self._welcome(connection)
 
     def _welcome(self, connection: _Connection) -> None:
         self._workers.add(connection)
