@@ -127,7 +127,7 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
     settings = options.settings
     if options.service_links:
         _log.warn(
-            "Ignored {variables}: set by Kubernetes for a Service, not a setting",
+            "ignoring {variables}: set by Kubernetes for a Service, not a setting",
             variables=", ".join(options.service_links),
         )
     if reactor is None:

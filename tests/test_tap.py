@@ -430,7 +430,7 @@ class TokenTests(SynchronousTestCase):
             for reread in installed:
                 reread()
         (event,) = events
-        self.assertIn("Read 1 write tokens", str(formatEvent(event)))
+        self.assertIn("loaded 1 write tokens", str(formatEvent(event)))
 
 
 class PluginTests(SynchronousTestCase):

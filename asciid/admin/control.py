@@ -116,7 +116,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
             self._done, self._failed, callbackArgs=(name,), errbackArgs=(name,)
         )
         self._answering.addErrback(
-            lambda failure: _log.failure("Command failed unexpectedly", failure)
+            lambda failure: _log.failure("command failed unexpectedly", failure)
         )
 
     def _close_descriptors(self) -> None:
@@ -219,7 +219,7 @@ class Control:
         try:
             self._socket.listen(self._factory)
         except (OSError, CannotListenError) as error:
-            _log.warn("Command socket not available: {error}", error=error)
+            _log.warn("command socket not available: {error}", error=error)
 
     def stop(self) -> None:
         """Remove the socket, if any; pending responses are still sent."""

@@ -114,7 +114,7 @@ class _Reader(ProcessProtocol):
         self._ended(self)
         if self._printed:
             _log.error(
-                "Storage reader failed: {text}",
+                "storage reader failed: {text}",
                 text=self._printed.decode("utf-8", "replace").strip(),
             )
         if self.done.called:  # it was cancelled

@@ -103,9 +103,9 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     BadRequest: (400, "malformed-body", "Malformed body"),
     MalformedRequestError: (400, "malformed-request", "Malformed request"),
     NotUTF8Error: (400, "not-utf-8", "Not UTF-8"),
-    DigestMismatchError: (400, "digest-mismatch", "Wrong digest"),
-    errors.ChunkOutOfRangeError: (400, "chunk-out-of-range", "No such chunk"),
-    errors.ChunkSizeError: (400, "chunk-size-mismatch", "Wrong chunk size"),
+    DigestMismatchError: (400, "digest-mismatch", "Digest mismatch"),
+    errors.ChunkOutOfRangeError: (400, "chunk-out-of-range", "Chunk out of range"),
+    errors.ChunkSizeError: (400, "chunk-size-mismatch", "Chunk size mismatch"),
     AuthorizationMalformedError: (
         400,
         "authorization-malformed",
@@ -128,17 +128,21 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     NotJSONError: (415, "not-json", "Not JSON"),
     EncodedBodyError: (415, "encoded-body", "Content-Encoding not supported"),
     MultipartBodyError: (415, "multipart-body", "Multipart body"),
-    RangeNotSatisfiableError: (416, "range-not-satisfiable", "No such range"),
-    errors.HashMismatchError: (422, "hash-mismatch", "Wrong hash"),
-    errors.ClientUploadsError: (429, "client-uploads", "Too many of your uploads"),
-    UploadRateError: (429, "upload-rate", "Too many uploads in a short time"),
+    RangeNotSatisfiableError: (416, "range-not-satisfiable", "Range not satisfiable"),
+    errors.HashMismatchError: (422, "hash-mismatch", "Hash mismatch"),
+    errors.ClientUploadsError: (
+        429,
+        "client-uploads",
+        "Too many client uploads",
+    ),
+    UploadRateError: (429, "upload-rate", "Upload rate too high"),
     ServiceUnavailable: (503, "too-many-bodies", "Too many request bodies"),
     TooManyConnections: (503, "too-many-connections", "Too many connections"),
     NotReadyError: (503, "not-ready", "Not ready"),
     errors.TooManyUploadsError: (503, "too-many-uploads", "Too many uploads"),
-    errors.StoreBusyError: (503, "store-busy", "Too many writes"),
+    errors.StoreBusyError: (503, "store-busy", "Store busy"),
     errors.StoreClosedError: (503, "stopping", "Service stopping"),
-    errors.WriterGoneError: (503, "writer-gone", "Writing process gone"),
+    errors.WriterGoneError: (503, "writer-gone", "Writer gone"),
     errors.StorageFailedError: (503, "storage-failed", "Storage failed"),
     errors.StorageFullError: (507, "storage-full", "Storage full"),
 }
@@ -224,7 +228,7 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
     """
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.failure(
-            "Request failed unexpectedly: {request_id}",
+            "request {request_id} failed unexpectedly",
             failure,
             request_id=request_id(request),
         )

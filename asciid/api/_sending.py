@@ -56,10 +56,10 @@ async def send_parts(
         request.write(end)
     except ImageNotFoundError as error:
         # Deleted or expired meanwhile: not an error.
-        _log.info("Download aborted: {error}", error=str(error))
+        _log.info("download aborted: {error}", error=str(error))
         request.loseConnection()
     except AsciidError:
-        _log.failure("Download aborted: read failed")
+        _log.failure("download aborted: read failed")
         request.loseConnection()
     request.unregisterProducer()
 

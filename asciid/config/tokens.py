@@ -87,7 +87,7 @@ class TokenFile:
     def _reloaded(self, tokens: Iterable[bytes]) -> bool:
         self._use(tokens)
         _log.info(
-            "Read {tokens} write tokens from {path}",
+            "loaded {tokens} write tokens from {path}",
             tokens=len(self._digests),
             path=str(self.path),
         )
@@ -96,7 +96,7 @@ class TokenFile:
     def _kept(self, failure: Failure) -> bool:
         failure.trap(TokenFileError, OSError)
         _log.error(
-            "keeping the write tokens: {path}: {error}",
+            "keeping the previous write tokens: {path}: {error}",
             path=str(self.path),
             error=str(failure.value),
         )
@@ -124,8 +124,7 @@ class TokenFile:
         tokens = _parse(content)
         if mode & (stat.S_IROTH | stat.S_IWOTH) and not self.quiet:
             _log.warn(
-                "The write tokens in {path} are readable by every user of this "
-                "machine: run chmod o-rwx",
+                "write tokens in {path} are readable by all users: run chmod o-rwx",
                 path=str(self.path),
             )
         return tokens

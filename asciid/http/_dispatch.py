@@ -141,7 +141,7 @@ class Dispatcher:
         if request.finished or request.gone:
             if not failure.check(CancelledError):
                 _log.failure(
-                    "A handler failed after its response: {request_id}",
+                    "handler of request {request_id} failed after its response",
                     failure=failure,
                     request_id=request_id(request),
                 )
@@ -155,7 +155,7 @@ class Dispatcher:
             request.respond(response.get_data())
             return
         _log.failure(
-            "A handler failed: {request_id}",
+            "handler of request {request_id} failed",
             failure=failure,
             request_id=request_id(request),
         )
@@ -186,7 +186,7 @@ def _render(result: object, request: Request) -> object:
 
 def _write_failed(failure: Failure, request: Request) -> None:
     _log.failure(
-        "A response could not be written: {request_id}",
+        "cannot write the response to request {request_id}",
         failure=failure,
         request_id=request_id(request),
     )

@@ -206,7 +206,9 @@ class Server:
         if not self._sweep.running:
             interval = self.limits.sweep_interval
             self._sweep.start(interval, now=False).addErrback(
-                lambda failure: _log.failure("The sweep failed", failure=failure)
+                lambda failure: _log.failure(
+                    "cannot check the timeouts of connections", failure=failure
+                )
             )
 
     def stop_sweep(self) -> None:
@@ -271,8 +273,8 @@ class Server:
         self._full = True
         self.pauses += 1
         _log.warn(
-            "No more connections are accepted until one of {count} closes: there are "
-            "no more file descriptors",
+            "out of file descriptors: accepting no connections until one of {count} "
+            "closes",
             count=len(self._connections),
         )
         if self.acceptor is not None:

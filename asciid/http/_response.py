@@ -421,8 +421,8 @@ class Response:
 
     def _log_wrong_length(self) -> None:
         _log.error(
-            "{method} was answered with a body that is not as long as its "
-            "Content-Length: {request_id}",
+            "body of the response to {method} request {request_id} is not as long as "
+            "its Content-Length",
             method=self.method.decode("ascii"),
             request_id=request_id(self),
         )

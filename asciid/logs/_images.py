@@ -52,7 +52,7 @@ class ImageLog:
         self._begin()
         if self._is_named(self._completed):
             _log.info(
-                "Image {sha256} is complete, {size} bytes",
+                "image {sha256} is complete, {size} bytes",
                 sha256=spec.sha256,
                 size=spec.size,
             )
@@ -63,7 +63,7 @@ class ImageLog:
         """Count an image, or a pending upload, that a request deleted."""
         self._begin()
         if self._is_named(self._deleted):
-            _log.info("{sha256} was deleted by a request", sha256=sha256)
+            _log.info("deleted {sha256} on request", sha256=sha256)
 
     def summarise(self) -> None:
         """Log the number of images that were not logged individually."""

@@ -101,7 +101,9 @@ class LineWriter:
             self._threads.start()
         except OSError as error:
             _log.error(
-                "{path}: {error}: writes may block", path=self._name, error=error
+                "{path}: cannot create a thread, writes may block: {error}",
+                path=self._name,
+                error=error,
             )
         else:
             self._started = True
@@ -174,7 +176,7 @@ class LineWriter:
         # This line may be dropped as well, if it is for the same file.
         if first:
             _log.error(
-                "Cannot write {path}, dropping lines: {reason}",
+                "cannot write {path}, dropping lines: {reason}",
                 path=self._name,
                 reason=reason,
             )

@@ -116,7 +116,7 @@ class TwistdLog:
 
         def rotate() -> None:
             file.is_due = True
-            _log.info("Rotating the log")
+            _log.info("rotating the log")
 
         if signal.getsignal(signal.SIGUSR1) not in (signal.SIG_DFL, signal.SIG_IGN):
             signal.signal(

@@ -39,7 +39,7 @@ class RefusalLog:
         if not self._counts:
             self._clock.callLater(INTERVAL, self._next_minute)
         self._counts[reason] = 0
-        _log.info("A request was refused: {reason}", reason=reason)
+        _log.info("request refused: {reason}", reason=reason)
 
     def _next_minute(self) -> None:
         self.summarise()
@@ -51,7 +51,7 @@ class RefusalLog:
         counts = {reason: count for reason, count in self._counts.items() if count}
         for reason, count in counts.items():
             _log.info(
-                "{count} more requests were refused within a minute: {reason}",
+                "{count} more requests refused within a minute: {reason}",
                 count=count,
                 reason=reason,
             )

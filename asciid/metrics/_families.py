@@ -50,7 +50,7 @@ class WorkersState:
     """Number of workers that respond to the writer."""
     configured: int = 1
     """Number of workers configured."""
-    deaths: int = 0
+    exits: int = 0
     """How many unexpected exits of processes there were."""
 
 
@@ -85,14 +85,14 @@ def worker_families(state: WorkersState | None) -> Iterator[Metric]:
     """Yield the state of the worker processes, if known."""
     workers = GaugeMetricFamily("asciid_workers", "Workers that respond.")
     configured = GaugeMetricFamily("asciid_workers_configured", "Configured workers.")
-    deaths = CounterMetricFamily(
+    exits = CounterMetricFamily(
         "asciid_process_deaths", "Unexpected exits of processes."
     )
     if state is not None:
         workers.add_metric([], state.answering)
         configured.add_metric([], state.configured)
-        deaths.add_metric([], state.deaths)
-    yield from (workers, configured, deaths)
+        exits.add_metric([], state.exits)
+    yield from (workers, configured, exits)
 
 
 def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
@@ -110,7 +110,7 @@ def request_families(counts: RequestCounts) -> Iterator[Metric | None]:
         "Requests whose client disconnected before the end of the response.",
         labels=["route", "method"],
     )
-    for labels, count in counts.departures.items():
+    for labels, count in counts.abandoned_requests.items():
         abandoned.add_metric(labels, count)
     yield abandoned
     seconds = HistogramMetricFamily(

@@ -53,7 +53,7 @@ class RequestCounts:
         self._answered: dict[Key, Histogram] = {}
         self.refusals: Counter[str] = Counter(dict.fromkeys(reasons, 0))
         """Error responses by their reason."""
-        self.departures: Counter[tuple[str, str]] = Counter()
+        self.abandoned_requests: Counter[tuple[str, str]] = Counter()
         """Number of requests whose client disconnected, by route and method."""
         self._on_refusal = on_refusal
 
@@ -78,7 +78,7 @@ class RequestCounts:
     def abandoned(self, request: Request) -> None:
         """See `asciid.http.Observer.abandoned`."""
         route = request.route.endpoint or NO_ROUTE
-        self.departures[route, _method_name(request.method)] += 1
+        self.abandoned_requests[route, _method_name(request.method)] += 1
 
     def by_status(self) -> Mapping[tuple[str, str, int], int]:
         """Return the number of responses by route, method and status."""

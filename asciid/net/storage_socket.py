@@ -127,7 +127,7 @@ class StorageSocket:
             name = socket_name(self._descriptor or 0, self.file)
             self._port = self.reactor.listenUNIX(name, factory, mode=0o600)
         except (OSError, CannotListenError) as error:
-            _log.error("Cannot create {file}: {error}", file=self.file, error=error)
+            _log.error("cannot create {file}: {error}", file=self.file, error=error)
         self._check_later()
 
     def _close(self) -> None:

@@ -183,12 +183,14 @@ class Certificate:
     def _use(self, identity: Identity) -> bool:
         self._identity = identity
         path = tls_files(self.description)["certKey"]
-        _log.info("Read the certificate in {path}", path=str(path))
+        _log.info("loaded the certificate in {path}", path=str(path))
         return True
 
     def _keep(self, failure: Failure) -> bool:
         failure.trap(TLSFileError, OSError)
-        _log.error("keeping the certificate: {reason}", reason=str(failure.value))
+        _log.error(
+            "keeping the previous certificate: {reason}", reason=str(failure.value)
+        )
         return False
 
 

@@ -102,7 +102,7 @@ class ServiceManager:
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=Reloading")
         maybeDeferred(action).addErrback(
-            lambda failure: _log.failure("The reload failed", failure)
+            lambda failure: _log.failure("reload failed", failure)
         ).addCallback(lambda _: self._reloaded())
 
     def stopping(self) -> None:
@@ -146,7 +146,7 @@ class ServiceManager:
             return False
         except OSError as error:
             if not self._unreachable:
-                _log.warn("The service manager cannot be reached: {error}", error=error)
+                _log.warn("cannot reach the service manager: {error}", error=error)
             self._unreachable = True
         else:
             self._unreachable = False

@@ -80,7 +80,7 @@ class CertificateCopies:
                 reactor, reactor.getThreadPool(), _copied, self._endpoints.values()
             )
         except (TLSFileError, OSError) as error:
-            _log.error("keeping the certificate: {reason}", reason=str(error))
+            _log.error("keeping the previous certificate: {reason}", reason=str(error))
         else:
             self._use(descriptors)
             _log.info("loaded the certificates of TLS endpoints")

@@ -78,7 +78,7 @@ class Writer:
             workers=lambda: WorkersState(
                 answering=self._server.answering,
                 configured=settings.workers,
-                deaths=recorded_exits(FIRST_INHERITED),
+                exits=recorded_exits(FIRST_INHERITED),
             ),
         )
         self._socket = StorageSocket(settings.storage_directory, WRITER_SOCKET, reactor)
@@ -162,5 +162,6 @@ class Writer:
             await self._server.wait_until_empty().addTimeout(_GOODBYE, self._reactor)
         except defer.TimeoutError:
             _log.warn(
-                "{n} workers have not read every response", n=self._server.workers
+                "disconnecting {n} workers that have not read every response",
+                n=self._server.workers,
             )

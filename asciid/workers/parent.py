@@ -183,7 +183,7 @@ class Parent(Service):
                 _log.info("rolling restart complete")
 
     def _start_failed(self, failure: Failure) -> None:
-        _log.failure("the processes cannot be started", failure)
+        _log.failure("cannot start the processes", failure)
         if self.running:
             self._host.fail()
 

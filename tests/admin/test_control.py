@@ -385,7 +385,7 @@ class RemovedSocketTests(SynchronousTestCase):
         self.reactor.error = OSError(errno.EACCES, "Permission denied")
         with capturedLogs() as events:
             self.check()
-        self.assertIn("Cannot create", str(formatEvent(events[-1])))
+        self.assertIn("cannot create", str(formatEvent(events[-1])))
         self.reactor.error = None
         self.check()
         self.assertTrue(self.reactor.file.exists())

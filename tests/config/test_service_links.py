@@ -89,6 +89,6 @@ class ServiceLinkTests(SynchronousTestCase):
             daemon = Daemon(directory, options, environ=environ)
             self.addCleanup(daemon.kill)
             daemon.start()
-            line = "Ignored ASCIID_PORT, ASCIID_METRICS_PORT: set by Kubernetes"
+            line = "ignoring ASCIID_PORT, ASCIID_METRICS_PORT: set by Kubernetes"
             self.assertEqual(daemon.log.count(line), 1, daemon.log)
             daemon.stop()

@@ -128,7 +128,7 @@ class TokenFileTests(SynchronousTestCase):
         self.assertTrue(self.tokens.accepts(SECRET.encode()))
         (event,) = events
         self.assertEqual(event["log_level"], LogLevel.info)
-        self.assertIn("Read 1 write tokens", str(formatEvent(event)))
+        self.assertIn("loaded 1 write tokens", str(formatEvent(event)))
         self.assertNotIn(SECRET, str(event))
 
     def test_reload_of_a_bad_file(self) -> None:

@@ -55,7 +55,7 @@ class PlaceTests(SynchronousTestCase):
             # Open images can still be read.
             self.assertEqual(self.driven.download(self.spec.sha256), CAT)
         (line,) = [str(formatEvent(event)) for event in events]
-        self.assertIn("Writing to the storage fails: ", line)
+        self.assertIn("writing to the storage fails: ", line)
         self.assertIn(words, line)
         move_back()
         self.assertTrue(self.is_ready())

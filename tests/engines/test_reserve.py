@@ -153,11 +153,11 @@ class ReserveTests(SynchronousTestCase):
                 self.assertEqual(self.accepted(0, 3), 3)
         self.assertEqual(
             texts(events, LogLevel.error),
-            ["Nothing more is stored: 1000 bytes are free, the reserve is 1000"],
+            ["refusing writes: 1000 bytes are free, the reserve is 1000"],
         )
         self.assertEqual(
             texts(events, LogLevel.info),
-            [f"There is room again: {RESERVE + PLENTY} bytes are free"],
+            [f"accepting writes again: {RESERVE + PLENTY} bytes are free"],
         )
 
     def test_stays_full(self) -> None:
@@ -422,10 +422,10 @@ class HealthTests(SynchronousTestCase):
                 self.driven.pass_time(SETTLED)
         self.assertEqual(
             texts(events, LogLevel.error),
-            ["Reading from the storage fails: Input/output error"],
+            ["reading from the storage fails: Input/output error"],
         )
         self.assertEqual(
-            texts(events, LogLevel.info), ["Reading from the storage works again"]
+            texts(events, LogLevel.info), ["reading from the storage works again"]
         )
 
     def test_logged_once(self) -> None:
@@ -446,7 +446,7 @@ class HealthTests(SynchronousTestCase):
             self.driven.pass_time(SETTLED - 1)
             self.driven.upload(b"bird")
             self.assertNotIn(
-                "Writing to the storage works again", texts(events, LogLevel.info)
+                "writing to the storage works again", texts(events, LogLevel.info)
             )
             self.driven.pass_time(1)
             self.driven.upload(b"mouse")
@@ -454,12 +454,12 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(
             texts(events, LogLevel.error),
             [
-                "Writing to the storage fails: No space left on device",
-                "Writing to the storage fails: Input/output error",
+                "writing to the storage fails: No space left on device",
+                "writing to the storage fails: Input/output error",
             ],
         )
         infos = texts(events, LogLevel.info)
-        self.assertEqual(infos.count("Writing to the storage works again"), 1)
+        self.assertEqual(infos.count("writing to the storage works again"), 1)
 
 
 class RoomTests(SynchronousTestCase):

@@ -56,10 +56,10 @@ class TokensTests(DaemonTestCase):
 
         tokens.write_text(f"{NEW}\n")
         self.assertEqual(await self.write(daemon, "PUT", large, OLD), 201)
-        await self.hang_up(daemon, "Read 1 write tokens")
+        await self.hang_up(daemon, "loaded 1 write tokens")
         self.assertEqual(await self.write(daemon, "DELETE", large, OLD), 401)
         tokens.write_text(f"{NEW} {OLD}\n")
-        await self.hang_up(daemon, "keeping the write tokens")
+        await self.hang_up(daemon, "keeping the previous write tokens")
 
         for one in (art, large):
             await self.assert_downloads(daemon, one)

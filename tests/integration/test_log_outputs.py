@@ -136,7 +136,7 @@ class LogOutputTests(SynchronousTestCase):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
         process.send_signal(signal.SIGUSR1)
-        while not (rotated.exists() and "Rotating the log" in log.read_text()):
+        while not (rotated.exists() and "rotating the log" in log.read_text()):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
         self.assertIsNotNone(LISTENS.search(rotated.read_text()))

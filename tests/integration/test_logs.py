@@ -30,7 +30,7 @@ class LogTests(DaemonTestCase):
             [art.spec.size],
         )
         self.assertEqual(
-            messages.count("A request was refused: image-not-found"), 1, messages
+            messages.count("request refused: image-not-found"), 1, messages
         )
         self.assertEqual(len([m for m in messages if " listens on " in m]), 1)
 

@@ -22,7 +22,7 @@ class StorageMovedTests(DaemonTestCase):
         self.assertFalse(storage.exists())
         await self.assert_ready(daemon.url, 503)
         await self.assert_downloads(daemon, first)
-        failing = "Writing to the storage fails: "
+        failing = "writing to the storage fails: "
         # The log is written a moment later.
         while failing not in daemon.log:
             await self.sleep(0.02)

@@ -30,7 +30,7 @@ class TLSTests(SynchronousTestCase):
 
     options: Sequence[str] = ()
     """Further options of the daemon."""
-    reloaded = "Read the certificate in "
+    reloaded = "loaded the certificate in "
     """The log line after a SIGHUP was handled."""
 
     def setUp(self) -> None:
@@ -142,7 +142,7 @@ class TLSTests(SynchronousTestCase):
         connection.close()
         (self.daemon.directory / "key.pem").write_text("no key")
         os.kill(self.daemon.pid, signal.SIGHUP)
-        self.wait_for("keeping the certificate: ")
+        self.wait_for("keeping the previous certificate: ")
         self.assertIn("no PEM private key in privateKey ", self.daemon.log)
         if self.options:
             self.wait_for(self.reloaded, 2)

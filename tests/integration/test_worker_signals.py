@@ -80,7 +80,7 @@ class WorkerSignalTests(SynchronousTestCase):
         before = self.processes()
         self.write("new")
         os.kill(self.daemon.pid, signal.SIGHUP)
-        self.wait_for("Read 1 write tokens")
+        self.wait_for("loaded 1 write tokens")
         for connection in connections:
             # It leads to a process of before, and to no other.
             connection.auto_open = 0

@@ -37,8 +37,8 @@ class ImageLogTests(SynchronousTestCase):
             self.assertEqual(
                 [formatEvent(event) for event in events],
                 [
-                    f"Image {'1' * 64} is complete, 10 bytes",
-                    f"{'2' * 64} was deleted by a request",
+                    f"image {'1' * 64} is complete, 10 bytes",
+                    f"deleted {'2' * 64} on request",
                 ],
             )
             self.reactor.advance(INTERVAL)
@@ -55,8 +55,8 @@ class ImageLogTests(SynchronousTestCase):
                 self.reactor.advance(0.1)
             self.reactor.advance(INTERVAL)
         for named, counted in (
-            ("Image 1", "more images became"),
-            ("was deleted", "more images or uploads were"),
+            ("image 1", "more images became"),
+            ("on request", "more images or uploads were"),
         ):
             lines = [formatEvent(event) for event in events]
             single = sum(named in line for line in lines)
@@ -96,8 +96,8 @@ class ImageLogTests(SynchronousTestCase):
         self.assertEqual(
             [formatEvent(event) for event in events],
             [
-                f"Image {CAT_SHA256} is complete, 21 bytes",
-                f"{CAT_SHA256} was deleted by a request",
+                f"image {CAT_SHA256} is complete, 21 bytes",
+                f"deleted {CAT_SHA256} on request",
             ],
         )
 
@@ -121,7 +121,7 @@ class ImageLogTests(SynchronousTestCase):
         self.assertEqual(
             [formatEvent(event) for event in events],
             [
-                "1 more requests were refused within a minute: store-busy",
+                "1 more requests refused within a minute: store-busy",
                 "2 more images became complete within 10 s, 20 bytes",
             ],
         )

@@ -90,7 +90,7 @@ class LineWriterTests(SynchronousTestCase):
                 self.writer.write(half)
         self.assertEqual(lost_lines["test"], 4)
         (line,) = self.messages(events)
-        self.assertIn("Cannot write /log/file, dropping lines: ", line)
+        self.assertIn("cannot write /log/file, dropping lines: ", line)
         self.assertIn("too slow", line)
         with capturedLogs() as events:
             self.threads.step()

@@ -124,7 +124,7 @@ class ObserverTests(SynchronousTestCase):
         signal.raise_signal(number)
         self.source.error("two")
         reactor.advance(0)
-        self.assertIn("Rotating the log", logged)
+        self.assertIn("rotating the log", logged)
         self.source.error("three")
         rotated = Path(f"{path}.1").read_text()
         self.assertIn("two", rotated)

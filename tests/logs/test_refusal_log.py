@@ -35,21 +35,17 @@ class RefusalLogTests(SynchronousTestCase):
         self.assertEqual(
             self.note("not-found", "not-found", "store-busy"),
             [
-                "A request was refused: not-found",
-                "A request was refused: store-busy",
+                "request refused: not-found",
+                "request refused: store-busy",
             ],
         )
 
     def test_counted(self) -> None:
         """Further ones are counted, and logged after a minute."""
         self.note("a", "b", *("a",) * 10)
-        self.assertEqual(
-            self.minute(), ["10 more requests were refused within a minute: a"]
-        )
-        self.assertEqual(self.note("a", "b"), ["A request was refused: b"])
-        self.assertEqual(
-            self.minute(), ["1 more requests were refused within a minute: a"]
-        )
+        self.assertEqual(self.minute(), ["10 more requests refused within a minute: a"])
+        self.assertEqual(self.note("a", "b"), ["request refused: b"])
+        self.assertEqual(self.minute(), ["1 more requests refused within a minute: a"])
 
     def test_over(self) -> None:
         """After a quiet minute nothing is kept, and no timer runs."""
@@ -57,7 +53,7 @@ class RefusalLogTests(SynchronousTestCase):
         self.minute()
         self.assertEqual(self.minute(), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.note("a"), ["A request was refused: a"])
+        self.assertEqual(self.note("a"), ["request refused: a"])
 
     def test_end(self) -> None:
         """The remaining count is logged at the end."""
@@ -66,5 +62,5 @@ class RefusalLogTests(SynchronousTestCase):
             self.log.summarise()
         self.assertEqual(
             [formatEvent(event) for event in events],
-            ["2 more requests were refused within a minute: a"],
+            ["2 more requests refused within a minute: a"],
         )

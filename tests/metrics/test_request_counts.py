@@ -102,4 +102,4 @@ class RequestCountsTests(SynchronousTestCase):
             self.answer(None, b"X%d" % number, 405, 0.0)
             self.observer.abandoned(a_request(None, b"\xff%d" % number, 200))
         self.assertEqual(self.counts.by_status(), {("none", "other", 405): 100})
-        self.assertEqual(self.counts.departures, {("none", "other"): 100})
+        self.assertEqual(self.counts.abandoned_requests, {("none", "other"): 100})

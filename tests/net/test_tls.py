@@ -221,7 +221,7 @@ class CertificateTests(TLSTestCase):
         self.assertEqual(self.used.expires, expires)
         self.assertEqual(
             formatEvent(events[0]),
-            f"keeping the certificate: cannot read privateKey {self.key}: "
+            f"keeping the previous certificate: cannot read privateKey {self.key}: "
             "No such file or directory",
         )
 
@@ -304,7 +304,7 @@ class CopiesTests(TLSTestCase):
         self.assertEqual(open_descriptors(), open_before)
         self.assertEqual(
             formatEvent(events[0]),
-            "keeping the certificate: no PEM certificate in certKey "
+            "keeping the previous certificate: no PEM certificate in certKey "
             f"{self.certificate}",
         )
         self.assertRaises(TLSFileError, self.copies.load)

@@ -179,7 +179,7 @@ class ServiceManagerTests(SynchronousTestCase):
     def test_unreachable(self) -> None:
         """A socket that is not there, or of another kind, is logged."""
         for address, words in (
-            ("/nowhere/notify", "cannot be reached"),
+            ("/nowhere/notify", "cannot reach"),
             ("vsock:2:1234", "neither a path nor an abstract name"),
         ):
             with capturedLogs() as events:

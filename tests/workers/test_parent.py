@@ -157,7 +157,7 @@ class StartTests(ParentTestCase):
 
     def test_processes(self) -> None:
         """
-        Workers inherit the sockets; the writer inherits the number of deaths alone.
+        Workers inherit the sockets; the writer inherits the record of exits alone.
 
         Each gets the environment.
         """
@@ -170,8 +170,8 @@ class StartTests(ParentTestCase):
                 [sys.executable, "-P", "-m", "asciid.workers", role],
             )
             self.assertEqual(process.environment, {"ASCIID_WORKERS": "2"})
-        (deaths,) = inherited(alive[WRITER])
-        self.assertEqual(recorded_exits(deaths), 0)
+        (record,) = inherited(alive[WRITER])
+        self.assertEqual(recorded_exits(record), 0)
         first, second, third, fourth = (each.fileno() for each in self.sockets)
         self.assertEqual(inherited(alive["worker-1.1"]), [second, fourth])
         self.assertEqual(inherited(alive["worker-2.1"]), [first, third])
@@ -197,7 +197,7 @@ class StartTests(ParentTestCase):
         self.reactor.alive[WRITER].be_ready()
         self.reactor.alive["worker-1.1"].be_ready()
         (line,) = self.logged(self.reactor.alive["worker-2.1"].be_ready)
-        self.assertEqual(line, "the processes cannot be started")
+        self.assertEqual(line, "cannot start the processes")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.assertEqual(self.host.reports, ["failed"])
 
@@ -323,8 +323,8 @@ class EndTests(ParentTestCase):
         # At once: it had done its work, however short its life.
         self.reactor.advance(0)
         self.assertIn("worker-1.1", self.reactor.alive)
-        (deaths,) = inherited(self.reactor.alive[WRITER])
-        self.assertEqual(recorded_exits(deaths), 1)
+        (record,) = inherited(self.reactor.alive[WRITER])
+        self.assertEqual(recorded_exits(record), 1)
         self.assertEqual(
             inherited(self.reactor.alive["worker-1.1"]), [self.sockets[1].fileno()]
         )
@@ -353,17 +353,17 @@ class EndTests(ParentTestCase):
         """All are stopped, and the ports are closed; it exits after them."""
         self.start()
         processes = self.reactor.alive
-        (deaths,) = inherited(processes[WRITER])
+        (record,) = inherited(processes[WRITER])
         stopped = self.parent.stopService()
         self.assertEqual(self.host.reports[1:], ["stopping"])
         for process in processes.values():
             self.assertEqual(process.signals, ["TERM"])
             self.assertNoResult(stopped)
             self.assertEqual({each.fileno() for each in self.sockets}, {-1})
-            self.assertEqual(recorded_exits(deaths), 0)
+            self.assertEqual(recorded_exits(record), 0)
             self.assertEqual(self.logged(process.end), [])
         self.successResultOf(stopped)
-        self.assertRaises(OSError, recorded_exits, deaths)
+        self.assertRaises(OSError, recorded_exits, record)
         self.reactor.advance(60)
         self.assertEqual(self.reactor.alive, {})
 
@@ -417,8 +417,8 @@ class RestartTests(ParentTestCase):
         lines = self.logged(lambda: self.replace_workers(1))
         self.assertEqual(lines, [])
         self.assertEqual(self.logged(self.replace_writer), ["rolling restart complete"])
-        (deaths,) = inherited(self.reactor.alive[WRITER])
-        self.assertEqual(recorded_exits(deaths), 0)
+        (record,) = inherited(self.reactor.alive[WRITER])
+        self.assertEqual(recorded_exits(record), 0)
         self.reactor.advance(60)
         self.assertEqual(
             sorted(self.reactor.alive), ["worker-1.2", "worker-2.2", WRITER]
@@ -502,7 +502,7 @@ class RestartTests(ParentTestCase):
         self.start(write_token_file=tokens)
         tokens.write_text("no good\n")
         (line,) = self.logged(self.parent.restart)
-        self.assertIn("keeping the write tokens: ", line)
+        self.assertIn("keeping the previous write tokens: ", line)
         self.assertEqual(self.reactor.alive["worker-1.1"].signals, [])
         self.assertNotIn("worker-1.2", self.reactor.alive)
         tokens.write_text("better\n")

@@ -382,9 +382,9 @@ class WriterTests(RoleTestCase):
         """Make one."""
         super().setUp()
         self.storage.mkdir()
-        self.deaths = Record()
-        self.addCleanup(self.deaths.close)
-        self.patch(_writer, "FIRST_INHERITED", self.deaths.descriptor)
+        self.record = Record()
+        self.addCleanup(self.record.close)
+        self.patch(_writer, "FIRST_INHERITED", self.record.descriptor)
         descriptor = Generations.create_shared()
         self.addCleanup(os.close, descriptor)
         self.patch(_writer, "GENERATIONS", descriptor)
@@ -443,7 +443,7 @@ class WriterTests(RoleTestCase):
         """It exports the numbers of answering workers and of dead processes."""
         self.start()
         for _ in range(3):
-            self.deaths.count_exit()
+            self.record.count_exit()
         clients = [self.connect() for _ in range(2)]
         self.run_(clients[0].stop())
         self.settle()
@@ -479,7 +479,7 @@ class WriterTests(RoleTestCase):
         }
         self.assertEqual(counts["asciid_chunks_stored"], 10)
         self.assertEqual(counts["asciid_images_registered"], 1)
-        started = recorded_start(self.deaths.descriptor)
+        started = recorded_start(self.record.descriptor)
         self.assertEqual(counts["process_start_time_seconds"], started)
 
     def test_stop_before_the_start(self) -> None:
@@ -544,4 +544,6 @@ class WriterTests(RoleTestCase):
         self.assertNoResult(retired)
         lines = self.pass_time(1)
         self.successResultOf(retired)
-        self.assertEqual(lines, ["1 workers have not read every response"])
+        self.assertEqual(
+            lines, ["disconnecting 1 workers that have not read every response"]
+        )

@@ -299,7 +299,7 @@ class WriterGoneTests(WorkersCase):
             self.pass_time(WRITER_TIMEOUT)
         self.failureResultOf(registering, WriterGoneError)
         self.failureResultOf(self.register(b"dog"), WriterGoneError)
-        self.assertIn("no writer: refusing", str([e["log_format"] for e in events]))
+        self.assertIn("no writer: failing", str([e["log_format"] for e in events]))
         self.begin_writer()
         self.pass_time(1)
         self.driven.run(self.register(b"dog"))

@@ -111,7 +111,7 @@ class LMDBEngine:
     ) -> None:
         self.lock = lock or StorageLock(path, sync=sync)
         stamps = Stamps(clock, monotonic)
-        self._fault_log = FaultLog("Writing to the storage", monotonic)
+        self._fault_log = FaultLog("writing to the storage", monotonic)
         self._reserve = Reserve(path, reserve, monotonic)
         self._environment = Environment(
             path,

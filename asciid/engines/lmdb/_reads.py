@@ -50,7 +50,7 @@ class FileReads:
 
     @_fault_log.default
     def _(self) -> FaultLog:
-        return FaultLog("Reading from the storage", self.stamps.monotonic)
+        return FaultLog("reading from the storage", self.stamps.monotonic)
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """See `IEngine.ask`."""

@@ -165,7 +165,7 @@ class Reserve:
     def _refuse(self) -> NoReturn:
         if self._refused is None:
             _log.error(
-                "Nothing more is stored: {free} bytes are free, the reserve is {size}",
+                "refusing writes: {free} bytes are free, the reserve is {size}",
                 free=self._free,
                 size=self.size,
             )
@@ -177,4 +177,4 @@ class Reserve:
             return
         if PAGE < self._left < float("inf"):
             self._refused = None
-            _log.info("There is room again: {free} bytes are free", free=self._free)
+            _log.info("accepting writes again: {free} bytes are free", free=self._free)

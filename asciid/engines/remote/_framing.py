@@ -97,7 +97,10 @@ class MessageProtocol(protocol.Protocol):
             for body in self._bodies():
                 self._end.received(self, self._decode(body))
         except (ValueError, msgspec.MsgspecError) as error:
-            _log.error("invalid message: {error}", error=error)
+            _log.error(
+                "disconnecting a process that sent an invalid message: {error}",
+                error=error,
+            )
             self.abort()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:

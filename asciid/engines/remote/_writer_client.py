@@ -326,7 +326,7 @@ class WriterClient:
     def _give_up(self) -> None:
         self._watch = None
         self._given_up = True
-        _log.error("no writer: refusing waiting operations")
+        _log.error("no writer: failing the operations that wait for one")
         waiting, self._waiting = self._waiting, []
         self._fail(waiting)
 
