@@ -93,7 +93,7 @@ class WorkerSignalTests(SynchronousTestCase):
         # Those of before may still be about to end.
         self.assertEqual(len(self.processes() - before), 3)
         self.daemon.stop()
-        refused = self.daemon.log.count("were refused within a minute: token-invalid")
+        refused = self.daemon.log.count("refused within a minute: token-invalid")
         self.assertGreater(refused, 0, self.daemon.log)
         self.assertNotIn(" exited: ", self.daemon.log)
         # Twisted's messages on its own connections and ports are not logged.
