@@ -2,22 +2,27 @@
 The domain errors.
 
 They are independent of HTTP: :mod:`asciid.api` maps them to responses.  Their texts are
-shown to clients; they never contain data of the request except hashes and numbers.
+shown to clients; they never contain data of the request except hashes and numbers.  The
+reason of an `ImageBlockedError` is the operator's.
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "AboutChangedError",
     "AsciidError",
     "ChunkExistsError",
     "ChunkOutOfRangeError",
     "ChunkSizeError",
     "ClientUploadsError",
+    "EditKeyError",
     "HashMismatchError",
+    "ImageBlockedError",
     "ImageExistsError",
     "ImageGoneError",
     "ImageIncompleteError",
     "ImageNotFoundError",
+    "InvalidAboutError",
     "StorageFailedError",
     "StorageFullError",
     "StoreBusyError",
@@ -41,11 +46,21 @@ class ImageExistsError(AsciidError):
 
 
 class ImageNotFoundError(AsciidError):
-    """The hash is not registered."""
+    """The hash is not registered; without a hash: no image is listed."""
 
-    def __init__(self, sha256: str) -> None:
-        super().__init__(f"Image {sha256} is not registered.")
+    def __init__(self, sha256: str = "") -> None:
+        super().__init__(
+            f"Image {sha256} is not registered." if sha256 else "No image is listed."
+        )
         self.sha256 = sha256
+
+
+class ImageBlockedError(AsciidError):
+    """The operator has blocked the hash; it is neither served nor accepted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This image is blocked: {reason}")
+        self.reason = reason
 
 
 class ImageGoneError(AsciidError):
@@ -104,6 +119,36 @@ class ChunkSizeError(AsciidError):
         self.chunk_id = chunk_id
         self.expected = expected
         self.actual = actual
+
+
+class EditKeyError(AsciidError):
+    """The edit key is not the one of the image, or it has none; nothing was done."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"The edit key does not belong to image {sha256}.")
+        self.sha256 = sha256
+
+
+class AboutChangedError(AsciidError):
+    """What is stored about the image has another revision; nothing was done."""
+
+    def __init__(self, sha256: str, revision: int) -> None:
+        super().__init__(
+            f"What is stored about image {sha256} was changed; the current revision is "
+            f"{revision}."
+        )
+        self.sha256 = sha256
+        self.revision = revision
+
+
+class InvalidAboutError(AsciidError):
+    """What is to be stored about an image breaks a rule."""
+
+    def __init__(self, name: str, fault: str) -> None:
+        super().__init__(f"{name}: {fault}.")
+        self.name = name
+        """The field of `asciid.model.About`."""
+        self.fault = fault
 
 
 class HashMismatchError(AsciidError):

@@ -14,12 +14,19 @@ import enum
 from hashlib import sha256
 
 from attrs import field, frozen
+from msgspec import Struct
 
 __all__ = [
     "EMPTY_SHA256",
     "MAX_CHUNKS",
+    "About",
+    "AboutRecord",
+    "BlockedHash",
+    "Cursor",
     "ImageSpec",
     "ImageState",
+    "ListedImage",
+    "NewImage",
     "UploadStatus",
 ]
 
@@ -91,3 +98,79 @@ class UploadStatus:
     When a pending upload expires without further activity, in seconds since the epoch;
     None: never.
     """
+
+
+class About(Struct, frozen=True):
+    """What the uploader says about an image; see `asciid.store._about_rules`."""
+
+    title: str = ""
+    description: str = ""
+    """The alternative text; may have several lines."""
+    author: str = ""
+    licence: str = ""
+    """An SPDX license expression, or an http(s) URL."""
+    tags: tuple[str, ...] = ()
+    listed: bool = True
+    """Whether listings, the feed and random draws name the image."""
+    expires: int = 0
+    """
+    When the image is to be deleted, in milliseconds since the epoch; 0: as the server
+    is configured.
+    """
+
+
+class NewImage(Struct, frozen=True, array_like=True):
+    """What an upload brings besides the bytes."""
+
+    about: About | None = None
+    """None: the defaults, or what a pending registration brought."""
+    key_hash: bytes = b""
+    """SHA-256 of the edit key; empty: there is none."""
+    charset: str = ""
+    """The charset that the bytes were transcoded from; empty: sent as UTF-8."""
+
+
+class AboutRecord(Struct, frozen=True, array_like=True):
+    """What is stored beside an image."""
+
+    about: About
+    revision: int
+    """Another one with each change, and never used again for the same hash."""
+    key_hash: bytes = b""
+    """As in `NewImage`."""
+    charset: str = ""
+    """As in `NewImage`."""
+
+
+class Cursor(Struct, frozen=True, array_like=True):
+    """A place in the listing, which is ordered by time of completion, then number."""
+
+    completed: int
+    """Milliseconds since the epoch."""
+    number: int
+
+
+class ListedImage(Struct, frozen=True, array_like=True):
+    """A complete image that is listed."""
+
+    spec: ImageSpec
+    completed: int
+    """When it became complete, in milliseconds since the epoch."""
+    number: int
+    """The upload, as the engine numbers them."""
+    record: AboutRecord
+
+    @property
+    def cursor(self) -> Cursor:
+        """Its place in the listing."""
+        return Cursor(self.completed, self.number)
+
+
+class BlockedHash(Struct, frozen=True, array_like=True):
+    """A hash that is refused."""
+
+    sha256: str
+    reason: str
+    """One line, which is shown to clients."""
+    since: int
+    """When it was blocked first, in milliseconds since the epoch."""

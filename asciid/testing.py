@@ -89,11 +89,12 @@ class MemoryStore(ImageStore):
     The parameters are those of `MemoryEngine` and `ImageStore`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
         self,
         *,
         lifetimes: Lifetimes = FOR_EVER,
         pending: PendingLimits = NO_LIMITS,
+        listed_by_default: bool = True,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         observers: Sequence[IImageObserver] = (),
@@ -108,7 +109,11 @@ class MemoryStore(ImageStore):
             hash_pool=ImmediateThreadPool(),
         )
         super().__init__(
-            engine, reactor=reactor, lifetimes=lifetimes, observers=observers
+            engine,
+            reactor=reactor,
+            lifetimes=lifetimes,
+            listed_by_default=listed_by_default,
+            observers=observers,
         )
         super().start()
 

@@ -225,7 +225,7 @@ class StatesTests(SynchronousTestCase):
         """Stop; check which databases have records."""
         self.driven.stop()
         path = os.fsencode(self.driven.path)
-        with lmdb.open(path, max_dbs=8, lock=False, readonly=True) as env:
+        with lmdb.open(path, max_dbs=16, lock=False, readonly=True) as env:
             found = set()
             for name in Databases.__annotations__:
                 database = env.open_db(name.encode(), create=False)
@@ -266,8 +266,16 @@ class StatesTests(SynchronousTestCase):
         self.add(0)
         digest = bytes.fromhex(self.spec.sha256)
         record = ImageRecord(0, 6, 4, 4).pack()
-        self.assertTrue(self.run_(self.driven.engine.put_aside(digest, record)))
+        completed = int(self.driven.now * 1000)
+        putting = self.driven.engine.put_aside(digest, record, completed)
+        self.assertTrue(self.run_(putting))
         self.assert_stored("quarantined")
+
+    def test_blocked(self) -> None:
+        """The operator has blocked the hash."""
+        self.run_(self.driven.store.block(self.spec.sha256, "spam"))
+        self.driven.settle()
+        self.assert_stored("blocked")
 
     def test_staged(self) -> None:
         """A large image is being received."""

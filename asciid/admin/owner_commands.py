@@ -54,8 +54,12 @@ class IMaintained(Protocol):
         `StoreClosedError`, `OSError`; the storage is unchanged then.
         """
 
-    def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:
-        """Quarantine a damaged image, unless it has changed; errors: of a commit."""
+    def put_aside(self, digest: bytes, record: bytes, completed: int) -> Deferred[bool]:
+        """
+        Quarantine a damaged image, unless it has changed; errors: of a commit.
+
+        `completed` is in milliseconds since the epoch, 0 if it is not known.
+        """
 
     def purge_quarantine(self) -> Deferred[int]:
         """Delete the quarantined images; return their number."""
@@ -129,10 +133,10 @@ class _Reader(ProcessProtocol):
     def _found(self, document: Mapping[str, Any]) -> None:
         """Process a line of output."""
         if "put_aside" in document:
-            digest, record = map(bytes.fromhex, document["put_aside"])
-            self._engine.put_aside(digest, record).addCallbacks(
-                self._answer, self._failed
-            )
+            digest, record, completed = document["put_aside"]
+            self._engine.put_aside(
+                bytes.fromhex(digest), bytes.fromhex(record), completed
+            ).addCallbacks(self._answer, self._failed)
         elif "damaged" in document:
             self._request.progress(document)
         else:

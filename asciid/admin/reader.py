@@ -72,9 +72,9 @@ class _Owner:
         """Send a JSON object."""
         os.write(FOUND, json.dumps(document).encode() + b"\n")
 
-    def put_aside(self, digest: bytes, record: bytes) -> bool:
+    def put_aside(self, digest: bytes, record: bytes, completed: int) -> bool:
         """Have the owner put an image in quarantine; see `Verification.put_aside`."""
-        self.send({"put_aside": [digest.hex(), record.hex()]})
+        self.send({"put_aside": [digest.hex(), record.hex(), completed]})
         return self._answers.get()
 
     def _listen(self) -> None:

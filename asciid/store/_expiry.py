@@ -27,7 +27,7 @@ PAGES = 10
 STEP = 300
 """
 How many uploads or images are removed in one transaction, each of which is up
-to four records; their chunks follow in transactions of their own.
+to seven records; their chunks follow in transactions of their own.
 """
 
 
@@ -37,7 +37,7 @@ class _Walk:
 
     kind: Kind
     lifetime: float
-    """Seconds; 0 is for ever."""
+    """Seconds, from the time that entries of the kind have."""
     counts: bool = True
     """Whether removed entries count in the result."""
     start: bytes = b""
@@ -60,9 +60,13 @@ class Expiry:
 
     @_walks.default
     def _(self) -> Sequence[_Walk]:
+        bounded: list[tuple[Kind, float]] = [
+            ("uploads", self.lifetimes.upload),
+            ("images", self.lifetimes.image),
+        ]
         return (
-            _Walk("uploads", self.lifetimes.upload),
-            _Walk("images", self.lifetimes.image),
+            *(_Walk(kind, lifetime) for kind, lifetime in bounded if lifetime),
+            _Walk("dated", 0.0),
             _Walk("staged", STAGED_FOR, counts=False),
             _Walk("gone", GONE_FOR, counts=False),
         )
@@ -76,7 +80,7 @@ class Expiry:
         """
         total = 0
         for walk in self._walks:
-            removed = await self._walk(walk) if walk.lifetime else 0
+            removed = await self._walk(walk)
             total += removed if walk.counts else 0
         return total
 

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from asciid.model import ImageSpec, UploadStatus
+    from asciid.model import (
+        About,
+        AboutRecord,
+        BlockedHash,
+        Cursor,
+        ImageSpec,
+        ListedImage,
+        NewImage,
+        UploadStatus,
+    )
     from asciid.store.stats import StoreHealth, StoreStats, StoreUsage
 
 __all__ = ["IImageObserver", "IImageReader", "IImageStore", "IImageWriter"]
@@ -66,7 +75,12 @@ class IImageWriter(Interface):
     """
 
     exists: bool = Attribute(
-        "Whether the image was complete already: its bytes are then only verified."
+        "Whether the image was complete already: its bytes are then only verified. "
+        "False if its hash was not given."
+    )
+    sha256: str = Attribute(
+        "The hash that was given, or else that of all bytes; that is empty before "
+        "`finish` was called."
     )
 
     def write(data: bytes) -> Deferred[None]:
@@ -76,9 +90,11 @@ class IImageWriter(Interface):
         """
         Verify the image, make it readable, and answer whether it is new.
 
-        It takes the place of a pending registration of the same hash.
+        It takes the place of a pending registration of the same hash.  What the upload
+        brings besides the bytes is stored only if the image is new; of what a pending
+        registration brought, so much is kept as this upload does not bring.
 
-        Errors: `HashMismatchError`; nothing is left behind then.
+        Errors: `HashMismatchError`, `ImageBlockedError`; nothing is left behind then.
         """
 
     def abandon() -> Deferred[None]:
@@ -89,8 +105,12 @@ class IImageStore(Interface):
     """
     Images and unfinished uploads.
 
+    Beside an image is stored what its uploader says about it (`About`).  An image is
+    listed if that says so; where an upload does not bring it, the store decides.
+
     Any method that takes a hash may fail with `ImageGoneError` in the place of
-    `ImageNotFoundError`, for a while after the image has expired.
+    `ImageNotFoundError`, for a while after the image has expired, and with
+    `ImageBlockedError` while the hash is blocked, which comes before any other error.
 
     Every method but `stats` and `health` answers a Deferred.  One that
     changes something fires once the change survives a power cut (if the store has a
@@ -99,6 +119,10 @@ class IImageStore(Interface):
     `StoreClosedError`, and one that changes something with `StoreBusyError` or
     `StorageFullError`; nothing was changed then.
     """
+
+    listed_by_default: bool = Attribute(
+        "Whether images are listed whose upload does not bring an `About`."
+    )
 
     def start() -> Deferred[None]:
         """
@@ -129,16 +153,18 @@ class IImageStore(Interface):
         Errors: `OSError`.
         """
 
-    def register(spec: ImageSpec, client: str = "") -> Deferred[None]:
+    def register(
+        spec: ImageSpec, client: str = "", new: NewImage | None = None
+    ) -> Deferred[None]:
         """
         Make room for an image; one of size 0 is complete at once.
 
         `client` names the client, whose pending uploads are bounded; those of the
-        empty string are not.
+        empty string are not.  `new` is stored beside the image.
 
         Errors: `ImageExistsError`, also while the image is incomplete;
         `HashMismatchError` for size 0 with another hash than the empty one;
-        `TooManyUploadsError`, `ClientUploadsError`.
+        `TooManyUploadsError`, `ClientUploadsError`; `InvalidAboutError`.
         """
 
     def add_chunk(sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
@@ -161,17 +187,19 @@ class IImageStore(Interface):
 
         One call scans a bounded part of the store, and the next one continues there: it
         is meant to be called periodically.  Complete images
-        are only removed if the store was made with a lifetime for them.
+        are only removed if the store was made with a lifetime for them, or if their
+        `About.expires` has passed.
         """
 
-    def delete(sha256: str) -> Deferred[None]:
+    def delete(sha256: str, key_hash: bytes | None = None) -> Deferred[None]:
         """
         Remove an image or a pending upload, as if it had never existed.
 
         The hash can be registered again at once, and the space is reused.  A
         reader that is under way fails with `ImageNotFoundError`, sooner or later.
+        `key_hash` is the SHA-256 of the edit key; None if the caller may delete any.
 
-        Errors: `ImageNotFoundError`.
+        Errors: `ImageNotFoundError`, `EditKeyError`.
         """
 
     def status(sha256: str) -> Deferred[UploadStatus]:
@@ -181,8 +209,17 @@ class IImageStore(Interface):
         Errors: `ImageNotFoundError`.
         """
 
-    def create(sha256: str) -> Deferred[IImageWriter]:
-        """Return a writer for an image that is stored as a whole, registered or not."""
+    def create(
+        sha256: str | None, new: NewImage | None = None
+    ) -> Deferred[IImageWriter]:
+        """
+        Return a writer for an image that is stored as a whole, registered or not.
+
+        `sha256` may be None: the image gets the hash that its bytes have.  `new` is
+        stored beside the image.
+
+        Errors: `ImageBlockedError`, `InvalidAboutError`.
+        """
 
     def open(sha256: str) -> Deferred[IImageReader]:
         """
@@ -190,3 +227,74 @@ class IImageStore(Interface):
 
         Errors: `ImageNotFoundError`, `ImageIncompleteError`.
         """
+
+    def about(sha256: str) -> Deferred[AboutRecord]:
+        """
+        Return what is stored beside an image or a pending upload, or the defaults.
+
+        Errors: `ImageNotFoundError`.
+        """
+
+    def set_about(
+        sha256: str,
+        about: About,
+        revision: int | None = None,
+        key_hash: bytes | None = None,
+    ) -> Deferred[int]:
+        """
+        Replace what is stored about an image or a pending upload.
+
+        Return the new revision.  `revision` is the one to replace, None is any;
+        `key_hash` is as in `delete`.
+
+        Errors: `InvalidAboutError`, `ImageNotFoundError`, `EditKeyError`,
+        `AboutChangedError`.
+        """
+
+    def list_images(before: Cursor | None, limit: int) -> Deferred[list[ListedImage]]:
+        """
+        Return at most `limit` listed images, the newest first.
+
+        They are those older than the place `before`, or the newest if that is None.
+        At most 1,000 are returned.
+        """
+
+    def neighbours(
+        sha256: str,
+    ) -> Deferred[tuple[ListedImage | None, ListedImage | None]]:
+        """
+        Return the next newer and the next older listed image; of an unlisted one none.
+
+        Errors: `ImageNotFoundError`, `ImageIncompleteError`.
+        """
+
+    def find(prefix: str) -> Deferred[list[tuple[str, bool]]]:
+        """
+        Return complete images whose hash begins with `prefix`, at most 10.
+
+        Each is the hash, and whether the image is listed.  `prefix` has lower-case hex
+        digits, at most 64.
+        """
+
+    def random() -> Deferred[str]:
+        """
+        Return the hash of a listed image, drawn at random.
+
+        Errors: `ImageNotFoundError` if there is none.
+        """
+
+    def block(sha256: str, reason: str) -> Deferred[None]:
+        """
+        Remove an image or a pending upload, if there is one, and refuse its hash.
+
+        No process serves the image once the Deferred has fired; a reader that is under
+        way fails, sooner or later.  A hash that is blocked already gets the new reason.
+
+        Errors: `ValueError` if `reason` is not one line of at most 500 bytes.
+        """
+
+    def unblock(sha256: str) -> Deferred[bool]:
+        """Accept a hash again; return whether it was blocked."""
+
+    def blocked(after: str = "", limit: int = 1_000) -> Deferred[list[BlockedHash]]:
+        """Return at most `limit` (and 1,000) blocked hashes above `after`, in order."""

@@ -17,6 +17,7 @@ from asciid.store.rules import PIECE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.model import NewImage
     from asciid.store.background import InBackground
     from asciid.store.operations import AnyOperation, Completed
 
@@ -33,21 +34,26 @@ class StagingWriter:
 
     `change` and `in_background` are the store's.  `finished` is called with the
     last outcome, `rejected` if the bytes do not have the hash.  An
-    image that `exists` is only hashed.
+    image that `exists` is only hashed.  A `sha256` of None is that of the bytes.  `new`
+    and `listed` are those of `Put`.
     """
 
     def __init__(  # noqa: PLR0913 - each is the store's, and of its own
         self,
-        sha256: str,
+        sha256: str | None,
         change: Callable[[AnyOperation], Deferred[Any]],
         finished: Callable[[Completed | None], bool],
         in_background: InBackground,
         *,
         rejected: Callable[[], None],
         exists: bool,
+        new: NewImage | None = None,
+        listed: bool = True,
     ) -> None:
         self.exists = exists
-        self._sha256 = sha256
+        self.sha256 = sha256 or ""
+        self._new = new
+        self._listed = listed
         self._change = change
         self._finished = finished
         self._rejected = rejected
@@ -89,9 +95,10 @@ class StagingWriter:
 
     async def _adopted(self) -> bool:
         actual = self._digest.hexdigest()
-        if actual != self._sha256:
+        self.sha256 = self.sha256 or actual
+        if actual != self.sha256:
             self._rejected()
-            raise HashMismatchError(self._sha256, actual)
+            raise HashMismatchError(self.sha256, actual)
         if self.exists:
             return False
         number = self._number
@@ -99,10 +106,12 @@ class StagingWriter:
             content = bytes(self._buffer)
             # Until the write is committed there is one copy.
             self._buffer = bytearray()
-            outcome = await self._change(Put(self._sha256, content))
+            outcome = await self._change(Put(actual, content, self._new, self._listed))
         else:
             await self._store(-(-len(self._buffer) // PIECE))
-            outcome = await self._change(Adopt(number, self._sha256, self._size))
+            outcome = await self._change(
+                Adopt(number, actual, self._size, self._new, self._listed)
+            )
         return self._finished(outcome)
 
     async def _abandon(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -9,8 +10,14 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from asciid.errors import StorageFailedError, StoreClosedError
+from asciid.errors import (
+    AsciidError,
+    ImageNotFoundError,
+    StorageFailedError,
+    StoreClosedError,
+)
 from asciid.runtime.cache import ByteBoundedCache, footprint
+from asciid.store._about_rules import check_about, check_new, check_reason
 from asciid.store._brief import BriefQueries
 from asciid.store._discarding import Discarding
 from asciid.store._expiry import Expiry
@@ -22,18 +29,42 @@ from asciid.store._receiving import StagingWriter
 from asciid.store.background import Background
 from asciid.store.operations import (
     AddChunk,
+    Block,
     Register,
     Remove,
+    SetAbout,
+    Unblock,
     Unverified,
     single_outcome,
 )
-from asciid.store.queries import FindComplete, IsComplete, MeasureUsage, ReadStatus
+from asciid.store.queries import (
+    FindComplete,
+    FindNeighbours,
+    FindPrefix,
+    IsComplete,
+    ListBlocked,
+    ListImages,
+    MeasureUsage,
+    PickRandom,
+    ReadAbout,
+    ReadStatus,
+)
+from asciid.store.rules import MAX_LISTED
 from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asciid.model import ImageSpec, UploadStatus
+    from asciid.model import (
+        About,
+        AboutRecord,
+        BlockedHash,
+        Cursor,
+        ImageSpec,
+        ListedImage,
+        NewImage,
+        UploadStatus,
+    )
     from asciid.store._brief import ICallLater
     from asciid.store._interface import IImageObserver, IImageReader, IImageWriter
     from asciid.store._lifetimes import Lifetimes
@@ -64,10 +95,10 @@ class ImageStore:
 
     `cache_size` bounds the bytes of small images kept in memory.  `lifetimes` are
     enforced by calls of `expire`.  `observers` receive events of this store, but for
-    expiry and events of other processes.
+    expiry and events of other processes.  `listed_by_default` is the listing policy.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
         self,
         engine: IEngine,
         *,
@@ -75,7 +106,9 @@ class ImageStore:
         lifetimes: Lifetimes = FOR_EVER,
         cache_size: int = 32 * 1024 * 1024,
         observers: Sequence[IImageObserver] = (),
+        listed_by_default: bool = True,
     ) -> None:
+        self.listed_by_default = listed_by_default
         self._engine = engine
         self._lifetimes = lifetimes
         self._observers = observers
@@ -137,13 +170,18 @@ class ImageStore:
         """See `IImageStore.usage`."""
         return self._engine.ask(MeasureUsage())
 
-    def register(self, spec: ImageSpec, client: str = "") -> Deferred[None]:
+    def register(
+        self, spec: ImageSpec, client: str = "", new: NewImage | None = None
+    ) -> Deferred[None]:
         """See `IImageStore.register`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._engine.apply((Register(spec, client),)).addCallback(
-            self._registered
-        )
+        try:
+            check_new(new)
+        except AsciidError:
+            return fail()
+        registering = Register(spec, client, new, self.listed_by_default)
+        return self._engine.apply((registering,)).addCallback(self._registered)
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""
@@ -163,11 +201,11 @@ class ImageStore:
         """See `IImageStore.status`."""
         return self._engine.ask(ReadStatus(sha256, self._lifetimes.upload))
 
-    def delete(self, sha256: str) -> Deferred[None]:
+    def delete(self, sha256: str, key_hash: bytes | None = None) -> Deferred[None]:
         """See `IImageStore.delete`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._background.run(self._delete(sha256))
+        return self._background.run(self._delete(sha256, key_hash))
 
     def expire(self) -> Deferred[int]:
         """See `IImageStore.expire`."""
@@ -175,9 +213,20 @@ class ImageStore:
             return fail(StoreClosedError())
         return self._background.run(self._expire())
 
-    def create(self, sha256: str) -> Deferred[IImageWriter]:
+    def create(
+        self, sha256: str | None, new: NewImage | None = None
+    ) -> Deferred[IImageWriter]:
         """See `IImageStore.create`."""
-        return self._brief.ask(IsComplete(sha256)).addCallback(
+        try:
+            check_new(new)
+        except AsciidError:
+            return fail()
+        checking = (
+            succeed(False)  # noqa: FBT003 - the result
+            if sha256 is None
+            else self._brief.ask(IsComplete(sha256))
+        )
+        return checking.addCallback(
             lambda exists: StagingWriter(
                 sha256,
                 self._change,
@@ -185,6 +234,8 @@ class ImageStore:
                 self._background.run,
                 rejected=self._rejected,
                 exists=exists,
+                new=new,
+                listed=self.listed_by_default,
             )
         )
 
@@ -200,6 +251,69 @@ class ImageStore:
             callbackArgs=(self._removals,),
             errbackArgs=(sha256,),
         )
+
+    def about(self, sha256: str) -> Deferred[AboutRecord]:
+        """See `IImageStore.about`."""
+        return self._brief.ask(ReadAbout(sha256))
+
+    def set_about(
+        self,
+        sha256: str,
+        about: About,
+        revision: int | None = None,
+        key_hash: bytes | None = None,
+    ) -> Deferred[int]:
+        """See `IImageStore.set_about`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        try:
+            check_about(about)
+        except AsciidError:
+            return fail()
+        return self._change(SetAbout(sha256, about, revision, key_hash))
+
+    def list_images(
+        self, before: Cursor | None, limit: int
+    ) -> Deferred[list[ListedImage]]:
+        """See `IImageStore.list_images`."""
+        return self._engine.ask(ListImages(before, min(limit, MAX_LISTED)))
+
+    def neighbours(
+        self, sha256: str
+    ) -> Deferred[tuple[ListedImage | None, ListedImage | None]]:
+        """See `IImageStore.neighbours`."""
+        return self._brief.ask(FindNeighbours(sha256))
+
+    def find(self, prefix: str) -> Deferred[list[tuple[str, bool]]]:
+        """See `IImageStore.find`."""
+        return self._engine.ask(FindPrefix(prefix))
+
+    def random(self) -> Deferred[str]:
+        """See `IImageStore.random`."""
+        seed = random.getrandbits(256)
+        return self._engine.ask(PickRandom(seed)).addCallback(_drawn)
+
+    def block(self, sha256: str, reason: str) -> Deferred[None]:
+        """See `IImageStore.block`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        try:
+            check_reason(reason)
+        except ValueError:
+            return fail()
+        return self._background.run(self._block(sha256, reason))
+
+    def unblock(self, sha256: str) -> Deferred[bool]:
+        """See `IImageStore.unblock`."""
+        if self._stopping:
+            return fail(StoreClosedError())
+        return self._change(Unblock(sha256))
+
+    def blocked(
+        self, after: str = "", limit: int = MAX_LISTED
+    ) -> Deferred[list[BlockedHash]]:
+        """See `IImageStore.blocked`."""
+        return self._engine.ask(ListBlocked(after, min(limit, MAX_LISTED)))
 
     def _started(self, _: None) -> None:
         # Chunks that the previous process has not deleted; their end is not awaited.
@@ -301,11 +415,16 @@ class ImageStore:
         self._discarding.begin()
         return self._completed(outcome)
 
-    async def _delete(self, sha256: str) -> None:
-        await self._change(Remove(sha256))
+    async def _delete(self, sha256: str, key_hash: bytes | None) -> None:
+        await self._change(Remove(sha256, key_hash))
         self._discarding.begin()
         for observer in self._observers:
             observer.deleted(sha256)
+
+    async def _block(self, sha256: str, reason: str) -> None:
+        await self._change(Block(sha256, reason))
+        # A reader that is under way finds chunks until they are deleted.
+        await self._discarding.begin()
 
     async def _expire(self) -> int:
         removed = await self._expiry.sweep()
@@ -321,3 +440,9 @@ class ImageStore:
             return
         for sha256 in hashes:
             self._cache.discard(sha256)
+
+
+def _drawn(sha256: str | None) -> str:
+    if sha256 is None:
+        raise ImageNotFoundError
+    return sha256

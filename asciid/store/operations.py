@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from msgspec import Struct
 from twisted.python.failure import Failure
 
-from asciid.model import ImageSpec
+from asciid.model import About, ImageSpec, NewImage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ __all__ = [
     "Adopt",
     "AnyOperation",
     "Begin",
+    "Block",
     "Completed",
     "DeleteDiscarded",
     "Expired",
@@ -36,14 +37,17 @@ __all__ = [
     "Register",
     "Remove",
     "RemoveExpired",
+    "SetAbout",
+    "Unblock",
     "Unverified",
     "single_outcome",
 ]
 
-Kind = Literal["uploads", "images", "staged", "gone"]
+Kind = Literal["uploads", "images", "staged", "gone", "dated"]
 """
 The kinds of entries that expire: pending uploads and staged images, counted from
-their last activity; complete images, from their completion; records of expired images.
+their last activity; complete images, from their completion; records of expired images;
+and images and uploads with an `About.expires`, from that.
 """
 
 
@@ -100,6 +104,9 @@ class Register(Operation, frozen=True):
 
     spec: ImageSpec
     client: str = ""
+    new: NewImage | None = None
+    listed: bool = True
+    """Whether the image is listed, unless `new` says so."""
 
 
 class AddChunk(Operation, frozen=True):
@@ -143,6 +150,7 @@ class Remove(Operation, frozen=True):
     """See `IImageStore.delete`; the chunks may be left to `DeleteDiscarded`."""
 
     sha256: str
+    key_hash: bytes | None = None
 
     adds = False
 
@@ -188,13 +196,17 @@ class Adopt(Operation, frozen=True):
     Make a staged image, whose hash is `sha256`, the complete image of that hash.
 
     It takes the place of a pending upload.  The outcome is `Completed`, or None if
-    there is a complete image already: the staged one is discarded then.
-    Errors: `StorageFailedError` if the image was abandoned.
+    there is a complete image already: the staged one is discarded then.  Of `new`, and
+    of what the pending upload brought, the first that has a value is stored.
+    Errors: `StorageFailedError` if the image was abandoned; `ImageBlockedError`.
     """
 
     number: int
     sha256: str
     length: int
+    new: NewImage | None = None
+    listed: bool = True
+    """As in `Register`."""
 
     adds = False
 
@@ -204,6 +216,9 @@ class Put(Operation, frozen=True):
 
     sha256: str
     content: bytes
+    new: NewImage | None = None
+    listed: bool = True
+    """As in `Register`."""
 
     @property
     def size(self) -> int:
@@ -233,6 +248,32 @@ class RemoveExpired(Operation, frozen=True):
     adds = False
 
 
+class SetAbout(Operation, frozen=True):
+    """See `IImageStore.set_about`; the outcome is the new revision."""
+
+    sha256: str
+    about: About
+    revision: int | None = None
+    key_hash: bytes | None = None
+
+
+class Block(Operation, frozen=True):
+    """See `IImageStore.block`; the chunks may be left to `DeleteDiscarded`."""
+
+    sha256: str
+    reason: str
+
+    adds = False
+
+
+class Unblock(Operation, frozen=True):
+    """See `IImageStore.unblock`."""
+
+    sha256: str
+
+    adds = False
+
+
 class Probe(Operation, frozen=True):
     """
     Change nothing, but fail as an operation would that adds something.
@@ -255,6 +296,9 @@ AnyOperation = (
     | Put
     | Abandon
     | RemoveExpired
+    | SetAbout
+    | Block
+    | Unblock
     | Probe
 )
 """All operations of an engine."""

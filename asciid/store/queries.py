@@ -11,7 +11,14 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from asciid.model import ImageSpec, UploadStatus
+from asciid.model import (
+    AboutRecord,
+    BlockedHash,
+    Cursor,
+    ImageSpec,
+    ListedImage,
+    UploadStatus,
+)
 from asciid.store.operations import Expired, Kind, Unverified
 from asciid.store.stats import StoreUsage
 
@@ -19,11 +26,17 @@ __all__ = [
     "ExpiredPage",
     "FindComplete",
     "FindExpired",
+    "FindNeighbours",
+    "FindPrefix",
     "Found",
     "HashWith",
     "IsComplete",
+    "ListBlocked",
+    "ListImages",
     "MeasureUsage",
+    "PickRandom",
     "Query",
+    "ReadAbout",
     "ReadRanges",
     "ReadStatus",
     "Several",
@@ -69,7 +82,8 @@ class FindComplete(Query[Found], frozen=True):
     """
     Find a complete image; return its content, too, if it has at most `up_to` bytes.
 
-    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageIncompleteError`.
+    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageBlockedError`,
+    `ImageIncompleteError`.
     """
 
     sha256: str
@@ -77,7 +91,11 @@ class FindComplete(Query[Found], frozen=True):
 
 
 class IsComplete(Query[bool], frozen=True):
-    """Return whether an image is registered and complete."""
+    """
+    Return whether an image is registered and complete.
+
+    Errors: `ImageBlockedError`.
+    """
 
     sha256: str
 
@@ -97,7 +115,7 @@ class ReadStatus(Query[UploadStatus], frozen=True):
     """
     Return the status of an image.
 
-    Errors: `ImageNotFoundError`, `ImageGoneError`.
+    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageBlockedError`.
     """
 
     sha256: str
@@ -135,6 +153,54 @@ class FindExpired(Query[ExpiredPage], frozen=True):
     kind: Kind
     older_than: float
     start: bytes
+
+
+class ReadAbout(Query[AboutRecord], frozen=True):
+    """See `IImageStore.about`."""
+
+    sha256: str
+
+
+class ListImages(Query[list[ListedImage]], frozen=True):
+    """See `IImageStore.list_images`; `limit` is at most `MAX_LISTED`."""
+
+    before: Cursor | None
+    limit: int
+
+
+class FindNeighbours(Query[tuple[ListedImage | None, ListedImage | None]], frozen=True):
+    """See `IImageStore.neighbours`."""
+
+    sha256: str
+
+
+class FindPrefix(Query[list[tuple[str, bool]]], frozen=True):
+    """
+    See `IImageStore.find`.
+
+    Of the images whose hash begins so, an engine reads `MAX_SCANNED` at the most.
+    """
+
+    prefix: str
+
+
+class PickRandom(Query[str | None], frozen=True):
+    """
+    Return the hash of a listed image, or None if there is none.
+
+    Any of them may be drawn.  They need not be equally likely: so many images may be
+    unlisted that to draw evenly would read all.  `seed` is drawn for each call.
+    """
+
+    seed: int
+    """From 0 and less than 2**256."""
+
+
+class ListBlocked(Query[list[BlockedHash]], frozen=True):
+    """See `IImageStore.blocked`; `limit` is at most `MAX_LISTED`."""
+
+    after: str
+    limit: int
 
 
 class Several(Query[list[Any]], frozen=True):

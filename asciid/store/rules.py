@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import TYPE_CHECKING
 
-from asciid.errors import ChunkOutOfRangeError, ChunkSizeError, HashMismatchError
-from asciid.model import EMPTY_SHA256
+from asciid.errors import (
+    AboutChangedError,
+    ChunkOutOfRangeError,
+    ChunkSizeError,
+    EditKeyError,
+    HashMismatchError,
+)
+from asciid.model import EMPTY_SHA256, About, AboutRecord, NewImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,11 +20,17 @@ if TYPE_CHECKING:
     from asciid.model import ImageSpec
 
 __all__ = [
+    "MAX_FOUND",
+    "MAX_LISTED",
     "MAX_MISSING_RANGES",
+    "MAX_SCANNED",
     "PIECE",
     "check_chunk",
     "check_empty",
+    "check_key",
+    "check_revision",
     "missing_ranges",
+    "record_of",
 ]
 
 PIECE = 64 * 1024
@@ -28,6 +41,20 @@ registered before.
 
 MAX_MISSING_RANGES = 1_000
 """The most ranges of missing chunks that a status names."""
+
+MAX_LISTED = 1_000
+"""The most images, or blocked hashes, in the answer to one query."""
+
+MAX_FOUND = 10
+"""The most images that `FindPrefix` returns."""
+
+MAX_SCANNED = 10_000
+"""
+The most records that are read for `FindPrefix`, and for `PickRandom`, where pending or
+unlisted images have to be skipped.
+"""
+
+_NOTHING = NewImage()
 
 
 def check_chunk(spec: ImageSpec, chunk_id: int, length: int) -> None:
@@ -76,3 +103,46 @@ def missing_ranges(
             return tuple(gaps), True
         gaps.append((expected, chunks - 1))
     return tuple(gaps), False
+
+
+def check_key(sha256: str, key_hash: bytes | None, stored: bytes) -> None:
+    """
+    Refuse the hash of an edit key that is not `stored`; None needs no key.
+
+    Errors: `EditKeyError`, also if nothing is stored.
+    """
+    if key_hash is None:
+        return
+    if not stored or not hmac.compare_digest(key_hash, stored):
+        raise EditKeyError(sha256)
+
+
+def check_revision(sha256: str, expected: int | None, current: int) -> None:
+    """
+    Refuse a change of another revision than the `current` one; None is any.
+
+    Errors: `AboutChangedError`.
+    """
+    if expected is not None and expected != current:
+        raise AboutChangedError(sha256, current)
+
+
+def record_of(
+    new: NewImage | None, before: AboutRecord | None, revision: int, *, listed: bool
+) -> AboutRecord | None:
+    """
+    Return what to store beside an image that is uploaded, None for the defaults.
+
+    That is what `new` brings or, where that has no value, what a pending registration
+    has `before`.  `listed` is whether the image is listed if neither says so.
+    """
+    if new is None:
+        new = _NOTHING
+    about, key_hash = new.about, new.key_hash
+    if before is not None:
+        about, key_hash = about or before.about, key_hash or before.key_hash
+    if about is None:
+        if listed and not key_hash and not new.charset:
+            return None
+        about = About(listed=listed)
+    return AboutRecord(about, revision, key_hash, new.charset)

@@ -92,6 +92,10 @@ class StoreUsage:
     """Complete images."""
     pending: int
     """Images that are registered and miss chunks."""
+    listed: int = field(default=0)
+    """Complete images that are listed."""
+    blocked: int = field(default=0)
+    """Blocked hashes."""
     quarantined: int = field(default=0)
     """Damaged images in quarantine."""
     file_bytes: int | None = field(default=None)

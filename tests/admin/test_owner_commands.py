@@ -40,12 +40,12 @@ class Store:
 
     lock: Lock = field(factory=Lock)
     identity: tuple[int, int] = (1, 2)
-    aside: list[tuple[bytes, bytes]] = field(factory=list)
+    aside: list[tuple[bytes, bytes, int]] = field(factory=list)
     answer: Deferred[Any] = field(factory=Deferred)
 
-    def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:
+    def put_aside(self, digest: bytes, record: bytes, completed: int) -> Deferred[bool]:
         """See `IMaintained.put_aside`."""
-        self.aside.append((digest, record))
+        self.aside.append((digest, record, completed))
         return self.answer
 
     def purge_quarantine(self) -> Deferred[int]:
@@ -146,8 +146,8 @@ class MaintenanceTests(SynchronousTestCase):
         self.assertEqual(
             process.descriptors, {ANSWERS: "w", FOUND: "r", PRINTED: "r", STORAGE: 17}
         )
-        process.write({"put_aside": [DIGEST.hex(), "0102"]})
-        self.assertEqual(self.store.aside, [(DIGEST, b"\x01\x02")])
+        process.write({"put_aside": [DIGEST.hex(), "0102", 5]})
+        self.assertEqual(self.store.aside, [(DIGEST, b"\x01\x02", 5)])
         self.assertEqual(process.answers, b"")
         self.store.answer.callback(True)  # noqa: FBT003 - the result
         self.assertEqual(process.answers, b"1")
@@ -162,14 +162,14 @@ class MaintenanceTests(SynchronousTestCase):
         """The process learns that an image that it found damaged has been removed."""
         _, process = self.verify(quarantine=True)
         self.store.answer.callback(False)  # noqa: FBT003 - the result
-        process.write({"put_aside": [DIGEST.hex(), "00"]})
+        process.write({"put_aside": [DIGEST.hex(), "00", 5]})
         self.assertEqual(process.answers, b"0")
 
     def test_quarantine_that_fails(self) -> None:
         """If an image cannot be quarantined, the verification fails."""
         verifying, process = self.verify(quarantine=True)
         self.store.answer.errback(StoreBusyError())
-        process.write({"put_aside": [DIGEST.hex(), "00"]})
+        process.write({"put_aside": [DIGEST.hex(), "00", 5]})
         self.assertTrue(process.killed)
         process.end(ProcessTerminated(signal=9))
         self.assert_refused(verifying, "quarantine", str(StoreBusyError()))

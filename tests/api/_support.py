@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
     from asciid.http import Observer
-    from asciid.model import ImageSpec, UploadStatus
+    from asciid.model import ImageSpec, NewImage, UploadStatus
     from asciid.store import IImageReader, IImageWriter
 
 CAT = "/\\_/\\\n( ö.ö )\n >^<\n"
@@ -204,6 +204,7 @@ class BrokenStore(MemoryStore):
         self,
         spec: ImageSpec,  # noqa: ARG002 - fails
         client: str = "",  # noqa: ARG002 - fails
+        new: NewImage | None = None,  # noqa: ARG002 - fails
     ) -> Deferred[None]:
         """Fail."""
         return fail(self.error)
@@ -225,7 +226,9 @@ class BrokenStore(MemoryStore):
         """Fail."""
         return fail(self.error)
 
-    def create(self, sha256: str) -> Deferred[IImageWriter]:
+    def create(
+        self, sha256: str | None, new: NewImage | None = None
+    ) -> Deferred[IImageWriter]:
         """Fail."""
-        del sha256
+        del sha256, new
         return fail(self.error)

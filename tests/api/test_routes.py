@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
 
     from asciid.api import ImageAPI
+    from asciid.model import NewImage
     from asciid.store import IImageWriter
 
     Base = SynchronousTestCase
@@ -55,9 +56,11 @@ UNKNOWN = "0" * 64
 class OvertakingStore(MemoryStore):
     """A store in which another client completes the cat first."""
 
-    def create(self, sha256: str) -> Deferred[IImageWriter]:
+    def create(
+        self, sha256: str | None, new: NewImage | None = None
+    ) -> Deferred[IImageWriter]:
         """See `IImageStore.create`."""
-        beginning = super().create(sha256)
+        beginning = super().create(sha256, new)
 
         async def overtake() -> None:
             faster = await super(OvertakingStore, self).create(sha256)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,7 +34,6 @@ from asciid.store.operations import (
     AddPieces,
     Adopt,
     Begin,
-    Completed,
     DeleteDiscarded,
     Expired,
     Finish,
@@ -58,6 +57,7 @@ from asciid.store.queries import (
 )
 from asciid.store.rules import PIECE
 from asciid.store.stats import StoreHealth
+from tests.engines._case import EngineCase
 from tests.engines._driven import DrivenLMDB, DrivenMemory, DrivenRemote
 from tests.store._support import chunk_of, spec_of
 
@@ -67,11 +67,6 @@ if TYPE_CHECKING:
     from asciid.model import ImageSpec
     from asciid.store.operations import AnyOperation, Kind
     from asciid.store.queries import StoredImage
-    from tests.engines._driven import Driven
-
-    Base = SynchronousTestCase
-else:
-    Base = object
 
 CAT, DOG = b"/\\_/\\\n( o.o )\n >^<\n", b"woof"
 LARGE = bytes(range(256)) * 1_100
@@ -79,38 +74,8 @@ LARGE = bytes(range(256)) * 1_100
 NOWHERE = "0" * 64
 
 
-class EngineContract(Base):
+class EngineContract(EngineCase):
     """The promises of `IEngine`."""
-
-    kind: type[Any]
-
-    def setUp(self) -> None:
-        """Start an engine."""
-        self.begin()
-        self.addCleanup(self.stop)
-
-    def begin(self, **options: Any) -> None:  # noqa: ANN401 - as the engines
-        """Start an engine with those options."""
-        self.driven: Driven = self.kind(self.mktemp(), **options)
-        self.driven.start()
-        self.running = True
-
-    def stop(self) -> None:
-        """Stop the engine, unless the test has."""
-        if self.running:
-            self.running = False
-            self.driven.stop()
-
-    def upload(self, data: bytes, chunk_size: int = 4) -> ImageSpec:
-        """Store an image."""
-        spec = spec_of(data, chunk_size)
-        chunks = [
-            AddChunk(spec.sha256, i, chunk_of(data, spec, i))
-            for i in range(spec.chunks)
-        ]
-        *_, last = self.driven.apply(Register(spec), *chunks)
-        self.assertIsInstance(last, Completed)
-        return spec
 
     def find(self, spec: ImageSpec) -> StoredImage:
         """Return the location of a complete image."""

@@ -38,6 +38,7 @@ from asciid.errors import (
 from asciid.model import ImageSpec
 from asciid.store import STAGED_FOR
 from asciid.store._store import HOT_IMAGE, HOT_OVERHEAD
+from asciid.store.operations import Register
 from asciid.store.queries import FindComplete, IsComplete
 from asciid.store.rules import PIECE
 from asciid.testing import ManualReactor
@@ -357,7 +358,7 @@ class LMDBTests(SynchronousTestCase):
         """An operation that raises an unexpected error fails alone."""
 
         def broken(batch: Batch) -> None:
-            batch.register(spec_of(b"never"))
+            batch.register(Register(spec_of(b"never")))
             raise ZeroDivisionError
 
         first = self.driven.store.register(spec_of(CAT))

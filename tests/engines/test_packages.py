@@ -14,6 +14,7 @@ from asciid.store import ImageStore
 from asciid.store.engine import IEngine
 from tests.engines._driven import ENGINES
 from tests.engines.test_contract import EngineContract
+from tests.engines.test_listing_contract import ListingContract
 from tests.integration._daemon import ROOT
 from tests.store.test_contract import StoreContract
 from tests.workers import test_contract as _workers
@@ -67,9 +68,10 @@ class SuitesTests(SynchronousTestCase):
         self.assertEqual(compared, self.engines)
 
     def test_engine_contract(self) -> None:
-        """Each engine has a case of the contract of engines."""
-        cases = {case.kind for case in EngineContract.__subclasses__()}
-        self.assertEqual(cases, set(ENGINES))
+        """Each engine has a case of either contract of engines."""
+        for contract in (EngineContract, ListingContract):
+            cases = {case.kind for case in contract.__subclasses__()}
+            self.assertEqual(cases, set(ENGINES))
 
     def test_store_contract(self) -> None:
         """The store keeps its contract over each engine."""

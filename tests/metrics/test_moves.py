@@ -140,7 +140,7 @@ class MovesTests(SynchronousTestCase):
 
         def put(batch: Batch) -> bool:
             record = batch.transaction.get(digest, b"", db=batch.databases.images)
-            return put_aside(batch, digest, record)
+            return put_aside(batch, digest, record, 0)
 
         self.assertTrue(self.driven.run(self.driven.engine._run(put)))
         self.look()

@@ -17,19 +17,30 @@ from asciid.engines.lmdb._batch import (
     VERIFY_IN_TRANSACTION_CHUNKS,
 )
 from asciid.errors import (
+    AboutChangedError,
     ChunkExistsError,
     ChunkOutOfRangeError,
     ChunkSizeError,
     ClientUploadsError,
+    EditKeyError,
     HashMismatchError,
+    ImageBlockedError,
     ImageExistsError,
     ImageGoneError,
     ImageIncompleteError,
     ImageNotFoundError,
+    InvalidAboutError,
     StoreClosedError,
     TooManyUploadsError,
 )
-from asciid.model import EMPTY_SHA256, ImageSpec, ImageState, UploadStatus
+from asciid.model import (
+    EMPTY_SHA256,
+    About,
+    ImageSpec,
+    ImageState,
+    NewImage,
+    UploadStatus,
+)
 from asciid.store import (
     GONE_FOR,
     IImageReader,
@@ -51,6 +62,8 @@ else:
 
 ResultT = TypeVar("ResultT")
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
+KEY = bytes(range(32))
+"""The hash of an edit key."""
 LARGE = bytes(range(256)) * (VERIFY_IN_TRANSACTION // 256 + 1)
 
 
@@ -127,6 +140,120 @@ class StoreContract(Base):
         spec = self.upload(CAT)
         verifyObject(IImageReader, self.run_(self.store.open(spec.sha256)))
         verifyObject(IImageWriter, self.run_(self.store.create(spec.sha256)))
+
+    def put(
+        self, data: bytes, sha256: str | None = None, new: NewImage | None = None
+    ) -> tuple[str, bool]:
+        """Store a whole image; return its hash, and whether it is new."""
+        writer = self.run_(self.store.create(sha256, new))
+        self.run_(writer.write(data))
+        is_new = self.run_(writer.finish())
+        return writer.sha256, is_new
+
+    def test_put_without_hash(self) -> None:
+        """An image without a given hash gets that of its bytes."""
+        for data in (CAT, LARGE, b""):
+            new = NewImage(About("Cat"), KEY)
+            writer = self.run_(self.store.create(None, new))
+            self.assertEqual((writer.sha256, writer.exists), ("", False))
+            self.run_(writer.write(data))
+            self.assertTrue(self.run_(writer.finish()))
+            sha256 = spec_of(data).sha256
+            self.assertEqual(writer.sha256, sha256)
+            self.assertEqual(self.download(sha256), data)
+            self.assertEqual(self.run_(self.store.about(sha256)).about.title, "Cat")
+            self.assertEqual(self.put(data), (sha256, False))
+
+    def test_about(self) -> None:
+        """What an upload brings is stored, and can be changed with the key."""
+        spec = spec_of(CAT)
+        new = NewImage(About("Cat"), KEY)
+        self.run_(self.store.register(spec, "", new))
+        before = self.run_(self.store.about(spec.sha256))
+        self.assertEqual((before.about, before.key_hash), (About("Cat"), KEY))
+        set_about = self.store.set_about
+        wrong = set_about(spec.sha256, About("Tom"), None, bytes(32))
+        self.assertRaises(EditKeyError, self.run_, wrong)
+        changing = set_about(spec.sha256, About("Tom"), before.revision, KEY)
+        revision = self.run_(changing)
+        self.assertEqual(self.run_(self.store.about(spec.sha256)).revision, revision)
+        old = set_about(spec.sha256, About("Tim"), before.revision)
+        self.assertRaises(AboutChangedError, self.run_, old)
+        deleting = self.store.delete(spec.sha256, bytes(32))
+        self.assertRaises(EditKeyError, self.run_, deleting)
+        self.run_(self.store.delete(spec.sha256, KEY))
+
+    def test_invalid_about(self) -> None:
+        """What breaks a rule is refused, and nothing is stored."""
+        spec, about = spec_of(CAT), About("a\nb")
+        for awaited in (
+            self.store.register(spec, "", NewImage(about)),
+            self.store.create(spec.sha256, NewImage(about)),
+            self.store.create(None, NewImage(about)),
+            self.store.set_about(spec.sha256, about),
+        ):
+            self.assertRaises(InvalidAboutError, self.run_, awaited)
+        self.assertEqual(self.run_(registered(self.store)), 0)
+
+    def test_listing(self) -> None:
+        """Listed images are listed, found and drawn."""
+        self.assertTrue(self.store.listed_by_default)
+        random = self.store.random
+        self.assertRaises(ImageNotFoundError, self.run_, random())
+        self.put(LARGE, None, NewImage(About(listed=False)))
+        specs = [self.upload(data) for data in (CAT, b"dog")]
+        newest, oldest = self.run_(self.store.list_images(None, 10**9))
+        self.assertEqual([oldest.spec, newest.spec], specs)
+        pair = self.run_(self.store.neighbours(specs[0].sha256))
+        self.assertEqual(pair, (newest, None))
+        found = self.run_(self.store.find(specs[1].sha256[:12]))
+        self.assertEqual(found, [(specs[1].sha256, True)])
+        self.assertIn(self.run_(random()), [spec.sha256 for spec in specs])
+
+    def test_blocked(self) -> None:
+        """A blocked hash is neither served nor accepted, from memory neither."""
+        spec, block = self.upload(CAT), self.store.block
+        self.download(spec.sha256)
+        for reason in ("", "a\nb"):
+            self.assertRaises(ValueError, self.run_, block(spec.sha256, reason))
+        self.run_(block(spec.sha256, "spam"))
+        for awaited in (
+            self.store.open(spec.sha256),
+            self.store.status(spec.sha256),
+            self.store.about(spec.sha256),
+            self.store.create(spec.sha256),
+            self.store.register(spec),
+            self.store.delete(spec.sha256),
+        ):
+            error = self.assertRaises(ImageBlockedError, self.run_, awaited)
+            self.assertEqual(error.reason, "spam")
+        self.assertRaises(ImageBlockedError, self.put, CAT)
+        (blocked,) = self.run_(self.store.blocked())
+        self.assertEqual((blocked.sha256, blocked.reason), (spec.sha256, "spam"))
+        self.assertTrue(self.run_(self.store.unblock(spec.sha256)))
+        self.assertFalse(self.run_(self.store.unblock(spec.sha256)))
+        self.upload(CAT)
+        self.assertEqual(self.download(spec.sha256), CAT)
+
+    def test_blocked_while_received(self) -> None:
+        """What is received while its hash is blocked is refused at its end."""
+        for data in (CAT, LARGE):
+            writer = self.run_(self.store.create(None))
+            self.run_(writer.write(data))
+            self.run_(self.store.block(spec_of(data).sha256, "spam"))
+            self.assertRaises(ImageBlockedError, self.run_, writer.finish())
+        self.assertEqual(self.run_(registered(self.store)), 0)
+
+    def test_own_expiry(self) -> None:
+        """An image is deleted once its own time has passed, whatever the clock."""
+        expires = int((self.now + 100) * 1000)
+        sha256, _ = self.put(CAT, None, NewImage(About(expires=expires)))
+        other = self.upload(b"dog")
+        self.now += 10**6
+        self.assertEqual(self.pass_time(99), 0)
+        self.assertEqual(self.pass_time(2), 1)
+        self.assertRaises(ImageGoneError, self.run_, self.store.open(sha256))
+        self.assertEqual(self.download(other.sha256), b"dog")
 
     def test_upload_in_any_order(self) -> None:
         """Chunks may arrive in any order; the last one returns True."""

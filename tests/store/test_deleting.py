@@ -193,7 +193,8 @@ class QuarantineTests(DeletingTestCase):
             return bytes(snapshot.transaction.get(key, b"", db=images))
 
         found = self.driven.engine._environment.read(record)
-        return self.driven.run(self.driven.engine.put_aside(key, found))
+        completed = int(self.driven.now * 1000)
+        return self.driven.run(self.driven.engine.put_aside(key, found, completed))
 
     def test_put_aside(self) -> None:
         """An image in quarantine is served no more, not from memory either."""

@@ -22,7 +22,7 @@ from asciid.errors import (
 from asciid.model import ImageSpec
 from asciid.store import Lifetimes, _expiry
 from asciid.store._expiry import STEP
-from asciid.store.operations import Expired, RemoveExpired
+from asciid.store.operations import Expired, Register, RemoveExpired
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class ExpiryTests(SynchronousTestCase):
         third = spec_of(b"never")
 
         def touch_then_remove(batch: Batch) -> int:
-            batch.register(third)
+            batch.register(Register(third))
             record = batch._memory.uploads[first.sha256]
             batch._touched[record.number] = record
             return remove_expired(batch, removing)

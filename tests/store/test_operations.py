@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.model import ImageSpec
+from asciid.model import About, ImageSpec, NewImage
 from asciid.store.operations import (
     Abandon,
     AddChunk,
@@ -13,6 +13,7 @@ from asciid.store.operations import (
     Adopt,
     AnyOperation,
     Begin,
+    Block,
     DeleteDiscarded,
     Expired,
     Finish,
@@ -22,10 +23,13 @@ from asciid.store.operations import (
     Register,
     Remove,
     RemoveExpired,
+    SetAbout,
+    Unblock,
     Unverified,
 )
 
 SPEC = ImageSpec("ab" * 32, 700, 256)
+NEW = NewImage(About("Cat", "A cat.\n", "me", "CC0-1.0", ("cat",), expires=5), b"k")
 
 
 class OperationTests(SynchronousTestCase):
@@ -34,17 +38,21 @@ class OperationTests(SynchronousTestCase):
     def test_sent(self) -> None:
         """Each is the same value after encoding and decoding."""
         operations: list[Operation] = [
-            Register(SPEC, "192.0.2.1"),
+            Register(SPEC, "192.0.2.1", NEW, listed=False),
             AddChunk(SPEC.sha256, 2, b"\xff\x00"),
             Finish(Unverified(SPEC, 7), 2, b"x", SPEC.sha256),
             Remove(SPEC.sha256),
+            Remove(SPEC.sha256, bytes(32)),
             DeleteDiscarded(),
             Begin(),
             AddPieces(7, 1, [b"a", b"bc"]),
-            Adopt(7, SPEC.sha256, 3),
-            Put(SPEC.sha256, b"abc"),
+            Adopt(7, SPEC.sha256, 3, NEW, listed=False),
+            Put(SPEC.sha256, b"abc", NEW, listed=False),
             Abandon(7),
             RemoveExpired("uploads", 2.5, [Expired(7, SPEC.sha256)]),
+            SetAbout(SPEC.sha256, About("Cat"), 5, bytes(32)),
+            Block(SPEC.sha256, "spam"),
+            Unblock(SPEC.sha256),
             Probe(),
         ]
         sent = msgspec.msgpack.encode(operations)

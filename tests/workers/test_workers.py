@@ -552,7 +552,7 @@ class ServerTests(WorkersCase):
 
         def put(batch: Batch) -> bool:
             record = batch.transaction.get(digest, b"", db=batch.databases.images)
-            return put_aside(batch, digest, record)
+            return put_aside(batch, digest, record, 0)
 
         self.assertTrue(self.driven.run(self.driven.writer.engine._run(put)))
         self.driven.settle()

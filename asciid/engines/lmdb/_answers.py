@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import lmdb
 from attrs import frozen
 
+from asciid.engines.lmdb._about import about_of
+from asciid.engines.lmdb._listing import (
+    find_neighbours,
+    find_prefix,
+    list_blocked,
+    list_images,
+    pick_random,
+)
 from asciid.engines.lmdb._lookup import (
     find,
     find_seal,
@@ -38,10 +46,16 @@ from asciid.runtime.frames import forget_tracebacks
 from asciid.store.queries import (
     FindComplete,
     FindExpired,
+    FindNeighbours,
+    FindPrefix,
     Found,
     HashWith,
     IsComplete,
+    ListBlocked,
+    ListImages,
     MeasureUsage,
+    PickRandom,
+    ReadAbout,
     ReadRanges,
     ReadStatus,
     Several,
@@ -56,6 +70,7 @@ if TYPE_CHECKING:
 
     from asciid.engines._stamps import Stamps
     from asciid.engines.lmdb._databases import Snapshot
+    from asciid.model import AboutRecord, BlockedHash, ListedImage
     from asciid.store.queries import ExpiredPage, Query
     from asciid.store.stats import StoreUsage
 
@@ -120,6 +135,31 @@ class Answers:
             return False
         return find_seal(snapshot, image.number) is not None
 
+    def _read_about(self, snapshot: Snapshot, query: ReadAbout) -> AboutRecord:
+        number = find(snapshot, query.sha256).number
+        return about_of(snapshot, bytes.fromhex(query.sha256), number)
+
+    def _list_images(self, snapshot: Snapshot, query: ListImages) -> list[ListedImage]:
+        return list_images(snapshot, query.before, query.limit)
+
+    def _find_neighbours(
+        self, snapshot: Snapshot, query: FindNeighbours
+    ) -> tuple[ListedImage | None, ListedImage | None]:
+        return find_neighbours(snapshot, query.sha256)
+
+    def _find_prefix(
+        self, snapshot: Snapshot, query: FindPrefix
+    ) -> list[tuple[str, bool]]:
+        return find_prefix(snapshot, query.prefix)
+
+    def _pick_random(self, snapshot: Snapshot, query: PickRandom) -> str | None:
+        return pick_random(snapshot, query.seed)
+
+    def _list_blocked(
+        self, snapshot: Snapshot, query: ListBlocked
+    ) -> list[BlockedHash]:
+        return list_blocked(snapshot, query.after, query.limit)
+
     def _read_ranges(self, snapshot: Snapshot, query: ReadRanges) -> list[bytes]:
         image, spec = query.image, query.image.spec
         record = ImageRecord(image.number, spec.size, spec.chunk_size, image.piece_size)
@@ -180,9 +220,15 @@ class Answers:
     _BY_TYPE: ClassVar[Mapping[type[Any], Callable[..., Any]]] = {
         FindComplete: _find_complete,
         FindExpired: _find_expired,
+        FindNeighbours: _find_neighbours,
+        FindPrefix: _find_prefix,
         HashWith: _hash_with,
         IsComplete: _is_complete,
+        ListBlocked: _list_blocked,
+        ListImages: _list_images,
         MeasureUsage: _measure_usage,
+        PickRandom: _pick_random,
+        ReadAbout: _read_about,
         ReadRanges: _read_ranges,
         ReadStatus: _read_status,
         Several: _several,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from asciid.engines.lmdb._about import about_of, describe, refuse_blocked, undescribe
 from asciid.engines.lmdb._databases import Snapshot
-from asciid.engines.lmdb._lookup import not_found, read_range
+from asciid.engines.lmdb._lookup import find_seal, not_found, read_range
 from asciid.engines.lmdb._records import (
     FORMAT_KEY,
     FORMAT_VERSION,
@@ -23,6 +24,7 @@ from asciid.engines.lmdb._records import (
     Seal,
     UploadRecord,
     chunk_key,
+    place_key,
     upload_key,
     upload_number_of,
 )
@@ -33,7 +35,7 @@ from asciid.errors import (
     ImageExistsError,
 )
 from asciid.store.operations import Completed, Unverified
-from asciid.store.rules import check_chunk, check_empty
+from asciid.store.rules import check_chunk, check_empty, check_key, record_of
 from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     from asciid.engines.lmdb._databases import Databases
     from asciid.engines.lmdb._uploads import WriterMemory
-    from asciid.model import ImageSpec
+    from asciid.store.operations import Register
 
 __all__ = ["Batch"]
 
@@ -87,10 +89,12 @@ class Batch:
     _numbered: bool = field(init=False, default=False)
     """Whether upload numbers were taken, so that `flush` writes the next one."""
 
-    def register(self, spec: ImageSpec, client: str = "") -> Completed | None:
-        """See `IImageStore.register`."""
-        check_empty(spec)
+    def register(self, it: Register) -> Completed | None:
+        """See `Register`."""
+        spec, client = it.spec, it.client
         digest = bytes.fromhex(spec.sha256)
+        refuse_blocked(self, digest)
+        check_empty(spec)
         pending = self._memory.pending
         if pending.total is None:
             pending.total = self.transaction.stat(self.databases.uploads)["entries"]
@@ -103,7 +107,10 @@ class Batch:
             raise ImageExistsError(spec.sha256)
         self.take_number()
         self.events.registered += 1
-        upload = Upload(spec, image, missing=spec.size, created=self.now)
+        record = record_of(it.new, None, number, listed=it.listed)
+        describe(self, digest, number, record)
+        listed = record is None or record.about.listed
+        upload = Upload(spec, image, spec.size, self.now, listed)
         if spec.size == 0:
             return self.complete(upload, b"")
         self._memory.keep(upload)
@@ -151,9 +158,12 @@ class Batch:
         self._put_chunk(upload, chunk_id, data)
         return self._verified(upload, actual, None)
 
-    def remove(self, sha256: str) -> None:
+    def remove(self, sha256: str, key_hash: bytes | None = None) -> None:
         """See `IImageStore.delete`; chunks are left to `delete_discarded`."""
         upload = self.find(sha256)
+        if key_hash is not None:
+            stored = about_of(self, bytes.fromhex(sha256), upload.number).key_hash
+            check_key(sha256, key_hash, stored)
         self.discard(upload, chunks=0)
         if not upload.missing:
             self.removed.append(sha256)
@@ -199,7 +209,7 @@ class Batch:
         """Return the upload of a registered image; complete ones miss nothing."""
         upload = self.find_or_none(sha256)
         if upload is None:
-            raise not_found(Snapshot(self.transaction, self.databases), sha256)
+            raise not_found(self, sha256)
         return upload
 
     def find_or_none(self, sha256: str) -> Upload | None:
@@ -218,7 +228,8 @@ class Batch:
         if pending is None:
             return Upload(spec, image, missing=0, created=0)
         record = UploadRecord.unpack(pending)
-        upload = Upload(spec, image, record.missing, record.created)
+        about = about_of(self, bytes.fromhex(sha256), image.number).about
+        upload = Upload(spec, image, record.missing, record.created, about.listed)
         self._memory.uploads[sha256] = upload
         return upload
 
@@ -239,6 +250,10 @@ class Batch:
         seal = Seal(upload.created, self.now, self.stamp)
         key = chunk_key(upload.number, SEAL_ID)
         self.put(self.databases.chunks, key, seal.pack())
+        if upload.listed:
+            place = place_key(self.now, upload.number)
+            digest = bytes.fromhex(upload.spec.sha256)
+            self.put(self.databases.listing, place, digest)
         self._no_longer_pending(upload)
         return Completed(upload.spec, self.now, content)
 
@@ -248,7 +263,10 @@ class Batch:
 
         More than that many are left to `delete_discarded`.
         """
-        self.delete(self.databases.images, bytes.fromhex(upload.spec.sha256))
+        digest = bytes.fromhex(upload.spec.sha256)
+        self.delete(self.databases.images, digest)
+        seal = find_seal(self, upload.number)
+        undescribe(self, digest, upload.number, seal and seal.completed)
         self._no_longer_pending(upload)
         if self._delete_chunks(upload.number, chunks) == chunks:
             self.put(self.databases.discarded, upload_key(upload.number), b"")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import astuple, frozen
 
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     import lmdb
 
-__all__ = ["Databases", "Snapshot", "check_version", "open_databases", "pages_in_use"]
+__all__ = [
+    "MAX_DATABASES",
+    "Databases",
+    "Readable",
+    "Snapshot",
+    "check_version",
+    "open_databases",
+    "pages_in_use",
+]
 
 
 @frozen
@@ -29,6 +37,14 @@ class Databases:
     discarded: lmdb._Database
     gone: lmdb._Database
     quarantined: lmdb._Database
+    about: lmdb._Database
+    listing: lmdb._Database
+    dated: lmdb._Database
+    blocked: lmdb._Database
+
+
+MAX_DATABASES = 16
+"""Those of `Databases`, and some more for newer formats."""
 
 
 def open_databases(env: lmdb.Environment) -> Databases:
@@ -45,6 +61,10 @@ def open_databases(env: lmdb.Environment) -> Databases:
         discarded=env.open_db(b"discarded"),
         gone=env.open_db(b"gone"),
         quarantined=env.open_db(b"quarantined"),
+        about=env.open_db(b"about"),
+        listing=env.open_db(b"listing"),
+        dated=env.open_db(b"dated"),
+        blocked=env.open_db(b"blocked"),
     )
 
 
@@ -88,6 +108,16 @@ def pages_in_use(transaction: lmdb.Transaction[Any], databases: Databases) -> in
         for stat in stats
     )
     return _META_PAGES + pages
+
+
+class Readable(Protocol):
+    """A transaction to read in: that of a snapshot or of a batch."""
+
+    @property
+    def transaction(self) -> lmdb.Transaction[Any]: ...
+
+    @property
+    def databases(self) -> Databases: ...
 
 
 @frozen

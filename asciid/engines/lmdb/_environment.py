@@ -18,6 +18,7 @@ from attrs import define, field
 
 from asciid.engines.lmdb._batch import Batch
 from asciid.engines.lmdb._databases import (
+    MAX_DATABASES,
     Databases,
     Snapshot,
     check_version,
@@ -146,7 +147,7 @@ class Environment:
             env = lmdb.open(
                 os.fsencode(self.path),  # in bytes: not every name is text
                 map_size=self.map_size,
-                max_dbs=8,
+                max_dbs=MAX_DATABASES,
                 max_readers=_MAX_READERS,
                 mode=0o640,
                 sync=self.sync,

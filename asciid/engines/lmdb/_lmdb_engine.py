@@ -278,13 +278,13 @@ class LMDBEngine:
         """See `identity_of`."""
         return self._environment.identity
 
-    def put_aside(self, digest: bytes, record: bytes) -> Deferred[bool]:
+    def put_aside(self, digest: bytes, record: bytes, completed: int) -> Deferred[bool]:
         """
         Quarantine a damaged image; see `asciid.engines.lmdb._quarantine.put_aside`.
 
         Errors: `StoreBusyError`, `StoreClosedError`, those of a commit.
         """
-        return self._run(lambda batch: put_aside(batch, digest, record))
+        return self._run(lambda batch: put_aside(batch, digest, record, completed))
 
     def purge_quarantine(self) -> Deferred[int]:
         """

@@ -16,10 +16,11 @@ from asciid.engines.lmdb._records import (
     Seal,
     chunk_id_of,
     chunk_key,
+    unpack_blocked,
     upload_key,
 )
 from asciid.engines.lmdb._reserve import free_bytes
-from asciid.errors import ImageGoneError, ImageNotFoundError
+from asciid.errors import ImageBlockedError, ImageGoneError, ImageNotFoundError
 from asciid.model import ImageSpec
 from asciid.store.stats import StoreUsage
 
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from asciid.engines.lmdb._databases import Snapshot
+    from asciid.engines.lmdb._databases import Readable, Snapshot
+    from asciid.errors import AsciidError
+    from asciid.model import BlockedHash
 
 __all__ = [
     "count",
     "find",
+    "find_blocked",
     "find_seal",
     "measure",
     "not_found",
@@ -59,6 +63,8 @@ def measure(snapshot: Snapshot, path: Path) -> StoreUsage:
     return StoreUsage(
         images=stat(databases.images)["entries"] - pending,
         pending=pending,
+        listed=stat(databases.listing)["entries"],
+        blocked=stat(databases.blocked)["entries"],
         quarantined=stat(databases.quarantined)["entries"],
         file_bytes=(path / DATA_FILE).stat().st_size,
         free_bytes=free_bytes(path),
@@ -91,7 +97,7 @@ def find(snapshot: Snapshot, sha256: str) -> ImageRecord:
     """
     Return the record of a registered image.
 
-    Errors: `ImageNotFoundError`, `ImageGoneError`.
+    Errors: `ImageNotFoundError`, `ImageGoneError`, `ImageBlockedError`.
     """
     stored = snapshot.transaction.get(
         bytes.fromhex(sha256), db=snapshot.databases.images
@@ -101,16 +107,26 @@ def find(snapshot: Snapshot, sha256: str) -> ImageRecord:
     return ImageRecord.unpack(stored)
 
 
-def not_found(snapshot: Snapshot, sha256: str) -> ImageNotFoundError | ImageGoneError:
+def not_found(where: Readable, sha256: str) -> AsciidError:
     """Return the error for an image that is not registered."""
-    gone = snapshot.transaction.get(bytes.fromhex(sha256), db=snapshot.databases.gone)
+    digest, databases = bytes.fromhex(sha256), where.databases
+    blocked = find_blocked(where, digest)
+    if blocked is not None:
+        return ImageBlockedError(blocked.reason)
+    gone = where.transaction.get(digest, db=databases.gone)
     return ImageNotFoundError(sha256) if gone is None else ImageGoneError(sha256)
 
 
-def find_seal(snapshot: Snapshot, number: int) -> Seal | None:
+def find_blocked(where: Readable, digest: bytes) -> BlockedHash | None:
+    """Return the record of a blocked hash, or None."""
+    stored = where.transaction.get(digest, db=where.databases.blocked)
+    return None if stored is None else unpack_blocked(digest, stored)
+
+
+def find_seal(where: Readable, number: int) -> Seal | None:
     """Return the seal of an upload, or None if it is not complete."""
-    stored = snapshot.transaction.get(
-        chunk_key(number, SEAL_ID), db=snapshot.databases.chunks
+    stored = where.transaction.get(
+        chunk_key(number, SEAL_ID), db=where.databases.chunks
     )
     return None if stored is None else Seal.unpack(stored)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asciid.engines.lmdb import _staging
+from asciid.engines.lmdb._moderation import block, set_about, unblock
 from asciid.engines.lmdb._sweeping import remove_expired
 from asciid.errors import StorageFullError
 from asciid.store.operations import (
@@ -13,6 +14,7 @@ from asciid.store.operations import (
     AddPieces,
     Adopt,
     Begin,
+    Block,
     DeleteDiscarded,
     Finish,
     Operation,
@@ -21,6 +23,8 @@ from asciid.store.operations import (
     Register,
     Remove,
     RemoveExpired,
+    SetAbout,
+    Unblock,
 )
 
 if TYPE_CHECKING:
@@ -58,15 +62,18 @@ _PERFORM: Mapping[type[Operation], Callable[[Batch, Any], Any]] = {
     Abandon: lambda batch, it: _staging.abandon(batch, it.number),
     AddChunk: lambda batch, it: batch.add_chunk(it.sha256, it.chunk_id, it.data),
     AddPieces: lambda batch, it: _staging.add(batch, it.number, it.first, it.pieces),
-    Adopt: lambda batch, it: _staging.adopt(batch, it.number, it.sha256, it.length),
+    Adopt: _staging.adopt,
     Begin: lambda batch, _: _staging.begin(batch),
+    Block: lambda batch, it: block(batch, it.sha256, it.reason),
     DeleteDiscarded: lambda batch, _: batch.delete_discarded(),
     Finish: lambda batch, it: batch.finish(
         it.verified, it.chunk_id, it.data, it.actual
     ),
     Probe: lambda batch, _: batch.probe(),
-    Put: lambda batch, it: _staging.put(batch, it.sha256, it.content),
-    Register: lambda batch, it: batch.register(it.spec, it.client),
-    Remove: lambda batch, it: batch.remove(it.sha256),
+    Put: _staging.put,
+    Register: lambda batch, it: batch.register(it),
+    Remove: lambda batch, it: batch.remove(it.sha256, it.key_hash),
     RemoveExpired: remove_expired,
+    SetAbout: set_about,
+    Unblock: lambda batch, it: unblock(batch, it.sha256),
 }

@@ -9,7 +9,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from asciid.engines.lmdb._records import ImageRecord, upload_key
+from asciid.engines.lmdb._about import put_about, undescribe
+from asciid.engines.lmdb._lookup import find_blocked
+from asciid.engines.lmdb._records import (
+    DatedAbout,
+    ImageRecord,
+    QuarantineRecord,
+    place_key,
+    upload_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,9 +34,13 @@ DIGEST_SIZE = 32
 """Bytes of a SHA-256."""
 
 
-def put_aside(batch: Batch, digest: bytes, record: bytes) -> bool:
+def put_aside(batch: Batch, digest: bytes, record: bytes, completed: int) -> bool:
     """
     Take an image out of the ones that are registered; its chunks are kept.
+
+    What is stored beside it is kept with it.  `completed` is the time of completion in
+    milliseconds since the epoch, 0 if that cannot be read.  It is not read here: where
+    a page is damaged, the transaction would fail.
 
     Return False, having done nothing, if it no longer has that record.
     """
@@ -37,7 +49,12 @@ def put_aside(batch: Batch, digest: bytes, record: bytes) -> bool:
         return False
     batch.delete(databases.images, digest)
     batch.removed.append(digest.hex())
-    batch.put(databases.quarantined, digest + upload_key(batch.now), record)
+    key, number, value = digest + upload_key(batch.now), _number(record), record
+    if number is not None:
+        about = undescribe(batch, digest, number, completed)
+        packed = b"" if about is None else about.pack()
+        value = QuarantineRecord(record, completed, packed).pack()
+    batch.put(databases.quarantined, key, value)
     return True
 
 
@@ -52,7 +69,7 @@ def deletable(snapshot: Snapshot) -> dict[bytes, int | None]:
     found: dict[bytes, int | None] = {}
     with snapshot.transaction.cursor(databases.quarantined) as cursor:
         for key, record in cursor:
-            found[bytes(key)] = _number(bytes(record))
+            found[bytes(key)] = _quarantined_number(bytes(record))
     numbers = set(found.values())
     with snapshot.transaction.cursor(databases.images) as cursor:
         values = cursor.iternext(keys=False, values=True)
@@ -72,7 +89,9 @@ def restorable(snapshot: Snapshot) -> list[bytes]:
     """Return the keys in quarantine whose records can be read."""
     with snapshot.transaction.cursor(snapshot.databases.quarantined) as cursor:
         return [
-            bytes(key) for key, record in cursor if _number(bytes(record)) is not None
+            bytes(key)
+            for key, record in cursor
+            if _quarantined_number(bytes(record)) is not None
         ]
 
 
@@ -80,18 +99,33 @@ def restore(batch: Batch, quarantined: Iterable[bytes]) -> int:
     """
     Take images out of quarantine, as they were; return how many.
 
-    One whose hash was registered again meanwhile stays there.
+    One whose hash was registered again meanwhile, or blocked, stays there.
     """
     databases, restored = batch.databases, 0
     for key in quarantined:
-        record = batch.transaction.get(key, db=databases.quarantined)
+        stored = batch.transaction.get(key, db=databases.quarantined)
         digest = key[:DIGEST_SIZE]
-        if record is not None and batch.put(
-            databases.images, digest, record, overwrite=False
-        ):
+        if stored is None or find_blocked(batch, digest) is not None:
+            continue
+        record = QuarantineRecord.unpack(stored)
+        if batch.put(databases.images, digest, record.image, overwrite=False):
             batch.delete(databases.quarantined, key)
+            _describe(batch, digest, record)
             restored += 1
     return restored
+
+
+def _describe(batch: Batch, digest: bytes, record: QuarantineRecord) -> None:
+    """Store again what was stored beside an image."""
+    number, listed = ImageRecord.unpack(record.image).number, True
+    if record.about:
+        about = DatedAbout.unpack(record.about)
+        put_about(batch, digest, number, about)
+        listed = about.record.about.listed
+    # Otherwise asciid verify lists it.
+    if listed and record.completed:
+        place = place_key(record.completed, number)
+        batch.put(batch.databases.listing, place, digest)
 
 
 def _number(record: bytes) -> int | None:
@@ -99,3 +133,7 @@ def _number(record: bytes) -> int | None:
         return ImageRecord.unpack(record).number
     except struct.error:
         return None
+
+
+def _quarantined_number(value: bytes) -> int | None:
+    return _number(QuarantineRecord.unpack(value).image)

@@ -28,8 +28,20 @@ sort by number, times are milliseconds since the epoch, and stamps are those of
     SHA-256 -> stamp of the removal.  Images that have expired, for a while.  A hash
     in ``images`` is not gone, whatever is here.
 ``quarantined``
-    SHA-256, time -> upload number and the value in ``images``.  Images found to be
-    damaged; their chunks are kept.
+    SHA-256, time -> the value in ``images``, the time of completion or 0 if it is not
+    known, and the value in ``about`` or nothing.  Images found to be damaged; their
+    chunks are kept.  Those of format 1 have the first value only.
+``about``
+    SHA-256 -> stamp at which the image is to be deleted, or 0, and `AboutRecord`.
+    What is stored beside images and pending uploads, unless it is the default.
+``listing``
+    time of completion, upload number -> SHA-256.  Complete images that are listed,
+    which all are whose record in ``about`` does not say otherwise.
+``dated``
+    stamp, upload number -> SHA-256.  Images and pending uploads whose record in
+    ``about`` has that stamp.
+``blocked``
+    SHA-256 -> time, reason.  Hashes that are refused; none of them is in ``images``.
 
 The unnamed database holds the format version and the next upload number.  An
 image is complete if it has its seal.  Each record begins with a version byte.
@@ -40,18 +52,26 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from asciid.model import ImageSpec
+import msgspec
+
+from asciid.model import AboutRecord, BlockedHash, ImageSpec
 
 __all__ = [
     "FORMAT_KEY",
     "FORMAT_VERSION",
     "NEXT_UPLOAD_KEY",
     "SEAL_ID",
+    "DatedAbout",
     "ImageRecord",
+    "QuarantineRecord",
     "Seal",
     "UploadRecord",
     "chunk_id_of",
     "chunk_key",
+    "pack_blocked",
+    "place_key",
+    "place_of",
+    "unpack_blocked",
     "upload_key",
     "upload_number_of",
 ]
@@ -69,12 +89,23 @@ _UPLOAD_KEY = struct.Struct(">Q")
 _IMAGE = struct.Struct(">BQQQQ")
 _UPLOAD = struct.Struct(">B32sQQQ")
 _SEAL = struct.Struct(">BQQQ")
+_PLACE = struct.Struct(">QQ")
+_STAMPED = struct.Struct(">BQ")
 
 chunk_key = _CHUNK_KEY.pack
 """Make the key of a chunk from an upload number and a chunk id."""
 
 upload_key = _UPLOAD_KEY.pack
 """Make the key of an upload from its number."""
+
+place_key = _PLACE.pack
+"""Make a key of ``listing`` or ``dated`` from a time and an upload number."""
+
+
+def place_of(key: bytes | memoryview) -> tuple[int, int]:
+    """Return the time and the upload number in a key that `place_key` made."""
+    time, number = _PLACE.unpack(key)
+    return time, number
 
 
 def chunk_id_of(key: bytes | memoryview) -> int:
@@ -144,3 +175,69 @@ class Seal(NamedTuple):
     def unpack(cls, data: bytes | memoryview) -> Seal:
         """Read a result of `pack`."""
         return cls._make(_SEAL.unpack(data)[1:])
+
+
+_encode_about = msgspec.msgpack.Encoder().encode
+_decode_about = msgspec.msgpack.Decoder(AboutRecord).decode
+
+
+class DatedAbout(NamedTuple):
+    """A record of ``about``."""
+
+    deadline: int
+    """The stamp at which `About.expires` passes; 0: never."""
+    record: AboutRecord
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        head = _STAMPED.pack(_RECORD_VERSION, self.deadline)
+        return head + _encode_about(self.record)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> DatedAbout:
+        """
+        Read a result of `pack`.
+
+        Errors: `struct.error`.
+        """
+        _, deadline = _STAMPED.unpack(data[: _STAMPED.size])
+        try:
+            return cls(deadline, _decode_about(data[_STAMPED.size :]))
+        except msgspec.MsgspecError as error:
+            raise struct.error(str(error)) from error
+
+
+class QuarantineRecord(NamedTuple):
+    """A record of ``quarantined``."""
+
+    image: bytes
+    """The value in ``images``, as it was."""
+    completed: int = 0
+    """0 if that is not known."""
+    about: bytes = b""
+    """The value in ``about``, as it was; empty if there was none."""
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return self.image + _UPLOAD_KEY.pack(self.completed) + self.about
+
+    @classmethod
+    def unpack(cls, data: bytes) -> QuarantineRecord:
+        """Read a result of `pack`, or a record of format 1."""
+        image, rest = data[: _IMAGE.size], data[_IMAGE.size :]
+        if len(rest) < _UPLOAD_KEY.size:
+            return cls(data)
+        size = _UPLOAD_KEY.size
+        return cls(image, upload_number_of(rest[:size]), rest[size:])
+
+
+def pack_blocked(blocked: BlockedHash) -> bytes:
+    """Return a record of ``blocked``."""
+    return _STAMPED.pack(_RECORD_VERSION, blocked.since) + blocked.reason.encode()
+
+
+def unpack_blocked(digest: bytes | memoryview, data: bytes | memoryview) -> BlockedHash:
+    """Read a result of `pack_blocked`."""
+    _, since = _STAMPED.unpack(data[: _STAMPED.size])
+    reason = bytes(data[_STAMPED.size :]).decode()
+    return BlockedHash(bytes(digest).hex(), reason, since)

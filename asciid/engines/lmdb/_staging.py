@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asciid.engines.lmdb._about import describe, find_about, refuse_blocked
 from asciid.engines.lmdb._records import ImageRecord, chunk_key, upload_key
 from asciid.engines.lmdb._uploads import Upload
 from asciid.errors import StorageFailedError
 from asciid.model import ImageSpec
-from asciid.store.rules import PIECE
+from asciid.store.operations import Put
+from asciid.store.rules import PIECE, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asciid.engines.lmdb._batch import Batch
-    from asciid.store.operations import Completed
+    from asciid.store.operations import Adopt, Completed
 
 __all__ = ["abandon", "add", "adopt", "begin", "put"]
 
@@ -44,34 +46,40 @@ def add(batch: Batch, number: int, first: int, pieces: Sequence[bytes]) -> None:
     _touch(batch, number)
 
 
-def adopt(batch: Batch, number: int, sha256: str, size: int) -> Completed | None:
+def adopt(batch: Batch, it: Adopt) -> Completed | None:
     """
-    Make a begun image, which has the hash `sha256`, the one of that name.
+    See `Adopt`.
 
-    Return None if there is a complete one; the begun image is discarded then.
-
-    Errors: `StorageFailedError` if it was abandoned.
+    Errors: `ImageBlockedError`; `StorageFailedError` if the image was abandoned.
     """
-    _require(batch, number)
-    existing = batch.find_or_none(sha256)
+    refuse_blocked(batch, bytes.fromhex(it.sha256))
+    _require(batch, it.number)
+    existing = batch.find_or_none(it.sha256)
     if existing is not None and not existing.missing:
-        abandon(batch, number)
+        abandon(batch, it.number)
         return None
-    batch.delete(batch.databases.staged, upload_key(number))
-    spec = ImageSpec(sha256, size, PIECE)
-    return _become(batch, number, spec, existing, None)
+    batch.delete(batch.databases.staged, upload_key(it.number))
+    spec = ImageSpec(it.sha256, it.length, PIECE)
+    return _become(batch, it, it.number, spec, existing)
 
 
-def put(batch: Batch, sha256: str, content: bytes) -> Completed | None:
-    """Store a whole image with the hash `sha256`."""
-    existing = batch.find_or_none(sha256)
+def put(batch: Batch, it: Put) -> Completed | None:
+    """
+    See `Put`.
+
+    Errors: `ImageBlockedError`.
+    """
+    existing = batch.find_or_none(it.sha256)
     if existing is not None and not existing.missing:
         return None
+    if existing is None:
+        refuse_blocked(batch, bytes.fromhex(it.sha256))
+    content = it.content
     number = batch.take_number()
     pieces = [content[i : i + PIECE] for i in range(0, len(content), PIECE)]
     _store(batch, number, 0, pieces)
-    spec = ImageSpec(sha256, len(content), PIECE)
-    return _become(batch, number, spec, existing, content)
+    spec = ImageSpec(it.sha256, len(content), PIECE)
+    return _become(batch, it, number, spec, existing)
 
 
 def abandon(batch: Batch, number: int) -> None:
@@ -86,22 +94,23 @@ def _store(batch: Batch, number: int, first: int, pieces: Sequence[bytes]) -> No
 
 
 def _become(
-    batch: Batch,
-    number: int,
-    spec: ImageSpec,
-    pending: Upload | None,
-    content: bytes | None,
+    batch: Batch, it: Adopt | Put, number: int, spec: ImageSpec, pending: Upload | None
 ) -> Completed:
     """Complete an image, in the place of a pending registration if there is one."""
-    created = batch.now
+    created, before = batch.now, None
+    digest = bytes.fromhex(spec.sha256)
     if pending is not None:
         created = pending.created
         spec = ImageSpec(spec.sha256, spec.size, pending.spec.chunk_size)
+        before = find_about(batch, digest)
         batch.discard(pending)
     image = ImageRecord(number, spec.size, spec.chunk_size, PIECE)
-    batch.put(batch.databases.images, bytes.fromhex(spec.sha256), image.pack())
-    upload = Upload(spec, image, missing=0, created=created)
-    return batch.complete(upload, content)
+    batch.put(batch.databases.images, digest, image.pack())
+    record = record_of(it.new, before and before.record, number, listed=it.listed)
+    describe(batch, digest, number, record)
+    listed = record is None or record.about.listed
+    upload = Upload(spec, image, missing=0, created=created, listed=listed)
+    return batch.complete(upload, it.content if isinstance(it, Put) else None)
 
 
 def _touch(batch: Batch, number: int) -> None:

@@ -12,12 +12,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from asciid.engines.lmdb import _staging
+from asciid.engines.lmdb._about import find_about
 from asciid.engines.lmdb._records import (
     SEAL_ID,
     ImageRecord,
     Seal,
     UploadRecord,
     chunk_key,
+    place_of,
     upload_key,
     upload_number_of,
 )
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from asciid.engines.lmdb._batch import Batch
     from asciid.engines.lmdb._databases import Snapshot
+    from asciid.engines.lmdb._uploads import Upload
     from asciid.store.operations import Kind, RemoveExpired
 
 __all__ = ["find_expired", "remove_expired"]
@@ -99,6 +102,17 @@ def _old_gone(snapshot: Snapshot, start: bytes, before: int) -> ExpiredPage:
     return ExpiredPage(found, rest)
 
 
+def _old_dated(snapshot: Snapshot, start: bytes, before: int) -> ExpiredPage:
+    """Find images and uploads with a deadline before `before`, which come first."""
+    records, rest = _records(snapshot, snapshot.databases.dated, start)
+    found = [
+        Expired(number, digest.hex())
+        for (deadline, number), digest in ((place_of(key), d) for key, d in records)
+        if deadline < before
+    ]
+    return ExpiredPage(found, rest if len(found) == len(records) else b"")
+
+
 def _remove_staged(batch: Batch, old: Expired, before: int) -> bool:
     """Discard a staged image, if it still received no byte."""
     if not _is_before(batch, batch.databases.staged, upload_key(old.number), before):
@@ -122,8 +136,7 @@ def _remove_upload(batch: Batch, old: Expired, before: int) -> bool:
         or UploadRecord.unpack(stored).active >= before
     ):
         return False
-    batch.discard(batch.find(old.sha256), chunks=0)
-    batch.events.expired_uploads += 1
+    _expire(batch, batch.find(old.sha256))
     return True
 
 
@@ -135,11 +148,31 @@ def _remove_image(batch: Batch, old: Expired, before: int) -> bool:
         or not _completed_before(batch, old.number, before)
     ):
         return False
-    batch.discard(image, chunks=0)
-    batch.removed.append(old.sha256)
-    batch.events.expired_images += 1
-    batch.put(batch.databases.gone, bytes.fromhex(old.sha256), upload_key(batch.stamp))
+    _expire(batch, image)
     return True
+
+
+def _remove_dated(batch: Batch, old: Expired, before: int) -> bool:
+    """Remove an image or an upload, if its deadline is still before `before`."""
+    upload = batch.find_or_none(old.sha256)
+    if upload is None or upload.number != old.number:
+        return False
+    about = find_about(batch, bytes.fromhex(old.sha256))
+    if about is None or not 0 < about.deadline < before:
+        return False
+    _expire(batch, upload)
+    return True
+
+
+def _expire(batch: Batch, upload: Upload) -> None:
+    batch.discard(upload, chunks=0)
+    if upload.missing:
+        batch.events.expired_uploads += 1
+        return
+    sha256 = upload.spec.sha256
+    batch.removed.append(sha256)
+    batch.events.expired_images += 1
+    batch.put(batch.databases.gone, bytes.fromhex(sha256), upload_key(batch.stamp))
 
 
 def _completed_before(where: Batch | Snapshot, number: int, before: int) -> bool:
@@ -171,6 +204,7 @@ _FIND: Mapping[Kind, Callable[[Snapshot, bytes, int], ExpiredPage]] = {
     "images": _old_images,
     "staged": _old_staged,
     "gone": _old_gone,
+    "dated": _old_dated,
 }
 
 _REMOVE: Mapping[Kind, Callable[[Batch, Expired, int], bool]] = {
@@ -178,4 +212,5 @@ _REMOVE: Mapping[Kind, Callable[[Batch, Expired, int], bool]] = {
     "images": _remove_image,
     "staged": _remove_staged,
     "gone": _remove_gone,
+    "dated": _remove_dated,
 }

@@ -29,6 +29,8 @@ class Upload:
     image: ImageRecord
     missing: int
     created: int
+    listed: bool = True
+    """Whether it is listed once it is complete; of a complete one it says nothing."""
     pieces: dict[int, bytes] | None = None
     """Its chunks so far by their ids, where they are kept in memory."""
 

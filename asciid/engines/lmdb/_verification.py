@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import lmdb
 from attrs import define, field, frozen
 
-from asciid.engines.lmdb._lookup import count
+from asciid.engines.lmdb._lookup import count, find_seal
 from asciid.engines.lmdb._quarantine import (
     PURGE_STEP,
     deletable,
@@ -21,8 +21,8 @@ from asciid.engines.lmdb._quarantine import (
     restore,
 )
 from asciid.engines.lmdb._records import (
-    SEAL_ID,
     ImageRecord,
+    Seal,
     chunk_key,
     upload_key,
 )
@@ -132,13 +132,13 @@ class Verification:
     One walk over the complete images of a storage, which may change during it.
 
     `pace` is called with the size of every part that was read.  `put_aside` is called
-    with the key and the record of a damaged image, and returns False if that image
-    has been removed meanwhile.
+    with the key and the record of a damaged image, and its time of completion or 0, and
+    returns False if that image has been removed meanwhile.
     """
 
     storage: StorageFile
     pace: Pace
-    put_aside: Callable[[bytes, bytes], bool]
+    put_aside: Callable[[bytes, bytes, int], bool]
     max_damaged: float = field(default=1.0, kw_only=True)
     """The fraction of the images that may be damaged, or `FEW` of them in any case."""
     images: int = field(init=False, default=0)
@@ -159,38 +159,42 @@ class Verification:
         while True:
             page = self.storage.read(partial(_page, start=start))
             for digest, record in page:
-                reason = self._check(digest, record)
+                seal, reason = self._check(digest, record)
                 if reason is None:
                     continue
                 if damaged >= bound and self.max_damaged < 1:
                     raise StorageDamagedError(damaged, self.max_damaged)
-                if self.put_aside(digest, record):
+                if self.put_aside(digest, record, seal.completed if seal else 0):
                     damaged += 1
                     yield Damaged(digest.hex(), reason)
             if len(page) < PAGE:
                 return
             start = page[-1][0] + b"\0"
 
-    def _check(self, digest: bytes, record: bytes) -> str | None:
-        """Return the damage of an image, or None."""
+    def _check(self, digest: bytes, record: bytes) -> tuple[Seal | None, str | None]:
+        """Return the seal of an image, and its damage, if it has one."""
+        seal = None
         try:
             image = ImageRecord.unpack(record)
-            state = self.storage.read(lambda snapshot: _state(snapshot, image.number))
-            if state is not None:
-                return state or None
+            seal, pending = self.storage.read(partial(_state, number=image.number))
+            if seal is None:
+                damage = None if pending else "it is neither complete nor pending"
+                return None, damage
             reading = _Reading(image.number)
             while not reading.ended:
                 self.pace(self.storage.read(reading.step))
         except struct.error:
-            return "its record cannot be read"
+            return seal, "its record cannot be read"
         except lmdb.Error as error:
-            return f"it cannot be read: {error}"
+            return seal, f"it cannot be read: {error}"
         self.images += 1
         self.size += reading.size
         if reading.size != image.size:
-            return f"{reading.size} of its {image.size} bytes are there"
+            return seal, f"{reading.size} of its {image.size} bytes are there"
         actual = reading.digest.hexdigest()
-        return None if actual == digest.hex() else f"its bytes have the hash {actual}"
+        if actual == digest.hex():
+            return seal, None
+        return seal, f"its bytes have the hash {actual}"
 
 
 def restore_quarantine(storage: StorageFile) -> int:
@@ -206,16 +210,16 @@ def restore_quarantine(storage: StorageFile) -> int:
     )
 
 
-def quarantine_in(storage: StorageFile) -> Callable[[bytes, bytes], bool]:
+def quarantine_in(storage: StorageFile) -> Callable[[bytes, bytes, int], bool]:
     """Return a `Verification.put_aside` for a storage that this process owns."""
-    return lambda digest, record: storage.execute(
-        lambda batch: put_aside(batch, digest, record)
+    return lambda digest, record, completed: storage.execute(
+        lambda batch: put_aside(batch, digest, record, completed)
     )
 
 
-def leave_in(storage: StorageFile) -> Callable[[bytes, bytes], bool]:
+def leave_in(storage: StorageFile) -> Callable[[bytes, bytes, int], bool]:
     """Return a `Verification.put_aside` that changes nothing."""
-    return lambda digest, record: storage.read(
+    return lambda digest, record, _: storage.read(
         lambda snapshot: _has(snapshot, digest, record)
     )
 
@@ -246,13 +250,12 @@ def _page(snapshot: Snapshot, start: bytes) -> list[tuple[bytes, bytes]]:
         return [(bytes(key), bytes(value)) for key, value in islice(cursor, PAGE)]
 
 
-def _state(snapshot: Snapshot, number: int) -> str | None:
-    """Return None for a complete image, "" for a pending one, or the damage."""
-    transaction, databases = snapshot.transaction, snapshot.databases
-    if transaction.get(chunk_key(number, SEAL_ID), db=databases.chunks) is not None:
-        return None
-    pending = transaction.get(upload_key(number), db=databases.uploads)
-    return "it is neither complete nor pending" if pending is None else ""
+def _state(snapshot: Snapshot, number: int) -> tuple[Seal | None, bool]:
+    """Return the seal of an upload, if it is complete, and whether it is pending."""
+    pending = snapshot.transaction.get(
+        upload_key(number), db=snapshot.databases.uploads
+    )
+    return find_seal(snapshot, number), pending is not None
 
 
 def _has(snapshot: Snapshot, digest: bytes, record: bytes) -> bool:

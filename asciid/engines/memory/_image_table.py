@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from hashlib import sha256 as sha256_of
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from attrs import define, evolve
 
@@ -11,18 +13,36 @@ from asciid.errors import (
     AsciidError,
     ChunkExistsError,
     HashMismatchError,
+    ImageBlockedError,
     ImageExistsError,
     ImageGoneError,
     ImageIncompleteError,
     ImageNotFoundError,
     StorageFailedError,
 )
-from asciid.model import ImageSpec, ImageState, UploadStatus
+from asciid.model import (
+    About,
+    AboutRecord,
+    BlockedHash,
+    ImageSpec,
+    ImageState,
+    ListedImage,
+    UploadStatus,
+)
 from asciid.store import operations, queries
 from asciid.store.operations import Completed, Expired, Unverified
 from asciid.store.pending import PendingUploads
 from asciid.store.queries import ExpiredPage, Found, StoredImage
-from asciid.store.rules import PIECE, check_chunk, check_empty, missing_ranges
+from asciid.store.rules import (
+    MAX_FOUND,
+    PIECE,
+    check_chunk,
+    check_empty,
+    check_key,
+    check_revision,
+    missing_ranges,
+    record_of,
+)
 from asciid.store.stats import StoreEvents, StoreUsage
 
 if TYPE_CHECKING:
@@ -37,11 +57,16 @@ __all__ = ["Images", "Task"]
 
 Task: TypeAlias = "Operation | Query[Any]"
 
+OrderedT = TypeVar("OrderedT", str, "_Place")
+
 HASH_AT_ONCE = 256 * 1024
 """Larger images are hashed in a thread of their own."""
 
 DELETE_STEP = 1_000
 """How many pieces one `DeleteDiscarded` deletes."""
+
+_Place: TypeAlias = tuple[int, int, str]
+"""A time in milliseconds, the number of an upload, and its hash."""
 
 
 @define
@@ -59,6 +84,25 @@ class _Image:
     """Bytes."""
     completed: int = 0
     """0 while it is not complete."""
+    record: AboutRecord | None = None
+    """None for the defaults."""
+    deadline: int = 0
+    """The stamp at which `About.expires` passes; 0: never."""
+
+    @property
+    def about(self) -> AboutRecord:
+        """What is stored beside it, or the defaults."""
+        return self.record or AboutRecord(About(), self.number)
+
+    @property
+    def place(self) -> _Place:
+        """Its place in the listing."""
+        return self.completed, self.number, self.spec.sha256
+
+    @property
+    def end(self) -> _Place:
+        """Its place in the order of deadlines."""
+        return self.deadline, self.number, self.spec.sha256
 
     def read(self, start: int, end: int) -> bytes:
         """Return the bytes ``[start, end)``, which are there."""
@@ -92,6 +136,12 @@ class Images:
         self._staged: dict[int, _Image] = {}
         self._gone: dict[str, int] = {}
         """Stamps of the removal, by hash."""
+        self._blocked: dict[str, BlockedHash] = {}
+        # Each in ascending order: hashes of complete images, listed images by
+        # completion, images and uploads by deadline.
+        self._complete_hashes: list[str] = []
+        self._listing: list[_Place] = []
+        self._dated: list[_Place] = []
         self._discarded: list[dict[int, bytes]] = []
         self._removed: list[str] = []
         self._last_number = 0
@@ -118,6 +168,7 @@ class Images:
 
     def _register(self, it: operations.Register) -> Completed | None:
         spec = it.spec
+        self._refuse_blocked(spec.sha256)
         check_empty(spec)
         if spec.sha256 in self._images:
             raise ImageExistsError(spec.sha256)
@@ -128,6 +179,8 @@ class Images:
         image = self._new(spec, spec.chunk_size)
         image.missing = spec.size
         self._images[spec.sha256] = image
+        record = record_of(it.new, None, image.number, listed=it.listed)
+        self._describe(image, record)
         self.events.registered += 1
         if not spec.size:
             return self._complete(image, b"")
@@ -185,6 +238,7 @@ class Images:
 
     def _remove(self, it: operations.Remove) -> None:
         image = self._find(it.sha256)
+        check_key(it.sha256, it.key_hash, image.about.key_hash)
         self._discard(image)
         # It may have expired before it was stored again.
         self._gone.pop(it.sha256, None)
@@ -214,17 +268,23 @@ class Images:
         image.stamp = self._stamp()
 
     def _adopt(self, it: operations.Adopt) -> Completed | None:
+        self._refuse_blocked(it.sha256)
         image = self._staged.pop(it.number, None)
         if image is None:
             raise StorageFailedError
-        return self._become(image, ImageSpec(it.sha256, it.length, PIECE), None)
+        return self._become(image, ImageSpec(it.sha256, it.length, PIECE), None, it)
 
     def _put(self, it: operations.Put) -> Completed | None:
+        self._refuse_blocked(it.sha256)
         spec = ImageSpec(it.sha256, len(it.content), PIECE)
-        return self._become(self._new(spec, PIECE), spec, it.content)
+        return self._become(self._new(spec, PIECE), spec, it.content, it)
 
     def _become(
-        self, image: _Image, spec: ImageSpec, content: bytes | None
+        self,
+        image: _Image,
+        spec: ImageSpec,
+        content: bytes | None,
+        it: operations.Adopt | operations.Put,
     ) -> Completed | None:
         """Complete a staged image as `spec`, in place of a pending one."""
         existing = self._images.get(spec.sha256)
@@ -233,17 +293,43 @@ class Images:
             return None
         image.spec = spec
         image.created = self._now()
+        before = None if existing is None else existing.record
         if existing is not None:
             image.spec = evolve(spec, chunk_size=existing.spec.chunk_size)
             image.created = existing.created
             self._discard(existing)
         self._images[spec.sha256] = image
+        record = record_of(it.new, before, image.number, listed=it.listed)
+        self._describe(image, record)
         return self._complete(image, content)
 
     def _abandon(self, it: operations.Abandon) -> None:
         image = self._staged.pop(it.number, None)
         if image is not None:
             self._discarded.append(image.pieces)
+
+    def _set_about(self, it: operations.SetAbout) -> int:
+        image = self._find(it.sha256)
+        current = image.about
+        check_key(it.sha256, it.key_hash, current.key_hash)
+        check_revision(it.sha256, it.revision, current.revision)
+        revision = self._take_number()
+        self._undescribe(image)
+        record = AboutRecord(it.about, revision, current.key_hash, current.charset)
+        self._describe(image, record)
+        return revision
+
+    def _block(self, it: operations.Block) -> None:
+        image = self._images.get(it.sha256)
+        if image is not None:
+            self._discard(image)
+            self.events.deleted += 1
+        before = self._blocked.get(it.sha256)
+        since = self._now() if before is None else before.since
+        self._blocked[it.sha256] = BlockedHash(it.sha256, it.reason, since)
+
+    def _unblock(self, it: operations.Unblock) -> bool:
+        return self._blocked.pop(it.sha256, None) is not None
 
     def _remove_expired(self, it: operations.RemoveExpired) -> int:
         before = self._before(it.older_than)
@@ -262,7 +348,14 @@ class Images:
             self._abandon(operations.Abandon(old.number))
             return True
         image = self._images.get(old.sha256)
-        if image is None or image.number != old.number or image.stamp >= before:
+        if image is None or image.number != old.number:
+            return False
+        if kind == "dated":
+            expires = 0 < image.deadline < before
+        else:
+            is_kind = bool(image.completed) == (kind == "images")
+            expires = is_kind and image.stamp < before
+        if not expires:
             return False
         self._discard(image)
         if image.completed:
@@ -288,7 +381,52 @@ class Images:
             stored, image.read(0, spec.size) if spec.size <= it.up_to else None
         )
 
+    def _read_about(self, it: queries.ReadAbout) -> AboutRecord:
+        return self._find(it.sha256).about
+
+    def _list_images(self, it: queries.ListImages) -> list[ListedImage]:
+        end = len(self._listing)
+        if it.before is not None:
+            before = (it.before.completed, it.before.number, "")
+            end = bisect_left(self._listing, before)
+        places = self._listing[max(0, end - it.limit) : end]
+        return [self._listed(place) for place in reversed(places)]
+
+    def _find_neighbours(
+        self, it: queries.FindNeighbours
+    ) -> tuple[ListedImage | None, ListedImage | None]:
+        image = self._find(it.sha256)
+        if not image.completed:
+            raise ImageIncompleteError(it.sha256)
+        if not image.about.about.listed:
+            return None, None
+        index = bisect_left(self._listing, image.place)
+        older = self._listing[max(0, index - 1) : index]
+        newer = self._listing[index + 1 : index + 2]
+        return (
+            self._listed(newer[0]) if newer else None,
+            self._listed(older[0]) if older else None,
+        )
+
+    def _find_prefix(self, it: queries.FindPrefix) -> list[tuple[str, bool]]:
+        first = bisect_left(self._complete_hashes, it.prefix)
+        hashes = self._complete_hashes[first : first + MAX_FOUND]
+        return [
+            (sha256, self._images[sha256].about.about.listed)
+            for sha256 in takewhile(lambda one: one.startswith(it.prefix), hashes)
+        ]
+
+    def _pick_random(self, it: queries.PickRandom) -> str | None:
+        if not self._listing:
+            return None
+        return self._listing[it.seed % len(self._listing)][2]
+
+    def _list_blocked(self, it: queries.ListBlocked) -> list[BlockedHash]:
+        hashes = sorted(sha256 for sha256 in self._blocked if sha256 > it.after)
+        return [self._blocked[sha256] for sha256 in hashes[: it.limit]]
+
     def _is_complete(self, it: queries.IsComplete) -> bool:
+        self._refuse_blocked(it.sha256)
         image = self._images.get(it.sha256)
         return image is not None and bool(image.completed)
 
@@ -330,12 +468,21 @@ class Images:
 
     def _measure_usage(self, _: queries.MeasureUsage) -> StoreUsage:
         pending = self.pending.total or 0
-        return StoreUsage(images=len(self._images) - pending, pending=pending)
+        return StoreUsage(
+            images=len(self._images) - pending,
+            pending=pending,
+            listed=len(self._listing),
+            blocked=len(self._blocked),
+        )
 
     def _find_expired(self, it: queries.FindExpired) -> ExpiredPage:
         before = self._before(it.older_than)
         if it.kind == "gone":
             found = [Expired(0, key) for key, at in self._gone.items() if at < before]
+            return ExpiredPage(found, b"")
+        if it.kind == "dated":
+            places = takewhile(lambda place: place[0] < before, self._dated)
+            found = [Expired(number, sha256) for _, number, sha256 in places]
             return ExpiredPage(found, b"")
         images = self._staged if it.kind == "staged" else self._images
         found = [
@@ -346,14 +493,22 @@ class Images:
         return ExpiredPage(found, b"")
 
     def _new(self, spec: ImageSpec, piece_size: int) -> _Image:
+        number = self._take_number()
+        return _Image(spec, number, piece_size, self._now(), self._stamp(), {})
+
+    def _take_number(self) -> int:
         self._last_number += 1
-        return _Image(
-            spec, self._last_number, piece_size, self._now(), self._stamp(), {}
-        )
+        return self._last_number
+
+    def _refuse_blocked(self, sha256: str) -> None:
+        blocked = self._blocked.get(sha256)
+        if blocked is not None:
+            raise ImageBlockedError(blocked.reason)
 
     def _find(self, sha256: str) -> _Image:
         image = self._images.get(sha256)
         if image is None:
+            self._refuse_blocked(sha256)
             gone = sha256 in self._gone
             raise ImageGoneError(sha256) if gone else ImageNotFoundError(sha256)
         return image
@@ -364,13 +519,40 @@ class Images:
             image.pieces, image.piece_size = {0: content}, max(len(content), 1)
         image.completed = self._now()
         image.stamp = self._stamp()
+        insort(self._complete_hashes, image.spec.sha256)
+        if image.about.about.listed:
+            insort(self._listing, image.place)
         self.events.completed += 1
         return Completed(image.spec, image.completed, content)
 
+    def _describe(self, image: _Image, record: AboutRecord | None) -> None:
+        """Give an image its record, which `_undescribe` has taken before."""
+        image.record = record
+        expires = image.about.about.expires
+        if expires:
+            image.deadline = max(1, self._stamp() + expires - self._now())
+            insort(self._dated, image.end)
+        if image.completed and image.about.about.listed:
+            insort(self._listing, image.place)
+
+    def _undescribe(self, image: _Image) -> None:
+        """Take the record of an image, and all that is ordered by it."""
+        if image.completed and image.about.about.listed:
+            remove_sorted(self._listing, image.place)
+        if image.deadline:
+            remove_sorted(self._dated, image.end)
+        image.record, image.deadline = None, 0
+
+    def _listed(self, place: _Place) -> ListedImage:
+        image = self._images[place[2]]
+        return ListedImage(image.spec, image.completed, image.number, image.about)
+
     def _discard(self, image: _Image) -> None:
+        self._undescribe(image)
         del self._images[image.spec.sha256]
         self._discarded.append(image.pieces)
         if image.completed:
+            remove_sorted(self._complete_hashes, image.spec.sha256)
             self._removed.append(image.spec.sha256)
         else:
             self.pending.ended(image.number)
@@ -390,19 +572,33 @@ class Images:
         operations.AddPieces: _add_pieces,
         operations.Adopt: _adopt,
         operations.Begin: _begin,
+        operations.Block: _block,
         operations.DeleteDiscarded: _delete_discarded,
         queries.FindComplete: _find_complete,
         queries.FindExpired: _find_expired,
+        queries.FindNeighbours: _find_neighbours,
+        queries.FindPrefix: _find_prefix,
         operations.Finish: _finish,
         queries.HashWith: _hash_with,
         queries.IsComplete: _is_complete,
+        queries.ListBlocked: _list_blocked,
+        queries.ListImages: _list_images,
         queries.MeasureUsage: _measure_usage,
+        queries.PickRandom: _pick_random,
         operations.Probe: _probe,
         operations.Put: _put,
+        queries.ReadAbout: _read_about,
         queries.ReadRanges: _read_ranges,
         queries.ReadStatus: _read_status,
         operations.Register: _register,
         operations.Remove: _remove,
         operations.RemoveExpired: _remove_expired,
+        operations.SetAbout: _set_about,
         queries.Several: _several,
+        operations.Unblock: _unblock,
     }
+
+
+def remove_sorted(ordered: list[OrderedT], one: OrderedT) -> None:
+    """Remove an entry, which is there, from a list in ascending order."""
+    del ordered[bisect_left(ordered, one)]

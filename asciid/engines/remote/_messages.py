@@ -39,7 +39,7 @@ __all__ = [
     "refused",
 ]
 
-VERSION = 7
+VERSION = 8
 """Raise it with every change to a message or an operation."""
 
 
