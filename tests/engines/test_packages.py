@@ -16,11 +16,12 @@ from tests.engines._driven import ENGINES
 from tests.engines.test_contract import EngineContract
 from tests.engines.test_listing_contract import ListingContract
 from tests.integration._daemon import ROOT
-from tests.store.test_contract import StoreContract
+from tests.store.test_contract import PendingContract, StoreContract
+from tests.store.test_machine import MemoryMachine
 from tests.workers import test_contract as _workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 def _engines_in(package: str) -> Iterator[type]:
@@ -39,6 +40,18 @@ class SuitesTests(SynchronousTestCase):
             if each.ispkg:
                 (engine,) = _engines_in(f"{engines.__name__}.{each.name}")
                 self.engines.add(engine)
+
+    def record_engines(self) -> set[type]:
+        """Return a set that gets the kinds of engines of new stores."""
+        used: set[type] = set()
+        make: Any = ImageStore.__init__
+
+        def record(*arguments: object, **options: object) -> None:
+            used.add(type(arguments[1]))
+            make(*arguments, **options)
+
+        self.patch(ImageStore, "__init__", record)
+        return used
 
     def test_used(self) -> None:
         """Each package is imported by the code that makes stores."""
@@ -74,15 +87,21 @@ class SuitesTests(SynchronousTestCase):
             self.assertEqual(cases, set(ENGINES))
 
     def test_store_contract(self) -> None:
-        """The store keeps its contract over each engine."""
-        used: set[type] = set()
-        make: Any = ImageStore.__init__
+        """The store keeps its contracts over each engine."""
+        contracts: Sequence[tuple[Any, Any, str]] = (
+            (StoreContract, _workers.WorkersTests, "test_interfaces"),
+            (PendingContract, _workers.WorkersPendingTests, "test_per_client"),
+        )
+        for contract, workers, test in contracts:
+            used = self.record_engines()
+            for case in {*contract.__subclasses__(), workers}:
+                case(test).debug()
+            self.assertEqual(used, self.engines, contract)
 
-        def record(*arguments: object, **options: object) -> None:
-            used.add(type(arguments[1]))
-            make(*arguments, **options)
-
-        self.patch(ImageStore, "__init__", record)
-        for case in {*StoreContract.__subclasses__(), _workers.WorkersTests}:
-            case("test_interfaces").debug()
+    def test_machine(self) -> None:
+        """The store is compared with a model over each engine."""
+        used = self.record_engines()
+        machines: Sequence[Any] = (MemoryMachine, *MemoryMachine.__subclasses__())
+        for machine in machines:
+            machine().teardown()
         self.assertEqual(used, self.engines)
