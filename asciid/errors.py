@@ -15,6 +15,7 @@ __all__ = [
     "ChunkOutOfRangeError",
     "ChunkSizeError",
     "ClientUploadsError",
+    "CommitFailedError",
     "EditKeyError",
     "HashMismatchError",
     "ImageBlockedError",
@@ -25,11 +26,13 @@ __all__ = [
     "InvalidAboutError",
     "StorageFailedError",
     "StorageFullError",
+    "StorageUnreadableError",
     "StoreBusyError",
     "StoreClosedError",
     "StoreVersionError",
     "TooManyUploadsError",
     "WriterGoneError",
+    "WriterUnavailableError",
 ]
 
 
@@ -206,6 +209,15 @@ class WriterGoneError(AsciidError):
         )
 
 
+class WriterUnavailableError(AsciidError):
+    """There is no writer process to send the operation to; nothing was stored."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The writer process is being replaced; nothing was stored; retry later."
+        )
+
+
 class StorageFullError(AsciidError):
     """The disk is full; nothing was stored."""
 
@@ -214,10 +226,24 @@ class StorageFullError(AsciidError):
 
 
 class StorageFailedError(AsciidError):
-    """The disk reported an error; nothing was stored."""
+    """The disk reported an error before the commit; nothing was stored."""
+
+    text = "The storage failed; nothing was stored."
 
     def __init__(self) -> None:
-        super().__init__("The storage failed; nothing was stored.")
+        super().__init__(self.text)
+
+
+class CommitFailedError(StorageFailedError):
+    """The disk reported an error during the commit, whose outcome is unknown."""
+
+    text = "The commit failed; whether this was stored is unknown; retry later."
+
+
+class StorageUnreadableError(StorageFailedError):
+    """The disk reported an error during a read."""
+
+    text = "The storage cannot be read; retry later."
 
 
 class StoreVersionError(AsciidError):

@@ -269,8 +269,22 @@ _PAGES = {
         "the member identical.",
         _SOON,
     ),
+    "writer-unavailable": _Page(
+        "The writer process is being replaced. Nothing was stored.",
+        "Wait, then retry.",
+        _SOON,
+    ),
+    "commit-failed": _Page(
+        "The disk reported an error during the commit; whether this request was "
+        "carried out is unknown.",
+        "Wait, then retry. A 409 can mean that it was carried out; for a chunk, see "
+        "the member identical. If the error persists, report it to the operator of "
+        "the service.",
+        _SOON,
+    ),
     "storage-failed": _Page(
-        "The disk reported an error. Nothing was stored.",
+        "The disk reported an error. Nothing was stored; or, if the request was a "
+        "read, the storage cannot be read.",
         "Wait, then retry. If the error persists, report it to the operator of the "
         "service.",
         _SOON,

@@ -143,7 +143,10 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     errors.StoreBusyError: (503, "store-busy", "Store busy"),
     errors.StoreClosedError: (503, "stopping", "Service stopping"),
     errors.WriterGoneError: (503, "writer-gone", "Writer gone"),
+    errors.WriterUnavailableError: (503, "writer-unavailable", "No writer"),
     errors.StorageFailedError: (503, "storage-failed", "Storage failed"),
+    errors.CommitFailedError: (503, "commit-failed", "Commit failed"),
+    errors.StorageUnreadableError: (503, "storage-failed", "Storage failed"),
     errors.StorageFullError: (507, "storage-full", "Storage full"),
 }
 """Error -> status, name of the problem type, title."""

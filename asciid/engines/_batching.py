@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from asciid.errors import (
     AsciidError,
-    StorageFailedError,
+    CommitFailedError,
     StoreBusyError,
     StoreClosedError,
 )
@@ -80,9 +80,9 @@ class BatchWriter(Generic[OperationT]):
     `execute` is called in a thread of `pool` with the operations of a batch.
     It runs them in one transaction, commits, and returns as many outcomes: an
     exception is the failure of that operation alone, anything else its result.
-    If it raises, nothing was committed; `recover` is then called on the reactor
-    with the exception and returns, in a Deferred, the exception that the
-    whole batch fails with, or None to have the same batch run again.
+    If it raises, `recover` is called on the reactor with the exception and returns,
+    in a Deferred, the exception that the whole batch fails with, or None to have the
+    same batch run again, of which nothing may have been committed then.
 
     Once all outcomes of a batch are delivered, `delivered` is called in the same turn
     of the reactor.  Then `pause` is called with the call that begins the next batch,
@@ -287,7 +287,7 @@ class BatchWriter(Generic[OperationT]):
         def unexpected(failure: Failure) -> None:
             # The next batch may do better; without this there would be none.
             _log.failure("recovery of the storage failed", failure)
-            decided(StorageFailedError())
+            decided(CommitFailedError())
 
         self._recover(error).addCallbacks(decided, unexpected)
 

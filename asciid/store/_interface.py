@@ -116,8 +116,9 @@ class IImageStore(Interface):
     changes something fires once the change survives a power cut (if the store has a
     disk and syncs it); cancelling its Deferred has no effect on the store.  Besides the
     errors each method names, any may fail with `StorageFailedError` or
-    `StoreClosedError`, and one that changes something with `StoreBusyError` or
-    `StorageFullError`; nothing was changed then.
+    `StoreClosedError`, and one that changes something with `StoreBusyError`,
+    `StorageFullError` or `WriterUnavailableError`; nothing was changed then.  After
+    `CommitFailedError` and `WriterGoneError` that is unknown.
     """
 
     listed_by_default: bool = Attribute(

@@ -96,7 +96,8 @@ class IEngine(Interface):
         The result has one outcome for each operation: an `Outcome`, or the exception
         that the operation failed with, which has no effect on the others.  A commit
         that fails is the outcome of all that were in it: `StorageFailedError`,
-        `StorageFullError`.  Outcomes arrive in the order of the calls.
+        `CommitFailedError`, `StorageFullError`.  Outcomes arrive in the order of the
+        calls.
 
         An image is complete only after its SHA-256 was checked over the bytes that
         are stored.  An engine may answer the last chunk of an image with `Unverified`.
@@ -109,7 +110,7 @@ class IEngine(Interface):
         """
         Answer from a state with all operations acknowledged before the call.
 
-        Errors: those of the query, `StorageFailedError`, `StoreBusyError`,
+        Errors: those of the query, `StorageUnreadableError`, `StoreBusyError`,
         `StoreClosedError`.
         """
 

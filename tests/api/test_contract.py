@@ -64,7 +64,13 @@ BODIES: dict[tuple[str, str], tuple[str, object]] = {
 }
 """The media type and the body of each request that has one."""
 
-OF_WRITES = (errors.StoreBusyError, errors.StorageFullError, errors.WriterGoneError)
+OF_WRITES = (
+    errors.CommitFailedError,
+    errors.StoreBusyError,
+    errors.StorageFullError,
+    errors.WriterGoneError,
+    errors.WriterUnavailableError,
+)
 """Errors that no read meets."""
 
 
@@ -551,9 +557,12 @@ class KeptContract(RawCase):
         for status, error in (
             (500, RuntimeError()),
             (503, errors.StorageFailedError()),
+            (503, errors.CommitFailedError()),
+            (503, errors.StorageUnreadableError()),
             (503, errors.StoreClosedError()),
             (503, errors.StoreBusyError()),
             (503, errors.WriterGoneError()),
+            (503, errors.WriterUnavailableError()),
             (507, errors.StorageFullError()),
         ):
             self.serve(BrokenStore(error))

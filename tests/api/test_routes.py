@@ -17,8 +17,10 @@ from zope.interface import implementer
 
 from asciid.api._sending import PIECE
 from asciid.errors import (
+    CommitFailedError,
     StorageFailedError,
     StorageFullError,
+    StorageUnreadableError,
     StoreBusyError,
     StoreClosedError,
 )
@@ -761,6 +763,8 @@ class APIContract(Base):
             (StoreBusyError(), 503, "store-busy"),
             (StoreClosedError(), 503, "stopping"),
             (StorageFailedError(), 503, "storage-failed"),
+            (StorageUnreadableError(), 503, "storage-failed"),
+            (CommitFailedError(), 503, "commit-failed"),
             (StorageFullError(), 507, "storage-full"),
         ):
             self.serve(BrokenStore(error))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -23,16 +24,20 @@ from asciid.engines.lmdb._batch import (
     DISCARD_STEP,
     REMEMBERED_UPLOADS,
     VERIFY_IN_TRANSACTION,
+    Batch,
 )
 from asciid.engines.lmdb._environment import DATA_FILE, Environment
 from asciid.engines.lmdb._residency import MAX_GROWTH, Residency
 from asciid.engines.lmdb._staging import abandon
 from asciid.engines.lmdb._uploads import REMEMBERED_BYTES
 from asciid.errors import (
+    CommitFailedError,
     HashMismatchError,
+    ImageExistsError,
     ImageNotFoundError,
     StorageFailedError,
     StorageFullError,
+    StorageUnreadableError,
     StoreVersionError,
 )
 from asciid.model import ImageSpec
@@ -53,13 +58,31 @@ from tests.store._support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from asciid.engines.lmdb._batch import Batch
     from asciid.store import IImageWriter
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 LARGE = bytes(range(256)) * (VERIFY_IN_TRANSACTION // 256 + 1)
+
+
+class ReportingFailure:
+    """An environment whose commits succeed, and are reported to have failed."""
+
+    def __init__(self, env: Any) -> None:  # noqa: ANN401 - an LMDB environment
+        self.env = env
+
+    @contextmanager
+    def begin(self, **options: Any) -> Iterator[Any]:  # noqa: ANN401 - as LMDB has it
+        """Commit, then fail."""
+        with self.env.begin(**options) as transaction:
+            yield transaction
+        message = "mdb_txn_commit: Input/output error"
+        raise lmdb.Error(message)
+
+    def __getattr__(self, name: str) -> object:
+        """Be the environment in everything else."""
+        return getattr(self.env, name)
 
 
 class Failing:
@@ -323,6 +346,31 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual(self.driven.download(spec.sha256), CAT)
         self.assertEqual(self.driven.upload(b"dog").size, 3)
 
+    def test_commit_in_doubt(self) -> None:
+        """The error of a commit does not deny that the batch may be stored."""
+        spec, environment = spec_of(CAT), self.driven.engine._environment
+        environment._open = ReportingFailure(environment._open)  # type: ignore[assignment]
+        error = self.assertRaises(
+            CommitFailedError, self.driven.run, self.driven.store.register(spec)
+        )
+        self.assertIn("unknown", str(error))
+        again = self.driven.store.register(spec)
+        self.assertRaises(ImageExistsError, self.driven.run, again)
+
+    def test_error_before_the_commit(self) -> None:
+        """The error of a batch that was not committed says that nothing is stored."""
+
+        def flush(_: Batch) -> None:
+            message = "mdb_put: Input/output error"
+            raise lmdb.Error(message)
+
+        failing = self.patch(Batch, "flush", flush)
+        awaited = self.driven.store.register(spec_of(CAT))
+        error = self.assertRaises(StorageFailedError, self.driven.run, awaited)
+        self.assertEqual(str(error), "The storage failed; nothing was stored.")
+        failing.restore()
+        self.driven.run(self.driven.store.register(spec_of(CAT)))
+
     def test_no_room_to_open_it_again(self) -> None:
         """A quota that the repair meets is a full storage, too."""
         self.fail_transactions(lmdb_error(errno.EIO))
@@ -344,9 +392,9 @@ class LMDBTests(SynchronousTestCase):
         for _ in range(2):
             awaited = self.driven.store.register(spec_of(CAT))
             self.assertRaises(StorageFailedError, self.driven.run, awaited)
-        self.assertRaises(
-            StorageFailedError, self.driven.run, self.driven.store.open(spec.sha256)
-        )
+        opening = self.driven.store.open(spec.sha256)
+        error = self.assertRaises(StorageUnreadableError, self.driven.run, opening)
+        self.assertNotIn("stored", str(error))
         self.driven.path.unlink()
         away.rename(self.driven.path)
         # Reads reopen it, too.

@@ -20,6 +20,7 @@ ERRORS: list[AsciidError] = [
     errors.ChunkOutOfRangeError(7, 5),
     errors.ChunkSizeError(1, expected=2, actual=3),
     errors.ClientUploadsError(9),
+    errors.CommitFailedError(),
     errors.HashMismatchError(HASH, "cd" * 32),
     errors.ImageExistsError(HASH),
     errors.ImageGoneError(HASH),
@@ -27,6 +28,7 @@ ERRORS: list[AsciidError] = [
     errors.ImageNotFoundError(HASH),
     errors.StorageFailedError(),
     errors.StorageFullError(),
+    errors.StorageUnreadableError(),
     errors.AboutChangedError("0" * 64, 5),
     errors.EditKeyError("0" * 64),
     errors.ImageBlockedError("spam"),
@@ -35,6 +37,7 @@ ERRORS: list[AsciidError] = [
     errors.StoreClosedError(),
     errors.TooManyUploadsError(8),
     errors.WriterGoneError(),
+    errors.WriterUnavailableError(),
 ]
 NOT_SENT = {"AsciidError", "StoreVersionError"}
 """A store meets these only at its start."""

@@ -44,6 +44,7 @@ from asciid.errors import (
     StoreBusyError,
     StoreClosedError,
     WriterGoneError,
+    WriterUnavailableError,
 )
 from asciid.metrics import merge
 from asciid.store import Lifetimes
@@ -292,13 +293,17 @@ class WriterGoneTests(WorkersCase):
         return registering
 
     def test_patience(self) -> None:
-        """After a while waiting operations are refused, and so are new ones."""
+        """After a while waiting operations are refused, and so are new ones.
+
+        The error says that nothing of them is stored, and is not that of others.
+        """
         self.end_writer()
         registering = self.register(CAT)
         with capturedLogs() as events:
             self.pass_time(WRITER_TIMEOUT)
-        self.failureResultOf(registering, WriterGoneError)
-        self.failureResultOf(self.register(b"dog"), WriterGoneError)
+        for refused in (registering, self.register(b"dog")):
+            refusal = self.failureResultOf(refused, WriterUnavailableError)
+            self.assertIn("nothing was stored", str(refusal.value))
         self.assertIn("no writer: failing", str([e["log_format"] for e in events]))
         self.begin_writer()
         self.pass_time(1)
@@ -390,7 +395,7 @@ class WriterGoneTests(WorkersCase):
         registering = self.register(CAT)
         for client in self.driven.clients:
             self.successResultOf(client.stop())
-        self.failureResultOf(registering, WriterGoneError)
+        self.failureResultOf(registering, StoreClosedError)
         self.begin_writer()
 
 

@@ -100,6 +100,8 @@ class Environment:
     """Counts of committed changes."""
     removed: list[str] = field(init=False, factory=list)
     """The hashes of images whose removal the last `execute` committed."""
+    in_doubt: bool = field(init=False, default=False)
+    """Whether the last `execute` failed, and may have been committed all the same."""
     identity: tuple[int, int] = field(init=False, default=(0, 0))
     """The `identity_of` the files that are open."""
     _data_path: Path = field(init=False)
@@ -259,9 +261,11 @@ class Environment:
         raises anything but a domain error or an LMDB one is taken out, and the
         others are run again without it.
 
-        Errors: `OSError`, `lmdb.Error`; nothing was committed then.
+        Errors: `OSError`, `lmdb.Error`; nothing was committed then, unless it is
+        `in_doubt`.
         """
         self.removed = []
+        self.in_doubt = False
         if self._unsynced:
             self._sync_found()
         outcomes: list[object] = [None] * len(tasks)
@@ -358,7 +362,7 @@ class Environment:
         outcomes: list[object],
     ) -> int | None:
         """Run and commit; return the index of a task that broke, if any."""
-        reserve = self.reserve
+        reserve, committing = self.reserve, False
         try:
             # The end of this block commits: LMDB writes the pages and calls fdatasync.
             with self._env.begin(write=True) as transaction:
@@ -389,7 +393,9 @@ class Environment:
                 self.check_place()
                 # To find free pages, pages were read.
                 self._residency.check()
+                committing = True
         except BaseException:
+            self.in_doubt = committing
             self._memory.clear()
             raise
         if batch.changed:

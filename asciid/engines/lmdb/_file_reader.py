@@ -14,7 +14,7 @@ from asciid.engines._stamps import Stamps
 from asciid.engines.lmdb._environment import Environment
 from asciid.engines.lmdb._lookup import measure
 from asciid.engines.lmdb._reads import FileReads
-from asciid.errors import AsciidError, StorageFailedError
+from asciid.errors import AsciidError, StorageUnreadableError
 from asciid.runtime.threads import FixedThreadPool
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class LMDBReader:
             else:
                 await self._reopen()
         except (lmdb.Error, OSError, AsciidError) as error:
-            raise StorageFailedError from error
+            raise StorageUnreadableError from error
         finally:
             if self._environment.is_open:
                 self._pool.release()

@@ -46,6 +46,7 @@ from asciid.engines.lmdb._reserve import Reserve, is_full, lacks_room
 from asciid.engines.lmdb._storage_file import StorageUnusableError
 from asciid.errors import (
     AsciidError,
+    CommitFailedError,
     StorageFailedError,
     StorageFullError,
     StoreClosedError,
@@ -378,6 +379,8 @@ class LMDBEngine:
 
         Return the error of the batch; None if it is to run again.
         """
+        # A full disk is met by pages that are written before the one that commits.
+        failed = CommitFailedError if self._environment.in_doubt else StorageFailedError
         try:
             if isinstance(error, lmdb.MapFullError | lmdb.MapResizedError):
                 self._environment.remap(grow=isinstance(error, lmdb.MapFullError))
@@ -392,10 +395,10 @@ class LMDBEngine:
             self._environment.reopen()
         except (lmdb.Error, AsciidError, OSError) as unusable:
             self._fault_log.failed(f"it cannot be used: {unusable}")
-            return StorageFullError() if is_full(unusable) else StorageFailedError()
+            return StorageFullError() if is_full(unusable) else failed()
         if isinstance(error, EnvironmentClosedError):
             return None
-        return StorageFullError() if full else StorageFailedError()
+        return StorageFullError() if full else failed()
 
 
 def _usable(failure: Failure) -> Failure:

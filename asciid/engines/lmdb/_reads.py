@@ -12,7 +12,11 @@ from twisted.internet.defer import Deferred
 from asciid.engines.lmdb._answers import Answers
 from asciid.engines.lmdb._environment import EnvironmentClosedError
 from asciid.engines.lmdb._fault_log import FaultLog
-from asciid.errors import StorageFailedError
+from asciid.errors import (
+    StorageFailedError,
+    StorageFullError,
+    StorageUnreadableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +38,7 @@ class FileReads:
     Reads `environment` in threads of `pool`.
 
     `make_readable` is called where the file has outgrown the map, or is closed; it
-    fails with `StorageFailedError`.
+    fails with `StorageFailedError` or `StorageFullError`.
     """
 
     environment: Environment
@@ -60,7 +64,7 @@ class FileReads:
         """
         Return the result of `call` for a snapshot.
 
-        Errors: those of `call`, `StorageFailedError`, `StoreBusyError`,
+        Errors: those of `call`, `StorageUnreadableError`, `StoreBusyError`,
         `StoreClosedError`.
         """
         return Deferred.fromCoroutine(self._read(call))
@@ -71,10 +75,13 @@ class FileReads:
             try:
                 answer = await self.pool.run(read)
             except (lmdb.MapResizedError, EnvironmentClosedError):
-                await self.make_readable()
+                try:
+                    await self.make_readable()
+                except (StorageFailedError, StorageFullError) as error:
+                    raise StorageUnreadableError from error
             except lmdb.Error as error:
                 self._fault_log.failed(str(error))
-                raise StorageFailedError from error
+                raise StorageUnreadableError from error
             else:
                 self._fault_log.succeeded()
                 return answer

@@ -149,7 +149,7 @@ class RemoteEngine:
         await self._reader.stop()
 
     def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
-        """See `IEngine.apply`; `WriterGoneError` is an unknown outcome."""
+        """See `IEngine.apply` and `WriterClient.submit`."""
         return self._client.submit(operations)
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:

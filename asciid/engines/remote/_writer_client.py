@@ -35,7 +35,13 @@ from asciid.engines.remote._messages import (
     Submit,
     Welcome,
 )
-from asciid.errors import StoreBusyError, StoreClosedError, WriterGoneError
+from asciid.errors import (
+    AsciidError,
+    StoreBusyError,
+    StoreClosedError,
+    WriterGoneError,
+    WriterUnavailableError,
+)
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall
@@ -189,12 +195,12 @@ class WriterClient:
         Have operations carried out; see `IEngine.apply`.
 
         Errors: `StoreBusyError` past a bound, `StoreClosedError` after `stop`,
-        `WriterGoneError`.
+        `WriterUnavailableError` if they were not sent, `WriterGoneError` if they were.
         """
         if self._stopping is not None:
             return fail(StoreClosedError())
         if self._given_up:
-            return fail(WriterGoneError())
+            return fail(WriterUnavailableError())
         size = sum([operation.size for operation in operations])
         if (
             self._operations + len(operations) > self.max_operations
@@ -257,7 +263,7 @@ class WriterClient:
         sent, self._sent = self._sent, {}
         self._unanswered = 0
         for waiting in sent.values():
-            self._fail(waiting)
+            self._fail(waiting, WriterGoneError)
         gathering, self._gathering = self._gathering, {}
         for gathered in gathering.values():
             gathered.callback([])
@@ -328,7 +334,7 @@ class WriterClient:
         self._given_up = True
         _log.error("no writer: failing the operations that wait for one")
         waiting, self._waiting = self._waiting, []
-        self._fail(waiting)
+        self._fail(waiting, WriterUnavailableError)
 
     def _schedule(self) -> None:
         if not self._scheduled and self._connection is not None:
@@ -385,10 +391,10 @@ class WriterClient:
         self._schedule()
         self._check_idle()
 
-    def _fail(self, waiting: Sequence[_Waiting]) -> None:
+    def _fail(self, waiting: Sequence[_Waiting], error: type[AsciidError]) -> None:
         for operations, size, done in waiting:
             self._release(operations, size)
-            done.errback(WriterGoneError())
+            done.errback(error())
 
     def _release(self, operations: Sequence[AnyOperation], size: int) -> None:
         self._operations -= len(operations)
@@ -403,7 +409,7 @@ class WriterClient:
 
     def _end(self, _: None) -> None:
         waiting, self._waiting = self._waiting, []
-        self._fail(waiting)
+        self._fail(waiting, StoreClosedError)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
