@@ -21,14 +21,14 @@ from asciid.runtime.reactor import Reactor, installed_reactor
 from asciid.runtime.tuning import tune_garbage_collector, use_monotonic_clock
 from asciid.workers._inheritance import (
     BLOCKED_AT_START,
+    HAS_SUCCESSOR,
     HEARTBEAT,
-    LIFELINE,
     LOG,
     OUTPUT,
+    PARENT_PIPE,
     READY,
     REREAD,
     STATUS,
-    SUCCEEDED,
 )
 from asciid.workers._watchdog import HEARTBEAT_INTERVAL
 
@@ -91,14 +91,14 @@ class _Child:
         """Start the role, once the reactor has installed its signal handlers."""
         # Ctrl-C is for the parent, which stops the others in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(SUCCEEDED, lambda *_: self._note_successor())
+        signal.signal(HAS_SUCCESSOR, lambda *_: self._note_successor())
         signal.signal(
             REREAD, lambda *_: self._reactor.callFromThread(self._role.reread)
         )
         # One to the whole process group asks the parent alone to replace processes.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_AT_START)
-        _Lifeline(self._orphaned, self._reactor).startReading()
+        _ParentPipe(self._orphaned, self._reactor).startReading()
         # A parent that is stopped reads nothing, and must not block this process.
         for descriptor in (STATUS, OUTPUT):
             os.set_blocking(descriptor, False)
@@ -121,7 +121,7 @@ class _Child:
         self._reactor.callLater(HEARTBEAT_INTERVAL, self._beat)
 
     def _send_status(self, status: bytes) -> None:
-        # If the parent has exited, the lifeline shows it.
+        # If the parent has exited, its pipe shows it.
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(STATUS, status)
 
@@ -151,7 +151,7 @@ class _Child:
             self._reactor.stop()
 
 
-class _Lifeline(FileDescriptor):
+class _ParentPipe(FileDescriptor):
     """A pipe that reaches end of file when the parent exits, for whatever reason."""
 
     connected = 1
@@ -159,15 +159,15 @@ class _Lifeline(FileDescriptor):
     def __init__(self, on_eof: Callable[[], None], reactor: Reactor) -> None:
         super().__init__(reactor)
         self._on_eof = on_eof
-        os.set_blocking(LIFELINE, False)
+        os.set_blocking(PARENT_PIPE, False)
 
     def fileno(self) -> int:
         """Return the descriptor."""
-        return LIFELINE
+        return PARENT_PIPE
 
     def doRead(self) -> Exception | None:
         """Check for the end of file: nothing is ever written."""
-        if os.read(LIFELINE, 1):
+        if os.read(PARENT_PIPE, 1):
             return None
         return CONNECTION_DONE
 

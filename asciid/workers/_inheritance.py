@@ -10,18 +10,18 @@ __all__ = [
     "BLOCKED_AT_START",
     "FIRST_INHERITED",
     "GENERATIONS",
+    "HAS_SUCCESSOR",
     "HEARTBEAT",
-    "LIFELINE",
     "LOCK",
     "LOG",
     "OUTPUT",
+    "PARENT_PIPE",
     "READY",
     "REREAD",
     "STATUS",
-    "SUCCEEDED",
 ]
 
-LIFELINE = 0
+PARENT_PIPE = 0
 """The descriptor that reaches end of file when the parent exits."""
 
 LOG = 1
@@ -56,7 +56,7 @@ certificates; for the writer that of the `Record`.
 REREAD = signal.SIGUSR1
 """The signal at which a worker rereads its files."""
 
-SUCCEEDED = signal.SIGUSR2
+HAS_SUCCESSOR = signal.SIGUSR2
 """The signal that a process has a successor, and is about to be stopped."""
 
 BLOCKED_AT_START = (*SURVIVED, signal.SIGINT)

@@ -19,13 +19,13 @@ from twisted.logger import Logger
 
 from asciid.workers._inheritance import (
     BLOCKED_AT_START,
-    LIFELINE,
+    HAS_SUCCESSOR,
     LOG,
     OUTPUT,
+    PARENT_PIPE,
     READY,
     REREAD,
     STATUS,
-    SUCCEEDED,
 )
 from asciid.workers._log_relay import LogRelay
 from asciid.workers._watchdog import HEARTBEAT_TIMEOUT, READY_TIMEOUT, Watchdog
@@ -46,7 +46,7 @@ MIN_RESTART_DELAY = 0.1
 MAX_RESTART_DELAY = 30.0
 """Seconds at most; the delay doubles each time."""
 
-_PIPES: Mapping[int, str] = {LIFELINE: "w", LOG: "r", OUTPUT: "r", STATUS: "r"}
+_PIPES: Mapping[int, str] = {PARENT_PIPE: "w", LOG: "r", OUTPUT: "r", STATUS: "r"}
 
 _log = Logger()
 
@@ -116,7 +116,7 @@ class SupervisedProcess:
             self._report_ready(ready=False)
             if self._running is not None:
                 if replaced:
-                    self._running.signal(SUCCEEDED)
+                    self._running.signal(HAS_SUCCESSOR)
                 self._running.signal("TERM")
                 timeout = self._stop_timeout
                 if replaced:

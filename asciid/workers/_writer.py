@@ -38,10 +38,10 @@ __all__ = ["WRITER_SOCKET", "Writer"]
 WRITER_SOCKET = "writer.sock"
 """The name of the socket in the storage directory that workers connect to."""
 
-_GOODBYE = 1.0
+_LAST_RESPONSES = 1.0
 """Seconds for the last responses to be read."""
 
-_LONGER = 2.0
+_STOP_MARGIN = 2.0
 """Seconds beyond the time that workers wait for their clients."""
 
 _log = Logger()
@@ -53,7 +53,7 @@ class Writer:
     def __init__(self, settings: Settings, reactor: Reactor) -> None:
         storage = SharedStorage(settings, inherited=LOCK)
         self._reactor = reactor
-        self._patience = settings.drain_timeout + _LONGER
+        self._patience = settings.drain_timeout + _STOP_MARGIN
         self._server = WriterServer(
             self,
             reactor,
@@ -159,7 +159,9 @@ class Writer:
         self._server.disconnect()
         self._offload.stop()
         try:
-            await self._server.wait_until_empty().addTimeout(_GOODBYE, self._reactor)
+            await self._server.wait_until_empty().addTimeout(
+                _LAST_RESPONSES, self._reactor
+            )
         except defer.TimeoutError:
             _log.warn(
                 "disconnecting {n} workers that have not read every response",

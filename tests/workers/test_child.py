@@ -23,10 +23,10 @@ from asciid.workers import _child
 from asciid.workers._child import run
 from asciid.workers._inheritance import (
     BLOCKED_AT_START,
+    HAS_SUCCESSOR,
     HEARTBEAT,
     READY,
     REREAD,
-    SUCCEEDED,
 )
 from asciid.workers._watchdog import HEARTBEAT_INTERVAL
 from asciid.workers._worker import Worker
@@ -118,7 +118,7 @@ class ChildTests(SynchronousTestCase):
         for number in SIGNALS:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.own: dict[str, int] = {}
-        self.lifeline = self.pipe("LIFELINE", 0)
+        self.parent_pipe = self.pipe("PARENT_PIPE", 0)
         self.status = self.pipe("STATUS", 1)
         self.log = self.pipe("LOG", 1)
         self.printed = self.pipe("OUTPUT", 1)
@@ -225,7 +225,7 @@ class ChildTests(SynchronousTestCase):
             self.assertIs(signal.getsignal(signal.SIGTERM), signal.SIG_IGN)
             self.assertNoResult(ending)
             # Too late to retire.
-            signal.raise_signal(SUCCEEDED)
+            signal.raise_signal(HAS_SUCCESSOR)
             self.role.stopped.callback(None)
             self.successResultOf(ending)
 
@@ -269,7 +269,7 @@ class ChildTests(SynchronousTestCase):
         """With a successor it first leaves its work to that, and then ends."""
 
         def life() -> None:
-            signal.raise_signal(SUCCEEDED)
+            signal.raise_signal(HAS_SUCCESSOR)
             self.assertEqual(self.role.calls, ["start"])
             self.reactor.stop()
             self.assertEqual(self.role.calls, ["start", "retire"])
@@ -289,12 +289,12 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.role.calls, ["start", "stop"])
 
     def end_parent(self) -> None:
-        """Close the other end of the lifeline, and notify the reactor."""
+        """Close the other end of the parent's pipe, and notify the reactor."""
         (reader,) = self.reactor.readers
-        os.write(self.lifeline, b"?")
+        os.write(self.parent_pipe, b"?")
         self.assertIsNone(reader.doRead())
-        os.close(self.lifeline)
-        self.assertEqual(reader.fileno(), self.own["LIFELINE"])
+        os.close(self.parent_pipe)
+        self.assertEqual(reader.fileno(), self.own["PARENT_PIPE"])
         self.assertIs(reader.doRead(), CONNECTION_DONE)
         reader.connectionLost(Failure(CONNECTION_DONE))
 
@@ -304,7 +304,7 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.role.calls, ["start", "stop"])
 
     def test_stopped_reactor(self) -> None:
-        """A reactor that stops releases the lifeline, which does not end it."""
+        """A reactor that stops releases the parent's pipe, which does not end it."""
         raised: list[int] = []
         self.patch(signal, "raise_signal", raised.append)
 

@@ -26,10 +26,10 @@ from asciid.testing import ManualThreadPool
 from asciid.workers import parent as parent_module
 from asciid.workers._inheritance import (
     FIRST_INHERITED,
+    HAS_SUCCESSOR,
     HEARTBEAT,
     REREAD,
     STATUS,
-    SUCCEEDED,
 )
 from asciid.workers._processes import KILL_AFTER, REPLACED_WITHIN, WRITER
 from asciid.workers._record import recorded_exits
@@ -395,13 +395,13 @@ class RestartTests(ParentTestCase):
             new = self.reactor.alive[f"worker-{number}.{generation + 1}"]
             self.assertEqual(old.signals, [])
             new.be_ready()
-            self.assertEqual(old.signals, [SUCCEEDED, "TERM"])
+            self.assertEqual(old.signals, [HAS_SUCCESSOR, "TERM"])
             old.end()
 
     def replace_writer(self) -> None:
         """Have the writer exit, and the next one be ready."""
         old = self.reactor.alive[WRITER]
-        self.assertEqual(old.signals, [SUCCEEDED, "TERM"])
+        self.assertEqual(old.signals, [HAS_SUCCESSOR, "TERM"])
         old.end()
         self.reactor.advance(0)
         self.reactor.alive[WRITER].be_ready()

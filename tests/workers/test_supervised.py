@@ -16,15 +16,15 @@ from asciid.workers._inheritance import (
     BLOCKED_AT_START,
     FIRST_INHERITED,
     GENERATIONS,
+    HAS_SUCCESSOR,
     HEARTBEAT,
-    LIFELINE,
     LOCK,
     LOG,
     OUTPUT,
+    PARENT_PIPE,
     READY,
     REREAD,
     STATUS,
-    SUCCEEDED,
 )
 from asciid.workers._supervised import (
     MAX_RESTART_DELAY,
@@ -91,7 +91,7 @@ class SupervisedTests(SupervisedTestCase):
         self.assertEqual(
             process.descriptors,
             {
-                LIFELINE: "w",
+                PARENT_PIPE: "w",
                 LOG: "r",
                 OUTPUT: "r",
                 STATUS: "r",
@@ -248,7 +248,7 @@ class SupervisedTests(SupervisedTestCase):
         """One that has a successor is signalled that before it is to stop."""
         process = self.start()
         self.process.stop(replaced=True)
-        self.assertEqual(process.signals, [SUCCEEDED, "TERM"])
+        self.assertEqual(process.signals, [HAS_SUCCESSOR, "TERM"])
 
     def test_killed(self) -> None:
         """One that does not stop in time is killed; it is not late then."""
@@ -263,9 +263,9 @@ class SupervisedTests(SupervisedTestCase):
         process = self.start()
         self.process.stop(replaced=True)
         self.reactor.advance(STOP_TIMEOUT + RETIRE_TIMEOUT - 1)
-        self.assertEqual(process.signals, [SUCCEEDED, "TERM"])
+        self.assertEqual(process.signals, [HAS_SUCCESSOR, "TERM"])
         self.reactor.advance(1)
-        self.assertEqual(process.signals, [SUCCEEDED, "TERM", "KILL"])
+        self.assertEqual(process.signals, [HAS_SUCCESSOR, "TERM", "KILL"])
 
     def test_reread(self) -> None:
         """Files are read again by a process that has read them, if it runs."""
