@@ -17,6 +17,8 @@ from attrs import define
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
+from asciid.engines._callbacks import do_nothing
+from asciid.engines._queue_size import QueueSize
 from asciid.errors import (
     AsciidError,
     CommitFailedError,
@@ -88,9 +90,9 @@ class BatchWriter(Generic[OperationT]):
     of the reactor.  Then `pause` is called with the call that begins the next batch,
     and makes it once clients that were answered have had time for their next request.
 
-    At most `max_operations` operations holding `max_bytes` bytes wait at a
-    time, or a single one that holds more.  A batch costs one hand-over to the
-    thread and one wake-up of the reactor, however many operations are in it.
+    `queue` bounds the operations that wait for the next batch.  A batch costs one
+    hand-over to the thread and one wake-up of the reactor, however many operations
+    are in it.
     `batch_sizes` and `commit_times` are those of committed batches; `monotonic`
     is in seconds.
     """
@@ -102,10 +104,9 @@ class BatchWriter(Generic[OperationT]):
         *,
         reactor: IWriterReactor,
         pool: ThreadPool,
-        max_operations: int = 16_384,
-        max_bytes: int = 64 * 1024 * 1024,
+        queue: QueueSize | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        delivered: Callable[[], object] = lambda: None,
+        delivered: Callable[[], object] = do_nothing,
         pause: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._delivered = delivered
@@ -113,24 +114,16 @@ class BatchWriter(Generic[OperationT]):
         self._recover = recover
         self._reactor = reactor
         self._pool = pool
-        self.max_operations = max_operations
-        self.max_bytes = max_bytes
+        self.queue = queue or QueueSize()
         self._monotonic = monotonic
         self._pause = pause or self._poll
         self.batch_sizes = Histogram(BATCH_SIZES)
         self.commit_times = Histogram(COMMIT_TIMES)
         self._waiting: list[_Entry[OperationT]] = []
         self._alone: deque[Callable[[], None]] = deque()
-        self._operations = 0
-        self._bytes = 0
         self._scheduled = False
         self._busy = False
         self._stopped: Deferred[None] | None = None
-
-    @property
-    def waiting(self) -> tuple[int, int]:
-        """The operations that wait for the next batch, and the bytes they hold."""
-        return self._operations, self._bytes
 
     def start(self) -> None:
         """Start the thread pool."""
@@ -150,24 +143,15 @@ class BatchWriter(Generic[OperationT]):
         Errors: `StoreBusyError` past a bound, `StoreClosedError` after `stop`; none
         of them was accepted then.
         """
-        if self._is_too_much(len(operations), size):
-            closed = self._stopped is not None
-            return fail(StoreClosedError() if closed else StoreBusyError())
+        if self._stopped is not None:
+            return fail(StoreClosedError())
+        if not self.queue.add(len(operations), size):
+            return fail(StoreBusyError())
         done: Deferred[Sequence[Any]] = Deferred()
         self._waiting.append(_Entry(operations, done))
-        self._operations += len(operations)
-        self._bytes += size
         if not self._busy and not self._scheduled:
             self._schedule()
         return done
-
-    def _is_too_much(self, operations: int, size: int) -> bool:
-        return (
-            self._stopped is not None
-            or self._operations + operations > self.max_operations
-            # A single operation past the bound is accepted if no others have bytes.
-            or (min(size, self._bytes) > 0 and self._bytes + size > self.max_bytes)
-        )
 
     def run_alone(
         self, work: Callable[[], Coroutine[Deferred[Any], Any, ResultT]]
@@ -235,8 +219,7 @@ class BatchWriter(Generic[OperationT]):
             self._alone.popleft()()
             return
         batch, self._waiting = self._waiting, []
-        self._operations = 0
-        self._bytes = 0
+        self.queue.clear()
         self._hand_over(batch)
 
     def _hand_over(self, batch: list[_Entry[OperationT]]) -> None:
@@ -443,16 +426,16 @@ def batching_stats(
     pending: PendingUploads[Any],
 ) -> StoreStats:
     """Return the statistics of an engine that consists of these."""
-    operations, size = writer.waiting
+    queue = writer.queue
     uploads, clients = pending.tracked
     return StoreStats(
         events=events,
         batch_sizes=writer.batch_sizes,
         commit_times=writer.commit_times,
-        queue_operations=operations,
-        max_queue_operations=writer.max_operations,
-        queue_bytes=size,
-        max_queue_bytes=writer.max_bytes,
+        queue_operations=queue.operations,
+        max_queue_operations=queue.max_operations,
+        queue_bytes=queue.bytes,
+        max_queue_bytes=queue.max_bytes,
         reads=reads.waiting,
         max_reads=reads.max_waiting,
         max_uploads=pending.limits.total,

@@ -14,6 +14,7 @@ from asciid.daemon.storing import SharedStorage
 from asciid.engines.remote import (
     UNANSWERED_BYTES,
     Generations,
+    QueueSize,
     RemoteEngine,
     WriterClient,
 )
@@ -38,7 +39,7 @@ class Worker:
             socket_name(storage.held, WRITER_SOCKET),
             reactor,
             metrics=self,
-            max_bytes=settings.max_queue,
+            queue=QueueSize(max_bytes=settings.max_queue),
             # So that the writer can accept what all workers send together.
             max_unanswered=min(
                 UNANSWERED_BYTES, settings.max_queue // (2 * settings.workers)

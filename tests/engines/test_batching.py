@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._batching import BatchWriter, ReadPool
+from asciid.engines._queue_size import QueueSize
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,
@@ -42,8 +43,7 @@ class BatchWriterTests(SynchronousTestCase):
             self.recover,
             reactor=self.reactor,
             pool=self.pool,
-            max_operations=4,
-            max_bytes=100,
+            queue=QueueSize(max_operations=4, max_bytes=100),
         )
         self.writer.start()
 

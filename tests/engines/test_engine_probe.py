@@ -141,9 +141,6 @@ class EngineProbeTests(SynchronousTestCase):
 class FakeWriter:
     """A writer whose results the test sets."""
 
-    max_operations = max_bytes = 1
-    waiting = (0, 0)
-
     def __init__(self) -> None:
         self.outcome: Deferred[Any] = succeed([None])
 

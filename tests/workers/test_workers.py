@@ -176,7 +176,9 @@ class ClientTests(WorkersCase):
         for _ in range(3):
             self.driven.reactor.advance(0)
         self.assertEqual(sum(sent), UNANSWERED_BYTES)
-        self.assertEqual(client.waiting, (count, count * size))
+        self.assertEqual(
+            (client.queue.operations, client.queue.bytes), (count, count * size)
+        )
         self.driven.settle()
         self.assertGreaterEqual(sum(sent), count * size)
         for one in adding:
@@ -185,17 +187,17 @@ class ClientTests(WorkersCase):
     def test_bounded(self) -> None:
         """Past a limit, operations are refused at once."""
         client = self.driven.clients[0]
-        client.max_operations = 1
+        client.queue.max_operations = 1
         first = self.register(b"one")
         self.failureResultOf(self.register(b"two"), StoreBusyError)
-        self.assertEqual(client.waiting, (1, 0))
+        self.assertEqual((client.queue.operations, client.queue.bytes), (1, 0))
         self.driven.settle()
         self.successResultOf(first)
-        self.assertEqual(client.waiting, (0, 0))
+        self.assertEqual((client.queue.operations, client.queue.bytes), (0, 0))
 
     def test_bounded_by_bytes(self) -> None:
         """The same past the bytes; a single operation past them is accepted alone."""
-        self.driven.clients[0].max_bytes = 3
+        self.driven.clients[0].queue.max_bytes = 3
         spec = spec_of(b"fourfive", 4)
         store = self.driven.stores[0]
         self.driven.run(store.register(spec))
@@ -219,7 +221,7 @@ class ClientTests(WorkersCase):
 
     def test_refused_together(self) -> None:
         """If the writer's queue is full, each operation fails so."""
-        self.driven.writer.engine._writer.max_operations = 1
+        self.driven.writer.engine._writer.queue.max_operations = 1
         registering = [self.register(b"%d" % number) for number in range(2)]
         self.driven.settle()
         for refused in registering:

@@ -20,7 +20,9 @@ from asciid.engines._batching import (
     batching_stats,
     start_threads,
 )
+from asciid.engines._callbacks import do_nothing
 from asciid.engines._engine_probe import EngineProbe
+from asciid.engines._queue_size import QueueSize
 from asciid.engines._stamps import Stamps
 from asciid.engines.lmdb._abandoned import Abandoned
 from asciid.engines.lmdb._compaction import Compaction
@@ -140,7 +142,7 @@ class LMDBEngine:
             self._recover,
             reactor=reactor,
             pool=writer_pool or FixedThreadPool(1, "asciid-writer"),
-            max_bytes=max_queue,
+            queue=QueueSize(max_bytes=max_queue),
             monotonic=monotonic,
             delivered=self._evict_removed,
             pause=peers.pause,
@@ -406,7 +408,3 @@ def _usable(failure: Failure) -> Failure:
     if isinstance(failure.value, lmdb.Error):
         return Failure(StorageUnusableError(failure.value))
     return failure
-
-
-def do_nothing(_: object) -> None:
-    """Do nothing."""

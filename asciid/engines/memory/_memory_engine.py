@@ -15,6 +15,8 @@ from asciid.engines._batching import (
     batching_stats,
     start_threads,
 )
+from asciid.engines._callbacks import do_nothing
+from asciid.engines._queue_size import QueueSize
 from asciid.engines._stamps import Stamps
 from asciid.engines.memory._image_table import Images
 from asciid.runtime.threads import FixedThreadPool
@@ -68,7 +70,7 @@ class MemoryEngine:
             succeed,  # nothing can be repaired
             reactor=reactor,
             pool=pool or FixedThreadPool(1, "asciid-memory"),
-            max_bytes=max_queue,
+            queue=QueueSize(max_bytes=max_queue),
             monotonic=monotonic,
             delivered=self._evict_removed,
         )
@@ -144,7 +146,3 @@ class MemoryEngine:
         removed = self._images.take_removed()
         if removed:
             self._on_removed(removed)
-
-
-def do_nothing(_: object) -> None:
-    """Do nothing."""

@@ -1,5 +1,6 @@
 """The engine of a worker: reads the storage file, sends operations to the writer."""
 
+from asciid.engines._queue_size import QueueSize
 from asciid.engines.remote._batch_delay import BatchDelay
 from asciid.engines.remote._generations import Generations
 from asciid.engines.remote._remote_engine import ILocalReader, RemoteEngine
@@ -17,6 +18,7 @@ __all__ = [
     "ILocalReader",
     "IMetricsSource",
     "IWritingProcess",
+    "QueueSize",
     "RemoteEngine",
     "WriterClient",
     "WriterServer",

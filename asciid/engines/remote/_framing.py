@@ -8,6 +8,7 @@ import msgspec
 from twisted.internet import protocol
 from twisted.logger import Logger
 
+from asciid.engines._callbacks import do_nothing
 from asciid.net.output import Output, output_for
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class MessageProtocol(protocol.Protocol):
 
     def connectionMade(self) -> None:
         """See `IEnd.made`."""
-        self._output = output_for(self.transport, _nothing)
+        # No backpressure: the other end is a process of the same daemon.
+        self._output = output_for(self.transport, do_nothing)
         self._end.made(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -134,7 +136,3 @@ class MessageProtocol(protocol.Protocol):
         self._pieces = [bytes(buffer[start:])]
         self._length = len(buffer) - start
         self._needed = needed
-
-
-def _nothing() -> None:
-    """Apply no backpressure: the other end is a process of the same daemon."""

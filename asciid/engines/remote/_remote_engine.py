@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from asciid.engines._callbacks import do_nothing
 from asciid.engines._engine_probe import EngineProbe
 from asciid.runtime.histogram import Histogram
 from asciid.store.background import Background
@@ -162,15 +163,15 @@ class RemoteEngine:
 
     def stats(self) -> StoreStats:
         """See `IEngine.stats`; commits are counted by the writer."""
-        operations, size = self._client.waiting
+        queue = self._client.queue
         return StoreStats(
             events=StoreEvents(),
             batch_sizes=Histogram(BATCH_SIZES),
             commit_times=Histogram(COMMIT_TIMES),
-            queue_operations=operations,
-            max_queue_operations=self._client.max_operations,
-            queue_bytes=size,
-            max_queue_bytes=self._client.max_bytes,
+            queue_operations=queue.operations,
+            max_queue_operations=queue.max_operations,
+            queue_bytes=queue.bytes,
+            max_queue_bytes=queue.max_bytes,
             reads=self._reader.waiting,
             max_reads=self._reader.max_waiting,
         )
@@ -211,7 +212,3 @@ class RemoteEngine:
     def _file_opened(self, _: None) -> None:
         # So that the first reading of health has the writer's state.
         self._probe.begin_writing()
-
-
-def do_nothing(_: object) -> None:
-    """Do nothing."""

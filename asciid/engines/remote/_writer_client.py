@@ -14,6 +14,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from asciid.engines._queue_size import QueueSize
 from asciid.engines.remote._framing import MessageProtocol
 from asciid.engines.remote._messages import (
     VERSION,
@@ -119,17 +120,15 @@ class WriterClient:
     seconds at the most.
 
     `path` is the name of the socket, `reactor` provides IReactorUNIX and
-    IReactorTime, `metrics` provides those of this process.  At most `max_operations`
-    operations that hold `max_bytes` bytes are under way at a time, or a single one that
-    holds more.  At most `max_unanswered` bytes of them are with the writer, or
-    one message.
+    IReactorTime, `metrics` provides those of this process.  `queue` bounds the
+    operations under way.  At most `max_unanswered` bytes of them are with the writer,
+    or one message.
     """
 
     path: str
     reactor: Any
     metrics: IMetricsSource
-    max_operations: int = 16_384
-    max_bytes: int = 64 * 1024 * 1024
+    queue: QueueSize = field(factory=QueueSize)
     max_unanswered: int = UNANSWERED_BYTES
     _follower: IFollower = field(init=False)
     _service: ClientService = field(init=False)
@@ -142,8 +141,6 @@ class WriterClient:
     _gathering: dict[int, Deferred[list[bytes]]] = field(init=False, factory=dict)
     _unanswered: int = field(init=False, default=0)
     """Bytes of the operations that were sent."""
-    _operations: int = field(init=False, default=0)
-    _bytes: int = field(init=False, default=0)
     _name: str = field(init=False, factory=lambda: uuid4().hex)
     _last_number: int = field(init=False, default=0)
     _scheduled: bool = field(init=False, default=False)
@@ -162,11 +159,6 @@ class WriterClient:
             retryPolicy=lambda attempt: min(0.02 * 2**attempt, 0.5),
             clock=self.reactor,
         )
-
-    @property
-    def waiting(self) -> tuple[int, int]:
-        """The operations that are under way, and the bytes they hold."""
-        return self._operations, self._bytes
 
     def start(self, follower: IFollower) -> Deferred[None]:
         """Connect; the Deferred fires once operations are accepted."""
@@ -202,14 +194,8 @@ class WriterClient:
         if self._given_up:
             return fail(WriterUnavailableError())
         size = sum([operation.size for operation in operations])
-        if (
-            self._operations + len(operations) > self.max_operations
-            # A single operation past the bound is accepted if no others have bytes.
-            or (self._bytes + size > self.max_bytes and self._bytes and size)
-        ):
+        if not self.queue.add(len(operations), size):
             return fail(StoreBusyError())
-        self._operations += len(operations)
-        self._bytes += size
         done: Deferred[Sequence[Any]] = Deferred()
         self._waiting.append((operations, size, done))
         self._schedule()
@@ -384,7 +370,7 @@ class WriterClient:
         first = 0
         for operations, size, done in sent:
             after = first + len(operations)
-            self._release(operations, size)
+            self.queue.remove(len(operations), size)
             done.callback(outcomes[first:after])
             first = after
         # Clients that were answered may send more, and the writer waits for it.
@@ -393,12 +379,8 @@ class WriterClient:
 
     def _fail(self, waiting: Sequence[_Waiting], error: type[AsciidError]) -> None:
         for operations, size, done in waiting:
-            self._release(operations, size)
+            self.queue.remove(len(operations), size)
             done.errback(error())
-
-    def _release(self, operations: Sequence[AnyOperation], size: int) -> None:
-        self._operations -= len(operations)
-        self._bytes -= size
 
     def _check_idle(self) -> None:
         if self._sent or (self._waiting and self._connection is not None):
