@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from asciid.art.encodings import LARGEST_CONVERTED, Origin, check_size, decode
+from asciid.art.encodings import (
+    LARGEST_CONVERTED,
+    Origin,
+    check_size,
+    decode,
+    is_utf_8,
+)
 from asciid.client.source import SMALL
 
 if TYPE_CHECKING:
@@ -33,14 +39,15 @@ def read_art(path: Path, charset: str, name: str) -> Art:
     """
     Read the file at `path`, which the user calls `name`, in `charset` or ``auto``.
 
-    A file of more than `LARGEST_CONVERTED` bytes must be UTF-8, and is not read.
+    A file that is said to be UTF-8 is neither read nor converted, nor is one of more
+    than `LARGEST_CONVERTED` bytes.
 
     Raises :exc:`OSError`, :exc:`asciid.art.encodings.UndecodableError`, and
     :exc:`asciid.art.encodings.UnknownCharsetError`.
     """
     size = path.stat().st_size
     check_size(size, charset)
-    if size > LARGEST_CONVERTED:
+    if size > LARGEST_CONVERTED or is_utf_8(charset):
         return Art(path, 0, Origin(), None)
     data = path.read_bytes()
     decoded = decode(data, charset, name)

@@ -66,9 +66,9 @@ server already has is not sent again. A terminal gets a progress bar.
 
 Images are UTF-8. A file in another charset is converted, without its SAUCE record, and
 no longer has the SHA-256 of the file. --charset is the charset, such as cp437 or
-windows-1252. By default it is detected: UTF-8 if the file is valid UTF-8, else CP437 if
-a SAUCE record, the extension .ans, .asc, .nfo, .diz or .ice, or line and block
-characters show that. Files of more than 4 MiB must be UTF-8.
+windows-1252; with utf-8, every byte is kept. By default it is detected: UTF-8 if the
+file is valid UTF-8, else CP437 if a SAUCE record, the extension .ans, .asc, .nfo, .diz
+or .ice, or line and block characters show that. Files of more than 4 MiB must be UTF-8.
 
 {EXIT_CODES}
 \b

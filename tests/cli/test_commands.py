@@ -214,6 +214,14 @@ class PutTests(CommandTestCase):
         self.assertEqual(report["sha256"], sha256(text.encode()).hexdigest())
         self.assertEqual((report["charset"], report["new"]), ("cp437", False))
 
+    def test_exact(self) -> None:
+        """A file that is said to be UTF-8 is sent byte for byte."""
+        text = "\ufeff▀\x1a"
+        Path("art.nfo").write_text(text + record().decode("ascii"), encoding="utf-8")
+        self.assertEqual(self.stored("art.nfo"), "▀")
+        exact = self.stored("--charset=utf-8", "art.nfo")
+        self.assertEqual(exact, text + record().decode("ascii"))
+
     def test_large_charset(self) -> None:
         """A large file is converted in a thread, and sent in chunks."""
         Path("art.nfo").write_bytes(b"\xdb" * 500_000)
@@ -236,9 +244,8 @@ class PutTests(CommandTestCase):
         place = "a.txt: not UTF-8 text: invalid byte 0xEF at offset 2"
         options = "--charset windows-1252 or --charset cp437"
         self.assert_fails(4, f"{place}; try {options}", "put", "a.txt")
-        self.assert_fails(
-            4, "not utf-8 text: invalid", "put", "--charset=utf8", "a.txt"
-        )
+        advice = "not UTF-8 text: invalid byte at offset 2; convert it first"
+        self.assert_fails(4, advice, "put", "--charset=utf8", "a.txt")
         Path("a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
         self.assert_fails(4, "binary data", "put", "a.png")
         Path("big").write_bytes(bytes(LARGEST_CONVERTED) + b"\xff")
