@@ -47,6 +47,7 @@ setup(
         "prometheus-client>=0.20",
         "treq>=24.9",
         "twisted>=24.11",
+        "wcwidth>=0.9",
         "zope.interface>=7",
         "zstandard>=0.23",
     ],

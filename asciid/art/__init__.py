@@ -1,5 +1,50 @@
 """
 Art: from bytes to text, and from text to cells, pages and pictures.
 
+Pure functions.  :func:`parse` makes a :class:`Grid` of text with escape sequences;
+:func:`to_html` and the others show it.
+
 ``encodings``  charsets of files, their detection, and SAUCE records
 """
+
+from asciid.art._grid import (
+    BLINK,
+    BOLD,
+    DEFAULT,
+    ITALIC,
+    PLAIN,
+    STRIKE,
+    TRUE_COLOUR,
+    UNDERLINE,
+    Grid,
+    Run,
+    Style,
+)
+from asciid.art._html import cell_stylesheet, classes_of, stylesheet, to_html
+from asciid.art._limits import LIMITS, Limits, TooLargeError
+from asciid.art._palette import nearest, rgb_of
+from asciid.art._parser import parse
+
+__all__ = [
+    "BLINK",
+    "BOLD",
+    "DEFAULT",
+    "ITALIC",
+    "LIMITS",
+    "PLAIN",
+    "STRIKE",
+    "TRUE_COLOUR",
+    "UNDERLINE",
+    "Grid",
+    "Limits",
+    "Run",
+    "Style",
+    "TooLargeError",
+    "cell_stylesheet",
+    "classes_of",
+    "nearest",
+    "parse",
+    "rgb_of",
+    "stylesheet",
+    "to_html",
+]

@@ -1,0 +1,278 @@
+"""
+Cells as HTML: text, and `span` elements with classes.
+
+- ``f`` and a number in hex: a foreground of the palette; ``f`` and six hex digits: a
+  true colour.  ``b``: likewise, a background.
+- ``x`` and a character: a block element that is painted, :mod:`asciid.art._blocks`.
+- ``n`` and a number: how many columns a span takes, if not one.
+- ``tb``, ``ti``, ``tu``, ``ts``: bold, italic, underlined, struck through.
+
+Text that stands in no span is printable Latin-1, which any font has: each character is
+as wide as the unit ``ch``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from asciid.art._blocks import BLOCKS, SHADES
+from asciid.art._grid import (
+    BOLD,
+    DEFAULT,
+    ITALIC,
+    PLAIN,
+    STRIKE,
+    TRUE_COLOUR,
+    UNDERLINE,
+    Style,
+)
+from asciid.art._palette import PALETTE, nearest, rgb_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asciid.art._blocks import Block
+    from asciid.art._grid import Grid, Run
+
+__all__ = ["cell_stylesheet", "classes_of", "stylesheet", "to_html"]
+
+_MAX_DIGITS = 999
+"""The largest width or height that classes can express."""
+
+_MAX_SPAN = 80
+"""The most columns of a span; longer runs have several."""
+
+_ATTRIBUTES = {BOLD: "tb", ITALIC: "ti", UNDERLINE: "tu", STRIKE: "ts"}
+
+_SPANNING = "".join(char for char, block in BLOCKS.items() if block.spans)
+_NOT_SPANNING = "".join(char for char, block in BLOCKS.items() if not block.spans)
+_PIECE = re.compile(
+    rf"[ -~\u00A0-\u00FF]+|([{_SPANNING}])\1*|[{_NOT_SPANNING}]"
+    rf"|[^ -~\u00A0-\u00FF{_SPANNING}{_NOT_SPANNING}]+"
+)
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_SPECIAL = re.compile("[&<>]")
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], text)
+
+
+def _colour_name(colour: int) -> str:
+    if colour < TRUE_COLOUR:
+        return f"{colour:x}"
+    return f"{colour - TRUE_COLOUR:06x}"
+
+
+class _Writer:
+    """Makes the HTML of runs, and keeps what it has made: it repeats."""
+
+    def __init__(self, *, coloured: bool, quantise: bool) -> None:
+        self._coloured = coloured
+        self._quantise = quantise
+        self._runs: dict[Run, str] = {}
+        self._tags: dict[tuple[Style, str, int, bool], str] = {}
+
+    def row(self, runs: tuple[Run, ...]) -> str:
+        """Return the HTML of a row."""
+        made = self._runs
+        parts = []
+        for run in runs:
+            part = made.get(run)
+            if part is None:
+                made[run] = part = "".join(self._run(*run))
+            parts.append(part)
+        return "".join(parts)
+
+    def _run(
+        self,
+        text: str,
+        columns: int,
+        style: Style,
+        cluster: bool,  # noqa: FBT001
+    ) -> Iterator[str]:
+        if cluster:
+            yield f"{self._tag(style, '', columns, blank=False)}{_escape(text)}</span>"
+        elif style == PLAIN and text.isascii():
+            yield _escape(text)
+        else:
+            for match in _PIECE.finditer(text):
+                yield from self._piece(match[0], style)
+
+    def _piece(self, text: str, style: Style) -> Iterator[str]:
+        block = text[0] if text[0] in BLOCKS else ""
+        if style == PLAIN and not block and text[0] <= "\xff":
+            yield _escape(text)
+            return
+        blank = text[0] == " " and not text.strip(" ")
+        for start in range(0, len(text), _MAX_SPAN):
+            part = text[start : start + _MAX_SPAN]
+            tag = self._tag(style, block, len(part), blank=blank)
+            yield f"{tag}{_escape(part)}</span>"
+
+    def _tag(self, style: Style, block: str, columns: int, *, blank: bool) -> str:
+        key = (style, block, columns, blank)
+        tag = self._tags.get(key)
+        if tag is None:
+            names = " ".join(self._names(*key))
+            if not names:
+                tag = "<span>"
+            elif " " in names:
+                tag = f'<span class="{names}">'
+            else:
+                tag = f"<span class={names}>"
+            self._tags[key] = tag
+        return tag
+
+    def _names(
+        self,
+        style: Style,
+        block: str,
+        columns: int,
+        blank: bool,  # noqa: FBT001
+    ) -> Iterator[str]:
+        foreground, background, attributes = style
+        if self._quantise:
+            foreground, background = nearest(foreground), nearest(background)
+        if block:
+            yield BLOCKS[block].name
+        line = attributes & (UNDERLINE | STRIKE)
+        if foreground != DEFAULT and (line or not blank):
+            yield f"f{_colour_name(foreground)}"
+        if background != DEFAULT:
+            if block != "█":
+                yield f"b{_colour_name(background)}"
+        elif block and block in SHADES and self._coloured:
+            # A shade mixes its colours, and that of the page may be any.
+            yield "b0"
+        for attribute, name in _ATTRIBUTES.items():
+            if attributes & attribute:
+                yield name
+        if columns > 1:
+            yield f"n{columns}"
+
+
+def to_html(
+    grid: Grid,
+    *,
+    rows: int | None = None,
+    columns: int | None = None,
+    quantise: bool = False,
+) -> str:
+    """
+    Return the content of a ``<pre>``: text and `span` elements, and a newline per row.
+
+    Only the upper left `rows` and `columns` are shown, if they are given.  With
+    `quantise`, true colours become those of the palette, which are in
+    :func:`cell_stylesheet`; without, they need :func:`stylesheet`.  Blinking text is
+    steady.
+    """
+    if rows is not None or columns is not None:
+        grid = grid.crop(rows or grid.height, columns or grid.width)
+    writer = _Writer(coloured=grid.coloured, quantise=quantise)
+    return "\n".join(map(writer.row, grid.rows))
+
+
+def classes_of(
+    grid: Grid, *, rows: int | None = None, columns: int | None = None
+) -> str:
+    """
+    Return the classes of the ``<pre>``: ``art``, and the digits of width and height.
+
+    ``ch3 ct1 cu5 rt2 ru5`` is 315 columns and 25 rows.  Both are at most 999.
+    """
+    names = ["art"]
+    width = min(grid.width, columns or _MAX_DIGITS, _MAX_DIGITS)
+    height = min(grid.height, rows or _MAX_DIGITS, _MAX_DIGITS)
+    for letter, count in (("c", width), ("r", height)):
+        names += [
+            f"{letter}{place}{digit}"
+            for place, digit in zip("htu", f"{count:03}", strict=True)
+            if digit != "0"
+        ]
+    return " ".join(names)
+
+
+def stylesheet(grid: Grid) -> str:
+    """
+    Return the CSS of the true colours of `grid`, empty if it has none.
+
+    It belongs behind :func:`cell_stylesheet`.
+    """
+    foregrounds = set()
+    backgrounds = set()
+    for row in grid.rows:
+        for run in row:
+            foregrounds.add(run.style.foreground)
+            backgrounds.add(run.style.background)
+    return "\n".join(
+        f".{letter}{_colour_name(colour)}{{--{letter}:#{_colour_name(colour)}}}"
+        for letter, colours in (("f", foregrounds), ("b", backgrounds))
+        for colour in sorted(colours)
+        if colour >= TRUE_COLOUR
+    )
+
+
+def _hex(colour: int) -> str:
+    digits = f"{rgb_of(colour):06x}"
+    if digits[::2] == digits[1::2]:
+        digits = digits[::2]
+    return digits
+
+
+def _block_rule(block: Block) -> str:
+    if block.opacity < 1:
+        share = f"{block.opacity:.0%}"
+        return f"background-color:color-mix(in srgb,var(--f) {share},var(--b))"
+    if block.rectangles == ((0, 0, 8, 8),):
+        return "background-color:var(--f)"
+    sizes, places = [], []
+    for left, top, right, bottom in block.rectangles:
+        sizes.append(f"{_share(right - left)} {_share(bottom - top)}")
+        places.append(f"{_place(left, right)} {_place(top, bottom)}")
+    image = ",".join(["var(--g)"] * len(sizes))
+    return (
+        f"background-image:{image};background-size:{','.join(sizes)};"
+        f"background-position:{','.join(places)}"
+    )
+
+
+def _share(eighths: int) -> str:
+    return f"{eighths * 12.5:g}%"
+
+
+def _place(start: int, end: int) -> str:
+    """Return the position of a part that touches the begin or the end of the cell."""
+    return "100%" if start and end == 8 else "0"  # noqa: PLR2004 (eighths)
+
+
+_BASE = """\
+.art{--f:currentColor;--b:transparent;--n:1;direction:ltr;unicode-bidi:isolate-override}
+.art span{--g:linear-gradient(var(--f),var(--f));display:inline-block;\
+vertical-align:top;width:calc(var(--n)*1ch);color:var(--f);\
+background:var(--b) no-repeat}
+.art [class*=x]{-webkit-text-fill-color:transparent}
+.tb{font-weight:700}.ti{font-style:italic}.tu{text-decoration:underline}\
+.ts{text-decoration:line-through}.tu.ts{text-decoration:underline line-through}
+"""
+
+
+def cell_stylesheet() -> str:
+    """
+    Return the CSS of all classes of cells but true colours.
+
+    It expects a ``<pre class="art …">`` with a monospaced font, and sets `--f` and
+    `--b`, the colours of a span, and `--n`, its columns.
+    """
+    rules = [_BASE]
+    rules += [
+        f".{letter}{colour:x}{{--{letter}:#{_hex(colour)}}}"
+        for letter in "fb"
+        for colour in range(len(PALETTE))
+    ]
+    rules += [f".n{count}{{--n:{count}}}" for count in range(2, _MAX_SPAN + 1)]
+    rules += [
+        f"\n.art .{block.name}{{{_block_rule(block)}}}" for block in BLOCKS.values()
+    ]
+    return "".join(rules) + "\n"
