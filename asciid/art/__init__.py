@@ -7,6 +7,7 @@ Pure functions.  :func:`parse` makes a :class:`Grid` of text with escape sequenc
 ``encodings``  charsets of files, their detection, and SAUCE records
 """
 
+from asciid.art._art_limits import LIMITS, Limits, TooLargeError
 from asciid.art._grid import (
     BLINK,
     BOLD,
@@ -21,7 +22,6 @@ from asciid.art._grid import (
     Style,
 )
 from asciid.art._html import cell_stylesheet, classes_of, stylesheet, to_html
-from asciid.art._limits import LIMITS, Limits, TooLargeError
 from asciid.art._palette import nearest, rgb_of
 from asciid.art._parser import parse
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from asciid.art._art_limits import LIMITS, TooLargeError
+from asciid.art._canvas import BLANK_PEN, Canvas
 from asciid.art._grid import Grid
-from asciid.art._limits import LIMITS, TooLargeError
-from asciid.art._screen import BLANK_PEN, Screen
 from asciid.art._sgr import (
     CONCEAL,
     NEW_PEN,
@@ -22,7 +22,7 @@ from asciid.art._sgr import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.art._limits import Limits
+    from asciid.art._art_limits import Limits
 
 __all__ = ["SINGLE", "parse"]
 
@@ -92,11 +92,11 @@ def _controls_first(match: re.Match[str]) -> str:
 
 
 class _Parser:
-    """Reads the tokens of a text, and acts on a screen."""
+    """Reads the tokens of a text, and acts on a canvas."""
 
     def __init__(self, columns: int | None, limits: Limits) -> None:
         self._columns = columns
-        self._screen = Screen(columns, limits)
+        self._canvas = Canvas(columns, limits)
         self._limits = limits
         self._pens = [NEW_PEN]
         self._numbers = {NEW_PEN: BLANK_PEN}
@@ -104,7 +104,7 @@ class _Parser:
         self._saved = (0, 0, BLANK_PEN)
         self._last = ""
         self.ice_colours = False
-        screen = self._screen
+        canvas = self._canvas
         self._counted: dict[str, Callable[[int], None]] = {
             "A": lambda count: self._move(0, -count),
             "B": lambda count: self._move(0, count),
@@ -112,24 +112,24 @@ class _Parser:
             "D": lambda count: self._move(-count, 0),
             "E": self._move_to_line,
             "F": lambda count: self._move_to_line(-count),
-            "G": lambda column: screen.move(column - 1, screen.y),
-            "I": screen.tab,
-            "L": screen.insert_rows,
-            "M": screen.delete_rows,
-            "P": screen.delete,
-            "X": screen.erase,
-            "Z": lambda count: screen.tab(-count),
-            "@": screen.insert,
-            "`": lambda column: screen.move(column - 1, screen.y),
+            "G": lambda column: canvas.move(column - 1, canvas.y),
+            "I": canvas.tab,
+            "L": canvas.insert_rows,
+            "M": canvas.delete_rows,
+            "P": canvas.delete,
+            "X": canvas.erase,
+            "Z": lambda count: canvas.tab(-count),
+            "@": canvas.insert,
+            "`": lambda column: canvas.move(column - 1, canvas.y),
             "a": lambda count: self._move(count, 0),
             "b": self._repeat,
-            "d": lambda row: screen.move(screen.x, row - 1),
+            "d": lambda row: canvas.move(canvas.x, row - 1),
             "e": lambda count: self._move(0, count),
         }
         """What a sequence does with its number, which is 1 where it is not given."""
         self._others: dict[str, Callable[[list[int]], None]] = {
             "H": self._move_to,
-            "J": lambda numbers: screen.erase_in_page(numbers[0]),
+            "J": lambda numbers: canvas.erase_in_page(numbers[0]),
             "K": lambda numbers: self._erase_in_line(numbers[0]),
             "f": self._move_to,
             "s": lambda _: self._save(),
@@ -139,7 +139,7 @@ class _Parser:
 
     def feed(self, text: str) -> None:
         """Obey all of the text."""
-        screen = self._screen
+        canvas = self._canvas
         changes: dict[tuple[int, str], int] = {}
         for match in _TOKEN.finditer(text):
             kind = match.lastgroup
@@ -151,12 +151,12 @@ class _Parser:
                     if pen is None:
                         changes[change] = pen = self._after_sgr(parameters)
                     self._pen = pen
-                screen.write(self._last, self._pen)
+                canvas.write(self._last, self._pen)
             elif kind == "newline":
-                screen.next_line()
+                canvas.next_line()
             elif kind == "clusters":
                 self._last = match["clusters"].translate(_REPLACED)
-                screen.write_clusters(self._last, self._pen)
+                canvas.write_clusters(self._last, self._pen)
             elif kind == "final":
                 self._sequence(match["parameters"], match["final"])
             elif kind == "escape":
@@ -165,17 +165,17 @@ class _Parser:
                 self._control(match["control"])
 
     def grid(self) -> Grid:
-        """Return what is on the screen."""
+        """Return what is on the canvas."""
         pens = self._pens
         ice = self.ice_colours
         coloured = any(
-            is_coloured(pens[number], ice_colours=ice) for number in self._screen.pens()
+            is_coloured(pens[number], ice_colours=ice) for number in self._canvas.pens()
         )
         styles = [style_of(pen, coloured=coloured, ice_colours=ice) for pen in pens]
         concealed = {
             number for number, pen in enumerate(pens) if pen.attributes & CONCEAL
         }
-        rows = [tuple(runs) for runs in self._screen.rows(styles, concealed)]
+        rows = [tuple(runs) for runs in self._canvas.rows(styles, concealed)]
         while rows and not rows[-1]:
             rows.pop()
         width = max((sum(run.columns for run in row) for row in rows), default=1)
@@ -193,31 +193,31 @@ class _Parser:
         return self._number_of(apply_sgr(self._pens[self._pen], parameters))
 
     def _control(self, control: str) -> None:
-        screen = self._screen
+        canvas = self._canvas
         if control == "\r":
-            screen.x = 0
+            canvas.x = 0
         elif control == "\b":
-            screen.move(screen.x - 1, screen.y)
+            canvas.move(canvas.x - 1, canvas.y)
         elif control == "\t":
-            screen.tab(1)
+            canvas.tab(1)
         elif control >= "\x80":
             self._escape(chr(ord(control) - 0x40))
 
     def _escape(self, escape: str) -> None:
         """Obey ``ESC escape``, or the C1 control that it stands for."""
-        screen = self._screen
+        canvas = self._canvas
         if escape == "7":
-            self._saved = (screen.x, screen.y, self._pen)
+            self._saved = (canvas.x, canvas.y, self._pen)
         elif escape == "8":
-            screen.x, screen.y, self._pen = self._saved
+            canvas.x, canvas.y, self._pen = self._saved
         elif escape == "D":
-            screen.move(screen.x, screen.y + 1)
+            canvas.move(canvas.x, canvas.y + 1)
         elif escape == "E":
-            screen.next_line()
+            canvas.next_line()
         elif escape == "M":
-            screen.move(screen.x, screen.y - 1)
+            canvas.move(canvas.x, canvas.y - 1)
         elif escape == "c":
-            screen.erase_in_page(_ALL)
+            canvas.erase_in_page(_ALL)
             self._pen = BLANK_PEN
 
     def _sequence(self, parameters: str, final: str) -> None:
@@ -234,27 +234,27 @@ class _Parser:
             self.ice_colours = final == "h"
 
     def _move(self, columns: int, rows: int) -> None:
-        self._screen.move(self._screen.x + columns, self._screen.y + rows)
+        self._canvas.move(self._canvas.x + columns, self._canvas.y + rows)
 
     def _move_to(self, numbers: list[int]) -> None:
         row, column = (*numbers, 0)[:2]
-        self._screen.move(max(column, 1) - 1, max(row, 1) - 1)
+        self._canvas.move(max(column, 1) - 1, max(row, 1) - 1)
 
     def _move_to_line(self, rows: int) -> None:
-        self._screen.move(0, self._screen.y + rows)
+        self._canvas.move(0, self._canvas.y + rows)
 
     def _save(self) -> None:
-        self._saved = (self._screen.x, self._screen.y, self._saved[2])
+        self._saved = (self._canvas.x, self._canvas.y, self._saved[2])
 
     def _restore(self) -> None:
-        self._screen.x, self._screen.y, _ = self._saved
+        self._canvas.x, self._canvas.y, _ = self._saved
 
     def _erase_in_line(self, mode: int) -> None:
         ground = Pen(background=self._pens[self._pen].background)
-        self._screen.erase_in_line(mode, self._number_of(ground))
+        self._canvas.erase_in_line(mode, self._number_of(ground))
 
     def _repeat(self, count: int) -> None:
-        self._screen.repeat(self._last[-1:], count, self._pen)
+        self._canvas.repeat(self._last[-1:], count, self._pen)
 
     def _true_colour(self, numbers: list[int]) -> None:
         pen = with_true_colour(self._pens[self._pen], numbers)

@@ -1,4 +1,4 @@
-"""The screen that art is written on: rows of cells, and a cursor."""
+"""The canvas that art is written on: rows of cells, and a cursor."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from wcwidth import iter_graphemes, wcswidth
 
+from asciid.art._art_limits import TooLargeError
 from asciid.art._grid import PLAIN, Run, Style
-from asciid.art._limits import TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from asciid.art._limits import Limits
+    from asciid.art._art_limits import Limits
 
-__all__ = ["BLANK_PEN", "Screen"]
+__all__ = ["BLANK_PEN", "Canvas"]
 
 BLANK_PEN = 0
 """The pen of cells that were skipped or erased."""
@@ -31,11 +31,11 @@ _ROW = 16
 _TAB = 8
 
 
-class Screen:
+class Canvas:
     """
     Rows of cells that grow as they are written.
 
-    Pens are numbers, whose meaning the screen does not know.  Rows and columns count
+    Pens are numbers, whose meaning the canvas does not know.  Rows and columns count
     from 0.  Every method that writes raises `TooLargeError` beyond the limits.
     """
 
