@@ -64,10 +64,13 @@ async def receive_image(
     if conditional:
         await _check_conditions(request, store, sha256)
     body = _Body(writer, max_size, digest, shared)
+    reading = read_body(request, body.receive)
     try:
-        await read_body(request, body.receive)
+        await reading
         body.end()
     except BaseException:
+        # Its failure has frames that refer to it: breaks the reference cycle.
+        reading.addErrback(lambda _: None)
         # Also if the client disconnects, which cancels this.
         await writer.abandon()
         raise

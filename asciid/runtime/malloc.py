@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import time
 from typing import TYPE_CHECKING
 
@@ -61,11 +60,8 @@ def trim(libc: object = None) -> None:
     """
     Return free memory within the heap; for a thread, since it takes milliseconds.
 
-    Reference cycles, which may hold the body of a refused request, are collected first:
-    an idle process may not do that for long.  With another C library than glibc that is
-    all.
+    With another C library than glibc this does nothing.
     """
-    gc.collect()
     malloc_trim = getattr(libc or _libc(), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

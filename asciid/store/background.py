@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from asciid.errors import AsciidError
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from twisted.python.failure import Failure
 
 __all__ = ["Background", "InBackground"]
 
@@ -42,7 +46,13 @@ class Background:
                 self._under_way.discard(ended)
                 ended.callback(None)
 
-        Deferred.fromCoroutine(tracked()).addCallbacks(answer.callback, answer.errback)
+        def failed(failure: Failure) -> None:
+            if failure.check(AsciidError):
+                # Its frames refer to `answer`, which may keep the failure: a cycle.
+                failure.cleanFailure()
+            answer.errback(failure)
+
+        Deferred.fromCoroutine(tracked()).addCallbacks(answer.callback, failed)
         return answer
 
     async def wait(self) -> None:

@@ -12,6 +12,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.store import PendingLimits
+from asciid.store._receiving import WHOLE
 from tests.api._raw import parse_response
 from tests.api._support import make_api, make_server
 from tests.store._support import DrivenStore
@@ -29,20 +30,24 @@ class GarbageTests(SynchronousTestCase):
         self.driven = DrivenStore(self.mktemp(), pending=limits)
         self.driven.start()
         self.addCleanup(self.driven.stop)
-        api = make_api(self.driven.store, max_image_size=1_000, max_chunk_size=100)
+        api = make_api(self.driven.store, max_image_size=1_000_000, max_chunk_size=100)
         self.server = make_server(api, self.driven.reactor)
         self.assertEqual(self.register(KNOWN), 201)
 
     def ask(self, method: str, path: str, members: object = None) -> int:
         """Send a request; return the status of the answer."""
         body = "" if members is None else json.dumps(members)
+        return self.send(method, path, "application/json", body)
+
+    def send(self, method: str, path: str, media_type: str, body: str) -> int:
+        """Send a request with that body; return the status of the answer."""
         head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
         transport: Any = StringTransportWithDisconnection()
         protocol = self.server.buildProtocol(None)
         transport.protocol = protocol
         protocol.makeConnection(transport)
-        json_type = "Content-Type: application/json\r\n\r\n"
-        protocol.dataReceived(f"{head}{json_type}{body}".encode())
+        kind = f"Content-Type: {media_type}\r\n\r\n"
+        protocol.dataReceived(f"{head}{kind}{body}".encode(errors="surrogateescape"))
         self.driven.settle()
         status: int = parse_response(transport.value()).status
         transport.loseConnection()
@@ -64,14 +69,40 @@ class GarbageTests(SynchronousTestCase):
             (400, "POST", f"/image/{KNOWN}/chunks", chunk),
             (400, "POST", "/image", {}),
         ]
-        gc.collect()
-        self.addCleanup(gc.garbage.clear)
-        self.addCleanup(gc.set_debug, gc.get_debug())
-        gc.set_debug(gc.DEBUG_SAVEALL)
+        self.save_garbage()
         for status, method, path, members in requests:
             self.assertEqual(self.ask(method, path, members), status, (method, path))
         self.assertEqual(self.register(KNOWN), 409)
         self.assertEqual(self.register(UNKNOWN), 429)
+        self.assert_no_frames()
+
+    def test_uploads(self) -> None:
+        """Nor is one of a refused PUT, which may refer to the body."""
+        path = f"/image/{UNKNOWN}"
+        self.save_garbage()
+        for size in (10, WHOLE + 1):
+            body = "#" * size
+            self.assertEqual(self.send("PUT", path, "text/plain", body), 422)
+            self.assert_no_frames()
+            no_text = "\udcff" * size
+            self.assertEqual(self.send("PUT", path, "text/plain", no_text), 400)
+            self.assert_no_frames()
+        self.driven.engine._writer.queue.max_operations = 0
+        for size in (10, WHOLE + 1):
+            body = "#" * size
+            right = f"/image/{sha256(body.encode()).hexdigest()}"
+            self.assertEqual(self.send("PUT", right, "text/plain", body), 503)
+            self.assert_no_frames()
+
+    def save_garbage(self) -> None:
+        """Keep what the garbage collector finds, from now on."""
+        gc.collect()
+        self.addCleanup(gc.garbage.clear)
+        self.addCleanup(gc.set_debug, gc.get_debug())
+        gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def assert_no_frames(self) -> None:
+        """Check that it has found no frame."""
         gc.collect()
         frames = [each for each in gc.garbage if isinstance(each, FrameType)]
         self.assertEqual([frame.f_code.co_qualname for frame in frames], [])
