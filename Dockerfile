@@ -4,7 +4,7 @@ RUN python -m venv /opt/asciid
 COPY setup.py pyproject.toml README.md ./
 COPY asciid asciid
 COPY twisted twisted
-RUN /opt/asciid/bin/pip install --no-cache-dir --disable-pip-version-check ".[tls]"
+RUN /opt/asciid/bin/pip install --no-cache-dir --disable-pip-version-check ".[png,tls]"
 
 FROM python:3.13-slim
 ENV PATH=/opt/asciid/bin:$PATH \
@@ -12,6 +12,11 @@ ENV PATH=/opt/asciid/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     ASCIID_STORAGE=/var/lib/asciid
 COPY --from=build /opt/asciid /opt/asciid
+# The font of PNG files covers lines, blocks and the glyphs of code page 437.
+RUN export DEBIAN_FRONTEND=noninteractive \
+    && apt-get update \
+    && apt-get install --yes --no-install-recommends fonts-dejavu-core \
+    && rm -rf /var/lib/apt/lists/*
 # Writes twistd's plugin cache, for which the service's user has no permission.
 RUN twistd --help >/dev/null \
     && useradd --system --uid 999 --home-dir /var/lib/asciid --create-home asciid

@@ -16,6 +16,7 @@ if VERSION is None:
     raise SystemExit(message)
 
 CLIENT = ["rich>=13.7", "twisted[tls]>=24.11"]
+PNG = ["pillow>=11"]
 SIMULATE = ["pyfiglet>=1.0.2", "rich>=13.7"]
 
 setup(
@@ -53,9 +54,11 @@ setup(
     ],
     extras_require={
         "client": CLIENT,
+        "png": PNG,
         "simulate": SIMULATE,
         "tls": ["twisted[tls]>=24.11"],
         "dev": [
+            *PNG,
             *SIMULATE,
             "twisted[tls]>=24.11",
             "coverage>=7.6",

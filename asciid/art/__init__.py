@@ -24,6 +24,8 @@ from asciid.art._grid import (
 from asciid.art._html import cell_stylesheet, classes_of, stylesheet, to_html
 from asciid.art._palette import nearest, rgb_of
 from asciid.art._parser import parse
+from asciid.art._png import to_png
+from asciid.art._unavailable import PNGUnavailableError
 
 __all__ = [
     "BLINK",
@@ -37,6 +39,7 @@ __all__ = [
     "UNDERLINE",
     "Grid",
     "Limits",
+    "PNGUnavailableError",
     "Run",
     "Style",
     "TooLargeError",
@@ -47,4 +50,5 @@ __all__ = [
     "rgb_of",
     "stylesheet",
     "to_html",
+    "to_png",
 ]
