@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asciid.store.operations import AddChunk, Completed, Register
-from tests.store._support import chunk_of, spec_of
+from asciid.store.operations import Completed
+from tests.engines._operations import upload_of
+from tests.store._support import spec_of
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase
@@ -46,11 +47,6 @@ class EngineCase(Base):
         self, data: bytes, chunk_size: int = 4, new: NewImage | None = None
     ) -> ImageSpec:
         """Store an image."""
-        spec = spec_of(data, chunk_size)
-        chunks = [
-            AddChunk(spec.sha256, i, chunk_of(data, spec, i))
-            for i in range(spec.chunks)
-        ]
-        *_, last = self.driven.apply(Register(spec, "", new), *chunks)
+        *_, last = self.driven.apply(*upload_of(data, chunk_size, new))
         self.assertIsInstance(last, Completed)
-        return spec
+        return spec_of(data, chunk_size)

@@ -59,6 +59,7 @@ from asciid.store.rules import PIECE
 from asciid.store.stats import StoreHealth
 from tests.engines._case import EngineCase
 from tests.engines._driven import DrivenLMDB, DrivenMemory, DrivenRemote
+from tests.engines._operations import pieces_of
 from tests.store._support import chunk_of, spec_of
 
 if TYPE_CHECKING:
@@ -120,6 +121,14 @@ class EngineContract(EngineCase):
             applying.addCallback(partial(lambda name, _: arrived.append(name), name))
         self.assertEqual(self.driven.apply(), [])
         self.assertEqual(arrived, list(calls))
+
+    def test_expired_numbers(self) -> None:
+        """An image stored after the expired one was found is not removed."""
+        spec = self.upload(CAT)
+        self.driven.pass_time(9)
+        old = Expired(10**9, spec.sha256)
+        self.assertEqual(self.driven.apply(RemoveExpired("images", 5, [old])), [0])
+        self.assertTrue(self.driven.ask(IsComplete(spec.sha256)))
 
     def test_cancelled(self) -> None:
         """An accepted operation is carried out even if its Deferred is cancelled."""
@@ -286,7 +295,7 @@ class EngineContract(EngineCase):
         spec = spec_of(LARGE, 1_000)
         self.driven.apply(Register(spec))
         (number,) = self.driven.apply(Begin())
-        pieces = [LARGE[i : i + PIECE] for i in range(0, len(LARGE), PIECE)]
+        pieces = pieces_of(LARGE)
         self.driven.apply(AddPieces(number, 0, pieces[:2]))
         self.driven.apply(AddPieces(number, 2, pieces[2:]))
         self.assertFalse(self.driven.ask(IsComplete(spec.sha256)))

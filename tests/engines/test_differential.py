@@ -20,7 +20,6 @@ from asciid.store.operations import (
     Begin,
     Completed,
     DeleteDiscarded,
-    Expired,
     Finish,
     Put,
     Register,
@@ -43,6 +42,7 @@ from asciid.store.queries import (
 from asciid.store.rules import PIECE
 from asciid.store.stats import StoreUsage
 from tests.engines._driven import ENGINES
+from tests.engines._operations import pieces_of, upload_of
 from tests.store._support import chunk_of, spec_of
 
 if TYPE_CHECKING:
@@ -176,17 +176,7 @@ operations = st.one_of(
     st.builds(Remove, hashes),
     st.builds(DeleteDiscarded),
 )
-uploads = st.builds(
-    lambda data, size: [
-        Register(spec_of(data, size)),
-        *(
-            AddChunk(spec_of(data).sha256, i, chunk_of(data, spec_of(data, size), i))
-            for i in range(spec_of(data, size).chunks)
-        ),
-    ],
-    images,
-    st.sampled_from([1_000_000, 9_000]),
-)
+uploads = st.builds(upload_of, images, st.sampled_from([1_000_000, 9_000]))
 queries = st.one_of(
     st.builds(FindComplete, hashes, st.sampled_from([0, 39, 10**6])),
     st.builds(IsComplete, hashes),
@@ -227,14 +217,14 @@ class DifferentialTests(SynchronousTestCase):
                 return player.driven.pass_time(*arguments)
             case "add":
                 index, data = arguments
-                pieces = [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
-                return player.apply(AddPieces(player.number(index), 0, pieces))
+                number = player.number(index)
+                return player.apply(AddPieces(number, 0, pieces_of(data)))
             case "adopt":
                 index, data = arguments
                 number, name_ = player.number(index), spec_of(data).sha256
-                pieces = [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
                 return player.apply(
-                    AddPieces(number, 0, pieces), Adopt(number, name_, len(data))
+                    AddPieces(number, 0, pieces_of(data)),
+                    Adopt(number, name_, len(data)),
                 )
             case "abandon":
                 return player.apply(Abandon(player.number(*arguments)))
@@ -265,14 +255,3 @@ class DifferentialTests(SynchronousTestCase):
             for player, path in zip(players, paths, strict=True):
                 player.driven.stop()
                 shutil.rmtree(path, ignore_errors=True)
-
-    def test_expired_numbers(self) -> None:
-        """No engine removes an image stored after the expired one was found."""
-        for kind in ENGINES:
-            player = Player(kind(self.mktemp()))
-            player.driven.start()
-            player.apply(Put(spec_of(b"x").sha256, b"x"))
-            player.driven.pass_time(9)
-            old = Expired(NEVER, spec_of(b"x").sha256)
-            self.assertEqual(player.apply(RemoveExpired("images", 5, [old])), [0])
-            player.driven.stop()
