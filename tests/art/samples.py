@@ -64,7 +64,11 @@ _ACCENTED = ["Größe", "über", "naïve", "año", "façade", "Ångström", "voi
 
 
 class Shown(NamedTuple):
-    """What a cell shows; of a blank, the colour of the ink does not matter."""
+    """
+    What a cell shows; of a blank, the colour of the ink does not matter.
+
+    The second cell of a wide character shows no character.
+    """
 
     character: str = " "
     ink: int = _GREY
@@ -348,7 +352,81 @@ def _diz(seed: int) -> Piece:
     return _lines(seed, "diz", 45, 10)
 
 
-KINDS: dict[str, Callable[[int], Piece]] = {"ans": _ans, "nfo": _nfo, "diz": _diz}
+def _utf_8(seed: int) -> Piece:
+    """Return lines of characters of many scripts, some of two columns or with marks."""
+    r = random.Random(f"utf-8 {seed}")
+    rows: list[list[Shown]] = []
+    lines = []
+    for _ in range(r.randint(1, 30)):
+        row: list[Shown] = []
+        line = ""
+        while len(row) < r.randint(0, 60):
+            text, width = r.choice(_CLUSTERS)
+            line += text
+            row.append(Shown(text))
+            row += [Shown("")] * (width - 1)
+        rows.append(row)
+        lines.append(line)
+    mark = r.choice(["", "", "\ufeff"])
+    data = (mark + r.choice(["\n", "\r\n"]).join(lines)).encode()
+    return Piece(f"{seed}.txt", data, "utf-8", rows)
+
+
+_CLUSTERS = [
+    *((each, 1) for each in "abc /\\_|<>&\"' πλΩ жщЯ ░▒▓█▄▀ ─│┌┐└┘ ♥★◆ ⠿⡇ ½€"),
+    *((each, 2) for each in "日本語水魚月한글🐟🌊🌙"),
+    *((letter + mark, 1) for letter in "eao" for mark in "\u0301\u0308\u0303"),
+]
+
+
+def _true_colour(seed: int) -> Piece:
+    """Return a picture of half blocks in true colours."""
+    r = random.Random(f"true colour {seed}")
+    width, height = r.randint(10, 90), r.randint(3, 40)
+    first, second = r.randrange(2**24), r.randrange(2**24)
+    colons = r.random() < 0.3
+    rows: list[list[Shown]] = []
+    lines = []
+    for y in range(height):
+        row = []
+        line = ""
+        for x in range(width):
+            ink = (first * (x + 1) + second * y) % 2**24
+            ground = (first * (x + 1) + second * (y + 1)) % 2**24
+            row.append(Shown("▀", ink, ground))
+            for code, colour in (("38", ink), ("48", ground)):
+                parts = [code, "2", *map(str, colour.to_bytes(3, "big"))]
+                line += f"\x1b[{(':' if colons else ';').join(parts)}m"
+            line += "▀"
+        rows.append(row)
+        lines.append(f"{line}\x1b[0m")
+    return Piece(f"{seed}.txt", "\n".join(lines).encode(), "utf-8", rows)
+
+
+def _braille(seed: int) -> Piece:
+    """Return curves of braille dots."""
+    r = random.Random(f"braille {seed}")
+    width, height = r.randint(10, 100), r.randint(2, 20)
+    bits = [[0] * width for _ in range(height)]
+    for _ in range(r.randint(1, 4)):
+        speed, phase = r.uniform(0.02, 0.2), r.uniform(0, 6)
+        for x in range(2 * width):
+            y = int((2 * height - 0.01) * (1 + math.sin(x * speed + phase)))
+            dots = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+            bits[y // 4][x // 2] |= dots[x % 2][y % 4]
+    lines = ["".join(chr(0x2800 + each) for each in row) for row in bits]
+    rows = [[Shown(each) for each in line] for line in lines]
+    return Piece(f"{seed}.txt", "\n".join(lines).encode(), "utf-8", rows)
+
+
+KINDS: dict[str, Callable[[int], Piece]] = {
+    "ans": _ans,
+    "nfo": _nfo,
+    "diz": _diz,
+    "utf-8": _utf_8,
+    "true colour": _true_colour,
+    "braille": _braille,
+}
 """What makes a piece of each kind, by a number."""
 
 

@@ -35,8 +35,9 @@ def shown_by(grid: Grid) -> list[list[Shown]]:
     rows = []
     for runs in grid.rows:
         row: list[Shown] = []
-        for text, _, style, _ in runs:
+        for text, columns, style, cluster in runs:
             ink, ground, attributes = style
+            shown = [text, *[""] * (columns - 1)] if cluster else text
             row += [
                 Shown(
                     character,
@@ -44,7 +45,7 @@ def shown_by(grid: Grid) -> list[list[Shown]]:
                     BLACK if ground == DEFAULT else rgb_of(ground),
                     bool(attributes & BLINK),
                 )
-                for character in text
+                for character in shown
             ]
         rows.append(row)
     return rows
