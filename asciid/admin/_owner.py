@@ -110,13 +110,16 @@ def on_storage(
     name: str,
     as_owner: Callable[[StorageFile], ResultT],
     through_owner: Callable[[Owner], ResultT],
+    *,
+    accepts_old: bool = True,
 ) -> ResultT:
     """
     Carry out a command on `storage`, as its owner or through its owner.
 
     Without an owner, this process locks the storage as `name` and calls `as_owner` with
     it; otherwise it calls `through_owner` with a connection to the owner.  It waits for
-    an owner that does not listen, which may be starting or stopping.
+    an owner that does not listen, which may be starting or stopping.  `accepts_old` is
+    that of `StorageFile`.
 
     Errors: `NoStorageError`, `StorageInUseError`, `StorageUnusableError`, `OSError`,
     those of `as_owner` and `through_owner`.
@@ -125,7 +128,7 @@ def on_storage(
     lock = StorageLock(storage, holder=name, timeout=0.0)
     while True:
         try:
-            with StorageFile(storage, lock=lock) as opened:
+            with StorageFile(storage, lock=lock, accepts_old=accepts_old) as opened:
                 return as_owner(opened)
         except StorageInUseError as error:
             in_use = f"{storage} is {error}"

@@ -112,6 +112,7 @@ class ImageService(Service):
         self._control = control
         self._announces = settings.workers == 1
         self._listening: Deferred[None] | None = None
+        self._store_starting = False
         self._store_open = False
 
     def privilegedStartService(self) -> None:
@@ -191,12 +192,15 @@ class ImageService(Service):
         except OSError as error:
             what = "cannot create threads"
             raise StartError(what, error) from error
+        self._store_starting = True
         try:
             await self._store.start()
         except (AsciidError, OSError) as error:
             self._offload.stop()
             what = f"cannot use the storage {self._settings.storage}"
             raise StartError(what, error) from error
+        finally:
+            self._store_starting = False
         self._store_open = True
         try:
             await self._serve()
@@ -230,6 +234,9 @@ class ImageService(Service):
 
     async def _stop(self) -> None:
         await self._stop_listening()
+        if self._store_starting:
+            # It may be converted, which takes long.
+            await self._stop_store(max(self._settings.drain_timeout, LAST_WRITES))
         if self._store_open:
             self._store_open = False
             if self._housekeeper is not None:

@@ -137,6 +137,8 @@ def record_of(
     has `before`.  `listed` is whether the image is listed if neither says so.
     """
     if new is None:
+        if before is None and listed:
+            return None
         new = _NOTHING
     about, key_hash = new.about, new.key_hash
     if before is not None:

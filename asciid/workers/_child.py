@@ -126,6 +126,9 @@ class _Child:
             os.write(STATUS, status)
 
     def _start_failed(self, failure: Failure) -> None:
+        if self._stopping:
+            # The stop has aborted the start.
+            return
         _log.critical("{reason}", reason=failure.getErrorMessage())
         self.exit_code = 1
         self._stop_reactor()

@@ -87,6 +87,7 @@ class Writer:
         )
         self._trimmer = MemoryTrimmer(self._offload.in_thread, clock=reactor)
         self._closed = False
+        self._starting = False
         self._open = False
 
     def start(self) -> Deferred[None]:
@@ -121,7 +122,11 @@ class Writer:
         save_counters(FIRST_INHERITED, snapshots)
 
     async def _start(self) -> None:
-        await self._store.start()
+        self._starting = True
+        try:
+            await self._store.start()
+        finally:
+            self._starting = False
         self._offload.start()
         self._trimmer.start()
         self._open = True
@@ -135,6 +140,9 @@ class Writer:
         await self._close()
 
     async def _stop(self) -> None:
+        if self._starting:
+            # It may be converted, which takes long.
+            await self._store.stop()
         if not self._open:
             return
         try:

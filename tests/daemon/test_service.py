@@ -427,6 +427,23 @@ class StopTests(ServiceTestCase):
         self.successResultOf(service.stopService())
         self.assertEqual(self.events[-3:], ["unbind", "drain", "close"])
 
+    def test_while_the_store_opens(self) -> None:
+        """A store that is long in opening is stopped, and serves nothing."""
+        self.store.started = Deferred()
+        self.store.stopped = Deferred()
+        service = self.service()
+        service.startService()
+        stopped = service.stopService()
+        self.assertEqual(self.events[-2:], ["unbind", "close"])
+        with capturedLogs() as logs:
+            self.store.started.errback(StoreClosedError())
+        self.assertEqual(logs, [])
+        self.assertNoResult(stopped)
+        self.store.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events[-1], "close")
+        self.assertTrue(self.threads.stopped)
+
     def test_drain_is_bounded(self) -> None:
         """A request that does not end in time does not keep the store from closing."""
         self.drained = Deferred()

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
+from asciid.errors import StoreClosedError
 from asciid.testing import ManualReactor
 from asciid.workers import _child
 from asciid.workers._child import run
@@ -232,6 +233,19 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.run_process(life), 0)
         self.assertEqual(self.role.calls, ["start", "stop"])
         self.assertEqual(self.reactor.stops, 0)
+
+    def test_stopped_while_it_starts(self) -> None:
+        """A start that a stop has aborted is no failure."""
+
+        def life() -> None:
+            ending = self.reactor.before_shutdown()
+            self.role.started.errback(StoreClosedError())
+            self.role.stopped.callback(None)
+            self.successResultOf(ending)
+
+        with capturedLogs() as events:
+            self.assertEqual(self.run_process(life), 0)
+        self.assertEqual(events, [])
 
     def test_interrupt(self) -> None:
         """Ctrl-C means the parent."""

@@ -24,6 +24,7 @@ from asciid.engines.remote import Generations
 from asciid.engines.remote._batch_delay import PAUSE
 from asciid.engines.remote._writer_client import WriterClient
 from asciid.engines.remote._writer_server import WriterServer
+from asciid.errors import StoreClosedError
 from asciid.metrics import merge, snapshot
 from asciid.net.listener import StartError
 from asciid.runtime.offload import Offload
@@ -34,6 +35,7 @@ from asciid.workers._inheritance import LOCK
 from asciid.workers._record import Record, recorded_start
 from asciid.workers._worker import Worker
 from asciid.workers._writer import WRITER_SOCKET, Writer
+from tests.engines._formats import write_format_1
 from tests.store._support import DrivenStore, registered, spec_of
 from tests.workers._played import PlayedPort
 from tests.workers._support import WiredReactor, snapshot_of
@@ -481,6 +483,17 @@ class WriterTests(RoleTestCase):
         self.assertEqual(counts["asciid_images_registered"], 1)
         started = recorded_start(self.record.descriptor)
         self.assertEqual(counts["process_start_time_seconds"], started)
+
+    def test_stop_during_a_conversion(self) -> None:
+        """A stop aborts the conversion of the storage, and ends."""
+        self.storage.rmdir()
+        write_format_1(self.storage)
+        starting = self.writer.start()
+        stopping = self.writer.stop()
+        self.settle()
+        self.failureResultOf(starting, StoreClosedError)
+        self.successResultOf(stopping)
+        self.assertEqual(self.reactor.names, [])
 
     def test_stop_before_the_start(self) -> None:
         """There is nothing to stop then."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from asciid.engines.lmdb._databases import Readable
-from asciid.engines.lmdb._lookup import find_blocked
-from asciid.engines.lmdb._records import DatedAbout, place_key
+from asciid.engines.lmdb._records import DatedAbout, place_key, unpack_blocked
 from asciid.errors import ImageBlockedError
 from asciid.model import About, AboutRecord
 
@@ -53,12 +52,8 @@ def about_of(where: Readable, digest: bytes, number: int) -> AboutRecord:
     return AboutRecord(About(), number) if found is None else found.record
 
 
-def describe(
-    batch: Records, digest: bytes, number: int, record: AboutRecord | None
-) -> None:
+def describe(batch: Records, digest: bytes, number: int, record: AboutRecord) -> None:
     """Store the record beside an upload that has none."""
-    if record is None:
-        return
     deadline = 0
     if record.about.expires:
         # A stamp: a system clock that is set does not move it.
@@ -97,6 +92,6 @@ def refuse_blocked(where: Readable, digest: bytes) -> None:
 
     Errors: `ImageBlockedError`.
     """
-    blocked = find_blocked(where, digest)
-    if blocked is not None:
-        raise ImageBlockedError(blocked.reason)
+    stored = where.transaction.get(digest, db=where.databases.blocked)
+    if stored is not None:
+        raise ImageBlockedError(unpack_blocked(digest, stored).reason)

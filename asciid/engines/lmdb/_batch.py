@@ -107,10 +107,11 @@ class Batch:
             raise ImageExistsError(spec.sha256)
         self.take_number()
         self.events.registered += 1
+        upload = Upload(spec, image, missing=spec.size, created=self.now)
         record = record_of(it.new, None, number, listed=it.listed)
-        describe(self, digest, number, record)
-        listed = record is None or record.about.listed
-        upload = Upload(spec, image, spec.size, self.now, listed)
+        if record is not None:
+            describe(self, digest, number, record)
+            upload.listed = record.about.listed
         if spec.size == 0:
             return self.complete(upload, b"")
         self._memory.keep(upload)

@@ -187,7 +187,7 @@ def _check(work: Path, pace: Pace, entries: list[int] | None = None) -> int:
     it has.
     """
     (work / DATA_FILE).chmod(0o640)
-    with StorageFile(work) as copy:
+    with StorageFile(work, accepts_old=True) as copy:
         verification = Verification(copy, pace, leave_in(copy))
         damaged = sum(1 for _ in verification.run())
         whole = entries is None or copy.read(_entries) == entries

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import astuple, frozen
 
-from asciid.engines.lmdb._records import FORMAT_KEY, FORMAT_VERSION
+from asciid.engines.lmdb._records import (
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    OLD_FORMAT_VERSION,
+)
 from asciid.errors import StoreVersionError
 
 if TYPE_CHECKING:
@@ -68,9 +72,13 @@ def open_databases(env: lmdb.Environment) -> Databases:
     )
 
 
-def check_version(env: lmdb.Environment, path: Path, *, readonly: bool) -> None:
+def check_version(
+    env: lmdb.Environment, path: Path, *, readonly: bool, accepts_old: bool
+) -> bool:
     """
     Refuse other formats in the directory `path`; mark a new file with the format.
+
+    Return whether it has the old format, which is refused unless `accepts_old`.
 
     Errors: `StoreVersionError`, `lmdb.Error`.
     """
@@ -79,14 +87,18 @@ def check_version(env: lmdb.Environment, path: Path, *, readonly: bool) -> None:
         empty = found is None and transaction.stat()["entries"] == 0
         if empty and not readonly:
             transaction.put(FORMAT_KEY, FORMAT_VERSION)
-        elif found != FORMAT_VERSION:
-            version = "none" if found is None else found.decode("ascii", "replace")
-            message = (
-                f"{path} has the storage format {version}, and this release "
-                f"of asciid reads format {FORMAT_VERSION.decode()}: use the "
-                "release that wrote it, or name another storage directory"
-            )
-            raise StoreVersionError(message)
+            found = FORMAT_VERSION
+    if found == FORMAT_VERSION or (found == OLD_FORMAT_VERSION and accepts_old):
+        return found == OLD_FORMAT_VERSION
+    version = "none" if found is None else found.decode("ascii", "replace")
+    remedy = "use the release that wrote it, or name another storage directory"
+    if found == OLD_FORMAT_VERSION:
+        remedy = "start the service, which converts it, and repeat the command"
+    message = (
+        f"{path} has the storage format {version}, and this release of asciid reads "
+        f"format {FORMAT_VERSION.decode()}: {remedy}"
+    )
+    raise StoreVersionError(message)
 
 
 _META_PAGES = 2

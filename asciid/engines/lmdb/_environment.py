@@ -96,6 +96,10 @@ class Environment:
     """Raises `StorageMovedError` if `path` names another directory, or none."""
     creates: bool = field(default=True, kw_only=True)
     """Whether `open` creates a file that is missing; only the first one does."""
+    accepts_old: bool = field(default=False, kw_only=True)
+    """Whether `open` accepts a file of the format before this one."""
+    is_old: bool = field(init=False, default=False)
+    """Whether the open file has that format."""
     events: StoreEvents = field(init=False, factory=StoreEvents)
     """Counts of committed changes."""
     removed: list[str] = field(init=False, factory=list)
@@ -178,7 +182,12 @@ class Environment:
             env.reader_check()
             if not self.readonly:
                 check_length(env, self._data_path)
-            check_version(env, self.path, readonly=self.readonly)
+            self.is_old = check_version(
+                env,
+                self.path,
+                readonly=self.readonly,
+                accepts_old=self.accepts_old,
+            )
             self._databases = open_databases(env)
         except lmdb.MapResizedError:
             env.set_mapsize(0)

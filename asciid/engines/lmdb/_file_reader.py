@@ -43,7 +43,9 @@ def prepare_storage(path: Path, *, sync: bool) -> StoreUsage:
 
     Errors: `StoreVersionError`, `OSError`.
     """
-    environment = Environment(path, sync, time.time, time.time, _SMALLEST_MAP)
+    environment = Environment(
+        path, sync, time.time, time.time, _SMALLEST_MAP, accepts_old=True
+    )
     try:
         environment.open()
         while True:

@@ -33,6 +33,7 @@ from asciid.engines.lmdb._environment import (
     EnvironmentClosedError,
 )
 from asciid.engines.lmdb._fault_log import FaultLog
+from asciid.engines.lmdb._format_conversion import Conversion
 from asciid.engines.lmdb._lock import StorageLock, StorageMovedError
 from asciid.engines.lmdb._peers import ALONE
 from asciid.engines.lmdb._quarantine import (
@@ -92,7 +93,8 @@ class LMDBEngine:
     `max_queue` the bytes that wait to be written.  `clock` returns the time in
     seconds since the epoch, `monotonic` seconds since any moment.  `peers` are
     other processes that read the same storage.  `lock` is the ownership of the
-    directory, taken at the start and released at the end.
+    directory, taken at the start and released at the end.  `converts_listed` is whether
+    the images of a storage without a listing, of the old format, are listed.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each
@@ -111,7 +113,9 @@ class LMDBEngine:
         read_pool: ThreadPool | None = None,
         peers: IPeers = ALONE,
         lock: StorageLock | None = None,
+        converts_listed: bool = True,
     ) -> None:
+        self._converts_listed = converts_listed
         self.lock = lock or StorageLock(path, sync=sync)
         stamps = Stamps(clock, monotonic)
         self._fault_log = FaultLog("writing to the storage", monotonic)
@@ -127,6 +131,7 @@ class LMDBEngine:
             reserve=self._reserve,
             check_directory=self.lock.check,
             creates=self.lock.inherited is None,
+            accepts_old=True,
         )
         self._pool = ReadPool(
             reactor=reactor,
@@ -165,10 +170,11 @@ class LMDBEngine:
         on_completed: Callable[[Sequence[Completed]], object],
     ) -> Deferred[None]:
         """
-        See `IEngine.start`; the Deferred has fired already.
+        See `IEngine.start`; the Deferred has fired already, unless it is converted.
 
         This blocks while another owner of the storage is ending: see
-        `StorageLock.acquire`.
+        `StorageLock.acquire`.  `stop` aborts a conversion of the old format, with
+        `StoreClosedError`.
         """
         del on_completed  # all images become complete through this process
         self._on_removed = on_removed
@@ -192,10 +198,36 @@ class LMDBEngine:
             self._environment.close()
             self.lock.release()
             return fail()
+        if self._environment.is_old:
+            return Deferred.fromCoroutine(self._convert())
+        self._begin()
+        return succeed(None)
+
+    async def _convert(self) -> None:
+        conversion = Conversion(
+            self._environment, self._converts_listed, lambda: self._stopping
+        )
+
+        async def convert() -> None:
+            await self._writer.call_in_thread(conversion.run)
+
+        try:
+            await self._writer.run_alone(convert)
+        except (lmdb.Error, AsciidError, OSError) as error:
+            if not self._stopping:
+                await self._stop()
+            if isinstance(error, lmdb.Error):
+                message = f"cannot convert the storage: {error}"
+                raise OSError(message) from error
+            raise
+        if self._stopping:
+            raise StoreClosedError
+        self._begin()
+
+    def _begin(self) -> None:
         self._started = True
         # So that the first reading of health notices a full disk.
         self._probe.begin_writing()
-        return succeed(None)
 
     def drain(self) -> Deferred[None]:
         """See `IEngine.drain`."""
@@ -203,7 +235,7 @@ class LMDBEngine:
         return self._writer.submit(()).addBoth(do_nothing)
 
     def stop(self) -> Deferred[None]:
-        """See `IEngine.stop`; the engine must have been started."""
+        """See `IEngine.stop`; `start` must have been called, and not have failed."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -1,5 +1,5 @@
 """
-The format of the storage file, version 1.
+The format of the storage file, version 2.
 
 An LMDB environment with named databases; numbers are big-endian, so that keys
 sort by number, times are milliseconds since the epoch, and stamps are those of
@@ -30,7 +30,7 @@ sort by number, times are milliseconds since the epoch, and stamps are those of
 ``quarantined``
     SHA-256, time -> the value in ``images``, the time of completion or 0 if it is not
     known, and the value in ``about`` or nothing.  Images found to be damaged; their
-    chunks are kept.  Those of format 1 have the first value only.
+    chunks are kept.
 ``about``
     SHA-256 -> stamp at which the image is to be deleted, or 0, and `AboutRecord`.
     What is stored beside images and pending uploads, unless it is the default.
@@ -45,6 +45,9 @@ sort by number, times are milliseconds since the epoch, and stamps are those of
 
 The unnamed database holds the format version and the next upload number.  An
 image is complete if it has its seal.  Each record begins with a version byte.
+
+Format 1 has no ``about``, ``listing``, ``dated`` and ``blocked``, and of the values in
+``quarantined`` the first only.
 """
 
 from __future__ import annotations
@@ -60,6 +63,7 @@ __all__ = [
     "FORMAT_KEY",
     "FORMAT_VERSION",
     "NEXT_UPLOAD_KEY",
+    "OLD_FORMAT_VERSION",
     "SEAL_ID",
     "DatedAbout",
     "ImageRecord",
@@ -77,7 +81,9 @@ __all__ = [
 ]
 
 FORMAT_KEY = b"asciid-format"
-FORMAT_VERSION = b"1"
+FORMAT_VERSION = b"2"
+OLD_FORMAT_VERSION = b"1"
+"""The format that `asciid.engines.lmdb._format_conversion` converts."""
 NEXT_UPLOAD_KEY = b"asciid-next-upload"
 
 SEAL_ID = 2**32 - 1
@@ -218,7 +224,9 @@ class QuarantineRecord(NamedTuple):
     """The value in ``about``, as it was; empty if there was none."""
 
     def pack(self) -> bytes:
-        """Return the record's bytes."""
+        """Return the record's bytes; of format 1, if there is nothing else in it."""
+        if not self.completed and not self.about:
+            return self.image
         return self.image + _UPLOAD_KEY.pack(self.completed) + self.about
 
     @classmethod

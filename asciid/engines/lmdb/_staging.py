@@ -107,9 +107,10 @@ def _become(
     image = ImageRecord(number, spec.size, spec.chunk_size, PIECE)
     batch.put(batch.databases.images, digest, image.pack())
     record = record_of(it.new, before and before.record, number, listed=it.listed)
-    describe(batch, digest, number, record)
-    listed = record is None or record.about.listed
-    upload = Upload(spec, image, missing=0, created=created, listed=listed)
+    upload = Upload(spec, image, missing=0, created=created)
+    if record is not None:
+        describe(batch, digest, number, record)
+        upload.listed = record.about.listed
     return batch.complete(upload, it.content if isinstance(it, Put) else None)
 
 

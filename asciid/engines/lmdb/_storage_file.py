@@ -51,6 +51,8 @@ class StorageFile:
     lock: StorageLock = field(kw_only=True)
     readonly: bool = field(default=False, kw_only=True)
     """Whether another process, which is the owner, writes."""
+    accepts_old: bool = field(default=False, kw_only=True)
+    """Whether it may have the format before this one, and is used as it is."""
     clock: Callable[[], float] = field(default=time.time, kw_only=True)
     _environment: Environment = field(init=False)
 
@@ -67,6 +69,7 @@ class StorageFile:
             stamp=self.clock,
             map_size=_MAP_SIZE,
             readonly=self.readonly,
+            accepts_old=self.accepts_old,
         )
 
     def __enter__(self) -> Self:
@@ -105,6 +108,11 @@ class StorageFile:
         self.lock.release()
         if isinstance(error, lmdb.Error):
             raise StorageUnusableError(error) from error
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it has the format before this one."""
+        return self._environment.is_old
 
     @property
     def size(self) -> int:

@@ -213,7 +213,10 @@ def restore_quarantine(storage: StorageFile) -> int:
 def quarantine_in(storage: StorageFile) -> Callable[[bytes, bytes, int], bool]:
     """Return a `Verification.put_aside` for a storage that this process owns."""
     return lambda digest, record, completed: storage.execute(
-        lambda batch: put_aside(batch, digest, record, completed)
+        # The old format has no room for the time.
+        lambda batch: put_aside(
+            batch, digest, record, 0 if storage.is_old else completed
+        )
     )
 
 
