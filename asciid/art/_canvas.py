@@ -359,12 +359,27 @@ def _single(text: str, style: Style) -> Run:
 
 
 def _append(runs: list[Run], run: Run) -> None:
-    if runs:
+    """
+    Add a run, or make it part of the last one.
+
+    Plain blanks look the same in any style that does not show blanks.
+    """
+    if runs and not run.cluster:
         text, columns, style, cluster = runs[-1]
-        if style == run.style and not (cluster or run.cluster):
-            runs[-1] = Run(text + run.text, columns + run.columns, style)
+        if style == run.style or (run.style == PLAIN and _fits_blanks(run, style)):
+            joined = style
+        elif style == PLAIN and _fits_blanks(runs[-1], run.style):
+            joined = run.style
+        else:
+            cluster = True
+        if not cluster:
+            runs[-1] = Run(text + run.text, columns + run.columns, joined)
             return
     runs.append(run)
+
+
+def _fits_blanks(run: Run, style: Style) -> bool:
+    return not style.shows_blanks and not run.text.strip(" ")
 
 
 def _strip_end(runs: list[Run]) -> None:

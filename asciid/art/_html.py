@@ -7,8 +7,8 @@ Cells as HTML: text, and `span` elements with classes.
 - ``n`` and a number: how many columns a span takes, if not one.
 - ``tb``, ``ti``, ``tu``, ``ts``: bold, italic, underlined, struck through.
 
-Text that stands in no span is printable Latin-1, which any font has: each character is
-as wide as the unit ``ch``.
+Each span is a box of its exact width, so that no font makes cells drift.  Only art that
+is nothing but plain Latin-1 text has no spans.
 """
 
 from __future__ import annotations
@@ -45,18 +45,35 @@ _MAX_SPAN = 80
 
 _ATTRIBUTES = {BOLD: "tb", ITALIC: "ti", UNDERLINE: "tu", STRIKE: "ts"}
 
+_LINES = UNDERLINE | STRIKE
+
 _SPANNING = "".join(char for char, block in BLOCKS.items() if block.spans)
 _NOT_SPANNING = "".join(char for char, block in BLOCKS.items() if not block.spans)
+_LATIN = r" -~\u00A0-\u00FF"
+_BRAILLE = r"\u2800-\u28FF"
+# What a font makes of the characters of a span may be a little wider or narrower than
+# its box, and much so if the font is another one, as often with Braille.
 _PIECE = re.compile(
-    rf"[ -~\u00A0-\u00FF]+|([{_SPANNING}])\1*|[{_NOT_SPANNING}]"
-    rf"|[^ -~\u00A0-\u00FF{_SPANNING}{_NOT_SPANNING}]+"
+    rf"[{_LATIN}]{{1,12}} {{,{_MAX_SPAN - 12}}}|([{_SPANNING}])\1{{,{_MAX_SPAN - 1}}}"
+    rf"|[{_NOT_SPANNING}]|[{_BRAILLE}]{{1,4}}"
+    rf"|[^{_LATIN}{_BRAILLE}{_SPANNING}{_NOT_SPANNING}]{{1,12}}"
 )
+_ALL_LATIN = re.compile(f"[{_LATIN}]*")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SPECIAL = re.compile("[&<>]")
 
 
 def _escape(text: str) -> str:
+    """Escape text; in no attribute does it stand."""
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], text)
+
+
+def _is_latin(run: Run) -> bool:
+    return (
+        run.style == PLAIN
+        and not run.cluster
+        and _ALL_LATIN.fullmatch(run.text) is not None
+    )
 
 
 def _colour_name(colour: int) -> str:
@@ -72,7 +89,7 @@ class _Writer:
         self._coloured = coloured
         self._quantise = quantise
         self._runs: dict[Run, str] = {}
-        self._tags: dict[tuple[Style, str, int, bool], str] = {}
+        self._classes: dict[tuple[Style, str], str] = {}
 
     def row(self, runs: tuple[Run, ...]) -> str:
         """Return the HTML of a row."""
@@ -81,76 +98,59 @@ class _Writer:
         for run in runs:
             part = made.get(run)
             if part is None:
-                made[run] = part = "".join(self._run(*run))
+                made[run] = part = self._spans(*run)
             parts.append(part)
         return "".join(parts)
 
-    def _run(
+    def _spans(
         self,
         text: str,
         columns: int,
         style: Style,
         cluster: bool,  # noqa: FBT001
-    ) -> Iterator[str]:
+    ) -> str:
         if cluster:
-            yield f"{self._tag(style, '', columns, blank=False)}{_escape(text)}</span>"
-        elif style == PLAIN and text.isascii():
-            yield _escape(text)
-        else:
-            for match in _PIECE.finditer(text):
-                yield from self._piece(match[0], style)
+            return self._span(text, columns, style, "")
+        parts = []
+        for match in _PIECE.finditer(text):
+            piece = match[0]
+            kind = piece[0]
+            if kind not in BLOCKS:
+                kind = "" if piece.strip(" ") else " "
+            parts.append(self._span(piece, len(piece), style, kind))
+        return "".join(parts)
 
-    def _piece(self, text: str, style: Style) -> Iterator[str]:
-        block = text[0] if text[0] in BLOCKS else ""
-        if style == PLAIN and not block and text[0] <= "\xff":
-            yield _escape(text)
-            return
-        blank = text[0] == " " and not text.strip(" ")
-        for start in range(0, len(text), _MAX_SPAN):
-            part = text[start : start + _MAX_SPAN]
-            tag = self._tag(style, block, len(part), blank=blank)
-            yield f"{tag}{_escape(part)}</span>"
+    def _span(self, text: str, columns: int, style: Style, kind: str) -> str:
+        """Return a span of text: a block or blanks, which are its `kind`, or other."""
+        key = (style, kind)
+        classes = self._classes.get(key)
+        if classes is None:
+            classes = "".join(f"{name} " for name in self._names(style, kind))
+            self._classes[key] = classes
+        classes = f"{classes}n{columns}" if columns > 1 else classes[:-1]
+        if " " in classes:
+            return f'<span class="{classes}">{_escape(text)}</span>'
+        if classes:
+            return f"<span class={classes}>{_escape(text)}</span>"
+        return f"<span>{_escape(text)}</span>"
 
-    def _tag(self, style: Style, block: str, columns: int, *, blank: bool) -> str:
-        key = (style, block, columns, blank)
-        tag = self._tags.get(key)
-        if tag is None:
-            names = " ".join(self._names(*key))
-            if not names:
-                tag = "<span>"
-            elif " " in names:
-                tag = f'<span class="{names}">'
-            else:
-                tag = f"<span class={names}>"
-            self._tags[key] = tag
-        return tag
-
-    def _names(
-        self,
-        style: Style,
-        block: str,
-        columns: int,
-        blank: bool,  # noqa: FBT001
-    ) -> Iterator[str]:
+    def _names(self, style: Style, kind: str) -> Iterator[str]:
         foreground, background, attributes = style
         if self._quantise:
             foreground, background = nearest(foreground), nearest(background)
-        if block:
-            yield BLOCKS[block].name
-        line = attributes & (UNDERLINE | STRIKE)
-        if foreground != DEFAULT and (line or not blank):
+        if kind in BLOCKS:
+            yield BLOCKS[kind].name
+        if foreground != DEFAULT and (kind != " " or attributes & _LINES):
             yield f"f{_colour_name(foreground)}"
         if background != DEFAULT:
-            if block != "█":
+            if kind != "█":
                 yield f"b{_colour_name(background)}"
-        elif block and block in SHADES and self._coloured:
+        elif self._coloured and kind and kind in SHADES:
             # A shade mixes its colours, and that of the page may be any.
             yield "b0"
         for attribute, name in _ATTRIBUTES.items():
             if attributes & attribute:
                 yield name
-        if columns > 1:
-            yield f"n{columns}"
 
 
 def to_html(
@@ -170,6 +170,8 @@ def to_html(
     """
     if rows is not None or columns is not None:
         grid = grid.crop(rows or grid.height, columns or grid.width)
+    if all(_is_latin(run) for row in grid.rows for run in row):
+        return "\n".join("".join(_escape(run.text) for run in row) for row in grid.rows)
     writer = _Writer(coloured=grid.coloured, quantise=quantise)
     return "\n".join(map(writer.row, grid.rows))
 
@@ -250,7 +252,7 @@ def _place(start: int, end: int) -> str:
 _BASE = """\
 .art{--f:currentColor;--b:transparent;--n:1;direction:ltr;unicode-bidi:isolate-override}
 .art span{--g:linear-gradient(var(--f),var(--f));display:inline-block;\
-vertical-align:top;width:calc(var(--n)*1ch);color:var(--f);\
+vertical-align:top;width:calc(var(--n)*.6em);color:var(--f);\
 background:var(--b) no-repeat}
 .art [class*=x]{-webkit-text-fill-color:transparent}
 .tb{font-weight:700}.ti{font-style:italic}.tu{text-decoration:underline}\

@@ -108,11 +108,11 @@ class HTMLTests(SynchronousTestCase):
         )
 
     def test_unusual_characters(self) -> None:
-        """What a font may lack is in a box of its exact width."""
+        """Among what a font may lack, all is in boxes of the exact widths."""
         self.assertEqual(
             to_html(parse("a\u2500\u2500b\u4e2de\u0301")),
-            "a<span class=n2>\u2500\u2500</span>b<span class=n2>\u4e2d</span>"
-            "<span>e\u0301</span>",
+            "<span>a</span><span class=n2>\u2500\u2500</span><span>b</span>"
+            "<span class=n2>\u4e2d</span><span>e\u0301</span>",
         )
 
     def test_long_runs(self) -> None:
@@ -122,6 +122,16 @@ class HTMLTests(SynchronousTestCase):
             [names for _, names in parts_of(html)],
             [("b4", "n80"), ("b4", "n80"), ("b4", "n10")],
         )
+
+    def test_long_texts(self) -> None:
+        """A font that is a little too wide cannot add that up over a long text."""
+        text = "abcdefgh " * 4 + " " * 90 + "\u28ff" * 9
+        parts = parts_of(to_html(parse(f"\x1b[31m{text}")))
+        self.assertEqual("".join(part for part, _ in parts), text)
+        for part, names in parts:
+            self.assertLessEqual(len(part.rstrip(" ")), 4 if part > "\xff" else 12)
+            self.assertLessEqual(len(part), 80)
+            self.assertIn(f"n{len(part)}", (*names, "n1"))
 
     def test_crop(self) -> None:
         """Of a large piece the upper left part can be shown."""

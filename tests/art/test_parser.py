@@ -398,11 +398,23 @@ class StyleTests(SynchronousTestCase):
 
     def test_runs(self) -> None:
         """Cells of equal style are one run, whatever sequences made them so."""
-        grid = parse("\x1b[31ma\x1b[0;31mb\x1b[32m\x1b[31mc \x1b[0m  \x1b[33m d")
+        grid = parse("\x1b[31ma\x1b[0;31mb\x1b[32m\x1b[31mc \x1b[0m  \x1b[44m \x1b[mx")
         self.assertEqual(
             grid.rows[0],
-            (Run("abc ", 4, Style(1)), Run("  ", 2, PLAIN), Run(" d", 2, Style(3))),
+            (Run("abc   ", 6, Style(1)), Run(" ", 1, Style(-1, 4)), Run("x", 1, PLAIN)),
         )
+
+    def test_blanks(self) -> None:
+        """Plain blanks are part of the run beside them, unless that shows them."""
+        for text, expected in (
+            ("  \x1b[31ma", [("  a", 1)]),
+            ("a\x1b[31m  \x1b[mb", [("a  b", -1)]),
+            ("\x1b[31ma\x1b[32m  \x1b[33mb", [("a  ", 1), ("b", 3)]),
+            ("\x1b[4ma\x1b[m b", [("a", -1), (" b", -1)]),
+            ("\x1b[31m\u4e2d\x1b[m b", [("\u4e2d", 1), (" b", -1)]),
+        ):
+            runs = [(run.text, run.style.foreground) for run in parse(text).rows[0]]
+            self.assertEqual(runs, expected)
 
 
 class GridTests(SynchronousTestCase):
