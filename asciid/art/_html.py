@@ -226,18 +226,19 @@ def _hex(colour: int) -> str:
 def _block_rule(block: Block) -> str:
     if block.opacity < 1:
         share = f"{block.opacity:.0%}"
-        return f"background-color:color-mix(in srgb,var(--f) {share},var(--b))"
+        return f"background:color-mix(in srgb,var(--f) {share},var(--b))"
     if block.rectangles == ((0, 0, 8, 8),):
-        return "background-color:var(--f)"
+        return "background:var(--f)"
     sizes, places = [], []
     for left, top, right, bottom in block.rectangles:
         sizes.append(f"{_share(right - left)} {_share(bottom - top)}")
         places.append(f"{_place(left, right)} {_place(top, bottom)}")
-    image = ",".join(["var(--g)"] * len(sizes))
-    return (
-        f"background-image:{image};background-size:{','.join(sizes)};"
-        f"background-position:{','.join(places)}"
-    )
+    rule = f"background-size:{','.join(sizes)}"
+    if len(sizes) > 1:
+        rule = f"background-image:var(--g),var(--g);{rule}"
+    if places != ["0 0"]:
+        rule = f"{rule};background-position:{','.join(places)}"
+    return rule
 
 
 def _share(eighths: int) -> str:
@@ -251,10 +252,10 @@ def _place(start: int, end: int) -> str:
 
 _BASE = """\
 .art{--f:currentColor;--b:transparent;--n:1;direction:ltr;unicode-bidi:isolate-override}
-.art span{--g:linear-gradient(var(--f),var(--f));display:inline-block;\
+:where(.art) span{--g:linear-gradient(var(--f),var(--f));display:inline-block;\
 vertical-align:top;width:calc(var(--n)*.6em);color:var(--f);\
 background:var(--b) no-repeat}
-.art [class*=x]{-webkit-text-fill-color:transparent}
+:where(.art) [class*=x]{-webkit-text-fill-color:transparent;background-image:var(--g)}
 .tb{font-weight:700}.ti{font-style:italic}.tu{text-decoration:underline}\
 .ts{text-decoration:line-through}.tu.ts{text-decoration:underline line-through}
 """
@@ -274,7 +275,5 @@ def cell_stylesheet() -> str:
         for colour in range(len(PALETTE))
     ]
     rules += [f".n{count}{{--n:{count}}}" for count in range(2, _MAX_SPAN + 1)]
-    rules += [
-        f"\n.art .{block.name}{{{_block_rule(block)}}}" for block in BLOCKS.values()
-    ]
+    rules += [f"\n.{block.name}{{{_block_rule(block)}}}" for block in BLOCKS.values()]
     return "".join(rules) + "\n"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import PurePath
+
+from asciid.art import cell_stylesheet
 
 __all__ = ["STATIC_PATH", "static_files", "static_paths"]
 
@@ -15,11 +18,18 @@ STATIC_PATH = "/static/"
 _DIGITS = 12
 
 
+_leave_out = re.compile(r"^\s*/\*.*?\*/\n|^[ \t]+|^\n", re.MULTILINE | re.DOTALL).sub
+"""Comments that begin a line, indentation and empty lines."""
+
+
 @cache
 def _named() -> dict[str, tuple[str, bytes]]:
     named = {}
     for entry in (files("asciid.web") / "static").iterdir():
-        content = entry.read_bytes()
+        text = _leave_out("", entry.read_text(encoding="utf-8"))
+        if entry.name == "style.css":
+            text = (cell_stylesheet() + text).replace("}\n", "}")
+        content = text.encode("utf-8")
         name = PurePath(entry.name)
         digits = sha256(content).hexdigest()[:_DIGITS]
         named[entry.name] = f"{name.stem}-{digits}{name.suffix}", content
