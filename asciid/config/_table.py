@@ -140,6 +140,13 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             duration_of,
             "Delete images this long after completion; 0: never.",
         ),
+        Setting(
+            "listing",
+            "all",
+            choice_of("all", "opt-in", "off"),
+            "Images that are listed: all but those whose uploader says otherwise, only "
+            "those whose uploader says so (opt-in), or none (off).",
+        ),
     ),
     "Load": (
         Setting(

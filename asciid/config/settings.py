@@ -66,6 +66,8 @@ class Settings:
     """Seconds a pending upload is kept without activity; 0 is for ever."""
     image_ttl: int = 0
     """Seconds a complete image is kept; 0 is for ever."""
+    listing: str = "all"
+    """Images that are listed: ``all``, ``opt-in`` or ``off``."""
     reserve: int = 0
     """Bytes of the file system that stay free."""
     max_connections: int = 20_000

@@ -12,7 +12,7 @@ from asciid.config.tokens import TokenFile
 from asciid.daemon._process_limits import body_limit, possible_connections
 from asciid.daemon._service import ImageService, Site
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
-from asciid.daemon.storing import lifetimes_of, make_engine
+from asciid.daemon.storing import lifetimes_of, lists_by_default, make_engine
 from asciid.http import KleinFactory, Limits, Observers, unique_ids
 from asciid.logs import ImageLog, RefusalLog
 from asciid.logs.access import AccessLog, access_writer
@@ -89,7 +89,11 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
     )
     refusals, images = _make_logs(reactor)
     store = ImageStore(
-        engine, reactor=reactor, lifetimes=lifetimes_of(settings), observers=[images]
+        engine,
+        reactor=reactor,
+        lifetimes=lifetimes_of(settings),
+        observers=[images],
+        listed_by_default=lists_by_default(settings),
     )
     metrics = Metrics(
         store,

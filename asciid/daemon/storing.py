@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asciid.store import StoreUsage
     from asciid.store.engine import IEngine
 
-__all__ = ["SharedStorage", "lifetimes_of", "make_engine"]
+__all__ = ["SharedStorage", "lifetimes_of", "lists_by_default", "make_engine"]
 
 
 def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control | None]:
@@ -114,12 +114,18 @@ def _make_file_engine(
         max_queue=settings.max_queue,
         peers=peers,
         lock=lock,
+        converts_listed=lists_by_default(settings),
     )
 
 
 def lifetimes_of(settings: Settings) -> Lifetimes:
     """Return how long images and uploads are kept."""
     return Lifetimes(settings.upload_ttl, settings.image_ttl)
+
+
+def lists_by_default(settings: Settings) -> bool:
+    """Return whether an image is listed whose uploader does not say."""
+    return settings.listing == "all"
 
 
 def _make_control(settings: Settings, engine: IMaintained, reactor: Reactor) -> Control:

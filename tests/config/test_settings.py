@@ -249,6 +249,13 @@ class ValueTests(SynchronousTestCase):
         for text in ["*", "null", "art.example", "https://a/", "https://A", "", "x,"]:
             self.assert_refused("write-origins", text, "is not an origin")
 
+    def test_listing(self) -> None:
+        """The listing has all images, some, or none."""
+        for text in ("all", "opt-in", "off"):
+            self.assertEqual(resolve({"listing": text}, {}).listing, text)
+        self.assertEqual(resolve({}, {}).listing, "all")
+        self.assert_refused("listing", "none", "all, opt-in")
+
     def test_public_url(self) -> None:
         """The public URL is as browsers write it: lower case, no default port."""
         for text, url in [

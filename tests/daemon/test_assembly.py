@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +14,7 @@ from asciid.config.settings import Settings
 from asciid.daemon._process_limits import body_limit_warning
 from asciid.daemon.assembly import make_image_service
 from asciid.daemon.host import Host
+from asciid.daemon.storing import make_engine
 from asciid.testing import MemoryStore
 from tests.api._support import Client
 
@@ -50,6 +52,20 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(samples["asciid_connections",], 1)
         for name in PROBLEM_TYPES:
             self.assertEqual(samples["asciid_refusals_total", name], 0)
+
+
+class ListingTests(SynchronousTestCase):
+    """What --listing decides."""
+
+    def test_listed_by_default(self) -> None:
+        """Images are listed without a word of their uploader with `all` only."""
+        for listing, listed in (("all", True), ("opt-in", False), ("off", False)):
+            chosen = evolve(settings(1), listing=listing)
+            host = Host(MemoryReactorClock())
+            service = make_image_service(chosen, host, MemoryStore()._engine)
+            self.assertIs(service._store.listed_by_default, listed)
+            engine, _ = make_engine(chosen, MemoryReactorClock())
+            self.assertIs(vars(engine)["_converts_listed"], listed)
 
 
 class BodyLimitTests(SynchronousTestCase):
