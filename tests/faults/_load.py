@@ -265,6 +265,18 @@ class Load:
             self._stopping.wait(0.01)
         return True
 
+    def run_until_refused(self, status: int) -> bool:
+        """Return whether a write is refused so, before they stall."""
+        acknowledged, deadline = -1, 0.0
+        while not self.record.refused[status]:
+            if len(self.record.acknowledged) > acknowledged:
+                acknowledged = len(self.record.acknowledged)
+                deadline = time.monotonic() + _PATIENCE
+            elif time.monotonic() > deadline:
+                return False
+            self._stopping.wait(0.01)
+        return True
+
     def _client(self) -> None:
         while not self._stopping.is_set():
             self._connect()

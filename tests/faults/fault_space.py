@@ -43,8 +43,7 @@ class DiskFullTests(FaultTestCase):
         first = Upload.sized(700)
         before = self.upload(daemon, [first])
         with Load(daemon.port) as load:
-            while not load.record.refused[507] and load.run_for(0.2):
-                pass
+            self.assertTrue(load.run_until_refused(507))
             load.run_for(0.5)
             self.assertEqual(load.record.wrong, [])
             for _ in range(50):
@@ -87,8 +86,7 @@ class DiskFullTests(FaultTestCase):
         self.disk.resize(32 * _MIB)
         daemon = self.daemon(*self.options[:2], "--reserve", "24M", *options)
         with Load(daemon.port, 8, _large) as load:
-            while not load.record.refused[507] and load.run_for(0.1):
-                pass
+            self.assertTrue(load.run_until_refused(507))
             left = self.disk.free
         self.assertEqual(set(load.record.refused), {507})
         # Not to the byte: pages that LMDB copies are additional.
@@ -112,8 +110,7 @@ class DiskFullTests(FaultTestCase):
         options = ("--reserve", "32M", "--image-ttl", "4s")
         daemon = self.daemon(*self.options[:2], *options)
         with Load(daemon.port, 8, _large) as load:
-            while not load.record.refused[507] and load.run_for(0.1):
-                pass
+            self.assertTrue(load.run_until_refused(507))
         expired = ("asciid_images_expired_total", "")
         deadline = time.monotonic() + 30
         while self.metrics(daemon)[expired] < len(load.record.acknowledged):
@@ -136,8 +133,7 @@ class DiskFullTests(FaultTestCase):
         """Killed and started again on a full disk, the daemon serves what it has."""
         daemon = self.daemon(*self.options)
         with Load(daemon.port) as load:
-            while not load.record.refused[507] and load.run_for(0.2):
-                pass
+            self.assertTrue(load.run_until_refused(507))
             load.run_for(0.3)
             daemon.kill()
         daemon.start()
