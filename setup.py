@@ -45,6 +45,7 @@ setup(
         "lmdb>=1.6",
         "markupsafe>=3",
         "msgspec>=0.19",
+        "multipart>=1.2",
         "prometheus-client>=0.20",
         "treq>=24.9",
         "twisted>=24.11",

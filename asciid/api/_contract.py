@@ -27,6 +27,7 @@ METHODS = ("get", "head", "post", "put", "delete", "options")
 """The members of an OpenAPI path that are operations."""
 
 _UNAUTHORIZED = "401"
+_EDIT_KEY: dict[str, list[str]] = {"editKey": []}
 
 
 def load_contract(limits: InputLimits) -> dict[str, Any]:
@@ -63,11 +64,12 @@ def served_contract(
     if not metrics:
         del contract["paths"]["/metrics"]
     if not tokens:
-        del contract["paths"]["/image/{sha256}"]["delete"]
         for operation in _operations(contract):
-            operation.pop("security", None)
+            schemes = operation.pop("security", ())
+            if _EDIT_KEY in schemes:
+                operation["security"] = [_EDIT_KEY]
             operation["responses"].pop(_UNAUTHORIZED, None)
-        del contract["components"]["securitySchemes"]
+        del contract["components"]["securitySchemes"]["token"]
         del contract["components"]["responses"]["Unauthorized"]
     return contract
 

@@ -19,8 +19,9 @@ __all__ = ["CORS", "READ_FIELDS"]
 _EXPOSED = (
     b"Access-Control-Expose-Headers",
     (
-        b"Accept-Ranges, Allow, Content-Disposition, Content-Encoding, Content-Range, "
-        b"ETag, Link, Location, Repr-Digest, Retry-After, X-Request-Id"
+        b"Accept-Ranges, Allow, Asciid-Edit-Key, Content-Disposition, "
+        b"Content-Encoding, Content-Range, ETag, Link, Location, Repr-Digest, "
+        b"Retry-After, X-Request-Id"
     ),
 )
 _EXPOSED_BY_WRITES = (_EXPOSED[0], _EXPOSED[1] + b", WWW-Authenticate")
@@ -31,8 +32,10 @@ READ_FIELDS = ((b"Access-Control-Allow-Origin", b"*"), _EXPOSED)
 _READS = frozenset({b"GET", b"HEAD"})
 
 _ALLOWED_FIELDS = (
-    b"Accept, Content-Digest, Content-Type, If-Match, If-Modified-Since, "
-    b"If-None-Match, If-Range, If-Unmodified-Since, Range, Want-Repr-Digest"
+    b"Accept, Asciid-Author, Asciid-Description, Asciid-Edit-Key, Asciid-Expires, "
+    b"Asciid-Licence, Asciid-Listed, Asciid-Tags, Asciid-Title, Content-Digest, "
+    b"Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, "
+    b"If-Unmodified-Since, Range, Want-Repr-Digest"
 )
 _MAX_AGE = b"7200"
 """Seconds for which a browser may cache a preflight; the limit of some browsers."""

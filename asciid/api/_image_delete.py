@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["delete_image"]
 
 
-async def delete_image(request: Request, store: IImageStore, sha256: str) -> None:
+async def delete_image(
+    request: Request, store: IImageStore, sha256: str, key_hash: bytes | None
+) -> None:
     """
     Delete an image or a pending upload.
+
+    `key_hash` is that of the edit key, None if the client may delete any image.
 
     Errors: `PreconditionFailedError` (RFC 9110, section 13.1), those of
     `IImageStore.delete`.
@@ -30,4 +34,4 @@ async def delete_image(request: Request, store: IImageStore, sha256: str) -> Non
     else:
         modified = last_modified(reader.completed, time.time())
         check_write(request, entity_tags(sha256, reader.spec.size), modified)
-    await store.delete(sha256)
+    await store.delete(sha256, key_hash)

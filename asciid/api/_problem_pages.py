@@ -46,6 +46,13 @@ _PAGES = {
         "See the detail, and /openapi.json for the schema of each request.",
         _NEVER,
     ),
+    "malformed-form": _Page(
+        "The body is not a form with one file: multipart/form-data with a part named "
+        "file. Nothing was stored.",
+        "See the detail. With curl: -F file=@fish.txt. A browser sends the file if one "
+        "was chosen.",
+        _NEVER,
+    ),
     "not-utf-8": _Page(
         "The body is not UTF-8; the member offset is that of the first invalid byte. "
         "In JSON, the escape of a lone surrogate such as \\ud800 is invalid, too. "
@@ -93,6 +100,43 @@ _PAGES = {
         "The token in Authorization is not, or no longer, valid. Nothing was stored.",
         "Check that the whole token is sent, and nothing else. If so, get a new one "
         "from the operator of the service.",
+        _NEVER,
+    ),
+    "cross-site": _Page(
+        "A page of another site sent the request. Nothing was stored.",
+        "Upload from a page of this service, or from the command line. The operator of "
+        "the service can allow other sites in the setting --write-origins.",
+        _NEVER,
+    ),
+    "edit-key-missing": _Page(
+        "An image, and what is said about it, can be changed and deleted only with its "
+        "edit key, or with a token if the service has tokens.",
+        "Send the edit key in the field Asciid-Edit-Key. It was in the response to the "
+        "upload, and cannot be looked up.",
+        _NEVER,
+    ),
+    "wrong-edit-key": _Page(
+        "The edit key is not that of the image, or the image has none. Nothing was "
+        "changed.",
+        "Send the whole key that the response to the first upload of the image had.",
+        _NEVER,
+    ),
+    "invalid-about": _Page(
+        "A title, description, author, licence, tag or time of expiry breaks a rule; "
+        "the member field names it. Nothing was stored.",
+        "Correct it as the detail says. The limits are in /openapi.json, schema About.",
+        _NEVER,
+    ),
+    "about-changed": _Page(
+        "What is said about the image was changed by another request in the meantime. "
+        "Nothing was changed by this one.",
+        "GET it again, and repeat the change with the new ETag.",
+        "Not with the same If-Match.",
+    ),
+    "image-blocked": _Page(
+        "The operator of the service has blocked the image; the detail has the reason. "
+        "It is not served (451), and cannot be uploaded (403).",
+        "Ask the operator of the service.",
         _NEVER,
     ),
     "not-found": _Page(
@@ -194,6 +238,13 @@ _PAGES = {
         "-T FILE does that, curl -F does not.",
         _NEVER,
     ),
+    "unsupported-charset": _Page(
+        "The charset in Content-Type is unknown, or it is not UTF-8 and the request "
+        "does not convert. Nothing was stored.",
+        "Name a charset that the detail lists, or auto. PUT /image/<sha256> stores "
+        "UTF-8 only; POST / converts other charsets.",
+        _NEVER,
+    ),
     "range-not-satisfiable": _Page(
         "No requested range is within the image.",
         "Content-Range has the size of the image. If a resumed download already has "
@@ -207,6 +258,15 @@ _PAGES = {
         "the one in the detail. If several clients sent chunks, any of them may be "
         "wrong.",
         "Start again with the registration, once the hash or the bytes are corrected.",
+    ),
+    "undecodable-text": _Page(
+        "The file is not text in the charset that was named, or its charset cannot be "
+        "detected, or it is too large to be converted. The member offset is that of "
+        "the first invalid byte, charsets are those that the file may have. Nothing "
+        "was stored.",
+        "Name the charset of the file, as in Content-Type: text/plain; charset=cp437, "
+        "or convert it to UTF-8. Only text can be stored.",
+        _NEVER,
     ),
     "internal-error": _Page(
         "The service has a bug, and logged the error.",

@@ -27,9 +27,12 @@ from asciid import errors
 from asciid.api._refusals import (
     AuthorizationMalformedError,
     ChunkTooLargeError,
+    CrossSiteError,
     DigestMismatchError,
+    EditKeyMissingError,
     EncodedBodyError,
     ImageTooLargeError,
+    MalformedFormError,
     MalformedRequestError,
     MultipartBodyError,
     NotAcceptableError,
@@ -40,6 +43,8 @@ from asciid.api._refusals import (
     RangeNotSatisfiableError,
     TokenInvalidError,
     TokenMissingError,
+    UndecodableTextError,
+    UnsupportedCharsetError,
     UploadRateError,
 )
 from asciid.api._status_document import status_link
@@ -102,6 +107,7 @@ class Problem:
 _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     BadRequest: (400, "malformed-body", "Malformed body"),
     MalformedRequestError: (400, "malformed-request", "Malformed request"),
+    MalformedFormError: (400, "malformed-form", "Malformed form"),
     NotUTF8Error: (400, "not-utf-8", "Not UTF-8"),
     DigestMismatchError: (400, "digest-mismatch", "Digest mismatch"),
     errors.ChunkOutOfRangeError: (400, "chunk-out-of-range", "Chunk out of range"),
@@ -113,6 +119,10 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     ),
     TokenMissingError: (401, "token-missing", "Token missing"),
     TokenInvalidError: (401, "token-invalid", "Token invalid"),
+    errors.InvalidAboutError: (400, "invalid-about", "Invalid about field"),
+    CrossSiteError: (403, "cross-site", "Page of another site"),
+    EditKeyMissingError: (403, "edit-key-missing", "Edit key missing"),
+    errors.EditKeyError: (403, "wrong-edit-key", "Wrong edit key"),
     NotFound: (404, "not-found", "Not found"),
     errors.ImageNotFoundError: (404, "image-not-found", "Image not found"),
     errors.ImageIncompleteError: (404, "image-incomplete", "Image incomplete"),
@@ -121,6 +131,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     errors.ImageExistsError: (409, "image-exists", "Image exists"),
     errors.ChunkExistsError: (409, "chunk-exists", "Chunk exists"),
     errors.ImageGoneError: (410, "image-gone", "Image gone"),
+    errors.AboutChangedError: (412, "about-changed", "About changed"),
     PreconditionFailedError: (412, "precondition-failed", "Precondition failed"),
     RequestEntityTooLarge: (413, "body-too-large", "Body too large"),
     ImageTooLargeError: (413, "image-too-large", "Image too large"),
@@ -128,14 +139,17 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     NotJSONError: (415, "not-json", "Not JSON"),
     EncodedBodyError: (415, "encoded-body", "Content-Encoding not supported"),
     MultipartBodyError: (415, "multipart-body", "Multipart body"),
+    UnsupportedCharsetError: (415, "unsupported-charset", "Charset not supported"),
     RangeNotSatisfiableError: (416, "range-not-satisfiable", "Range not satisfiable"),
     errors.HashMismatchError: (422, "hash-mismatch", "Hash mismatch"),
+    UndecodableTextError: (422, "undecodable-text", "Undecodable text"),
     errors.ClientUploadsError: (
         429,
         "client-uploads",
         "Too many client uploads",
     ),
     UploadRateError: (429, "upload-rate", "Upload rate too high"),
+    errors.ImageBlockedError: (451, "image-blocked", "Image blocked"),
     ServiceUnavailable: (503, "too-many-bodies", "Too many request bodies"),
     TooManyConnections: (503, "too-many-connections", "Too many connections"),
     NotReadyError: (503, "not-ready", "Not ready"),
@@ -220,6 +234,10 @@ def _members(error: BaseException | None) -> Mapping[str, Any]:
         return {"identical": error.identical}
     if isinstance(error, NotUTF8Error):
         return {"offset": error.offset}
+    if isinstance(error, UndecodableTextError):
+        return {"offset": error.offset, "charsets": error.charsets}
+    if isinstance(error, errors.InvalidAboutError):
+        return {"field": error.name}
     return {}
 
 

@@ -46,14 +46,6 @@ class PublicAddress:
         scheme = "https" if request.isSecure() else "http"
         return f"{scheme}://{self._authority(request, scheme)}"
 
-    def image_url(self, request: Request, sha256: str) -> str:
-        """
-        Return the short URL of an image.
-
-        Errors: those of `base_url`.
-        """
-        return f"{self.base_url(request)}/i/{sha256[:12]}"
-
     def cache_control(self, value: bytes) -> bytes:
         """Return the Cache-Control of a response that has `base_url`; else `value`."""
         return b"no-store" if self._url is None else value

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthorizationMalformedError",
     "ChunkTooLargeError",
+    "CrossSiteError",
     "DigestMismatchError",
+    "EditKeyMissingError",
     "EncodedBodyError",
     "ImageTooLargeError",
+    "MalformedFormError",
     "MalformedRequestError",
     "MultipartBodyError",
     "NotAcceptableError",
@@ -26,6 +29,8 @@ __all__ = [
     "RangeNotSatisfiableError",
     "TokenInvalidError",
     "TokenMissingError",
+    "UndecodableTextError",
+    "UnsupportedCharsetError",
     "UploadRateError",
 ]
 
@@ -58,6 +63,33 @@ class MultipartBodyError(AsciidError):
             "multipart bodies are not supported: send the file itself, with curl -T, "
             "or --data-binary and -X PUT, instead of -F."
         )
+
+
+class MalformedFormError(AsciidError):
+    """The body is not a form with one file (RFC 7578)."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"Malformed form: {fault}.")
+
+
+class UnsupportedCharsetError(AsciidError):
+    """The charset of the body is unknown, or not supported by this request."""
+
+
+class UndecodableTextError(AsciidError):
+    """
+    The file cannot be converted to UTF-8.
+
+    `offset` is that of the first invalid byte, or None; `charsets` are those that the
+    file may have, the likelier first.
+    """
+
+    def __init__(
+        self, detail: str, *, offset: int | None, charsets: tuple[str, ...]
+    ) -> None:
+        super().__init__(detail)
+        self.offset = offset
+        self.charsets = charsets
 
 
 class NotUTF8Error(AsciidError):
@@ -137,6 +169,23 @@ class TokenMissingError(AsciidError):
 
     def __init__(self) -> None:
         super().__init__("Token missing: send Authorization: Bearer <token>.")
+
+
+class CrossSiteError(AsciidError):
+    """A page of another site sent the request, which its browser did not announce."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Pages of other sites may not upload: the origin is not in the setting "
+            "write-origins."
+        )
+
+
+class EditKeyMissingError(AsciidError):
+    """The request requires an edit key."""
+
+    def __init__(self) -> None:
+        super().__init__("Edit key missing: send Asciid-Edit-Key: <key>.")
 
 
 class TokenInvalidError(AsciidError):

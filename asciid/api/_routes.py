@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from attrs import evolve
 from klein import Klein
 from twisted.internet.defer import Deferred
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from asciid.api._about_document import change_about, send_about
 from asciid.api._admission import Admission
+from asciid.api._authorization import READS
 from asciid.api._clients import ClientAddresses
 from asciid.api._contract import contract_document
 from asciid.api._cors import CORS
+from asciid.api._creation import Creations, answer_created
+from asciid.api._cross_site import OwnPages
 from asciid.api._digests import ContentDigest, check_content_digest
+from asciid.api._edit_keys import new_edit_key
+from asciid.api._forms import FORM_OVERHEAD
 from asciid.api._image_delete import delete_image
 from asciid.api._image_get import Downloads
 from asciid.api._image_put import receive_image
@@ -33,7 +41,9 @@ from asciid.api._schema import (
 from asciid.api._scrape import answer_scrape
 from asciid.api._status_document import status_body, status_link
 from asciid.api._write_shares import WriteShares
+from asciid.errors import ImageBlockedError
 from asciid.http import body_of, streams_body
+from asciid.model import NewImage
 from asciid.runtime.offload import AT_ONCE
 
 if TYPE_CHECKING:
@@ -54,9 +64,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageAPI"]
 
-_IMAGE_METHODS = ("GET", "HEAD", "PUT")
-"""The methods of an image's path without DELETE."""
-
 
 ResultT = TypeVar("ResultT")
 
@@ -70,10 +77,11 @@ class ImageAPI:
     `write_origins` are the origins, such as ``https://art.example``, whose pages may
     upload; any page may download.  `clients` determines client addresses with
     `trusted_proxies`.  `metrics` are exported, without a route here if `metrics_apart`.
-    With `tokens`, writes and deletions require one of them; without, all clients may
-    write and none delete.  `offload` runs long work.  `max_queue` is the capacity of
-    the write queue in bytes; see `WriteShares`.  `upload_rate` limits how often each
-    client may upload or register an image.
+    With `tokens`, writes require one of them; without, all clients may write.  Changes
+    and deletions require one, or the edit key of the image.  `offload` runs long work.
+    `max_queue` is the capacity of the write queue in bytes; see `WriteShares`.
+    `upload_rate` limits how often each client may upload or register an image.  `clock`
+    returns seconds since the epoch.
     """
 
     app = Klein()
@@ -95,6 +103,7 @@ class ImageAPI:
         offload: IOffload = AT_ONCE,
         max_queue: int = 64 * 1024 * 1024,
         upload_rate: RateLimit | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._offload = offload
@@ -105,12 +114,20 @@ class ImageAPI:
         self._cors = CORS(write_origins, tokens=tokens is not None)
         self.clients = ClientAddresses(trusted_proxies)
         self._admission = Admission(
-            self._cors, self.clients, tokens=tokens, upload_rate=upload_rate
+            self._cors,
+            self.clients,
+            OwnPages(self._public, write_origins),
+            tokens=tokens,
+            upload_rate=upload_rate,
         )
         self._begin_write = self._admission.write
         self._begin_creation = self._admission.create
         self._shares = WriteShares(max_queue)
         self._limits = InputLimits(max_image_size, max_chunk_size)
+        self._clock = clock
+        self._creations = Creations(
+            store, offload, max_size=max_image_size, clock=clock
+        )
         self._contract = contract_document(
             self._limits, metrics=not metrics_apart, tokens=tokens is not None
         )
@@ -126,7 +143,12 @@ class ImageAPI:
         return {
             "register": self._limits.max_registration_body,
             "add_chunk": self._limits.max_chunk_body,
+            "set_about": self._limits.max_about_body,
             "upload": self._limits.max_image_size,
+            **dict.fromkeys(
+                ("create", "create_by_put", "create_named"),
+                self._limits.max_image_size + FORM_OVERHEAD,
+            ),
         }
 
     @property
@@ -141,15 +163,24 @@ class ImageAPI:
         require_json(request)
         body = body_of(request)
         check_content_digest(request, body)
-        spec = parse_registration(body, self._limits)
+        registration = parse_registration(
+            body, self._limits, listed=self._store.listed_by_default, now=self._clock()
+        )
+        spec = registration.spec
+        key = new_edit_key() if registration.edit_key else None
 
         def registered(_: None) -> bytes:
             request.setResponseCode(201)
             request.setHeader(b"Location", b"/image/" + spec.sha256.encode("ascii"))
+            if key is not None:
+                key.send(request)
             return b""
 
         client = self.clients.key_of(request)
-        return self._store.register(spec, client).addCallback(registered)
+        new = None
+        if key is not None or registration.about is not None:
+            new = NewImage(registration.about, b"" if key is None else key.key_hash)
+        return self._store.register(spec, client, new).addCallback(registered)
 
     @app.route("/image/<sha256>/chunks", methods=["POST"])
     def add_chunk(self, request: Request, sha256: str) -> Deferred[bytes]:
@@ -218,20 +249,46 @@ class ImageAPI:
         sha256 = parse_hash(sha256)
         max_size = self._limits.max_image_size
         shared = partial(self._write, request)
-        new = await receive_image(request, self._store, sha256, max_size, shared)
-        if new:
+        key = await receive_image(request, self._store, sha256, max_size, shared)
+        if key is not None:
             # Location has no meaning in a 200 (RFC 9110, section 10.2.2).
             request.setResponseCode(201)
             request.setHeader(b"Location", b"/image/" + sha256.encode("ascii"))
+            key.send(request)
         return b""
+
+    @app.route("/", methods=["POST"])
+    @streams_body
+    def create(self, request: Request) -> Deferred[bytes]:
+        """Store a file, or that of a form, under the hash that it has."""
+        return self._create(request, "")
+
+    @app.route("/", methods=["PUT"])
+    @streams_body
+    def create_by_put(self, request: Request) -> Deferred[bytes]:
+        """Store a file under the hash that it has."""
+        return self._create(request, "")
+
+    @app.route("/<name>", methods=["PUT"])
+    @streams_body
+    def create_named(self, request: Request, name: str) -> Deferred[bytes]:
+        """Store a file of some name under the hash that it has."""
+        return self._create(request, name)
+
+    def _create(self, request: Request, name: str) -> Deferred[bytes]:
+        self._admission.create_file(request)
+        base_url = self._public.base_url(request)
+        shared = partial(self._write, request)
+        client = self.clients.key_of(request)
+        receiving = self._creations.receive(request, name, client, shared)
+        created = Deferred.fromCoroutine(receiving)
+        return created.addCallback(answer_created, request, base_url)
 
     @app.route("/image/<sha256>", methods=["DELETE"])
     async def delete(self, request: Request, sha256: str) -> bytes:
-        """Delete an image or an upload; only with tokens."""
-        if not self._admission.by_token:
-            raise MethodNotAllowed(_IMAGE_METHODS)
-        self._begin_write(request)
-        await delete_image(request, self._store, parse_hash(sha256))
+        """Delete an image or an upload, with its edit key or a token."""
+        key_hash = self._admission.edit(request)
+        await delete_image(request, self._store, parse_hash(sha256), key_hash)
         request.setResponseCode(204)
         return b""
 
@@ -243,6 +300,29 @@ class ImageAPI:
 
     def _send(self, reader: IImageReader, request: Request) -> Deferred[bytes] | bytes:
         return self._downloads.answer(request, reader)
+
+    @app.route("/image/<sha256>/about", methods=["GET"])
+    async def about(self, request: Request, sha256: str) -> bytes:
+        """Send what is said about an image."""
+        self._cors.mark(request)
+        return await send_about(request, self._store, parse_hash(sha256))
+
+    @app.route("/image/<sha256>/about", methods=["PUT"])
+    async def set_about(self, request: Request, sha256: str) -> bytes:
+        """Replace what is said about an image."""
+        key_hash = self._admission.edit(request)
+        sha256 = parse_hash(sha256)
+        require_json(request)
+        body = body_of(request)
+        check_content_digest(request, body)
+        return await change_about(
+            request,
+            self._store,
+            sha256,
+            body,
+            key_hash=key_hash,
+            now=self._clock(),
+        )
 
     @app.route("/openapi.json", methods=["GET"])
     def contract(self, request: Request) -> bytes:
@@ -282,16 +362,23 @@ class ImageAPI:
         """Respond to an exception of a handler or of routing."""
         error = failure.value
         answered = cast("Request", request)
-        if isinstance(error, MethodNotAllowed) and not self._admission.by_token:
-            allowed = [name for name in error.valid_methods or () if name != "DELETE"]
-            error = MethodNotAllowed(allowed)
         if self._metrics_apart and request.path == b"/metrics":
+            error = NotFound()
+        if isinstance(error, MethodNotAllowed) and _is_free_name(request, error):
             error = NotFound()
         if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
             # No route has it: every path supports it.
             self._cors.answer_options(answered, error.valid_methods or ())
             return b""
         problem = problem_for(error)
+        if isinstance(error, ImageBlockedError) and request.method not in READS:
+            problem = evolve(problem, status=403)
         self.metrics.requests.refuse(problem.name)
         self._cors.mark(answered)
         return answer_problem(answered, problem, failure)
+
+
+def _is_free_name(request: IRequest, error: MethodNotAllowed) -> bool:
+    """Return whether a read is of a path that only has PUT, as any name has."""
+    is_read = request.method in (b"GET", b"HEAD")
+    return is_read and list(error.valid_methods or ()) == ["PUT"]

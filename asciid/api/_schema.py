@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import msgspec
 from attrs import frozen
 
+from asciid.api._about_fields import parse_expires
+from asciid.api._forms import is_form, is_multipart
 from asciid.api._list_fields import all_lines
 from asciid.api._long_json import MAX_REST, MalformedPieceError, take_long_string
 from asciid.api._refusals import (
@@ -23,8 +25,12 @@ from asciid.api._refusals import (
     MultipartBodyError,
     NotJSONError,
     NotUTF8Error,
+    UnsupportedCharsetError,
 )
-from asciid.model import MAX_CHUNKS, ImageSpec
+from asciid.api._text_upload import require_charset
+from asciid.art.encodings import AUTO
+from asciid.model import MAX_CHUNKS, About, ImageSpec
+from asciid.store import check_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -35,12 +41,16 @@ __all__ = [
     "LONG_BODY",
     "Chunk",
     "InputLimits",
+    "Registration",
+    "charset_in",
+    "parse_about_document",
     "parse_chunk",
     "parse_hash",
     "parse_long_chunk",
     "parse_registration",
     "require_image",
     "require_json",
+    "require_upload",
 ]
 
 T = TypeVar("T")
@@ -67,9 +77,11 @@ _find_lone_surrogates = re.compile(
     rb"|[c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))"
 ).finditer
 
-# Maximum body of a registration: three members with every character escaped, some white
-# space, and unknown members.
+# Maximum body of a registration without an about: five members with every character
+# escaped, some white space, and unknown members.
 MAX_REGISTRATION_BODY = 16 * 1024
+# Likewise of an about, whose texts have up to 3,100 bytes.
+MAX_ABOUT_BODY = 24 * 1024
 
 
 @frozen
@@ -84,7 +96,12 @@ class InputLimits:
     @property
     def max_registration_body(self) -> int:
         """Maximum bytes of the JSON of a registration."""
-        return MAX_REGISTRATION_BODY
+        return MAX_REGISTRATION_BODY + MAX_ABOUT_BODY
+
+    @property
+    def max_about_body(self) -> int:
+        """Maximum bytes of the JSON of what is said about an image."""
+        return MAX_ABOUT_BODY
 
     @property
     def max_chunk_body(self) -> int:
@@ -99,16 +116,40 @@ class InputLimits:
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
+class _About(msgspec.Struct, gc=False):
+    title: str = ""
+    description: str = ""
+    author: str = ""
+    licence: str = ""
+    tags: list[str] = []
+    listed: bool | None = None
+    expires: str | None = None
+
+
 class _Registration(msgspec.Struct, gc=False):
     sha256: Annotated[str, msgspec.Meta(pattern=_SHA256)]
     size: _Count
     chunk_size: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    edit_key: bool = False
+    listed: bool | None = None
+    about: _About | None = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
     id: _Count
     size: _Count
     data: str
+
+
+@frozen
+class Registration:
+    """A registration as a client sends it."""
+
+    spec: ImageSpec
+    about: About | None = None
+    """None: nothing is said about the image."""
+    edit_key: bool = False
+    """Whether the client wants an edit key."""
 
 
 @frozen
@@ -130,7 +171,14 @@ _CUT_ADVICE = (
     "with PUT /image/<sha256>."
 )
 
+_UTF_8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
+_OTHER_CHARSET = (
+    "Images are UTF-8 here: send the file with POST / to have it converted from its "
+    "charset."
+)
+
 _decode_registration = msgspec.json.Decoder(_Registration).decode
+_decode_about = msgspec.json.Decoder(_About).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
@@ -149,19 +197,56 @@ def require_json(request: Request) -> None:
     _require_bare(request)
 
 
+def charset_in(content_type: bytes) -> str:
+    """Return the charset in a Content-Type, empty if it has none."""
+    found = _find_charset(content_type)
+    return "" if found is None else found[1].decode("latin-1").lower()
+
+
+def require_upload(request: Request) -> None:
+    """
+    Refuse a request whose body cannot be a file, or a form with one.
+
+    Any Content-Type is accepted but `multipart/*` that is no form, and charsets that
+    are unknown.
+
+    Errors: `MalformedRequestError`, `MultipartBodyError`, `UnsupportedCharsetError`,
+    `EncodedBodyError`.
+    """
+    _require_whole(request)
+    content_type = request.getHeader(b"content-type") or b""
+    if is_multipart(content_type):
+        if not is_form(content_type):
+            raise MultipartBodyError
+    else:
+        require_charset(charset_in(content_type) or AUTO)
+    _require_bare(request)
+
+
 def require_image(request: Request) -> None:
     """
     Refuse a request whose body cannot be an image.
 
-    Any Content-Type but `multipart/*` is accepted, as many clients set one by default;
-    the body is verified by its hash and as UTF-8.
+    Any Content-Type but `multipart/*` and another charset is accepted, as many clients
+    set one by default; the body is verified by its hash and as UTF-8.
 
-    Errors: `MultipartBodyError`, `EncodedBodyError`.
+    Errors: `MalformedRequestError`, `MultipartBodyError`, `UnsupportedCharsetError`,
+    `EncodedBodyError`.
     """
+    _require_whole(request)
     content_type = request.getHeader(b"content-type") or b""
-    if content_type.lstrip().lower().startswith(b"multipart/"):
+    if is_multipart(content_type):
         raise MultipartBodyError
+    if charset_in(content_type) not in _UTF_8:
+        raise UnsupportedCharsetError(_OTHER_CHARSET)
     _require_bare(request)
+
+
+def _require_whole(request: Request) -> None:
+    if request.getHeader(b"content-range") is not None:
+        # RFC 9110, section 14.5: the body would be a part of the image.
+        message = "Content-Range is not supported: send the whole image."
+        raise MalformedRequestError(message)
 
 
 def _require_bare(request: Request) -> None:
@@ -192,12 +277,16 @@ def parse_hash(text: str) -> str:
     return text.lower()
 
 
-def parse_registration(body: bytes, limits: InputLimits) -> ImageSpec:
+def parse_registration(
+    body: bytes, limits: InputLimits, *, listed: bool = True, now: float = 0.0
+) -> Registration:
     """
     Parse the body of a registration.
 
+    `listed` is the default.  `now` is in seconds since the epoch.
+
     Errors: `MalformedRequestError`, `NotUTF8Error`, `ImageTooLargeError`,
-    `ChunkTooLargeError`.
+    `ChunkTooLargeError`, `InvalidAboutError`.
     """
     registration = _decode(_decode_registration, body)
     spec = ImageSpec(
@@ -210,7 +299,36 @@ def parse_registration(body: bytes, limits: InputLimits) -> ImageSpec:
     if spec.chunks > MAX_CHUNKS:
         detail = f"Too many chunks: {spec.chunks} (limit {MAX_CHUNKS})."
         raise MalformedRequestError(detail)
-    return spec
+    if registration.about is None and registration.listed is None:
+        return Registration(spec, None, registration.edit_key)
+    wanted = listed if registration.listed is None else registration.listed
+    about = _about_of(registration.about or _About(), listed=wanted, now=now)
+    return Registration(spec, about, registration.edit_key)
+
+
+def parse_about_document(body: bytes, *, listed: bool, now: float) -> About:
+    """
+    Parse what is said about an image.
+
+    `listed` is the default.  `now` is in seconds since the epoch.
+
+    Errors: `MalformedRequestError`, `NotUTF8Error`, `InvalidAboutError`.
+    """
+    return _about_of(_decode(_decode_about, body), listed=listed, now=now)
+
+
+def _about_of(sent: _About, *, listed: bool, now: float) -> About:
+    about = About(
+        title=sent.title.strip(),
+        description=sent.description.replace("\r\n", "\n").strip(),
+        author=sent.author.strip(),
+        licence=sent.licence.strip(),
+        tags=tuple(tag.strip() for tag in sent.tags),
+        listed=listed if sent.listed is None else sent.listed,
+        expires=parse_expires(sent.expires or "", now),
+    )
+    check_about(about)
+    return about
 
 
 def parse_chunk(body: bytes, limits: InputLimits) -> Chunk:

@@ -1,5 +1,6 @@
 """The store of images: its promises, and the one implementation over an engine."""
 
+from asciid.store._about_rules import check_about, fit_line
 from asciid.store._interface import (
     IImageObserver,
     IImageReader,
@@ -27,4 +28,6 @@ __all__ = [
     "StoreHealth",
     "StoreStats",
     "StoreUsage",
+    "check_about",
+    "fit_line",
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "check_about",
     "check_new",
     "check_reason",
+    "fit_line",
 ]
 
 MAX_TITLE = MAX_AUTHOR = MAX_LICENCE = 200
@@ -112,6 +113,20 @@ def check_reason(reason: str) -> None:
     if fault is not None:
         message = f"invalid reason: {fault}"
         raise ValueError(message)
+
+
+def fit_line(text: str) -> str:
+    """
+    Return as much of a text as a title or an author may have, perhaps nothing.
+
+    It is for texts that nobody wrote as such, as the name of a file.
+    """
+    kept = "".join(
+        character
+        for character in text[:MAX_TITLE]
+        if character not in _BIDI and unicodedata.category(character) not in _REFUSED
+    )
+    return kept.encode("utf-8")[:MAX_TITLE].decode("utf-8", "ignore").strip()
 
 
 def _text_fault(text: str, limit: int, allowed: str = "") -> str | None:

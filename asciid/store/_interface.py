@@ -83,6 +83,13 @@ class IImageWriter(Interface):
         "`finish` was called."
     )
 
+    def describe(new: NewImage) -> None:
+        """
+        Have `finish` store this beside the image, in place of what was given before.
+
+        Errors: `InvalidAboutError`.
+        """
+
     def write(data: bytes) -> Deferred[None]:
         """Take the next bytes; wait for the end before the next ones."""
 

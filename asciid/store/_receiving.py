@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from asciid.errors import AsciidError, HashMismatchError
+from asciid.store._about_rules import check_new
 from asciid.store._interface import IImageWriter
 from asciid.store.operations import Abandon, AddPieces, Adopt, Begin, Put
 from asciid.store.rules import PIECE
@@ -64,6 +65,11 @@ class StagingWriter:
         self._buffer = bytearray()
         self._number: int | None = None
         self._abandoned = False
+
+    def describe(self, new: NewImage) -> None:
+        """See `IImageWriter.describe`."""
+        check_new(new)
+        self._new = new
 
     def write(self, data: bytes) -> Deferred[None]:
         """See `IImageWriter.write`."""

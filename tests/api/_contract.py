@@ -96,13 +96,35 @@ class Contract:
 
         If its path has no such method, it is any operation of that path.
         """
+        paths = self.document["paths"]
+        templates = self._templates(path)
+        template = next(
+            (each for each in templates if method.lower() in paths[each]), templates[0]
+        )
+        name = method.lower() if method.lower() in paths[template] else "options"
+        return f"/paths/{template.replace('/', '~1')}/{name}"
+
+    def methods(self, path: str) -> set[str]:
+        """Return the methods of a path, in lower case."""
+        paths = self.document["paths"]
+        return {
+            method
+            for template in self._templates(path)
+            for method in set(paths[template]) & set(METHODS)
+        }
+
+    def _templates(self, path: str) -> list[str]:
+        """Return the paths of the document that a path matches, the best first."""
         path = path.partition("?")[0]
-        for template, operations in self.document["paths"].items():
-            if re.fullmatch(re.sub(r"\{.*?\}", "[^/]+", template), path):
-                name = method.lower() if method.lower() in operations else "options"
-                return f"/paths/{template.replace('/', '~1')}/{name}"
-        message = f"the contract has no path {path}"
-        raise AssertionError(message)
+        templates = [
+            template
+            for template in self.document["paths"]
+            if re.fullmatch(re.sub(r"\{.*?\}", "[^/]+", template), path)
+        ]
+        if not templates:
+            message = f"the contract has no path {path}"
+            raise AssertionError(message)
+        return templates
 
     def check(self, method: str, path: str, answer: RawAnswer, body: object) -> None:
         """Raise unless `answer`, with that `body`, is announced for the request."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
     from asciid.http import Observer
-    from asciid.model import ImageSpec, NewImage, UploadStatus
+    from asciid.model import About, AboutRecord, ImageSpec, NewImage, UploadStatus
     from asciid.store import IImageReader, IImageWriter
 
 CAT = "/\\_/\\\n( ö.ö )\n >^<\n"
@@ -231,4 +231,18 @@ class BrokenStore(MemoryStore):
     ) -> Deferred[IImageWriter]:
         """Fail."""
         del sha256, new
+        return fail(self.error)
+
+    def about(self, sha256: str) -> Deferred[AboutRecord]:  # noqa: ARG002 - fails
+        """Fail."""
+        return fail(self.error)
+
+    def set_about(
+        self,
+        sha256: str,  # noqa: ARG002 - fails
+        about: About,  # noqa: ARG002 - fails
+        revision: int | None = None,  # noqa: ARG002 - fails
+        key_hash: bytes | None = None,  # noqa: ARG002 - fails
+    ) -> Deferred[int]:
+        """Fail."""
         return fail(self.error)

@@ -220,17 +220,34 @@ class AccessContract(RawCase):
         self.assert_problem(self.ask("DELETE", IMAGE, GOOD), 410, "image-gone")
 
     def test_no_tokens(self) -> None:
-        """Without tokens all clients may write, and DELETE is as unknown as PATCH."""
+        """Without tokens all clients may write, and edit with the edit key only."""
         self.api_options = {}
         self.serve(MemoryStore())
-        self.assertEqual(self.put("Authorization: Bearer").status, 201)
+        key = self.put("Authorization: Bearer").fields["asciid-edit-key"]
         for line in (GOOD, "X-None: none"):
-            unknown = self.ask("PATCH", IMAGE, line)
-            answer = self.ask("DELETE", IMAGE, line)
-            self.assert_problem(answer, 405, "method-not-allowed")
-            self.assertEqual(answer.fields["allow"], "GET, HEAD, OPTIONS, PUT")
-            self.assertEqual(answer.body, unknown.body)
+            for method, path in (("DELETE", IMAGE), ("PUT", f"{IMAGE}/about")):
+                answer = self.ask(method, path, JSON, line, body="{}")
+                self.assert_problem(answer, 403, "edit-key-missing")
         self.assertEqual(self.ask("GET", IMAGE).body, CAT_BYTES)
+        line = f"Asciid-Edit-Key: {key}"
+        self.assertEqual(self.ask("DELETE", IMAGE, GOOD, line).status, 204)
+
+    def test_edit(self) -> None:
+        """With tokens, an image is edited with a token or with its edit key."""
+        key = f"Asciid-Edit-Key: {self.put(GOOD).fields['asciid-edit-key']}"
+        about = f"{IMAGE}/about"
+        for line in (GOOD, key):
+            self.assertEqual(self.ask("PUT", about, JSON, line, body="{}").status, 204)
+        answer = self.ask("PUT", about, JSON, body="{}")
+        self.assert_refused(answer, "token-missing", None)
+        bad = "Authorization: Bearer bad"
+        answer = self.ask("PUT", about, JSON, key, bad, body="{}")
+        self.assert_refused(answer, "token-invalid", "invalid_token")
+        other = "Asciid-Edit-Key: aaaaaaaa-aaaaaaaa-aaaaaaaa-aaaaaaaa"
+        for method, path in (("DELETE", IMAGE), ("PUT", about)):
+            answer = self.ask(method, path, JSON, other, body="{}")
+            self.assert_problem(answer, 403, "wrong-edit-key")
+        self.assertEqual(self.ask("DELETE", IMAGE, key).status, 204)
 
 
 class SiteTests(OnSite, AccessContract, SynchronousTestCase):
@@ -297,7 +314,7 @@ class ServerTests(OnAsciid, AccessContract, SynchronousTestCase):
         self.assertEqual(transport.value(), b"HTTP/1.1 100 Continue\r\n\r\n")
         transport = self.begin("POST", "/image", JSON, GOOD, "Content-Length: 99999999")
         self.assertEqual(parse_response(transport.value()).status, 413)
-        transport = self.begin("POST", "/nowhere", JSON, "Content-Length: 20", line)
+        transport = self.begin("POST", "/no/where", JSON, "Content-Length: 20", line)
         self.assertEqual(parse_response(transport.value()).status, 404)
 
     def test_body_of_a_read(self) -> None:

@@ -21,9 +21,10 @@ from asciid.api._cors import CORS
 from asciid.api._document import Document
 from asciid.api._problem_pages import _PAGES, PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES
-from asciid.api._schema import InputLimits, _Chunk, _Registration
+from asciid.api._schema import InputLimits, _About, _Chunk, _Registration
 from asciid.config.settings import resolve
 from asciid.http import Limits
+from asciid.model import About
 from asciid.net.fair_limit import FairLimit
 from asciid.net.rate_limit import Rate, RateLimit
 from asciid.store import Lifetimes, PendingLimits
@@ -43,17 +44,23 @@ from tests.integration._daemon import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from twisted.internet.defer import Deferred
     from twisted.internet.testing import MemoryReactorClock
 
     from asciid.http import KleinFactory
+    from asciid.model import AboutRecord
 
 LIMITS = InputLimits(max_image_size=1_000_000, max_chunk_size=10_000)
 UNKNOWN = "0" * 64
 IMAGE = f"/image/{CAT_SHA256}"
 CHUNKS = f"{IMAGE}/chunks"
+ABOUT = f"{IMAGE}/about"
+FILES = (("POST", "/"), ("PUT", "/"), ("PUT", "/cat.txt"))
+"""Requests that send a file of any name."""
 JSON = "Content-Type: application/json"
 TEXT = "Content-Type: text/plain"
 GOOD = "Authorization: Bearer good"
+KEY = "Asciid-Edit-Key: of another image"
 BODIES: dict[tuple[str, str], tuple[str, object]] = {
     ("POST", "/image"): (
         JSON,
@@ -61,8 +68,16 @@ BODIES: dict[tuple[str, str], tuple[str, object]] = {
     ),
     ("POST", CHUNKS): (JSON, {"id": 0, "size": len(CAT_BYTES), "data": CAT}),
     ("PUT", IMAGE): (TEXT, CAT),
+    ("PUT", ABOUT): (JSON, {"title": "Cat"}),
+    **dict.fromkeys(FILES, (TEXT, CAT)),
 }
 """The media type and the body of each request that has one."""
+
+STORED = (IMAGE, CHUNKS, ABOUT)
+"""The paths of an image."""
+
+FREE = (("PUT", IMAGE),)
+"""Requests that need no image at their path."""
 
 OF_WRITES = (
     errors.CommitFailedError,
@@ -97,6 +112,19 @@ def unchunked(body: bytes) -> bytes:
         chunk, body = fromChunk(body)
         whole += chunk
     return whole
+
+
+class ChangingStore(MemoryStore):
+    """A store in which others change what is said about an image."""
+
+    changing = False
+
+    def about(self, sha256: str) -> Deferred[AboutRecord]:
+        """See `IImageStore.about`; the answer is soon out of date."""
+        answer = super().about(sha256)
+        if self.changing:
+            self.set_about(sha256, About(title="Dog"))
+        return answer
 
 
 class DocumentTests(SynchronousTestCase):
@@ -166,7 +194,8 @@ class DocumentTests(SynchronousTestCase):
         table = {
             (f"/problems/{name}", status) for name, (status, _) in PROBLEM_TYPES.items()
         }
-        self.assertEqual(ours, table)
+        # Its other status is that of reads (RFC 7725).
+        self.assertEqual(ours, {*table, ("/problems/image-blocked", 403)})
         self.assertEqual(
             {status for name, status in stated if name == "about:blank"},
             self.server_statuses(),
@@ -185,7 +214,11 @@ class DocumentTests(SynchronousTestCase):
     def test_request_members(self) -> None:
         """The documented members of request bodies are the ones that are read."""
         schemas = self.document["components"]["schemas"]
-        for name, kind in (("Registration", _Registration), ("Chunk", _Chunk)):
+        for name, kind in (
+            ("Registration", _Registration),
+            ("Chunk", _Chunk),
+            ("About", _About),
+        ):
             members = {member.name for member in msgspec.structs.fields(kind)}
             self.assertEqual(set(schemas[name]["properties"]), members)
 
@@ -369,6 +402,8 @@ class KeptContract(RawCase):
         multipart = "Content-Type: multipart/form-data; boundary=x"
         self.meet(415, "PUT", IMAGE, multipart, body=CAT)
         self.meet(415, "PUT", IMAGE, TEXT, "Content-Encoding: gzip", body=CAT)
+        cp437 = "Content-Type: text/plain; charset=cp437"
+        self.meet(415, "PUT", IMAGE, cp437, body=CAT)
         self.meet(415, "POST", "/image", JSON, "Content-Encoding: gzip", body="{}")
         self.meet(400, "POST", "/image", JSON, body='{"sha256": "\\ud800"}')
         self.meet(422, "PUT", IMAGE, TEXT, body="dog")
@@ -378,6 +413,116 @@ class KeptContract(RawCase):
         self.meet(200, "PUT", IMAGE, TEXT, body=CAT)
         self.meet(412, "PUT", IMAGE, TEXT, "If-None-Match: *", body=CAT)
         self.meet(413, "PUT", IMAGE, TEXT, body="x" * 1_000_001)
+
+    def form(self, *parts: tuple[str, str]) -> str:
+        """Return a form of these parts, each a head and its value."""
+        lines = [
+            f"--XX\r\nContent-Disposition: form-data; {head}\r\n\r\n{value}\r\n"
+            for head, value in parts
+        ]
+        return "".join([*lines, "--XX--\r\n"])
+
+    def test_files(self) -> None:
+        """Files of any name, forms, and their errors."""
+        form = "Content-Type: multipart/form-data; boundary=XX"
+        html = "Accept: text/html"
+        cat = self.form(('name="file"; filename="cat.txt"', CAT))
+        wrong = "Content-Digest: sha-256=:AAAA:"
+        for method, path in FILES:
+            self.reset()
+            self.meet(201, method, path, TEXT, body=CAT)
+            self.meet(200, method, path, TEXT, body=CAT)
+            self.meet(303, method, path, form, html, body=cat)
+            self.meet(303, method, path, form, html, body=cat.replace(CAT, "fish"))
+            self.meet(400, method, path, TEXT, wrong, body=CAT)
+            part = "Content-Range: bytes 0-9/21"
+            self.meet(400, method, path, TEXT, part, body=CAT)
+            utf_8 = "Content-Type: text/plain; charset=utf-8"
+            self.meet(400, method, path, utf_8, body="\udcff")
+            self.meet(403, method, path, TEXT, "Origin: https://b.example", body=CAT)
+            self.meet(413, method, path, TEXT, body="x" * 1_000_001)
+            mixed = "Content-Type: multipart/mixed; boundary=XX"
+            unknown = "Content-Type: text/plain; charset=klingon"
+            for line in (mixed, unknown, "Content-Encoding: gzip"):
+                self.meet(415, method, path, line, body=CAT)
+            self.meet(422, method, path, TEXT, body="a \udcff\udcfe b")
+            sauce = "\udcff" + "SAUCE00".ljust(94, "\0") + "\x02".ljust(34, "\0")
+            self.meet(422, method, path, TEXT, body=sauce)
+
+    def test_fields(self) -> None:
+        """Each field of what is said about an image, with a value that is refused."""
+        fields = {
+            "title": "x" * 201,
+            "description": "x" * 2_001,
+            "author": "x" * 201,
+            "licence": "free for all",
+            "tags": "x" * 51,
+            "listed": "perhaps",
+            "expires": "soon",
+        }
+        for method, path in (*FILES, ("PUT", IMAGE)):
+            for name, value in fields.items():
+                line = f"Asciid-{name.title()}: {value}"
+                self.meet(400, method, path, TEXT, line, body=CAT)
+        key = self.meet(201, "PUT", IMAGE, TEXT, body=CAT).fields["asciid-edit-key"]
+        line = f"Asciid-Edit-Key: {key}"
+        for name, value in fields.items():
+            if name != "listed":
+                about = {name: [value] if name == "tags" else value}
+                self.meet(400, "PUT", ABOUT, JSON, line, body=about)
+                self.register(400, about=about)
+
+    def test_about_an_image(self) -> None:
+        """What is said about an image, its changes and their errors."""
+        for method in ("GET", "HEAD"):
+            self.meet(404, method, ABOUT)
+        self.register(201, edit_key=True, listed=False)
+        self.meet(200, "GET", ABOUT)
+        answer = self.meet(201, "PUT", IMAGE, TEXT, body=CAT)
+        key = f"Asciid-Edit-Key: {answer.fields['asciid-edit-key']}"
+        about = {"title": "Cat", "tags": ["a"], "expires": "7d", "listed": True}
+        answer = self.meet(204, "PUT", ABOUT, JSON, key, body=about)
+        etag = answer.fields["etag"]
+        self.meet(204, "PUT", ABOUT, JSON, key, f"If-Match: {etag}", body=about)
+        self.meet(412, "PUT", ABOUT, JSON, key, f"If-Match: {etag}", body=about)
+        self.meet(400, "PUT", ABOUT, JSON, key, body={"title": 1})
+        self.meet(400, "PUT", ABOUT, JSON, key, body='{"title": "\udcff"}')
+        self.meet(400, "PUT", "/image/cat/about", JSON, key, body=about)
+        self.meet(403, "PUT", ABOUT, JSON, body=about)
+        self.meet(403, "PUT", ABOUT, JSON, "Asciid-Edit-Key: a", body=about)
+        self.meet(415, "PUT", ABOUT, TEXT, key, body=about)
+        self.meet(415, "PUT", ABOUT, JSON, key, "Content-Encoding: br", body=about)
+        for method in ("GET", "HEAD"):
+            etag = self.meet(200, method, ABOUT).fields["etag"]
+            self.meet(304, method, ABOUT, f"If-None-Match: {etag}")
+            self.meet(412, method, ABOUT, 'If-Match: "none"')
+            self.meet(400, method, "/image/cat/about")
+        self.meet(403, "DELETE", IMAGE)
+        self.meet(403, "DELETE", IMAGE, "Asciid-Edit-Key: a")
+        self.meet(204, "DELETE", IMAGE, key)
+
+    def test_about_changed_meanwhile(self) -> None:
+        """A change of another request between check and write is a 412."""
+        store = ChangingStore()
+        self.serve(store)
+        answer = self.meet(201, "PUT", IMAGE, TEXT, body=CAT)
+        key = f"Asciid-Edit-Key: {answer.fields['asciid-edit-key']}"
+        etag = self.meet(200, "GET", ABOUT).fields["etag"]
+        store.changing = True
+        answer = self.meet(412, "PUT", ABOUT, JSON, key, f"If-Match: {etag}", body={})
+        self.assert_problem(answer, 412, "about-changed")
+
+    def test_blocked(self) -> None:
+        """A blocked image is 451 for readers and 403 for writers."""
+        self.serve_with_tokens()
+        self.successResultOf(self.store.block(CAT_SHA256, "not ours"))
+        for path in (IMAGE, CHUNKS, ABOUT):
+            for method in ("GET", "HEAD"):
+                self.meet(451, method, path)
+        for method, path in self.requests():
+            if method in ("POST", "PUT", "DELETE"):
+                answer = self.send(403, method, path)
+                self.assert_problem(answer, 403, "image-blocked")
 
     def test_download(self) -> None:
         """A download in all its forms."""
@@ -463,7 +608,8 @@ class KeptContract(RawCase):
         """Serve an empty store that only the bearer of a token may change."""
         self.follow(tokens=True)
         self.api_options = {"tokens": OneToken(b"good")}
-        self.serve(MemoryStore())
+        self.store = MemoryStore()
+        self.serve(self.store)
 
     def test_tokens(self) -> None:
         """Authorized and unauthorized writes."""
@@ -474,8 +620,12 @@ class KeptContract(RawCase):
         writes: tuple[tuple[int, str, str, str, object], ...] = (
             (201, "POST", "/image", JSON, body),
             (201, "POST", CHUNKS, JSON, {"id": 0, "size": 21, "data": CAT}),
+            (204, "PUT", ABOUT, JSON, {}),
             (204, "DELETE", IMAGE, TEXT, ""),
             (201, "PUT", IMAGE, TEXT, CAT),
+            (200, "POST", "/", TEXT, CAT),
+            (200, "PUT", "/", TEXT, CAT),
+            (200, "PUT", "/cat.txt", TEXT, CAT),
         )
         for status, method, path, kind, sent in writes:
             for refusal, line in (
@@ -509,9 +659,12 @@ class KeptContract(RawCase):
     def check_methods(self) -> None:
         """Check Allow of every path, in two ways."""
         for path in (
+            "/",
+            "/cat.txt",
             "/image",
             IMAGE,
             CHUNKS,
+            ABOUT,
             "/openapi.json",
             "/livez",
             "/readyz",
@@ -521,10 +674,8 @@ class KeptContract(RawCase):
             answer = self.meet(204, "OPTIONS", path)
             refused = self.meet(405, "PATCH", path)
             self.assertEqual(answer.fields["allow"], refused.fields["allow"])
-            operations = self.contract.operation("OPTIONS", path).rpartition("/")[0]
-            listed = set(self.contract.node(operations)) & set(METHODS)
             allowed = set(answer.fields["allow"].lower().split(", "))
-            self.assertEqual(allowed, listed)
+            self.assertEqual(allowed, self.contract.methods(path))
 
     def test_cors(self) -> None:
         """Preflights, and writes from a page that may write."""
@@ -540,16 +691,16 @@ class KeptContract(RawCase):
 
     def requests(self) -> Iterator[tuple[str, str]]:
         """Yield method and path of a request for each operation."""
-        examples = {"sha256": CAT_SHA256, "name": "chunk-exists"}
         for path, operations in self.contract.document["paths"].items():
+            name = "cat.txt" if path == "/{name}" else "chunk-exists"
             for method in METHODS:
                 if method in operations:
-                    yield method.upper(), path.format_map(examples)
+                    yield method.upper(), path.format(sha256=CAT_SHA256, name=name)
 
-    def send(self, status: int, method: str, path: str) -> None:
+    def send(self, status: int, method: str, path: str) -> RawAnswer:
         """Send a valid request, with a token."""
         kind, body = BODIES.get((method, path), (TEXT, ""))
-        self.meet(status, method, path, kind, GOOD, body=body)
+        return self.meet(status, method, path, kind, GOOD, body=body)
 
     def test_faults(self) -> None:
         """Errors of the server."""
@@ -568,7 +719,7 @@ class KeptContract(RawCase):
             self.serve(BrokenStore(error))
             for method, path in self.requests():
                 is_write = method in ("POST", "PUT", "DELETE")
-                is_read = method in ("GET", "HEAD") and path in (IMAGE, CHUNKS)
+                is_read = method in ("GET", "HEAD") and path in STORED
                 if is_write or (is_read and not isinstance(error, OF_WRITES)):
                     self.send(status, method, path)
             self.flushLoggedErrors(RuntimeError)
@@ -602,13 +753,13 @@ class KeptContract(RawCase):
         """Bodies with another digest get 400."""
         digest = f"Content-Digest: sha-256=:{'A' * 43}=:"
         for (method, path), (kind, body) in BODIES.items():
-            self.meet(400, method, path, kind, digest, body=body)
+            self.meet(400, method, path, kind, digest, KEY, body=body)
 
     def test_unknown_image(self) -> None:
         """An image that is not registered is 404."""
         self.serve_with_tokens()
         for method, path in self.requests():
-            if path in (IMAGE, CHUNKS) and method not in ("PUT", "OPTIONS"):
+            if path in STORED and (method, path) not in (*FREE, ("OPTIONS", path)):
                 self.send(404, method, path)
 
     def test_expiry(self) -> None:
@@ -624,7 +775,7 @@ class KeptContract(RawCase):
         now = 61.0
         self.successResultOf(store.expire())
         for method, path in self.requests():
-            if path in (IMAGE, CHUNKS) and method not in ("PUT", "OPTIONS"):
+            if path in STORED and (method, path) not in (*FREE, ("OPTIONS", path)):
                 self.send(410, method, path)
 
     def test_uploads_limits(self) -> None:
@@ -643,7 +794,8 @@ class KeptContract(RawCase):
         self.serve(MemoryStore())
         self.register(201)
         self.register(429)
-        self.meet(429, "PUT", IMAGE, TEXT, body=CAT)
+        for method, path in (("PUT", IMAGE), *FILES):
+            self.meet(429, method, path, TEXT, body=CAT)
         self.meet(404, "GET", IMAGE)
 
 
@@ -674,11 +826,19 @@ class OnAsciidTests(OnAsciid, KeptContract, SynchronousTestCase):
                 505, method, path, parse_response(self.client.raw(version))
             )
 
+    def test_malformed_forms(self) -> None:
+        """A form without a file gets 400."""
+        # A stock Site parses forms itself.
+        form = "Content-Type: multipart/form-data; boundary=XX"
+        for method, path in FILES:
+            answer = self.meet(400, method, path, form, body=self.form())
+            self.assert_problem(answer, 400, "malformed-form")
+
     def test_long_paths(self) -> None:
         """A path that is longer than the limit leads to no route."""
         self.serve_with_tokens()
         for method, path in self.requests():
-            for name in (CAT_SHA256, "chunk-exists"):
+            for name in (CAT_SHA256, "chunk-exists", "cat.txt"):
                 if name in path:
                     long = path.replace(name, "x" * 2_000)
                     self.meet(404, method, long, JSON, GOOD)
@@ -710,7 +870,9 @@ class OnAsciidTests(OnAsciid, KeptContract, SynchronousTestCase):
     def test_partial_bodies(self) -> None:
         """A body that is late, malformed, too large or evicted is refused."""
         for (method, path), (kind, _) in BODIES.items():
-            head = f"{method} {path} HTTP/1.1\r\nHost: asciid.test\r\n{kind}\r\n"
+            head = (
+                f"{method} {path} HTTP/1.1\r\nHost: asciid.test\r\n{kind}\r\n{KEY}\r\n"
+            )
             self.limits = Limits(body_timeout=1e-9)
             self.serve(MemoryStore())
             transport = self.client.connect(f"{head}Content-Length: 9\r\n\r\n123")

@@ -76,6 +76,23 @@ class GarbageTests(SynchronousTestCase):
         self.assertEqual(self.register(UNKNOWN), 429)
         self.assert_no_frames()
 
+    def test_files(self) -> None:
+        """Nor is one of a refused file or form."""
+        form = "multipart/form-data; boundary=x"
+        self.save_garbage()
+        for status, media_type, body in (
+            (422, "text/plain", "a \udcff"),
+            (400, "text/plain; charset=utf-8", "\udcff"),
+            (413, "text/plain", "x" * 1_000_001),
+            (400, form, "nonsense"),
+            (400, form, "--x--"),
+            (415, "text/plain; charset=klingon", "x"),
+            (415, "multipart/mixed; boundary=x", "x"),
+        ):
+            answer = self.send("POST", "/", media_type, body)
+            self.assertEqual(answer, status, media_type)
+            self.assert_no_frames()
+
     def test_uploads(self) -> None:
         """Nor is one of a refused PUT, which may refer to the body."""
         path = f"/image/{UNKNOWN}"

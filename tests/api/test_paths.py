@@ -99,7 +99,7 @@ class PathTests(SynchronousTestCase):
 
     def test_methods(self) -> None:
         """So it is with every method: nothing is changed by another spelling."""
-        nowhere = self.ask("/nowhere", "DELETE")
+        nowhere = self.ask("/no/where", "DELETE")
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             for path in PATHS:
                 self.assertEqual(self.ask(f"/{path}", method)[0], 404)

@@ -13,14 +13,6 @@ from asciid.api._problems import problem_for
 from asciid.testing import MemoryStore
 from tests.api._support import make_api
 
-NO_ROUTE = (
-    "AboutChangedError",
-    "EditKeyError",
-    "ImageBlockedError",
-    "InvalidAboutError",
-)
-"""Errors that no request can meet yet: no route leads to what raises them."""
-
 
 class TableTests(SynchronousTestCase):
     """The table from errors to problems."""
@@ -32,7 +24,7 @@ class TableTests(SynchronousTestCase):
             getattr(module, name)
             for module in (errors, _refusals)
             for name in module.__all__
-            if name not in ("AsciidError", "StoreVersionError", *NO_ROUTE)
+            if name not in ("AsciidError", "StoreVersionError")
             # A storage that fails has one problem for reads and writes.
             and name != "StorageUnreadableError"
         ]
@@ -102,5 +94,11 @@ def _example(error: type[Exception]) -> Exception:
         _refusals.NotReadyError({}),
         _refusals.NotUTF8Error(5, "invalid byte"),
         _refusals.UploadRateError(1.5),
+        _refusals.MalformedFormError("no file"),
+        _refusals.UndecodableTextError("no text", offset=5, charsets=("cp437",)),
+        errors.AboutChangedError(sha256, 2),
+        errors.EditKeyError(sha256),
+        errors.ImageBlockedError("not ours"),
+        errors.InvalidAboutError("title", "201 bytes (limit 200)"),
     )
     return next((e for e in examples if type(e) is error), None) or error()

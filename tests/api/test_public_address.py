@@ -61,9 +61,6 @@ class PublicAddressTests(SynchronousTestCase):
         for host in (b"evil.example", b"a'b", None):
             base = self.fixed.base_url(request(host))
             self.assertEqual(base, "https://art.example")
-        self.assertEqual(
-            self.fixed.image_url(request(), HASH), "https://art.example/i/3c276f8da12d"
-        )
         self.assertEqual(self.fixed.cache_control(b"max-age=60"), b"max-age=60")
 
     def test_host(self) -> None:

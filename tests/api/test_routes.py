@@ -536,7 +536,7 @@ class APIContract(Base):
         for content_type in (
             "text/plain",
             "TEXT/Plain; charset=UTF-8",
-            "text/plain; charset=x",
+            "text/plain; charset=us-ascii",
             "text/html",
             "application/octet-stream",
             "application/x-www-form-urlencoded",
@@ -548,6 +548,13 @@ class APIContract(Base):
         ):
             self.serve(MemoryStore())
             self.assertEqual(self.put(CAT_BYTES, content_type).status, 201)
+
+    def test_put_of_another_charset(self) -> None:
+        """A charset other than UTF-8 is refused, with where it is converted."""
+        for charset in ("cp437", "x", '"ISO-8859-1"', "utf-16"):
+            answer = self.put(CAT_BYTES, f"text/plain; charset={charset}")
+            self.assert_problem(answer, 415, "unsupported-charset")
+            self.assertIn("POST /", answer.problem["detail"])
 
     def test_put_of_a_form(self) -> None:
         """A multipart body is refused, with what to do."""
@@ -733,10 +740,11 @@ class APIContract(Base):
     def test_method_not_allowed(self) -> None:
         """A method that a path does not have is 405 with those it has."""
         for method, path, allowed in (
-            ("GET", "/image", "OPTIONS, POST"),
-            ("DELETE", "/image", "OPTIONS, POST"),
-            ("POST", f"/image/{CAT_SHA256}", "GET, HEAD, OPTIONS, PUT"),
-            ("PATCH", f"/image/{CAT_SHA256}", "GET, HEAD, OPTIONS, PUT"),
+            ("GET", "/image", "OPTIONS, POST, PUT"),
+            ("DELETE", "/image", "OPTIONS, POST, PUT"),
+            ("POST", "/fish.txt", "OPTIONS, PUT"),
+            ("POST", f"/image/{CAT_SHA256}", "DELETE, GET, HEAD, OPTIONS, PUT"),
+            ("PATCH", f"/image/{CAT_SHA256}", "DELETE, GET, HEAD, OPTIONS, PUT"),
             ("DELETE", f"/image/{CAT_SHA256}/chunks", "GET, HEAD, OPTIONS, POST"),
         ):
             answer = self.ask(method, path)
@@ -746,9 +754,8 @@ class APIContract(Base):
     def test_unknown_paths(self) -> None:
         """A path that leads nowhere is 404, never a redirect."""
         for path in (
-            "/",
             "/image/",
-            "/images",
+            "/fish.txt",
             f"/image/{CAT_SHA256}/",
             f"/image//{CAT_SHA256}",
             f"/image/{CAT_SHA256}/chunks/",

@@ -107,8 +107,8 @@ class AccessLogTests(SynchronousTestCase):
             (access.client, access.method, access.target, access.status),
             ("192.0.2.1", "-", "-", 400),
         )
-        access = self.ask(get(b"/image", b"Content-Length: 9999999", method=b"PUT"))
-        self.assertEqual((access.method, access.target), ("PUT", "/image"))
+        access = self.ask(get(b"/livez", b"Content-Length: 9999999", method=b"POST"))
+        self.assertEqual((access.method, access.target), ("POST", "/livez"))
         self.assertEqual(access.status, 405)
         length = b"Content-Length: 9999999"
         json_type = b"Content-Type: application/json"

@@ -1,0 +1,60 @@
+"""Edit keys: what lets the uploader of an image change and delete it later."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from asciid.api._request_interface import Request
+
+__all__ = ["EDIT_KEY", "EditKey", "new_edit_key", "sent_key_hash"]
+
+EDIT_KEY = b"Asciid-Edit-Key"
+"""The field that has a key: in the response that makes it, and in later requests."""
+
+_BYTES = 20
+_GROUP = 8
+_is_key = re.compile(rb"[a-z2-7]{32}").fullmatch
+
+
+@frozen
+class EditKey:
+    """A new key of 160 random bits."""
+
+    text: bytes
+    """Four groups of eight letters and digits."""
+    key_hash: bytes
+    """The SHA-256 of its bytes, all that is stored."""
+
+    def send(self, request: Request) -> None:
+        """Set the field of the response, which no cache may store."""
+        request.setHeader(EDIT_KEY, self.text)
+        request.setHeader(b"Cache-Control", b"no-store")
+
+
+def new_edit_key() -> EditKey:
+    """Return a random key."""
+    key = secrets.token_bytes(_BYTES)
+    letters = base64.b32encode(key).lower()
+    groups = [letters[i : i + _GROUP] for i in range(0, len(letters), _GROUP)]
+    return EditKey(b"-".join(groups), sha256(key).digest())
+
+
+def sent_key_hash(request: Request) -> bytes | None:
+    """
+    Return the hash of the key in a request, None without one.
+
+    Case and hyphens do not matter.  What is no key has a hash that is never stored.
+    """
+    text = request.getHeader(EDIT_KEY)
+    if text is None:
+        return None
+    letters = text.replace(b"-", b"").lower()
+    key = base64.b32decode(letters.upper()) if _is_key(letters) else text
+    return sha256(key).digest()
