@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from asciid.art.encodings import Origin, UnknownCharsetError, name_of
 from asciid.errors import InvalidAboutError
 from asciid.store import check_about
 
@@ -22,12 +23,21 @@ if TYPE_CHECKING:
     from asciid.api._request_interface import Request
     from asciid.model import About
 
-__all__ = ["NAMES", "field_text", "parse_about", "parse_expires", "sent_fields"]
+__all__ = [
+    "NAMES",
+    "field_text",
+    "parse_about",
+    "parse_expires",
+    "parse_origin",
+    "sent_fields",
+    "sent_origin",
+]
 
 NAMES = ("title", "description", "author", "licence", "tags", "listed", "expires")
 """Every field; ``Asciid-Title`` is the header field of the first."""
 
 _HEADERS = {name: f"asciid-{name}".encode("ascii") for name in NAMES}
+_ORIGIN = b"asciid-charset"
 _FLAGS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -51,6 +61,30 @@ def sent_fields(request: Request) -> dict[str, str]:
         for name, header in _HEADERS.items()
         if headers.hasHeader(header)
     }
+
+
+def sent_origin(request: Request) -> str:
+    """
+    Return what ``Asciid-Charset`` says that the body was converted from.
+
+    Errors: `InvalidAboutError`.
+    """
+    value = request.getHeader(_ORIGIN)
+    return "" if value is None else parse_origin(field_text("charset", value))
+
+
+def parse_origin(text: str) -> str:
+    """
+    Return what a text was converted from, and how it has to be shown, as it is stored.
+
+    Errors: `InvalidAboutError` if the charset is unknown.
+    """
+    origin = Origin.parse(text)
+    try:
+        charset = name_of(origin.charset)
+    except UnknownCharsetError:
+        raise InvalidAboutError("charset", "unknown") from None
+    return str(Origin(charset, origin.columns, origin.ice_colours))
 
 
 def field_text(name: str, value: bytes) -> str:

@@ -32,10 +32,10 @@ READ_FIELDS = ((b"Access-Control-Allow-Origin", b"*"), _EXPOSED)
 _READS = frozenset({b"GET", b"HEAD"})
 
 _ALLOWED_FIELDS = (
-    b"Accept, Asciid-Author, Asciid-Description, Asciid-Edit-Key, Asciid-Expires, "
-    b"Asciid-Licence, Asciid-Listed, Asciid-Tags, Asciid-Title, Content-Digest, "
-    b"Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, "
-    b"If-Unmodified-Since, Range, Want-Repr-Digest"
+    b"Accept, Asciid-Author, Asciid-Charset, Asciid-Description, Asciid-Edit-Key, "
+    b"Asciid-Expires, Asciid-Licence, Asciid-Listed, Asciid-Tags, Asciid-Title, "
+    b"Content-Digest, Content-Type, If-Match, If-Modified-Since, If-None-Match, "
+    b"If-Range, If-Unmodified-Since, Range, Want-Repr-Digest"
 )
 _MAX_AGE = b"7200"
 """Seconds for which a browser may cache a preflight; the limit of some browsers."""

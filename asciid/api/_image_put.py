@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from asciid.api._about_fields import parse_about, sent_fields
+from asciid.api._about_fields import parse_about, sent_fields, sent_origin
 from asciid.api._conditions import check_write, has_write_condition, last_modified
 from asciid.api._digests import ContentDigest
 from asciid.api._edit_keys import new_edit_key
@@ -54,7 +54,9 @@ async def receive_image(
     about = None
     if fields:
         about = parse_about(fields, About(listed=store.listed_by_default), time.time())
-    writer = await store.create(sha256, NewImage(about, key.key_hash))
+    writer = await store.create(
+        sha256, NewImage(about, key.key_hash, sent_origin(request))
+    )
     conditional = has_write_condition(request)
     if conditional:
         await _check_conditions(request, store, sha256)

@@ -178,8 +178,12 @@ class ImageAPI:
 
         client = self.clients.key_of(request)
         new = None
-        if key is not None or registration.about is not None:
-            new = NewImage(registration.about, b"" if key is None else key.key_hash)
+        if key is not None or registration.about is not None or registration.charset:
+            new = NewImage(
+                registration.about,
+                b"" if key is None else key.key_hash,
+                registration.charset,
+            )
         return self._store.register(spec, client, new).addCallback(registered)
 
     @app.route("/image/<sha256>/chunks", methods=["POST"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import msgspec
 from attrs import frozen
 
-from asciid.api._about_fields import parse_expires
+from asciid.api._about_fields import parse_expires, parse_origin
 from asciid.api._forms import is_form, is_multipart
 from asciid.api._list_fields import all_lines
 from asciid.api._long_json import MAX_REST, MalformedPieceError, take_long_string
@@ -133,6 +133,7 @@ class _Registration(msgspec.Struct, gc=False):
     edit_key: bool = False
     listed: bool | None = None
     about: _About | None = None
+    charset: str = ""
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -150,6 +151,8 @@ class Registration:
     """None: nothing is said about the image."""
     edit_key: bool = False
     """Whether the client wants an edit key."""
+    charset: str = ""
+    """What the client converted the image from; empty if it is UTF-8 as it was."""
 
 
 @frozen
@@ -299,11 +302,12 @@ def parse_registration(
     if spec.chunks > MAX_CHUNKS:
         detail = f"Too many chunks: {spec.chunks} (limit {MAX_CHUNKS})."
         raise MalformedRequestError(detail)
+    charset = registration.charset and parse_origin(registration.charset)
     if registration.about is None and registration.listed is None:
-        return Registration(spec, None, registration.edit_key)
+        return Registration(spec, None, registration.edit_key, charset)
     wanted = listed if registration.listed is None else registration.listed
     about = _about_of(registration.about or _About(), listed=wanted, now=now)
-    return Registration(spec, about, registration.edit_key)
+    return Registration(spec, about, registration.edit_key, charset)
 
 
 def parse_about_document(body: bytes, *, listed: bool, now: float) -> About:

@@ -32,6 +32,7 @@ __all__ = [
     "decode",
     "is_auto",
     "is_utf_8",
+    "name_of",
 ]
 
 AUTO = "auto"
@@ -113,7 +114,7 @@ class Origin:
     @classmethod
     def parse(cls, text: str) -> Origin:
         """Return the origin of its text form; unknown parts are ignored."""
-        charset, *parts = text.split("; ")
+        charset, *parts = (part.strip() for part in text.split(";"))
         columns = None
         for part in parts:
             name, _, value = part.partition("=")
@@ -165,6 +166,11 @@ def check_charset(label: str) -> None:
     """Raise :exc:`UnknownCharsetError` if `decode` does not know the label."""
     if not is_auto(label):
         charset_of(label)
+
+
+def name_of(label: str) -> str:
+    """Return the name of the charset of a label; raises :exc:`UnknownCharsetError`."""
+    return charset_of(label).name
 
 
 def check_size(size: int, label: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -16,11 +17,15 @@ from asciid.art.encodings import (
 from asciid.client.source import SMALL
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from asciid.art.encodings import Sauce
 
 __all__ = ["Art", "read_art"]
+
+
+_LONGEST = 200
+"""Maximum bytes of a title or author."""
 
 
 @frozen
@@ -31,8 +36,10 @@ class Art:
     """The text in UTF-8, or the path of the file if that is to be sent as it is."""
     growth: int
     """By how many bytes the text is larger than the file; may be negative."""
-    origin: Origin
-    sauce: Sauce | None
+    charset: str
+    """The name of the charset of the file."""
+    about: Mapping[str, str]
+    """What to say about the image: title, author, and how it has to be shown."""
 
 
 def read_art(path: Path, charset: str, name: str) -> Art:
@@ -48,7 +55,7 @@ def read_art(path: Path, charset: str, name: str) -> Art:
     size = path.stat().st_size
     check_size(size, charset)
     if size > LARGEST_CONVERTED or is_utf_8(charset):
-        return Art(path, 0, Origin(), None)
+        return Art(path, 0, Origin().charset, _about(name, None, Origin()))
     data = path.read_bytes()
     decoded = decode(data, charset, name)
     text = decoded.text.encode()
@@ -56,4 +63,22 @@ def read_art(path: Path, charset: str, name: str) -> Art:
     if len(text) > SMALL and text == data:
         content = path  # need not stay in memory
     growth = len(text) - len(data)
-    return Art(content, growth, decoded.origin, decoded.sauce)
+    about = _about(name, decoded.sauce, decoded.origin)
+    return Art(content, growth, decoded.charset, about)
+
+
+def _about(name: str, sauce: Sauce | None, origin: Origin) -> dict[str, str]:
+    """Return title and author, of the record or the name, and the origin."""
+    title = "" if name == "-" else Path(name).name
+    author = ""
+    if sauce is not None:
+        title = sauce.title or title
+        author = sauce.author or sauce.group
+    fields = {"title": _line(title), "author": _line(author), "charset": str(origin)}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _line(text: str) -> str:
+    """Return printable text of a limited length, as servers want it."""
+    text = "".join(each for each in text if each.isprintable()).strip()
+    return text.encode()[:_LONGEST].decode(errors="ignore")

@@ -293,10 +293,13 @@ class _Puts:
         self.bar.resize(art.growth)
         follow = self.bar.image()
         if self._options.whole:
-            return client.put(art.content, on_progress=follow)
-        chunk_size = self._options.chunk_size
+            return client.put(art.content, on_progress=follow, about=art.about)
         return client.upload(
-            art.content, chunk_size, self._concurrency, on_progress=follow
+            art.content,
+            self._options.chunk_size,
+            self._concurrency,
+            on_progress=follow,
+            about=art.about,
         )
 
     def _line(self, name: str, art: Art, uploaded: Uploaded) -> str:
@@ -308,7 +311,7 @@ class _Puts:
             "sha256": uploaded.sha256,
             "size": uploaded.size,
             "new": uploaded.new,
-            "charset": art.origin.charset,
+            "charset": art.charset,
         }
         return f"{json.dumps(report)}\n"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,14 +19,17 @@ from asciid.client._exceptions import (
 from asciid.model import ImageSpec, ImageState, UploadStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from asciid.client._backoff import Backoff
     from asciid.client._transport import Transport
     from asciid.client.exchange import Reply, Sink
     from asciid.client.source import Whole
 
-__all__ = ["Calls", "chunk_body"]
+__all__ = ["NO_FIELDS", "Calls", "chunk_body"]
+
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+"""Says nothing about an image."""
 
 _JSON = {"Content-Type": "application/json"}
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
@@ -123,14 +127,22 @@ class Calls:
         return self.transport.backoff(on_retry)
 
     async def register(
-        self, spec: ImageSpec, *, on_retry: Callable[[], None] = nothing
+        self,
+        spec: ImageSpec,
+        about: Mapping[str, str] = NO_FIELDS,
+        *,
+        on_retry: Callable[[], None] = nothing,
     ) -> None:
         """Register an image; raises an error if it is already registered."""
-        document = {
+        document: dict[str, Any] = {
             "sha256": spec.sha256,
             "size": spec.size,
             "chunk_size": spec.chunk_size,
         }
+        if about:
+            document["about"] = dict(about)
+            if charset := document["about"].pop("charset", ""):
+                document["charset"] = charset
         await self.transport.request(
             "POST", ("image",), _JSON, _encode(document), on_retry=on_retry
         )
@@ -182,12 +194,17 @@ class Calls:
         self,
         sha256: str,
         body: bytes | Whole,
+        about: Mapping[str, str] = NO_FIELDS,
         *,
         on_retry: Callable[[], None] = nothing,
     ) -> bool:
         """Upload an image in one request; return whether it is new to the server."""
+        headers = {
+            **_TEXT,
+            **{f"Asciid-{name.title()}": value for name, value in about.items()},
+        }
         reply = await self.transport.request(
-            "PUT", ("image", sha256), _TEXT, body, on_retry=on_retry
+            "PUT", ("image", sha256), headers, body, on_retry=on_retry
         )
         _check_empty(reply)
         return reply.status == HTTPStatus.CREATED

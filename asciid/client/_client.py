@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from twisted.internet.defer import Deferred, succeed
 
 from asciid.client._backoff import Backoff, nothing
-from asciid.client._calls import Calls, chunk_body
+from asciid.client._calls import NO_FIELDS, Calls, chunk_body
 from asciid.client._download import Download
 from asciid.client._progress import Meter
 from asciid.client._transport import Transport
@@ -24,7 +24,7 @@ from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
     from types import TracebackType
 
     from twisted.python.threadpool import ThreadPool
@@ -165,7 +165,11 @@ class Client:
         return Deferred.fromCoroutine(self._calls.delete(_hash(sha256)))
 
     def put(
-        self, source: Uploadable, *, on_progress: OnProgress | None = None
+        self,
+        source: Uploadable,
+        *,
+        on_progress: OnProgress | None = None,
+        about: Mapping[str, str] = NO_FIELDS,
     ) -> Deferred[Uploaded]:
         """
         Upload an image in one request, whatever its size.
@@ -176,7 +180,7 @@ class Client:
         async def put(upload: Upload) -> Uploaded:
             return await upload.whole()
 
-        return Deferred.fromCoroutine(self._with(source, put, 1, on_progress))
+        return Deferred.fromCoroutine(self._with(source, put, 1, on_progress, about))
 
     def upload(
         self,
@@ -184,6 +188,7 @@ class Client:
         chunk_size: int | None = None,
         concurrency: int = CONCURRENCY,
         on_progress: OnProgress | None = None,
+        about: Mapping[str, str] = NO_FIELDS,
     ) -> Deferred[Uploaded]:
         """
         Upload an image, or its missing chunks.
@@ -191,7 +196,9 @@ class Client:
         `source` is its bytes, the path of its file, or a file open for reading.  Up to
         `concurrency` chunks of `chunk_size` bytes are in flight.  Without a chunk size
         the image is sent in one request if it is small, or if chunks would split
-        characters.  `on_progress` is called with each step.
+        characters.  `on_progress` is called with each step.  `about` is what to say
+        about a new image: title, author, and charset, a note such as ``cp437;
+        columns=160``.
 
         Further errors: :exc:`NotTextError` if the image is not UTF-8,
         :exc:`SplitCharacterError` if `chunk_size` splits a character,
@@ -204,7 +211,7 @@ class Client:
         async def send(upload: Upload) -> Uploaded:
             return await upload.run(chunk_size)
 
-        uploaded = self._with(source, send, concurrency, on_progress)
+        uploaded = self._with(source, send, concurrency, on_progress, about)
         return Deferred.fromCoroutine(uploaded)
 
     async def _with(
@@ -213,6 +220,7 @@ class Client:
         send: Callable[[Upload], Coroutine[Deferred[Any], Any, Uploaded]],
         concurrency: int,
         on_progress: OnProgress | None,
+        about: Mapping[str, str],
     ) -> Uploaded:
         if isinstance(what, bytes) and len(what) <= SMALL:
             # Cheaper than a call in a thread.
@@ -228,6 +236,7 @@ class Client:
                 source,
                 content,
                 Meter(on_progress),
+                about=about,
                 in_thread=self._in_thread,
                 concurrency=concurrency,
             )

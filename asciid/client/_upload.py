@@ -22,7 +22,7 @@ from asciid.client.source import SMALL, Whole
 from asciid.model import ImageSpec, ImageState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from twisted.internet.defer import Deferred
 
@@ -71,6 +71,8 @@ class Upload:
     """
     Uploads `source` with `content` through `calls`, with progress to `meter`.
 
+    A new image gets the fields of `about`, by their names.
+
     `in_thread` calls a function in a thread.  Up to `concurrency` chunks are in flight.
     """
 
@@ -78,6 +80,7 @@ class Upload:
     _source: Source
     _content: Content
     _meter: Meter
+    _about: Mapping[str, str] = field(kw_only=True)
     _in_thread: Callable[..., Deferred[Any]] = field(kw_only=True)
     _concurrency: int = field(kw_only=True)
 
@@ -122,7 +125,7 @@ class Upload:
             body = self._source.read(0, size)
         try:
             new = await self._calls.put(
-                self._content.sha256, body, on_retry=self._meter.retry
+                self._content.sha256, body, self._about, on_retry=self._meter.retry
             )
         except RefusedError as error:
             if error.name == "hash-mismatch" or await self._is_no_text(error):
@@ -163,7 +166,7 @@ class Upload:
     async def _register(self, spec: ImageSpec) -> bool:
         """Register the image; return whether it is new."""
         try:
-            await self._calls.register(spec, on_retry=self._meter.retry)
+            await self._calls.register(spec, self._about, on_retry=self._meter.retry)
         except RefusedError as error:
             if error.name != "image-exists":
                 raise

@@ -471,6 +471,9 @@ class KeptContract(RawCase):
                 about = {name: [value] if name == "tags" else value}
                 self.meet(400, "PUT", ABOUT, JSON, line, body=about)
                 self.register(400, about=about)
+        unknown = "Asciid-Charset: klingon; columns=80"
+        self.meet(400, "PUT", IMAGE, TEXT, unknown, body=CAT)
+        self.register(400, charset="klingon")
 
     def test_about_an_image(self) -> None:
         """What is said about an image, its changes and their errors."""

@@ -273,6 +273,34 @@ class CreationContract(Base):
                 self.assertEqual(stored["tags"], ["a", "b"])
                 self.assertEqual(stored["description"], "x\ny")
 
+    def test_converted_by_the_client(self) -> None:
+        """What a client converted a text from is kept, in a normal form."""
+        path = f"/image/{sha256(FISH).hexdigest()}"
+        spec = {"sha256": sha256(FISH).hexdigest(), "size": 8, "chunk_size": 8}
+        for sent, kept in (
+            ("", ""),
+            ("utf-8", ""),
+            ("; ice", "utf-8; ice"),
+            ("IBM437", "cp437"),
+            ("cp437; columns=160; ice", "cp437; columns=160; ice"),
+            ("utf8;ice;columns=0;x=y", "utf-8; ice"),
+            ("latin1; columns=80", "windows-1252; columns=80"),
+        ):
+            self.serve()
+            answer = self.ask("PUT", path, FISH, Asciid_Charset=sent)
+            self.assertEqual(self.about(answer)["charset"], kept)
+            self.serve()
+            body = json.dumps({**spec, "charset": sent}).encode()
+            answer = self.ask("POST", "/image", body, "application/json")
+            self.assertEqual(self.about(answer)["charset"], kept)
+        for sent in ("klingon", "auto", "cp437 columns=80"):
+            self.serve()
+            answer = self.ask("PUT", path, FISH, Asciid_Charset=sent)
+            self.assert_problem(answer, 400, "invalid-about")
+            body = json.dumps({**spec, "charset": sent}).encode()
+            answer = self.ask("POST", "/image", body, "application/json")
+            self.assert_problem(answer, 400, "invalid-about")
+
     def test_fields(self) -> None:
         """Header fields say what is known about the image, for every upload."""
         path = f"/image/{sha256(FISH).hexdigest()}"

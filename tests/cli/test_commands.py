@@ -214,6 +214,38 @@ class PutTests(CommandTestCase):
         self.assertEqual(report["sha256"], sha256(text.encode()).hexdigest())
         self.assertEqual((report["charset"], report["new"]), ("cp437", False))
 
+    def about(self, *args: str) -> tuple[str, str, str]:
+        """Upload a file; return what the server has as title, author and charset."""
+        report = json.loads(self.output("put", "--json", *args))
+        record = self.world.finish(self.world.store.about(report["sha256"]))
+        return record.about.title, record.about.author, record.charset
+
+    def test_about(self) -> None:
+        """Title, author, and how to show the text are those of the SAUCE record."""
+        Path("dir").mkdir()
+        path = "dir/Ein Fisch\x1b\u202e.ans"
+        data = b"\x1b[5m\xdb"
+        for option in ("--whole", "--chunked"):
+            Path(path).write_bytes(data + option.encode())
+            about = self.about(option, path)
+            self.assertEqual(about, ("Ein Fisch.ans", "", "cp437; columns=80"))
+            sauce = record("Größe", "me", numbers=(160, 0, 0, 0), flags=1)
+            Path(path).write_bytes(data + option.encode() + b"." + sauce)
+            about = self.about(option, path)
+            self.assertEqual(about, ("Größe", "me", "cp437; columns=160; ice"))
+        Path(path).write_bytes(data + record("", "", "them"))
+        about = self.about(path)
+        self.assertEqual(about, ("Ein Fisch.ans", "them", "cp437; columns=80"))
+        name = f"{'ö' * 120}.txt"
+        Path(name).write_text("a long name", encoding="utf-8")
+        self.assertEqual(self.about(name), ("ö" * 100, "", ""))
+
+    def test_nothing_about_standard_input(self) -> None:
+        """Text from standard input has no title."""
+        report = json.loads(self.output("put", "--json", "-", stdin=CAT))
+        record = self.world.finish(self.world.store.about(report["sha256"]))
+        self.assertEqual((record.about.title, record.charset), ("", ""))
+
     def test_exact(self) -> None:
         """A file that is said to be UTF-8 is sent byte for byte."""
         text = "\ufeff▀\x1a"
