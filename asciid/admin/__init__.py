@@ -1,8 +1,9 @@
 """
 Administrative work on a storage directory, with a daemon on it or without.
 
-``storage``         the commands verify, backup and compact
+``storage``         the commands on a storage directory
 ``control``         the command socket of the owner of a storage
-``owner_commands``  the owner's side of the commands
+``owner_commands``  the owner's side of verify, backup and compact
+``moderation``      the owner's side of block, unblock and blocked
 ``reader``          the process that reads the storage for them
 """

@@ -44,7 +44,7 @@ __all__ = ["MAX_LINE", "SOCKET_FILE", "VERSION", "Control"]
 
 SOCKET_FILE = "asciid.sock"
 VERSION = 1
-MAX_LINE = 1024
+MAX_LINE = 4096
 """Maximum bytes of a request line."""
 REQUEST_TIMEOUT = 10.0
 """Maximum seconds until a request has been received."""

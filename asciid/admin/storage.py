@@ -17,16 +17,18 @@ from attrs import asdict
 
 from asciid.admin._owner import on_storage
 from asciid.admin._pace import Pace
+from asciid.admin.moderation import PAGE, as_documents
 from asciid.engines.lmdb import maintenance
+from asciid.store import check_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from asciid.admin._owner import Owner
     from asciid.engines.lmdb.maintenance import StorageFile
 
-__all__ = ["back_up", "compact", "restore", "verify"]
+__all__ = ["back_up", "block", "blocked", "compact", "restore", "unblock", "verify"]
 
 _PIECE = 1024 * 1024
 """Bytes per read."""
@@ -120,3 +122,63 @@ def compact(storage: Path) -> dict[str, Any]:
         return owner.result()
 
     return on_storage(storage, "asciid compact", as_owner, through_owner)
+
+
+def block(storage: Path, sha256: str, reason: str) -> bool:
+    """
+    Remove an image and refuse its hash; return whether there was one.
+
+    Errors: also `ValueError` if `reason` is not one line of at most 500 bytes.
+    """
+    check_reason(reason)
+
+    def as_owner(opened: StorageFile) -> bool:
+        return maintenance.block(opened, sha256, reason)
+
+    def through_owner(owner: Owner) -> bool:
+        owner.request("block", sha256=sha256, reason=reason)
+        removed: bool = owner.result()["removed"]
+        return removed
+
+    return on_storage(
+        storage, "asciid block", as_owner, through_owner, accepts_old=False
+    )
+
+
+def unblock(storage: Path, sha256: str) -> bool:
+    """Accept a hash again; return whether it was blocked."""
+
+    def as_owner(opened: StorageFile) -> bool:
+        return maintenance.unblock(opened, sha256)
+
+    def through_owner(owner: Owner) -> bool:
+        owner.request("unblock", sha256=sha256)
+        unblocked: bool = owner.result()["unblocked"]
+        return unblocked
+
+    return on_storage(
+        storage, "asciid unblock", as_owner, through_owner, accepts_old=False
+    )
+
+
+def blocked(storage: Path) -> Iterator[dict[str, Any]]:
+    """Yield ``sha256``, ``reason`` and ``since`` of each blocked hash, in order."""
+    after = ""
+    while page := _blocked_after(storage, after):
+        yield from page
+        after = page[-1]["sha256"]
+
+
+def _blocked_after(storage: Path, after: str) -> list[dict[str, Any]]:
+    def as_owner(opened: StorageFile) -> list[dict[str, Any]]:
+        return as_documents(maintenance.blocked(opened, after, PAGE))
+
+    def through_owner(owner: Owner) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        owner.request("blocked", after=after)
+        owner.result(lambda progress: found.extend(progress["blocked"]))
+        return found
+
+    return on_storage(
+        storage, "asciid blocked", as_owner, through_owner, accepts_old=False
+    )

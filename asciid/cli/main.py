@@ -22,6 +22,8 @@ __all__ = ["asciid", "load_command", "main"]
 
 _MODULES = {
     "backup": "backup",
+    "block": "block",
+    "blocked": "block",
     "cat": "get",
     "compact": "compact",
     "completion": "completion",
@@ -31,6 +33,7 @@ _MODULES = {
     "rm": "rm",
     "simulate": "simulate",
     "status": "status",
+    "unblock": "block",
     "verify": "verify",
 }
 """The module of each command."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asciid.admin.control import Control
+from asciid.admin.moderation import Moderation
 from asciid.admin.owner_commands import Maintenance
 from asciid.engines.lmdb import ALONE, LMDBEngine, LMDBReader, prepare_storage
 from asciid.engines.lmdb.maintenance import StorageLock
@@ -14,7 +15,6 @@ from asciid.store import Lifetimes, PendingLimits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asciid.admin.owner_commands import IMaintained
     from asciid.config.settings import Settings
     from asciid.engines.lmdb import IPeers
     from asciid.engines.remote import ILocalReader
@@ -128,12 +128,15 @@ def lists_by_default(settings: Settings) -> bool:
     return settings.listing == "all"
 
 
-def _make_control(settings: Settings, engine: IMaintained, reactor: Reactor) -> Control:
+def _make_control(settings: Settings, engine: LMDBEngine, reactor: Reactor) -> Control:
     """Return the control socket of `engine`, in the storage directory."""
-    maintenance = Maintenance(engine, reactor)
+    maintenance, moderation = Maintenance(engine, reactor), Moderation(engine)
     commands = {
         "backup": maintenance.backup,
+        "block": moderation.block,
+        "blocked": moderation.blocked,
         "compact": maintenance.compact,
+        "unblock": moderation.unblock,
         "verify": maintenance.verify,
     }
     return Control(settings.storage_directory, commands, reactor, maintenance.stop)

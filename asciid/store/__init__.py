@@ -1,6 +1,6 @@
 """The store of images: its promises, and the one implementation over an engine."""
 
-from asciid.store._about_rules import check_about, fit_line
+from asciid.store._about_rules import check_about, check_reason, fit_line
 from asciid.store._interface import (
     IImageObserver,
     IImageReader,
@@ -29,5 +29,6 @@ __all__ = [
     "StoreStats",
     "StoreUsage",
     "check_about",
+    "check_reason",
     "fit_line",
 ]

@@ -291,9 +291,11 @@ class IImageStore(Interface):
         Errors: `ImageNotFoundError` if there is none.
         """
 
-    def block(sha256: str, reason: str) -> Deferred[None]:
+    def block(sha256: str, reason: str) -> Deferred[bool]:
         """
-        Remove an image or a pending upload, if there is one, and refuse its hash.
+        Remove an image or a pending upload, and refuse its hash.
+
+        Return whether there was one.
 
         No process serves the image once the Deferred has fired; a reader that is under
         way fails, sooner or later.  A hash that is blocked already gets the new reason.

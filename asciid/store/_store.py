@@ -29,11 +29,11 @@ from asciid.store._receiving import StagingWriter
 from asciid.store.background import Background
 from asciid.store.operations import (
     AddChunk,
-    Block,
+    BlockHash,
     Register,
     Remove,
     SetAbout,
-    Unblock,
+    UnblockHash,
     Unverified,
     single_outcome,
 )
@@ -293,7 +293,7 @@ class ImageStore:
         seed = random.getrandbits(256)
         return self._engine.ask(PickRandom(seed)).addCallback(_drawn)
 
-    def block(self, sha256: str, reason: str) -> Deferred[None]:
+    def block(self, sha256: str, reason: str) -> Deferred[bool]:
         """See `IImageStore.block`."""
         if self._stopping:
             return fail(StoreClosedError())
@@ -307,7 +307,7 @@ class ImageStore:
         """See `IImageStore.unblock`."""
         if self._stopping:
             return fail(StoreClosedError())
-        return self._change(Unblock(sha256))
+        return self._change(UnblockHash(sha256))
 
     def blocked(
         self, after: str = "", limit: int = MAX_LISTED
@@ -421,10 +421,11 @@ class ImageStore:
         for observer in self._observers:
             observer.deleted(sha256)
 
-    async def _block(self, sha256: str, reason: str) -> None:
-        await self._change(Block(sha256, reason))
+    async def _block(self, sha256: str, reason: str) -> bool:
+        removed: bool = await self._change(BlockHash(sha256, reason))
         # A reader that is under way finds chunks until they are deleted.
         await self._discarding.begin()
+        return removed
 
     async def _expire(self) -> int:
         removed = await self._expiry.sweep()

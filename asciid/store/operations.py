@@ -24,7 +24,7 @@ __all__ = [
     "Adopt",
     "AnyOperation",
     "Begin",
-    "Block",
+    "BlockHash",
     "Completed",
     "DeleteDiscarded",
     "Expired",
@@ -38,7 +38,7 @@ __all__ = [
     "Remove",
     "RemoveExpired",
     "SetAbout",
-    "Unblock",
+    "UnblockHash",
     "Unverified",
     "single_outcome",
 ]
@@ -257,8 +257,12 @@ class SetAbout(Operation, frozen=True):
     key_hash: bytes | None = None
 
 
-class Block(Operation, frozen=True):
-    """See `IImageStore.block`; the chunks may be left to `DeleteDiscarded`."""
+class BlockHash(Operation, frozen=True):
+    """
+    See `IImageStore.block`; the chunks may be left to `DeleteDiscarded`.
+
+    The outcome is whether there was an image or a pending upload.
+    """
 
     sha256: str
     reason: str
@@ -266,7 +270,7 @@ class Block(Operation, frozen=True):
     adds = False
 
 
-class Unblock(Operation, frozen=True):
+class UnblockHash(Operation, frozen=True):
     """See `IImageStore.unblock`."""
 
     sha256: str
@@ -297,8 +301,8 @@ AnyOperation = (
     | Abandon
     | RemoveExpired
     | SetAbout
-    | Block
-    | Unblock
+    | BlockHash
+    | UnblockHash
     | Probe
 )
 """All operations of an engine."""

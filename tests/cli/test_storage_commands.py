@@ -19,6 +19,7 @@ from asciid.admin._pace import Pace
 from asciid.cli.main import main
 from asciid.engines.lmdb import _verification
 from tests.engines._damage import flip, records
+from tests.engines._formats import write_format_1
 from tests.store._support import DrivenStore
 
 if TYPE_CHECKING:
@@ -57,6 +58,64 @@ class CommandTests(SynchronousTestCase):
         code, out, err = self.on_storage(command, *arguments, "--json")
         self.assertEqual(err, "")
         return code, json.loads(out)
+
+    def test_block(self) -> None:
+        """An image is blocked, listed as such, and unblocked."""
+        sha256 = self.dog.sha256
+        blocked = self.on_storage("block", sha256.upper(), "--reason", "Käse 5/26")
+        self.assertEqual(blocked, (0, f"{sha256} blocked\n", ""))
+        other = "f" * 64
+        code, report = self.report("block", other, "--reason", "spam")
+        self.assertEqual(code, 0)
+        expected = {"sha256": other, "reason": "spam", "removed": False}
+        self.assertEqual(report, expected)
+        code, out, _ = self.on_storage("block", other, "--reason", "fraud")
+        self.assertEqual((code, out), (0, f"{other} blocked; it was not stored\n"))
+        code, out, _ = self.on_storage("blocked")
+        lines = [line.split(" ", 2) for line in sorted(out.splitlines())]
+        self.assertEqual(
+            [(line[0], line[2]) for line in lines],
+            sorted([(sha256, "Käse 5/26"), (other, "fraud")]),
+        )
+        code, report = self.report("blocked")
+        self.assertEqual(
+            [one["since"] for one in report["blocked"]], [line[1] for line in lines]
+        )
+        self.assertEqual(report["blocked"][-1]["reason"], "fraud")
+        self.assertEqual(self.on_storage("verify")[1].partition(" ")[0], "1")
+        unblocked = self.on_storage("unblock", f"https://art.example/image/{sha256}")
+        self.assertEqual(unblocked, (0, f"{sha256} unblocked\n", ""))
+        unblocked = self.on_storage("unblock", sha256)
+        self.assertEqual(unblocked, (1, f"{sha256} is not blocked\n", ""))
+        code, report = self.report("unblock", other)
+        self.assertEqual((code, report), (0, {"sha256": other, "unblocked": True}))
+        self.assertEqual(self.report("blocked"), (0, {"blocked": []}))
+        self.assertEqual(self.on_storage("blocked"), (0, "", ""))
+
+    def test_block_without_reason(self) -> None:
+        """A reason is required, and one line."""
+        for reason in ((), ("--reason", ""), ("--reason", "a\nb")):
+            code, out, err = self.on_storage("block", self.dog.sha256, *reason)
+            self.assertEqual((code, out), (2, ""))
+            self.assertEqual(err.count("\n"), 1)
+        self.assertEqual(self.on_storage("blocked"), (0, "", ""))
+
+    def test_old_format(self) -> None:
+        """Moderation of a storage of format 1 says what to do; others work."""
+        self.path = self.path.with_name("old")
+        write_format_1(self.path)
+        for command in (
+            ("block", self.dog.sha256, "--reason=spam"),
+            ("unblock", self.dog.sha256),
+            ("blocked",),
+        ):
+            code, out, err = self.on_storage(*command)
+            self.assertEqual((code, out, err.count("\n")), (1, "", 1))
+            self.assertIn("start the service, which converts it", err)
+        for command in (("verify",), ("compact",), ("backup", f"{self.path}.copy")):
+            code, out, err = self.on_storage(*command)
+            self.assertEqual((code, err), (0, ""))
+            self.assertIn("5 images", out)
 
     def test_verify(self) -> None:
         """With no damage, verify prints the totals and exits with 0."""

@@ -21,7 +21,7 @@ from asciid.store.operations import (
     AddPieces,
     Adopt,
     Begin,
-    Block,
+    BlockHash,
     DeleteDiscarded,
     Expired,
     Put,
@@ -29,7 +29,7 @@ from asciid.store.operations import (
     Remove,
     RemoveExpired,
     SetAbout,
-    Unblock,
+    UnblockHash,
 )
 from asciid.store.queries import (
     FindComplete,
@@ -329,11 +329,11 @@ class ListingContract(EngineCase):
         pending = spec_of(DOG)
         self.driven.apply(Register(pending))
         outcomes = self.driven.apply(
-            Block(spec.sha256, "spam"),
-            Block(pending.sha256, "spam"),
-            Block(NOWHERE, "spam"),
+            BlockHash(spec.sha256, "spam"),
+            BlockHash(pending.sha256, "spam"),
+            BlockHash(NOWHERE, "spam"),
         )
-        self.assertEqual(outcomes, [None] * 3)
+        self.assertEqual(outcomes, [True, True, False])
         for sha256 in (spec.sha256, pending.sha256, NOWHERE):
             for query in (
                 FindComplete(sha256, 99),
@@ -365,7 +365,7 @@ class ListingContract(EngineCase):
         """Caches are notified of a block as they are of other removals."""
         spec = self.upload(CAT)
         self.driven.removed.clear()
-        self.driven.apply(Block(spec.sha256, "spam"))
+        self.driven.apply(BlockHash(spec.sha256, "spam"))
         self.driven.run(self.driven.engine.apply(()))
         self.assertTrue(self.driven.engine.removals_known)
         self.assertIn([spec.sha256], self.driven.removed)
@@ -373,9 +373,9 @@ class ListingContract(EngineCase):
     def test_unblocked(self) -> None:
         """A hash is accepted again, and nothing of the image is back."""
         spec = self.upload(CAT, new=NewImage(About("Cat"), KEY))
-        self.driven.apply(Block(spec.sha256, "spam"))
+        self.driven.apply(BlockHash(spec.sha256, "spam"))
         self.assertEqual(
-            self.driven.apply(Unblock(spec.sha256), Unblock(spec.sha256)),
+            self.driven.apply(UnblockHash(spec.sha256), UnblockHash(spec.sha256)),
             [True, False],
         )
         self.refused(FindComplete(spec.sha256, 0), ImageNotFoundError)
@@ -389,9 +389,9 @@ class ListingContract(EngineCase):
     def test_list_of_blocked(self) -> None:
         """Blocked hashes are listed in order, page by page, with the last reason."""
         hashes = [f"{number:064x}" for number in (5, 1, 3)]
-        self.driven.apply(*(Block(sha256, "spam") for sha256 in hashes))
+        self.driven.apply(*(BlockHash(sha256, "spam") for sha256 in hashes))
         self.driven.pass_time(1)
-        self.driven.apply(Block(hashes[1], "Käse"))
+        self.driven.apply(BlockHash(hashes[1], "Käse"))
         first, *others = self.driven.ask(ListBlocked("", 9))
         self.assertEqual(first, BlockedHash(hashes[1], "Käse", 1_000_000_000))
         self.assertEqual([one.sha256 for one in others], [hashes[2], hashes[0]])

@@ -216,7 +216,8 @@ class StoreContract(Base):
         self.download(spec.sha256)
         for reason in ("", "a\nb"):
             self.assertRaises(ValueError, self.run_, block(spec.sha256, reason))
-        self.run_(block(spec.sha256, "spam"))
+        self.assertTrue(self.run_(block(spec.sha256, "spam")))
+        self.assertFalse(self.run_(block(spec.sha256, "spam")))
         for awaited in (
             self.store.open(spec.sha256),
             self.store.status(spec.sha256),

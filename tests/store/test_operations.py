@@ -13,7 +13,7 @@ from asciid.store.operations import (
     Adopt,
     AnyOperation,
     Begin,
-    Block,
+    BlockHash,
     DeleteDiscarded,
     Expired,
     Finish,
@@ -24,7 +24,7 @@ from asciid.store.operations import (
     Remove,
     RemoveExpired,
     SetAbout,
-    Unblock,
+    UnblockHash,
     Unverified,
 )
 
@@ -51,8 +51,8 @@ class OperationTests(SynchronousTestCase):
             Abandon(7),
             RemoveExpired("uploads", 2.5, [Expired(7, SPEC.sha256)]),
             SetAbout(SPEC.sha256, About("Cat"), 5, bytes(32)),
-            Block(SPEC.sha256, "spam"),
-            Unblock(SPEC.sha256),
+            BlockHash(SPEC.sha256, "spam"),
+            UnblockHash(SPEC.sha256),
             Probe(),
         ]
         sent = msgspec.msgpack.encode(operations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asciid.engines.lmdb import _staging
-from asciid.engines.lmdb._moderation import block, set_about, unblock
+from asciid.engines.lmdb._about_changes import block, set_about, unblock
 from asciid.engines.lmdb._sweeping import remove_expired
 from asciid.errors import StorageFullError
 from asciid.store.operations import (
@@ -14,7 +14,7 @@ from asciid.store.operations import (
     AddPieces,
     Adopt,
     Begin,
-    Block,
+    BlockHash,
     DeleteDiscarded,
     Finish,
     Operation,
@@ -24,7 +24,7 @@ from asciid.store.operations import (
     Remove,
     RemoveExpired,
     SetAbout,
-    Unblock,
+    UnblockHash,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ _PERFORM: Mapping[type[Operation], Callable[[Batch, Any], Any]] = {
     AddPieces: lambda batch, it: _staging.add(batch, it.number, it.first, it.pieces),
     Adopt: _staging.adopt,
     Begin: lambda batch, _: _staging.begin(batch),
-    Block: lambda batch, it: block(batch, it.sha256, it.reason),
+    BlockHash: lambda batch, it: block(batch, it.sha256, it.reason),
     DeleteDiscarded: lambda batch, _: batch.delete_discarded(),
     Finish: lambda batch, it: batch.finish(
         it.verified, it.chunk_id, it.data, it.actual
@@ -75,5 +75,5 @@ _PERFORM: Mapping[type[Operation], Callable[[Batch, Any], Any]] = {
     Remove: lambda batch, it: batch.remove(it.sha256, it.key_hash),
     RemoveExpired: remove_expired,
     SetAbout: set_about,
-    Unblock: lambda batch, it: unblock(batch, it.sha256),
+    UnblockHash: lambda batch, it: unblock(batch, it.sha256),
 }

@@ -1,5 +1,6 @@
-"""Work on a storage directory by commands that wait: verify, back up, compact."""
+"""Work on a storage directory by commands that wait: verify, copy, block."""
 
+from asciid.engines.lmdb._blocking import block, blocked, unblock
 from asciid.engines.lmdb._copying import Copied, DamagedError, backup, compact
 from asciid.engines.lmdb._directories import DATA_FILE
 from asciid.engines.lmdb._environment import identity_of
@@ -29,10 +30,13 @@ __all__ = [
     "StorageLock",
     "Verification",
     "backup",
+    "block",
+    "blocked",
     "compact",
     "identity_of",
     "leave_in",
     "purge_quarantine",
     "quarantine_in",
     "restore_quarantine",
+    "unblock",
 ]

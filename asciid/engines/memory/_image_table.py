@@ -319,7 +319,7 @@ class Images:
         self._describe(image, record)
         return revision
 
-    def _block(self, it: operations.Block) -> None:
+    def _block(self, it: operations.BlockHash) -> bool:
         image = self._images.get(it.sha256)
         if image is not None:
             self._discard(image)
@@ -327,8 +327,9 @@ class Images:
         before = self._blocked.get(it.sha256)
         since = self._now() if before is None else before.since
         self._blocked[it.sha256] = BlockedHash(it.sha256, it.reason, since)
+        return image is not None
 
-    def _unblock(self, it: operations.Unblock) -> bool:
+    def _unblock(self, it: operations.UnblockHash) -> bool:
         return self._blocked.pop(it.sha256, None) is not None
 
     def _remove_expired(self, it: operations.RemoveExpired) -> int:
@@ -572,7 +573,7 @@ class Images:
         operations.AddPieces: _add_pieces,
         operations.Adopt: _adopt,
         operations.Begin: _begin,
-        operations.Block: _block,
+        operations.BlockHash: _block,
         operations.DeleteDiscarded: _delete_discarded,
         queries.FindComplete: _find_complete,
         queries.FindExpired: _find_expired,
@@ -595,7 +596,7 @@ class Images:
         operations.RemoveExpired: _remove_expired,
         operations.SetAbout: _set_about,
         queries.Several: _several,
-        operations.Unblock: _unblock,
+        operations.UnblockHash: _unblock,
     }
 
 

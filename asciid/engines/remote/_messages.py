@@ -39,7 +39,7 @@ __all__ = [
     "refused",
 ]
 
-VERSION = 8
+VERSION = 9
 """Raise it with every change to a message or an operation."""
 
 

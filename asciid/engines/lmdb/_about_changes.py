@@ -40,8 +40,8 @@ def set_about(batch: Batch, it: SetAbout) -> int:
     return revision
 
 
-def block(batch: Batch, sha256: str, reason: str) -> None:
-    """See `Block`."""
+def block(batch: Batch, sha256: str, reason: str) -> bool:
+    """See `BlockHash`."""
     digest = bytes.fromhex(sha256)
     upload = batch.find_or_none(sha256)
     if upload is not None:
@@ -53,8 +53,9 @@ def block(batch: Batch, sha256: str, reason: str) -> None:
     since = batch.now if before is None else before.since
     record = pack_blocked(BlockedHash(sha256, reason, since))
     batch.put(batch.databases.blocked, digest, record)
+    return upload is not None
 
 
 def unblock(batch: Batch, sha256: str) -> bool:
-    """See `Unblock`."""
+    """See `UnblockHash`."""
     return batch.delete(batch.databases.blocked, bytes.fromhex(sha256))
