@@ -181,7 +181,13 @@ class ImageStore:
         except AsciidError:
             return fail()
         registering = Register(spec, client, new, self.listed_by_default)
-        return self._engine.apply((registering,)).addCallback(self._registered)
+        applied = self._engine.apply((registering,)).addCallback(self._registered)
+        if spec.size:
+            return applied
+        # An empty image is complete, and reported though the caller cancels.
+        answer: Deferred[None] = Deferred()
+        applied.addCallbacks(answer.callback, answer.errback)
+        return answer
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""

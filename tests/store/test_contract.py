@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -330,6 +330,14 @@ class StoreContract(Base):
         self.assertRaises(
             ChunkOutOfRangeError, self.run_, self.store.add_chunk(EMPTY_SHA256, 0, b"")
         )
+
+    def test_empty_without_a_client(self) -> None:
+        """Its completion is reported even if the registration was cancelled."""
+        registering = self.store.register(spec_of(b""))
+        registering.cancel()
+        registering.addErrback(lambda failure: failure.trap(CancelledError))
+        self.run_(self.store.register(spec_of(CAT)))
+        self.assertEqual([spec.size for spec in self.seen.images], [0])
 
     def test_empty_with_another_hash(self) -> None:
         """Size 0 under another hash is refused and leaves nothing."""
