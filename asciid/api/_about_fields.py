@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from asciid.api._list_fields import all_lines
 from asciid.art.encodings import Origin, UnknownCharsetError, name_of
 from asciid.errors import InvalidAboutError
 from asciid.store import check_about
@@ -55,11 +56,10 @@ def sent_fields(request: Request) -> dict[str, str]:
 
     Errors: `InvalidAboutError`.
     """
-    headers = request.requestHeaders
     return {
-        name: field_text(name, b", ".join(headers.getRawHeaders(header) or ()))
+        name: field_text(name, all_lines(request, header))
         for name, header in _HEADERS.items()
-        if headers.hasHeader(header)
+        if request.getHeader(header) is not None
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
 from hashlib import sha256
@@ -18,17 +17,16 @@ __all__ = ["EDIT_KEY", "EditKey", "new_edit_key", "sent_key_hash"]
 EDIT_KEY = b"Asciid-Edit-Key"
 """The field that has a key: in the response that makes it, and in later requests."""
 
-_BYTES = 20
-_GROUP = 8
-_is_key = re.compile(rb"[a-z2-7]{32}").fullmatch
+_BYTES = 16
+_is_key = re.compile(rb"[0-9a-f]{32}").fullmatch
 
 
 @frozen
 class EditKey:
-    """A new key of 160 random bits."""
+    """A new key of 128 random bits."""
 
     text: bytes
-    """Four groups of eight letters and digits."""
+    """Four groups of eight hex digits."""
     key_hash: bytes
     """The SHA-256 of its bytes, all that is stored."""
 
@@ -41,9 +39,7 @@ class EditKey:
 def new_edit_key() -> EditKey:
     """Return a random key."""
     key = secrets.token_bytes(_BYTES)
-    letters = base64.b32encode(key).lower()
-    groups = [letters[i : i + _GROUP] for i in range(0, len(letters), _GROUP)]
-    return EditKey(b"-".join(groups), sha256(key).digest())
+    return EditKey(key.hex("-", 4).encode("ascii"), sha256(key).digest())
 
 
 def sent_key_hash(request: Request) -> bytes | None:
@@ -55,6 +51,6 @@ def sent_key_hash(request: Request) -> bytes | None:
     text = request.getHeader(EDIT_KEY)
     if text is None:
         return None
-    letters = text.replace(b"-", b"").lower()
-    key = base64.b32decode(letters.upper()) if _is_key(letters) else text
+    digits = text.replace(b"-", b"").lower()
+    key = bytes.fromhex(digits.decode("ascii")) if _is_key(digits) else text
     return sha256(key).digest()

@@ -32,6 +32,7 @@ from asciid.api._public_address import PublicAddress
 from asciid.api._schema import (
     LONG_BODY,
     InputLimits,
+    new_image,
     parse_chunk,
     parse_hash,
     parse_long_chunk,
@@ -43,7 +44,6 @@ from asciid.api._status_document import status_body, status_link
 from asciid.api._write_shares import WriteShares
 from asciid.errors import ImageBlockedError
 from asciid.http import body_of, streams_body
-from asciid.model import NewImage
 from asciid.runtime.offload import AT_ONCE
 
 if TYPE_CHECKING:
@@ -163,11 +163,16 @@ class ImageAPI:
         require_json(request)
         body = body_of(request)
         check_content_digest(request, body)
-        registration = parse_registration(
-            body, self._limits, listed=self._store.listed_by_default, now=self._clock()
-        )
-        spec = registration.spec
-        key = new_edit_key() if registration.edit_key else None
+        spec, sent = parse_registration(body, self._limits)
+        key = new = None
+        if sent is not None:
+            key = new_edit_key() if sent.edit_key else None
+            new = new_image(
+                sent,
+                b"" if key is None else key.key_hash,
+                listed=self._store.listed_by_default,
+                now=self._clock(),
+            )
 
         def registered(_: None) -> bytes:
             request.setResponseCode(201)
@@ -177,13 +182,6 @@ class ImageAPI:
             return b""
 
         client = self.clients.key_of(request)
-        new = None
-        if key is not None or registration.about is not None or registration.charset:
-            new = NewImage(
-                registration.about,
-                b"" if key is None else key.key_hash,
-                registration.charset,
-            )
         return self._store.register(spec, client, new).addCallback(registered)
 
     @app.route("/image/<sha256>/chunks", methods=["POST"])

@@ -29,7 +29,7 @@ from asciid.api._refusals import (
 )
 from asciid.api._text_upload import require_charset
 from asciid.art.encodings import AUTO
-from asciid.model import MAX_CHUNKS, About, ImageSpec
+from asciid.model import MAX_CHUNKS, About, ImageSpec, NewImage
 from asciid.store import check_about
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ __all__ = [
     "LONG_BODY",
     "Chunk",
     "InputLimits",
-    "Registration",
     "charset_in",
+    "new_image",
     "parse_about_document",
     "parse_chunk",
     "parse_hash",
@@ -135,24 +135,21 @@ class _Registration(msgspec.Struct, gc=False):
     about: _About | None = None
     charset: str = ""
 
+    @property
+    def brings_nothing(self) -> bool:
+        """Whether there is nothing besides what is registered."""
+        return (
+            self.about is None
+            and self.listed is None
+            and not self.edit_key
+            and not self.charset
+        )
+
 
 class _Chunk(msgspec.Struct, gc=False):
     id: _Count
     size: _Count
     data: str
-
-
-@frozen
-class Registration:
-    """A registration as a client sends it."""
-
-    spec: ImageSpec
-    about: About | None = None
-    """None: nothing is said about the image."""
-    edit_key: bool = False
-    """Whether the client wants an edit key."""
-    charset: str = ""
-    """What the client converted the image from; empty if it is UTF-8 as it was."""
 
 
 @frozen
@@ -281,15 +278,16 @@ def parse_hash(text: str) -> str:
 
 
 def parse_registration(
-    body: bytes, limits: InputLimits, *, listed: bool = True, now: float = 0.0
-) -> Registration:
+    body: bytes, limits: InputLimits
+) -> tuple[ImageSpec, _Registration | None]:
     """
     Parse the body of a registration.
 
-    `listed` is the default.  `now` is in seconds since the epoch.
+    Return what to register, and the whole of it for `new_image`, None if it brings
+    nothing besides.
 
     Errors: `MalformedRequestError`, `NotUTF8Error`, `ImageTooLargeError`,
-    `ChunkTooLargeError`, `InvalidAboutError`.
+    `ChunkTooLargeError`.
     """
     registration = _decode(_decode_registration, body)
     spec = ImageSpec(
@@ -302,12 +300,28 @@ def parse_registration(
     if spec.chunks > MAX_CHUNKS:
         detail = f"Too many chunks: {spec.chunks} (limit {MAX_CHUNKS})."
         raise MalformedRequestError(detail)
+    if registration.brings_nothing:
+        return spec, None
+    return spec, registration
+
+
+def new_image(
+    registration: _Registration, key_hash: bytes, *, listed: bool, now: float
+) -> NewImage:
+    """
+    Return what a registration brings.
+
+    `key_hash` is that of the edit key, empty without one.  `listed` is the default.
+    `now` is in seconds since the epoch.
+
+    Errors: `InvalidAboutError`.
+    """
     charset = registration.charset and parse_origin(registration.charset)
-    if registration.about is None and registration.listed is None:
-        return Registration(spec, None, registration.edit_key, charset)
-    wanted = listed if registration.listed is None else registration.listed
-    about = _about_of(registration.about or _About(), listed=wanted, now=now)
-    return Registration(spec, about, registration.edit_key, charset)
+    about = None
+    if registration.about is not None or registration.listed is not None:
+        wanted = listed if registration.listed is None else registration.listed
+        about = _about_of(registration.about or _About(), listed=wanted, now=now)
+    return NewImage(about, key_hash, charset)
 
 
 def parse_about_document(body: bytes, *, listed: bool, now: float) -> About:
