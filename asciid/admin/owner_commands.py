@@ -61,6 +61,9 @@ class IMaintained(Protocol):
         `completed` is in milliseconds since the epoch, 0 if it is not known.
         """
 
+    def mend(self, name: str, key: bytes) -> Deferred[bool]:
+        """Mend a record; see `asciid.engines.lmdb._record_checks.mend`."""
+
     def purge_quarantine(self) -> Deferred[int]:
         """Delete the quarantined images; return their number."""
 
@@ -137,7 +140,12 @@ class _Reader(ProcessProtocol):
             self._engine.put_aside(
                 bytes.fromhex(digest), bytes.fromhex(record), completed
             ).addCallbacks(self._answer, self._failed)
-        elif "damaged" in document:
+        elif "mend" in document:
+            name, key = document["mend"]
+            self._engine.mend(name, bytes.fromhex(key)).addCallbacks(
+                self._answer, self._failed
+            )
+        elif "damaged" in document or "inconsistent" in document:
             self._request.progress(document)
         else:
             self._outcome = document
@@ -146,7 +154,7 @@ class _Reader(ProcessProtocol):
         self.transport.writeToChild(ANSWERS, b"1" if found else b"0")
 
     def _failed(self, failure: Failure) -> None:
-        self.end(f"cannot quarantine an image: {failure.getErrorMessage()}")
+        self.end(f"cannot change the storage: {failure.getErrorMessage()}")
 
 
 @define(eq=False)
@@ -196,6 +204,8 @@ class Maintenance:
     def verify(self, request: Request) -> Deferred[Mapping[str, object]]:
         """
         Read and check every image; report each damaged image as progress.
+
+        So are images whose records do not agree.
 
         The arguments are ``rate``, in bytes per second (0: unlimited), ``quarantine``
         and ``purge``; or ``restore``, to move images out of quarantine instead.

@@ -22,14 +22,18 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from attrs import asdict
+
 from asciid.admin._pace import Pace
 from asciid.engines.lmdb.maintenance import (
     MAX_DAMAGED,
+    RecordChecks,
     StorageFile,
     StorageLock,
     Verification,
     identity_of,
     leave_in,
+    leave_records_in,
 )
 from asciid.errors import AsciidError
 from asciid.store.engine import StorageInUseError
@@ -77,6 +81,11 @@ class _Owner:
         self.send({"put_aside": [digest.hex(), record.hex(), completed]})
         return self._answers.get()
 
+    def mend(self, name: str, key: bytes) -> bool:
+        """Have the owner mend a record; see `RecordChecks.mend`."""
+        self.send({"mend": [name, key.hex()]})
+        return self._answers.get()
+
     def _listen(self) -> None:
         with os.fdopen(ANSWERS, "rb", buffering=0, closefd=False) as answers:
             while answer := answers.read(1):
@@ -121,7 +130,12 @@ def _verify(
         max_damaged=MAX_DAMAGED if quarantine else 1.0,
     )
     for damaged in verification.run():
-        owner.send({"damaged": {"sha256": damaged.sha256, "reason": damaged.reason}})
+        owner.send({"damaged": asdict(damaged)})
+    records = RecordChecks(
+        storage, owner.mend if quarantine else leave_records_in(storage)
+    )
+    for inconsistent in records.run():
+        owner.send({"inconsistent": asdict(inconsistent)})
     return {"done": {"images": verification.images, "bytes": verification.size}}
 
 

@@ -37,7 +37,7 @@ _PIECE = 1024 * 1024
 def verify(
     storage: Path,
     rate: int,
-    found: Callable[[dict[str, Any]], object],
+    found: Callable[[str, dict[str, Any]], object],
     *,
     quarantine: bool,
     purge: bool,
@@ -45,9 +45,11 @@ def verify(
     """
     Read every complete image, at most `rate` bytes per second; 0: unlimited.
 
-    `found` is called with ``sha256`` and ``reason`` of each damaged image, which is
-    quarantined with `quarantine`.  With `purge` the quarantine is then deleted.  The
-    result has ``images``, ``bytes`` and, with `purge`, ``purged``.
+    `found` is called with ``damaged``, and ``sha256`` and ``reason`` of each damaged
+    image, which is quarantined with `quarantine`; and likewise with ``inconsistent`` of
+    each image whose records do not agree, which are mended then.  With `purge` the
+    quarantine is then deleted.  The result has ``images``, ``bytes`` and, with `purge`,
+    ``purged``.
     """
 
     def as_owner(opened: StorageFile) -> dict[str, Any]:
@@ -58,7 +60,15 @@ def verify(
             max_damaged=maintenance.MAX_DAMAGED if quarantine else 1.0,
         )
         for image in verification.run():
-            found(asdict(image))
+            found("damaged", asdict(image))
+        checks = maintenance.RecordChecks(
+            opened,
+            (maintenance.mend_in if quarantine else maintenance.leave_records_in)(
+                opened
+            ),
+        )
+        for inconsistent in checks.run():
+            found("inconsistent", asdict(inconsistent))
         done = {"images": verification.images, "bytes": verification.size}
         if purge:
             done["purged"] = maintenance.purge_quarantine(opened)
@@ -66,7 +76,12 @@ def verify(
 
     def through_owner(owner: Owner) -> dict[str, Any]:
         owner.request("verify", rate=rate, quarantine=quarantine, purge=purge)
-        return owner.result(lambda progress: found(progress["damaged"]))
+
+        def report(progress: dict[str, Any]) -> None:
+            for kind, image in progress.items():
+                found(kind, image)
+
+        return owner.result(report)
 
     return on_storage(storage, "asciid verify", as_owner, through_owner)
 

@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["verify_command"]
 
 _HELP = f"""
-Read every complete image and check its SHA-256.
+Read every complete image and check its SHA-256, then the records beside images.
 
 A daemon may be running, also in another container. A damaged image is quarantined:
 requests for it get 404, and it can be uploaded again. Its chunks are kept until
 --purge. If more than a tenth of the images are damaged, the command stops, as the
-storage itself is damaged: restore a backup.
+storage itself is damaged: restore a backup. Records that do not agree, such as those of
+a listing without the image, are mended.
 
-The exit code is 0 if every image is intact, 1 if one is damaged or the storage is
-unusable, 2 if the options are wrong.
+The exit code is 0 if every image is intact, 1 if one is damaged, if records do not
+agree, or if the storage is unusable, 2 if the options are wrong.
 
 {EXAMPLES}
   asciid verify --storage /var/lib/asciid
@@ -46,7 +47,7 @@ unusable, 2 if the options are wrong.
 @click.option(
     "--quarantine/--no-quarantine",
     default=True,
-    help="Quarantine damaged images, or only report them.",
+    help="Quarantine damaged images and mend records, or only report.",
 )
 @click.option(
     "--purge", is_flag=True, help="Then delete all quarantined images permanently."
@@ -72,10 +73,11 @@ def verify_command(  # noqa: PLR0913 - each is an option
             message = "--restore and --purge are mutually exclusive"
             raise click.UsageError(message)
         return _restore(storage, as_json=as_json)
-    damaged: list[dict[str, Any]] = []
+    effects = {"damaged": "quarantined", "inconsistent": "mended"}
+    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in effects}
 
-    def found(image: dict[str, Any]) -> None:
-        damaged.append({**image, "quarantined": quarantine})
+    def found(kind: str, image: dict[str, Any]) -> None:
+        kinds[kind].append({**image, effects[kind]: quarantine})
         if not as_json:
             report(f"{image['sha256']}: {image['reason']}")
 
@@ -84,9 +86,10 @@ def verify_command(  # noqa: PLR0913 - each is an option
     result: dict[str, Any] = {
         "images": answer["images"],
         "bytes": answer["bytes"],
-        "damaged": damaged,
+        **kinds,
         "purged": answer.get("purged"),
     }
+    damaged, inconsistent = kinds.values()
     if as_json:
         report(json.dumps(result))
     else:
@@ -94,9 +97,11 @@ def verify_command(  # noqa: PLR0913 - each is an option
             f"{result['images']} images, {result['bytes']} bytes: "
             f"{len(damaged) or 'none'} damaged"
             + (", in quarantine" if damaged and quarantine else "")
+            + (f"; {len(inconsistent)} inconsistent" if inconsistent else "")
+            + (", mended" if inconsistent and quarantine else "")
             + (f"; {result['purged']} purged" if purge else "")
         )
-    return 1 if damaged else 0
+    return 1 if damaged or inconsistent else 0
 
 
 def _restore(storage: Path, *, as_json: bool) -> int:

@@ -41,11 +41,17 @@ class Store:
     lock: Lock = field(factory=Lock)
     identity: tuple[int, int] = (1, 2)
     aside: list[tuple[bytes, bytes, int]] = field(factory=list)
+    mended: list[tuple[str, bytes]] = field(factory=list)
     answer: Deferred[Any] = field(factory=Deferred)
 
     def put_aside(self, digest: bytes, record: bytes, completed: int) -> Deferred[bool]:
         """See `IMaintained.put_aside`."""
         self.aside.append((digest, record, completed))
+        return self.answer
+
+    def mend(self, name: str, key: bytes) -> Deferred[bool]:
+        """See `IMaintained.mend`."""
+        self.mended.append((name, key))
         return self.answer
 
     def purge_quarantine(self) -> Deferred[int]:
@@ -158,6 +164,20 @@ class MaintenanceTests(SynchronousTestCase):
         process.end()
         self.assertEqual(self.successResultOf(verifying), {"images": 5, "bytes": 6})
 
+    def test_mends(self) -> None:
+        """The process has records mended, and reports those that were."""
+        verifying, process = self.verify(quarantine=True)
+        process.write({"mend": ["listing", "0102"]})
+        self.assertEqual(self.store.mended, [("listing", b"\x01\x02")])
+        self.store.answer.callback(True)  # noqa: FBT003 - the result
+        self.assertEqual(process.answers, b"1")
+        document = {"inconsistent": {"sha256": "a", "reason": "b"}}
+        process.write(document)
+        self.assertEqual(self.progress, [document])
+        process.write({"done": {"images": 5, "bytes": 6}})
+        process.end()
+        self.assertEqual(self.successResultOf(verifying), {"images": 5, "bytes": 6})
+
     def test_image_removed_meanwhile(self) -> None:
         """The process learns that an image that it found damaged has been removed."""
         _, process = self.verify(quarantine=True)
@@ -172,7 +192,7 @@ class MaintenanceTests(SynchronousTestCase):
         process.write({"put_aside": [DIGEST.hex(), "00", 5]})
         self.assertTrue(process.killed)
         process.end(ProcessTerminated(signal=9))
-        self.assert_refused(verifying, "quarantine", str(StoreBusyError()))
+        self.assert_refused(verifying, "change the storage", str(StoreBusyError()))
 
     def test_purge(self) -> None:
         """The quarantine is deleted after the verification."""

@@ -18,7 +18,7 @@ from asciid.admin import _owner
 from asciid.admin._pace import Pace
 from asciid.cli.main import main
 from asciid.engines.lmdb import _verification
-from tests.engines._damage import flip, records
+from tests.engines._damage import delete, flip, records
 from tests.engines._formats import write_format_1
 from tests.store._support import DrivenStore
 
@@ -126,8 +126,39 @@ class CommandTests(SynchronousTestCase):
         )
         self.assertEqual(
             self.report("verify", "--rate", "0"),
-            (0, {"images": 2, "bytes": size, "damaged": [], "purged": None}),
+            (
+                0,
+                {
+                    "images": 2,
+                    "bytes": size,
+                    "damaged": [],
+                    "inconsistent": [],
+                    "purged": None,
+                },
+            ),
         )
+
+    def test_verify_mends_records(self) -> None:
+        """Records that do not agree are reported and mended; the exit code is 1."""
+        (key, *_) = [
+            key
+            for key, value in records(self.path, "listing").items()
+            if value == bytes.fromhex(self.dog.sha256)
+        ]
+        delete(self.path, "listing", key)
+        line = f"{self.dog.sha256}: it is not listed"
+        summary = "2 images, 41 bytes: none damaged; 1 inconsistent"
+        found = self.on_storage("verify", "--no-quarantine")
+        self.assertEqual(found, (1, f"{line}\n{summary}\n", ""))
+        code, report = self.report("verify")
+        expected = {"sha256": self.dog.sha256, "reason": "it is not listed"}
+        self.assertEqual(
+            (code, report["inconsistent"]), (1, [{**expected, "mended": True}])
+        )
+        self.assertEqual(self.on_storage("verify")[0], 0)
+        delete(self.path, "listing", key)
+        mended = self.on_storage("verify")
+        self.assertEqual(mended, (1, f"{line}\n{summary}, mended\n", ""))
 
     def test_verify_finds_damage(self) -> None:
         """Damaged images are reported and quarantined; the exit code is 1."""

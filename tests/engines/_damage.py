@@ -64,4 +64,4 @@ def unseal(path: Path, sha256: str) -> None:
 
 
 def _open(path: Path) -> lmdb.Environment:
-    return lmdb.open(str(path), max_dbs=8, map_size=2**26)
+    return lmdb.open(str(path), max_dbs=16, map_size=2**26)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from tests.engines._damage import flip
+from tests.engines._damage import delete, flip, records
 from tests.integration._case import Art, DaemonTestCase
 from tests.integration._daemon import environment
 from tests.integration._load import Load
@@ -90,6 +90,24 @@ class AdminTests(DaemonTestCase):
             self.assertEqual(answer.status, 201)
         await self.assert_downloads(restored, pending)
         restored.stop()
+
+    async def test_records(self) -> None:
+        """The daemon mends records that do not agree, on request."""
+        daemon = self.daemon()
+        art = Art.random()
+        await self.upload_all(daemon, art)
+        storage = self.storage
+        (key,) = await deferToThread(records, storage, "listing")
+        await deferToThread(delete, storage, "listing", key)
+        for code in (1, 0):
+            ended, report = await self.run_command("verify")
+            found = [one["sha256"] for one in report["inconsistent"]]
+            self.assertEqual((ended, found), (code, [art.spec.sha256] * code))
+        self.assertEqual(
+            await deferToThread(records, storage, "listing"),
+            {key: bytes.fromhex(art.spec.sha256)},
+        )
+        daemon.stop()
 
     async def test_compact(self) -> None:
         """A storage is compacted while no daemon runs."""

@@ -45,6 +45,7 @@ from asciid.engines.lmdb._quarantine import (
     restore,
 )
 from asciid.engines.lmdb._reads import FileReads
+from asciid.engines.lmdb._record_checks import mend
 from asciid.engines.lmdb._reserve import Reserve, is_full, lacks_room
 from asciid.engines.lmdb._storage_file import StorageUnusableError
 from asciid.errors import (
@@ -320,6 +321,14 @@ class LMDBEngine:
         Errors: `StoreBusyError`, `StoreClosedError`, those of a commit.
         """
         return self._run(lambda batch: put_aside(batch, digest, record, completed))
+
+    def mend(self, name: str, key: bytes) -> Deferred[bool]:
+        """
+        Mend a record; see `asciid.engines.lmdb._record_checks.mend`.
+
+        Errors: as `put_aside`.
+        """
+        return self._run(lambda batch: mend(batch, name, key))
 
     def purge_quarantine(self) -> Deferred[int]:
         """

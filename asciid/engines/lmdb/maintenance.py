@@ -5,6 +5,12 @@ from asciid.engines.lmdb._copying import Copied, DamagedError, backup, compact
 from asciid.engines.lmdb._directories import DATA_FILE
 from asciid.engines.lmdb._environment import identity_of
 from asciid.engines.lmdb._lock import LOCK_TIMEOUT, StorageLock
+from asciid.engines.lmdb._record_checks import (
+    Inconsistent,
+    RecordChecks,
+    leave_records_in,
+    mend_in,
+)
 from asciid.engines.lmdb._storage_file import NoStorageError, StorageFile
 from asciid.engines.lmdb._verification import (
     MAX_DAMAGED,
@@ -24,7 +30,9 @@ __all__ = [
     "Copied",
     "Damaged",
     "DamagedError",
+    "Inconsistent",
     "NoStorageError",
+    "RecordChecks",
     "StorageDamagedError",
     "StorageFile",
     "StorageLock",
@@ -35,6 +43,8 @@ __all__ = [
     "compact",
     "identity_of",
     "leave_in",
+    "leave_records_in",
+    "mend_in",
     "purge_quarantine",
     "quarantine_in",
     "restore_quarantine",
