@@ -110,8 +110,8 @@
   }
   function drawn(u, id) {
     fetch('/i/' + id + '/embed').then(r => { if (!r.ok) throw r; return r.text(); }).then(html => {
-      let plate = new DOMParser().parseFromString(html, 'text/html').querySelector('.plate');
-      if (plate) $('.plate', u.li).replaceWith(d.adoptNode(plate));
+      let art = new DOMParser().parseFromString(html, 'text/html').querySelector('.plate .art');
+      if (art) $('.plate', u.li).replaceWith(d.adoptNode(art.parentNode));
     }).catch(() => {});
   }
 
@@ -190,7 +190,8 @@
       $('.pause', u.li).textContent = 'Pause';
       u.show(0);
       u.state('Sending');
-      let charset = u.about.charset, chunk = u.sha && (charset === 'auto' || charset === 'utf-8') ? chunkSize(u.data) : 0;
+      let charset = u.about.charset, asIs = charset === 'utf-8' || charset === 'auto' && !u.data.includes(26) && u.data[0] !== 239;
+      let chunk = u.sha && asIs ? chunkSize(u.data) : 0;
       return (chunk ? u.inChunks(chunk) : u.whole()).catch(e => { u.fail(e); });
     }
     /* The three calls: register, send what is missing, until nothing is. */
@@ -239,7 +240,8 @@
       return status.missing_cut ? call(u, 'GET', path).then(r => u.fill(JSON.parse(r.text))) : u.done(u.sha, '');
     });
     }
-    /* Another charset, a page without crypto.subtle, or characters at every boundary: one request, which cannot be resumed. */
+    /* What the server converts (another charset, ^Z, a byte order mark), a page without crypto.subtle, or characters at
+    every boundary: one request, which cannot be resumed. */
     whole() {
       let u = this;
       $('.pause', u.li).hidden = true;
@@ -266,7 +268,7 @@
       u.phase = 'done';
       forget(u);
       link.href = '/i/' + id;
-      link.textContent = link.host + link.pathname;
+      link.textContent = location.host + '/i/' + id;
       key.textContent = u.key;
       asciid.all('.keyed', part).forEach(e => { e.hidden = !u.key; });
       asciid.all('button', part).forEach((b, i) => { b.addEventListener('click', () => { asciid.copy(b, i ? key : link); }); });
