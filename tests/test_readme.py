@@ -86,9 +86,11 @@ class ReadmeTests(CommandTestCase):
         output = self.run_command(
             "sh", "-euc", command + server + session, cwd=daemon.directory
         )
-        url, fish = output.splitlines()
+        url, fish, *about = output.splitlines()
         self.assertTrue(url.startswith(f"{daemon.url}/image/3c276f8d"), url)
         self.assertEqual(fish, "<`)))><")
+        said = ["title: A fish", "author: Ada", "licence: CC0-1.0", "listed: yes"]
+        self.assertEqual(about[-len(said) :], said)
         self.assertEqual(script.count("http://localhost:4444"), 1)
         script = script.replace("http://localhost:4444", daemon.url)
         output = self.run_command(sys.executable, "-c", script, cwd=daemon.directory)

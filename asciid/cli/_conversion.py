@@ -14,11 +14,10 @@ from asciid.art.encodings import (
     decode,
     is_utf_8,
 )
+from asciid.client import AboutFields
 from asciid.client.source import SMALL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from asciid.art.encodings import Sauce
 
 __all__ = ["Art", "read_art"]
@@ -38,7 +37,7 @@ class Art:
     """By how many bytes the text is larger than the file; may be negative."""
     charset: str
     """The name of the charset of the file."""
-    about: Mapping[str, str]
+    about: AboutFields
     """What to say about the image: title, author, and how it has to be shown."""
 
 
@@ -67,15 +66,14 @@ def read_art(path: Path, charset: str, name: str) -> Art:
     return Art(content, growth, decoded.charset, about)
 
 
-def _about(name: str, sauce: Sauce | None, origin: Origin) -> dict[str, str]:
+def _about(name: str, sauce: Sauce | None, origin: Origin) -> AboutFields:
     """Return title and author, of the record or the name, and the origin."""
     title = "" if name == "-" else Path(name).name
     author = ""
     if sauce is not None:
         title = sauce.title or title
         author = sauce.author or sauce.group
-    fields = {"title": _line(title), "author": _line(author), "charset": str(origin)}
-    return {name: value for name, value in fields.items() if value}
+    return AboutFields(title=_line(title), author=_line(author), charset=str(origin))
 
 
 def _line(text: str) -> str:

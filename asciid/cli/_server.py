@@ -38,18 +38,20 @@ if TYPE_CHECKING:
     from asciid.cli._dependencies import Dependencies
 
 __all__ = [
+    "CommandError",
     "Target",
     "TargetType",
     "exit_code",
     "is_stream",
+    "read_secret",
     "read_token",
     "run_with_client",
     "server_option",
     "token_option",
 ]
 
-_LONGEST_TOKEN = 8 * 1024
-"""Maximum bytes of a token file."""
+_LONGEST_SECRET = 8 * 1024
+"""Maximum bytes of a file with a token or an edit key."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -86,25 +88,31 @@ def read_token(path: Path | None) -> str | None:
 
     Not an argument: every user of the machine can read the arguments of a process.
     """
-    if path is None:
-        token, place = os.environ.get("ASCIID_TOKEN", "").strip(), "ASCIID_TOKEN"
-        if not token:
-            return None
-    else:
-        token, place = _file_start(path).strip(), str(path)
+    if path is not None:
+        return read_secret(path, "token")
+    token = os.environ.get("ASCIID_TOKEN", "").strip()
+    return _checked_secret(token, "ASCIID_TOKEN", "token") if token else None
+
+
+def read_secret(path: Path, kind: str) -> str:
+    """Return the secret in the file at `path`; `kind` is ``token`` or ``edit key``."""
+    return _checked_secret(_file_start(path).strip(), str(path), kind)
+
+
+def _checked_secret(secret: str, place: str, kind: str) -> str:
     try:
-        check_token(token)
+        check_token(secret)
     except ValueError as error:
-        message = f"{place} does not hold one token"
+        message = f"{place} does not hold one {kind}"
         raise click.ClickException(message) from error
-    return token
+    return secret
 
 
 def _file_start(path: Path) -> str:
-    """Return the start of a file, one character more than a token may have."""
+    """Return the start of a file, one character more than a secret may have."""
     try:
         with path.open("rb") as file:
-            return file.read(_LONGEST_TOKEN + 1).decode("latin-1")
+            return file.read(_LONGEST_SECRET + 1).decode("latin-1")
     except OSError as error:
         raise click.ClickException(os_error_text(error)) from error
 
@@ -167,7 +175,7 @@ def is_stream(path: Path) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
-class _CommandError(click.ClickException):
+class CommandError(click.ClickException):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.exit_code = code  # type: ignore[misc] # click reads it here, too
@@ -214,4 +222,4 @@ def run_with_client(
     try:
         return run(reactor, talk)
     except ClientError as error:
-        raise _CommandError(one_line(str(error)), exit_code(error)) from error
+        raise CommandError(one_line(str(error)), exit_code(error)) from error

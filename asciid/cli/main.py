@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["asciid", "load_command", "main"]
 
 _MODULES = {
+    "about": "describe",
     "backup": "backup",
     "block": "block",
     "blocked": "block",

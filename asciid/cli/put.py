@@ -20,10 +20,12 @@ from asciid.art.encodings import (
     UnknownCharsetError,
     check_charset,
 )
+from asciid.cli._about_options import about_options
 from asciid.cli._bar import Bar
 from asciid.cli._conversion import read_art
 from asciid.cli._exit_codes import EXIT_CODES, STOPPED
 from asciid.cli._filter import one_line, shell_word
+from asciid.cli._saved_keys import EditKeys
 from asciid.cli._server import (
     exit_code,
     is_stream,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from asciid.cli._about_options import AboutOptions
     from asciid.cli._conversion import Art
     from asciid.cli._dependencies import Dependencies
     from asciid.client import Client, Uploaded
@@ -70,6 +73,11 @@ windows-1252; with utf-8, every byte is kept. By default it is detected: UTF-8 i
 file is valid UTF-8, else CP437 if a SAUCE record, the extension .ans, .asc, .nfo, .diz
 or .ice, or line and block characters show that. Files of more than 4 MiB must be UTF-8.
 
+What the options say about the images is stored if they are new to the server. The
+title is by default that in the SAUCE record, or the name of the file. The edit key of a
+new image, which asciid about and asciid rm use, is saved in $XDG_STATE_HOME/asciid, by
+default ~/.local/state/asciid.
+
 {EXIT_CODES}
 \b
 Examples:
@@ -78,6 +86,7 @@ Examples:
   asciid put --server https://art.example --token-file ~/.asciid *.txt
   asciid put --json huge.txt
   asciid put --charset cp850 fische.txt
+  asciid put --title Fish --licence CC0-1.0 --tag fish --expires 7d fish.txt
 """
 
 _LARGEST_CHUNK = 2**30
@@ -116,6 +125,7 @@ def _checked_charset(_: click.Context, __: click.Parameter, label: str) -> str:
     metavar="CHARSET",
     help="Charset of the files.",
 )
+@about_options
 @click.option(
     "--chunked/--whole",
     default=None,
@@ -149,6 +159,7 @@ def put_command(  # noqa: PLR0913 - one argument an option
     chunk_size: int | None,
     parallel: int,
     as_json: bool,
+    about: AboutOptions,
 ) -> int:
     """Upload files; return the exit code."""
     if chunked is False and chunk_size is not None:
@@ -159,11 +170,13 @@ def put_command(  # noqa: PLR0913 - one argument an option
         raise click.UsageError(message)
     if chunked and chunk_size is None:
         chunk_size = CHUNK_SIZE
-    options = _Options(charset, chunk_size, whole=chunked is False, as_json=as_json)
+    options = _Options(
+        charset, chunk_size, about, whole=chunked is False, as_json=as_json
+    )
     token = read_token(token_file)
     with ExitStack() as stack:
         sources = [_source(name, stack) for name in files]
-        puts = _Puts(files, sources, options)
+        puts = _Puts(files, sources, options, EditKeys(server))
 
         async def main(client: Client, reactor: Reactor) -> int:
             with puts.bar.showing(reactor):
@@ -216,6 +229,7 @@ class _Options:
 
     charset: str
     chunk_size: int | None
+    about: AboutOptions
     whole: bool
     as_json: bool
 
@@ -226,6 +240,7 @@ class _Options:
             words += ["--charset", self.charset]
         if self.chunk_size is not None:
             words += ["--chunk-size", str(self.chunk_size)]
+        words += self.about.words()
         if self.whole:
             words.append("--whole")
         if self.as_json:
@@ -243,14 +258,24 @@ def _explained(error: Exception) -> str:
     return str(error)
 
 
+def _unchanged(url: str) -> str:
+    command = "asciid about with the same options changes that"
+    return f"{url} was uploaded before, and what is said about it stays; {command}"
+
+
 class _Puts:
     """Uploads files in parallel, and prints the results in order."""
 
     def __init__(
-        self, names: Sequence[str], sources: Sequence[Path], options: _Options
+        self,
+        names: Sequence[str],
+        sources: Sequence[Path],
+        options: _Options,
+        keys: EditKeys,
     ) -> None:
         self._files = list(zip(names, sources, strict=True))
         self._options = options
+        self._keys = keys
         self._done: dict[int, str] = {}
         self._printed = 0
         self._concurrency = CONCURRENCY
@@ -272,13 +297,14 @@ class _Puts:
             name, source = self._files[place]
             try:
                 art = await self._read(reactor, name, source)
-                uploaded = await self._send(client, art)
+                uploaded = await self._send(client, reactor, name, art)
             except (ClientError, OSError, UndecodableError) as error:
                 self.code = self.code or exit_code(error)
-                failure = one_line(f"asciid: {name}: {_explained(error)}")
-                self.bar.echo(f"{failure}\n", err=True)
+                self._warn(name, _explained(error))
                 self._print(place, "")
             else:
+                if self._options.about.said and not uploaded.new:
+                    self._warn(name, _unchanged(uploaded.url))
                 self._print(place, self._line(name, art, uploaded))
 
     def _read(self, reactor: Reactor, name: str, source: Path) -> Deferred[Art]:
@@ -289,18 +315,36 @@ class _Puts:
         threads = reactor.getThreadPool()
         return call_in_pool(reactor, threads, read_art, source, charset, name)
 
-    def _send(self, client: Client, art: Art) -> Deferred[Uploaded]:
+    def _send(
+        self, client: Client, reactor: Reactor, name: str, art: Art
+    ) -> Deferred[Uploaded]:
         self.bar.resize(art.growth)
         follow = self.bar.image()
+        about = self._options.about.apply(art.about)
+
+        async def save(sha256: str, edit_key: str) -> None:
+            threads = reactor.getThreadPool()
+            warning = await call_in_pool(
+                reactor, threads, self._keys.save_somewhere, sha256, edit_key
+            )
+            if warning:
+                self._warn(name, warning)
+
         if self._options.whole:
-            return client.put(art.content, on_progress=follow, about=art.about)
+            return client.put(
+                art.content, on_progress=follow, about=about, on_edit_key=save
+            )
         return client.upload(
             art.content,
             self._options.chunk_size,
             self._concurrency,
             on_progress=follow,
-            about=art.about,
+            about=about,
+            on_edit_key=save,
         )
+
+    def _warn(self, name: str, message: str) -> None:
+        self.bar.echo(f"{one_line(f'asciid: {name}: {message}')}\n", err=True)
 
     def _line(self, name: str, art: Art, uploaded: Uploaded) -> str:
         if not self._options.as_json:
@@ -308,6 +352,7 @@ class _Puts:
         report = {
             "file": name,
             "url": uploaded.url,
+            "link": uploaded.link,
             "sha256": uploaded.sha256,
             "size": uploaded.size,
             "new": uploaded.new,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from asciid.cli._editing import Editing, edit_key_option
 from asciid.cli._exit_codes import EXIT_CODES
 from asciid.cli._server import (
     TargetType,
@@ -28,11 +29,12 @@ __all__ = ["rm_command"]
 _RM_HELP = f"""
 Delete images, given by their SHA-256 or their URL.
 
-Requires a token.
+It requires the edit key that asciid put saved when it uploaded the image, or a token.
 
 {EXIT_CODES}
 \b
 Examples:
+  asciid rm d25f...
   asciid rm --token-file ~/.asciid d25f...
   ASCIID_TOKEN=$(pass asciid) asciid rm http://localhost:4444/image/d25f...
 """
@@ -44,6 +46,7 @@ Examples:
 )
 @server_option
 @token_option
+@edit_key_option
 @click.pass_obj
 def rm_command(
     dependencies: Dependencies,
@@ -51,17 +54,25 @@ def rm_command(
     images: tuple[Target, ...],
     server: str,
     token_file: Path | None,
+    edit_key_file: Path | None,
 ) -> int:
     """Delete images; return the exit code."""
     token = read_token(token_file)
-    servers = {image.server or server for image in images}
-    if len(servers) > 1:
+    server, *others = dict.fromkeys(image.server or server for image in images)
+    if others:
         message = "all images must be on one server"
         raise click.UsageError(message)
+    if edit_key_file is not None and len({image.sha256 for image in images}) > 1:
+        message = "--edit-key-file is of one image"
+        raise click.UsageError(message)
+    editing = Editing(server, edit_key_file)
 
     async def main(client: Client, _reactor: Reactor) -> int:
         for image in images:
-            await client.delete(image.sha256)
+            edit_key = editing.edit_key(image.sha256)
+            with editing.of(image.sha256):
+                await client.delete(image.sha256, edit_key=edit_key)
+            editing.forget(image.sha256)
         return 0
 
-    return run_with_client(dependencies, servers.pop(), main, token=token)
+    return run_with_client(dependencies, server, main, token=token)

@@ -6,6 +6,7 @@ The client library, on treq: `Client`, its results and its errors.
 ``_download``    resumable downloads, and ``_part``, their partial files
 ``destination``  the outputs of downloads
 ``source``       the inputs of uploads: bytes and files
+``_image_about`` what is said about an image
 ``_calls``       the requests of the protocol
 ``_transport``   requests with retries, with ``exchange``, ``_backoff``,
                  ``agent`` and ``_exceptions``
@@ -29,22 +30,26 @@ from asciid.client._exceptions import (
     SplitCharacterError,
     UntrustedError,
 )
+from asciid.client._image_about import AboutFields, ImageAbout
 from asciid.client._progress import OnProgress, Progress
-from asciid.client._upload import CHUNK_SIZE, Uploaded
+from asciid.client._upload import CHUNK_SIZE, OnEditKey, Uploaded
 
 __all__ = [
     "CHUNK_SIZE",
     "CONCURRENCY",
     "CONNECTIONS",
+    "AboutFields",
     "ChangedError",
     "Client",
     "ClientError",
     "DamagedError",
     "DownloadBusyError",
+    "ImageAbout",
     "LostError",
     "NoTLSError",
     "NotFoundError",
     "NotTextError",
+    "OnEditKey",
     "OnProgress",
     "ProblemError",
     "Progress",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
+from attrs import field, frozen
 
 from asciid.client._backoff import nothing
 from asciid.client._exceptions import (
@@ -16,6 +17,8 @@ from asciid.client._exceptions import (
     NotFoundError,
     RefusedError,
 )
+from asciid.client._image_about import NOTHING, AboutFields, ImageAbout, said_fields
+from asciid.client.wire import check_token
 from asciid.model import ImageSpec, ImageState, UploadStatus
 
 if TYPE_CHECKING:
@@ -26,10 +29,15 @@ if TYPE_CHECKING:
     from asciid.client.exchange import Reply, Sink
     from asciid.client.source import Whole
 
-__all__ = ["NO_FIELDS", "Calls", "chunk_body"]
+__all__ = ["Calls", "PutOutcome", "chunk_body"]
 
-NO_FIELDS: Mapping[str, str] = MappingProxyType({})
-"""Says nothing about an image."""
+_EDIT_KEY = "Asciid-Edit-Key"
+_LONGEST_KEY = 1024
+"""Maximum characters of an edit key."""
+
+_LINK_DIGITS = 12
+
+_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 _JSON = {"Content-Type": "application/json"}
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
@@ -50,6 +58,30 @@ class _Status(msgspec.Struct):
     completed: datetime | None = None  # older servers do not send it
 
 
+class _About(msgspec.Struct):
+    """What is said about an image; other members are ignored."""
+
+    title: str = ""
+    description: str = ""
+    author: str = ""
+    licence: str = ""
+    tags: tuple[str, ...] = ()
+    listed: bool = True
+    expires: str | None = None
+    charset: str = ""
+
+
+@frozen
+class PutOutcome:
+    """The outcome of an upload in one request."""
+
+    new: bool
+    """Whether the image is new to the server."""
+    edit_key: str = field(repr=False)
+    """The edit key of a new image; empty if the server sent none."""
+
+
+_decode_about = msgspec.json.Decoder(_About).decode
 _decode_status = msgspec.json.Decoder(_Status).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -101,6 +133,20 @@ def _seconds(moment: datetime) -> float:
     return moment.astimezone(UTC).timestamp()
 
 
+def _edit_key_in(reply: Reply) -> str:
+    """Return the edit key in a response, empty if it has none that can be sent."""
+    key = reply.header(_EDIT_KEY)
+    try:
+        check_token(key)
+    except ValueError:
+        return ""
+    return key if len(key) <= _LONGEST_KEY else ""
+
+
+def _with_key(edit_key: str | None) -> dict[str, str]:
+    return {_EDIT_KEY: edit_key} if edit_key else {}
+
+
 def _check_empty(reply: Reply) -> None:
     """Check that a body is empty: asciid servers send nothing else."""
     if reply.body:
@@ -122,6 +168,10 @@ class Calls:
         """Return the URL of an image."""
         return self.transport.url("image", sha256)
 
+    def link(self, sha256: str) -> str:
+        """Return the short URL of the page of an image."""
+        return self.transport.url("i", sha256[:_LINK_DIGITS])
+
     def backoff(self, on_retry: Callable[[], None] = nothing) -> Backoff:
         """Return a new retry policy."""
         return self.transport.backoff(on_retry)
@@ -129,23 +179,31 @@ class Calls:
     async def register(
         self,
         spec: ImageSpec,
-        about: Mapping[str, str] = NO_FIELDS,
+        about: AboutFields = NOTHING,
         *,
+        edit_key: bool = False,
         on_retry: Callable[[], None] = nothing,
-    ) -> None:
-        """Register an image; raises an error if it is already registered."""
-        document: dict[str, Any] = {
+    ) -> str:
+        """
+        Register an image; raises an error if it is already registered.
+
+        Returns the edit key, if it asks for one; empty if the server sent none.
+        """
+        document: dict[str, object] = {
             "sha256": spec.sha256,
             "size": spec.size,
             "chunk_size": spec.chunk_size,
         }
-        if about:
-            document["about"] = dict(about)
-            if charset := document["about"].pop("charset", ""):
-                document["charset"] = charset
-        await self.transport.request(
+        if edit_key:
+            document["edit_key"] = True
+        if said := said_fields(about):
+            document["about"] = said
+        if about.charset:
+            document["charset"] = about.charset
+        reply = await self.transport.request(
             "POST", ("image",), _JSON, _encode(document), on_retry=on_retry
         )
+        return _edit_key_in(reply)
 
     async def add_chunk(self, sha256: str, body: bytes) -> None:
         """
@@ -194,20 +252,17 @@ class Calls:
         self,
         sha256: str,
         body: bytes | Whole,
-        about: Mapping[str, str] = NO_FIELDS,
+        about: Mapping[str, str] = _NO_FIELDS,
         *,
         on_retry: Callable[[], None] = nothing,
-    ) -> bool:
-        """Upload an image in one request; return whether it is new to the server."""
-        headers = {
-            **_TEXT,
-            **{f"Asciid-{name.title()}": value for name, value in about.items()},
-        }
+    ) -> PutOutcome:
+        """Upload an image in one request; `about` are the header fields about it."""
+        headers = {**_TEXT, **about}
         reply = await self.transport.request(
             "PUT", ("image", sha256), headers, body, on_retry=on_retry
         )
         _check_empty(reply)
-        return reply.status == HTTPStatus.CREATED
+        return PutOutcome(reply.status == HTTPStatus.CREATED, _edit_key_in(reply))
 
     async def get(self, sha256: str, begin: int, sink: Sink) -> None:
         """Request an image from byte `begin` on, without retries, into `sink`."""
@@ -216,7 +271,38 @@ class Calls:
             headers = {"Range": f"bytes={begin}-", "If-Range": f'"{sha256}"'}
         await self.transport.once("GET", ("image", sha256), headers, sink=sink)
 
-    async def delete(self, sha256: str) -> None:
+    async def about(self, sha256: str) -> ImageAbout:
+        """Request what is said about an image."""
+        reply = await self.transport.request("GET", ("image", sha256, "about"))
+        try:
+            about = _decode_about(reply.body)
+        except (msgspec.DecodeError, ValueError) as error:
+            message = f"invalid document about the image: {error}"
+            raise LostError(message) from error
+        fields = AboutFields(
+            about.title,
+            about.description,
+            about.author,
+            about.licence,
+            about.tags,
+            about.listed,
+            about.expires or "",
+            about.charset,
+        )
+        return ImageAbout(fields, reply.header("ETag"))
+
+    async def set_about(
+        self, sha256: str, about: AboutFields, etag: str, edit_key: str | None
+    ) -> None:
+        """Replace what is said about an image, if it still has `etag`, if any."""
+        headers = {**_JSON, **_with_key(edit_key)}
+        if etag:
+            headers["If-Match"] = etag
+        body = _encode(said_fields(about))
+        path = ("image", sha256, "about")
+        await self.transport.request("PUT", path, headers, body)
+
+    async def delete(self, sha256: str, edit_key: str | None = None) -> None:
         """Delete an image; if it is missing at a retry, it was deleted."""
         retried = False
 
@@ -226,7 +312,10 @@ class Calls:
 
         try:
             reply = await self.transport.request(
-                "DELETE", ("image", sha256), on_retry=on_retry
+                "DELETE",
+                ("image", sha256),
+                _with_key(edit_key),
+                on_retry=on_retry,
             )
             _check_empty(reply)
         except NotFoundError:

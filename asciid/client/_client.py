@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from twisted.internet.defer import Deferred, succeed
 
 from asciid.client._backoff import Backoff, nothing
-from asciid.client._calls import NO_FIELDS, Calls, chunk_body
+from asciid.client._calls import Calls, chunk_body
 from asciid.client._download import Download
+from asciid.client._image_about import NOTHING
 from asciid.client._progress import Meter
 from asciid.client._transport import Transport
 from asciid.client._upload import Upload
@@ -24,15 +25,16 @@ from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from twisted.python.threadpool import ThreadPool
     from twisted.web.iweb import IAgent
 
     from asciid.client._exceptions import ClientError
+    from asciid.client._image_about import AboutFields, ImageAbout
     from asciid.client._progress import OnProgress
-    from asciid.client._upload import Uploaded
+    from asciid.client._upload import OnEditKey, Uploaded
     from asciid.client.source import Uploadable
     from asciid.model import UploadStatus
 
@@ -69,9 +71,9 @@ class Client:
     Files are read and hashed in `threads`, by default the pool of `reactor`, which is
     by default the global one.
 
-    Every method returns a Deferred.  Cancelling it stops its timers and closes its
-    connections at once; `on_progress` and `on_retry` must not cancel it except in a
-    later reactor iteration.
+    Every method but `url` and `link` returns a Deferred.  Cancelling it stops its
+    timers and closes its connections at once; `on_progress` and `on_retry` must not
+    cancel it except in a later reactor iteration.
 
     Errors: a :exc:`ClientError`: :exc:`NotFoundError`, :exc:`RefusedError` or
     :exc:`ServerFailedError` with the problem document, or :exc:`LostError`; or
@@ -142,10 +144,15 @@ class Client:
         """Return the URL of an image."""
         return self._calls.url(_hash(sha256))
 
+    def link(self, sha256: str) -> str:
+        """Return the short URL of the page of an image."""
+        return self._calls.link(_hash(sha256))
+
     def register(self, sha256: str, size: int, chunk_size: int) -> Deferred[None]:
         """Register an image of `size` bytes; fails if it is already registered."""
         spec = ImageSpec(_hash(sha256), size, chunk_size)
-        return Deferred.fromCoroutine(self._calls.register(spec))
+        registered = Deferred.fromCoroutine(self._calls.register(spec))
+        return registered.addCallback(lambda _: None)
 
     def upload_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[None]:
         """
@@ -160,16 +167,40 @@ class Client:
         """Request the status of an image."""
         return Deferred.fromCoroutine(self._calls.status(_hash(sha256)))
 
-    def delete(self, sha256: str) -> Deferred[None]:
-        """Delete an image; requires a token."""
-        return Deferred.fromCoroutine(self._calls.delete(_hash(sha256)))
+    def about(self, sha256: str) -> Deferred[ImageAbout]:
+        """Request what is said about an image."""
+        return Deferred.fromCoroutine(self._calls.about(_hash(sha256)))
+
+    def set_about(
+        self,
+        sha256: str,
+        about: AboutFields,
+        *,
+        etag: str = "",
+        edit_key: str | None = None,
+    ) -> Deferred[None]:
+        """
+        Replace what is said about an image; requires its edit key, or a token.
+
+        With `etag`, of an :class:`ImageAbout`, it fails with a :exc:`RefusedError` of
+        the status 412 if there was another change since.
+        """
+        _check_edit_key(edit_key)
+        changed = self._calls.set_about(_hash(sha256), about, etag, edit_key)
+        return Deferred.fromCoroutine(changed)
+
+    def delete(self, sha256: str, *, edit_key: str | None = None) -> Deferred[None]:
+        """Delete an image; requires its edit key, or a token."""
+        _check_edit_key(edit_key)
+        return Deferred.fromCoroutine(self._calls.delete(_hash(sha256), edit_key))
 
     def put(
         self,
         source: Uploadable,
         *,
         on_progress: OnProgress | None = None,
-        about: Mapping[str, str] = NO_FIELDS,
+        about: AboutFields = NOTHING,
+        on_edit_key: OnEditKey | None = None,
     ) -> Deferred[Uploaded]:
         """
         Upload an image in one request, whatever its size.
@@ -180,15 +211,20 @@ class Client:
         async def put(upload: Upload) -> Uploaded:
             return await upload.whole()
 
-        return Deferred.fromCoroutine(self._with(source, put, 1, on_progress, about))
+        uploaded = self._with(
+            source, put, 1, on_progress, about=about, on_edit_key=on_edit_key
+        )
+        return Deferred.fromCoroutine(uploaded)
 
-    def upload(
+    def upload(  # noqa: PLR0913 - each has its default
         self,
         source: Uploadable,
         chunk_size: int | None = None,
         concurrency: int = CONCURRENCY,
         on_progress: OnProgress | None = None,
-        about: Mapping[str, str] = NO_FIELDS,
+        *,
+        about: AboutFields = NOTHING,
+        on_edit_key: OnEditKey | None = None,
     ) -> Deferred[Uploaded]:
         """
         Upload an image, or its missing chunks.
@@ -196,9 +232,11 @@ class Client:
         `source` is its bytes, the path of its file, or a file open for reading.  Up to
         `concurrency` chunks of `chunk_size` bytes are in flight.  Without a chunk size
         the image is sent in one request if it is small, or if chunks would split
-        characters.  `on_progress` is called with each step.  `about` is what to say
-        about a new image: title, author, and charset, a note such as ``cp437;
-        columns=160``.
+        characters.  `on_progress` is called with each step.
+
+        `about` is said about the image if it is new.  `on_edit_key` then receives the
+        edit key, as soon as the server has sent it, which is before an upload in chunks
+        is complete.
 
         Further errors: :exc:`NotTextError` if the image is not UTF-8,
         :exc:`SplitCharacterError` if `chunk_size` splits a character,
@@ -211,16 +249,20 @@ class Client:
         async def send(upload: Upload) -> Uploaded:
             return await upload.run(chunk_size)
 
-        uploaded = self._with(source, send, concurrency, on_progress, about)
+        uploaded = self._with(
+            source, send, concurrency, on_progress, about=about, on_edit_key=on_edit_key
+        )
         return Deferred.fromCoroutine(uploaded)
 
-    async def _with(
+    async def _with(  # noqa: PLR0913 - what `upload` was called with
         self,
         what: Uploadable,
         send: Callable[[Upload], Coroutine[Deferred[Any], Any, Uploaded]],
         concurrency: int,
         on_progress: OnProgress | None,
-        about: Mapping[str, str],
+        *,
+        about: AboutFields,
+        on_edit_key: OnEditKey | None,
     ) -> Uploaded:
         if isinstance(what, bytes) and len(what) <= SMALL:
             # Cheaper than a call in a thread.
@@ -236,9 +278,10 @@ class Client:
                 source,
                 content,
                 Meter(on_progress),
-                about=about,
                 in_thread=self._in_thread,
                 concurrency=concurrency,
+                about=about,
+                on_edit_key=on_edit_key,
             )
             return await send(upload)
         finally:
@@ -294,6 +337,12 @@ class Client:
     ) -> Deferred[ResultT]:
         threads = self._threads or self._reactor.getThreadPool()
         return call_in_pool(self._reactor, threads, call, *args, **kwargs)
+
+
+def _check_edit_key(edit_key: str | None) -> None:
+    """Raise :exc:`ValueError`, without the key, if it cannot be sent."""
+    if edit_key is not None:
+        check_token(edit_key)
 
 
 def _hash(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -17,28 +18,40 @@ from asciid.client._exceptions import (
     ServerFailedError,
     SplitCharacterError,
 )
+from asciid.client._image_about import header_fields
 from asciid.client.parallel import in_parallel
 from asciid.client.source import SMALL, Whole
 from asciid.model import ImageSpec, ImageState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from twisted.internet.defer import Deferred
 
     from asciid.client._backoff import Backoff
     from asciid.client._calls import Calls
+    from asciid.client._image_about import AboutFields
     from asciid.client._progress import Meter
     from asciid.client.source import Content, Source
     from asciid.model import UploadStatus
 
-__all__ = ["CHUNK_SIZE", "WHOLE_SIZE", "Upload", "Uploaded"]
+__all__ = ["CHUNK_SIZE", "WHOLE_SIZE", "OnEditKey", "Upload", "Uploaded"]
+
+OnEditKey = Callable[[str, str], Awaitable[None] | None]
+"""
+Receives the hash of an image and its edit key, which the server sends only once.
+
+What it returns is awaited before the upload continues.
+"""
 
 WHOLE_SIZE = 1024 * 1024
 """Maximum bytes of an image that is sent in one request by default."""
 
 CHUNK_SIZE = 256 * 1024
 """Default chunk size in bytes."""
+
+_REGISTERED_CHUNK_SIZE = 4096
+"""Chunk size in bytes of an image that is registered, and then sent whole."""
 
 _BEGINNINGS = 3
 """Maximum restarts of an upload that the server discarded."""
@@ -54,6 +67,8 @@ class Uploaded:
     """Bytes."""
     url: str
     """The URL of the image."""
+    link: str
+    """The short URL of its page."""
     new: bool
     """Whether this upload completed the image."""
 
@@ -71,18 +86,19 @@ class Upload:
     """
     Uploads `source` with `content` through `calls`, with progress to `meter`.
 
-    A new image gets the fields of `about`, by their names.
-
     `in_thread` calls a function in a thread.  Up to `concurrency` chunks are in flight.
+    `about` is said about a new image; `on_edit_key` receives its edit key, None: the
+    uploader does not want it.
     """
 
     _calls: Calls
     _source: Source
     _content: Content
     _meter: Meter
-    _about: Mapping[str, str] = field(kw_only=True)
     _in_thread: Callable[..., Deferred[Any]] = field(kw_only=True)
     _concurrency: int = field(kw_only=True)
+    _about: AboutFields = field(kw_only=True)
+    _on_edit_key: OnEditKey | None = field(kw_only=True)
 
     async def run(self, chunk_size: int | None) -> Uploaded:
         """
@@ -123,15 +139,26 @@ class Upload:
         body: bytes | Whole = Whole(self._source, size, on_read)
         if size <= SMALL:
             body = self._source.read(0, size)
+        sha256 = self._content.sha256
+        about = header_fields(self._about)
+        if about is None:
+            # JSON can say what header fields cannot; the upload keeps it.
+            await self._register(ImageSpec(sha256, size, _REGISTERED_CHUNK_SIZE))
+            about = {}
         try:
-            new = await self._calls.put(
-                self._content.sha256, body, self._about, on_retry=self._meter.retry
-            )
+            put = await self._calls.put(sha256, body, about, on_retry=self._meter.retry)
         except RefusedError as error:
             if error.name == "hash-mismatch" or await self._is_no_text(error):
                 raise ChangedError from error
             raise
-        return self._uploaded(new=new)
+        await self._take_edit_key(put.edit_key)
+        return self._uploaded(new=put.new)
+
+    async def _take_edit_key(self, edit_key: str) -> None:
+        if edit_key and self._on_edit_key is not None:
+            taken = self._on_edit_key(self._content.sha256, edit_key)
+            if taken is not None:
+                await taken
 
     async def _is_no_text(self, error: RefusedError) -> bool:
         """Return whether a refusal is because the source is no longer UTF-8."""
@@ -148,7 +175,8 @@ class Upload:
         content = self._content
         self._meter.reached(content.size, content.size)
         url = self._calls.url(content.sha256)
-        return Uploaded(content.sha256, content.size, url, new)
+        link = self._calls.link(content.sha256)
+        return Uploaded(content.sha256, content.size, url, link, new)
 
     async def _chunked(self, chunk_size: int) -> Uploaded:
         content = self._content
@@ -166,11 +194,17 @@ class Upload:
     async def _register(self, spec: ImageSpec) -> bool:
         """Register the image; return whether it is new."""
         try:
-            await self._calls.register(spec, self._about, on_retry=self._meter.retry)
+            edit_key = await self._calls.register(
+                spec,
+                self._about,
+                edit_key=self._on_edit_key is not None,
+                on_retry=self._meter.retry,
+            )
         except RefusedError as error:
             if error.name != "image-exists":
                 raise
             return False
+        await self._take_edit_key(edit_key)
         return True
 
     async def _send_missing(self, registered: ImageSpec | None) -> Uploaded:

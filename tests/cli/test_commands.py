@@ -127,7 +127,12 @@ class CommandTestCase(SynchronousTestCase):
             Main(),  # type: ignore[arg-type] # see there
             args,
             input=stdin,
-            env={"ASCIID_SERVER": SERVER, "ASCIID_TOKEN": None, **(environ or {})},
+            env={
+                "ASCIID_SERVER": SERVER,
+                "ASCIID_TOKEN": None,
+                "XDG_STATE_HOME": str(self.directory / "state"),
+                **(environ or {}),
+            },
         )
 
     def output(self, *args: str, **options: Any) -> str:  # noqa: ANN401 - of run_command
@@ -186,6 +191,7 @@ class PutTests(CommandTestCase):
         report = {
             "file": "cat.txt",
             "url": URL,
+            "link": f"{SERVER}/i/{SHA256[:12]}",
             "sha256": SHA256,
             "size": 24,
             "new": True,

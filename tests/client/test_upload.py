@@ -63,7 +63,8 @@ class UploadTests(SynchronousTestCase):
         """A small image is sent whole, in one request."""
         uploaded = self.upload(chunk_size=None)
         url = f"http://asciid.test/image/{SHA256}"
-        self.assertEqual(uploaded, Uploaded(SHA256, len(ART), url, new=True))
+        link = f"http://asciid.test/i/{SHA256[:12]}"
+        self.assertEqual(uploaded, Uploaded(SHA256, len(ART), url, link, new=True))
         self.assertEqual(self.world.network.asked, [("PUT", f"/image/{SHA256}")])
         self.assertFalse(self.upload(chunk_size=None).new)
         self.assertEqual(self.progress[-1], Progress(1_000, 1_000, 0))

@@ -38,7 +38,13 @@ LISTENS = re.compile(
 def environment(**more: str) -> dict[str, str]:
     """Return this process's environment, without asciid's settings, and `more`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ASCIID_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+    return {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "XDG_STATE_HOME": str(Path("asciid-state").resolve()),
+        **more,
+    }
 
 
 def twistd(*arguments: str) -> list[str]:

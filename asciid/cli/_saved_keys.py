@@ -1,0 +1,145 @@
+"""Keeps edit keys in the state directory of the user: one file per server and image."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from hashlib import sha256 as sha_256
+from pathlib import Path
+from urllib.parse import quote
+
+__all__ = ["EditKeys"]
+
+_PRIVATE = 0o700
+_OTHERS = 0o077
+_LONGEST_NAME = 200
+"""Maximum characters of a directory name; file systems have 255 bytes or less."""
+
+
+class EditKeys:
+    """
+    The edit keys of images on the server at the URL `server`.
+
+    Each is a file with the key and a newline, mode 0600, in a directory of mode 0700
+    below ``$XDG_STATE_HOME/asciid/edit-keys``.  A file is replaced atomically, so
+    several processes may save keys at the same time.
+    """
+
+    def __init__(self, server: str) -> None:
+        name = quote(server, safe="")
+        if len(name) > _LONGEST_NAME:
+            name = sha_256(server.encode()).hexdigest()
+        self._server_name = name
+
+    @property
+    def directory(self) -> Path:
+        """
+        The directory of the server.
+
+        Raises :exc:`OSError` if the user has no home directory.
+        """
+        return _state_home() / "asciid" / "edit-keys" / self._server_name
+
+    def file_of(self, sha256: str) -> Path | None:
+        """
+        Return the file with the edit key of an image, None if there is none.
+
+        Raises :exc:`OSError` if that cannot be known.
+        """
+        path = self.directory / sha256
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            return None
+        return path
+
+    def save(self, sha256: str, edit_key: str) -> None:
+        """
+        Save an edit key, in place of an earlier one; blocks.
+
+        Raises :exc:`OSError`.
+        """
+        directory = self.directory
+        _make_private(directory)
+        written = _written(directory, ".new-", edit_key)
+        try:
+            written.replace(directory / sha256)
+        except BaseException:
+            _remove_file(written)
+            raise
+
+    def save_somewhere(self, sha256: str, edit_key: str) -> str:
+        """
+        Save an edit key, if need be elsewhere; blocks.
+
+        Returns a warning that says where, empty if it is in its place.
+        """
+        try:
+            self.save(sha256, edit_key)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        else:
+            return ""
+        try:
+            temporary = Path(tempfile.gettempdir())
+            prefix = f"asciid-edit-key-{sha256[:12]}-"
+            place = f"in {_written(temporary, prefix, edit_key)}"
+        except OSError:
+            place = f"here, and nowhere else: {edit_key}"
+        where = "the state directory"
+        with suppress(OSError):
+            where = str(self.directory)
+        return f"cannot write to {where}: {reason}; the edit key is {place}"
+
+    def remove(self, sha256: str) -> None:
+        """
+        Remove the edit key of an image, if it is there.
+
+        Raises :exc:`OSError`.
+        """
+        (self.directory / sha256).unlink(missing_ok=True)
+
+
+def _state_home() -> Path:
+    # A relative path has to be ignored (XDG Base Directory Specification).
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if state.is_absolute():
+        return state
+    try:
+        return Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        message = "no home directory"
+        raise FileNotFoundError(message) from error
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory and what is missing above, for this user alone."""
+    for each in (*reversed(directory.parents), directory):
+        if not each.is_dir():
+            each.mkdir(mode=_PRIVATE, exist_ok=True)
+    for each in (directory.parents[1], directory.parents[0], directory):
+        mode = stat.S_IMODE(each.stat().st_mode)
+        if mode & _OTHERS:
+            each.chmod(mode & ~_OTHERS)
+
+
+def _written(directory: Path, prefix: str, edit_key: str) -> Path:
+    """Write a new file with the key, of mode 0600, to the disk; return its path."""
+    descriptor, name = tempfile.mkstemp(prefix=prefix, dir=directory)
+    path = Path(name)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - no path
+            file.write(f"{edit_key}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        _remove_file(path)
+        raise
+    return path
+
+
+def _remove_file(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
