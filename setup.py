@@ -68,6 +68,7 @@ setup(
             "mypy>=1.13",
             "mypy-zope>=1.0.9",
             "openapi-spec-validator>=0.7.1",
+            "pyte>=0.8.2",
             "PyYAML>=6.0.2",
             # All rules are on, and each minor version brings new ones.
             "ruff~=0.17.6",

@@ -25,6 +25,8 @@ from asciid.art._html import cell_stylesheet, classes_of, stylesheet, to_html
 from asciid.art._palette import nearest, rgb_of
 from asciid.art._parser import parse
 from asciid.art._png import to_png
+from asciid.art._svg import to_svg
+from asciid.art._terminal import to_terminal
 from asciid.art._unavailable import PNGUnavailableError
 
 __all__ = [
@@ -51,4 +53,6 @@ __all__ = [
     "stylesheet",
     "to_html",
     "to_png",
+    "to_svg",
+    "to_terminal",
 ]

@@ -277,6 +277,7 @@ class Canvas:
 
     def insert_rows(self, count: int) -> None:
         """Insert empty rows at the cursor; what moves out of the rows is lost."""
+        self.x = 0
         height = len(self._cells)
         if self.y >= height:
             return
@@ -291,6 +292,7 @@ class Canvas:
 
     def delete_rows(self, count: int) -> None:
         """Delete rows at the cursor; those below move up."""
+        self.x = 0
         height = len(self._cells)
         end = min(self.y + count, height)
         self._spend(height if self.y < end else 0)

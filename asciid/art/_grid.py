@@ -54,6 +54,11 @@ class Style(NamedTuple):
             self.background != DEFAULT or self.attributes & (UNDERLINE | STRIKE)
         )
 
+    @property
+    def is_coloured(self) -> bool:
+        """Whether it has a colour that is not `DEFAULT`."""
+        return self.foreground != DEFAULT or self.background != DEFAULT
+
 
 PLAIN = Style()
 

@@ -27,7 +27,7 @@ from asciid.art._grid import (
     UNDERLINE,
     Style,
 )
-from asciid.art._palette import PALETTE, nearest, rgb_of
+from asciid.art._palette import PALETTE, hex_of, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,18 +209,11 @@ def stylesheet(grid: Grid) -> str:
             foregrounds.add(run.style.foreground)
             backgrounds.add(run.style.background)
     return "\n".join(
-        f".{letter}{_colour_name(colour)}{{--{letter}:#{_colour_name(colour)}}}"
+        f".{letter}{_colour_name(colour)}{{--{letter}:{hex_of(colour)}}}"
         for letter, colours in (("f", foregrounds), ("b", backgrounds))
         for colour in sorted(colours)
         if colour >= TRUE_COLOUR
     )
-
-
-def _hex(colour: int) -> str:
-    digits = f"{rgb_of(colour):06x}"
-    if digits[::2] == digits[1::2]:
-        digits = digits[::2]
-    return digits
 
 
 def _block_rule(block: Block) -> str:
@@ -270,7 +263,7 @@ def cell_stylesheet() -> str:
     """
     rules = [_BASE]
     rules += [
-        f".{letter}{colour:x}{{--{letter}:#{_hex(colour)}}}"
+        f".{letter}{colour:x}{{--{letter}:{hex_of(colour)}}}"
         for letter in "fb"
         for colour in range(len(PALETTE))
     ]

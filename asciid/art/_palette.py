@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from asciid.art._grid import TRUE_COLOUR
 
-__all__ = ["PALETTE", "nearest", "rgb_of"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["PALETTE", "hex_of", "nearest", "rgb_of"]
 
 _LEVELS = (0, 95, 135, 175, 215, 255)
 """Of red, green and blue in xterm's colour cube."""
@@ -23,6 +28,7 @@ PALETTE = (
 """0xRRGGBB of each: VGA's 16 colours, then xterm's 6 x 6 x 6 cube and 24 greys."""
 
 _CUBE = 16
+"""Where the cube begins, and how many colours VGA has."""
 _GREYS = 232
 _LAST_GREY = 23
 
@@ -37,16 +43,29 @@ def _level(value: int) -> int:
     return min(range(6), key=lambda index: abs(_LEVELS[index] - value))
 
 
-def nearest(colour: int) -> int:
-    """Return the nearest colour of the palette, or `DEFAULT` as it is."""
-    if colour < TRUE_COLOUR:
+def hex_of(colour: int) -> str:
+    """Return a colour, which is not `DEFAULT`, as CSS and SVG write it."""
+    digits = f"{rgb_of(colour):06x}"
+    return f"#{digits[::2] if digits[::2] == digits[1::2] else digits}"
+
+
+def nearest(colour: int, colours: int = 256) -> int:
+    """
+    Return the nearest colour of the first `colours`, which are 16, 256 or 2**24.
+
+    `DEFAULT` remains.
+    """
+    if colour < colours or colours == TRUE_COLOUR:
         return colour
-    red, green, blue = rgb = (colour - TRUE_COLOUR).to_bytes(3, "big")
-    cube = _CUBE + 36 * _level(red) + 6 * _level(green) + _level(blue)
-    step = round((sum(rgb) / 3 - 8) / 10)
-    grey = _GREYS + min(max(step, 0), _LAST_GREY)
+    rgb = red, green, blue = rgb_of(colour).to_bytes(3, "big")
+    if colours == _CUBE:
+        candidates: Iterable[int] = range(_CUBE)
+    else:
+        cube = _CUBE + 36 * _level(red) + 6 * _level(green) + _level(blue)
+        grey = min(max(round((sum(rgb) / 3 - 8) / 10), 0), _LAST_GREY)
+        candidates = (cube, _GREYS + grey)
     return min(
-        (cube, grey),
+        candidates,
         key=lambda index: sum(
             (one - other) ** 2
             for one, other in zip(rgb, PALETTE[index].to_bytes(3, "big"), strict=True)

@@ -179,6 +179,8 @@ class _Parser:
         while rows and not rows[-1]:
             rows.pop()
         width = max((sum(run.columns for run in row) for row in rows), default=1)
+        # Blanks may have been the only ones that had a colour.
+        coloured = any(run.style.is_coloured for row in rows for run in row)
         return Grid(tuple(rows) or ((),), self._columns or max(width, 1), coloured)
 
     def _number_of(self, pen: Pen) -> int:

@@ -19,7 +19,7 @@ from asciid.art._grid import (
 from asciid.art._palette import rgb_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "CONCEAL",
@@ -83,14 +83,18 @@ _CHANGES = {
 }
 """By the code as it is written, without zeros in front."""
 
-_FOREGROUND, _BACKGROUND, _UNDERLINE = "38", "48", "58"
+_FOREGROUND, _BACKGROUND, _UNDERLINE = _EXTENDED = ("38", "48", "58")
 """Codes that are followed by a colour; that of underlines is not shown."""
+
+_INDEXED, _RGB = "5", "2"
+"""What follows such a code."""
+
+_BYTES = {"": 0, **{str(number): number for number in range(1, 256)}}
+"""The numbers of colours, as they are written without zeros in front."""
 
 _DIGITS = 9
 """A number of more digits is out of every range."""
 
-_RGB, _INDEXED = 2, 5
-_BYTE = 256
 _GREY, _BLACK = 7, 0
 """Of coloured art, where the default colours are reversed, faint or bold."""
 _BRIGHT = 8
@@ -105,42 +109,38 @@ def numbers_in(parameters: str) -> list[int]:
     ]
 
 
-def _colour(numbers: list[int]) -> int | None:
-    """Return the colour of the numbers behind 38 or 48, if they are one."""
-    if any(number >= _BYTE for number in numbers):
-        return None
+def _colour(parts: Sequence[str]) -> int | None:
+    """Return the colour of an index, or of red, green and blue, if they are that."""
+    numbers = [_BYTES.get(part.lstrip("0")) for part in parts]
     match numbers:
-        case [5, index]:
+        case [int(index)]:
             return index
-        case [2, red, green, blue]:
+        case [int(red), int(green), int(blue)]:
             return TRUE_COLOUR | red << 16 | green << 8 | blue
         case _:
             return None
 
 
-def _colour_with_colons(numbers: list[int]) -> int | None:
+def _colour_with_colons(parts: list[str]) -> int | None:
     """Return the colour behind 38 or 48, as ``2::red:green:blue`` or in short forms."""
-    if numbers[:1] == [_RGB]:
-        # A colour space comes first, but many leave it out; tolerances come last.
-        whole = len(numbers) > 4  # noqa: PLR2004 (kind and three parts of a colour)
-        return _colour([_RGB, *(numbers[2:5] if whole else numbers[1:])])
-    return _colour(numbers[:2])
-
-
-def _extended(code: str, parts: Iterator[str]) -> _Change | None:
-    """Return the change of a colour whose parts are not in `code` itself."""
-    first, colon, rest = code.partition(":")
-    if colon:
-        colour = _colour_with_colons(numbers_in(rest.replace(":", ";")))
-    else:
-        kind = next(parts, "")
-        count = {str(_RGB): 3, str(_INDEXED): 1}.get(kind.lstrip("0"), 0)
-        colour = _colour(numbers_in(";".join([kind, *islice(parts, count)])))
-    if colour is None:
+    kind = parts[0].lstrip("0")
+    if kind == _INDEXED:
+        return _colour(parts[1:2])
+    if kind != _RGB:
         return None
-    if first == _FOREGROUND:
-        return _Change(foreground=colour)
-    return _Change(background=colour) if first == _BACKGROUND else None
+    # A colour space comes first, but many leave it out; tolerances come last.
+    return _colour(parts[2:5] if len(parts) > 4 else parts[1:])  # noqa: PLR2004
+
+
+def _colour_behind(parts: Iterator[str]) -> int | None:
+    """Return the colour behind 38 or 48, and take its parts."""
+    match next(parts, "").lstrip("0"):
+        case "2":
+            return _colour(tuple(islice(parts, 3)))
+        case "5":
+            return _colour(tuple(islice(parts, 1)))
+        case _:
+            return None
 
 
 @lru_cache(maxsize=4096)
@@ -155,27 +155,33 @@ def apply_sgr(pen: Pen, parameters: str) -> Pen:
     for part in parts:
         code = part.lstrip("0")
         change = _CHANGES.get(code)
-        if change is None:
-            if code[:2] not in {_FOREGROUND, _BACKGROUND, _UNDERLINE}:
-                continue
-            change = _extended(code, parts)
-            if change is None:
-                continue
-        if change.foreground is not None:
-            foreground = change.foreground
-        if change.background is not None:
-            background = change.background
-        attributes = attributes & ~change.removed | change.added
+        if change is not None:
+            if change.foreground is not None:
+                foreground = change.foreground
+            if change.background is not None:
+                background = change.background
+            attributes = attributes & ~change.removed | change.added
+            continue
+        code, *behind = code.split(":")
+        if code not in _EXTENDED:
+            continue
+        colour = _colour_with_colons(behind) if behind else _colour_behind(parts)
+        if colour is not None and code == _FOREGROUND:
+            foreground = colour
+        elif colour is not None and code == _BACKGROUND:
+            background = colour
     return Pen(foreground, background, attributes)
 
 
 def with_true_colour(pen: Pen, numbers: list[int]) -> Pen:
     """Return `pen` after ``CSI which;red;green;blue t``, PabloDraw's true colours."""
-    colour = _colour([_RGB, *numbers[1:]])
-    match numbers[0], colour:
-        case 0, int():
+    colour = _colour([str(number) for number in numbers[1:]])
+    if colour is None or colour < TRUE_COLOUR:
+        return pen
+    match numbers[0]:
+        case 0:
             return pen._replace(background=colour)
-        case 1, int():
+        case 1:
             return pen._replace(foreground=colour)
         case _:
             return pen

@@ -17,9 +17,9 @@ from asciid.art._blocks import BLOCKS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SHAPES", "Cell", "Rectangle", "rectangles_of"]
+__all__ = ["LINES", "SEXTANTS", "SHAPES", "Cell", "Rectangle", "rectangles_of"]
 
-_LINES = frozenset(
+LINES = frozenset(
     character
     for character in map(chr, range(0x2500, 0x2580))
     if not {"DASH", "ARC", "DIAGONAL"} & set(unicodedata.name(character).split())
@@ -30,15 +30,16 @@ _BRAILLE = 0x2800
 _BRAILLE_DOTS = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))
 """Column and row of the dot of each bit (Unicode, "Braille Patterns")."""
 
-_SEXTANTS = {
+SEXTANTS = {
     # Parts in reading order are bits; the empty, left, right and full ones are blocks.
     chr(0x1FB00 + place): bits
     for place, bits in enumerate(
         bits for bits in range(1, 63) if bits not in {0b010101, 0b101010}
     )
 }
+"""The sextants, as bits of the parts that are painted."""
 
-SHAPES = _LINES | {chr(_BRAILLE + dots) for dots in range(256)} | {*BLOCKS, *_SEXTANTS}
+SHAPES = LINES | {chr(_BRAILLE + dots) for dots in range(256)} | {*BLOCKS, *SEXTANTS}
 """The characters that `rectangles_of` knows."""
 
 _LIGHT, _HEAVY, _DOUBLE = "LIGHT", "HEAVY", "DOUBLE"
@@ -93,11 +94,11 @@ def _arms(character: str) -> dict[str, str]:
 @cache
 def rectangles_of(character: str, cell: Cell) -> tuple[Rectangle, ...]:
     """Return what of a cell has the colour of the ink, for one of `SHAPES`."""
-    if character in _LINES:
+    if character in LINES:
         return tuple(_lines(character, cell))
     if block := BLOCKS.get(character):
         return tuple(_part(cell, (8, 8), part) for part in block.rectangles)
-    if bits := _SEXTANTS.get(character):
+    if bits := SEXTANTS.get(character):
         return tuple(
             _part(cell, (2, 3), (bit % 2, bit // 2, bit % 2 + 1, bit // 2 + 1))
             for bit in range(6)

@@ -25,7 +25,7 @@ class Reader(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts: list[tuple[str, tuple[str, ...]]] = []
+        self.parts: list[tuple[str, tuple[str, ...] | None]] = []
         self._names: tuple[str, ...] | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -42,16 +42,16 @@ class Reader(HTMLParser):
         self._names = None
 
     def handle_data(self, data: str) -> None:
-        """Keep text with the classes of its span."""
-        self.parts.append((data, self._names or ()))
+        """Keep text with the classes of its span, or None."""
+        self.parts.append((data, self._names))
 
     def error(self, message: str) -> None:
         """Fail."""
         raise AssertionError(message)
 
 
-def parts_of(html: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the pieces of text, and the classes of the span of each."""
+def parts_of(html: str) -> list[tuple[str, tuple[str, ...] | None]]:
+    """Return the pieces of text, and the classes of the span of each, or None."""
     reader = Reader()
     reader.feed(html)
     reader.close()
@@ -129,6 +129,7 @@ class HTMLTests(SynchronousTestCase):
         parts = parts_of(to_html(parse(f"\x1b[31m{text}")))
         self.assertEqual("".join(part for part, _ in parts), text)
         for part, names in parts:
+            assert names is not None
             self.assertLessEqual(len(part.rstrip(" ")), 4 if part > "\xff" else 12)
             self.assertLessEqual(len(part), 80)
             self.assertIn(f"n{len(part)}", (*names, "n1"))
@@ -168,7 +169,7 @@ class StylesheetTests(SynchronousTestCase):
             name
             for grid in grids
             for _, names in parts_of(to_html(grid))
-            for name in names
+            for name in names or ()
         }
         self.assertEqual(len(used), 512 + 4 + len(BLOCKS) + 79)
         self.assertLessEqual(used, set(re.findall(r"\.([\w-]+)", css)))
@@ -176,9 +177,7 @@ class StylesheetTests(SynchronousTestCase):
     def test_true_colours(self) -> None:
         """True colours have a style sheet for the image."""
         grid = parse("\x1b[38;2;1;2;3mx\x1b[48;2;255;0;255my\x1b[31mz")
-        self.assertEqual(
-            stylesheet(grid), ".f010203{--f:#010203}\n.bff00ff{--b:#ff00ff}"
-        )
+        self.assertEqual(stylesheet(grid), ".f010203{--f:#010203}\n.bff00ff{--b:#f0f}")
         self.assertEqual(stylesheet(parse("\x1b[31ma")), "")
 
     def test_syntax(self) -> None:
