@@ -232,8 +232,9 @@ class _Table:
 def _overlap(one: Rule, other: Rule) -> bool:
     # Whether one path may match both rules.
     parts, others = one.rule.split("/"), other.rule.split("/")
+    # A variable matches no empty segment.
     return len(parts) == len(others) and all(
-        "<" in part + another or part == another
+        part == another or (part and another and "<" in part + another)
         for part, another in zip(parts, others, strict=True)
     )
 

@@ -8,8 +8,9 @@ from urllib.parse import quote
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import MetricsAPI
-from asciid.http import KleinFactory
+from asciid.api import ImageAPI, MetricsAPI
+from asciid.http import KleinFactory, Limits
+from asciid.http._route_table import RouteTable
 from asciid.testing import MemoryStore
 from tests.api._support import Client, make_api, make_server
 
@@ -51,6 +52,20 @@ class PathTests(SynchronousTestCase):
         status = int(head.split(b" ", 2)[1])
         kind = json.loads(body)["type"] if status >= 400 and body else ""
         return status, kind
+
+    def test_quick_routes(self) -> None:
+        """The route of each path is found without a search by werkzeug."""
+        table = RouteTable(ImageAPI.app, Limits())
+        self.assertEqual(
+            set(table._tables), {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE"}
+        )
+        for path, method, endpoint in (
+            (b"/", b"PUT", "create_by_put"),
+            (b"/fish.txt", b"PUT", "create_named"),
+            (IMAGE.encode(), b"PUT", "upload"),
+        ):
+            route = table._tables[method].match(path)
+            self.assertEqual(route and route.endpoint, endpoint)
 
     def test_other_paths(self) -> None:
         """A doubled slash, an encoded one, dots and a slash at the end are no route."""
