@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import io
 import shutil
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +10,12 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from asciid.art.encodings import Origin
 from asciid.cli._bar import Bar
 from asciid.cli._exit_codes import EXIT_CODES, STOPPED
-from asciid.cli._filter import TerminalFilter
 from asciid.cli._reporting import report
 from asciid.cli._server import TargetType, run_with_client, server_option
+from asciid.cli._showing import show
 from asciid.client.destination import InPlace, destination_of
 
 if TYPE_CHECKING:
@@ -47,8 +45,9 @@ Examples:
 _CAT_HELP = f"""
 Print an image, given by its SHA-256 or its URL, once its hash has been checked.
 
-Colours are kept; other control characters, which could harm a terminal, are removed
-unless --raw is given.
+Art is shown as on the pages of the server: with colours, and with blanks for cursor
+movements. Other control characters, which could harm a terminal, are removed. --raw
+prints every byte.
 
 {EXIT_CODES}
 \b
@@ -56,9 +55,6 @@ Examples:
   asciid cat d25f44c31340f2c8433cb76e4f60a310683cab519116e23ef68eb68d198c63d0
   asciid cat --raw http://localhost:4444/image/d25f... > cat.txt
 """
-
-_PIECE = 64 * 1024
-_NO_COLOURS = "\x1b[0m"
 
 _target = click.argument("image", metavar="SHA|URL", type=TargetType())
 
@@ -128,7 +124,7 @@ def cat_command(
         if file is not None and raw:
             _copy(file, InPlace(None))
         elif file is not None:
-            _show(file)
+            show(file, Origin())
     return code
 
 
@@ -172,19 +168,3 @@ def _copy(file: IO[bytes], to: InPlace) -> None:
     """Copy the whole file to a stream."""
     with to.opened() as stream:
         shutil.copyfileobj(file, stream)
-
-
-def _show(file: IO[bytes]) -> None:
-    """Write text to standard output, without control characters."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    safe = TerminalFilter()
-    out = sys.stdout
-    if isinstance(out, io.TextIOWrapper):
-        # Characters that the terminal's encoding lacks are replaced.
-        out.reconfigure(errors="replace")
-    while piece := file.read(_PIECE):
-        out.write(safe.pass_on(decoder.decode(piece)))
-    out.write(safe.pass_on(decoder.decode(b"", final=True), last=True))
-    if safe.coloured and out.isatty():
-        out.write(_NO_COLOURS)
-    out.flush()

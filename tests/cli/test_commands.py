@@ -25,11 +25,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.art.encodings import LARGEST_CONVERTED
+from asciid.art.encodings import LARGEST_CONVERTED, Origin
 from asciid.cli import _server, main
 from asciid.cli._bar import Bar
 from asciid.cli._dependencies import Dependencies
 from asciid.cli._filter import TerminalFilter
+from asciid.cli._showing import show
 from asciid.client import Client
 from asciid.client._progress import Progress
 from asciid.store import Lifetimes
@@ -530,18 +531,38 @@ class GetTests(CommandTestCase):
         )
 
     def test_cat_is_safe(self) -> None:
-        """Control characters are removed, unless --raw is given."""
-        art = "\x1b[31mred\x1b[0m\ttab\r\n\x07\x1b]0;title\x07\x9b2J\x1b[2Jend\x1b"
-        path = Path("evil")
-        path.write_bytes(art.encode())
+        """Control sequences are obeyed or dropped whole, unless --raw is given."""
+        art = (
+            "\x1b[31mred\x1b[0m\ttab\r\n\x07\x1b]0;title\x07a\x1b[10CX\x1b[6n\n"
+            "\x1bPq#0\x1b\\\x9d52;c;eA==\x9ccopy\u202etxt\x1b"
+        )
+        Path("evil").write_text(art, encoding="utf-8", newline="")
         self.output("put", "evil")
         digest = sha256(art.encode()).hexdigest()
         self.assertEqual(
             self.output("cat", digest),
-            "\x1b[31mred\x1b[0m\ttab\n]0;title2J[2Jend",
+            "\x1b[0;31mred\x1b[0m     tab\na          X\ncopytxt\n",
         )
         raw = self.run_command("cat", "--raw", digest).stdout_bytes
         self.assertEqual(raw, art.encode())
+
+    def test_cat_plain(self) -> None:
+        """Text without control characters is printed as it is."""
+        for text in ("a  \n\tb", "", "\n", "日本\n"):
+            Path("plain").write_text(text, encoding="utf-8")
+            self.output("put", "plain")
+            digest = sha256(text.encode()).hexdigest()
+            self.assertEqual(self.output("cat", digest), text)
+
+    def test_cat_large(self) -> None:
+        """Art beyond the limits of rendering is printed with its colours."""
+        rows = "\x1b[31mred\x1b[0m\x1b[9C\r\n"
+        for text in (rows * 20_000, rows + "x" * 5_000_000):
+            Path("large").write_text(text, encoding="utf-8", newline="")
+            self.output("put", "large")
+            digest = sha256(text.encode()).hexdigest()
+            shown = self.output("cat", digest)
+            self.assertEqual(shown, text.replace("\x1b[9C\r", "[9C"))
 
     @given(st.lists(st.text("\x1b[1;m\x9b\x00a\n", max_size=5)))
     def test_filter_pieces(self, pieces: list[str]) -> None:
@@ -556,19 +577,41 @@ class GetTests(CommandTestCase):
         out = io.StringIO()
         self.patch(out, "isatty", lambda: True)
         self.patch(sys, "stdout", out)
-        from asciid.cli.get import _show  # noqa: PLC0415 - with this stdout
+        show(io.BytesIO(b"\x1b[31mred"), Origin())
+        self.assertEqual(out.getvalue(), "\x1b[0;31mred\x1b[0m\n")
 
-        _show(io.BytesIO(b"\x1b[31mred"))
-        self.assertEqual(out.getvalue(), "\x1b[31mred\x1b[0m")
+    def test_colours_of_terminal(self) -> None:
+        """Colours are those that the terminal has; a file gets all."""
+        art = b"\x1b[38;2;170;0;1mX"
+        for terminal, environ, shown in (
+            (False, {"TERM": "dumb"}, "\x1b[0;38;2;170;0;1mX\x1b[0m\n"),
+            (True, {"COLORTERM": "truecolor"}, "\x1b[0;38;2;170;0;1mX\x1b[0m\n"),
+            (True, {"TERM": "xterm-256color"}, "\x1b[0;38;5;124mX\x1b[0m\n"),
+            (True, {"TERM": "linux"}, "\x1b[0;31mX\x1b[0m\n"),
+            (True, {"TERM": "dumb"}, "X\n"),
+            (True, {}, "X\n"),
+        ):
+            out = io.StringIO()
+            self.patch(out, "isatty", lambda terminal=terminal: terminal)
+            self.patch(sys, "stdout", out)
+            with patch.dict(os.environ, environ, clear=True):
+                show(io.BytesIO(art), Origin())
+            self.assertEqual(out.getvalue(), shown)
+
+    def test_origin(self) -> None:
+        """Rows wrap at the width; blinking is a bright ground with iCE colours."""
+        out = io.StringIO()
+        self.patch(sys, "stdout", out)
+        show(io.BytesIO(b"abcd"), Origin(columns=3))
+        show(io.BytesIO(b"\x1b[5;41mX"), Origin(ice_colours=True))
+        self.assertEqual(out.getvalue(), "abc\nd\n\x1b[0;101mX\x1b[0m\n")
 
     def test_poor_terminal(self) -> None:
         """Characters that a terminal does not have are replaced."""
         shown = io.BytesIO()
         out = io.TextIOWrapper(shown, encoding="ascii")
         self.patch(sys, "stdout", out)
-        from asciid.cli.get import _show  # noqa: PLC0415 - with this stdout
-
-        _show(io.BytesIO(CAT.encode()))
+        show(io.BytesIO(CAT.encode()), Origin())
         self.assertEqual(shown.getvalue().decode(), CAT.replace("ö", "?"))
 
 
