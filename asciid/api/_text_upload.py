@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +25,7 @@ from asciid.art.encodings import (
     check_size,
     decode,
     is_auto,
+    is_dos_name,
     is_utf_8,
 )
 
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["Converted", "Stored", "TextUpload", "require_charset"]
 
 _PIECE = 64 * 1024
+_END_OF_TEXT = b"\x1a"
+_RECORD = 128
+"""Bytes of a SAUCE record."""
 _ONLY_UTF_8 = f"Only UTF-8 may have more than {LARGEST_CONVERTED} bytes."
 _NO_MEMORY = "Too many files are being converted to UTF-8; retry later."
 
@@ -82,6 +87,43 @@ def require_charset(label: str) -> None:
         raise UnsupportedCharsetError(_sentence(error)) from error
 
 
+class _PlainText:
+    """
+    Recognizes UTF-8 that needs no conversion, whatever is detected: as it arrives.
+
+    It has neither a byte order mark nor ^Z nor a SAUCE record.  To decode a large file
+    at once, in a thread or not, would hold the interpreter's lock for milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._is_plain = True
+        self._is_first = True
+        self._tail = b""
+
+    def add(self, piece: bytes) -> None:
+        """Examine the next piece."""
+        if not self._is_plain:
+            return
+        marked = self._is_first and piece.startswith(codecs.BOM_UTF8[:1])
+        self._is_first = False
+        self._tail = (self._tail + piece[-_RECORD:])[-_RECORD:]
+        try:
+            self._decoder.decode(piece)
+        except UnicodeDecodeError:
+            self._is_plain = False
+        else:
+            self._is_plain = not marked and _END_OF_TEXT not in piece
+
+    def ends_plainly(self) -> bool:
+        """Return whether the whole of it is plain."""
+        try:
+            self._decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+        return self._is_plain and not self._tail.startswith(b"SAUCE")
+
+
 class TextUpload:
     """
     A file that is being received, of at most `max_size` bytes.
@@ -114,6 +156,7 @@ class TextUpload:
         self._max_size = max_size
         self._size = 0
         self._pieces: list[bytes] = []
+        self._plain = _PlainText()
         self._body: ImageBody | None = None
         self._lacks_memory = False
         self._complete = False
@@ -153,6 +196,7 @@ class TextUpload:
             body = await self.pass_on()
         if body is None:
             self._pieces.append(piece)
+            self._plain.add(piece)
         else:
             await self._pass(body, piece)
 
@@ -171,7 +215,9 @@ class TextUpload:
         body = self._body
         if body is not None:
             self._require_utf_8(charset)
-        elif is_utf_8(charset):
+        elif is_utf_8(charset) or (
+            is_auto(charset) and not is_dos_name(name) and self._plain.ends_plainly()
+        ):
             body = await self.pass_on()
         else:
             pieces, self._pieces = self._pieces, []

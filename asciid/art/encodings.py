@@ -31,6 +31,7 @@ __all__ = [
     "check_size",
     "decode",
     "is_auto",
+    "is_dos_name",
     "is_utf_8",
     "name_of",
 ]
@@ -148,6 +149,11 @@ class Decoded:
         return Origin(self.charset, columns, ice_colours)
 
 
+def is_dos_name(name: str) -> bool:
+    """Return whether the name of a file says that it is art in CP437."""
+    return _DOS_NAME.fullmatch(name) is not None
+
+
 def is_auto(label: str) -> bool:
     """Return whether the label has the charset be detected."""
     return label.strip().lower() == AUTO
@@ -202,7 +208,7 @@ def decode(data: bytes, charset: str, name: str = "") -> Decoded:
     check_size(len(data), charset)
     length, sauce = split_sauce(data)
     content = data if sauce is None else data[:length]
-    is_dos = _DOS_NAME.fullmatch(name) is not None
+    is_dos = is_dos_name(name)
     if is_auto(charset):
         chosen = _detect(content, sauce, is_dos=is_dos)
     else:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api import _creation
+from asciid.api import _creation, _text_upload
 from asciid.art.encodings import LARGEST_CONVERTED
 from asciid.model import EMPTY_SHA256
 from asciid.testing import MemoryStore
@@ -417,6 +417,34 @@ class CreationContract(Base):
         self.assert_problem(answer, 400, "not-utf-8")
         self.assertEqual(json.loads(answer.body)["offset"], 5)
 
+    def test_plain(self) -> None:
+        """UTF-8 with nothing to be left out is stored without a conversion."""
+
+        def convert(*_: object) -> None:
+            raise AssertionError
+
+        self.patch(_text_upload, "decode", convert)
+        for data in (b"", FISH, "ö╔".encode() * 100_000, b"^Z SAUCE00" + b" " * 119):
+            self.assert_stored(self.ask("PUT", "/x.txt", data), data)
+
+    def test_not_plain(self) -> None:
+        """What may have to be left out is left out, wherever pieces are cut."""
+        record = sauce(b"Fish", b"jgs")
+        for name, data in (
+            ("x.txt", b"\xef\xbb\xbf" + FISH),
+            ("x.txt", FISH + b"\x1a"),
+            ("x.txt", FISH + record),
+            ("x.txt", FISH + record[1:]),
+            ("x.ans", FISH + b"\x1arest"),
+        ):
+            for before in (0, 65_530, 131_000):
+                self.serve()
+                text = b"x" * before
+                sent = data[:3] + text + data[3:]
+                answer = self.ask("PUT", f"/{name}", sent)
+                kept = (FISH[:3] + text + FISH[3:]) if data[:1] == b"<" else text + FISH
+                self.assert_stored(answer, kept)
+
     def test_undecodable(self) -> None:
         """What is no text is refused with the offset and what to do."""
         answer = self.post(b"fish \xff\xfe and chips")
@@ -782,10 +810,12 @@ class ServerTests(OnAsciid, CreationContract, SynchronousTestCase):
                 return done
 
         self.serve(offload=Later())
-        transport = self.begin("POST / HTTP/1.1\r\nContent-Length: 8", FISH)
+        head = f"POST / HTTP/1.1\r\nContent-Length: {len(DRAWN_CP437)}"
+        transport = self.begin(head, DRAWN_CP437)
         self.assertEqual(len(steps), 1)
         transport.loseConnection()
         steps[0]()
         self.assertEqual(self.held.used, 0)
-        digest = sha256(FISH).hexdigest()
-        self.assertEqual(self.ask("GET", f"/image/{digest}").body, FISH)
+        text = DRAWN.replace("\n", "\r\n").encode()
+        answer = self.ask("GET", f"/image/{sha256(text).hexdigest()}")
+        self.assertEqual(answer.body, text)
