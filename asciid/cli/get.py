@@ -6,9 +6,10 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
+from attrs import frozen
 
 from asciid.art.encodings import Origin
 from asciid.cli._bar import Bar
@@ -16,15 +17,20 @@ from asciid.cli._exit_codes import EXIT_CODES, STOPPED
 from asciid.cli._reporting import report
 from asciid.cli._server import TargetType, run_with_client, server_option
 from asciid.cli._showing import show
+from asciid.client import ClientError
 from asciid.client.destination import InPlace, destination_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from twisted.internet.defer import Deferred
 
     from asciid.cli._dependencies import Dependencies
     from asciid.cli._server import Target
     from asciid.client import Client
     from asciid.runtime.reactor import Reactor
+
+    Then = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
 
 __all__ = ["cat_command", "get_command"]
 
@@ -96,13 +102,14 @@ def get_command(
     resume: bool,
 ) -> int:
     """Download an image; return the exit code."""
+    request = _Request(dependencies, image, server)
     path = destination_of(output, f"{image.sha256}.txt")
     if isinstance(path, InPlace):
-        with _downloaded(dependencies, image, server) as (code, file):
+        with _downloaded(request) as (code, file):
             if file is not None:
                 _copy(file, path)
         return code
-    code = _download(dependencies, image, server, path, resume=resume)
+    code = _download(request, path, resume=resume)
     if code in STOPPED:
         message = f"{STOPPED[code]}; run the same command to resume"
         click.echo(f"asciid: {message}", err=True)
@@ -120,43 +127,64 @@ def cat_command(
     dependencies: Dependencies, *, image: Target, server: str, raw: bool
 ) -> int:
     """Print an image; return the exit code."""
-    with _downloaded(dependencies, image, server) as (code, file):
+    origin = Origin()
+
+    async def ask_origin(client: Client) -> None:
+        nonlocal origin
+        try:
+            about = await client.about(image.sha256)
+        except ClientError:
+            return  # an older server, or the image is gone: it was downloaded
+        origin = Origin.parse(about.fields.charset)
+
+    then = None if raw else ask_origin
+    request = _Request(dependencies, image, server)
+    with _downloaded(request, then) as (code, file):
         if file is not None and raw:
             _copy(file, InPlace(None))
         elif file is not None:
-            show(file, Origin())
+            show(file, origin)
     return code
 
 
+@frozen
+class _Request:
+    """Which image to download, and from where."""
+
+    dependencies: Dependencies
+    image: Target
+    server: str
+    """Used unless the image is given by its URL."""
+
+
 def _download(
-    dependencies: Dependencies,
-    image: Target,
-    server: str,
-    path: Path,
-    *,
-    resume: bool,
+    request: _Request, path: Path, *, resume: bool, then: Then | None = None
 ) -> int:
+    """Download to `path`, then call `then`; return the exit code."""
     bar = Bar(path.name, None)
 
     async def main(client: Client, reactor: Reactor) -> int:
         with bar.showing(reactor):
             await client.download(
-                image.sha256, path, resume=resume, on_progress=bar.image()
+                request.image.sha256, path, resume=resume, on_progress=bar.image()
             )
+            if then is not None:
+                await then(client)
         return 0
 
-    return run_with_client(dependencies, image.server or server, main, has_bar=True)
+    server = request.image.server or request.server
+    return run_with_client(request.dependencies, server, main, has_bar=True)
 
 
 @contextmanager
 def _downloaded(
-    dependencies: Dependencies, image: Target, server: str
+    request: _Request, then: Then | None = None
 ) -> Iterator[tuple[int, IO[bytes] | None]]:
     """Download to a temporary file; yield the exit code and the file if any."""
     # A failed clean-up does not fail a successful download.
     with TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True) as directory:
-        path = Path(directory, image.sha256)
-        code = _download(dependencies, image, server, path, resume=False)
+        path = Path(directory, request.image.sha256)
+        code = _download(request, path, resume=False, then=then)
         if code:
             yield code, None
             return

@@ -546,6 +546,20 @@ class GetTests(CommandTestCase):
         raw = self.run_command("cat", "--raw", digest).stdout_bytes
         self.assertEqual(raw, art.encode())
 
+    def test_cat_by_origin(self) -> None:
+        """Converted art wraps at its width, and has its iCE colours."""
+        data = b"\x1b[5;41m\xdb\xdb\xdb" + record(numbers=(2, 0, 0, 0), flags=1)
+        Path("art.ans").write_bytes(data)
+        self.output("put", "art.ans")
+        text = "\x1b[5;41m███"
+        digest = sha256(text.encode()).hexdigest()
+        shown = "\x1b[0;101m██\x1b[0m\n\x1b[0;101m█\x1b[0m\n"
+        self.assertEqual(self.output("cat", digest), shown)
+        # A server that knows nothing about the image: an older one.
+        about = ("GET", f"/image/{digest}/about")
+        self.world.network.always(Answered(404, b""), about)
+        self.assertEqual(self.output("cat", digest), "\x1b[0;5;41m███\x1b[0m\n")
+
     def test_cat_plain(self) -> None:
         """Text without control characters is printed as it is."""
         for text in ("a  \n\tb", "", "\n", "日本\n"):
