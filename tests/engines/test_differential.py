@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -10,14 +11,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.errors import AsciidError
-from asciid.model import ImageSpec
+from asciid.engines.lmdb.maintenance import (
+    DATA_FILE,
+    Inconsistent,
+    RecordChecks,
+    StorageFile,
+    leave_records_in,
+)
+from asciid.errors import AboutChangedError, AsciidError
+from asciid.model import About, AboutRecord, ImageSpec, ListedImage, NewImage
 from asciid.store.operations import (
     Abandon,
     AddChunk,
     AddPieces,
     Adopt,
     Begin,
+    BlockHash,
     Completed,
     DeleteDiscarded,
     Finish,
@@ -25,16 +34,24 @@ from asciid.store.operations import (
     Register,
     Remove,
     RemoveExpired,
+    SetAbout,
+    UnblockHash,
     Unverified,
 )
 from asciid.store.pending import PendingLimits
 from asciid.store.queries import (
     FindComplete,
     FindExpired,
+    FindNeighbours,
+    FindPrefix,
     Found,
     HashWith,
     IsComplete,
+    ListBlocked,
+    ListImages,
     MeasureUsage,
+    PickRandom,
+    ReadAbout,
     ReadRanges,
     ReadStatus,
     Several,
@@ -83,8 +100,15 @@ class Player:
         """Return the part that must be the same in all engines."""
         seen: Any = value
         match value:
+            case AboutChangedError():
+                # Revisions are the engine's, as numbers are.
+                seen = AboutChangedError, value.sha256
             case AsciidError():
                 seen = type(value), vars(value)
+            case AboutRecord():
+                seen = value.about, value.key_hash, value.charset
+            case ListedImage():
+                seen = value.spec, value.completed, self.seen(value.record)
             case Completed():
                 # The content may be included, or not.
                 assert value.content in (None, self.data_of(value.spec))
@@ -96,8 +120,8 @@ class Player:
                 self.found = value
                 seen = value.image.spec, value.image.completed, value.content
             case StoreUsage():
-                seen = value.images, value.pending
-            case list():
+                seen = value.images, value.pending, value.listed, value.blocked
+            case list() | tuple():
                 seen = [self.seen(one) for one in value]
         return seen
 
@@ -114,8 +138,44 @@ class Player:
 
     def state(self) -> Any:  # noqa: ANN401 - as above
         """Return all that can be seen of all images."""
-        statuses = [ReadStatus(spec_of(data).sha256, 60) for data in IMAGES]
-        return self.ask(Several([*statuses, MeasureUsage()]))
+        hashes = [spec_of(data).sha256 for data in IMAGES]
+        queries: list[Any] = [
+            kind(sha256) for kind in (ReadAbout, FindNeighbours) for sha256 in hashes
+        ]
+        statuses = [ReadStatus(sha256, 60) for sha256 in hashes]
+        others: list[Any] = [MeasureUsage(), ListBlocked("", 9), FindPrefix("")]
+        return self.ask(Several([*statuses, *queries, *others])), self.listing()
+
+    def listing(self) -> Any:  # noqa: ANN401 - as above
+        """Return the listing, which is the same in pages, and in order."""
+        images = self.driven.ask(ListImages(None, 99))
+        paged: list[ListedImage] = []
+        while page := self.driven.ask(
+            ListImages(paged[-1].cursor if paged else None, 2)
+        ):
+            paged += page
+        assert paged == images
+        hashes = [image.spec.sha256 for image in images]
+        assert len(set(hashes)) == len(hashes)
+        drawn = self.driven.ask(PickRandom(7**80))
+        assert drawn in hashes if hashes else drawn is None
+        return self.seen(images)
+
+    def set_about(
+        self, data: bytes, about: About, revision: int | None, key_hash: bytes | None
+    ) -> Any:  # noqa: ANN401 - the outcome
+        """Set what is stored beside an image; a `revision` is added to the current."""
+        sha256 = spec_of(data).sha256
+        if revision is not None:
+            try:
+                revision += self.driven.ask(ReadAbout(sha256)).revision
+            except AsciidError:
+                revision = NEVER
+        (outcome,) = self.driven.apply(SetAbout(sha256, about, revision, key_hash))
+        if isinstance(outcome, int):
+            assert self.driven.ask(ReadAbout(sha256)).revision == outcome
+            return int
+        return self.seen(outcome)
 
     def expire(self, wait: float, kind: Any, older_than: float) -> Any:  # noqa: ANN401 - the outcomes
         """Remove entries that expire after a while; return their hashes."""
@@ -149,16 +209,39 @@ class Player:
 
 images = st.sampled_from(IMAGES)
 clients = st.sampled_from(["", "a", "b"])
-kinds = st.sampled_from(["uploads", "images", "staged", "gone"])
+kinds = st.sampled_from(["uploads", "images", "staged", "gone", "dated", "dated"])
 sizes = st.sampled_from([1, 3, 7, 40, PIECE + 1])
 hashes = images.map(lambda data: spec_of(data).sha256)
 
 
-def register(data: bytes, chunk_size: int, client: str, more: int) -> Register:
+keys = st.sampled_from([b"", bytes(32), bytes(range(32))])
+abouts = st.builds(
+    About,
+    title=st.sampled_from(["", "Cat"]),
+    listed=st.sampled_from([True, True, False]),
+    expires=st.sampled_from([0, 0, 1, 1_000_000_030, 1_000_090_000]),
+)
+news = st.one_of(
+    st.none(),
+    st.builds(
+        NewImage, st.one_of(st.none(), abouts), keys, st.sampled_from(["", "cp437"])
+    ),
+)
+
+
+def register(  # noqa: PLR0913 - each varies
+    data: bytes,
+    chunk_size: int,
+    client: str,
+    more: int,
+    new: NewImage | None,
+    *,
+    listed: bool,
+) -> Register:
     """Register an image, or one of another length under its hash."""
     chunk_size = max(chunk_size, len(data) // 50)
     spec = ImageSpec(spec_of(data).sha256, len(data) + more, chunk_size)
-    return Register(spec, client)
+    return Register(spec, client, new, listed)
 
 
 def chunk(data: bytes, index: int, chunk_size: int, change: int) -> AddChunk:
@@ -170,10 +253,26 @@ def chunk(data: bytes, index: int, chunk_size: int, change: int) -> AddChunk:
 
 
 operations = st.one_of(
-    st.builds(register, images, sizes, clients, st.sampled_from([0, 0, 0, 2])),
+    st.builds(
+        register,
+        images,
+        sizes,
+        clients,
+        st.sampled_from([0, 0, 0, 2]),
+        news,
+        listed=st.booleans(),
+    ),
     st.builds(chunk, images, st.integers(0, 50), sizes, st.integers(0, 9)),
-    st.builds(lambda data: Put(spec_of(data).sha256, data), images),
-    st.builds(Remove, hashes),
+    st.builds(
+        lambda data, new, listed: Put(spec_of(data).sha256, data, new, listed),
+        images,
+        news,
+        st.booleans(),
+    ),
+    st.builds(Remove, hashes, st.one_of(st.none(), st.none(), keys)),
+    st.builds(BlockHash, hashes, st.sampled_from(["spam", "fraud"])),
+    st.builds(UnblockHash, hashes),
+    st.builds(UnblockHash, hashes),
     st.builds(DeleteDiscarded),
 )
 uploads = st.builds(upload_of, images, st.sampled_from([1_000_000, 9_000]))
@@ -182,6 +281,13 @@ queries = st.one_of(
     st.builds(IsComplete, hashes),
     st.builds(ReadStatus, hashes, st.sampled_from([0, 60])),
     st.builds(MeasureUsage),
+    st.builds(ReadAbout, hashes),
+    st.builds(FindNeighbours, hashes),
+    st.builds(
+        lambda sha256, size: FindPrefix(sha256[:size]), hashes, st.integers(0, 5)
+    ),
+    st.builds(ListImages, st.none(), st.integers(0, 3)),
+    st.builds(ListBlocked, st.one_of(st.just(""), hashes), st.integers(0, 3)),
 )
 commands = st.one_of(
     st.tuples(st.just("apply"), st.lists(operations, max_size=5).map(tuple)),
@@ -192,7 +298,16 @@ commands = st.one_of(
     ),
     st.tuples(st.just("begin"), st.just(())),
     st.tuples(st.just("add"), st.tuples(st.integers(0, 2), images)),
-    st.tuples(st.just("adopt"), st.tuples(st.integers(0, 2), images)),
+    st.tuples(st.just("adopt"), st.tuples(st.integers(0, 2), images, news)),
+    st.tuples(
+        st.just("set_about"),
+        st.tuples(
+            images,
+            abouts,
+            st.sampled_from([None, None, 0, 0, 1]),
+            st.one_of(st.none(), keys),
+        ),
+    ),
     st.tuples(st.just("abandon"), st.tuples(st.integers(0, 2))),
     st.tuples(
         st.just("expire"),
@@ -205,6 +320,14 @@ commands = st.one_of(
         st.tuples(st.sampled_from([0, 5, PIECE - 1]), st.integers(1, 9)),
     ),
 )
+
+
+def faults_in(path: Path) -> list[Inconsistent]:
+    """Return the records of a storage that do not agree, if there is a file."""
+    if not (path / DATA_FILE).exists():
+        return []
+    with StorageFile(path) as storage:
+        return list(RecordChecks(storage, leave_records_in(storage)).run())
 
 
 class DifferentialTests(SynchronousTestCase):
@@ -220,11 +343,11 @@ class DifferentialTests(SynchronousTestCase):
                 number = player.number(index)
                 return player.apply(AddPieces(number, 0, pieces_of(data)))
             case "adopt":
-                index, data = arguments
+                index, data, new = arguments
                 number, name_ = player.number(index), spec_of(data).sha256
                 return player.apply(
                     AddPieces(number, 0, pieces_of(data)),
-                    Adopt(number, name_, len(data)),
+                    Adopt(number, name_, len(data), new),
                 )
             case "abandon":
                 return player.apply(Abandon(player.number(*arguments)))
@@ -254,4 +377,5 @@ class DifferentialTests(SynchronousTestCase):
         finally:
             for player, path in zip(players, paths, strict=True):
                 player.driven.stop()
+                self.assertEqual(faults_in(Path(path)), [])
                 shutil.rmtree(path, ignore_errors=True)
