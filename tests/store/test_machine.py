@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import errors
-from asciid.model import ImageSpec, ImageState
+from asciid.model import About, ImageSpec, ImageState
 from asciid.store import GONE_FOR, IImageStore, Lifetimes
 from asciid.store.rules import PIECE
 from asciid.testing import MemoryStore
@@ -45,7 +45,12 @@ class Expected:
     spec: ImageSpec
     data: bytes
     active: float
+    number: int
+    """In the order of registrations and of images that are received whole."""
     chunks: dict[int, bytes] = field(factory=dict)
+    about: About = field(factory=About)
+    deadline: float = float("inf")
+    completed: float = 0.0
 
     @property
     def complete(self) -> bool:
@@ -60,6 +65,8 @@ class MemoryMachine(RuleBasedStateMachine):
         super().__init__()
         self.expected: dict[str, Expected] = {}
         self.gone: dict[str, float] = {}
+        self.blocked: dict[str, str] = {}
+        self.last_number = 0
         self.elapsed = 0.0
         # Seconds by which the wall clock was moved, now and at the start.
         self.jumped = self.started = 0.0
@@ -96,7 +103,8 @@ class MemoryMachine(RuleBasedStateMachine):
         old = [
             sha256
             for sha256, image in self.expected.items()
-            if self.stamp() - image.active
+            if self.stamp() > image.deadline
+            or self.stamp() - image.active
             > (LIFETIMES.image if image.complete else LIFETIMES.upload)
         ]
         for sha256 in old:
@@ -131,12 +139,21 @@ class MemoryMachine(RuleBasedStateMachine):
         truth = spec_of(data, chunk_size)
         spec = ImageSpec(truth.sha256, len(data) + 3 * lie, chunk_size)
         expected: type[Exception] | None = None
-        if spec.sha256 in self.expected:
+        if spec.sha256 in self.blocked:
+            expected = errors.ImageBlockedError
+        elif spec.sha256 in self.expected:
             expected = errors.ImageExistsError
         else:
             content = data + b"lie" * lie
-            self.expected[spec.sha256] = Expected(spec, content, self.stamp())
+            image = Expected(spec, content, self.stamp(), self.next_number())
+            image.completed = self.clock()
+            self.expected[spec.sha256] = image
         assert self.outcome(self.store.register(spec)) is expected
+
+    def next_number(self) -> int:
+        """Return the number of another upload."""
+        self.last_number += 1
+        return self.last_number
 
     @rule(
         data=st.sampled_from(IMAGES),
@@ -167,6 +184,7 @@ class MemoryMachine(RuleBasedStateMachine):
         else:
             image.chunks[chunk_id] = sent
             image.active = self.stamp()
+            image.completed = self.clock()
             content = b"".join(chunk for _, chunk in sorted(image.chunks.items()))
             if image.complete and content != data:
                 del self.expected[sha256]
@@ -186,7 +204,9 @@ class MemoryMachine(RuleBasedStateMachine):
 
         sending = Deferred.fromCoroutine(send())
         image = self.expected.get(sha256)
-        if lie:
+        if sha256 in self.blocked:
+            self.check(sending, "ImageBlocked")
+        elif lie:
             self.check(sending, "HashMismatch")
         elif image is not None and image.complete:
             assert self.outcome(sending) is False
@@ -194,7 +214,13 @@ class MemoryMachine(RuleBasedStateMachine):
             chunk_size = image.spec.chunk_size if image else PIECE
             spec = spec_of(data, chunk_size)
             chunks = {i: chunk_of(data, spec, i) for i in range(spec.chunks)}
-            self.expected[sha256] = Expected(spec, data, self.stamp(), chunks)
+            number = self.next_number()
+            new = Expected(spec, data, self.stamp(), number, chunks)
+            new.completed = self.clock()
+            if image is not None:
+                new.about = image.about
+                self.set_deadline(new)
+            self.expected[sha256] = new
             assert self.outcome(sending) is True
 
     @rule(data=st.sampled_from(IMAGES))
@@ -208,8 +234,51 @@ class MemoryMachine(RuleBasedStateMachine):
             self.gone.pop(sha256, None)
             assert self.outcome(deleting) is None
 
+    @rule(
+        data=st.sampled_from(IMAGES),
+        listed=st.booleans(),
+        seconds=st.sampled_from([0, 0, -10, 50, 300, 5_000]),
+    )
+    def set_about(self, data: bytes, *, listed: bool, seconds: int) -> None:
+        """List an image, or not, and set the time at which it expires."""
+        sha256 = spec_of(data).sha256
+        expires = int((self.clock() + seconds) * 1000) if seconds else 0
+        about = About(listed=listed, expires=expires)
+        setting = self.store.set_about(sha256, about)
+        image = self.expected.get(sha256)
+        if image is None:
+            self.check(setting, self.absent(sha256))
+            return
+        assert type(self.outcome(setting)) is int
+        image.about = about
+        self.set_deadline(image)
+
+    def set_deadline(self, image: Expected) -> None:
+        """Have an image expire at the time that it has."""
+        expires = image.about.expires / 1000
+        image.deadline = float("inf")
+        if expires:
+            image.deadline = self.stamp() + expires - self.clock()
+
+    @rule(data=st.sampled_from(IMAGES), reason=st.sampled_from(["spam", "fraud"]))
+    def block(self, data: bytes, reason: str) -> None:
+        """Block an image, stored or not."""
+        sha256 = spec_of(data).sha256
+        stored = self.expected.pop(sha256, None) is not None
+        self.blocked[sha256] = reason
+        assert self.outcome(self.store.block(sha256, reason)) is stored
+
+    @rule(data=st.sampled_from(IMAGES))
+    def unblock(self, data: bytes) -> None:
+        """Accept an image again."""
+        sha256 = spec_of(data).sha256
+        blocked = self.blocked.pop(sha256, None) is not None
+        assert self.outcome(self.store.unblock(sha256)) is blocked
+
     def absent(self, sha256: str) -> str:
         """Return the error for an image that is not registered."""
+        if sha256 in self.blocked:
+            return "ImageBlocked"
         return "ImageGone" if sha256 in self.gone else "ImageNotFound"
 
     def check(self, awaited: Deferred[ResultT], name: str) -> None:
@@ -230,6 +299,24 @@ class MemoryMachine(RuleBasedStateMachine):
             reader = self.outcome(opening)
             assert not isinstance(reader, type)
             assert self.outcome(reader.read(0, len(data))) == data
+
+    @invariant()
+    def listing(self) -> None:
+        """List the images that are listed, the newest first."""
+        images = [
+            image
+            for image in self.expected.values()
+            if image.complete and image.about.listed
+        ]
+        images.sort(key=lambda image: (image.completed, image.number), reverse=True)
+        found = self.outcome(self.store.list_images(None, 99))
+        assert not isinstance(found, type)
+        assert [(one.spec, one.record.about) for one in found] == [
+            (image.spec, image.about) for image in images
+        ]
+        blocked = self.outcome(self.store.blocked())
+        assert not isinstance(blocked, type)
+        assert {one.sha256: one.reason for one in blocked} == self.blocked
 
     @invariant()
     def statuses(self) -> None:
