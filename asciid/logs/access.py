@@ -39,10 +39,14 @@ _log = Logger("asciid.access")
 _LONGEST = 1024
 """Maximum characters of a target or a header field; "..." replaces the rest."""
 
-# Tokens in queries (RFC 6750, section 2.3) are not accepted, but some clients send
-# them.
-_hide_token = partial(
-    re.compile(r"((?:^|[?&;])access_token=)[^&;#]*", re.IGNORECASE).sub, r"\1***"
+# Tokens in queries (RFC 6750, section 2.3) are not accepted, and edit keys are not, but
+# some clients send them.
+_hide_secrets = partial(
+    re.compile(
+        r"((?:^|[?&;])(?:access_token|(?:asciid[-_])?edit[-_]?key)=)[^&;#]*",
+        re.IGNORECASE,
+    ).sub,
+    r"\1***",
 )
 
 # Not allowed between quotes in the Combined Log Format.
@@ -209,7 +213,7 @@ def _field(request: Request, name: bytes) -> str | None:
 
 
 def _shown(value: bytes) -> str:
-    text = _hide_token(value[:_LONGEST].decode("latin-1"))
+    text = _hide_secrets(value[:_LONGEST].decode("latin-1"))
     return text if len(value) <= _LONGEST else f"{text}..."
 
 

@@ -179,12 +179,16 @@ class AccessLogTests(SynchronousTestCase):
             get(
                 b"/image?a=1&access_token=hunter2&b=2",
                 b"Authorization: Bearer hunter2",
+                b"Asciid-Edit-Key: hunter2",
                 b"Cookie: hunter2",
                 b"Referer: http://art.example/?Access_Token=hunter2",
             )
         )
         self.assertNotIn("hunter2", access.combined(0) + json.dumps(access.members()))
         self.assertEqual(access.target, "/image?a=1&access_token=***&b=2")
+        for name in ("Asciid-Edit-Key", "edit_key", "editkey", "EDIT-KEY"):
+            access = self.ask(get(f"/image?{name}=hunter2&b=2".encode()))
+            self.assertEqual(access.target, f"/image?{name}=***&b=2")
 
     def test_sample(self) -> None:
         """Of a sample, the draw decides for each, whatever becomes of it."""
