@@ -66,6 +66,23 @@ class ReadmeTests(CommandTestCase):
         self.assertIn("SUCCESS!", output)
         daemon.stop()
 
+    def test_one_liner(self) -> None:
+        """The first command answers with the link of what it sends."""
+        ((language, session),) = code_blocks(README.partition("\n## ")[0])
+        self.assertEqual(language, "sh")
+        daemon = self.start_daemon()
+        link = self.run_session(session, daemon)
+        self.assertEqual(link, f"{daemon.url}/i/3c276f8da12d\n")
+        daemon.stop()
+
+    def test_pictures(self) -> None:
+        """Each picture exists, and has an alternative text."""
+        pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", README)
+        self.assertEqual(len(pictures), 2)
+        for text, path in pictures:
+            self.assertGreater(len(text), 20)
+            self.assertTrue((ROOT / path).is_file(), path)
+
     def test_curl(self) -> None:
         """Pasted into a shell, the session registers, uploads and downloads."""
         daemon = self.start_daemon()
@@ -124,7 +141,7 @@ class ReadmeTests(CommandTestCase):
         self.assertEqual(
             with_code, ["Two commands", "Container", "By hand", "Client", "Layout"]
         )
-        self.assertEqual(README.count("```"), 6)
+        self.assertEqual(README.count("```"), 8)
 
 
 class LayoutTests(SynchronousTestCase):
