@@ -100,7 +100,7 @@ class Canvas:
             if width > 0:
                 self._write_cluster(cluster, width, pen)
             elif width == 0:
-                self._join(cluster, pen)
+                self._join(cluster)
 
     def _write_cluster(self, cluster: str, width: int, pen: int) -> None:
         if self._columns is not None:
@@ -118,22 +118,21 @@ class Canvas:
             what = "code points in a cell"
             raise TooLargeError(what, self._limits.code_points)
 
-    def _join(self, marks: str, pen: int) -> None:
+    def _join(self, marks: str) -> None:
         """Add combining marks to the character before the cursor, if there is one."""
-        if not 0 <= self.y < len(self._cells):
+        if not 0 < self.x <= self._length():
             return
         cells = self._cells[self.y]
-        x = min(self.x, len(cells)) - 1
+        x = self.x - 1
         if x > 0 and cells[x] == _REST:
             x -= 1
-        if x < 0:
-            return
         cluster = cells[x] + marks
         self._check_cluster(cluster)
         cells[x] = cluster
         # A variation selector can make a character wide.
-        if self.x == x + 1 and wcswidth(cluster) == _WIDE and self.x <= self._last:
-            self._put((_REST,), 1, pen)
+        narrow = self.x == x + 1 and _REST not in cells[self.x : self.x + 1]
+        if narrow and wcswidth(cluster) == _WIDE and self.x <= self._last:
+            self._put((_REST,), 1, self._pens[self.y][x])
             if self.x == self._columns:
                 self.next_line()
 
@@ -313,6 +312,8 @@ class Canvas:
 
         `styles` has the style of each pen; of `concealed` ones, only the ground shows.
         """
+        unique = {style: style for style in reversed(styles)}
+        styles = [unique[style] for style in styles]
         blanks_show = [style.shows_blanks for style in styles]
         for cells, pens in zip(self._cells, self._pens, strict=True):
             runs: list[Run] = []
@@ -330,7 +331,12 @@ class Canvas:
                     for run in _pieces(cells, start, end, style):
                         _append(runs, run)
                     continue
-                if blanks_show[pen] or piece.strip(" "):
+                if blanks_show[pen]:
+                    if runs and runs[-1].style is style:
+                        _append(runs, Run(piece, end - start, style))
+                    else:
+                        runs.append(Run(piece, end - start, style))
+                elif piece.strip(" "):
                     _append(runs, Run(piece, end - start, style))
                 else:
                     _append(runs, Run(piece, end - start, PLAIN))

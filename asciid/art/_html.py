@@ -14,6 +14,7 @@ is nothing but plain Latin-1 text has no spans.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from asciid.art._blocks import BLOCKS, SHADES
@@ -30,8 +31,6 @@ from asciid.art._grid import (
 from asciid.art._palette import PALETTE, hex_of, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from asciid.art._blocks import Block
     from asciid.art._grid import Grid, Run
 
@@ -49,6 +48,8 @@ _LINES = UNDERLINE | STRIKE
 
 _SPANNING = "".join(char for char, block in BLOCKS.items() if block.spans)
 _NOT_SPANNING = "".join(char for char, block in BLOCKS.items() if not block.spans)
+_KINDS = frozenset(BLOCKS) | {" "}
+_REPEATED = frozenset(_SPANNING)
 _LATIN = r" -~\u00A0-\u00FF"
 _BRAILLE = r"\u2800-\u28FF"
 # What a font makes of the characters of a span may be a little wider or narrower than
@@ -89,7 +90,7 @@ class _Writer:
         self._coloured = coloured
         self._quantise = quantise
         self._runs: dict[Run, str] = {}
-        self._classes: dict[tuple[Style, str], str] = {}
+        self._classes: dict[Style, dict[str, str]] = {}
 
     def row(self, runs: tuple[Run, ...]) -> str:
         """Return the HTML of a row."""
@@ -109,48 +110,66 @@ class _Writer:
         style: Style,
         cluster: bool,  # noqa: FBT001
     ) -> str:
+        classes = self._classes.setdefault(style, {})
         if cluster:
-            return self._span(text, columns, style, "")
+            return self._span(text, columns, style, "", classes)
+        first = text[0]
+        if columns == 1 or (
+            first in _REPEATED and columns <= _MAX_SPAN and text == first * columns
+        ):
+            # Most runs of art are so, and need no search.
+            kind = first if first in _KINDS else ""
+            return self._span(text, columns, style, kind, classes)
         parts = []
         for match in _PIECE.finditer(text):
             piece = match[0]
             kind = piece[0]
             if kind not in BLOCKS:
                 kind = "" if piece.strip(" ") else " "
-            parts.append(self._span(piece, len(piece), style, kind))
+            parts.append(self._span(piece, len(piece), style, kind, classes))
         return "".join(parts)
 
-    def _span(self, text: str, columns: int, style: Style, kind: str) -> str:
+    def _span(
+        self, text: str, columns: int, style: Style, kind: str, classes: dict[str, str]
+    ) -> str:
         """Return a span of text: a block or blanks, which are its `kind`, or other."""
-        key = (style, kind)
-        classes = self._classes.get(key)
-        if classes is None:
-            classes = "".join(f"{name} " for name in self._names(style, kind))
-            self._classes[key] = classes
-        classes = f"{classes}n{columns}" if columns > 1 else classes[:-1]
-        if " " in classes:
-            return f'<span class="{classes}">{_escape(text)}</span>'
-        if classes:
-            return f"<span class={classes}>{_escape(text)}</span>"
-        return f"<span>{_escape(text)}</span>"
+        names = classes.get(kind)
+        if names is None:
+            names = _names_of(
+                style, kind, coloured=self._coloured, quantise=self._quantise
+            )
+            classes[kind] = names
+        if not kind:
+            text = _escape(text)
+        if columns > 1:
+            if names:
+                return f'<span class="{names}n{columns}">{text}</span>'
+            return f"<span class=n{columns}>{text}</span>"
+        names = names[:-1]
+        if " " in names:
+            return f'<span class="{names}">{text}</span>'
+        return f"<span class={names}>{text}</span>" if names else f"<span>{text}</span>"
 
-    def _names(self, style: Style, kind: str) -> Iterator[str]:
-        foreground, background, attributes = style
-        if self._quantise:
-            foreground, background = nearest(foreground), nearest(background)
-        if kind in BLOCKS:
-            yield BLOCKS[kind].name
-        if foreground != DEFAULT and (kind != " " or attributes & _LINES):
-            yield f"f{_colour_name(foreground)}"
-        if background != DEFAULT:
-            if kind != "█":
-                yield f"b{_colour_name(background)}"
-        elif self._coloured and kind and kind in SHADES:
-            # A shade mixes its colours, and that of the page may be any.
-            yield "b0"
-        for attribute, name in _ATTRIBUTES.items():
-            if attributes & attribute:
-                yield name
+
+@lru_cache(maxsize=8192)
+def _names_of(style: Style, kind: str, *, coloured: bool, quantise: bool) -> str:
+    """Return the names of the classes of a span, each with a blank behind it."""
+    foreground, background, attributes = style
+    if quantise:
+        foreground, background = nearest(foreground), nearest(background)
+    names = []
+    if kind in BLOCKS:
+        names.append(BLOCKS[kind].name)
+    if foreground != DEFAULT and (kind != " " or attributes & _LINES):
+        names.append(f"f{_colour_name(foreground)}")
+    if background != DEFAULT:
+        if kind != "█":
+            names.append(f"b{_colour_name(background)}")
+    elif coloured and kind and kind in SHADES:
+        # A shade mixes its colours, and that of the page may be any.
+        names.append("b0")
+    names += [name for attribute, name in _ATTRIBUTES.items() if attributes & attribute]
+    return "".join(f"{name} " for name in names)
 
 
 def to_html(

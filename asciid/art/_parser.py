@@ -146,7 +146,9 @@ class _Parser:
             if kind == "text":
                 parameters, self._last = match.group(1, 2)
                 if parameters is not None:
-                    change = (self._pen, parameters)
+                    # What begins with a reset depends on nothing else.
+                    before = BLANK_PEN if parameters[:2] == "0;" else self._pen
+                    change = (before, parameters)
                     pen = changes.get(change)
                     if pen is None:
                         changes[change] = pen = self._after_sgr(parameters)

@@ -89,10 +89,15 @@ class WidthTests(SynchronousTestCase):
         self.assertEqual(self.runs("ae\u0301z"), [("a", 1), ("e\u0301", 1), ("z", 1)])
         self.assertEqual(self.runs("e\x1b[31m\u0301"), [("e\u0301", 1)])
         self.assertEqual(self.runs("\u0301a"), [("a", 1)])
+        self.assertEqual(self.runs("a\x1b[9C\u0301"), [("a", 1)])
+        self.assertEqual(self.runs("\u4e2d\b\u0301"), [("\u4e2d\u0301", 2)])
         self.assertEqual(self.runs("\u4e2d\x1b[31m\u0301"), [("\u4e2d\u0301", 2)])
 
     def test_sequences(self) -> None:
-        """Joined emoji, flags, keycaps and variation selectors are one character."""
+        """
+        Joined emoji, flags, keycaps and variation selectors are one character, which
+        has the style of its first part.
+        """
         for text in (
             "\U0001f468\u200d\U0001f469\u200d\U0001f467",
             "\U0001f1e9\U0001f1ea",
@@ -101,6 +106,8 @@ class WidthTests(SynchronousTestCase):
             "\U0001f44d\U0001f3fd",
         ):
             self.assertEqual(self.runs(f"{text}x"), [(text, 2), ("x", 1)])
+        text = "1\x1b[8m\ufe0f\u20e3\x1b[28mx"
+        self.assertEqual(self.runs(text), [("1\ufe0f\u20e3", 2), ("x", 1)])
 
     def test_directions(self) -> None:
         """Nothing that changes the direction of text, or is invisible, remains."""

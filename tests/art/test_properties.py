@@ -97,8 +97,18 @@ FRAGMENTS = (
 )
 
 
+_PART = 0.9
+
+
 def mutate(text: str, source: random.Random) -> str:
-    """Return a text with some parts changed, moved, repeated, added or cut off."""
+    """
+    Return a text with some parts changed, moved, repeated, added or cut off.
+
+    Of most texts it is a part of a thousand characters, so that there can be many.
+    """
+    if source.random() < _PART:
+        start = source.randrange(len(text) + 1)
+        text = text[start : start + 1000]
     for _ in range(source.randint(1, 8)):
         start = source.randrange(len(text) + 1)
         end = min(start + int(source.expovariate(0.1)), len(text))
