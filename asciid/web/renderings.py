@@ -1,0 +1,153 @@
+"""Rendering for requests: shared by those that wait for the same, and kept."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeAlias
+
+from twisted.internet.defer import Deferred
+
+from asciid.runtime.cache import ByteBoundedCache, footprint
+from asciid.web.jobs import Rendered
+from asciid.web.renderer import NotRenderableError, RenderingFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from twisted.python.failure import Failure
+
+    from asciid.web.jobs import AnyJob, Missing
+    from asciid.web.renderer import IRenderer, RendererStats
+
+__all__ = ["Renderings"]
+
+_CAPACITY = 32 * 1024 * 1024
+"""Bytes of results that are kept."""
+
+_LARGEST = 4 * 1024 * 1024
+"""Bytes of the largest result that is kept."""
+
+_OVERHEAD = 768
+"""Bytes of a kept result besides its content."""
+
+_FAILED_FOR = 60.0
+"""Seconds for which a rendering that failed is not tried again."""
+
+_MAX_FAILED = 1000
+"""Maximum failed renderings that are remembered."""
+
+Making: TypeAlias = "Coroutine[Deferred[object], object, Rendered]"
+
+
+class Renderings:
+    """
+    Renders once for all requests that wait for the same, and keeps results.
+
+    A key names all that a result depends on, so no result ever becomes invalid.
+    `clock` returns monotonic seconds.
+    """
+
+    def __init__(
+        self, renderer: IRenderer, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._renderer = renderer
+        self._clock = clock
+        self._kept: ByteBoundedCache[Rendered | NotRenderableError] = ByteBoundedCache(
+            _CAPACITY, _LARGEST
+        )
+        # Key -> when it may be tried again.
+        self._failed: dict[str, float] = {}
+        # Key -> the requests that wait for it.
+        self._under_way: dict[str, list[Deferred[Rendered]]] = {}
+
+    @property
+    def hits(self) -> int:
+        """How often a result was kept."""
+        return self._kept.hits
+
+    @property
+    def misses(self) -> int:
+        """How often a result was not kept."""
+        return self._kept.misses
+
+    @property
+    def used(self) -> int:
+        """Bytes of the results that are kept."""
+        return self._kept.used
+
+    @property
+    def renderer_stats(self) -> RendererStats:
+        """What the renderer did."""
+        return self._renderer.stats
+
+    def do(self, job: AnyJob) -> Deferred[Rendered | Missing]:
+        """See `IRenderer.render`; nothing is kept."""
+        return self._renderer.render(job)
+
+    async def render(self, job: AnyJob) -> Rendered:
+        """
+        Do a job that misses nothing; nothing is kept.
+
+        Errors: those of `IRenderer.render`.
+        """
+        answer = await self._renderer.render(job)
+        if isinstance(answer, Rendered):
+            return answer
+        raise RenderingFailedError
+
+    async def get(self, key: str, make: Callable[[], Making]) -> Rendered:
+        """
+        Return what is kept for `key`, or what `make` returns.
+
+        Cancelling it does not cancel `make`, whose result is kept.
+
+        Errors: those of `make`.
+        """
+        kept = self._kept.get(key)
+        if isinstance(kept, NotRenderableError):
+            raise NotRenderableError(str(kept))
+        if kept is not None:
+            return kept
+        if self._clock() < self._failed.get(key, 0.0):
+            raise RenderingFailedError
+        waiting = self._under_way.get(key)
+        answer: Deferred[Rendered] = Deferred(lambda it: self._leave(key, it))
+        if waiting is not None:
+            waiting.append(answer)
+        else:
+            self._under_way[key] = [answer]
+            making = Deferred.fromCoroutine(make())
+            making.addCallbacks(
+                self._keep,
+                self._note_failure,
+                callbackArgs=(key,),
+                errbackArgs=(key,),
+            )
+            making.addBoth(self._answer, key)
+        return await answer
+
+    def _leave(self, key: str, answer: Deferred[Rendered]) -> None:
+        self._under_way[key].remove(answer)
+
+    def _keep(self, rendered: Rendered, key: str) -> Rendered:
+        size = footprint(len(rendered.body) + len(rendered.gzip), _OVERHEAD)
+        self._kept.put(key, rendered, size)
+        return rendered
+
+    def _note_failure(self, failure: Failure, key: str) -> Failure:
+        error = failure.value
+        if isinstance(error, NotRenderableError):
+            self._kept.put(key, NotRenderableError(str(error)), _OVERHEAD)
+        elif isinstance(error, RenderingFailedError):
+            self._failed.pop(key, None)
+            self._failed[key] = self._clock() + _FAILED_FOR
+            if len(self._failed) > _MAX_FAILED:
+                del self._failed[next(iter(self._failed))]
+        return failure
+
+    def _answer(self, outcome: Rendered | Failure, key: str) -> None:
+        # A callback may cancel another waiter.
+        waiting = self._under_way[key]
+        while waiting:
+            waiting.pop(0).callback(outcome)
+        del self._under_way[key]
