@@ -8,7 +8,14 @@ from attrs import frozen
 
 from asciid.api._list_fields import weighted_members
 
-__all__ = ["ANY_CODING", "CODINGS", "AcceptedCodings", "accepted_codings", "takes_text"]
+__all__ = [
+    "ANY_CODING",
+    "CODINGS",
+    "AcceptedCodings",
+    "accepted_codings",
+    "names_html",
+    "takes_text",
+]
 
 CODINGS = (b"zstd", b"gzip")
 """The supported content codings, the better one first."""
@@ -18,6 +25,7 @@ _KEPT = 64
 
 _RANGES = {b"text/plain": 2, b"text/*": 1, b"*/*": 0, b"*": 0}
 """Media ranges that match text/plain -> specificity."""
+_HTML = frozenset({b"text/html", b"application/xhtml+xml"})
 _CHARSET = b"charset=utf-8"
 
 
@@ -56,6 +64,18 @@ def takes_text(accept: bytes) -> bool:
         elif rank == specific:
             weight = max(weight, member_weight)
     return weight > 0 or not said
+
+
+@lru_cache(maxsize=_KEPT)
+def names_html(accept: bytes) -> bool:
+    """
+    Return whether an Accept field names HTML, as those of browsers do.
+
+    A wildcard does not: programs send it that would rather have text.
+    """
+    return any(
+        name in _HTML and weight > 0 for name, _, weight in weighted_members(accept)
+    )
 
 
 @lru_cache(maxsize=_KEPT)

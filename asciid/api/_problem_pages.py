@@ -151,6 +151,12 @@ _PAGES = {
         "/image/<sha256>.",
         "Only if it may have been registered meanwhile.",
     ),
+    "not-renderable": _Page(
+        "The image is complete, but there is no picture or style sheet of it: it is "
+        "too large to be rendered, or the service renders no PNG.",
+        "Use the text of the image, at /image/<sha256>.",
+        _NEVER,
+    ),
     "image-incomplete": _Page(
         "The image is registered, but chunks are missing. An image is served only "
         "when it is complete and its hash is verified.",
@@ -308,6 +314,18 @@ _PAGES = {
     "store-busy": _Page(
         "Too many requests wait for the storage. Nothing was stored.",
         "Wait, then retry. Use fewer connections.",
+        _SOON,
+    ),
+    "renderer-busy": _Page(
+        "Too many pages and pictures wait to be rendered, or the renderer does not "
+        "start. Images themselves are served as ever, as text.",
+        "Wait, then retry; or use the text, at /image/<sha256>.",
+        _SOON,
+    ),
+    "rendering-failed": _Page(
+        "The image could not be rendered: that took too long or failed unexpectedly, "
+        "which was logged. It is not tried again for a minute.",
+        "Use the text of the image, at /image/<sha256>.",
         _SOON,
     ),
     "not-ready": _Page(

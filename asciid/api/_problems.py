@@ -50,6 +50,11 @@ from asciid.api._refusals import (
 from asciid.api._status_document import status_link
 from asciid.http import TooManyConnections, request_id
 from asciid.runtime.frames import forget_tracebacks
+from asciid.web.renderer import (
+    NotRenderableError,
+    RendererBusyError,
+    RenderingFailedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,6 +131,7 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     NotFound: (404, "not-found", "Not found"),
     errors.ImageNotFoundError: (404, "image-not-found", "Image not found"),
     errors.ImageIncompleteError: (404, "image-incomplete", "Image incomplete"),
+    NotRenderableError: (404, "not-renderable", "Not renderable"),
     NotAcceptableError: (406, "not-acceptable", "Not acceptable"),
     RequestTimeout: (408, "body-too-slow", "Body too slow"),
     errors.ImageExistsError: (409, "image-exists", "Image exists"),
@@ -156,6 +162,8 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     errors.TooManyUploadsError: (503, "too-many-uploads", "Too many uploads"),
     errors.StoreBusyError: (503, "store-busy", "Store busy"),
     errors.StoreClosedError: (503, "stopping", "Service stopping"),
+    RendererBusyError: (503, "renderer-busy", "Renderer busy"),
+    RenderingFailedError: (503, "rendering-failed", "Rendering failed"),
     errors.WriterGoneError: (503, "writer-gone", "Writer gone"),
     errors.WriterUnavailableError: (503, "writer-unavailable", "No writer"),
     errors.StorageFailedError: (503, "storage-failed", "Storage failed"),

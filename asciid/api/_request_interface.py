@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from twisted.internet.interfaces import IAddress, IPushProducer
     from twisted.web.http_headers import Headers
 
@@ -17,7 +19,12 @@ class Request(Protocol):
     """The part of `twisted.web.server.Request` that the routes use."""
 
     method: bytes
+    path: bytes
     content: IO[bytes]
+
+    @property
+    def args(self) -> Mapping[bytes, list[bytes]]:
+        """The parameters of the query."""
 
     @property
     def requestHeaders(self) -> Headers:

@@ -29,6 +29,7 @@ from asciid.api._probes import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import answer_problem, problem_for
 from asciid.api._public_address import PublicAddress
+from asciid.api._reading import Reading, asks_for_page
 from asciid.api._schema import (
     LONG_BODY,
     InputLimits,
@@ -40,11 +41,15 @@ from asciid.api._schema import (
     require_json,
 )
 from asciid.api._scrape import answer_scrape
+from asciid.api._site import site_of
+from asciid.api._static_files import StaticFiles
 from asciid.api._status_document import status_body, status_link
 from asciid.api._write_shares import WriteShares
 from asciid.errors import ImageBlockedError
 from asciid.http import body_of, streams_body
 from asciid.runtime.offload import AT_ONCE
+from asciid.web.renderer import NO_RENDERER
+from asciid.web.renderings import Renderings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,6 +69,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageAPI"]
 
+_SHOWN = frozenset({404, 410, 451})
+"""Statuses of problems that a browser gets as a page."""
+
 
 ResultT = TypeVar("ResultT")
 
@@ -80,8 +88,11 @@ class ImageAPI:
     With `tokens`, writes require one of them; without, all clients may write.  Changes
     and deletions require one, or the edit key of the image.  `offload` runs long work.
     `max_queue` is the capacity of the write queue in bytes; see `WriteShares`.
-    `upload_rate` limits how often each client may upload or register an image.  `clock`
-    returns seconds since the epoch.
+    `upload_rate` limits how often each client may upload or register an image.
+    `renderings` renders pages and art; without it there are none.  Without `listing` no
+    page or listing names images.  `image_ttl` is the age in seconds at which the
+    service deletes images, None or 0 without one.  `clock` returns seconds since the
+    epoch.
     """
 
     app = Klein()
@@ -103,6 +114,9 @@ class ImageAPI:
         offload: IOffload = AT_ONCE,
         max_queue: int = 64 * 1024 * 1024,
         upload_rate: RateLimit | None = None,
+        renderings: Renderings | None = None,
+        listing: bool = True,
+        image_ttl: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -127,6 +141,22 @@ class ImageAPI:
         self._clock = clock
         self._creations = Creations(
             store, offload, max_size=max_image_size, clock=clock
+        )
+        self._static = StaticFiles()
+        self._reading = Reading(
+            store,
+            site=site_of(
+                self._limits,
+                public=public_url is not None,
+                tokens=tokens is not None,
+                listing=listing,
+                listed_by_default=store.listed_by_default,
+                image_ttl=image_ttl,
+            ),
+            public=self._public,
+            renderings=renderings or Renderings(NO_RENDERER),
+            image_ttl=image_ttl,
+            clock=clock,
         )
         self._contract = contract_document(
             self._limits, metrics=not metrics_apart, tokens=tokens is not None
@@ -326,6 +356,70 @@ class ImageAPI:
             now=self._clock(),
         )
 
+    @app.route("/", methods=["GET"])
+    async def home(self, request: Request) -> bytes:
+        """Send the gallery, or to a terminal how to use the service."""
+        return await self._reading.home(request)
+
+    @app.route("/random", methods=["GET"])
+    async def random_image(self, request: Request) -> bytes:
+        """Redirect to a random image."""
+        self._cors.mark(request)
+        return await self._reading.random(request)
+
+    @app.route("/i/<name>", methods=["GET"])
+    async def image_page(self, request: Request, name: str) -> bytes:
+        """Send the page of an image, or the image in another format."""
+        return await self._reading.image(request, name)
+
+    @app.route("/i/<name>/embed", methods=["GET"])
+    async def embed(self, request: Request, name: str) -> bytes:
+        """Send an image for a frame of another site."""
+        return await self._reading.embed(request, name)
+
+    @app.route("/images", methods=["GET"])
+    async def listing(self, request: Request) -> bytes:
+        """Send a page of the listing."""
+        self._cors.mark(request)
+        return await self._reading.listing(request)
+
+    @app.route("/feed.atom", methods=["GET"])
+    async def feed(self, request: Request) -> bytes:
+        """Send the feed of the newest images."""
+        self._cors.mark(request)
+        return await self._reading.feed(request)
+
+    @app.route("/oembed", methods=["GET"])
+    async def oembed(self, request: Request) -> bytes:
+        """Send how to embed an image."""
+        self._cors.mark(request)
+        return await self._reading.oembed(request)
+
+    @app.route("/upload", methods=["GET"])
+    async def upload_page(self, request: Request) -> bytes:
+        """Send the page that sends images."""
+        return await self._reading.upload(request)
+
+    @app.route("/robots.txt", methods=["GET"])
+    def robots(self, request: Request) -> bytes:
+        """Send what crawlers are asked to leave alone."""
+        return self._reading.robots(request)
+
+    @app.route("/favicon.svg", methods=["GET"])
+    def icon(self, request: Request) -> bytes:
+        """Send the icon."""
+        return self._static.answer_icon(request)
+
+    @app.route("/favicon.ico", methods=["GET"])
+    def old_icon(self, request: Request) -> bytes:
+        """Redirect to the icon; browsers that cannot show it ask for this."""
+        return self._static.redirect_to_icon(request)
+
+    @app.route("/static/<name>", methods=["GET"])
+    def static_file(self, request: Request, name: str) -> bytes:
+        """Send a file of the pages."""
+        return self._static.answer(request, name)
+
     @app.route("/openapi.json", methods=["GET"])
     def contract(self, request: Request) -> bytes:
         """Send the OpenAPI document."""
@@ -360,7 +454,7 @@ class ImageAPI:
         return answer_scrape(request, self.metrics)
 
     @app.handle_errors(Exception)
-    def _refused(self, request: IRequest, failure: Failure) -> bytes:
+    def _refused(self, request: IRequest, failure: Failure) -> bytes | Deferred[bytes]:
         """Respond to an exception of a handler or of routing."""
         error = failure.value
         answered = cast("Request", request)
@@ -377,7 +471,12 @@ class ImageAPI:
             problem = evolve(problem, status=403)
         self.metrics.requests.refuse(problem.name)
         self._cors.mark(answered)
-        return answer_problem(answered, problem, failure)
+        body = answer_problem(answered, problem, failure)
+        if problem.status in _SHOWN and asks_for_page(answered):
+            return Deferred.fromCoroutine(
+                self._reading.problem(answered, problem, body)
+            )
+        return body
 
 
 def _is_free_name(request: IRequest, error: MethodNotAllowed) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from asciid.api._request_interface import Request
-    from asciid.store import IImageReader
 
 __all__ = ["PIECE", "send_parts"]
 
@@ -26,9 +25,21 @@ PIECE = 64 * 1024
 _log = Logger()
 
 
+class IParts(Protocol):
+    """What is sent, in parts; an `IImageReader` is one."""
+
+    def read(self, start: int, end: int) -> Deferred[bytes]:
+        """See `IImageReader.read`."""
+
+    def read_ranges(
+        self, ranges: Sequence[tuple[int, int]]
+    ) -> Deferred[Sequence[bytes]]:
+        """See `IImageReader.read_ranges`."""
+
+
 async def send_parts(
     request: Request,
-    reader: IImageReader,
+    reader: IParts,
     parts: Sequence[Part],
     begin: Callable[[], None],
     end: bytes = b"",
@@ -64,7 +75,7 @@ async def send_parts(
     request.unregisterProducer()
 
 
-async def _read(reader: IImageReader, batch: list[Part]) -> bytes:
+async def _read(reader: IParts, batch: list[Part]) -> bytes:
     if len(batch) == 1:
         [part] = batch
         return part.lead + await reader.read(part.start, part.end)

@@ -18,6 +18,7 @@ from asciid.errors import AsciidError
 from asciid.net.listener import StartError
 from asciid.runtime.malloc import MemoryTrimmer
 from asciid.runtime.streams import print_refusal
+from asciid.web.renderer import NO_RENDERER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from asciid.net.tls import Certificate
     from asciid.runtime.offload import Offload
     from asciid.store import IImageStore
+    from asciid.web.renderer import IRenderer
 
 __all__ = ["ImageService"]
 
@@ -72,7 +74,8 @@ class ImageService(Service):
     two, since the reactor has not run.  `tokens` are read then, too, by the user that
     reads them again.
 
-    `housekeeper` and `control`, if any, work while the store is open.
+    `housekeeper` and `control`, if any, work while the store is open.  `renderer` is
+    stopped once no request needs it.
 
     A stop waits until `server` has drained.  If the store, whose disk may hang, has not
     finished by the time that the requests have to end, or `LAST_WRITES` after they were
@@ -92,6 +95,7 @@ class ImageService(Service):
         store: IImageStore,
         metrics: Metrics,
         offload: Offload,
+        renderer: IRenderer = NO_RENDERER,
         tokens: TokenFile | None = None,
         certificates: Sequence[Certificate] = (),
         housekeeper: Housekeeper | None = None,
@@ -107,6 +111,7 @@ class ImageService(Service):
         self._certificates = certificates
         self._store = store
         self._offload = offload
+        self._renderer = renderer
         self._trimmer = MemoryTrimmer(offload.in_thread, clock=host.reactor)
         self._housekeeper = housekeeper
         self._control = control
@@ -252,6 +257,7 @@ class ImageService(Service):
             except defer.TimeoutError:
                 _log.warn("aborting the requests in progress after {s} s", s=patience)
             left = max(deadline - clock.seconds(), LAST_WRITES)
+            await self._renderer.stop()
             await self._stop_store(left)
             self._offload.stop()
 

@@ -25,6 +25,8 @@ from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
 from asciid.store import ImageStore
+from asciid.web.renderer import Renderer
+from asciid.web.renderings import Renderings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,10 +97,13 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
         observers=[images],
         listed_by_default=lists_by_default(settings),
     )
+    renderer = Renderer(reactor)
+    renderings = Renderings(renderer)
     metrics = Metrics(
         store,
         RequestCounts(PROBLEM_TYPES, refusals.note),
         offload,
+        renderings=renderings,
         certificates=certificates,
         workers=workers,
         gather=gather,
@@ -116,6 +121,9 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
         max_queue=settings.max_queue,
         upload_rate=_upload_rate(settings, reactor),
         metrics=metrics,
+        renderings=renderings,
+        listing=settings.listing != "off",
+        image_ttl=settings.image_ttl,
     )
     observer = make_observer(settings, api, reactor)
     listener = new_listener("port")
@@ -141,6 +149,7 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
         store=store,
         metrics=metrics,
         offload=offload,
+        renderer=renderer,
         tokens=tokens,
         certificates=list(certificates.values()),
         control=control,

@@ -22,6 +22,7 @@ from asciid.metrics._families import (
     certificate_families,
     log_families,
     readiness_families,
+    rendering_families,
     request_families,
     server_families,
     store_families,
@@ -36,6 +37,8 @@ from asciid.metrics._snapshot import (
     snapshot_in_steps,
 )
 from asciid.runtime.offload import AT_ONCE, run_steps
+from asciid.web.renderer import NO_RENDERER
+from asciid.web.renderings import Renderings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -95,11 +98,13 @@ class Metrics:
         started: float | None = None,
         workers: Callable[[], WorkersState | None] = WorkersState,
         gather: Callable[[bytes], Deferred[list[bytes]]] | None = None,
+        renderings: Renderings | None = None,
     ) -> None:
         self.requests = requests
         self._server: KleinFactory | None = None
         self._workers = workers
         self._gather = gather
+        self._renderings = renderings or Renderings(NO_RENDERER)
         self._started = started
         self._certificates = certificates or {}
         self._store = store
@@ -162,7 +167,8 @@ class Metrics:
         yield from readiness_families(self.failed_checks())
         yield from store_families(stats)
         yield from usage_families(self._usage)
-        yield from bound_families(self._server, stats, self._usage)
+        yield from rendering_families(self._renderings)
+        yield from bound_families(self._server, stats, self._usage, self._renderings)
 
     def _collect_process(self) -> list[Metric]:
         return [metric for each in self._process for metric in each.collect()]

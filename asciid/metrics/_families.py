@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from asciid.metrics._request_counts import RequestCounts
     from asciid.runtime.histogram import Histogram
     from asciid.store import StoreStats, StoreUsage
+    from asciid.web.renderings import Renderings
 
 __all__ = [
     "ICertificate",
@@ -34,6 +35,7 @@ __all__ = [
     "certificate_families",
     "log_families",
     "readiness_families",
+    "rendering_families",
     "request_families",
     "server_families",
     "store_families",
@@ -262,6 +264,30 @@ def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
         yield GaugeMetricFamily(f"asciid_{name}", text, value=value)
 
 
+def rendering_families(renderings: Renderings) -> Iterator[Metric]:
+    """Yield what the renderer did, and how often that was not needed."""
+    stats = renderings.renderer_stats
+    seconds = HistogramMetricFamily(
+        "asciid_rendering_seconds", "Seconds of a rendering, waiting included."
+    )
+    _add(seconds, [], stats.seconds)
+    yield seconds
+    counters = (
+        ("rendering_failures", "Renderings that failed.", stats.failures),
+        ("renderings_refused", "Renderings that were not accepted.", stats.refused),
+        ("renderer_starts", "Starts of the process that renders.", stats.starts),
+        ("rendering_cache_hits", "Renderings that were kept.", renderings.hits),
+        ("rendering_cache_misses", "Renderings that were not kept.", renderings.misses),
+    )
+    for name, text, value in counters:
+        yield CounterMetricFamily(f"asciid_{name}", text, value=value)
+    yield GaugeMetricFamily(
+        "asciid_rendering_cache_bytes",
+        "Bytes of renderings in the cache.",
+        value=renderings.used,
+    )
+
+
 @frozen
 class _Bound:
     """A limit, its usage, and their metrics."""
@@ -279,7 +305,10 @@ class _Bound:
 
 
 def bound_families(
-    server: KleinFactory | None, stats: StoreStats, usage: StoreUsage | None
+    server: KleinFactory | None,
+    stats: StoreStats,
+    usage: StoreUsage | None,
+    renderings: Renderings,
 ) -> Iterator[Metric]:
     """Yield usage and limit of every bound, and their ratio."""
     pending = None if usage is None else usage.pending
@@ -288,7 +317,11 @@ def bound_families(
         "Used fraction of a limit, of the process with the highest.",
         labels=["bound"],
     )
-    for bound in (*_store_bounds(stats, pending), *_server_bounds(server)):
+    for bound in (
+        *_store_bounds(stats, pending),
+        *_server_bounds(server),
+        _rendering_bound(renderings),
+    ):
         limit = bound.limit or math.inf
         if bound.used_metric:
             yield GaugeMetricFamily(bound.used_metric, bound.used_help, bound.used)
@@ -296,6 +329,19 @@ def bound_families(
         if bound.used is not None:
             ratios.add_metric([bound.name], bound.used / limit)
     yield ratios
+
+
+def _rendering_bound(renderings: Renderings) -> _Bound:
+    stats = renderings.renderer_stats
+    return _Bound(
+        "renderings",
+        stats.waiting,
+        stats.max_waiting,
+        "asciid_renderings_limit",
+        "Maximum renderings waiting.",
+        "asciid_renderings",
+        "Renderings waiting or being done.",
+    )
 
 
 def _store_bounds(stats: StoreStats, pending: int | None) -> Iterator[_Bound]:

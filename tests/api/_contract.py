@@ -124,7 +124,8 @@ class Contract:
         if not templates:
             message = f"the contract has no path {path}"
             raise AssertionError(message)
-        return templates
+        # OpenAPI: concrete paths match before those with parameters.
+        return sorted(templates, key=lambda template: template.count("{"))
 
     def check(self, method: str, path: str, answer: RawAnswer, body: object) -> None:
         """Raise unless `answer`, with that `body`, is announced for the request."""

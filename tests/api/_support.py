@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from asciid.http import Observer
     from asciid.model import About, AboutRecord, ImageSpec, NewImage, UploadStatus
     from asciid.store import IImageReader, IImageWriter
+    from asciid.web.renderings import Renderings
 
 CAT = "/\\_/\\\n( ö.ö )\n >^<\n"
 """An image of 21 bytes, two of its characters outside of ASCII."""
@@ -106,12 +107,15 @@ def make_api(
     *,
     offload: IOffload = AT_ONCE,
     workers: Callable[[], WorkersState | None] = WorkersState,
+    renderings: Renderings | None = None,
     **options: Any,  # noqa: ANN401 - as ImageAPI
 ) -> ImageAPI:
     """Return the API of `store`, with metrics."""
     counts = RequestCounts(PROBLEM_TYPES)
-    metrics = Metrics(store, counts, offload, workers=workers)
-    return ImageAPI(store, offload=offload, metrics=metrics, **options)
+    metrics = Metrics(store, counts, offload, workers=workers, renderings=renderings)
+    return ImageAPI(
+        store, offload=offload, metrics=metrics, renderings=renderings, **options
+    )
 
 
 def make_server(

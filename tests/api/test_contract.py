@@ -30,7 +30,8 @@ from asciid.net.rate_limit import Rate, RateLimit
 from asciid.store import Lifetimes, PendingLimits
 from asciid.testing import MemoryStore
 from tests.api._contract import Contract
-from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase, parse_response
+from tests.api._pages_contract import PagesContract
+from tests.api._raw import OnAsciid, OnSite, RawAnswer, parse_response
 from tests.api._support import (
     CAT,
     CAT_BYTES,
@@ -299,7 +300,7 @@ class DocumentTests(SynchronousTestCase):
                 self.assertIn(f"#/components/{kind}/{name}", used)
 
 
-class KeptContract(RawCase):
+class KeptContract(PagesContract):
     """Responses are as the contract announces them."""
 
     def setUp(self) -> None:
@@ -673,6 +674,18 @@ class KeptContract(RawCase):
             "/readyz",
             "/metrics",
             "/problems/chunk-exists",
+            "/",
+            "/random",
+            "/i/x",
+            "/i/x/embed",
+            "/images",
+            "/feed.atom",
+            "/oembed",
+            "/upload",
+            "/robots.txt",
+            "/favicon.svg",
+            "/favicon.ico",
+            "/static/x",
         ):
             answer = self.meet(204, "OPTIONS", path)
             refused = self.meet(405, "PATCH", path)

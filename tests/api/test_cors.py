@@ -35,11 +35,25 @@ READ_BY_BROWSERS = {
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
     "Access-Control-Max-Age",
+    "Content-Location",
     "Content-Security-Policy",
+    "Referrer-Policy",
     "Vary",
     "X-Content-Type-Options",
+    "X-Robots-Tag",
 }
 """Fields that no page needs."""
+
+NOT_SHARED = {
+    "/",
+    "/favicon.ico",
+    "/favicon.svg",
+    "/livez",
+    "/metrics",
+    "/readyz",
+    "/robots.txt",
+}
+"""Paths that pages of other sites cannot read."""
 
 
 def paths() -> Iterator[tuple[str, set[str]]]:
@@ -102,10 +116,10 @@ class CORSContract(RawCase):
     def test_every_route(self) -> None:
         """
         No handler forgets: every answer of every route says who may see it, but for
-        the metrics and the health, which are no business of other pages.
+        the metrics, the health and the pages, which are no business of other pages.
         """
         for path, methods in paths():
-            if path in ("/metrics", "/livez", "/readyz"):
+            if path in NOT_SHARED:
                 self.assert_readable(self.ask("GET", path), None)
                 continue
             for method in methods - {"OPTIONS"}:

@@ -756,6 +756,10 @@ class APIContract(Base):
         for path in (
             "/image/",
             "/fish.txt",
+            "/images/",
+            "/i",
+            "/i/",
+            "/upload/",
             f"/image/{CAT_SHA256}/",
             f"/image//{CAT_SHA256}",
             f"/image/{CAT_SHA256}/chunks/",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -57,7 +57,9 @@ class Request:
     """A request that records writes."""
 
     method = b"GET"
+    path = b"/"
     content: IO[bytes]
+    args: ClassVar[dict[bytes, list[bytes]]] = {}
 
     def __init__(self) -> None:
         self.requestHeaders = Headers()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api._schema import InputLimits
@@ -15,11 +17,22 @@ class SiteTests(SynchronousTestCase):
     def test_limits(self) -> None:
         """Pages know what may be uploaded, and whether that needs a token."""
         self.assertEqual(
-            site_of(InputLimits(1000, 100), tokens=True, url="https://art.example"),
+            site_of(
+                InputLimits(1000, 100),
+                public=True,
+                tokens=True,
+                listing=False,
+                listed_by_default=False,
+                image_ttl=60,
+            ),
             Site(
-                url="https://art.example",
+                public=True,
+                listing=False,
+                listed_by_default=False,
                 needs_token=True,
                 max_image_size=1000,
                 max_chunk_size=100,
+                image_ttl=60,
+                png=find_spec("PIL") is not None,
             ),
         )

@@ -22,9 +22,12 @@ from asciid.metrics import WorkersState
 from asciid.model import ImageSpec
 from asciid.store import Lifetimes, PendingLimits
 from asciid.store.queries import FindComplete
+from asciid.web.jobs import Rendered
+from asciid.web.renderings import Renderings
 from tests.api._support import make_api, make_server
 from tests.metrics._support import Samples, documented_metrics, samples_of
 from tests.store._support import DrivenStore
+from tests.web._in_process import InProcessRenderer
 
 if TYPE_CHECKING:
     from asciid.engines.lmdb._batch import Batch
@@ -39,6 +42,7 @@ CONSTANT = {
     "asciid_queue_operations_limit",
     "asciid_accept_pauses_total",
     "asciid_reads_limit",
+    "asciid_renderings_limit",
     "asciid_storage_reserve_bytes",
     "asciid_uploads_pending_limit",
 }
@@ -55,11 +59,14 @@ class MovesTests(SynchronousTestCase):
         self.driven = DrivenStore(self.mktemp(), lifetimes=lifetimes, pending=pending)
         self.driven.run(self.driven.store.start())
         self.processes = WorkersState()
+        self.renderer = InProcessRenderer()
+        self.renderings = Renderings(self.renderer)
         self.api = make_api(
             self.driven.store,
             max_image_size=10_000,
             max_chunk_size=1_000,
             workers=lambda: self.processes,
+            renderings=self.renderings,
         )
         self.server = make_server(self.api, self.driven.reactor)
         self.moving: set[str] = set()
@@ -145,6 +152,23 @@ class MovesTests(SynchronousTestCase):
         self.assertTrue(self.driven.run(self.driven.engine._run(put)))
         self.look()
 
+    def render(self) -> None:
+        """Have the renderer do something of each kind."""
+        stats = self.renderer.stats
+        stats.seconds.add(0.1)
+        stats.failures += 1
+        stats.refused += 1
+        stats.starts += 1
+        stats.waiting += 1
+
+        async def rendered() -> Rendered:
+            return Rendered(body=b"page")
+
+        for _ in range(2):
+            getting = self.renderings.get("key", rendered)
+            self.driven.run(Deferred.fromCoroutine(getting))
+        self.look()
+
     def test_every_one(self) -> None:
         """Each documented metric changes, except those of settings."""
         path = self.register(b"cat")
@@ -174,6 +198,7 @@ class MovesTests(SynchronousTestCase):
         channel.dataReceived(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         transport.loseConnection()
         self.look()
+        self.render()
         full = Path("/dev/full")
         LineWriter("the access log", "access", AppendedFile(full).write).write("one\n")
         self.processes = WorkersState(3, 4, 1)
