@@ -141,7 +141,7 @@ BAD_CHUNKS = [
 ]
 
 BAD_PATHS = [
-    Case("nowhere", 404, None, method="GET", path="/"),
+    Case("nowhere", 404, None, method="GET", path="/nowhere"),
     Case("nowhere below", 404, None, method="GET", path="/image/a/b/c"),
     Case("unknown image", 404, None, method="GET", path=f"/image/{'0' * 64}"),
     Case("incomplete image", 404, None, method="GET", path=f"/image/{SHA256}"),
