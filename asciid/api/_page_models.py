@@ -29,6 +29,7 @@ def card_of(image: ListedImage) -> Card:
         size=image.spec.size,
         completed=image.completed,
         cursor=cursor_text(image.cursor),
+        charset=image.record.charset,
     )
 
 

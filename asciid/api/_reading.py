@@ -410,18 +410,22 @@ class Reading:
     ) -> bytes:
         """Answer with an image as a file of another format."""
         about = record.about
+        charset = record.charset
 
         async def render() -> Rendered:
             text = await self._jobs.text(reader)
             job: AnyJob
             if kind is SVG:
                 job = SVGJob(
-                    text=text, title=about.title, description=about.description
+                    text=text,
+                    title=about.title,
+                    description=about.description,
+                    charset=charset,
                 )
             elif kind is PNG:
-                job = PNGJob(text=text)
+                job = PNGJob(text=text, charset=charset)
             else:
-                job = CSSJob(text=text)
+                job = CSSJob(text=text, charset=charset)
             return await self._renderings.render(job)
 
         image = self._image(reader, record)

@@ -27,7 +27,7 @@ from asciid.web.renderer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from asciid.store import IImageReader, IImageStore
     from asciid.web.pages import GalleryPage
@@ -77,7 +77,8 @@ class RenderingJobs:
             answer = await self._renderings.do(job)
             if isinstance(answer, Rendered):
                 return answer
-            absent += await self._send_cards(answer.hashes)
+            charsets = {card.sha256: card.charset for card in page.cards}
+            absent += await self._send_cards(answer.hashes, charsets)
         # Others evict them faster than they are sent.
         raise RendererBusyError
 
@@ -95,7 +96,9 @@ class RenderingJobs:
             raise NotRenderableError(message)
         return await _read(reader, MAX_TEXT)
 
-    async def _send_cards(self, hashes: Sequence[str]) -> list[str]:
+    async def _send_cards(
+        self, hashes: Sequence[str], charsets: Mapping[str, str]
+    ) -> list[str]:
         """Have cards of images rendered; return those that were removed."""
         absent = []
         texts: dict[str, bytes] = {}
@@ -108,13 +111,20 @@ class RenderingJobs:
                 absent.append(sha256)
                 continue
             if texts and size + len(text) > _CARDS_BYTES:
-                await self._renderings.do(CardsJob(texts=texts))
+                await self._renderings.do(_cards_job(texts, charsets))
                 texts, size = {}, 0
             texts[sha256] = text
             size += len(text)
         if texts:
-            await self._renderings.do(CardsJob(texts=texts))
+            await self._renderings.do(_cards_job(texts, charsets))
         return absent
+
+
+def _cards_job(texts: dict[str, bytes], charsets: Mapping[str, str]) -> CardsJob:
+    return CardsJob(
+        texts=texts,
+        charsets={sha256: charsets[sha256] for sha256 in texts if charsets[sha256]},
+    )
 
 
 async def _read(reader: IImageReader, limit: int) -> bytes:

@@ -15,6 +15,7 @@ from asciid.art import (
     to_png,
     to_svg,
 )
+from asciid.art.encodings import Origin
 from asciid.runtime.cache import ByteBoundedCache, footprint
 from asciid.web._markup import (
     MAX_GALLERY_SIZE,
@@ -100,9 +101,10 @@ class JobHandlers:
 
     def _render_cards(self, job: CardsJob) -> Rendered:
         for sha256, text in job.texts.items():
-            art = _card_of(text)
+            charset = job.charsets.get(sha256, "")
+            art = _card_of(text, charset)
             size = footprint(len(art.cells.encode()), _OVERHEAD)
-            self._cards.put(sha256, art, size)
+            self._cards.put(_card_key(sha256, charset), art, size)
         return Rendered(body=b"")
 
     def _render_gallery(self, job: GalleryJob) -> Rendered | Missing:
@@ -113,7 +115,7 @@ class JobHandlers:
             # The page ends here, so others are not needed.
             if room < 0 or len(missing) == _MISSING_AT_ONCE:
                 break
-            art = self._cards.get(card.sha256)
+            art = self._cards.get(_card_key(card.sha256, card.charset))
             if art is None and card.sha256 not in job.absent:
                 missing.append(card.sha256)
             arts.append(art or _EMPTY)
@@ -146,10 +148,21 @@ def _art_of(grid: Grid, columns: int, rows: int, *, quantise: bool) -> Art:
     )
 
 
-def _card_of(data: bytes) -> Art:
+def _card_key(sha256: str, charset: str) -> str:
+    # An image can be deleted, and sent again with another charset.
+    return f"{sha256} {charset}"
+
+
+def _grid_of(text: str, charset: str) -> Grid:
+    """Return the cells of a text that has to be shown as `charset` says."""
+    origin = Origin.parse(charset)
+    return parse(text, columns=origin.columns, ice_colours=origin.ice_colours)
+
+
+def _card_of(data: bytes, charset: str) -> Art:
     text = _text_of(data)
     try:
-        grid = parse(text)
+        grid = _grid_of(text, charset)
     except TooLargeError:
         lines = text.splitlines()[:_EXCERPT_ROWS]
         try:
@@ -159,36 +172,36 @@ def _card_of(data: bytes) -> Art:
     return _art_of(grid, *card_size(grid.width, grid.height), quantise=True)
 
 
-def _whole(data: bytes | None) -> Art | None:
+def _whole(data: bytes | None, charset: str) -> Art | None:
     """Return the art of a page; None if it is too large."""
     if data is None:
         return None
     try:
-        grid = parse(_text_of(data))
+        grid = _grid_of(_text_of(data), charset)
     except TooLargeError:
         return None
     return _art_of(grid, grid.width, grid.height, quantise=False)
 
 
 def _render_viewer(job: ViewerJob) -> Rendered:
-    return _page(render_viewer(job.page, _whole(job.text)))
+    return _page(render_viewer(job.page, _whole(job.text, job.page.image.charset)))
 
 
 def _render_embed(job: EmbedJob) -> Rendered:
-    return _page(render_embed(job.page, _whole(job.text)))
+    return _page(render_embed(job.page, _whole(job.text, job.page.image.charset)))
 
 
 def _render_svg(job: SVGJob) -> Rendered:
-    grid = parse(_text_of(job.text))
+    grid = _grid_of(_text_of(job.text), job.charset)
     return _page(to_svg(grid, title=job.title, description=job.description))
 
 
 def _render_css(job: CSSJob) -> Rendered:
-    return _page(stylesheet(parse(_text_of(job.text))))
+    return _page(stylesheet(_grid_of(_text_of(job.text), job.charset)))
 
 
 def _render_png(job: PNGJob) -> Rendered | Refused:
     try:
-        return Rendered(body=to_png(parse(_text_of(job.text))))
+        return Rendered(body=to_png(_grid_of(_text_of(job.text), job.charset)))
     except PNGUnavailableError:
         return Refused(reason="This service renders no PNG.")

@@ -98,6 +98,8 @@ class CardsJob(_Job, frozen=True, kw_only=True):
 
     texts: dict[str, bytes]
     """At most `MAX_CARD_TEXT` bytes each, which may end within a character."""
+    charsets: dict[str, str] = {}
+    """How they have to be shown, as in `Card`, where it is not empty."""
 
 
 class GalleryJob(_Job, frozen=True, kw_only=True):
@@ -149,18 +151,24 @@ class SVGJob(_Job, frozen=True, kw_only=True):
     text: bytes
     title: str = ""
     description: str = ""
+    charset: str = ""
+    """How it has to be shown, as in `PageImage`."""
 
 
 class PNGJob(_Job, frozen=True, kw_only=True):
     """Render an image as PNG."""
 
     text: bytes
+    charset: str = ""
+    """How it has to be shown, as in `PageImage`."""
 
 
 class CSSJob(_Job, frozen=True, kw_only=True):
     """Render the style sheet of the colours of an image."""
 
     text: bytes
+    charset: str = ""
+    """How it has to be shown, as in `PageImage`."""
 
 
 AnyJob: TypeAlias = (

@@ -63,6 +63,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     completed: int = 0
     cursor: str = ""
     """Position in the listing: older images are at ``/?before=<cursor>``."""
+    charset: str = ""
+    """As in `PageImage`."""
 
 
 class PageImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +82,10 @@ class PageImage(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     listed: bool = True
     charset: str = ""
-    """The charset that it was transcoded from; empty: it was sent as UTF-8."""
+    """
+    What it was converted from, and how it has to be shown: the text form of an
+    `Origin` of `asciid.art.encodings`, such as ``cp437; columns=160``.
+    """
     expires: int = 0
     """When it will be deleted; 0: never."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import struct
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -66,12 +67,17 @@ class ReadingCase(RawCase):
         self.store = MemoryStore(clock=lambda: self.now, monotonic=lambda: self.now)
         self.serve(self.store)
 
-    def put(self, text: str, **about: Any) -> str:  # noqa: ANN401 - those of About
+    def put(
+        self,
+        text: str,
+        charset: str = "",
+        **about: Any,  # noqa: ANN401 - those of About
+    ) -> str:
         """Store an image a second after the one before; return its hash."""
         self.now += 1
         data = text.encode()
         name = sha256(data).hexdigest()
-        new = NewImage(about=About(**about))
+        new = NewImage(about=About(**about), charset=charset)
         writer = self.successResultOf(self.store.create(name, new))
         if data:
             self.successResultOf(writer.write(data))
@@ -540,6 +546,26 @@ class FileTests(OnAsciid, ReadingCase, SynchronousTestCase):
         self.assertEqual(
             job, SVGJob(text=b"<cat>", title="Cat", description="A cat <b>")
         )
+
+    def test_converted(self) -> None:
+        """Everything shows art by its width and iCE colours, also after a change."""
+        for charset, size, ground, colour in (
+            ("cp437; columns=2; ice", (2, 2), "b9", b"#f55"),
+            ("cp437", (4, 1), "b1", b"#a00"),
+        ):
+            columns, rows = size
+            name = self.put("\x1b[5;41mabcd", charset)
+            for path in (f"/i/{name}", "/", f"/i/{name}/embed"):
+                self.now += 120
+                body = self.get(path, BROWSER).body.decode()
+                self.assertIn(f"cu{columns} ru{rows}", body, path)
+                self.assertRegex(body, f'<span class="?{ground}', path)
+            self.assertIn(colour, self.get(f"/i/{name}.svg").body)
+            png = self.get(f"/i/{name}.png").body
+            self.assertEqual(
+                struct.unpack_from(">II", png, 16), (16 * columns, 32 * rows)
+            )
+            self.successResultOf(self.store.delete(name))
 
     def test_css(self) -> None:
         """The style sheet of an image has its colours."""
