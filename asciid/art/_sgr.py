@@ -229,4 +229,7 @@ def style_of(pen: Pen, *, coloured: bool, ice_colours: bool) -> Style:
             _BLACK if background == DEFAULT else background,
             _GREY if foreground == DEFAULT else foreground,
         )
+        if foreground < _BRIGHT:
+            # What is bold and dark would be bright on a terminal.
+            attributes &= ~BOLD
     return Style(foreground, background, attributes & ~(FAINT | REVERSE | CONCEAL))

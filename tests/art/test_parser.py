@@ -385,6 +385,9 @@ class StyleTests(SynchronousTestCase):
         self.assertEqual(self.style("7"), Style(0, 7))
         self.assertEqual(self.style("7", "27"), PLAIN)
         self.assertEqual(self.style("1;7;34"), Style(0, 12))
+        self.assertEqual(self.style("1;7;38;5;99;44"), Style(4, 99))
+        self.assertEqual(self.style("1;7;34;48;5;99"), Style(99, 12))
+        self.assertEqual(self.style("1;7;97;104"), Style(12, 15, BOLD))
 
     def test_concealed(self) -> None:
         """Of concealed text the ground is shown, and the text is not there."""
