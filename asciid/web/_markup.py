@@ -123,7 +123,7 @@ class Art(Struct, frozen=True, kw_only=True):
 
 def _is_wide(columns: int, rows: int) -> bool:
     # A cell is .6 em wide and 1.1333 em high.
-    return columns * 0.53 > rows * 5
+    return columns > _CARD_COLUMNS and columns * 0.53 > rows * 5
 
 
 def card_size(columns: int, rows: int) -> tuple[int, int]:

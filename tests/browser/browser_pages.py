@@ -67,6 +67,21 @@ class PagesTests(BrowserCase):
         # The README shows two of the screenshots.
         daemon = self.daemon("--public-url", "https://art.example")
         sent = sent_all(daemon)
+        long = send(
+            daemon,
+            "long.txt",
+            b"<o_o>\n",
+            {
+                "Asciid-Title": "W" * 200,
+                "Asciid-Description": "word " * 200 + "x" * 1000,
+                "Asciid-Author": "A" * 200,
+                "Asciid-Licence": f"https://host.example/{'l' * 150}",
+                "Asciid-Tags": ",".join(f"{i}{'t' * 49}" for i in range(10)),
+                "Asciid-Expires": "30d",
+                # The README shows the gallery without it.
+                "Asciid-Listed": "false",
+            },
+        )
         pages = {
             "gallery": "/",
             "viewer-ansi": sent["lighthouse.ans"].path,
@@ -77,6 +92,8 @@ class PagesTests(BrowserCase):
             "notfound": "/i/9d02c4e1f7ab",
             "blocked": sent["owl.txt"].path,
             "choices": f"/i/{HASH[:12]}",
+            "viewer-long": long.path,
+            "embed-long": f"{long.path}/embed",
         }
         self.run_asciid(
             daemon, "block", sent["owl.txt"].sha256, "--reason", "Court order 5/26"
@@ -85,7 +102,7 @@ class PagesTests(BrowserCase):
         self.play(
             "every_page", daemon, pages=pages, rendered={pages["choices"]: choices}
         )
-        for name in ("embed", "choices"):
+        for name in ("embed", "embed-long", "choices"):
             del pages[name]
         self.play("media", daemon, pages=pages)
 

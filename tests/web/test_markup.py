@@ -178,6 +178,16 @@ class GalleryTests(SynchronousTestCase):
         self.assertEqual(self.order(square, square, square, wide, wide), list("01234"))
         self.assertEqual(self.order(square, wide), list("01"))
 
+    def test_what_is_wide(self) -> None:
+        """A card is wide if a plate of 80 columns would show little of it."""
+        for size, wide in (
+            ((315, 15), True),
+            ((81, 8), True),
+            ((80, 1), False),
+            ((81, 9), False),
+        ):
+            self.assertEqual(make_art(*size).wide, wide, size)
+
     def test_ages(self) -> None:
         """A card has the age of its image, an old one the day."""
         for age, text in (
@@ -279,6 +289,7 @@ class CardSizeTests(SynchronousTestCase):
             ((120, 60), (120, 38)),
             ((160, 100), (80, 25)),
             ((315, 15), (315, 15)),
+            ((81, 1), (81, 1)),
             ((5000, 15), (320, 15)),
         ):
             self.assertEqual(card_size(*whole), shown, whole)

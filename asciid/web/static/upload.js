@@ -268,7 +268,7 @@
       u.phase = 'done';
       forget(u);
       link.href = '/i/' + id;
-      link.textContent = location.host + '/i/' + id;
+      link.append(location.host, d.createElement('wbr'), '/i/' + id);
       key.textContent = u.key;
       asciid.all('.keyed', part).forEach(e => { e.hidden = !u.key; });
       asciid.all('button', part).forEach((b, i) => { b.addEventListener('click', () => { asciid.copy(b, i ? key : link); }); });

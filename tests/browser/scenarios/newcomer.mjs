@@ -84,6 +84,11 @@ await run(async (browser) => {
   await page.locator(".queue .plate .art").waitFor();
   await shoot(page, "upload-done");
   await assertAccessible(page, "done");
+  await page.setViewportSize({ width: 360, height: 740 });
+  await shoot(page, "upload-done-360");
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(over <= 0, `the page is ${over} px wider than a phone`);
+  await page.setViewportSize({ width: 1280, height: 800 });
 
   await page.getByText("Edit title and description").click();
   await page.locator(".about input").fill("A very long scroll");
