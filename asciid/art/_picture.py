@@ -14,7 +14,7 @@ from asciid.art._palette import rgb_of
 from asciid.art._shapes import SHAPES, rectangles_of
 
 if TYPE_CHECKING:
-    from asciid.art._grid import Grid, Run
+    from asciid.art._grid import Grid, Run, Style
     from asciid.art._shapes import Cell
 
 __all__ = ["paint"]
@@ -24,6 +24,8 @@ _SCREEN, _LIGHT = 0x000000, 0xAAAAAA
 """Ground and ink of art without and with colours, as on the pages."""
 
 _MAX_INDEXES = 256
+_MAX_TILES = 4096
+"""Painted glyphs that are kept."""
 _LEVELS = (16, 8, 4)
 """How many steps from ground to ink there may be in a picture with a palette."""
 
@@ -54,6 +56,7 @@ class _Picture:
         self._ground, self._ink = (_SCREEN, _LIGHT) if grid.coloured else (_PAPER, _INK)
         self._indexes: dict[int, int] = {}
         self._shades: dict[tuple[int, int], list[int]] = {}
+        self._tiles: dict[tuple[str, int, Style], Image.Image] = {}
         self._levels = self._choose_levels(grid)
         self._image = Image.new(
             "L" if self._levels else "RGB",
@@ -138,12 +141,20 @@ class _Picture:
     def _paint_glyph(
         self, text: str, columns: int, run: Run, left: int, top: int
     ) -> None:
-        shape = self._glyphs.shape(text, columns, run.style.attributes)
+        glyphs = self._glyphs
         ground, ink = self._colours(run)
-        if self._levels:
-            self._image.paste(shape.point(self._table(ground, ink)), (left, top))
-        else:
+        if not self._levels:
+            shape = glyphs.shape(text, columns, run.style.attributes)
             self._image.paste(self._value(ink), (left, top), shape)
+            return
+        key = text, columns, run.style
+        tile = self._tiles.get(key)
+        if tile is None:
+            if len(self._tiles) >= _MAX_TILES:
+                self._tiles.clear()
+            shape = glyphs.shape(text, columns, run.style.attributes)
+            tile = self._tiles[key] = shape.point(self._table(ground, ink))
+        self._image.paste(tile, (left, top))
 
     def _table(self, ground: int, ink: int) -> list[int]:
         """Return the index of each share of the ink, from 0 to 255."""

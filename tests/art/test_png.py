@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.art import PNGUnavailableError, TooLargeError, _glyphs, parse, to_png
+from asciid.art import (
+    PNGUnavailableError,
+    TooLargeError,
+    _glyphs,
+    _picture,
+    parse,
+    to_png,
+)
 from asciid.art._png import MAX_PIXELS
 from asciid.art._shapes import SHAPES, Cell, rectangles_of
 from asciid.art.encodings import decode
@@ -179,6 +186,7 @@ class PictureTests(SynchronousTestCase):
         text = "The quick brown fox"
         before = to_png(parse(text))
         self.patch(_glyphs, "_KEPT", 3)
+        self.patch(_picture, "_MAX_TILES", 3)
         _glyphs.glyphs_of.cache_clear()
         self.assertEqual(to_png(parse(text)), before)
 
