@@ -33,12 +33,15 @@ SINGLE = (
 )
 """Characters that take one column each, as ranges of a class of `re`."""
 
+_MAX_PARAMETERS = 256
+"""Characters of parameters beyond which a sequence is dropped."""
+
 _NEW_LINES = r"\n\v\f\x85\u2028\u2029"
 
 # Strings end with ST, and those for the operating system also with BEL; CAN, SUB and
 # the ESC of another sequence abort them, as the end of the text does.
 _TOKEN = re.compile(
-    rf"(?:\x1b\[(?P<sgr>[0-9;]*)m)?(?P<text>[{SINGLE}]+)"
+    rf"(?:\x1b\[(?P<sgr>[0-9;]{{0,{_MAX_PARAMETERS}}})m)?(?P<text>[{SINGLE}]+)"
     rf"|(?P<newline>\r?[{_NEW_LINES}])"
     r"|(?P<string>(?:\x1b\]|\x9d)[^\x07\x18\x1a\x1b\x9c]*(?:\x1b\\|[\x07\x18\x1a\x9c])?"
     r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x18\x1a\x1b\x9c]*(?:\x1b\\|[\x18\x1a\x9c])?)"
@@ -77,9 +80,6 @@ _NONCHARACTERS = dict.fromkeys(
 """XML does not allow all of them, and HTML none."""
 
 _REPLACED = {**_UNSHOWN, **_NONCHARACTERS}
-
-_MAX_PARAMETERS = 256
-"""Characters of parameters beyond which a sequence is dropped."""
 
 _ALL = 2
 """The mode of an erasure that erases all."""

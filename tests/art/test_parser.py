@@ -304,11 +304,18 @@ class StyleTests(SynchronousTestCase):
 
     def style(self, *sequences: str, ice_colours: bool = False) -> Style:
         """Return the style of text that follows SGR sequences."""
-        text = "".join(f"\x1b[{each}m" for each in sequences)
+        text = "".join(f"\x1b[{each}mx\b" for each in sequences)
         grid = parse(f"{text}x", ice_colours=ice_colours)
         ((run,),) = grid.rows
         self.assertEqual(grid.coloured, run.style[:2] != PLAIN[:2])
         return run.style
+
+    def test_long(self) -> None:
+        """A sequence with very many parameters changes nothing."""
+        long = "0;" * 128 + "1"
+        self.assertEqual(self.style("31", long), Style(1))
+        self.assertEqual(self.style("31", long, "32", long), Style(2))
+        self.assertEqual(self.style("31", long[2:]), Style(attributes=BOLD))
 
     def test_colours(self) -> None:
         """Colours of all forms, of the foreground and the background."""
