@@ -103,8 +103,8 @@ class ReadmeTests(CommandTestCase):
         output = self.run_command(
             "sh", "-euc", command + server + session, cwd=daemon.directory
         )
-        url, fish, *about = output.splitlines()
-        self.assertTrue(url.startswith(f"{daemon.url}/image/3c276f8d"), url)
+        fish, *about, listed = output.splitlines()
+        self.assertRegex(listed, rf"^{daemon.url}/i/3c276f8da12d  .*  A fish$")
         self.assertEqual(fish, "<`)))><")
         said = ["title: A fish", "author: Ada", "licence: CC0-1.0", "listed: yes"]
         self.assertEqual(about[-len(said) :], said)

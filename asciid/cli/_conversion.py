@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from attrs import frozen
 
 from asciid.art.encodings import (
+    AUTO,
     LARGEST_CONVERTED,
     Origin,
+    UnknownCharsetError,
+    check_charset,
     check_size,
     decode,
     is_utf_8,
@@ -20,11 +24,28 @@ from asciid.client.source import SMALL
 if TYPE_CHECKING:
     from asciid.art.encodings import Sauce
 
-__all__ = ["Art", "read_art"]
+__all__ = ["Art", "charset_option", "read_art"]
 
 
 _LONGEST = 200
 """Maximum bytes of a title or author."""
+
+
+def _checked_charset(_: click.Context, __: click.Parameter, label: str) -> str:
+    try:
+        check_charset(label)
+    except UnknownCharsetError as error:
+        raise click.BadParameter(str(error)) from error
+    return label
+
+
+charset_option = click.option(
+    "--charset",
+    default=AUTO,
+    callback=_checked_charset,
+    metavar="CHARSET",
+    help="Charset of the files.",
+)
 
 
 @frozen

@@ -20,6 +20,7 @@ from asciid.cli._filter import one_line
 from asciid.cli._reporting import os_error_text
 from asciid.cli._run import run
 from asciid.client import (
+    AmbiguousError,
     Client,
     ClientError,
     NotFoundError,
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from asciid.cli._dependencies import Dependencies
 
 __all__ = [
+    "RANDOM",
     "CommandError",
+    "HashType",
     "Target",
     "TargetType",
     "exit_code",
@@ -53,7 +56,28 @@ __all__ = [
 _LONGEST_SECRET = 8 * 1024
 """Maximum bytes of a file with a token or an edit key."""
 
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_HASH_DIGITS = 64
+_LINK_DIGITS = 12
+"""Hex digits that are enough to name an image."""
+
+RANDOM = "random"
+"""Names an image that the server draws."""
+
+_is_hex = re.compile(r"[0-9a-fA-F]+").fullmatch
+_split_url = re.compile(
+    r"(?P<base>[^?#]*)"
+    r"(?:/image/(?P<sha256>[0-9a-fA-F]+)(?:/about|/chunks)?"
+    r"|/i/(?P<digits>[0-9a-fA-F]+)(?:\.(?:svg|png|css|txt)|/embed)?)"
+    r"(?:[?#].*)?",
+    re.DOTALL,
+).fullmatch
+
+_NEVER_SUCCESSFUL = (
+    AmbiguousError,
+    NotTextError,
+    SplitCharacterError,
+    UndecodableError,
+)
 
 CommandT = TypeVar("CommandT", bound="Callable[..., Any]")
 
@@ -121,15 +145,31 @@ def _file_start(path: Path) -> str:
 class Target:
     """An image named on the command line."""
 
-    sha256: str
+    name: str
+    """The first 12 to 64 lower-case hex digits of its hash, or `RANDOM`."""
     server: str | None = None
-    """The server in its URL; None if only the hash was given."""
+    """The server in its URL; None if it has none."""
+
+    async def resolve(self, client: Client) -> str:
+        """Return its hash, for which the server is asked unless it is given."""
+        if self.name == RANDOM:
+            return await client.random()
+        if len(self.name) == _HASH_DIGITS:
+            return self.name
+        return await client.resolve(self.name)
 
 
 class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has none
-    """An image by its hash or its URL."""
+    """
+    An image by its hash, the first digits of that, or its URL.
+
+    With `random` also by that word, or the URL of random images.
+    """
 
     name = "image"
+
+    def __init__(self, *, random: bool = False) -> None:
+        self._random = random
 
     def convert(
         self,
@@ -138,24 +178,64 @@ class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has non
         ctx: click.Context | None,
     ) -> Target:
         """Return the target that `value` names."""
-        if _SHA256.fullmatch(value):
-            return Target(value.lower())
-        base, separator, name = value.rpartition("/image/")
         try:
-            if separator and _SHA256.fullmatch(name):
-                return Target(name.lower(), parse_base_url(base).to_text())
+            return self._parse(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return self.fail(
-            f"{value!r} is neither a SHA-256 nor the URL of an image", param, ctx
+            return self.fail(str(error), param, ctx)
+
+    def _parse(self, text: str) -> Target:
+        if _is_hex(text):
+            return Target(_checked_digits(text))
+        if self._random and text == RANDOM:
+            return Target(RANDOM)
+        found = _split_url(text)
+        if found is None:
+            if self._random and text.endswith(f"/{RANDOM}"):
+                base = text.removesuffix(f"/{RANDOM}")
+                return Target(RANDOM, parse_base_url(base).to_text())
+            message = f"{text!r} is neither a SHA-256 nor the URL of an image"
+            raise ValueError(message)
+        name = found["sha256"] or found["digits"]
+        if found["sha256"] and len(name) != _HASH_DIGITS:
+            message = f"{name} has {len(name)} hex digits; a SHA-256 has {_HASH_DIGITS}"
+            raise ValueError(message)
+        return Target(_checked_digits(name), parse_base_url(found["base"]).to_text())
+
+
+class HashType(click.ParamType):  # type: ignore[type-arg] # old click has none
+    """An image by its hash or its URL, which must have the whole hash."""
+
+    name = "image"
+
+    def convert(
+        self,
+        value: str,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Return the hash that `value` has."""
+        name = TargetType().convert(value, param, ctx).name
+        if len(name) < _HASH_DIGITS:
+            message = f"{value} has a part of a SHA-256; asciid about prints all of it"
+            self.fail(message, param, ctx)
+        return name
+
+
+def _checked_digits(digits: str) -> str:
+    if not _LINK_DIGITS <= len(digits) <= _HASH_DIGITS:
+        message = (
+            f"{digits} has {len(digits)} hex digits; a SHA-256 has {_HASH_DIGITS}, and "
+            f"its first {_LINK_DIGITS} are enough"
         )
+        raise ValueError(message)
+    return digits.lower()
 
 
 def exit_code(error: Exception) -> int:
     """Return the exit code for `error`."""
     if isinstance(error, NotFoundError):
         return NOT_FOUND
-    if isinstance(error, NotTextError | SplitCharacterError | UndecodableError):
+    if isinstance(error, _NEVER_SUCCESSFUL):
         return REFUSED
     if (
         isinstance(error, ProblemError)

@@ -10,7 +10,7 @@ import click
 
 from asciid.admin import storage as admin
 from asciid.cli._reporting import report
-from asciid.cli._server import TargetType
+from asciid.cli._server import HashType
 from asciid.cli._storage_options import (
     EXAMPLES,
     json_option,
@@ -20,8 +20,6 @@ from asciid.cli._storage_options import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from asciid.cli._server import Target
 
 __all__ = ["block_command", "blocked_command", "unblock_command"]
 
@@ -58,7 +56,7 @@ The exit code is 0, 1 if the storage is unusable, 2 if the options are wrong.
   asciid blocked --storage /var/lib/asciid
 """
 
-_image_argument = click.argument("image", metavar="SHA|URL", type=TargetType())
+_image_argument = click.argument("sha256", metavar="SHA|URL", type=HashType())
 
 
 @click.command("block", help=_BLOCK_HELP)
@@ -70,18 +68,18 @@ _image_argument = click.argument("image", metavar="SHA|URL", type=TargetType())
 )
 @storage_option
 @json_option
-def block_command(*, image: Target, reason: str, storage: Path, as_json: bool) -> int:
+def block_command(*, sha256: str, reason: str, storage: Path, as_json: bool) -> int:
     """Block an image; return the exit code."""
     with readable_errors():
         try:
-            removed = admin.block(storage, image.sha256, reason)
+            removed = admin.block(storage, sha256, reason)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     if as_json:
-        done = {"sha256": image.sha256, "reason": reason, "removed": removed}
+        done = {"sha256": sha256, "reason": reason, "removed": removed}
         report(json.dumps(done))
     else:
-        report(f"{image.sha256} blocked{'' if removed else '; it was not stored'}")
+        report(f"{sha256} blocked{'' if removed else '; it was not stored'}")
     return 0
 
 
@@ -89,14 +87,14 @@ def block_command(*, image: Target, reason: str, storage: Path, as_json: bool) -
 @_image_argument
 @storage_option
 @json_option
-def unblock_command(*, image: Target, storage: Path, as_json: bool) -> int:
+def unblock_command(*, sha256: str, storage: Path, as_json: bool) -> int:
     """Unblock an image; return the exit code."""
     with readable_errors():
-        unblocked = admin.unblock(storage, image.sha256)
+        unblocked = admin.unblock(storage, sha256)
     if as_json:
-        report(json.dumps({"sha256": image.sha256, "unblocked": unblocked}))
+        report(json.dumps({"sha256": sha256, "unblocked": unblocked}))
     else:
-        report(f"{image.sha256} {'unblocked' if unblocked else 'is not blocked'}")
+        report(f"{sha256} {'unblocked' if unblocked else 'is not blocked'}")
     return 0 if unblocked else 1
 
 

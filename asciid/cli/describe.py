@@ -35,9 +35,9 @@ __all__ = ["about_command"]
 _HELP = f"""
 Print what is said about an image, given by its SHA-256 or its URL.
 
-With options, change what they name first, and leave the rest as it is; an empty text
-removes a value. That requires the edit key that asciid put saved when it uploaded the
-image, or a token.
+The first 12 digits of the SHA-256 are enough. With options, change what they name
+first, and leave the rest as it is; an empty text removes a value. That requires the
+edit key that asciid put saved when it uploaded the image, or a token.
 
 {EXIT_CODES}
 \b
@@ -77,10 +77,10 @@ def about_command(  # noqa: PLR0913 - one argument an option
     editing = Editing(server, edit_key_file)
 
     async def main(client: Client, _reactor: Reactor) -> int:
+        sha256 = await image.resolve(client)
         if about.said:
-            await _change(client, image.sha256, about, editing)
-        stored = await client.about(image.sha256)
-        report = _report(client, image.sha256, stored)
+            await _change(client, sha256, about, editing)
+        report = _report(client, sha256, await client.about(sha256))
         click.echo(json.dumps(report) if as_json else _text(report))
         return 0
 
@@ -115,6 +115,7 @@ def _report(client: Client, sha256: str, about: ImageAbout) -> dict[str, object]
     return {
         "sha256": sha256,
         "url": client.url(sha256),
+        "link": client.link(sha256),
         "title": fields.title,
         "description": fields.description,
         "author": fields.author,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from attrs import frozen
 
 from asciid.art.encodings import Origin
 from asciid.cli._bar import Bar
@@ -21,7 +20,7 @@ from asciid.client import ClientError
 from asciid.client.destination import InPlace, destination_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
     from twisted.internet.defer import Deferred
 
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
     from asciid.client import Client
     from asciid.runtime.reactor import Reactor
 
-    Then = Callable[[Client], Coroutine[Deferred[Any], Any, None]]
-
 __all__ = ["cat_command", "get_command"]
 
 _GET_HELP = f"""
 Download an image, given by its SHA-256 or its URL, and print the file's name.
+
+The first 12 digits of the SHA-256 are enough; random is an image that the server draws.
 
 The file appears once the image is complete and its hash has been checked. An
 interrupted download is resumed. If the server does not send the size of the image,
@@ -51,6 +50,7 @@ Examples:
 _CAT_HELP = f"""
 Print an image, given by its SHA-256 or its URL, once its hash has been checked.
 
+The first 12 digits of the SHA-256 are enough; random is an image that the server draws.
 Art is shown as on the pages of the server: with colours, and with blanks for cursor
 movements. Other control characters, which could harm a terminal, are removed. --raw
 prints every byte.
@@ -59,10 +59,11 @@ prints every byte.
 \b
 Examples:
   asciid cat d25f44c31340f2c8433cb76e4f60a310683cab519116e23ef68eb68d198c63d0
+  asciid cat random
   asciid cat --raw http://localhost:4444/image/d25f... > cat.txt
 """
 
-_target = click.argument("image", metavar="SHA|URL", type=TargetType())
+_target = click.argument("image", metavar="SHA|URL", type=TargetType(random=True))
 
 
 def _checked_output(
@@ -102,20 +103,29 @@ def get_command(
     resume: bool,
 ) -> int:
     """Download an image; return the exit code."""
-    request = _Request(dependencies, image, server)
-    path = destination_of(output, f"{image.sha256}.txt")
-    if isinstance(path, InPlace):
-        with _downloaded(request) as (code, file):
-            if file is not None:
-                _copy(file, path)
-        return code
-    code = _download(request, path, resume=resume)
+    to: Path | InPlace | None = None
+    with ExitStack() as stack:
+
+        def place(sha256: str) -> Path:
+            nonlocal to
+            to = destination_of(output, f"{sha256}.txt")
+            return _temporary(stack) if isinstance(to, InPlace) else to
+
+        code, path = _download(dependencies, image, server, place, resume=resume)
+        if isinstance(to, Path):
+            _report_file(code, to)
+        elif isinstance(to, InPlace) and not code:
+            with path.open("rb") as file:
+                _copy(file, to)
+    return code
+
+
+def _report_file(code: int, path: Path) -> None:
     if code in STOPPED:
         message = f"{STOPPED[code]}; run the same command to resume"
         click.echo(f"asciid: {message}", err=True)
     else:
         report(str(path))
-    return code
 
 
 @click.command("cat", help=_CAT_HELP)
@@ -128,68 +138,68 @@ def cat_command(
 ) -> int:
     """Print an image; return the exit code."""
     origin = Origin()
+    with ExitStack() as stack:
 
-    async def ask_origin(client: Client) -> None:
-        nonlocal origin
-        try:
-            about = await client.about(image.sha256)
-        except ClientError:
-            return  # an older server, or the image is gone: it was downloaded
-        origin = Origin.parse(about.fields.charset)
+        async def ask(client: Client, sha256: str) -> None:
+            nonlocal origin
+            # An older server, or the image is gone: it was downloaded.
+            with suppress(ClientError):
+                about = await client.about(sha256)
+                origin = Origin.parse(about.fields.charset)
 
-    then = None if raw else ask_origin
-    request = _Request(dependencies, image, server)
-    with _downloaded(request, then) as (code, file):
-        if file is not None and raw:
-            _copy(file, InPlace(None))
-        elif file is not None:
-            show(file, origin)
+        code, path = _download(
+            dependencies,
+            image,
+            server,
+            lambda _: _temporary(stack),
+            resume=False,
+            then=None if raw else ask,
+        )
+        if not code:
+            with path.open("rb") as file:
+                if raw:
+                    _copy(file, InPlace(None))
+                else:
+                    show(file, origin)
     return code
 
 
-@frozen
-class _Request:
-    """Which image to download, and from where."""
-
-    dependencies: Dependencies
-    image: Target
-    server: str
-    """Used unless the image is given by its URL."""
+def _temporary(stack: ExitStack) -> Path:
+    """Return a path for an image that is removed by `stack`."""
+    # A failed clean-up does not fail a successful download.
+    temporary = TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True)
+    return Path(stack.enter_context(temporary), "image")
 
 
-def _download(
-    request: _Request, path: Path, *, resume: bool, then: Then | None = None
-) -> int:
-    """Download to `path`, then call `then`; return the exit code."""
-    bar = Bar(path.name, None)
+def _download(  # noqa: PLR0913 - the command, and what its kinds differ in
+    dependencies: Dependencies,
+    image: Target,
+    server: str,
+    place: Callable[[str], Path],
+    *,
+    resume: bool,
+    then: Callable[[Client, str], Coroutine[Deferred[Any], Any, None]] | None = None,
+) -> tuple[int, Path]:
+    """
+    Download an image to the path that `place` returns for its hash, and do `then`.
+
+    Returns the exit code and the path, which exists if the code is 0.
+    """
+    path = Path()
 
     async def main(client: Client, reactor: Reactor) -> int:
+        nonlocal path
+        sha256 = await image.resolve(client)
+        path = place(sha256)
+        bar = Bar(path.name, None)
         with bar.showing(reactor):
-            await client.download(
-                request.image.sha256, path, resume=resume, on_progress=bar.image()
-            )
-            if then is not None:
-                await then(client)
+            await client.download(sha256, path, resume=resume, on_progress=bar.image())
+        if then is not None:
+            await then(client, sha256)
         return 0
 
-    server = request.image.server or request.server
-    return run_with_client(request.dependencies, server, main, has_bar=True)
-
-
-@contextmanager
-def _downloaded(
-    request: _Request, then: Then | None = None
-) -> Iterator[tuple[int, IO[bytes] | None]]:
-    """Download to a temporary file; yield the exit code and the file if any."""
-    # A failed clean-up does not fail a successful download.
-    with TemporaryDirectory(prefix="asciid-", ignore_cleanup_errors=True) as directory:
-        path = Path(directory, request.image.sha256)
-        code = _download(request, path, resume=False, then=then)
-        if code:
-            yield code, None
-            return
-        with path.open("rb") as file:
-            yield code, file
+    code = run_with_client(dependencies, image.server or server, main, has_bar=True)
+    return code, path
 
 
 def _copy(file: IO[bytes], to: InPlace) -> None:

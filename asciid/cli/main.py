@@ -30,6 +30,8 @@ _MODULES = {
     "completion": "completion",
     "config": "config",
     "get": "get",
+    "ls": "ls",
+    "open": "browse",
     "put": "put",
     "rm": "rm",
     "simulate": "simulate",

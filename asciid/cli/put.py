@@ -17,12 +17,10 @@ from twisted.internet.defer import succeed
 from asciid.art.encodings import (
     AUTO,
     UndecodableError,
-    UnknownCharsetError,
-    check_charset,
 )
 from asciid.cli._about_options import about_options
 from asciid.cli._bar import Bar
-from asciid.cli._conversion import read_art
+from asciid.cli._conversion import charset_option, read_art
 from asciid.cli._exit_codes import EXIT_CODES, STOPPED
 from asciid.cli._filter import one_line, shell_word
 from asciid.cli._saved_keys import EditKeys
@@ -61,7 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["put_command"]
 
 _HELP = f"""
-Upload files, and print the URL of each.
+Upload files, and print the link of each: the short URL of its page.
 
 FILE may be - for standard input. Small files are sent in one request, large ones in
 chunks; an interrupted upload is resumed with the missing chunks. A file that the
@@ -99,14 +97,6 @@ def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int 
         raise click.BadParameter(str(error)) from error
 
 
-def _checked_charset(_: click.Context, __: click.Parameter, label: str) -> str:
-    try:
-        check_charset(label)
-    except UnknownCharsetError as error:
-        raise click.BadParameter(str(error)) from error
-    return label
-
-
 @click.command("put", help=_HELP)
 @click.argument(
     "files",
@@ -118,13 +108,7 @@ def _checked_charset(_: click.Context, __: click.Parameter, label: str) -> str:
 )
 @server_option
 @token_option
-@click.option(
-    "--charset",
-    default=AUTO,
-    callback=_checked_charset,
-    metavar="CHARSET",
-    help="Charset of the files.",
-)
+@charset_option
 @about_options
 @click.option(
     "--chunked/--whole",
@@ -258,9 +242,9 @@ def _explained(error: Exception) -> str:
     return str(error)
 
 
-def _unchanged(url: str) -> str:
+def _unchanged(link: str) -> str:
     command = "asciid about with the same options changes that"
-    return f"{url} was uploaded before, and what is said about it stays; {command}"
+    return f"{link} was uploaded before, and what is said about it stays; {command}"
 
 
 class _Puts:
@@ -304,7 +288,7 @@ class _Puts:
                 self._print(place, "")
             else:
                 if self._options.about.said and not uploaded.new:
-                    self._warn(name, _unchanged(uploaded.url))
+                    self._warn(name, _unchanged(uploaded.link))
                 self._print(place, self._line(name, art, uploaded))
 
     def _read(self, reactor: Reactor, name: str, source: Path) -> Deferred[Art]:
@@ -348,7 +332,7 @@ class _Puts:
 
     def _line(self, name: str, art: Art, uploaded: Uploaded) -> str:
         if not self._options.as_json:
-            return f"{uploaded.url}\n"
+            return f"{uploaded.link}\n"
         report = {
             "file": name,
             "url": uploaded.url,

@@ -29,6 +29,8 @@ __all__ = ["rm_command"]
 _RM_HELP = f"""
 Delete images, given by their SHA-256 or their URL.
 
+The first 12 digits of a SHA-256 are enough.
+
 It requires the edit key that asciid put saved when it uploaded the image, or a token.
 
 {EXIT_CODES}
@@ -62,17 +64,18 @@ def rm_command(
     if others:
         message = "all images must be on one server"
         raise click.UsageError(message)
-    if edit_key_file is not None and len({image.sha256 for image in images}) > 1:
+    if edit_key_file is not None and len({image.name for image in images}) > 1:
         message = "--edit-key-file is of one image"
         raise click.UsageError(message)
     editing = Editing(server, edit_key_file)
 
     async def main(client: Client, _reactor: Reactor) -> int:
         for image in images:
-            edit_key = editing.edit_key(image.sha256)
-            with editing.of(image.sha256):
-                await client.delete(image.sha256, edit_key=edit_key)
-            editing.forget(image.sha256)
+            sha256 = await image.resolve(client)
+            edit_key = editing.edit_key(sha256)
+            with editing.of(sha256):
+                await client.delete(sha256, edit_key=edit_key)
+            editing.forget(sha256)
         return 0
 
     return run_with_client(dependencies, server, main, token=token)

@@ -24,6 +24,8 @@ __all__ = ["status_command"]
 _STATUS_HELP = f"""
 Print the upload status of an image, given by its SHA-256 or its URL.
 
+The first 12 digits of the SHA-256 are enough.
+
 {EXIT_CODES}
 \b
 Examples:
@@ -45,7 +47,7 @@ def status_command(
     """Print the status of an image; return the exit code."""
 
     async def main(client: Client, _reactor: Reactor) -> int:
-        status = await client.status(image.sha256)
+        status = await client.status(await image.resolve(client))
         click.echo(json.dumps(_report(status)) if as_json else _sentence(status))
         return 0
 

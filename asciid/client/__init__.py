@@ -7,6 +7,7 @@ The client library, on treq: `Client`, its results and its errors.
 ``destination``  the outputs of downloads
 ``source``       the inputs of uploads: bytes and files
 ``_image_about`` what is said about an image
+``_found_images`` pages of the listing
 ``_calls``       the requests of the protocol
 ``_transport``   requests with retries, with ``exchange``, ``_backoff``,
                  ``agent`` and ``_exceptions``
@@ -16,6 +17,7 @@ The client library, on treq: `Client`, its results and its errors.
 
 from asciid.client._client import CONCURRENCY, CONNECTIONS, Client
 from asciid.client._exceptions import (
+    AmbiguousError,
     ChangedError,
     ClientError,
     DamagedError,
@@ -30,6 +32,7 @@ from asciid.client._exceptions import (
     SplitCharacterError,
     UntrustedError,
 )
+from asciid.client._found_images import FoundImage, ListingPage
 from asciid.client._image_about import AboutFields, ImageAbout
 from asciid.client._progress import OnProgress, Progress
 from asciid.client._upload import CHUNK_SIZE, OnEditKey, Uploaded
@@ -39,12 +42,15 @@ __all__ = [
     "CONCURRENCY",
     "CONNECTIONS",
     "AboutFields",
+    "AmbiguousError",
     "ChangedError",
     "Client",
     "ClientError",
     "DamagedError",
     "DownloadBusyError",
+    "FoundImage",
     "ImageAbout",
+    "ListingPage",
     "LostError",
     "NoTLSError",
     "NotFoundError",

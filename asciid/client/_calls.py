@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
@@ -12,11 +13,14 @@ from attrs import field, frozen
 
 from asciid.client._backoff import nothing
 from asciid.client._exceptions import (
+    AmbiguousError,
     ClientError,
     LostError,
     NotFoundError,
+    RedirectedError,
     RefusedError,
 )
+from asciid.client._found_images import parse_listing
 from asciid.client._image_about import NOTHING, AboutFields, ImageAbout, said_fields
 from asciid.client.wire import check_token
 from asciid.model import ImageSpec, ImageState, UploadStatus
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from asciid.client._backoff import Backoff
+    from asciid.client._found_images import ListingPage
     from asciid.client._transport import Transport
     from asciid.client.exchange import Reply, Sink
     from asciid.client.source import Whole
@@ -36,6 +41,10 @@ _LONGEST_KEY = 1024
 """Maximum characters of an edit key."""
 
 _LINK_DIGITS = 12
+_INVALID = "invalid response: is this an asciid server?"
+
+_find_hash = re.compile(r"/image/([0-9a-f]{64})\Z").search
+_find_hashes = re.compile(r"\b[0-9a-f]{64}\b").findall
 
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
@@ -147,11 +156,18 @@ def _with_key(edit_key: str | None) -> dict[str, str]:
     return {_EDIT_KEY: edit_key} if edit_key else {}
 
 
+def _hash_in(path: str, digits: str) -> str:
+    """Return the hash in the path of an image, which must begin with `digits`."""
+    found = _find_hash(path)
+    if found is None or not found[1].startswith(digits):
+        raise LostError(_INVALID)
+    return found[1]
+
+
 def _check_empty(reply: Reply) -> None:
     """Check that a body is empty: asciid servers send nothing else."""
     if reply.body:
-        message = "invalid response: is this an asciid server?"
-        raise LostError(message)
+        raise LostError(_INVALID)
 
 
 class Calls:
@@ -175,6 +191,41 @@ class Calls:
     def backoff(self, on_retry: Callable[[], None] = nothing) -> Backoff:
         """Return a new retry policy."""
         return self.transport.backoff(on_retry)
+
+    async def resolve(self, digits: str) -> str:
+        """
+        Request the hash that begins with `digits`, 12 to 64 of them.
+
+        Raises :exc:`AmbiguousError` if there are several.
+        """
+        try:
+            await self.transport.request("GET", ("i", f"{digits}.txt"))
+        except RedirectedError as error:
+            if error.status != HTTPStatus.MULTIPLE_CHOICES:
+                return _hash_in(error.location, digits)
+            names = _find_hashes(error.body.decode("utf-8", "replace"))
+            choices = dict.fromkeys(name for name in names if name.startswith(digits))
+            raise AmbiguousError(digits, tuple(choices)) from error
+        raise LostError(_INVALID)
+
+    async def random(self) -> str:
+        """Request the hash of an image that the server draws."""
+        try:
+            reply = await self.transport.request("HEAD", ("random",))
+        except NotFoundError as error:
+            # The response to a HEAD has no problem document.
+            document = {"detail": "the server has no listed image"}
+            raise NotFoundError(error.status, document) from error
+        return _hash_in(reply.header("Content-Location"), "")
+
+    async def listing(self, query: str) -> ListingPage:
+        """Request a page of the listing."""
+        reply = await self.transport.request("GET", (f"images?{query}",))
+        try:
+            return parse_listing(reply.body, reply.header("Link"))
+        except (msgspec.DecodeError, ValueError) as error:
+            message = f"invalid listing: {error}"
+            raise LostError(message) from error
 
     async def register(
         self,

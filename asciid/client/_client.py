@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IAgent
 
     from asciid.client._exceptions import ClientError
+    from asciid.client._found_images import ListingPage
     from asciid.client._image_about import AboutFields, ImageAbout
     from asciid.client._progress import OnProgress
     from asciid.client._upload import OnEditKey, Uploaded
@@ -52,6 +53,10 @@ CONNECTIONS = 64
 _CLOSED_WITHIN = 2.0
 """Timeout in seconds for closing connections."""
 
+LISTED = 50
+"""Default number of images in a page of the listing."""
+
+_DIGITS = re.compile(r"[0-9a-fA-F]{12,64}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 ParametersT = ParamSpec("ParametersT")
@@ -166,6 +171,34 @@ class Client:
     def status(self, sha256: str) -> Deferred[UploadStatus]:
         """Request the status of an image."""
         return Deferred.fromCoroutine(self._calls.status(_hash(sha256)))
+
+    def resolve(self, digits: str) -> Deferred[str]:
+        """
+        Request the hash of the complete image whose hash begins with `digits`.
+
+        They are 12 or more hex digits.  Fails with :exc:`AmbiguousError` if there are
+        several images.
+        """
+        if _DIGITS.fullmatch(digits) is None:
+            message = f"{digits!r} is not the start of a SHA-256 (12 to 64 hex digits)"
+            raise ValueError(message)
+        return Deferred.fromCoroutine(self._calls.resolve(digits.lower()))
+
+    def random(self) -> Deferred[str]:
+        """Request the hash of a listed image that the server draws at random."""
+        return Deferred.fromCoroutine(self._calls.random())
+
+    def listing(
+        self, following: str = "", *, limit: int = LISTED
+    ) -> Deferred[ListingPage]:
+        """
+        Request up to `limit` listed images, from 1 to 100, the newest first.
+
+        `following` is that of the page before, whose limit it has.
+        """
+        return Deferred.fromCoroutine(
+            self._calls.listing(following or f"limit={limit}")
+        )
 
     def about(self, sha256: str) -> Deferred[ImageAbout]:
         """Request what is said about an image."""

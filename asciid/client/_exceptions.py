@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "AmbiguousError",
     "ChangedError",
     "ClientError",
     "DamagedError",
@@ -20,6 +21,7 @@ __all__ = [
     "NotFoundError",
     "NotTextError",
     "ProblemError",
+    "RedirectedError",
     "RefusedError",
     "ServerFailedError",
     "SplitCharacterError",
@@ -112,8 +114,30 @@ class NotFoundError(ProblemError):
     """The image does not exist or is incomplete: status 404 or 410."""
 
 
+class AmbiguousError(ClientError):
+    """
+    The hashes of several images begin with the given digits.
+
+    `choices` are those that the server names: the listed ones.
+    """
+
+    def __init__(self, digits: str, choices: tuple[str, ...]) -> None:
+        named = f": {', '.join(choices)}" if choices else ""
+        super().__init__(f"several images begin with {digits}, use more digits{named}")
+        self.choices = choices
+
+
 class RefusedError(ProblemError):
     """The server refused the request: any other status below 500."""
+
+
+class RedirectedError(RefusedError):
+    """The server redirected the request to `location`, empty if it sent none: 3xx."""
+
+    def __init__(self, status: int, location: str, body: bytes) -> None:
+        super().__init__(status, {})
+        self.location = location
+        self.body = body
 
 
 class ServerFailedError(ProblemError):

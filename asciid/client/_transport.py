@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from asciid.client._exceptions import (
     ChangedError,
     ClientError,
     LostError,
+    RedirectedError,
     UntrustedError,
     problem_error,
     retry_after,
@@ -214,6 +216,8 @@ def _distrust(reason: Failure) -> str:
 
 
 def _problem(reply: Reply) -> ProblemError:
+    if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
+        return RedirectedError(reply.status, reply.header("Location"), reply.body)
     try:
         document = json.loads(reply.body)
     except (ValueError, RecursionError):

@@ -47,6 +47,7 @@ CAT = " /\\_/\\\n( ö.ö )\n > ^ <\n"
 SHA256 = sha256(CAT.encode()).hexdigest()
 SERVER = "http://asciid.test"
 URL = f"{SERVER}/image/{SHA256}"
+LINK = f"{SERVER}/i/{SHA256[:12]}"
 
 
 class RunningReactor(ManualReactor):
@@ -162,13 +163,13 @@ class PutTests(CommandTestCase):
     """``asciid put``."""
 
     def test_url(self) -> None:
-        """It prints the URL, and nothing else."""
-        self.assertEqual(self.output("put", "cat.txt"), f"{URL}\n")
+        """It prints the link, and nothing else."""
+        self.assertEqual(self.output("put", "cat.txt"), f"{LINK}\n")
         self.assertEqual(self.world.network.asked, [("PUT", f"/image/{SHA256}")])
 
     def test_standard_input(self) -> None:
         """- is standard input."""
-        self.assertEqual(self.output("put", "-", stdin=CAT), f"{URL}\n")
+        self.assertEqual(self.output("put", "-", stdin=CAT), f"{LINK}\n")
 
     def test_pipe(self) -> None:
         """A pipe is as good as a file."""
@@ -176,7 +177,7 @@ class PutTests(CommandTestCase):
         feeder = Thread(target=lambda: Path("fifo").write_text(CAT, encoding="utf-8"))
         feeder.start()
         self.addCleanup(feeder.join)
-        self.assertEqual(self.output("put", "fifo"), f"{URL}\n")
+        self.assertEqual(self.output("put", "fifo"), f"{LINK}\n")
 
     def test_several(self) -> None:
         """Several files are uploaded in parallel, and printed in order."""
@@ -185,14 +186,14 @@ class PutTests(CommandTestCase):
             Path(name).write_text(name * 3, encoding="utf-8")
         printed = self.output("put", "--parallel", "7", *names).split()
         expected = [sha256((name * 3).encode()).hexdigest() for name in names]
-        self.assertEqual(printed, [f"{SERVER}/image/{each}" for each in expected])
+        self.assertEqual(printed, [f"{SERVER}/i/{each[:12]}" for each in expected])
 
     def test_json(self) -> None:
         """--json prints one object per file and line."""
         report = {
             "file": "cat.txt",
             "url": URL,
-            "link": f"{SERVER}/i/{SHA256[:12]}",
+            "link": LINK,
             "sha256": SHA256,
             "size": 24,
             "new": True,
@@ -314,7 +315,7 @@ class PutTests(CommandTestCase):
         """A file that fails does not stop the others, but shows in the code."""
         Path("bytes").write_bytes(b"\xff")
         result = self.run_command("put", "none", "cat.txt", "bytes")
-        self.assertEqual((result.exit_code, result.stdout), (1, f"{URL}\n"))
+        self.assertEqual((result.exit_code, result.stdout), (1, f"{LINK}\n"))
         first, second = result.stderr.splitlines()
         self.assertIn("asciid: none: ", first)
         self.assertIn("asciid: bytes: not UTF-8 text", second)

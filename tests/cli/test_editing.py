@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.cli._saved_keys import EditKeys
 from asciid.client import AboutFields, RefusedError
 from tests.art.sauces import record
-from tests.cli.test_commands import CAT, SERVER, SHA256, URL, CommandTestCase
+from tests.cli.test_commands import CAT, LINK, SERVER, SHA256, URL, CommandTestCase
 from tests.client.worlds import Answered, Lost, LostAfter
 
 ABOUT = ("PUT", f"/image/{SHA256}/about")
@@ -135,9 +135,9 @@ class PutTests(EditingTestCase):
         """What is said about an image that exists is not changed, with a warning."""
         self.put("cat.txt")
         result = self.run_command("put", "--unlisted", "cat.txt")
-        self.assertEqual((result.exit_code, result.stdout), (0, f"{URL}\n"))
+        self.assertEqual((result.exit_code, result.stdout), (0, f"{LINK}\n"))
         (line,) = result.stderr.splitlines()
-        self.assertIn(f"cat.txt: {URL} was uploaded before", line)
+        self.assertIn(f"cat.txt: {LINK} was uploaded before", line)
         self.assertTrue(self.said().listed)
         self.output("put", "cat.txt")
 
@@ -248,7 +248,7 @@ class KeyTests(EditingTestCase):
         self.addCleanup(os.environ.pop, "TMPDIR")
         self.patch(tempfile, "tempdir", None)
         result = self.run_command("put", "cat.txt")
-        self.assertEqual((result.exit_code, result.stdout), (0, f"{URL}\n"))
+        self.assertEqual((result.exit_code, result.stdout), (0, f"{LINK}\n"))
         (line,) = result.stderr.splitlines()
         self.assertIn("asciid: cat.txt: cannot write to ", line)
         self.assertIn(f"{DIRECTORY}: ", line)
@@ -375,11 +375,13 @@ class AboutTests(EditingTestCase):
         """It prints what is not empty, without control characters, or JSON."""
         self.assertEqual(
             self.output("about", SHA256),
-            f"sha256: {SHA256}\nurl: {URL}\ntitle: Cat\ntags: a, b\nlisted: yes\n",
+            f"sha256: {SHA256}\nurl: {URL}\nlink: {LINK}\n"
+            "title: Cat\ntags: a, b\nlisted: yes\n",
         )
         expected = {
             "sha256": SHA256,
             "url": URL,
+            "link": LINK,
             "title": "Cat",
             "description": "",
             "author": "",

@@ -99,7 +99,7 @@ class TerminalTests(TestCase):
         self.directory.mkdir()
         art = b"/\\_/\\ (o.o)>^<.\n" * (CHUNKS * CHUNK // 16)
         (self.directory / "huge.txt").write_bytes(art)
-        self.url = f"{self.server}/image/{sha256(art).hexdigest()}"
+        self.link = f"{self.server}/i/{sha256(art).hexdigest()[:12]}"
 
     def spawn(
         self, outcome: ProcessProtocol, *args: str, pty: bool, main: str = MAIN
@@ -122,7 +122,7 @@ class TerminalTests(TestCase):
         """
         A bar is shown; Ctrl-C leaves what the printed command finishes.
 
-        The URL is printed in place of the bar.
+        The link is printed in place of the bar.
         """
         self.store.free = 10
         outcome = Watched()
@@ -138,7 +138,7 @@ class TerminalTests(TestCase):
         second = Watched()
         self.spawn(second, *again[1].decode().split(), pty=True)
         self.assertEqual(await second.ended, 0, second.out)
-        self.assertIn(f"\r\x1b[2K{self.url}\r\n".encode(), second.out)
+        self.assertIn(f"\r\x1b[2K{self.link}\r\n".encode(), second.out)
         self.assertEqual(sorted(self.store.stored), list(range(CHUNKS)))
 
     async def test_killed(self) -> None:
@@ -160,7 +160,7 @@ class TerminalTests(TestCase):
         outcome = Outcome()
         self.spawn(outcome, *self.put("huge.txt"), pty=False)
         self.assertEqual(await outcome.ended, 0, outcome.out)
-        self.assertEqual(outcome.out.decode(), f"{self.url}\n")
+        self.assertEqual(outcome.out.decode(), f"{self.link}\n")
 
     async def test_without_rich(self) -> None:
         """On a terminal without rich it prints what is missing, and works."""
@@ -168,4 +168,4 @@ class TerminalTests(TestCase):
         self.spawn(outcome, *self.put("huge.txt"), pty=True, main=WITHOUT_RICH)
         self.assertEqual(await outcome.ended, 0, outcome.out)
         self.assertIn(b"pip install 'asciid[client]'", outcome.out)
-        self.assertIn(self.url.encode(), outcome.out)
+        self.assertIn(self.link.encode(), outcome.out)

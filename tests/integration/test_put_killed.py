@@ -39,7 +39,7 @@ class PutKilledTests(CommandTestCase):
         line = bytes(random.choices(b"/\\_|-(). o", k=1_023)) + b"\n"
         art = b"".join(b"%09d" % n + line[9:] for n in range(SIZE // len(line)))
         (self.server.directory / "huge.txt").write_bytes(art)
-        self.url = f"{self.server.url}/image/{sha256(art).hexdigest()}"
+        self.link = f"{self.server.url}/i/{sha256(art).hexdigest()[:12]}"
         size = f"--chunk-size={CHUNK_SIZE}"
         self.command = [*_ASCIID, "put", "--server", self.server.url, size, "huge.txt"]
 
@@ -86,7 +86,7 @@ class PutKilledTests(CommandTestCase):
         self.assertTrue(CHUNKS // 2 <= stored < CHUNKS, stored)
         before = self.chunk_requests()
         output = self.run_command(*self.command, cwd=self.server.directory)
-        self.assertEqual(output, f"{self.url}\n")
+        self.assertEqual(output, f"{self.link}\n")
         self.assertEqual(self.chunk_requests() - before, CHUNKS - stored)
         metrics = self.metrics()
         self.assertEqual(metrics[_STORED], CHUNKS)

@@ -80,7 +80,7 @@ class CommandTests(StreamTestCase):
         Its output is on standard error, if there is one.
         """
         for command, redirection, shown in (
-            ("put cat.txt", ">&-", SHA256),
+            ("put cat.txt", ">&-", SHA256[:12]),
             ("put --json cat.txt", ">/dev/full", SHA256),
             (f"get -o copy.txt {SHA256}", ">&-", "copy.txt"),
             (f"get -o copy.txt {SHA256}", "<&- >&- 2>&-", ""),
