@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from asciid.art.encodings import UndecodableError
 from asciid.cli._conversion import charset_option, read_art
@@ -67,6 +68,12 @@ class _WhatType(click.ParamType):  # type: ignore[type-arg] # old click has none
                 return path
             message = f"{error.message}, and there is no such file"
             return self.fail(message, param, ctx)
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete the names of files."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 @click.command("open", help=_HELP)

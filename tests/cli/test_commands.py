@@ -748,7 +748,13 @@ class ImageTests(CommandTestCase):
             "COMP_CWORD": "1",
         }
         self.assertEqual(self.run_command(environ=environ).stdout, "plain,status\n")
-        for words in ("put", "get -o", "put --token-file"):
+        for words in (
+            "put",
+            "get -o",
+            "put --token-file",
+            "open",
+            "rm --edit-key-file",
+        ):
             environ["COMP_WORDS"] = f"asciid {words} ca"
             environ["COMP_CWORD"] = str(1 + len(words.split()))
             self.assertEqual(self.run_command(environ=environ).stdout, "file,ca\n")

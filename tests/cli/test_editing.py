@@ -340,6 +340,12 @@ class DirectoryTests(SynchronousTestCase):
             assert path is not None
             self.assertEqual(path.read_text(encoding="ascii"), f"{server}\n")
 
+    def test_in_the_way(self) -> None:
+        """If a key cannot get its name, nothing is left of it there."""
+        (self.keys.directory / SHA256).mkdir(parents=True)
+        self.assertRaises(IsADirectoryError, self.keys.save, SHA256, "key")
+        self.assertEqual(names_in(self.keys.directory), [SHA256])
+
     def test_at_once(self) -> None:
         """Several savers at once lose nothing, and a reader sees whole entries."""
         hashes = [f"{number:064x}" for number in range(20)]

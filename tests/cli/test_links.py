@@ -15,7 +15,7 @@ from asciid.client import AboutFields, AmbiguousError
 from asciid.client._found_images import parse_listing
 from tests.art.sauces import record
 from tests.cli.test_commands import CAT, LINK, SERVER, SHA256, URL, CommandTestCase
-from tests.client.worlds import Answered
+from tests.client.worlds import Answered, Lost
 
 ID = SHA256[:12]
 OTHER = "0123456789ab"
@@ -321,6 +321,13 @@ class OpenTests(CommandTestCase):
         dog = sha256(b"dog").hexdigest()
         self.world.finish(self.world.client.register(dog, 3, 1))
         self.assert_fails(3, "is not complete", "open", "dog.txt")
+        self.assertEqual(self.opened, [])
+
+    def test_interrupt(self) -> None:
+        """Interrupted, it opens nothing."""
+        self.reactor.interrupt_after = 0
+        self.world.network.always(Lost())
+        self.assertEqual(self.run_command("open", SHA256).exit_code, 130)
         self.assertEqual(self.opened, [])
 
     def test_no_browser(self) -> None:
