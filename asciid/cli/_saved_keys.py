@@ -55,6 +55,13 @@ class EditKeys:
             return None
         return path
 
+    def has(self, sha256: str) -> bool:
+        """Return whether an edit key is known to be saved."""
+        try:
+            return self.file_of(sha256) is not None
+        except OSError:
+            return False
+
     def save(self, sha256: str, edit_key: str) -> None:
         """
         Save an edit key, in place of an earlier one; blocks.

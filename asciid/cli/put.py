@@ -88,6 +88,10 @@ Examples:
 """
 
 _LARGEST_CHUNK = 2**30
+_KEY_LOST = (
+    "a response was lost, and the edit key with it if the image is new; only with a "
+    "token can it be changed or deleted"
+)
 
 
 def _chunk_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
@@ -289,6 +293,8 @@ class _Puts:
             else:
                 if self._options.about.said and not uploaded.new:
                     self._warn(name, _unchanged(uploaded.link))
+                if uploaded.edit_key_lost and not self._keys.has(uploaded.sha256):
+                    self._warn(name, _KEY_LOST)
                 self._print(place, self._line(name, art, uploaded))
 
     def _read(self, reactor: Reactor, name: str, source: Path) -> Deferred[Art]:

@@ -71,6 +71,8 @@ class Uploaded:
     """The short URL of its page."""
     new: bool
     """Whether this upload completed the image."""
+    edit_key_lost: bool = False
+    """Whether the image may be new, and the response with its edit key was lost."""
 
 
 class _StartAgainError(Exception):
@@ -79,6 +81,18 @@ class _StartAgainError(Exception):
 
 class _UncutError(Exception):
     """The image cannot be uploaded in chunks; one request is possible."""
+
+
+@define(eq=False)
+class _Attempt:
+    """Remembers whether a request was retried, and counts that."""
+
+    _meter: Meter
+    retried: bool = field(init=False, default=False)
+
+    def retry(self) -> None:
+        self.retried = True
+        self._meter.retry()
 
 
 @define(eq=False)
@@ -99,6 +113,7 @@ class Upload:
     _concurrency: int = field(kw_only=True)
     _about: AboutFields = field(kw_only=True)
     _on_edit_key: OnEditKey | None = field(kw_only=True)
+    _key_lost: bool = field(init=False, default=False)
 
     async def run(self, chunk_size: int | None) -> Uploaded:
         """
@@ -145,13 +160,15 @@ class Upload:
             # JSON can say what header fields cannot; the upload keeps it.
             await self._register(ImageSpec(sha256, size, _REGISTERED_CHUNK_SIZE))
             about = {}
+        attempt = _Attempt(self._meter)
         try:
-            put = await self._calls.put(sha256, body, about, on_retry=self._meter.retry)
+            put = await self._calls.put(sha256, body, about, on_retry=attempt.retry)
         except RefusedError as error:
             if error.name == "hash-mismatch" or await self._is_no_text(error):
                 raise ChangedError from error
             raise
         await self._take_edit_key(put.edit_key)
+        self._key_lost = attempt.retried and not put.new
         return self._uploaded(new=put.new)
 
     async def _take_edit_key(self, edit_key: str) -> None:
@@ -176,7 +193,7 @@ class Upload:
         self._meter.reached(content.size, content.size)
         url = self._calls.url(content.sha256)
         link = self._calls.link(content.sha256)
-        return Uploaded(content.sha256, content.size, url, link, new)
+        return Uploaded(content.sha256, content.size, url, link, new, self._key_lost)
 
     async def _chunked(self, chunk_size: int) -> Uploaded:
         content = self._content
@@ -193,16 +210,18 @@ class Upload:
 
     async def _register(self, spec: ImageSpec) -> bool:
         """Register the image; return whether it is new."""
+        attempt = _Attempt(self._meter)
         try:
             edit_key = await self._calls.register(
                 spec,
                 self._about,
                 edit_key=self._on_edit_key is not None,
-                on_retry=self._meter.retry,
+                on_retry=attempt.retry,
             )
         except RefusedError as error:
             if error.name != "image-exists":
                 raise
+            self._key_lost = attempt.retried
             return False
         await self._take_edit_key(edit_key)
         return True

@@ -280,6 +280,31 @@ class KeyTests(EditingTestCase):
             self.output("put", "cat.txt")
             self.assertFalse(KEY.exists())
 
+    def test_lost(self) -> None:
+        """If the response with a key may be lost, a warning says so."""
+        for way, request in (
+            ("--whole", ("PUT", f"/image/{SHA256}")),
+            ("--chunked", ("POST", "/image")),
+        ):
+            self.world.network.first(LostAfter(), request=request)
+            result = self.run_command("put", way, "cat.txt")
+            self.assertEqual((result.exit_code, result.stdout), (0, f"{LINK}\n"))
+            (line,) = result.stderr.splitlines()
+            self.assertIn("cat.txt: a response was lost, and the edit key", line)
+            self.world.finish(self.world.store.delete(SHA256))
+        Path("state").write_bytes(b"")
+        self.world.network.first(LostAfter(), request=("POST", "/image"))
+        result = self.run_command("put", "--chunked", "cat.txt")
+        self.assertIn("a response was lost", result.stderr)
+        Path("state").unlink()
+        self.world.finish(self.world.store.delete(SHA256))
+        # A request that was lost before the server saw it is no loss, nor is the
+        # response to one about an image whose key is saved.
+        self.world.network.first(Lost(), request=("POST", "/image"))
+        self.output("put", "--chunked", "cat.txt")
+        self.world.network.first(LostAfter(), request=("PUT", f"/image/{SHA256}"))
+        self.output("put", "--whole", "cat.txt")
+
     def test_token(self) -> None:
         """With a token no key is needed, and both are sent if there are both."""
         self.put("cat.txt")
