@@ -36,6 +36,7 @@ from asciid.engines.lmdb.maintenance import (
     leave_records_in,
 )
 from asciid.errors import AsciidError
+from asciid.runtime.niceness import lower_priority
 from asciid.store.engine import StorageInUseError
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ DESTINATION = 4
 
 STALLED = 60
 """Seconds without progress until a copy is aborted."""
-
-_NICENESS = 10
-"""Niceness of this process; see nice(2)."""
 
 
 class _Owner:
@@ -98,7 +96,7 @@ def main(argument: str) -> None:
     """Carry out the task in `argument`."""
     task = json.loads(argument)
     owner = _Owner()
-    os.nice(_NICENESS)
+    lower_priority()
     try:
         found = _read(task, owner)
     except (AsciidError, OSError) as error:

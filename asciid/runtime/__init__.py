@@ -14,6 +14,7 @@ What any process runs on: Python, Twisted and the operating system.
 ``journal``          recognises the journal of systemd
 ``sd_notify``        reports to the service manager
 ``histogram``        a histogram that is cheap to add to
+``niceness``         lets other processes go first
 ``cache``            a cache bounded by bytes
 ``text``             makes text safe for one line of a log
 """

@@ -18,6 +18,7 @@ from traceback import format_exc
 from typing import TYPE_CHECKING
 
 from asciid import __version__
+from asciid.runtime.niceness import lower_priority
 from asciid.web._job_handlers import JobHandlers
 from asciid.web.jobs import (
     ANSWERS,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from asciid.web.jobs import AnyAnswer
 
 __all__ = ["main"]
-
-NICENESS = 10
-"""Niceness of the process; see nice(2)."""
 
 MEMORY = 768 * 1024 * 1024
 """Maximum address space in bytes."""
@@ -66,10 +64,10 @@ def main() -> None:
     # Nothing may be printed among the answers.
     answers = os.fdopen(os.dup(ANSWERS), "wb", buffering=0)
     os.dup2(PRINTED, ANSWERS)
-    os.nice(NICENESS)
+    lower_priority()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    _limit(resource.RLIMIT_AS, MEMORY)
     handlers = JobHandlers()
     try:
         with os.fdopen(JOBS, "rb") as jobs:
@@ -107,9 +105,17 @@ def _send(answers: IO[bytes], answer: AnyAnswer) -> None:
 
 def _limit_time() -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    seconds = int(used.ru_utime + used.ru_stime) + 1 + CPU_TIME
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + CPU_TIME)
+
+
+def _limit(kind: int, limit: int) -> None:
+    """Set the soft limit of a resource, within its hard limit."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    # The system may forbid it, as it may a lower priority.
+    with suppress(OSError):
+        resource.setrlimit(kind, (limit, hard))
 
 
 if __name__ == "__main__":

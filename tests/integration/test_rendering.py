@@ -2,72 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import time
-from hashlib import sha256
-from http.client import HTTPConnection
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.integration._daemon import Daemon
-
-if TYPE_CHECKING:
-    from http.client import HTTPResponse
-
-_PATIENCE = 60
-"""Seconds until a renderer that does not start or end has failed the test."""
+from tests.integration._rendering import PATIENCE, RenderingCase
 
 
-class RenderingTests(SynchronousTestCase):
+class RenderingTests(RenderingCase):
     """A daemon whose images are in memory."""
-
-    def start(self, *options: str) -> Daemon:
-        """Start it."""
-        directory = Path(self.mktemp()).resolve()
-        self.daemon = Daemon(directory, ("--storage=:memory:", *options))
-        self.addCleanup(self.daemon.kill)
-        return self.daemon.start()
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
-        """Send a browser's request on a connection of its own; return the response."""
-        client = HTTPConnection("127.0.0.1", self.daemon.port, timeout=_PATIENCE)
-        self.addCleanup(client.close)
-        client.request(method, path, body, {"Accept": "text/html, */*;q=0.8"})
-        return client.getresponse()
-
-    def put(self, text: bytes) -> str:
-        """Store an image; return the path of its page."""
-        name = sha256(text).hexdigest()
-        self.assertEqual(self.ask("PUT", f"/image/{name}", text).status, 201)
-        return f"/i/{name}"
-
-    def renderers(self) -> list[int]:
-        """Return the process ids of the renderers of the daemon."""
-        tasks = Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children")
-        found = []
-        for pid in tasks.read_text().split():
-            with contextlib.suppress(
-                FileNotFoundError, ProcessLookupError
-            ):  # it has ended
-                if b"_renderer_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(int(pid))
-        return found
-
-    def wait_until_gone(self, pid: int) -> None:
-        """Wait until a process has ended."""
-        deadline = time.monotonic() + _PATIENCE
-        while Path(f"/proc/{pid}/stat").exists():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                if ") Z " in Path(f"/proc/{pid}/stat").read_text():
-                    return
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.02)
 
     def test_pages(self) -> None:
         """The renderer starts with the first page, and ends with the daemon."""
@@ -103,17 +49,12 @@ class RenderingTests(SynchronousTestCase):
         while not self.is_busy():
             time.sleep(0.02)
         os.kill(renderer, signal.SIGKILL)
-        waiting.join(_PATIENCE)
+        waiting.join(PATIENCE)
         self.assertEqual(statuses, [302])
         self.assertEqual(self.ask("GET", second).status, 200)
         self.assertNotIn(renderer, self.renderers())
-        self.assertIn("renderer exited", self.daemon.log)
+        self.wait_for_log("renderer exited")
         self.daemon.stop()
-
-    def is_busy(self) -> bool:
-        """Return whether a rendering is under way."""
-        page = self.ask("GET", "/metrics").read().decode()
-        return "\nasciid_renderings 1.0\n" in page
 
     def test_out_of_memory(self) -> None:
         """A rendering that takes too much memory fails, and the next one does not."""
@@ -128,13 +69,8 @@ class RenderingTests(SynchronousTestCase):
         self.assertEqual(self.ask("GET", large).status, 302)
         self.wait_until_gone(renderer)
         self.assertEqual(self.ask("GET", small).status, 200)
-        self.assertIn("renderer: out of memory", self.daemon.log)
+        self.wait_for_log("renderer: out of memory")
         self.daemon.stop()
-
-    def memory_of(self, pid: int) -> int:
-        """Return the address space of a process in bytes."""
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[0]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def test_daemon_killed(self) -> None:
         """The renderer does not outlive a daemon that is killed."""
