@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Renderings"]
 
-_CAPACITY = 32 * 1024 * 1024
+_CAPACITY = 16 * 1024 * 1024
 """Bytes of results that are kept."""
 
 _LARGEST = 4 * 1024 * 1024
