@@ -13,6 +13,7 @@ from werkzeug.exceptions import NotFound
 from asciid.api._conditions import unmodified_tag
 from asciid.api._cursors import parse_cursor
 from asciid.api._feed import FEED_LENGTH, feed_body
+from asciid.api._forms import is_form
 from asciid.api._home import HOME_LENGTH, home_text
 from asciid.api._image_address import parse_address, parse_page_path
 from asciid.api._list_fields import all_lines
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
     from asciid.web.pages import PageImage, Site
     from asciid.web.renderings import Renderings
 
-__all__ = ["Reading", "asks_for_page"]
+__all__ = ["Reading", "wants_problem_page"]
 
 _HASH_DIGITS = 64
 
@@ -104,6 +105,9 @@ _is_no_page = re.compile(
     rb"/(?:image|images|problems|static|feed\.atom|oembed|openapi\.json|robots\.txt"
     rb"|favicon\.[a-z]+|metrics|livez|readyz)(?:/.*)?"
 ).fullmatch
+
+_SHOWN = frozenset({404, 410, 451})
+"""Statuses of problems that a browser gets as a page where it asks for one."""
 
 _JOBS = {"svg": SVG, "png": PNG, "css": CSS}
 
@@ -580,13 +584,19 @@ class Reading:
         return max(0, min(_MAX_AGE, left))
 
 
-def asks_for_page(request: Request) -> bool:
-    """Return whether a browser asks for what is a page, or is not there at all."""
-    return (
-        request.method in _READS
-        and _is_no_page(request.path) is None
-        and from_browser(request)
-    )
+def wants_problem_page(request: Request, status: int) -> bool:
+    """
+    Return whether a problem of this status is sent as a page.
+
+    A browser gets one if it sent a form, or asks for a page that does not exist or may
+    not be shown.
+    """
+    if not from_browser(request):
+        return False
+    if request.method == b"POST":
+        return is_form(request.getHeader(b"content-type"))
+    is_read = request.method in _READS and _is_no_page(request.path) is None
+    return is_read and status in _SHOWN
 
 
 def from_browser(request: Request) -> bool:

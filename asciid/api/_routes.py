@@ -29,7 +29,7 @@ from asciid.api._probes import answer_live, answer_ready
 from asciid.api._problem_pages import PROBLEM_PAGES
 from asciid.api._problems import answer_problem, problem_for
 from asciid.api._public_address import PublicAddress
-from asciid.api._reading import Reading, asks_for_page
+from asciid.api._reading import Reading, wants_problem_page
 from asciid.api._schema import (
     LONG_BODY,
     InputLimits,
@@ -68,10 +68,6 @@ if TYPE_CHECKING:
     from asciid.store import IImageReader, IImageStore
 
 __all__ = ["ImageAPI"]
-
-_SHOWN = frozenset({404, 410, 451})
-"""Statuses of problems that a browser gets as a page."""
-
 
 ResultT = TypeVar("ResultT")
 
@@ -472,7 +468,7 @@ class ImageAPI:
         self.metrics.requests.refuse(problem.name)
         self._cors.mark(answered)
         body = answer_problem(answered, problem, failure)
-        if problem.status in _SHOWN and asks_for_page(answered):
+        if wants_problem_page(answered, problem.status):
             return Deferred.fromCoroutine(
                 self._reading.problem(answered, problem, body)
             )

@@ -518,6 +518,34 @@ class ViewerTests(OnAsciid, ReadingCase, SynchronousTestCase):
             answer = self.ask("GET", path, BROWSER)
             self.assertEqual(answer.fields["content-type"], "application/problem+json")
 
+    def test_refused_form(self) -> None:
+        """A browser whose form is refused gets a page that says why."""
+        part = '--XX\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
+        file = part.format("file", '; filename="x.txt"', "\udc81\udc82")
+        charset = part.format("charset", "", "utf-8")
+        form = "Content-Type: multipart/form-data; boundary=XX"
+        for body, status, text in (
+            (f"{charset}{file}--XX--", 400, b"UTF-8"),
+            (f"{charset}--XX--", 400, b"no file was sent"),
+            (
+                f"{part.format('charset', '', 'klingon')}{file}--XX--",
+                415,
+                b"Unknown charset",
+            ),
+        ):
+            page = self.ask("POST", "/", BROWSER, form, body=body)
+            self.assertEqual(page.status, status, page.body)
+            self.assertEqual(page.fields["content-type"], "text/html; charset=utf-8")
+            self.assertIn("default-src", page.fields["content-security-policy"])
+            self.assertIn(text, page.body)
+            self.assertIn(b'href="/upload"', page.body)
+            answer = self.ask("POST", "/", form, body=body)
+            self.assertEqual(answer.status, status)
+            self.assertEqual(answer.fields["content-type"], "application/problem+json")
+        answer = self.ask("POST", "/", BROWSER, "Content-Type: text/x", body="\udc81")
+        self.assertEqual(answer.status, 422)
+        self.assertEqual(answer.fields["content-type"], "application/problem+json")
+
     def test_gone_page(self) -> None:
         """A browser gets a page about what has expired or is blocked, too."""
         name = self.put("cat")

@@ -45,4 +45,14 @@ await run(async (browser) => {
   assert.equal(await page.locator("h1").innerText(), "Sailor");
   assert.equal(await page.locator("pre").getAttribute("aria-label"), "A sailor waves.");
   assert.match(await page.locator("pre").innerText(), / o\/\n\/\|/);
+
+  // What is refused is refused with a page.
+  const noise = join(task.directory, "noise.txt");
+  writeFileSync(noise, Buffer.from([0x80, 0, 1, 2, 0xff, 0xfe, 0, 9]));
+  await page.goto(`${task.url}/upload`);
+  await page.setInputFiles("#file", noise);
+  await page.locator("form .main").click();
+  await page.getByRole("heading", { name: /^422\. / }).waitFor();
+  await page.locator("main a", { hasText: "Upload" }).click();
+  await page.waitForURL(`${task.url}/upload`);
 });
