@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -116,6 +117,13 @@ class FaultTestCase(SynchronousTestCase):
     def assert_kept(self, daemon: Daemon, record: Record) -> None:
         """Check that all acknowledged writes exist and are intact."""
         self.assertEqual(record.violations(daemon), [])
+
+    def assert_consistent(self, storage: Path) -> None:
+        """Check that the listing and the other records beside images agree."""
+        verify = ("verify", "--no-quarantine", "--rate=0", "--json")
+        verified = self.asciid(*verify, "--storage", str(storage))
+        self.assertEqual(json.loads(verified.stdout)["inconsistent"], [])
+        self.assertEqual(verified.returncode, 0)
 
     def assert_calm(self, daemon: Daemon) -> None:
         """Check that the daemon has logged no traceback."""

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import define, field, frozen
 
+from asciid.admin._owner import Owner
+from asciid.errors import AsciidError
 from tests.faults._client import Answer, Connection, GoneError, HalfAnswerError
 from tests.integration._case import Art
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.integration._daemon import Daemon
 
@@ -35,6 +38,12 @@ _ATTEMPTS = 500
 
 _PATIENCE = 30
 """Seconds without progress, or without an end, until a client has failed."""
+
+_BLOCK_EVERY = 0.01
+"""Seconds between two blocks."""
+
+_RECENT = 20
+"""Uploads, the last ones, of which one is blocked: some are pending."""
 
 _BASE = "".join(random.choices("/\\_|-(). o\n", k=2**20)) * 17
 _numbers = count()
@@ -68,6 +77,12 @@ class Upload:
     registered: bool = False
     chunks: set[int] = field(factory=set)
     complete: bool = False
+    described: bool = field(factory=lambda: random.random() < 0.3)
+    """Whether its registration brings an about record."""
+    blocking: bool = False
+    """Whether a block of it was begun."""
+    blocked: bool = False
+    """Whether that was acknowledged."""
 
     @classmethod
     def random(cls) -> Upload:
@@ -99,6 +114,11 @@ class Upload:
     def content(self) -> bytes:
         """The bytes of the image."""
         return self.art.text.encode()
+
+    @cached_property
+    def about(self) -> dict[str, object]:
+        """What a registration says about it."""
+        return {"title": self.target[-9:], "listed": False, "tags": ["cat"]}
 
     @cached_property
     def target(self) -> str:
@@ -159,8 +179,9 @@ class Uploader:
         """Upload an image."""
         self.record.uploads.append(upload)
         if upload.whole:
-            upload.complete = self._sent(Kind.PUT, partial(self._put, upload))
-        elif self._sent(Kind.REGISTRATION, partial(self._register, upload)):
+            send = partial(self._put, upload)
+            upload.complete = self._sent(Kind.PUT, upload, send)
+        elif self._sent(Kind.REGISTRATION, upload, partial(self._register, upload)):
             upload.registered = True
             self._upload_chunks(upload)
 
@@ -169,7 +190,8 @@ class Uploader:
         for index, chunk_id in enumerate(ids, 1):
             last = index == len(ids)
             kind = Kind.LAST_CHUNK if last else Kind.CHUNK
-            if not self._sent(kind, partial(self._chunk, upload, chunk_id)):
+            send = partial(self._chunk, upload, chunk_id)
+            if not self._sent(kind, upload, send):
                 return
             upload.chunks.add(chunk_id)
             upload.complete = last
@@ -178,13 +200,16 @@ class Uploader:
         return self.connection.request("PUT", upload.target, upload.content)
 
     def _register(self, upload: Upload) -> Answer:
-        return self.connection.post("/image", upload.art.registration)
+        registration = upload.art.registration
+        if upload.described:
+            registration["about"] = upload.about
+        return self.connection.post("/image", registration)
 
     def _chunk(self, upload: Upload, chunk_id: int) -> Answer:
         chunk = upload.art.chunk(chunk_id)
         return self.connection.post(f"{upload.target}/chunks", chunk)
 
-    def _sent(self, kind: Kind, request: Callable[[], Answer]) -> bool:
+    def _sent(self, kind: Kind, upload: Upload, request: Callable[[], Answer]) -> bool:
         """Send until it is acknowledged; return whether it was."""
         uncertain = False
         for _ in range(_ATTEMPTS):
@@ -196,6 +221,8 @@ class Uploader:
                 return True
             if answer.status in {200, 409} and uncertain:
                 return True
+            if answer.status == 403 and upload.blocking:
+                return False
             if answer.status not in REFUSALS or not answer.is_problem:
                 self.record.wrong.append(f"{kind.value} answered {answer}")
                 return False
@@ -217,6 +244,10 @@ class Load:
     record: Record = field(factory=Record)
     reconnects: bool = False
     """Whether a client continues with another image after a lost connection."""
+    storage: Path | None = None
+    """The storage directory of the daemon, to block images of some uploads there."""
+    blocks: int = field(init=False, default=0)
+    """Blocks that were acknowledged."""
     half: int = field(init=False, default=0)
     """Answers that broke off."""
     cut: int = field(init=False, default=0)
@@ -226,8 +257,11 @@ class Load:
 
     def __enter__(self) -> Self:
         """Start the clients."""
-        for _ in range(self.clients):
-            thread = Thread(target=self._client, daemon=True)
+        targets = [self._client] * self.clients
+        if self.storage is not None:
+            targets.append(partial(self._block_some, self.storage))
+        for target in targets:
+            thread = Thread(target=target, daemon=True)
             self._threads.append(thread)
             thread.start()
         return self
@@ -283,6 +317,24 @@ class Load:
             if not self.reconnects:
                 return
 
+    def _block_some(self, storage: Path) -> None:
+        """Block an image now and then, until the daemon ends."""
+        while not self._stopping.wait(_BLOCK_EVERY):
+            uploads = [one for one in self.record.uploads if not one.blocking]
+            if not uploads:
+                continue
+            upload = random.choice(uploads[-_RECENT:])
+            upload.blocking = True
+            try:
+                with Owner.of(storage) as owner:
+                    sha256 = upload.art.spec.sha256
+                    owner.request("block", sha256=sha256, reason=upload.target)
+                    owner.result()
+            except (AsciidError, OSError):
+                return
+            upload.blocked = True
+            self.blocks += 1
+
     def _connect(self) -> None:
         with Connection(self.port) as connection:
             uploader = Uploader(connection, self.record, self._stopping)
@@ -299,10 +351,22 @@ class Load:
 
 def _violations(connection: Connection, upload: Upload) -> list[str]:
     answer = connection.request("GET", upload.target)
+    if upload.blocked or (upload.blocking and answer.status == 451):
+        # The reason of a block is the path.
+        right = answer.status == 451 and upload.target in answer.document["detail"]
+        return [] if right else [f"{upload.target}: blocked, but now {answer}"]
+    if upload.described and upload.registered:
+        about = connection.request("GET", f"{upload.target}/about")
+        if not upload.about.items() <= about.document.items():
+            return [f"{upload.target}: its about record is {about}"]
     if answer.status == 200:
         return [] if answer.body == upload.content else [f"{upload.target}: damaged"]
     if upload.complete:
         return [f"{upload.target}: complete, but now {answer.status}"]
+    return _incomplete(connection, upload, answer)
+
+
+def _incomplete(connection: Connection, upload: Upload, answer: Answer) -> list[str]:
     if upload.whole:
         return [] if answer.status == 404 else [f"{upload.target}: {answer.status}"]
     return _unfinished(connection, upload)

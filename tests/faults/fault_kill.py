@@ -20,18 +20,22 @@ class RandomKillTests(FaultTestCase):
     def test_nothing_is_lost(self) -> None:
         """Writes acknowledged before each of several kills exist after it."""
         daemon = self.daemon()
-        acknowledged, slowest = 0, 0.0
+        acknowledged, blocks, slowest = 0, 0, 0.0
+        storage = self.data_file.parent
         for _ in range(ROUNDS):
-            with Load(daemon.port) as load:
+            with Load(daemon.port, storage=storage) as load:
                 load.run_for(random.uniform(0.02, 0.4))
                 daemon.kill()
             slowest = max(slowest, self.restart(daemon))
+            self.assert_consistent(storage)
             self.assert_kept(daemon, load.record)
+            blocks += load.blocks
             acknowledged += len(load.record.acknowledged)
         daemon.stop()
         self.assertGreater(acknowledged, 20 * ROUNDS)
+        self.assertGreater(blocks, ROUNDS)
         self.report(
-            f"{ROUNDS} kills, {acknowledged} acknowledged, 0 lost, "
+            f"{ROUNDS} kills, {acknowledged} acknowledged, {blocks} blocked, 0 lost, "
             f"serving again within {slowest:.2f} s"
         )
 
