@@ -13,6 +13,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from asciid.api._image_body import ImageBody
 from asciid.api._refusals import (
     ImageTooLargeError,
+    MalformedRequestError,
     NotUTF8Error,
     UndecodableTextError,
     UnsupportedCharsetError,
@@ -45,6 +46,7 @@ _END_OF_TEXT = b"\x1a"
 _RECORD = 128
 """Bytes of a SAUCE record."""
 _ONLY_UTF_8 = f"Only UTF-8 may have more than {LARGEST_CONVERTED} bytes."
+_EMPTY = "The file has no text: nothing was stored."
 _NO_MEMORY = "Too many files are being converted to UTF-8; retry later."
 
 
@@ -207,9 +209,13 @@ class TextUpload:
         `name` is its name, if known.
 
         Errors: `UndecodableTextError`, `UnsupportedCharsetError`, `NotUTF8Error`,
-        `ImageTooLargeError`, `ServiceUnavailable`, those of `IImageWriter.finish`.
+        `MalformedRequestError` if it is empty, `ImageTooLargeError`,
+        `ServiceUnavailable`, those of `IImageWriter.finish`.
         """
         require_charset(charset)
+        if not self._size:
+            # It is what a shell's pipe sends when the command before it has failed.
+            raise MalformedRequestError(_EMPTY)
         self._complete = True
         converted = Converted(b"")
         body = self._body
@@ -224,6 +230,8 @@ class TextUpload:
             converted = await self._offload.in_thread(
                 lambda: _convert(b"".join(pieces), charset, name)
             )
+            if not converted.content:
+                raise MalformedRequestError(_EMPTY)
             self._pieces = [converted.content]
             body = await self.pass_on()
         with self._utf_8_expected():

@@ -153,9 +153,13 @@ class CreationContract(Base):
         self.assert_problem(answer, 415, "multipart-body")
 
     def test_empty_file(self) -> None:
-        """An empty file is the empty image."""
-        answer = self.post(b"")
-        self.assertEqual(answer.header("Location"), f"/image/{EMPTY_SHA256}")
+        """A file without text is refused: a pipe is empty if its command failed."""
+        for data in (b"", sauce(b"only a record", b"")):
+            self.assert_problem(self.post(data), 400, "malformed-request")
+        self.assert_problem(
+            self.ask("PUT", "/empty.txt", b""), 400, "malformed-request"
+        )
+        self.assert_nothing_stored()
 
     def test_every_name(self) -> None:
         """Every path of one segment takes PUT, whatever GET answers there."""
@@ -424,7 +428,7 @@ class CreationContract(Base):
             raise AssertionError
 
         self.patch(_text_upload, "decode", convert)
-        for data in (b"", FISH, "ö╔".encode() * 100_000, b"^Z SAUCE00" + b" " * 119):
+        for data in (FISH, "ö╔".encode() * 100_000, b"^Z SAUCE00" + b" " * 119):
             self.assert_stored(self.ask("PUT", "/x.txt", data), data)
 
     def test_not_plain(self) -> None:
@@ -581,9 +585,9 @@ class CreationContract(Base):
             self.assertIn(self.about(answer)["title"], ("", "fish.txt"))
 
     def test_empty_file_of_a_form(self) -> None:
-        """A file may be empty; one that was not chosen has no name either."""
+        """A file of a form may not be empty either."""
         answer = self.post(form(part("file", b"", "empty.txt")), FORM)
-        self.assertEqual(answer.status, 201)
+        self.assert_problem(answer, 400, "malformed-request")
 
     def test_browser(self) -> None:
         """A browser's form is redirected to the page of the image."""
