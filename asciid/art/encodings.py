@@ -139,11 +139,8 @@ class Decoded:
     def origin(self) -> Origin:
         """How the text has to be shown, for the record of the image."""
         columns = None if self.sauce is None else self.sauce.columns
-        if (
-            columns is None
-            and CHARSETS[self.charset].is_code_page
-            and "\x1b[" in self.text
-        ):
+        is_dos = self.sauce is not None or CHARSETS[self.charset].is_code_page
+        if columns is None and is_dos and _ESCAPE.decode() in self.text:
             columns = _DOS_COLUMNS
         ice_colours = self.sauce is not None and self.sauce.ice_colours
         return Origin(self.charset, columns, ice_colours)

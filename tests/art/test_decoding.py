@@ -415,7 +415,9 @@ class OriginTests(SynchronousTestCase):
                 "cp437; columns=132",
             ),
             (b"\xdb" + record(flags=1), "auto", "cp437; ice"),
-            (b"\x1b[1m" + record(flags=1), "auto", "utf-8; ice"),
+            (b"\x1b[1m" + record(flags=1), "auto", "utf-8; columns=80; ice"),
+            (b"a" + record(flags=1), "auto", "utf-8; ice"),
+            (b"\x1b[1m", "auto", ""),
             (b"\x1b[1m\xdb", "latin1", "windows-1252"),
         ):
             self.assertEqual(str(decode(data, label).origin), text)

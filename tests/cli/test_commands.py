@@ -26,7 +26,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.art.encodings import LARGEST_CONVERTED, Origin
-from asciid.cli import _server, main
+from asciid.cli import _server, _showing, main
 from asciid.cli._bar import Bar
 from asciid.cli._dependencies import Dependencies
 from asciid.cli._filter import TerminalFilter
@@ -594,6 +594,15 @@ class GetTests(CommandTestCase):
         self.patch(sys, "stdout", out)
         show(io.BytesIO(b"\x1b[31mred"), Origin())
         self.assertEqual(out.getvalue(), "\x1b[0;31mred\x1b[0m\n")
+
+    def test_colours_end_of_large_art(self) -> None:
+        """The same holds for art that is too large to be rendered."""
+        out = io.StringIO()
+        self.patch(out, "isatty", lambda: True)
+        self.patch(sys, "stdout", out)
+        self.patch(_showing, "_LONGEST", 3)
+        show(io.BytesIO(b"\x1b[31mred"), Origin())
+        self.assertEqual(out.getvalue(), "\x1b[31mred\x1b[0m")
 
     def test_colours_of_terminal(self) -> None:
         """Colours are those that the terminal has; a file gets all."""
