@@ -24,14 +24,14 @@ from asciid.art.encodings import (
     UnknownCharsetError,
     check_charset,
     check_size,
-    decode,
+    decode_in_steps,
     is_auto,
     is_dos_name,
     is_utf_8,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from asciid.api._write_shares import SharedWriter
     from asciid.model import NewImage
@@ -54,7 +54,7 @@ _NO_MEMORY = "Too many files are being converted to UTF-8; retry later."
 class Converted:
     """A file in UTF-8."""
 
-    content: bytes
+    pieces: Sequence[bytes] = ()
     charset: str = ""
     """What it was converted from, and how it has to be shown; empty for UTF-8."""
     title: str = ""
@@ -74,7 +74,7 @@ class Describe(Protocol):
     """Says what to store beside the image."""
 
     def __call__(self, converted: Converted, /) -> NewImage:
-        """Return it; `converted` has no content if the file was not converted."""
+        """Return it; `converted` is empty if the file was not converted."""
 
 
 def require_charset(label: str) -> None:
@@ -93,8 +93,7 @@ class _PlainText:
     """
     Recognizes UTF-8 that needs no conversion, whatever is detected: as it arrives.
 
-    It has neither a byte order mark nor ^Z nor a SAUCE record.  To decode a large file
-    at once, in a thread or not, would hold the interpreter's lock for milliseconds.
+    It has neither a byte order mark nor ^Z nor a SAUCE record.
     """
 
     def __init__(self) -> None:
@@ -131,7 +130,7 @@ class TextUpload:
     A file that is being received, of at most `max_size` bytes.
 
     Its charset need not be known before its end: up to 4 MiB are held in memory, as far
-    as `held` has room for `client`, and are converted in a thread of `offload`.  A
+    as `held` has room for `client`, and are converted in steps, by `offload`.  A
     larger file is passed on to `store` as it arrives, and must be UTF-8.  `shared`
     limits it to the client's share of the write queue.
 
@@ -157,7 +156,7 @@ class TextUpload:
         self._client = client
         self._max_size = max_size
         self._size = 0
-        self._pieces: list[bytes] = []
+        self._data = bytearray()
         self._plain = _PlainText()
         self._body: ImageBody | None = None
         self._lacks_memory = False
@@ -173,12 +172,17 @@ class TextUpload:
 
         Errors: those of `receive`.
         """
-        writer = await self._store.create(None)
-        self._body = body = ImageBody(writer, self._max_size, self._shared, advice)
-        for piece in self._pieces:
-            await self._pass(body, piece)
+        body = await self._begin(advice)
+        data = self._data
+        for start in range(0, len(data), _PIECE):
+            await self._pass(body, bytes(data[start : start + _PIECE]))
         self._release()
         return body
+
+    async def _begin(self, advice: str = "") -> ImageBody:
+        writer = await self._store.create(None)
+        self._body = ImageBody(writer, self._max_size, self._shared, advice)
+        return self._body
 
     async def receive(self, piece: bytes) -> None:
         """
@@ -197,7 +201,7 @@ class TextUpload:
             self._lacks_memory = True
             body = await self.pass_on()
         if body is None:
-            self._pieces.append(piece)
+            self._data += piece
             self._plain.add(piece)
         else:
             await self._pass(body, piece)
@@ -217,7 +221,7 @@ class TextUpload:
             # It is what a shell's pipe sends when the command before it has failed.
             raise MalformedRequestError(_EMPTY)
         self._complete = True
-        converted = Converted(b"")
+        converted = Converted()
         body = self._body
         if body is not None:
             self._require_utf_8(charset)
@@ -226,14 +230,14 @@ class TextUpload:
         ):
             body = await self.pass_on()
         else:
-            pieces, self._pieces = self._pieces, []
-            converted = await self._offload.in_thread(
-                lambda: _convert(b"".join(pieces), charset, name)
-            )
-            if not converted.content:
+            data, self._data = self._data, bytearray()
+            steps = _convert(data, charset, name)
+            converted = await self._offload.in_slices(steps, self._client)
+            if not any(converted.pieces):
                 raise MalformedRequestError(_EMPTY)
-            self._pieces = [converted.content]
-            body = await self.pass_on()
+            body = await self._begin()
+            for piece in converted.pieces:
+                await self._pass(body, piece)
         with self._utf_8_expected():
             body.end()
         body.writer.describe(describe(converted))
@@ -258,15 +262,14 @@ class TextUpload:
         self.on_eviction()
 
     def _release(self) -> None:
-        self._pieces.clear()
+        self._data = bytearray()
         self._held.give_back(self._client, self)
 
     async def _pass(self, body: ImageBody, data: bytes) -> None:
+        if self._closed:
+            raise CancelledError
         with self._utf_8_expected():
-            for start in range(0, len(data), _PIECE):
-                if self._closed:
-                    raise CancelledError
-                await body.receive(data[start : start + _PIECE])
+            await body.receive(data)
 
     def _require_utf_8(self, charset: str) -> None:
         """Refuse to convert a file that was passed on."""
@@ -288,14 +291,21 @@ class TextUpload:
             raise
 
 
-def _convert(data: bytes, charset: str, name: str) -> Converted:
+def _convert(
+    data: bytearray, charset: str, name: str
+) -> Generator[None, None, Converted]:
+    """Convert a file, in steps for `asciid.runtime.offload`."""
     try:
-        decoded = decode(data, charset, name)
+        decoded = yield from decode_in_steps(data, charset, name)
     except UndecodableError as error:
         raise _undecodable(error) from error
+    pieces = []
+    for text in decoded.pieces:
+        pieces.append(text.encode("utf-8"))
+        yield
     sauce = decoded.sauce
     return Converted(
-        decoded.text.encode("utf-8"),
+        pieces,
         str(decoded.origin),
         title="" if sauce is None else sauce.title,
         author="" if sauce is None else sauce.author or sauce.group,

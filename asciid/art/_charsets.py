@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["CHARSETS", "Charset", "UnknownCharsetError", "charset_of"]
 
@@ -109,23 +109,28 @@ class Charset:
     is_code_page: bool
     """Whether it is a DOS code page, whose control bytes are glyphs."""
 
-    def decode(self, data: bytes) -> str:
+    def decoder(self, head: bytes) -> Callable[[bytes, bool], str]:
         """
-        Return the text of `data`, without a byte order mark.
+        Return a function that decodes a text in pieces; `head` is its first bytes.
 
-        Raises :exc:`UnicodeDecodeError`, whose `start` is the offset of the first
-        invalid byte.
+        It takes a piece and whether that is the last one, and keeps a byte order mark.
+        It raises :exc:`UnicodeDecodeError`, whose `object` ends with the piece.
         """
-        if self._table is not None:
-            return codecs.charmap_decode(data, "strict", self._table)[0]
+        table = self._table
+        if table is not None:
+            return lambda data, _: codecs.charmap_decode(data, "strict", table)[0]
         codec = self.codec
         if codec.startswith("utf_16"):
-            if data.startswith(codecs.BOM_UTF16_BE):
+            if head.startswith(codecs.BOM_UTF16_BE):
                 codec = "utf_16_be"
-            elif data.startswith(codecs.BOM_UTF16_LE):
+            elif head.startswith(codecs.BOM_UTF16_LE):
                 codec = "utf_16_le"
-        text = data.decode(codec)
-        return text.removeprefix("\ufeff") if codec.startswith("utf") else text
+        return codecs.getincrementaldecoder(codec)("strict").decode
+
+    @property
+    def has_mark(self) -> bool:
+        """Whether a text may begin with a byte order mark."""
+        return self.codec.startswith("utf")
 
     @cached_property
     def _table(self) -> str | None:

@@ -64,7 +64,7 @@ class Sauce:
     """Up to 255 lines of up to 64 characters."""
 
 
-def split_sauce(data: bytes) -> tuple[int, Sauce | None]:
+def split_sauce(data: bytes | bytearray) -> tuple[int, Sauce | None]:
     """
     Return the length of the content before the record, and the record.
 
@@ -102,14 +102,16 @@ def split_sauce(data: bytes) -> tuple[int, Sauce | None]:
     return content, sauce
 
 
-def _comments(data: bytes, end: int, lines: int) -> tuple[int, tuple[str, ...]]:
+def _comments(
+    data: bytes | bytearray, end: int, lines: int
+) -> tuple[int, tuple[str, ...]]:
     """Return where the comments that end at `end` start, and their lines."""
     start = end - len(_COMMENTS_ID) - lines * _COMMENT_SIZE
     if not lines or start < 0 or not data.startswith(_COMMENTS_ID, start):
         return end, ()
     first = start + len(_COMMENTS_ID)
     return start, tuple(
-        _text(data[offset : offset + _COMMENT_SIZE])
+        _text(bytes(data[offset : offset + _COMMENT_SIZE]))
         for offset in range(first, end, _COMMENT_SIZE)
     )
 

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.api import _creation, _text_upload
 from asciid.art.encodings import LARGEST_CONVERTED
 from asciid.model import EMPTY_SHA256
+from asciid.runtime.offload import run_steps
 from asciid.testing import MemoryStore
 from tests.api._raw import OnAsciid, OnSite
 from tests.api._support import Answer, Client, make_api
@@ -427,7 +428,7 @@ class CreationContract(Base):
         def convert(*_: object) -> None:
             raise AssertionError
 
-        self.patch(_text_upload, "decode", convert)
+        self.patch(_text_upload, "decode_in_steps", convert)
         for data in (FISH, "ö╔".encode() * 100_000, b"^Z SAUCE00" + b" " * 119):
             self.assert_stored(self.ask("PUT", "/x.txt", data), data)
 
@@ -805,12 +806,13 @@ class ServerTests(OnAsciid, CreationContract, SynchronousTestCase):
         steps: list[Any] = []
 
         class Later:
-            """Does the work of threads when it is told to."""
+            """Does its work when it is told to."""
 
-            def in_thread(self, call: Any) -> Any:  # noqa: ANN401 - a stub
-                """Keep the call."""
+            def in_slices(self, work: Any, client: str = "") -> Any:  # noqa: ANN401 - a stub
+                """Keep the steps."""
                 done: Deferred[Any] = Deferred()
-                steps.append(lambda: done.callback(call()))
+                steps.append(lambda: done.callback(run_steps(work)))
+                del client
                 return done
 
         self.serve(offload=Later())

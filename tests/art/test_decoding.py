@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.art import encodings
 from asciid.art._charsets import CHARSETS, charset_of
 from asciid.art.encodings import (
     LARGEST_CONVERTED,
@@ -74,6 +75,43 @@ KOREAN = "다람쥐 헌 쳇바퀴에 타고파\n" * 9
 FRAME = "┌──────────┐\n│ framed ░▒▓█ │\n└──────────┘\n"
 
 
+def text_of(label: str, data: bytes) -> str:
+    """Return all of `data` as text in a charset."""
+    return charset_of(label).decoder(data)(data, True)  # noqa: FBT003 - the last piece
+
+
+PARTS = (
+    *(b"a", b"\r\n", b"\x1a", b"\0", b" ", b"\x03", b"\x1b[31m", b"SAUCE", b"COMNT"),
+    *("ö".encode(), "╔".encode(), b"\xdb\xdb\xdb", b"\xff", codecs.BOM_UTF8),
+    *(codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, record(title="x")),
+)
+FILES = st.lists(st.sampled_from(PARTS), max_size=12).map(b"".join)
+
+
+class StepsTests(SynchronousTestCase):
+    """Files that are decoded in pieces."""
+
+    @given(
+        FILES | st.binary(max_size=40),
+        st.sampled_from(["auto", *CHARSETS]),
+        st.sampled_from(["", "x.ans"]),
+        st.integers(1, 9),
+    )
+    def test_any_pieces(self, data: bytes, label: str, name: str, size: int) -> None:
+        """The result is the same, in whatever pieces a file is decoded."""
+        outcomes: list[tuple[object, ...]] = []
+        for step in (1_000_000, size):
+            self.patch(encodings, "_STEP", step)
+            try:
+                decoded = decode(data, label, name)
+            except UndecodableError as error:
+                outcomes.append((str(error), error.offset, error.charsets, ""))
+            else:
+                text, origin = decoded.text, str(decoded.origin)
+                outcomes.append((text, decoded.sauce, decoded.charset, origin))
+        self.assertEqual(outcomes[0], outcomes[1])
+
+
 class CharsetTests(SynchronousTestCase):
     """The charsets and their labels."""
 
@@ -85,24 +123,26 @@ class CharsetTests(SynchronousTestCase):
             expected = unicodedata.lookup(name)
             if byte in CONTROLS:
                 expected = byte.decode()
-            self.assertEqual(CHARSETS["cp437"].decode(byte), expected)
-        self.assertEqual(CHARSETS["cp437"].decode(b"\0"), " ")
+            self.assertEqual(text_of("cp437", byte), expected)
+        self.assertEqual(text_of("cp437", b"\0"), " ")
 
     def test_cp437(self) -> None:
         """The other bytes are those of the published table, and of Python's codec."""
         upper = bytes(range(0x80, 0x100))
-        self.assertEqual(CHARSETS["cp437"].decode(upper), UPPER_HALF)
+        self.assertEqual(text_of("cp437", upper), UPPER_HALF)
         self.assertEqual(upper.decode("cp437"), UPPER_HALF)
         printable = bytes(range(0x20, 0x7F))
-        self.assertEqual(CHARSETS["cp437"].decode(printable), printable.decode("ascii"))
+        self.assertEqual(text_of("cp437", printable), printable.decode("ascii"))
 
     def test_code_pages(self) -> None:
         """Each DOS code page has the same glyphs for control bytes."""
         for charset in CHARSETS.values():
             if charset.is_code_page:
-                self.assertEqual(charset.decode(b"\x01\x0e\x1f\x7f\x1b["), "☺♫▼⌂\x1b[")
-        self.assertEqual(charset_of("850").decode(b"\x9b\xe0"), "øÓ")
-        self.assertEqual(charset_of("cp866").decode(b"\x81"), "Б")
+                self.assertEqual(
+                    text_of(charset.name, b"\x01\x0e\x1f\x7f\x1b["), "☺♫▼⌂\x1b["
+                )
+        self.assertEqual(text_of("850", b"\x9b\xe0"), "øÓ")
+        self.assertEqual(text_of("cp866", b"\x81"), "Б")
 
     def test_labels(self) -> None:
         """Labels are those of the Encoding Standard, in any case and white space."""
