@@ -14,6 +14,8 @@ from asciid.api._about_fields import parse_about, sent_fields
 from asciid.api._digests import ContentDigest
 from asciid.api._edit_keys import new_edit_key
 from asciid.api._forms import Form, is_form
+from asciid.api._list_fields import all_lines
+from asciid.api._negotiation import names_html
 from asciid.api._schema import charset_in, require_upload
 from asciid.api._text_upload import TextUpload
 from asciid.art.encodings import AUTO, is_utf_8
@@ -116,7 +118,7 @@ class Creations:
             if form is not None:
                 form.end()
                 fields |= form.fields
-                name = form.file_name
+                name = form.file_name or name
                 charset = fields.get("charset") or form.file_charset or AUTO
         except BaseException:
             # Also if the client disconnects, which cancels this.
@@ -215,5 +217,6 @@ def answer_created(created: Created, request: Request, base_url: str) -> bytes:
 
 
 def _is_from_browser(request: Request) -> bool:
-    accept = (request.getHeader(b"accept") or b"").lower()
-    return is_form(request.getHeader(b"content-type")) and b"text/html" in accept
+    return is_form(request.getHeader(b"content-type")) and names_html(
+        all_lines(request, b"accept")
+    )

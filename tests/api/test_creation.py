@@ -599,6 +599,17 @@ class CreationContract(Base):
             page = f"/i/{sha256(FISH).hexdigest()[:12]}"
             self.assertEqual(answer.header("Location"), page)
         self.assert_stored(self.post(FISH, Accept=html), FISH, 200)
+        for accept in ("*/*", "text/html;q=0", "text/*"):
+            answer = self.post(form(part("file", FISH, "x")), FORM, Accept=accept)
+            self.assert_stored(answer, FISH, 200)
+
+    def test_name_of_a_form(self) -> None:
+        """A form that is sent to a name has that, unless its file has one."""
+        for file, title in ((None, "x.txt"), ("fish.txt", "fish.txt")):
+            self.serve()
+            body = form(part("file", FISH, file))
+            answer = self.ask("PUT", "/x.txt", body, FORM)
+            self.assertEqual(self.about(answer)["title"], title)
 
     def test_pages_of_other_sites(self) -> None:
         """A page of another site may not upload, nor a form in it."""
