@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +15,13 @@ from asciid.cli._server import CommandError, read_secret
 from asciid.client import NotFoundError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine
+
+    from twisted.internet.defer import Deferred
+
+    from asciid.client import Client
+
+    Change = Deferred[None] | Coroutine[Deferred[Any], Any, None]
 
 __all__ = ["Editing", "edit_key_option"]
 
@@ -36,20 +41,21 @@ class Editing:
         self._keys = EditKeys(server)
         self._edit_key_file = edit_key_file
 
-    def edit_key(self, sha256: str) -> str | None:
+    async def edit(
+        self, client: Client, sha256: str, change: Callable[[str | None], Change]
+    ) -> None:
         """
-        Return the edit key of an image, None if there is none.
+        Make a change to an image, which gets the edit key, None if there is none.
 
-        Raises :exc:`OSError` and :exc:`click.ClickException` if it cannot be read.
+        Explains a missing edit key, and forgets that of an image that is gone.
+
+        Raises :exc:`OSError` and :exc:`click.ClickException` if the key cannot be read,
+        :exc:`CommandError` if it is missing, and the errors of `change`.
         """
         path = self._edit_key_file or self._keys.file_of(sha256)
-        return None if path is None else read_secret(path, "edit key")
-
-    @contextmanager
-    def of(self, sha256: str) -> Iterator[None]:
-        """Explain a missing edit key; forget the key of an image that is gone."""
+        edit_key = None if path is None else read_secret(path, "edit key")
         try:
-            yield
+            await change(edit_key)
         except NotFoundError as error:
             if error.name in _NO_SUCH_IMAGE:
                 self.forget(sha256)
@@ -57,6 +63,8 @@ class Editing:
         except RefusedError as error:
             if error.name != "edit-key-missing":
                 raise
+            # The server asks for the key before it looks for the image.
+            await client.about(sha256)
             message = (
                 f"no edit key of {sha256} in {self._keys.directory}: use "
                 "--edit-key-file or --token-file"

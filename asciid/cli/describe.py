@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def about_command(  # noqa: PLR0913 - one argument an option
     async def main(client: Client, _reactor: Reactor) -> int:
         sha256 = await image.resolve(client)
         if about.said:
-            await _change(client, sha256, about, editing)
+            await editing.edit(client, sha256, partial(_change, client, sha256, about))
         report = _report(client, sha256, await client.about(sha256))
         click.echo(json.dumps(report) if as_json else _text(report))
         return 0
@@ -88,26 +89,22 @@ def about_command(  # noqa: PLR0913 - one argument an option
 
 
 async def _change(
-    client: Client, sha256: str, options: AboutOptions, editing: Editing
+    client: Client, sha256: str, options: AboutOptions, edit_key: str | None
 ) -> None:
-    edit_key = editing.edit_key(sha256)
     attempts = _ATTEMPTS
-    with editing.of(sha256):
-        while True:
-            attempts -= 1
-            stored = await client.about(sha256)
-            fields = options.apply(stored.fields)
-            try:
-                await client.set_about(
-                    sha256, fields, etag=stored.etag, edit_key=edit_key
-                )
-            except RefusedError as error:
-                # By another client, or by an attempt whose response was lost.
-                changed = error.status == HTTPStatus.PRECONDITION_FAILED
-                if not changed or not attempts:
-                    raise
-            else:
-                return
+    while True:
+        attempts -= 1
+        stored = await client.about(sha256)
+        fields = options.apply(stored.fields)
+        try:
+            await client.set_about(sha256, fields, etag=stored.etag, edit_key=edit_key)
+        except RefusedError as error:
+            # By another client, or by an attempt whose response was lost.
+            changed = error.status == HTTPStatus.PRECONDITION_FAILED
+            if not changed or not attempts:
+                raise
+        else:
+            return
 
 
 def _report(client: Client, sha256: str, about: ImageAbout) -> dict[str, object]:

@@ -8,13 +8,17 @@ import click
 
 from asciid.cli._editing import Editing, edit_key_option
 from asciid.cli._exit_codes import EXIT_CODES
+from asciid.cli._filter import one_line
+from asciid.cli._reporting import os_error_text
 from asciid.cli._server import (
     TargetType,
+    exit_code,
     read_token,
     run_with_client,
     server_option,
     token_option,
 )
+from asciid.client import ProblemError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,9 +33,9 @@ __all__ = ["rm_command"]
 _RM_HELP = f"""
 Delete images, given by their SHA-256 or their URL.
 
-The first 12 digits of a SHA-256 are enough.
-
-It requires the edit key that asciid put saved when it uploaded the image, or a token.
+The first 12 digits of a SHA-256 are enough. It requires the edit key that asciid put
+saved when it uploaded the image, or a token. An image that cannot be deleted does not
+stop the deletion of the others; the exit code is that of the first.
 
 {EXIT_CODES}
 \b
@@ -70,12 +74,33 @@ def rm_command(
     editing = Editing(server, edit_key_file)
 
     async def main(client: Client, _reactor: Reactor) -> int:
+        code = 0
         for image in images:
-            sha256 = await image.resolve(client)
-            edit_key = editing.edit_key(sha256)
-            with editing.of(sha256):
-                await client.delete(sha256, edit_key=edit_key)
-            editing.forget(sha256)
-        return 0
+            try:
+                await _delete(client, image, editing)
+            except (ProblemError, click.ClickException, OSError) as error:
+                # The others may well succeed, unless the server does not respond.
+                code = code or _code_of(error)
+                message = f"asciid: {image.name}: {_text_of(error)}"
+                click.echo(one_line(message), err=True)
+        return code
 
     return run_with_client(dependencies, server, main, token=token)
+
+
+async def _delete(client: Client, image: Target, editing: Editing) -> None:
+    sha256 = await image.resolve(client)
+    await editing.edit(
+        client, sha256, lambda edit_key: client.delete(sha256, edit_key=edit_key)
+    )
+    editing.forget(sha256)
+
+
+def _code_of(error: Exception) -> int:
+    if isinstance(error, click.ClickException):
+        return error.exit_code
+    return exit_code(error)
+
+
+def _text_of(error: Exception) -> str:
+    return os_error_text(error) if isinstance(error, OSError) else str(error)

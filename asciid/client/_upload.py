@@ -18,7 +18,7 @@ from asciid.client._exceptions import (
     ServerFailedError,
     SplitCharacterError,
 )
-from asciid.client._image_about import header_fields
+from asciid.client._image_about import AboutFields, header_fields
 from asciid.client.parallel import in_parallel
 from asciid.client.source import SMALL, Whole
 from asciid.model import ImageSpec, ImageState
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from asciid.client._backoff import Backoff
     from asciid.client._calls import Calls
-    from asciid.client._image_about import AboutFields
     from asciid.client._progress import Meter
     from asciid.client.source import Content, Source
     from asciid.model import UploadStatus
@@ -157,9 +156,9 @@ class Upload:
         sha256 = self._content.sha256
         about = header_fields(self._about)
         if about is None:
-            # JSON can say what header fields cannot; the upload keeps it.
+            # JSON can say what header fields cannot; the upload keeps all but charset.
             await self._register(ImageSpec(sha256, size, _REGISTERED_CHUNK_SIZE))
-            about = {}
+            about = header_fields(AboutFields(charset=self._about.charset)) or {}
         attempt = _Attempt(self._meter)
         try:
             put = await self._calls.put(sha256, body, about, on_retry=attempt.retry)

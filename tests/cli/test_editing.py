@@ -7,6 +7,7 @@ import os
 import stat
 import tempfile
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -84,6 +85,9 @@ class PutTests(EditingTestCase):
         self.put("--whole", "--description", text, "--title=T", "cat.txt")
         self.assertEqual(self.said(), AboutFields("T", text, listed=True))
         self.output("rm", SHA256)
+        Path("a.ans").write_bytes(b"\xb0" + record("A", numbers=(60, 0, 0, 0)))
+        said = self.said(self.put("--description", text, "a.ans"))
+        self.assertEqual((said.title, said.charset), ("A", "cp437; columns=60"))
 
     def test_refused(self) -> None:
         """What the server does not accept is refused with the name of the field."""
@@ -209,6 +213,33 @@ class KeyTests(EditingTestCase):
         )
         self.output("rm", *key, SHA256)
         self.assert_fails(3, "", "about", SHA256)
+
+    def test_several(self) -> None:
+        """An image that cannot be deleted does not stop the others."""
+        dog, cow = sha256(b"dog").hexdigest(), sha256(b"cow").hexdigest()
+        for name in ("dog", "cow"):
+            Path(name).write_text(name, encoding="ascii")
+        self.output("put", "cat.txt", "dog", "cow")
+        Path(DIRECTORY, dog).unlink()
+        Path(DIRECTORY, cow).write_text("", encoding="ascii")
+        result = self.run_command("rm", "0" * 64, dog, cow, LINK, SHA256)
+        self.assertEqual((result.exit_code, result.stdout), (3, ""))
+        lines = result.stderr.splitlines()
+        for line, name, said in zip(
+            lines,
+            ("0" * 64, dog, cow, SHA256),
+            ("not registered", "no edit key", "one edit key", "not registered"),
+            strict=True,
+        ):
+            self.assertTrue(line.startswith(f"asciid: {name}: "), line)
+            self.assertIn(said, line)
+        # A server that does not respond stops it.
+        self.world.network.always(Lost())
+        self.world.network.asked.clear()
+        self.assert_fails(1, "lost", "rm", dog, cow)
+        self.assertEqual(
+            {path for _, path in self.world.network.asked}, {f"/image/{dog}"}
+        )
 
     def test_gone(self) -> None:
         """The key of an image that somebody else deleted is removed."""
@@ -513,5 +544,5 @@ class LibraryTests(EditingTestCase):
             )
             finish(uploading)
         self.assertEqual(len(keys), 2)
-        for sha256, key in keys.items():
-            finish(client.delete(sha256, edit_key=key))
+        for name, key in keys.items():
+            finish(client.delete(name, edit_key=key))
