@@ -20,7 +20,7 @@ from asciid.cli.main import main
 from asciid.engines.lmdb import _verification
 from tests.engines._damage import delete, flip, records
 from tests.engines._formats import write_format_1
-from tests.store._support import DrivenStore
+from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,14 @@ class CommandTests(SynchronousTestCase):
     def test_block(self) -> None:
         """An image is blocked, listed as such, and unblocked."""
         sha256 = self.dog.sha256
+        before = records(self.path, "chunks")
+        driven = DrivenStore(str(self.path))
+        driven.start()
+        driven.upload(bytes(3_000), 1)
+        driven.stop()
+        code, *_ = self.on_storage("block", spec_of(bytes(3_000)).sha256, "--reason=x")
+        self.assertEqual((code, records(self.path, "chunks")), (0, before))
+        code, *_ = self.on_storage("unblock", spec_of(bytes(3_000)).sha256)
         blocked = self.on_storage("block", sha256.upper(), "--reason", "Käse 5/26")
         self.assertEqual(blocked, (0, f"{sha256} blocked\n", ""))
         other = "f" * 64

@@ -103,6 +103,16 @@ class ConversionTests(SynchronousTestCase):
             [pending.sha256, *LISTED],
         )
 
+    def test_damaged_in_quarantine(self) -> None:
+        """A record in quarantine that cannot be read is kept."""
+        with lmdb.open(self.path, max_dbs=16) as env:
+            quarantined = env.open_db(b"quarantined")
+            with env.begin(write=True) as transaction:
+                transaction.put(b"k" * 40, b"x", db=quarantined)
+        driven = self.start(converts_listed=False)
+        self.assertEqual(driven.run(driven.store.usage()).quarantined, 2)
+        self.assertEqual(driven.run(driven.engine.restore_quarantine()), 1)
+
     def test_converted_once(self) -> None:
         """The next start converts nothing."""
         driven = DrivenStore(self.path)
@@ -118,6 +128,44 @@ class ConversionTests(SynchronousTestCase):
         for name in ("PAGE", "STEP", "SORTED"):
             self.patch(_format_conversion, name, 2)
         self.assertEqual(self.listed(self.start(map_size=2**12)), LISTED)
+
+    def test_map_that_is_too_small(self) -> None:
+        """The map grows as it does for other writes, and what fails is raised."""
+        execute, read = Environment.execute, Environment.read
+        errors: list[Exception] = [
+            lmdb.MapFullError("full"),
+            lmdb.MapResizedError("grown"),
+        ]
+
+        def failing(*arguments: Any) -> Any:  # noqa: ANN401 - as execute
+            if errors:
+                raise errors.pop()
+            return execute(*arguments)
+
+        resized = [lmdb.MapResizedError("grown")]
+
+        def outgrown(*arguments: Any) -> Any:  # noqa: ANN401 - as read
+            if resized:
+                raise resized.pop()
+            return read(*arguments)
+
+        self.patch(Environment, "execute", failing)
+        self.patch(Environment, "read", outgrown)
+        self.assertEqual(self.listed(self.start()), LISTED)
+        self.assertEqual(errors + resized, [])
+
+    def test_bug(self) -> None:
+        """An unexpected error ends the start, and leaves format 1."""
+
+        def mark(_: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(_format_conversion, "_mark", mark)
+        driven = DrivenStore(self.path)
+        starting = driven.store.start()
+        driven.settle()
+        self.failureResultOf(starting, ZeroDivisionError)
+        self.assertEqual(self.format(), b"1")
 
     def test_interrupted(self) -> None:
         """Wherever it is interrupted, the storage has format 1, or all of format 2."""

@@ -141,6 +141,8 @@ class ListingContract(EngineCase):
         )
         other = self.about(self.upload(DOG))
         self.assertEqual((other.about, other.key_hash), (About(), b""))
+        empty = self.about(self.upload(b"empty", new=NewImage()))
+        self.assertEqual((empty.about, empty.key_hash), (About(), b""))
         pending = spec_of(OWL)
         self.driven.apply(Register(pending, "", NewImage(key_hash=KEY)))
         self.assertEqual(self.about(pending).about, About())

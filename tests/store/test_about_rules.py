@@ -98,6 +98,7 @@ class CheckAboutTests(SynchronousTestCase):
             "()",
             "MIT MIT",
             "a:b",
+            "a/b",
             "+",
             " ",
             "javascript:alert(1)",

@@ -214,7 +214,7 @@ class LMDBEngine:
 
         try:
             await self._writer.run_alone(convert)
-        except (lmdb.Error, AsciidError, OSError) as error:
+        except Exception as error:
             if not self._stopping:
                 await self._stop()
             if isinstance(error, lmdb.Error):
