@@ -19,7 +19,7 @@ _DIGITS = 12
 
 
 _leave_out = re.compile(r"^\s*/\*.*?\*/\n|^[ \t]+|^\n", re.MULTILINE | re.DOTALL).sub
-"""Comments that begin a line, indentation and empty lines."""
+"""Removes comments that begin a line, indentation and empty lines."""
 
 
 @cache
@@ -29,6 +29,7 @@ def _named() -> dict[str, tuple[str, bytes]]:
         text = _leave_out("", entry.read_text(encoding="utf-8"))
         if entry.name == "style.css":
             text = (cell_stylesheet() + text).replace("}\n", "}")
+        text = text.replace(";\n", ";").replace("{\n", "{")
         content = text.encode("utf-8")
         name = PurePath(entry.name)
         digits = sha256(content).hexdigest()[:_DIGITS]

@@ -118,9 +118,14 @@ class PagesTests(BrowserCase):
         daemon = self.daemon()
         (sample,) = (each for each in SAMPLES if each.file == "lighthouse.ans")
         text = sample.content.decode()
-        content = text.replace("\n", "\r\n").encode("cp437")
-        sent = send(daemon, "lighthouse.ans", content)
         cells = list(coloured_cells(text))
+        full = {row for row, column, *_ in cells if column == 79}
+        content = "".join(
+            # On a screen of 80 columns the cursor is in the next row already.
+            line + ("" if row in full else "\r\n")
+            for row, line in enumerate(text.splitlines())
+        )
+        sent = send(daemon, "lighthouse.ans", content.encode("cp437"))
         samples = [
             (row, column, across, down, VGA[ink if is_ink else ground])
             for row, column, character, ink, ground in cells

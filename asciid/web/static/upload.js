@@ -95,7 +95,7 @@
     return true;
   }
 
-  /* Only the beginning is shown, without colours; the stored image replaces it. */
+  /* Only the beginning, without colours; the stored image replaces it. */
   function preview(u, text) {
     let pre = $('pre', u.li), lines = text.slice(0, 20000).replace(/\r/g, '').replace(/\x1b\[[0-9;?]*[ -/]*[@-~]/g, '').replace(/\n$/, '').split('\n').slice(0, 40);
     let size = (letter, n) => {
@@ -271,9 +271,10 @@
       link.append(location.host, d.createElement('wbr'), '/i/' + id);
       key.textContent = u.key;
       asciid.all('.keyed', part).forEach(e => { e.hidden = !u.key; });
-      asciid.all('button', part).forEach((b, i) => { b.addEventListener('click', () => { asciid.copy(b, i ? key : link); }); });
+      asciid.all('button', part).forEach((b, i) => b.addEventListener('click', () => asciid.copy(b, i ? key : link)));
       u.bar.replaceWith(part);
       u.state(note || (sha === u.sha ? '\u2713 Stored, hash checked' : '\u2713 Stored as UTF-8'));
+      u.line.parentNode.classList.add('wraps');
       let acts = $('.acts2', u.li);
       acts.textContent = '';
       if (u.key || token()) {

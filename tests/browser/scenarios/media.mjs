@@ -80,7 +80,7 @@ await run(async (browser) => {
     await page.goto(task.url + path);
     await shoot(page, `older-${name}`);
     const found = await page.evaluate(() => ({
-      over: document.documentElement.scrollWidth - innerWidth,
+      over: document.documentElement.scrollWidth - document.documentElement.clientWidth,
       choices: [...document.querySelectorAll(".choice")].filter((e) => e.offsetParent).length,
       sizes: [...document.querySelectorAll(".plate .art")].map((art) => {
         const [inner, outer] = [art, art.parentNode].map((e) => e.getBoundingClientRect());

@@ -86,7 +86,7 @@ await run(async (browser) => {
   await assertAccessible(page, "done");
   await page.setViewportSize({ width: 360, height: 740 });
   await shoot(page, "upload-done-360");
-  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.ok(over <= 0, `the page is ${over} px wider than a phone`);
   await page.setViewportSize({ width: 1280, height: 800 });
 
