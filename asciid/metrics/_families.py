@@ -250,6 +250,8 @@ def usage_families(usage: StoreUsage | None) -> Iterator[Metric]:
     )
     gauges = (
         ("images", "images", "Complete images."),
+        ("images_listed", "listed", "Complete images that are listed."),
+        ("hashes_blocked", "blocked", "Blocked hashes."),
         ("uploads_pending", "pending", "Pending uploads."),
         ("images_quarantined", "quarantined", "Damaged images in quarantine."),
         ("storage_file_bytes", "file_bytes", "Size of the storage file."),

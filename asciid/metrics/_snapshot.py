@@ -38,7 +38,9 @@ SHARED = frozenset(
     {
         "asciid_build",
         "asciid_client_uploads_limit",
+        "asciid_hashes_blocked",
         "asciid_images",
+        "asciid_images_listed",
         "asciid_images_quarantined",
         "asciid_storage_file_bytes",
         "asciid_storage_free_bytes",

@@ -181,6 +181,7 @@ class MovesTests(SynchronousTestCase):
         self.driven.run(self.driven.store.delete(sha256(b"dog").hexdigest()))
         self.look()
         self.damage(b"hen")
+        self.driven.run(self.driven.store.block("0" * 64, "spam"))
         channel, transport = self.connect()
         self.server.bodies.take("192.0.2.1", channel, 7)
         self.server.slow_bodies += 1
