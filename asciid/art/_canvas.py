@@ -120,19 +120,24 @@ class Canvas:
 
     def _join(self, marks: str) -> None:
         """Add combining marks to the character before the cursor, if there is one."""
-        if not 0 < self.x <= self._length():
+        x, y = self.x, self.y
+        if x == 0 and self._columns is not None:
+            # The cursor may have wrapped behind the character.
+            x, y = self._columns, y - 1
+        if not 0 <= y < len(self._cells) or not 0 < x <= len(self._cells[y]):
             return
-        cells = self._cells[self.y]
-        x = self.x - 1
+        cells = self._cells[y]
+        x -= 1
         if x > 0 and cells[x] == _REST:
             x -= 1
         cluster = cells[x] + marks
         self._check_cluster(cluster)
-        cells[x] = cluster
-        # A variation selector can make a character wide.
-        narrow = self.x == x + 1 and _REST not in cells[self.x : self.x + 1]
-        if narrow and wcswidth(cluster) == _WIDE and self.x <= self._last:
-            self._put((_REST,), 1, self._pens[self.y][x])
+        if wcswidth(cluster) < _WIDE or _REST in cells[x + 1 : x + 2]:
+            cells[x] = cluster
+        elif self.x == x + 1 <= self._last:
+            # A variation selector makes a character wide, where there is room.
+            cells[x] = cluster
+            self._put((_REST,), 1, self._pens[y][x])
             if self.x == self._columns:
                 self.next_line()
 

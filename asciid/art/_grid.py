@@ -118,7 +118,7 @@ class Grid:
 
     def crop(self, rows: int, columns: int) -> Grid:
         """
-        Return the upper left part, of at most so many rows and columns.
+        Return the upper left part, of at most so many rows and columns, from 1.
 
         A wide character that is cut in half becomes a blank.
         """
@@ -132,12 +132,12 @@ class Grid:
 
 def _cut(row: tuple[Run, ...], columns: int) -> Iterator[Run]:
     for run in row:
-        if run.columns >= columns:
-            if run.columns == columns:
-                yield run
-            elif columns:
-                text = " " if run.cluster else run.text[:columns]
-                yield Run(text, columns, run.style)
-            return
+        if run.columns < columns:
+            yield run
+            columns -= run.columns
+            continue
+        if run.columns > columns:
+            text = " " if run.cluster else run.text[:columns]
+            run = Run(text, columns, run.style)  # noqa: PLW2901 - what is left of it
         yield run
-        columns -= run.columns
+        return

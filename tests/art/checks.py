@@ -82,8 +82,6 @@ def check(
 
 def _has_clear_cells(row: tuple[Run, ...]) -> bool:
     """Whether no two cells would be one character if one were written after another."""
-    if not any(run.cluster for run in row):
-        return True
     cells = [cell for run in row for cell in ([run.text] if run.cluster else run.text)]
     return list(iter_graphemes("".join(cells))) == cells
 

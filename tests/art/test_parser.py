@@ -137,6 +137,17 @@ class WidthTests(SynchronousTestCase):
         grid = parse("a\u4e2d\u4e2d", columns=2)
         self.assertEqual(lines(grid), ["a", "\u4e2d", "\u4e2d"])
         self.assertEqual(lines(parse("\u4e2d", columns=1)), ["\ufffd"])
+        self.assertEqual(lines(parse("1\ufe0fx", columns=2)), ["1\ufe0f", "x"])
+
+    def test_combining_where_it_wrapped(self) -> None:
+        """A mark belongs to the last character of a row, behind which cursors wrap."""
+        self.assertEqual(lines(parse("ae\u0301x", columns=2)), ["ae\u0301", "x"])
+        self.assertEqual(
+            lines(parse("\u4e2d\u0301x", columns=2)), ["\u4e2d\u0301", "x"]
+        )
+        self.assertEqual(lines(parse("a\n\u0301x", columns=2)), ["a", "x"])
+        self.assertEqual(lines(parse("\u0301x", columns=2)), ["x"])
+        self.assertEqual(lines(parse("a1\ufe0fx", columns=2)), ["a1", "x"])
 
 
 class MovementTests(SynchronousTestCase):

@@ -36,7 +36,7 @@ TEXTS = st.one_of(
     st.text(max_size=20),
     st.text(alphabet="ab <>&\"'\u2580\u2588\u2591\u258c\u2500", max_size=20),
     st.text(
-        alphabet="e\u0301\u4e2d\u200d\ufe0f\u20e3\U0001f468\U0001f1e9\u05d0\u202e",
+        alphabet="e1\u263a\u0301\u0903\u0e33\u4e2d\u200d\ufe0f\u20e3\U0001f468\U0001f1e9\u05d0\b",
         max_size=20,
     ),
     st.text(alphabet="\t\n\r\b\v\f\0\x85\u2028\u2029", max_size=5),
