@@ -52,10 +52,11 @@ _KINDS = frozenset(BLOCKS) | {" "}
 _REPEATED = frozenset(_SPANNING)
 _LATIN = r" -~\u00A0-\u00FF"
 _BRAILLE = r"\u2800-\u28FF"
-# What a font makes of the characters of a span may be a little wider or narrower than
-# its box, and much so if the font is another one, as often with Braille.
+# Latin letters are those of the first font, whose spacing the style sheet of the pages
+# makes exact.  Others may be those of any font, wider or narrower than their boxes, as
+# often with Braille: the shorter a span, the less they drift.
 _PIECE = re.compile(
-    rf"[{_LATIN}]{{1,12}} {{,{_MAX_SPAN - 12}}}|([{_SPANNING}])\1{{,{_MAX_SPAN - 1}}}"
+    rf"[{_LATIN}]{{1,{_MAX_SPAN}}}|([{_SPANNING}])\1{{,{_MAX_SPAN - 1}}}"
     rf"|[{_NOT_SPANNING}]|[{_BRAILLE}]{{1,4}}"
     rf"|[^{_LATIN}{_BRAILLE}{_SPANNING}{_NOT_SPANNING}]{{1,12}}"
 )
