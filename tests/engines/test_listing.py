@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines.lmdb import _listing
+from asciid.engines.lmdb._records import upload_key
 from asciid.model import About, NewImage
 from asciid.store.operations import Put
 from asciid.store.queries import FindPrefix, ListImages, PickRandom
@@ -102,8 +103,9 @@ class ListingTests(SynchronousTestCase):
         self.store(["cat", "dog", "owl"])
         self.driven.stop()
         cat, dog, owl = (spec_of(name) for name in (b"cat", b"dog", b"owl"))
+        number = upload_key(_damage.number_of(self.driven.path, dog.sha256))
+        _damage.put(self.driven.path, "about", number, b"x")
         _damage.put(self.driven.path, "images", bytes.fromhex(cat.sha256), b"x")
-        _damage.put(self.driven.path, "about", bytes.fromhex(dog.sha256), b"x")
         self.driven = DrivenStore(str(self.driven.path))
         self.driven.start()
         images = self.driven.run(self.driven.engine.ask(ListImages(None, 9)))

@@ -83,6 +83,10 @@ class RecordChecksTests(SynchronousTestCase):
         """Return the key of an image in the listing."""
         return place_key(time, _damage.number_of(self.path, spec.sha256))
 
+    def number(self, spec: ImageSpec) -> bytes:
+        """Return the key of an about record."""
+        return upload_key(_damage.number_of(self.path, spec.sha256))
+
     def digest(self, spec: ImageSpec) -> bytes:
         """Return the key of an image."""
         return bytes.fromhex(spec.sha256)
@@ -155,24 +159,31 @@ class RecordChecksTests(SynchronousTestCase):
     def test_about_without_image(self) -> None:
         """An about record without an image is deleted."""
         before = self.everything()
-        record = before["about"][self.digest(self.dog)]
-        self.put("about", b"\xee" * 32, record)
-        self.assert_found("ee" * 32, "there is an about record, but no image")
-        self.assertEqual(self.everything(), before)
+        record = before["about"][self.number(self.dog)]
+        other = DatedAbout.unpack(record)._replace(digest=b"\xee" * 32).pack()
+        for spec, number, value in (
+            (self.dog, upload_key(99), record),
+            ("ee" * 32, upload_key(99), other),
+            (self.cat, self.number(self.owl)[:-1] + b"\x77", record),
+        ):
+            self.put("about", number, value)
+            sha256 = DatedAbout.unpack(value).digest.hex()
+            self.assert_found(sha256, "there is an about record, but no image")
+            self.assertEqual(self.everything(), before, spec)
 
     def test_unreadable_about(self) -> None:
         """What cannot be read may have been unlisted: the image is so from now on."""
-        revision = DatedAbout.unpack(
-            records(self.path, "about")[self.digest(self.dog)]
-        ).record.revision
-        self.put("about", self.digest(self.dog), b"\x01" + bytes(8) + b"\xc1")
-        self.assert_found(
-            self.dog,
-            "its about record cannot be read",
-            "a wrong time of expiry is recorded",
-            "it is listed against its about record",
-        )
-        record = DatedAbout.unpack(records(self.path, "about")[self.digest(self.dog)])
+        number = self.number(self.dog)
+        stored = records(self.path, "about")[number]
+        revision = DatedAbout.unpack(stored).record.revision
+        for value in (b"x", stored[:41] + b"\xc1"):
+            self.put("about", number, value)
+            self.assertIn(
+                (self.dog.sha256, "its about record cannot be read"), self.check()
+            )
+            self.assertEqual(self.check(), [])
+        self.assertEqual(len(records(self.path, "listing")), 1)
+        record = DatedAbout.unpack(records(self.path, "about")[number])
         self.assertEqual(record.record.about, UNLISTED)
         self.assertGreater(record.record.revision, revision)
 

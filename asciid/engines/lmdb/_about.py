@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from asciid.engines.lmdb._databases import Readable
-from asciid.engines.lmdb._records import DatedAbout, place_key, unpack_blocked
+from asciid.engines.lmdb._records import (
+    DatedAbout,
+    place_key,
+    unpack_blocked,
+    upload_key,
+)
 from asciid.errors import ImageBlockedError
 from asciid.model import About, AboutRecord
 
@@ -40,15 +45,15 @@ class Records(Readable, Protocol):
     def delete(self, database: lmdb._Database, key: bytes, /) -> bool: ...
 
 
-def find_about(where: Readable, digest: bytes) -> DatedAbout | None:
-    """Return the record beside a hash, or None for the defaults."""
-    stored = where.transaction.get(digest, db=where.databases.about)
+def find_about(where: Readable, number: int) -> DatedAbout | None:
+    """Return the record beside an upload, or None for the defaults."""
+    stored = where.transaction.get(upload_key(number), db=where.databases.about)
     return None if stored is None else DatedAbout.unpack(stored)
 
 
-def about_of(where: Readable, digest: bytes, number: int) -> AboutRecord:
-    """Return what is stored beside an image with the upload number, or the defaults."""
-    found = find_about(where, digest)
+def about_of(where: Readable, number: int) -> AboutRecord:
+    """Return what is stored beside an upload, or the defaults."""
+    found = find_about(where, number)
     return AboutRecord(About(), number) if found is None else found.record
 
 
@@ -58,19 +63,18 @@ def describe(batch: Records, digest: bytes, number: int, record: AboutRecord) ->
     if record.about.expires:
         # A stamp: a system clock that is set does not move it.
         deadline = max(1, batch.stamp + record.about.expires - batch.now)
-    put_about(batch, digest, number, DatedAbout(deadline, record))
+    put_about(batch, number, DatedAbout(deadline, digest, record))
 
 
-def put_about(batch: Records, digest: bytes, number: int, about: DatedAbout) -> None:
+def put_about(batch: Records, number: int, about: DatedAbout) -> None:
     """Store a record of ``about``, and the one that follows from its deadline."""
     if about.deadline:
-        batch.put(batch.databases.dated, place_key(about.deadline, number), digest)
-    batch.put(batch.databases.about, digest, about.pack())
+        key = place_key(about.deadline, number)
+        batch.put(batch.databases.dated, key, about.digest)
+    batch.put(batch.databases.about, upload_key(number), about.pack())
 
 
-def undescribe(
-    batch: Records, digest: bytes, number: int, completed: int | None
-) -> DatedAbout | None:
+def undescribe(batch: Records, number: int, completed: int | None) -> DatedAbout | None:
     """
     Delete the records beside an image or an upload; return the one of ``about``.
 
@@ -78,9 +82,9 @@ def undescribe(
     """
     if completed is not None:
         batch.delete(batch.databases.listing, place_key(completed, number))
-    found = find_about(batch, digest)
+    found = find_about(batch, number)
     if found is not None:
-        batch.delete(batch.databases.about, digest)
+        batch.delete(batch.databases.about, upload_key(number))
         if found.deadline:
             batch.delete(batch.databases.dated, place_key(found.deadline, number))
     return found

@@ -25,12 +25,12 @@ def set_about(batch: Batch, it: SetAbout) -> int:
     """See `SetAbout`."""
     upload = batch.find(it.sha256)
     digest, number = bytes.fromhex(it.sha256), upload.number
-    current = about_of(batch, digest, number)
+    current = about_of(batch, number)
     check_key(it.sha256, it.key_hash, current.key_hash)
     check_revision(it.sha256, it.revision, current.revision)
     revision = batch.take_number()
     seal = find_seal(batch, number)
-    undescribe(batch, digest, number, seal and seal.completed)
+    undescribe(batch, number, seal and seal.completed)
     record = AboutRecord(it.about, revision, current.key_hash, current.charset)
     describe(batch, digest, number, record)
     upload.listed = it.about.listed

@@ -137,7 +137,7 @@ class Answers:
 
     def _read_about(self, snapshot: Snapshot, query: ReadAbout) -> AboutRecord:
         number = find(snapshot, query.sha256).number
-        return about_of(snapshot, bytes.fromhex(query.sha256), number)
+        return about_of(snapshot, number)
 
     def _list_images(self, snapshot: Snapshot, query: ListImages) -> list[ListedImage]:
         return list_images(snapshot, query.before, query.limit)

@@ -163,7 +163,7 @@ class Batch:
         """See `IImageStore.delete`; chunks are left to `delete_discarded`."""
         upload = self.find(sha256)
         if key_hash is not None:
-            stored = about_of(self, bytes.fromhex(sha256), upload.number).key_hash
+            stored = about_of(self, upload.number).key_hash
             check_key(sha256, key_hash, stored)
         self.discard(upload, chunks=0)
         if not upload.missing:
@@ -229,7 +229,7 @@ class Batch:
         if pending is None:
             return Upload(spec, image, missing=0, created=0)
         record = UploadRecord.unpack(pending)
-        about = about_of(self, bytes.fromhex(sha256), image.number).about
+        about = about_of(self, image.number).about
         upload = Upload(spec, image, record.missing, record.created, about.listed)
         self._memory.uploads[sha256] = upload
         return upload
@@ -267,7 +267,7 @@ class Batch:
         digest = bytes.fromhex(upload.spec.sha256)
         self.delete(self.databases.images, digest)
         seal = find_seal(self, upload.number)
-        undescribe(self, digest, upload.number, seal and seal.completed)
+        undescribe(self, upload.number, seal and seal.completed)
         self._no_longer_pending(upload)
         if self._delete_chunks(upload.number, chunks) == chunks:
             self.put(self.databases.discarded, upload_key(upload.number), b"")

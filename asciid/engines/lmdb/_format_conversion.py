@@ -16,6 +16,7 @@ from attrs import define
 from twisted.logger import Logger
 
 from asciid.engines.lmdb._lookup import count, find_seal
+from asciid.engines.lmdb._quarantine import DIGEST_SIZE
 from asciid.engines.lmdb._records import (
     FORMAT_KEY,
     FORMAT_VERSION,
@@ -23,6 +24,8 @@ from asciid.engines.lmdb._records import (
     ImageRecord,
     QuarantineRecord,
     place_key,
+    upload_key,
+    upload_number_of,
 )
 from asciid.errors import StoreClosedError
 from asciid.model import About, AboutRecord
@@ -44,7 +47,7 @@ STEP = 10_000
 
 SORTED = 100_000
 """
-How many records of the listing are sorted at a time, of about 100 bytes each.  Sorted
+How many records are sorted at a time, of about 100 bytes each.  Sorted
 ones are written to neighbouring pages.
 """
 
@@ -128,9 +131,16 @@ class Conversion:
 
     def _unlisted(self) -> Iterator[_Record]:
         """Yield a record of ``about`` for each image."""
-        for page in self._pages():
-            for digest, number in page:
-                yield digest, _unlisted(number)
+        keys = (
+            upload_key(number) + digest
+            for page in self._pages()
+            for digest, number in page
+        )
+        size = len(upload_key(0))
+        for some in _batched(keys, SORTED):
+            for key in sorted(some):
+                number, digest = upload_number_of(key[:size]), key[size:]
+                yield key[:size], _unlisted(digest, number)
 
     def _pages(self) -> Iterator[list[_Image]]:
         """Yield all images whose record can be read."""
@@ -176,8 +186,9 @@ class Conversion:
             return
 
 
-def _unlisted(number: int) -> bytes:
-    return DatedAbout(0, AboutRecord(About(listed=False), number)).pack()
+def _unlisted(digest: bytes, number: int) -> bytes:
+    record = AboutRecord(About(listed=False), number)
+    return DatedAbout(0, digest, record).pack()
 
 
 def _clear(batch: Batch) -> None:
@@ -201,7 +212,7 @@ def _unlist_quarantined(batch: Batch) -> None:
             number = ImageRecord.unpack(record.image).number
         except struct.error:
             continue
-        about = _unlisted(number)
+        about = _unlisted(key[:DIGEST_SIZE], number)
         batch.put(batch.databases.quarantined, key, record._replace(about=about).pack())
 
 

@@ -84,7 +84,7 @@ def find_prefix(snapshot: Snapshot, prefix: str) -> list[tuple[str, bool]]:
         if digest > last or len(found) == MAX_FOUND:
             break
         if find_seal(snapshot, number) is not None:
-            listed = about_of(snapshot, digest, number).about.listed
+            listed = about_of(snapshot, number).about.listed
             found.append((digest.hex(), listed))
     return found
 
@@ -105,7 +105,7 @@ def pick_random(snapshot: Snapshot, seed: int) -> str | None:
     start = seed.to_bytes(32, "big")
     images = chain(_images(snapshot, start), _images(snapshot, bytes(32)))
     for digest, number in islice(images, MAX_SKIPPED):
-        about = find_about(snapshot, digest)
+        about = find_about(snapshot, number)
         if about is not None and not about.record.about.listed:
             continue
         if find_seal(snapshot, number) is not None:
@@ -168,7 +168,7 @@ def _listed(
             continue  # asciid verify mends it
         try:
             image = ImageRecord.unpack(record)
-            about = about_of(snapshot, digest, number)
+            about = about_of(snapshot, number)
         except struct.error:
             continue  # likewise
         if image.number == number:

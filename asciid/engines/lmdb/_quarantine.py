@@ -51,7 +51,7 @@ def put_aside(batch: Batch, digest: bytes, record: bytes, completed: int) -> boo
     batch.removed.append(digest.hex())
     key, number, value = digest + upload_key(batch.now), _number(record), record
     if number is not None:
-        about = undescribe(batch, digest, number, completed)
+        about = undescribe(batch, number, completed)
         packed = b"" if about is None else about.pack()
         value = QuarantineRecord(record, completed, packed).pack()
     batch.put(databases.quarantined, key, value)
@@ -120,7 +120,7 @@ def _describe(batch: Batch, digest: bytes, record: QuarantineRecord) -> None:
     number, listed = ImageRecord.unpack(record.image).number, True
     if record.about:
         about = DatedAbout.unpack(record.about)
-        put_about(batch, digest, number, about)
+        put_about(batch, number, about)
         listed = about.record.about.listed
     # Otherwise asciid verify lists it.
     if listed and record.completed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import lmdb
 from attrs import define, frozen
 
-from asciid.engines.lmdb._about import find_about
+from asciid.engines.lmdb._about import find_about, put_about
 from asciid.engines.lmdb._about_changes import block
 from asciid.engines.lmdb._lookup import find_seal
 from asciid.engines.lmdb._records import (
@@ -20,6 +20,7 @@ from asciid.engines.lmdb._records import (
     place_key,
     place_of,
     unpack_blocked,
+    upload_number_of,
 )
 from asciid.model import About, AboutRecord, BlockedHash
 
@@ -160,34 +161,30 @@ def _check_blocked(where: Readable, digest: bytes, value: bytes) -> _Fault | Non
     return _fault(digest, "it is blocked, but stored", again)
 
 
-def _check_about(where: Readable, digest: bytes, value: bytes) -> _Fault | None:
-    if where.transaction.get(digest, db=where.databases.images) is None:
-        orphan = partial(_delete, name="about", key=digest)
-        return _fault(digest, "there is an about record, but no image", orphan)
-    image = _image(where, digest)
-    if image is None:
-        return None  # a damaged image
+def _check_about(where: Readable, key: bytes, value: bytes) -> _Fault | None:
     try:
         about = DatedAbout.unpack(value)
     except struct.error:
-
-        def unlist(batch: Batch) -> None:
-            record = AboutRecord(About(listed=False), batch.take_number())
-            batch.put(batch.databases.about, digest, DatedAbout(0, record).pack())
-
-        return _fault(digest, "its about record cannot be read", unlist)
+        return None  # a fault of the image
+    number, digest = upload_number_of(key), about.digest
+    image = _image(where, digest)
+    if image is None or image.number != number:
+        if where.transaction.get(digest, db=where.databases.images) and image is None:
+            return None  # a damaged image
+        orphan = partial(_delete, name="about", key=key)
+        return _fault(digest, "there is an about record, but no image", orphan)
     if not about.deadline:
         return None
-    key = place_key(about.deadline, image.number)
-    if where.transaction.get(key, db=where.databases.dated) == digest:
+    place = place_key(about.deadline, number)
+    if where.transaction.get(place, db=where.databases.dated) == digest:
         return None
-    record = partial(_put, name="dated", key=key, value=digest)
+    record = partial(_put, name="dated", key=place, value=digest)
     return _fault(digest, "its time of expiry is not recorded", record)
 
 
 def _check_dated(where: Readable, key: bytes, digest: bytes) -> _Fault | None:
     deadline, number = place_of(key)
-    image, about = _image(where, digest), _readable_about(where, digest)
+    image, about = _image(where, digest), _readable_about(where, number)
     if (
         image is not None
         and about is not None
@@ -207,7 +204,7 @@ def _check_listing(where: Readable, key: bytes, digest: bytes) -> _Fault | None:
     seal = find_seal(where, number)
     if seal is None or seal.completed != completed:
         return _fault(digest, "it is listed with a wrong time", remove)
-    about = _readable_about(where, digest)
+    about = _readable_about(where, number)
     if about is not None and not about.record.about.listed:
         return _fault(digest, "it is listed against its about record", remove)
     return None
@@ -215,16 +212,23 @@ def _check_listing(where: Readable, key: bytes, digest: bytes) -> _Fault | None:
 
 def _check_image(where: Readable, digest: bytes, _: bytes) -> _Fault | None:
     image = _image(where, digest)
-    seal = None if image is None else find_seal(where, image.number)
-    if image is None or seal is None:
-        return None  # a damaged image, or a pending upload
+    if image is None:
+        return None  # a damaged image
+    number, seal = image.number, find_seal(where, image.number)
     try:
-        about = find_about(where, digest)
+        about = find_about(where, number)
     except struct.error:
-        return None  # another fault
-    if about is not None and not about.record.about.listed:
+
+        def unlist(batch: Batch) -> None:
+            record = AboutRecord(About(listed=False), batch.take_number())
+            put_about(batch, number, DatedAbout(0, digest, record))
+            if seal is not None:
+                _delete(batch, "listing", place_key(seal.completed, number))
+
+        return _fault(digest, "its about record cannot be read", unlist)
+    if seal is None or (about is not None and not about.record.about.listed):
         return None
-    key = place_key(seal.completed, image.number)
+    key = place_key(seal.completed, number)
     if where.transaction.get(key, db=where.databases.listing) == digest:
         return None
     add = partial(_put, name="listing", key=key, value=digest)
@@ -254,9 +258,9 @@ def _image(where: Readable, digest: bytes) -> ImageRecord | None:
         return None
 
 
-def _readable_about(where: Readable, digest: bytes) -> DatedAbout | None:
+def _readable_about(where: Readable, number: int) -> DatedAbout | None:
     try:
-        return find_about(where, digest)
+        return find_about(where, number)
     except struct.error:
         return None
 

@@ -32,8 +32,9 @@ sort by number, times are milliseconds since the epoch, and stamps are those of
     known, and the value in ``about`` or nothing.  Images found to be damaged; their
     chunks are kept.
 ``about``
-    SHA-256 -> stamp at which the image is to be deleted, or 0, and `AboutRecord`.
-    What is stored beside images and pending uploads, unless it is the default.
+    upload number -> stamp at which the image is to be deleted, or 0, SHA-256, and
+    `AboutRecord`.  What is stored beside images and pending uploads, unless it is the
+    default.  New records are neighbours, as those of chunks are.
 ``listing``
     time of completion, upload number -> SHA-256.  Complete images that are listed,
     which all are whose record in ``about`` does not say otherwise.
@@ -97,6 +98,7 @@ _UPLOAD = struct.Struct(">B32sQQQ")
 _SEAL = struct.Struct(">BQQQ")
 _PLACE = struct.Struct(">QQ")
 _STAMPED = struct.Struct(">BQ")
+_ABOUT = struct.Struct(">BQ32s")
 
 chunk_key = _CHUNK_KEY.pack
 """Make the key of a chunk from an upload number and a chunk id."""
@@ -192,11 +194,13 @@ class DatedAbout(NamedTuple):
 
     deadline: int
     """The stamp at which `About.expires` passes; 0: never."""
+    digest: bytes
+    """The hash of the image."""
     record: AboutRecord
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
-        head = _STAMPED.pack(_RECORD_VERSION, self.deadline)
+        head = _ABOUT.pack(_RECORD_VERSION, self.deadline, self.digest)
         return head + _encode_about(self.record)
 
     @classmethod
@@ -206,9 +210,9 @@ class DatedAbout(NamedTuple):
 
         Errors: `struct.error`.
         """
-        _, deadline = _STAMPED.unpack(data[: _STAMPED.size])
+        _, deadline, digest = _ABOUT.unpack(data[: _ABOUT.size])
         try:
-            return cls(deadline, _decode_about(data[_STAMPED.size :]))
+            return cls(deadline, digest, _decode_about(data[_ABOUT.size :]))
         except msgspec.MsgspecError as error:
             raise struct.error(str(error)) from error
 

@@ -102,7 +102,7 @@ def _become(
     if pending is not None:
         created = pending.created
         spec = ImageSpec(spec.sha256, spec.size, pending.spec.chunk_size)
-        before = find_about(batch, digest)
+        before = find_about(batch, pending.number)
         batch.discard(pending)
     image = ImageRecord(number, spec.size, spec.chunk_size, PIECE)
     batch.put(batch.databases.images, digest, image.pack())

@@ -157,7 +157,7 @@ def _remove_dated(batch: Batch, old: Expired, before: int) -> bool:
     upload = batch.find_or_none(old.sha256)
     if upload is None or upload.number != old.number:
         return False
-    about = find_about(batch, bytes.fromhex(old.sha256))
+    about = find_about(batch, old.number)
     if about is None or not 0 < about.deadline < before:
         return False
     _expire(batch, upload)
