@@ -134,7 +134,8 @@ class Reading:
     Answers requests for pages, listing, feed and renderings.
 
     `site` is what pages say about the host, without its address, which `public`
-    determines.  `renderings` renders.  `image_ttl` is that of the service in seconds,
+    determines.  `renderings` renders, in turn for clients, of which
+    `client_of` returns the key.  `image_ttl` is that of the service in seconds,
     None or 0 without one.  `clock` returns seconds since the epoch.
     """
 
@@ -145,6 +146,7 @@ class Reading:
         site: Site,
         public: PublicAddress,
         renderings: Renderings,
+        client_of: Callable[[Request], str],
         image_ttl: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -152,6 +154,7 @@ class Reading:
         self._site = site
         self._public = public
         self._renderings = renderings
+        self._client_of = client_of
         self._jobs = RenderingJobs(store, renderings)
         self._image_ttl = image_ttl
         self._clock = clock
@@ -243,7 +246,7 @@ class Reading:
 
         async def render() -> Rendered:
             text = await self._text_if_small(reader)
-            return await self._renderings.render(EmbedJob(page=page, text=text))
+            return await self._render(EmbedJob(page=page, text=text), request)
 
         key = rendering_key("embed", page)
         return await self._answer_page(request, page.image, FRAME, key, render)
@@ -321,7 +324,7 @@ class Reading:
             key=rendering_key("upload", page),
             cache_control=self._public.cache_control(b"max-age=%d" % _LISTED_AGE),
             vary=vary,
-            render=lambda: self._renderings.render(UploadJob(page=page)),
+            render=lambda: self._render(UploadJob(page=page), request),
         )
 
     def robots(self, request: Request) -> bytes:
@@ -344,7 +347,7 @@ class Reading:
             )
             rendered = await self._renderings.get(
                 rendering_key("problem", page),
-                lambda: self._renderings.render(ProblemJob(page=page)),
+                lambda: self._render(ProblemJob(page=page), request),
             )
         except AsciidError:
             return body
@@ -381,7 +384,7 @@ class Reading:
             key=rendering_key("gallery", page),
             cache_control=self._public.cache_control(b"max-age=%d" % _LISTED_AGE),
             vary=b"Accept",
-            render=lambda: self._jobs.gallery(page),
+            render=lambda: self._jobs.gallery(page, self._client_of(request)),
         )
 
     async def _viewer(
@@ -400,7 +403,7 @@ class Reading:
 
         async def render() -> Rendered:
             text = await self._text_if_small(reader)
-            return await self._renderings.render(ViewerJob(page=page, text=text))
+            return await self._render(ViewerJob(page=page, text=text), request)
 
         key = rendering_key("viewer", page)
         return await self._answer_page(request, page.image, HTML, key, render)
@@ -430,7 +433,7 @@ class Reading:
                 job = PNGJob(text=text, charset=charset)
             else:
                 job = CSSJob(text=text, charset=charset)
-            return await self._renderings.render(job)
+            return await self._render(job, request)
 
         image = self._image(reader, record)
         return await self._answer(
@@ -487,6 +490,9 @@ class Reading:
             render=lambda: self._renderings.get(key, render),
         )
 
+    async def _render(self, job: AnyJob, request: Request) -> Rendered:
+        return await self._renderings.render(job, self._client_of(request))
+
     async def _choices(
         self, request: Request, address: ImageAddress, listed: list[str]
     ) -> bytes:
@@ -517,7 +523,7 @@ class Reading:
             try:
                 rendered = await self._renderings.get(
                     rendering_key("choices", page),
-                    lambda: self._renderings.render(ChoicesJob(page=page)),
+                    lambda: self._render(ChoicesJob(page=page), request),
                 )
             except (RendererBusyError, RenderingFailedError):
                 pass

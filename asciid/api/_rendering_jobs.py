@@ -63,9 +63,9 @@ class RenderingJobs:
         self._store = store
         self._renderings = renderings
 
-    async def gallery(self, page: GalleryPage) -> Rendered:
+    async def gallery(self, page: GalleryPage, client: str) -> Rendered:
         """
-        Render a gallery.
+        Render a gallery for a client, by its key.
 
         A card whose image is removed meanwhile is empty.
 
@@ -74,11 +74,11 @@ class RenderingJobs:
         absent: list[str] = []
         for _ in range(_MAX_ROUNDS):
             job = GalleryJob(page=page, absent=tuple(absent))
-            answer = await self._renderings.do(job)
+            answer = await self._renderings.do(job, client)
             if isinstance(answer, Rendered):
                 return answer
             charsets = {card.sha256: card.charset for card in page.cards}
-            absent += await self._send_cards(answer.hashes, charsets)
+            absent += await self._send_cards(answer.hashes, charsets, client)
         # Others evict them faster than they are sent.
         raise RendererBusyError
 
@@ -97,7 +97,7 @@ class RenderingJobs:
         return await _read(reader, MAX_TEXT)
 
     async def _send_cards(
-        self, hashes: Sequence[str], charsets: Mapping[str, str]
+        self, hashes: Sequence[str], charsets: Mapping[str, str], client: str
     ) -> list[str]:
         """Have cards of images rendered; return those that were removed."""
         absent = []
@@ -111,12 +111,12 @@ class RenderingJobs:
                 absent.append(sha256)
                 continue
             if texts and size + len(text) > _CARDS_BYTES:
-                await self._renderings.do(_cards_job(texts, charsets))
+                await self._renderings.do(_cards_job(texts, charsets), client)
                 texts, size = {}, 0
             texts[sha256] = text
             size += len(text)
         if texts:
-            await self._renderings.do(_cards_job(texts, charsets))
+            await self._renderings.do(_cards_job(texts, charsets), client)
         return absent
 
 

@@ -151,6 +151,7 @@ class ImageAPI:
             ),
             public=self._public,
             renderings=renderings or Renderings(NO_RENDERER),
+            client_of=self.clients.key_of,
             image_ttl=image_ttl,
             clock=clock,
         )

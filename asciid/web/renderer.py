@@ -129,9 +129,12 @@ class IRenderer(Protocol):
     def stats(self) -> RendererStats:
         """What was done so far."""
 
-    def render(self, job: AnyJob) -> Deferred[Rendered | Missing]:
+    def render(self, job: AnyJob, client: str = "") -> Deferred[Rendered | Missing]:
         """
-        Do a job.
+        Do a job for a client, which is known by a key.
+
+        Clients whose jobs wait take turns.  Each leaves as many places free as it has:
+        a single one has half of them, and the same is free for the next one.
 
         Cancelling the Deferred drops a job that was not begun; the result of another
         one is ignored.
@@ -152,9 +155,9 @@ class _NoRenderer:
 
     stats = RendererStats()
 
-    def render(self, job: AnyJob) -> Deferred[Rendered | Missing]:
+    def render(self, job: AnyJob, client: str = "") -> Deferred[Rendered | Missing]:
         """See `IRenderer.render`."""
-        del job
+        del job, client
         return fail(RendererBusyError())
 
     def stop(self) -> Deferred[None]:
@@ -186,7 +189,7 @@ class _Waiting:
 
 class Renderer:
     """
-    Gives jobs to one process, one at a time and in order.
+    Gives jobs to one process, one at a time, of one client after the other.
 
     The process is started for the first job, replaced after it fails, and ended when it
     was idle for `idle_time` seconds.  A job that takes longer than `time_limit` seconds
@@ -208,7 +211,9 @@ class Renderer:
         self._idle_time = idle_time
         self._module = module
         self._stats = RendererStats(max_waiting=max_waiting)
-        self._queue: deque[_Waiting] = deque()
+        # In the order of their turns; no queue is empty.
+        self._queues: dict[str, deque[_Waiting]] = {}
+        self._waiting = 0
         self._bytes = 0
         self._process: _Process | None = None
         self._current: _Waiting | None = None
@@ -221,22 +226,26 @@ class Renderer:
     @property
     def stats(self) -> RendererStats:
         """See `IRenderer.stats`."""
-        self._stats.waiting = len(self._queue) + (self._current is not None)
+        self._stats.waiting = self._waiting + (self._current is not None)
         return self._stats
 
-    def render(self, job: AnyJob) -> Deferred[Rendered | Missing]:
+    def render(self, job: AnyJob, client: str = "") -> Deferred[Rendered | Missing]:
         """See `IRenderer.render`."""
         data = framed(job)
         if (
             self._stopped is not None
-            or len(self._queue) >= self._stats.max_waiting
-            or self._bytes + len(data) > MAX_WAITING_BYTES
             or self._reactor.seconds() < self._not_before
+            or not self._has_room(client, len(data))
         ):
             self._stats.refused += 1
             return fail(RendererBusyError())
-        waiting = _Waiting(data, self._reactor.seconds(), Deferred(self._cancel))
-        self._queue.append(waiting)
+        waiting = _Waiting(
+            data,
+            self._reactor.seconds(),
+            Deferred(lambda _: self._drop(client, waiting)),
+        )
+        self._queues.setdefault(client, deque()).append(waiting)
+        self._waiting += 1
         self._bytes += len(data)
         self._next()
         return waiting.done
@@ -301,16 +310,15 @@ class Renderer:
         """Begin the next job, if none is in progress."""
         process = self._process
         if process is None:
-            if self._queue and self._stopped is None:
+            if self._queues and self._stopped is None:
                 self._start()
             return
         if self._current is not None or not process.ready or process.ending:
             return
-        if not self._queue:
+        if not self._queues:
             self._set_timer(self._idle_time, self._end, process)
             return
-        self._current = self._queue.popleft()
-        self._bytes -= len(self._current.data)
+        self._current = self._take_next()
         limit = self._time_limit
         self._set_timer(limit, process.kill, f"a job took more than {limit:g} s")
         process.send(self._current.data)
@@ -352,17 +360,40 @@ class Renderer:
         self._restart_delay = min(2 * self._restart_delay, MAX_RESTART_DELAY)
         self._fail_all()
 
-    def _fail_all(self) -> None:
-        queue, self._queue, self._bytes = self._queue, deque(), 0
-        for waiting in queue:
-            waiting.finish(RendererBusyError())
+    def _has_room(self, client: str, size: int) -> bool:
+        """Return whether another job of a client, of `size` bytes, may wait."""
+        places = self._stats.max_waiting - self._waiting
+        room = MAX_WAITING_BYTES - self._bytes
+        held = self._queues.get(client, ())
+        held_bytes = sum(len(waiting.data) for waiting in held)
+        if not held:
+            return places > 0 and size <= room
+        return len(held) + 1 <= places and held_bytes + size <= room
 
-    def _cancel(self, done: Deferred[Rendered | Missing]) -> None:
-        for waiting in self._queue:
-            if waiting.done is done:
-                self._queue.remove(waiting)
-                self._bytes -= len(waiting.data)
-                break
+    def _take_next(self) -> _Waiting:
+        """Remove the job that is next, and give the turn to the next client."""
+        client = next(iter(self._queues))
+        queue = self._queues.pop(client)
+        waiting = queue.popleft()
+        if queue:
+            self._queues[client] = queue
+        self._waiting -= 1
+        self._bytes -= len(waiting.data)
+        return waiting
+
+    def _drop(self, client: str, waiting: _Waiting) -> None:
+        """Remove a job that was cancelled, unless it was begun."""
+        queue = self._queues.get(client)
+        if queue is not None and waiting in queue:
+            queue.remove(waiting)
+            self._waiting -= 1
+            self._bytes -= len(waiting.data)
+            if not queue:
+                del self._queues[client]
+
+    def _fail_all(self) -> None:
+        while self._queues:
+            self._take_next().finish(RendererBusyError())
 
     def _set_timer(
         self,

@@ -80,17 +80,17 @@ class Renderings:
         """What the renderer did."""
         return self._renderer.stats
 
-    def do(self, job: AnyJob) -> Deferred[Rendered | Missing]:
+    def do(self, job: AnyJob, client: str) -> Deferred[Rendered | Missing]:
         """See `IRenderer.render`; nothing is kept."""
-        return self._renderer.render(job)
+        return self._renderer.render(job, client)
 
-    async def render(self, job: AnyJob) -> Rendered:
+    async def render(self, job: AnyJob, client: str) -> Rendered:
         """
-        Do a job that misses nothing; nothing is kept.
+        Do a job that misses nothing, for a client; nothing is kept.
 
         Errors: those of `IRenderer.render`.
         """
-        answer = await self._renderer.render(job)
+        answer = await self._renderer.render(job, client)
         if isinstance(answer, Rendered):
             return answer
         raise RenderingFailedError

@@ -662,6 +662,21 @@ class FileTests(OnAsciid, ReadingCase, SynchronousTestCase):
         self.get(f"/i/{name}")
         self.assertEqual(len(self.renderer.jobs), 2)
 
+    def test_for_clients(self) -> None:
+        """The renderer knows for which client each job is."""
+        name = self.put("cat")
+        for address, path in (
+            ("192.0.2.1", f"/i/{name}"),
+            ("192.0.2.2", "/"),
+            ("192.0.2.3", f"/i/{name}.svg"),
+            ("192.0.2.4", "/i/0123456789ab"),
+        ):
+            before = len(self.renderer.clients)
+            head = f"GET {path} HTTP/1.1\r\nHost: a\r\n{BROWSER}\r\n\r\n"
+            self.client.connect(head, address)
+            clients = set(self.renderer.clients[before:])
+            self.assertEqual(clients, {address})
+
     def test_finished_though_all_left(self) -> None:
         """A rendering is kept though all clients have left."""
         name = self.put("cat")

@@ -33,6 +33,7 @@ class InProcessRenderer:
     Does jobs at once, as the process does them.
 
     :ivar jobs: the jobs so far.
+    :ivar clients: for whom they were.
     :ivar error: what jobs fail with from now on, if that is not None.
     :ivar held: collects jobs that are not done, if it is not None.
     """
@@ -40,14 +41,16 @@ class InProcessRenderer:
     def __init__(self) -> None:
         self.stats = RendererStats()
         self.jobs: list[AnyJob] = []
+        self.clients: list[str] = []
         self.error: Exception | None = None
         self.held: list[Deferred[Rendered | Missing]] | None = None
         self.stopped = False
         self._handlers = JobHandlers()
 
-    def render(self, job: AnyJob) -> Deferred[Rendered | Missing]:
+    def render(self, job: AnyJob, client: str = "") -> Deferred[Rendered | Missing]:
         """See `IRenderer.render`."""
         self.jobs.append(job)
+        self.clients.append(client)
         if self.error is not None:
             return fail(self.error)
         if self.held is not None:

@@ -143,13 +143,18 @@ class ProcessClock(Clock):
         self.processes.append(process)
 
 
+def called(waiting: list[Deferred[Rendered | Missing]]) -> int:
+    """Return how many of these have fired."""
+    return sum(done.called for done in waiting)
+
+
 class RendererTests(SynchronousTestCase):
     """The client of the renderer."""
 
     def setUp(self) -> None:
         """Make a renderer whose process is not started yet."""
         self.reactor = ProcessClock()
-        self.renderer = Renderer(self.reactor, max_waiting=3)
+        self.renderer = Renderer(self.reactor, max_waiting=6)
 
     @property
     def process(self) -> Process:
@@ -218,27 +223,60 @@ class RendererTests(SynchronousTestCase):
     def test_bounded(self) -> None:
         """More jobs than may wait are refused at once."""
         _, process = self.render_to()
-        waiting = [self.renderer.render(JOB) for _ in range(3)]
-        self.failureResultOf(self.renderer.render(JOB), RendererBusyError)
+        waiting = [self.renderer.render(JOB, str(number)) for number in range(6)]
+        self.failureResultOf(self.renderer.render(JOB, "other"), RendererBusyError)
         self.assertEqual(self.renderer.stats.refused, 1)
         process.send(Rendered(body=b""))
-        waiting.append(self.renderer.render(JOB))
+        waiting.append(self.renderer.render(JOB, "other"))
         for done in waiting:
             process.send(Rendered(body=b""))
             self.successResultOf(done)
 
+    def test_bounded_by_client(self) -> None:
+        """A client leaves as many places free as it has."""
+        _, process = self.render_to()
+        first = [self.renderer.render(JOB, "a") for _ in range(3)]
+        self.failureResultOf(self.renderer.render(JOB, "a"), RendererBusyError)
+        second = [self.renderer.render(JOB, "b")]
+        self.failureResultOf(self.renderer.render(JOB, "a"), RendererBusyError)
+        second.append(self.renderer.render(JOB, "b"))
+        self.failureResultOf(self.renderer.render(JOB, "b"), RendererBusyError)
+        third = self.renderer.render(JOB, "c")
+        process.send(Rendered(body=b""))
+        for done in (first[0], second[0], third, first[1], second[1], first[2]):
+            self.assertNoResult(done)
+            process.send(Rendered(body=b""))
+            self.successResultOf(done)
+
+    def test_turns(self) -> None:
+        """Clients take turns, however many jobs of theirs wait."""
+        _, process = self.render_to()
+        jobs = {
+            name: [self.renderer.render(JOB, name) for _ in range(count)]
+            for name, count in (("a", 3), ("b", 1), ("c", 1))
+        }
+        order = []
+        process.send(Rendered(body=b""))
+        for _ in range(5):
+            before = {name: called(waiting) for name, waiting in jobs.items()}
+            process.send(Rendered(body=b""))
+            order += [name for name in jobs if called(jobs[name]) > before[name]]
+        self.assertEqual(order, ["a", "b", "c", "a", "a"])
+
     def test_bounded_by_bytes(self) -> None:
         """More bytes than may wait are refused, and counted off when they are sent."""
-        half = CSSJob(text=bytes(MAX_WAITING_BYTES // 2 + 1))
+        large = CSSJob(text=bytes(MAX_WAITING_BYTES // 2 + 1))
+        small = CSSJob(text=bytes(MAX_WAITING_BYTES // 4 + 1))
         _, process = self.render_to()
-        first = self.renderer.render(half)
-        self.failureResultOf(self.renderer.render(half), RendererBusyError)
+        first = self.renderer.render(large, "a")
+        self.failureResultOf(self.renderer.render(large, "b"), RendererBusyError)
+        self.failureResultOf(self.renderer.render(small, "a"), RendererBusyError)
+        second = self.renderer.render(small, "b")
         process.send(Rendered(body=b""))
-        second = self.renderer.render(half)
-        process.send(Rendered(body=b""))
-        process.send(Rendered(body=b""))
-        self.successResultOf(first)
-        self.successResultOf(second)
+        third = self.renderer.render(large, "c")
+        for done in (first, second, third):
+            process.send(Rendered(body=b""))
+            self.successResultOf(done)
 
     def test_cancelled_while_waiting(self) -> None:
         """A job that is cancelled before it is begun is not done."""

@@ -129,11 +129,11 @@ class RenderingsTests(SynchronousTestCase):
     def test_jobs(self) -> None:
         """A job is done, unless it misses cards that only galleries have."""
         job = CSSJob(text=b"cat")
-        rendered = Deferred.fromCoroutine(self.renderings.render(job))
+        rendered = Deferred.fromCoroutine(self.renderings.render(job, "client"))
         self.assertEqual(self.successResultOf(rendered).body, b"")
         card = Card(sha256="0" * 64, id="0" * 12)
         gallery = GalleryJob(page=GalleryPage(site=Site(), cards=(card,)))
-        missing = self.successResultOf(self.renderings.do(gallery))
+        missing = self.successResultOf(self.renderings.do(gallery, "client"))
         self.assertEqual(missing, Missing(hashes=("0" * 64,)))
-        failing = Deferred.fromCoroutine(self.renderings.render(gallery))
+        failing = Deferred.fromCoroutine(self.renderings.render(gallery, "client"))
         self.failureResultOf(failing, RenderingFailedError)
