@@ -1,4 +1,4 @@
-"""Refused requests leave no reference cycles."""
+"""Requests leave no reference cycles, refused or not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.api._forms import Form
+from asciid.api._text_upload import TextUpload
 from asciid.store import PendingLimits
 from asciid.store._receiving import WHOLE
 from tests.api._raw import parse_response
@@ -92,6 +94,29 @@ class GarbageTests(SynchronousTestCase):
             answer = self.send("POST", "/", media_type, body)
             self.assertEqual(answer, status, media_type)
             self.assert_no_frames()
+
+    def test_stored_files(self) -> None:
+        """A file that is stored, or a form, leaves no cycle behind."""
+        form = (
+            '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+            "bee\r\n--x--\r\n"
+        )
+        self.save_garbage()
+        for status, media_type, body in (
+            (201, "text/plain", "fish"),
+            (201, "text/plain; charset=cp437", "\udcdb"),
+            (201, "text/plain; charset=utf-8", "bird"),
+            (201, "multipart/form-data; boundary=x", form),
+            (400, "multipart/form-data; boundary=x", "nonsense"),
+            (422, "text/plain", "a \udcff"),
+        ):
+            answer = self.send("POST", "/", media_type, body)
+            self.assertEqual(answer, status, media_type)
+            gc.collect()
+            kinds = [type(each) for each in gc.garbage]
+            self.assertNotIn(TextUpload, kinds, media_type)
+            self.assertNotIn(Form, kinds, media_type)
+        self.assert_no_frames()
 
     def test_uploads(self) -> None:
         """Nor is one of a refused PUT, which may refer to the body."""
