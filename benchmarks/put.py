@@ -58,18 +58,21 @@ def put(directory: Path, names: Sequence[str], cores: Cores) -> Cost:
     """
     Upload files to a new daemon by one process.
 
-    Errors: `BenchmarkError` where it does not print a URL for each.
+    It saves the edit keys in `directory`.
+
+    Errors: `BenchmarkError` where it does not print a link for each.
     """
     (server,) = (each for each in SERVICES if each.key == OURS)
     with running(server, directory / "storage", cores) as daemon:
         where = f"http://127.0.0.1:{daemon.port}"
         command = [BIN / "asciid", "put", "--server", where, *names]
         output = directory / "printed"
+        environ = {**os.environ, "XDG_STATE_HOME": str(directory / "state")}
         daemon_before = sum(procfs.cpu_seconds(daemon.pid).values())
         busy_before = procfs.busy_seconds()
         began = time.monotonic()
         with output.open("wb") as out:
-            client = subprocess.Popen(command, cwd=directory, stdout=out)
+            client = subprocess.Popen(command, cwd=directory, env=environ, stdout=out)
             _, status, used = os.wait4(client.pid, 0)
         elapsed = time.monotonic() - began
         client.returncode = os.waitstatus_to_exitcode(status)
@@ -77,7 +80,7 @@ def put(directory: Path, names: Sequence[str], cores: Cores) -> Cost:
         daemon_used = sum(procfs.cpu_seconds(daemon.pid).values()) - daemon_before
     printed = len(set(output.read_text(encoding="ascii").splitlines()))
     if client.returncode != 0 or printed != len(names):
-        message = f"asciid put ended with {client.returncode} and {printed} URLs"
+        message = f"asciid put ended with {client.returncode} and {printed} links"
         raise BenchmarkError(message)
     client_used = used.ru_utime + used.ru_stime
     worked = sum(busy[core] - busy_before[core] for core in cores)
