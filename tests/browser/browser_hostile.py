@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 
@@ -14,11 +13,20 @@ if TYPE_CHECKING:
     from tests.browser._case import Sent
     from tests.integration._daemon import Daemon
 
-LONG = int(os.environ.get("ASCIID_BROWSER_LONG", "0"))
-"""Whether each payload is shown on each kind of page, and not only on one of them."""
+MAX_REASON = 500
+"""Maximum bytes of a reason for a block; see `asciid block --help`."""
 
-BLOCKED = 20
-"""How many images are blocked: each takes a command."""
+
+def reasons() -> list[str]:
+    """Return the payloads, joined to as few reasons as possible."""
+    joined = [""]
+    for payload in PAYLOADS:
+        longer = f"{joined[-1]} {payload}".strip()
+        if len(longer.encode()) > MAX_REASON:
+            joined.append(payload)
+        else:
+            joined[-1] = longer
+    return joined
 
 
 def sgr(payload: str) -> str:
@@ -51,7 +59,7 @@ class HostileTests(BrowserCase):
                 if error.code != 400:
                     raise
                 sent.append(send(daemon, payload, art, fields))
-            # As name of the file, and so as title; as charset, and in a SAUCE record.
+            # As the name of a file, which becomes the title, and in a SAUCE record.
             sent.append(
                 send(daemon, f"{payload}.txt", f"{number} {payload}\n".encode())
             )
@@ -68,12 +76,12 @@ class HostileTests(BrowserCase):
         self.assertGreaterEqual(len(PAYLOADS), 200)
         daemon = self.daemon()
         sent = self.fill(daemon)
-        for each, payload in list(zip(sent[::3], PAYLOADS, strict=True))[:BLOCKED]:
-            self.run_asciid(daemon, "block", each.sha256, "--reason", payload)
+        blocked = [each.sha256 for each in sent[: len(reasons())]]
+        for sha256, reason in zip(blocked, reasons(), strict=True):
+            self.run_asciid(daemon, "block", sha256, "--reason", reason)
         pages = [each.path for each in sent]
-        parts = sent if LONG else sent[::7]
-        pages += [f"{each.path}/embed" for each in parts]
-        pages += [f"{each.path}.svg" for each in parts]
-        pages += [f"/image/{each.sha256}" for each in sent[:BLOCKED]]
+        for each in sent[::3]:
+            pages += [f"{each.path}/embed", f"{each.path}.svg"]
+        pages += [f"/image/{sha256}" for sha256 in blocked]
         pages += ["/", "/feed.atom", "/images"]
         self.play("hostile", daemon, paths=pages, payloads=PAYLOADS, galleries=30)

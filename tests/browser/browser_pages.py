@@ -82,6 +82,7 @@ class PagesTests(BrowserCase):
                 "Asciid-Listed": "false",
             },
         )
+        blocked = send(daemon, "x.txt", b"(x_x)\n", {"Asciid-Listed": "false"})
         pages = {
             "gallery": "/",
             "viewer-ansi": sent["lighthouse.ans"].path,
@@ -90,14 +91,13 @@ class PagesTests(BrowserCase):
             "embed": f"{sent['lighthouse.ans'].path}/embed",
             "upload": "/upload",
             "notfound": "/i/9d02c4e1f7ab",
-            "blocked": sent["owl.txt"].path,
+            "blocked": blocked.path,
             "choices": f"/i/{HASH[:12]}",
             "viewer-long": long.path,
             "embed-long": f"{long.path}/embed",
         }
-        self.run_asciid(
-            daemon, "block", sent["owl.txt"].sha256, "--reason", "Court order 5/26"
-        )
+        reason = "Court order 5/26"
+        self.run_asciid(daemon, "block", blocked.sha256, "--reason", reason)
         choices = render_choices(make_choices(make_card(1), make_card(2, title="")))
         self.play(
             "every_page", daemon, pages=pages, rendered={pages["choices"]: choices}
