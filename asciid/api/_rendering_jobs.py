@@ -6,6 +6,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
+from twisted.internet.defer import DeferredList
+from twisted.python.failure import Failure
 
 from asciid import __version__
 from asciid.errors import (
@@ -103,9 +105,13 @@ class RenderingJobs:
         absent = []
         texts: dict[str, bytes] = {}
         size = 0
-        for sha256 in hashes:
+        # At once: short queries of a turn of the reactor share a thread's time.
+        opening = [self._store.open(sha256) for sha256 in hashes]
+        opened = await DeferredList(opening, consumeErrors=True)
+        for sha256, (_, reader) in zip(hashes, opened, strict=True):
             try:
-                reader = await self._store.open(sha256)
+                if isinstance(reader, Failure):
+                    reader.raiseException()
                 text = await _read(reader, MAX_CARD_TEXT)
             except _REMOVED:
                 absent.append(sha256)
