@@ -74,7 +74,8 @@ class Creations:
         self._offload = offload
         self._max_size = max_size
         self._clock = clock
-        self._held = FairLimit(_MAX_HELD, time.monotonic)
+        self.held = FairLimit(_MAX_HELD, time.monotonic)
+        """The limit on bytes of files in memory that may have to be converted."""
 
     async def receive(
         self, request: Request, name: str, client: str, shared: SharedWriter
@@ -97,7 +98,7 @@ class Creations:
         upload = TextUpload(
             self._store,
             self._offload,
-            self._held,
+            self.held,
             shared,
             client=client,
             max_size=self._max_size,

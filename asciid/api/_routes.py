@@ -138,6 +138,7 @@ class ImageAPI:
         self._creations = Creations(
             store, offload, max_size=max_image_size, clock=clock
         )
+        metrics.add_files(self._creations.held)
         self._static = StaticFiles()
         self._reading = Reading(
             store,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from asciid.http import KleinFactory
     from asciid.metrics._request_counts import RequestCounts
+    from asciid.net.fair_limit import FairLimit
     from asciid.runtime.offload import IOffload
     from asciid.store import IImageStore, StoreUsage
 
@@ -102,6 +103,7 @@ class Metrics:
     ) -> None:
         self.requests = requests
         self._server: KleinFactory | None = None
+        self._files: FairLimit | None = None
         self._workers = workers
         self._gather = gather
         self._renderings = renderings or Renderings(NO_RENDERER)
@@ -118,6 +120,10 @@ class Metrics:
     def add_server(self, server: KleinFactory) -> None:
         """Include the connections of `server`, which serves these metrics itself."""
         self._server = server
+
+    def add_files(self, limit: FairLimit) -> None:
+        """Include `limit`, on bytes of files that may have to be converted."""
+        self._files = limit
 
     def page(self, accept: str) -> Deferred[Page]:
         """
@@ -168,7 +174,9 @@ class Metrics:
         yield from store_families(stats)
         yield from usage_families(self._usage)
         yield from rendering_families(self._renderings)
-        yield from bound_families(self._server, stats, self._usage, self._renderings)
+        yield from bound_families(
+            self._server, self._files, stats, self._usage, self._renderings
+        )
 
     def _collect_process(self) -> list[Metric]:
         return [metric for each in self._process for metric in each.collect()]

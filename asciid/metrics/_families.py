@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from asciid.http import KleinFactory
     from asciid.metrics._request_counts import RequestCounts
+    from asciid.net.fair_limit import FairLimit
     from asciid.runtime.histogram import Histogram
     from asciid.store import StoreStats, StoreUsage
     from asciid.web.renderings import Renderings
@@ -308,6 +309,7 @@ class _Bound:
 
 def bound_families(
     server: KleinFactory | None,
+    files: FairLimit | None,
     stats: StoreStats,
     usage: StoreUsage | None,
     renderings: Renderings,
@@ -322,6 +324,7 @@ def bound_families(
     for bound in (
         *_store_bounds(stats, pending),
         *_server_bounds(server),
+        *_file_bounds(files),
         _rendering_bound(renderings),
     ):
         limit = bound.limit or math.inf
@@ -331,6 +334,20 @@ def bound_families(
         if bound.used is not None:
             ratios.add_metric([bound.name], bound.used / limit)
     yield ratios
+
+
+def _file_bounds(files: FairLimit | None) -> Iterator[_Bound]:
+    if files is None:
+        return
+    yield _Bound(
+        "files",
+        files.used,
+        files.capacity,
+        "asciid_file_limit_bytes",
+        "Maximum bytes of files in memory that may be converted.",
+        "asciid_file_bytes",
+        "Bytes of files in memory that may be converted.",
+    )
 
 
 def _rendering_bound(renderings: Renderings) -> _Bound:

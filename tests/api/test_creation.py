@@ -769,7 +769,7 @@ class ServerTests(OnAsciid, CreationContract, SynchronousTestCase):
     @property
     def held(self) -> Any:  # noqa: ANN401 - private
         """The limit on what is held in memory."""
-        return self.api._creations._held
+        return self.api._creations.held
 
     def test_memory_is_released(self) -> None:
         """Nothing is held after a response, whatever it is."""

@@ -371,7 +371,7 @@ class MetricsTests(OnAsciid, RawCase, SynchronousTestCase):
         self.assertEqual(values["asciid_images_completed_total"], 0)
 
     def test_without_a_server(self) -> None:
-        """Under another HTTP server there are no metrics of connections."""
+        """Without a server and an API there are no metrics of connections and files."""
         page = self.successResultOf(
             Metrics(MemoryStore(), RequestCounts()).page(OPENMETRICS)
         )
@@ -384,6 +384,7 @@ class MetricsTests(OnAsciid, RawCase, SynchronousTestCase):
         self.assertEqual(
             missing,
             {"asciid_body_bytes", "asciid_body_limit_bytes"}
+            | {"asciid_file_bytes", "asciid_file_limit_bytes"}
             | {"asciid_connections_limit"},
         )
 

@@ -38,6 +38,7 @@ CONSTANT = {
     "asciid_certificate_expiry_timestamp_seconds",
     "asciid_client_uploads_limit",
     "asciid_connections_limit",
+    "asciid_file_limit_bytes",
     "asciid_queue_limit_bytes",
     "asciid_queue_operations_limit",
     "asciid_accept_pauses_total",
@@ -184,6 +185,7 @@ class MovesTests(SynchronousTestCase):
         self.driven.run(self.driven.store.block("0" * 64, "spam"))
         channel, transport = self.connect()
         self.server.bodies.take("192.0.2.1", channel, 7)
+        self.api._creations.held.take("192.0.2.1", channel, 7)
         self.server.slow_bodies += 1
         for image in (b"one", b"two"):
             self.driven.store.register(

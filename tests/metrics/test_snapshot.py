@@ -34,6 +34,8 @@ ADDED_GAUGES = {
     "asciid_cache_bytes",
     "asciid_connections",
     "asciid_connections_limit",
+    "asciid_file_bytes",
+    "asciid_file_limit_bytes",
     "asciid_largest_client_body_bytes",
     "asciid_largest_client_connections",
     "asciid_reads",
