@@ -11,6 +11,7 @@ from asciid.engines.lmdb._lookup import find_seal
 from asciid.engines.lmdb._records import (
     DatedAbout,
     ImageRecord,
+    ListedRecord,
     pack_blocked,
     place_key,
     unpack_blocked,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 EXPIRES = About("Cat", expires=1_000_099_000)
 UNLISTED = About(listed=False)
+WRONG_SIZE = "it is listed with a wrong size"
 LATER = 2_000_000_000
 
 
@@ -83,6 +85,10 @@ class RecordChecksTests(SynchronousTestCase):
         """Return the key of an image in the listing."""
         return place_key(time, _damage.number_of(self.path, spec.sha256))
 
+    def value(self, spec: ImageSpec) -> bytes:
+        """Return the value of an image in the listing."""
+        return ListedRecord(self.digest(spec), spec.size, spec.chunk_size).pack()
+
     def number(self, spec: ImageSpec) -> bytes:
         """Return the key of an about record."""
         return upload_key(_damage.number_of(self.path, spec.sha256))
@@ -115,28 +121,18 @@ class RecordChecksTests(SynchronousTestCase):
     def test_listed_wrongly(self) -> None:
         """Records of the listing without such an image are removed."""
         before = self.everything()
-        digest = self.digest(self.cat)
+        cat, owl, bat = (self.value(one) for one in (self.cat, self.owl, self.bat))
+        wrong_time = "it is listed with a wrong time"
+        no_image = "it is listed, but not stored"
+        unlisted = "it is listed against its about record"
         for spec, key, value, reason in (
-            (
-                self.cat,
-                self.key(self.cat, LATER),
-                digest,
-                "it is listed with a wrong time",
-            ),
-            (self.cat, place_key(7, 99), digest, "it is listed, but not stored"),
-            (
-                self.owl,
-                self.key(self.owl),
-                self.digest(self.owl),
-                "it is listed against its about record",
-            ),
-            (
-                self.bat,
-                self.key(self.bat),
-                self.digest(self.bat),
-                "it is listed with a wrong time",
-            ),
-            ("e" * 64, place_key(7, 99), b"\xee" * 32, "it is listed, but not stored"),
+            (self.cat, self.key(self.cat, LATER), cat, wrong_time),
+            (self.cat, place_key(7, 99), cat, no_image),
+            (self.owl, self.key(self.owl), owl, unlisted),
+            (self.bat, self.key(self.bat), bat, wrong_time),
+            ("e" * 64, place_key(7, 99), b"\xee" * 32 + cat[32:], no_image),
+            (self.cat, self.key(self.cat), cat[:-1] + b"\x07", WRONG_SIZE),
+            (self.cat, self.key(self.cat), cat[:-1], WRONG_SIZE),
         ):
             self.put("listing", key, value)
             self.assert_found(spec, reason)
@@ -145,7 +141,7 @@ class RecordChecksTests(SynchronousTestCase):
     def test_another_image_in_its_place(self) -> None:
         """A record of the listing that names another image is corrected."""
         before = self.everything()
-        self.put("listing", self.key(self.cat), self.digest(self.dog))
+        self.put("listing", self.key(self.cat), self.value(self.dog))
         found = self.check()
         self.assertEqual(
             found,

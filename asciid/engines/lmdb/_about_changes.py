@@ -36,7 +36,8 @@ def set_about(batch: Batch, it: SetAbout) -> int:
     upload.listed = it.about.listed
     if seal is not None and it.about.listed:
         key = place_key(seal.completed, number)
-        batch.put(batch.databases.listing, key, digest)
+        listed = upload.image.listed(digest)
+        batch.put(batch.databases.listing, key, listed.pack())
     return revision
 
 

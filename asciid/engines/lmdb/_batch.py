@@ -254,7 +254,8 @@ class Batch:
         if upload.listed:
             place = place_key(self.now, upload.number)
             digest = bytes.fromhex(upload.spec.sha256)
-            self.put(self.databases.listing, place, digest)
+            listed = upload.image.listed(digest)
+            self.put(self.databases.listing, place, listed.pack())
         self._no_longer_pending(upload)
         return Completed(upload.spec, self.now, content)
 

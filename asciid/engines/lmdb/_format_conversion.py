@@ -53,8 +53,8 @@ ones are written to neighbouring pages.
 
 _log = Logger()
 
-_Image = tuple[bytes, int]
-"""A hash, and an upload number."""
+_Image = tuple[bytes, ImageRecord]
+"""A hash, and its record."""
 
 _Page = tuple[list[_Image], bytes | None]
 """Images, and the last hash that was read if there may be more."""
@@ -120,9 +120,9 @@ class Conversion:
     def _places(self) -> Iterator[_Record]:
         """Yield the records of the listing."""
         keys = (
-            place_key(completed, number) + digest
+            place + listed
             for page in self._pages()
-            for completed, number, digest in self._complete(page)
+            for place, listed in self._complete(page)
         )
         size = len(place_key(0, 0))
         for some in _batched(keys, SORTED):
@@ -132,9 +132,9 @@ class Conversion:
     def _unlisted(self) -> Iterator[_Record]:
         """Yield a record of ``about`` for each image."""
         keys = (
-            upload_key(number) + digest
+            upload_key(image.number) + digest
             for page in self._pages()
-            for digest, number in page
+            for digest, image in page
         )
         size = len(upload_key(0))
         for some in _batched(keys, SORTED):
@@ -153,8 +153,8 @@ class Conversion:
                 return
             start = last + b"\0"
 
-    def _complete(self, page: Sequence[_Image]) -> list[tuple[int, int, bytes]]:
-        """Return time of completion, number and hash of the images that have a seal."""
+    def _complete(self, page: Sequence[_Image]) -> list[_Record]:
+        """Return the records of the listing of the images that have a seal."""
         try:
             return self._read(partial(_sealed, images=page))
         except (lmdb.Error, struct.error):
@@ -225,17 +225,20 @@ def _page(snapshot: Snapshot, start: bytes) -> _Page:
         for key, record in records:
             read, digest = read + 1, bytes(key)
             try:
-                found.append((digest, ImageRecord.unpack(record).number))
+                found.append((digest, ImageRecord.unpack(record)))
             except struct.error:
                 continue
     return found, digest if read == PAGE else None
 
 
-def _sealed(
-    snapshot: Snapshot, images: Iterable[_Image]
-) -> list[tuple[int, int, bytes]]:
-    sealed = ((find_seal(snapshot, number), number, each) for each, number in images)
-    return [(seal.completed, number, each) for seal, number, each in sealed if seal]
+def _sealed(snapshot: Snapshot, images: Iterable[_Image]) -> list[_Record]:
+    found = []
+    for digest, image in images:
+        seal = find_seal(snapshot, image.number)
+        if seal is not None:
+            place = place_key(seal.completed, image.number)
+            found.append((place, image.listed(digest).pack()))
+    return found
 
 
 def _batched(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:

@@ -14,6 +14,7 @@ from asciid.engines.lmdb._about import about_of, find_about
 from asciid.engines.lmdb._lookup import find, find_seal
 from asciid.engines.lmdb._records import (
     ImageRecord,
+    ListedRecord,
     place_key,
     place_of,
     unpack_blocked,
@@ -144,8 +145,8 @@ def _places(snapshot: Snapshot, start: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and hashes of the listing, from the key `start` on."""
     with snapshot.transaction.cursor(snapshot.databases.listing) as cursor:
         if cursor.set_range(start):
-            for key, digest in cursor:
-                yield bytes(key), bytes(digest)
+            for key, value in cursor:
+                yield bytes(key), ListedRecord.unpack(value).digest
 
 
 def _images(snapshot: Snapshot, start: bytes) -> Iterator[tuple[bytes, int]]:
@@ -161,18 +162,13 @@ def _listed(
 ) -> Iterator[ListedImage]:
     """Yield the images at places of the listing."""
     for key, value in places:
-        digest = bytes(value)
         completed, number = place_of(key)
-        record = snapshot.transaction.get(digest, db=snapshot.databases.images)
-        if record is None:
-            continue  # asciid verify mends it
         try:
-            image = ImageRecord.unpack(record)
+            spec = ListedRecord.unpack(value).spec
             about = about_of(snapshot, number)
         except struct.error:
-            continue  # likewise
-        if image.number == number:
-            yield ListedImage(image.spec(digest.hex()), completed, number, about)
+            continue  # asciid verify mends it
+        yield ListedImage(spec, completed, number, about)
 
 
 def _first(

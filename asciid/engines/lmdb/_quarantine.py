@@ -117,15 +117,15 @@ def restore(batch: Batch, quarantined: Iterable[bytes]) -> int:
 
 def _describe(batch: Batch, digest: bytes, record: QuarantineRecord) -> None:
     """Store again what was stored beside an image."""
-    number, listed = ImageRecord.unpack(record.image).number, True
+    image, listed = ImageRecord.unpack(record.image), True
     if record.about:
         about = DatedAbout.unpack(record.about)
-        put_about(batch, number, about)
+        put_about(batch, image.number, about)
         listed = about.record.about.listed
     # Otherwise asciid verify lists it.
     if listed and record.completed:
-        place = place_key(record.completed, number)
-        batch.put(batch.databases.listing, place, digest)
+        place = place_key(record.completed, image.number)
+        batch.put(batch.databases.listing, place, image.listed(digest).pack())
 
 
 def _number(record: bytes) -> int | None:

@@ -13,6 +13,7 @@ from attrs import define, frozen
 from asciid.engines.lmdb._about import find_about, put_about
 from asciid.engines.lmdb._about_changes import block
 from asciid.engines.lmdb._lookup import find_seal
+from asciid.engines.lmdb._quarantine import DIGEST_SIZE
 from asciid.engines.lmdb._records import (
     DatedAbout,
     ImageRecord,
@@ -195,8 +196,9 @@ def _check_dated(where: Readable, key: bytes, digest: bytes) -> _Fault | None:
     return _fault(digest, "a wrong time of expiry is recorded", wrong)
 
 
-def _check_listing(where: Readable, key: bytes, digest: bytes) -> _Fault | None:
+def _check_listing(where: Readable, key: bytes, value: bytes) -> _Fault | None:
     completed, number = place_of(key)
+    digest = value[:DIGEST_SIZE]
     remove = partial(_delete, name="listing", key=key)
     image = _image(where, digest)
     if image is None or image.number != number:
@@ -207,7 +209,11 @@ def _check_listing(where: Readable, key: bytes, digest: bytes) -> _Fault | None:
     about = _readable_about(where, number)
     if about is not None and not about.record.about.listed:
         return _fault(digest, "it is listed against its about record", remove)
-    return None
+    right = image.listed(digest).pack()
+    if value == right:
+        return None
+    correct = partial(_put, name="listing", key=key, value=right)
+    return _fault(digest, "it is listed with a wrong size", correct)
 
 
 def _check_image(where: Readable, digest: bytes, _: bytes) -> _Fault | None:
@@ -229,9 +235,10 @@ def _check_image(where: Readable, digest: bytes, _: bytes) -> _Fault | None:
     if seal is None or (about is not None and not about.record.about.listed):
         return None
     key = place_key(seal.completed, number)
-    if where.transaction.get(key, db=where.databases.listing) == digest:
+    listed = image.listed(digest).pack()
+    if where.transaction.get(key, db=where.databases.listing) == listed:
         return None
-    add = partial(_put, name="listing", key=key, value=digest)
+    add = partial(_put, name="listing", key=key, value=listed)
     return _fault(digest, "it is not listed", add)
 
 

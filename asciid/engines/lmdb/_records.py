@@ -36,8 +36,9 @@ sort by number, times are milliseconds since the epoch, and stamps are those of
     `AboutRecord`.  What is stored beside images and pending uploads, unless it is the
     default.  New records are neighbours, as those of chunks are.
 ``listing``
-    time of completion, upload number -> SHA-256.  Complete images that are listed,
-    which all are whose record in ``about`` does not say otherwise.
+    time of completion, upload number -> SHA-256, size, chunk size.  Complete images
+    that are listed, which all are whose record in ``about`` does not say otherwise.
+    The values are those in ``images``, where each would be on a page of its own.
 ``dated``
     stamp, upload number -> SHA-256.  Images and pending uploads whose record in
     ``about`` has that stamp.
@@ -68,6 +69,7 @@ __all__ = [
     "SEAL_ID",
     "DatedAbout",
     "ImageRecord",
+    "ListedRecord",
     "QuarantineRecord",
     "Seal",
     "UploadRecord",
@@ -98,6 +100,7 @@ _UPLOAD = struct.Struct(">B32sQQQ")
 _SEAL = struct.Struct(">BQQQ")
 _PLACE = struct.Struct(">QQ")
 _STAMPED = struct.Struct(">BQ")
+_LISTED = struct.Struct(">32sQQ")
 _ABOUT = struct.Struct(">BQ32s")
 
 chunk_key = _CHUNK_KEY.pack
@@ -140,6 +143,10 @@ class ImageRecord(NamedTuple):
         """Return the spec that the image was registered with."""
         return ImageSpec(sha256, self.size, self.chunk_size)
 
+    def listed(self, digest: bytes) -> ListedRecord:
+        """Return the record of ``listing`` of the image with that hash."""
+        return ListedRecord(digest, self.size, self.chunk_size)
+
     def pack(self) -> bytes:
         """Return the record's bytes."""
         return _IMAGE.pack(_RECORD_VERSION, *self)
@@ -148,6 +155,28 @@ class ImageRecord(NamedTuple):
     def unpack(cls, data: bytes | memoryview) -> ImageRecord:
         """Read a result of `pack`."""
         return cls._make(_IMAGE.unpack(data)[1:])
+
+
+class ListedRecord(NamedTuple):
+    """A record of ``listing``."""
+
+    digest: bytes
+    size: int
+    chunk_size: int
+
+    @property
+    def spec(self) -> ImageSpec:
+        """The spec that the image was registered with."""
+        return ImageSpec(self.digest.hex(), self.size, self.chunk_size)
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return _LISTED.pack(*self)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> ListedRecord:
+        """Read a result of `pack`."""
+        return cls._make(_LISTED.unpack(data))
 
 
 class UploadRecord(NamedTuple):
