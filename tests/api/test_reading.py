@@ -24,6 +24,7 @@ from asciid.web.jobs import (
     CardsJob,
     CSSJob,
     GalleryJob,
+    Missing,
     SVGJob,
     ViewerJob,
 )
@@ -219,6 +220,27 @@ class HomeTests(OnAsciid, ReadingCase, SynchronousTestCase):
         body = self.get("/", BROWSER).body
         self.assertIn(b"Dog", body)
         self.assertIn(b"Gone", body)
+
+    def test_batches(self) -> None:
+        """Cards of large images are rendered few at a time."""
+        for number in range(6):
+            self.put(f"{number}" + "\n" * 9_000 + " " * 60_000)
+        self.get("/", BROWSER)
+        sizes = [
+            sum(map(len, job.texts.values()))
+            for job in self.renderer.jobs
+            if isinstance(job, CardsJob)
+        ]
+        self.assertGreater(len(sizes), 1)
+        self.assertLessEqual(max(sizes), 256 * 1024)
+
+    def test_evicted(self) -> None:
+        """If cards are evicted faster than they are sent, the client is to retry."""
+        name = self.put("cat")
+        missing = Missing(hashes=(name,))
+        self.patch(self.renderer, "render", lambda *_: succeed(missing))
+        answer = self.ask("GET", "/", BROWSER)
+        self.assert_problem(answer, 503, "renderer-busy")
 
     def test_store_fails(self) -> None:
         """A store that is busy is no page with empty cards."""
