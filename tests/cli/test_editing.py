@@ -300,6 +300,13 @@ class KeyTests(EditingTestCase):
         Path("key").write_text(key, encoding="ascii")
         self.output("rm", "--edit-key-file=key", SHA256)
 
+    def test_part(self) -> None:
+        """A key of which only a part can be written is not kept as if it were one."""
+        with patch.object(os, "write", return_value=3):
+            result = self.run_command("put", "cat.txt")
+        self.assertIn("No space left on device; the edit key is here", result.stderr)
+        self.assertEqual(names_in(DIRECTORY), [])
+
     def test_other_answers(self) -> None:
         """A server may send no key, or nonsense in its place."""
         for headers in (
