@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from asciid.api._conditions import check_write, unmodified_tag
+from asciid.api._conditions import check_write, has_write_condition, unmodified_tag
 from asciid.api._schema import parse_about_document
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ async def send_about(request: Request, store: IImageStore, sha256: str) -> bytes
         request.setResponseCode(304)
         return b""
     request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
     return _document(record)
 
 
@@ -56,7 +57,7 @@ async def change_about(  # noqa: PLR0913 - the request, and what its routes deci
     """
     about = parse_about_document(body, listed=store.listed_by_default, now=now)
     expected = None
-    if request.getHeader(b"if-match") is not None:
+    if has_write_condition(request):
         record = await store.about(sha256)
         check_write(request, (_etag(record.revision),))
         expected = record.revision

@@ -441,6 +441,7 @@ class Reading:
             kind,
             key=rendering_key(kind.name, image.sha256, record.revision),
             cache_control=b"max-age=%d" % self._max_age(image),
+            noindex=not about.listed,
             render=render,
         )
 

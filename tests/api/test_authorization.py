@@ -250,6 +250,25 @@ class AccessContract(RawCase):
             self.assert_problem(answer, 403, "wrong-edit-key")
         self.assertEqual(self.ask("DELETE", IMAGE, key).status, 204)
 
+    def test_edit_conditions(self) -> None:
+        """What is said about an image is not replaced if a condition is false."""
+        self.put(GOOD)
+        about = f"{IMAGE}/about"
+        answer = self.ask("GET", about)
+        self.assertEqual(answer.fields["x-content-type-options"], "nosniff")
+        etag = answer.fields["etag"]
+        for line in (
+            'If-Match: "other"',
+            "If-None-Match: *",
+            f"If-None-Match: {etag}",
+            f'If-None-Match: "other", W/{etag}',
+        ):
+            answer = self.ask("PUT", about, JSON, GOOD, line, body="{}")
+            self.assert_problem(answer, 412, "precondition-failed")
+        for line in (f"If-Match: {etag}", 'If-None-Match: "other"', "If-Match: *"):
+            answer = self.ask("PUT", about, JSON, GOOD, line, body="{}")
+            self.assertEqual(answer.status, 204)
+
 
 class SiteTests(OnSite, AccessContract, SynchronousTestCase):
     """Access under stock `twisted.web.server.Site`."""

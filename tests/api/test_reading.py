@@ -343,8 +343,11 @@ class ViewerTests(OnAsciid, ReadingCase, SynchronousTestCase):
         self.assertIn(b"noindex", answer.body)
         self.assertNotIn(b"Known", answer.body)
         self.assertNotIn(b"Secret", self.get(f"/i/{listed}").body)
-        embed = self.get(f"/i/{name}/embed")
-        self.assertEqual(embed.fields["x-robots-tag"], "noindex")
+        for other in ("/embed", ".svg", ".png", ".css"):
+            answer = self.get(f"/i/{name}{other}")
+            self.assertEqual(answer.fields["x-robots-tag"], "noindex")
+            answer = self.get(f"/i/{listed}{other}")
+            self.assertNotIn("x-robots-tag", answer.fields)
 
     def test_expiry(self) -> None:
         """A page is not cached for longer than its image exists."""
