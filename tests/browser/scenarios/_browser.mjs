@@ -38,9 +38,11 @@ export async function watched(browser, context = {}) {
     if (["error", "warning"].includes(message.type())) add(message.text());
   });
   page.on("pageerror", (error) => add(String(error)));
-  page.on("requestfailed", (request) =>
-    add(`${request.url()}: ${request.failure().errorText}`),
-  );
+  page.on("requestfailed", (request) => {
+    const { errorText } = request.failure();
+    // A page that is left ends its requests.
+    if (errorText !== "net::ERR_ABORTED") add(`${request.url()}: ${errorText}`);
+  });
   page.on("request", (request) => {
     const url = request.url();
     if (!url.startsWith(task.url) && !/^(data|blob):/.test(url)) add(`asked for ${url}`);

@@ -34,7 +34,7 @@ await run(async (browser) => {
     viewport: { width: 1280, height: 800 },
     bypassCSP: true,
   });
-  page.expected.push(/status of (404|451)/, /ERR_ABORTED/);
+  page.expected.push(/status of (404|451)/);
   let hits = 0;
   await page.exposeFunction("ran", () => {
     hits += 1;

@@ -13,7 +13,6 @@ const text = Array.from(
 await run(async (browser) => {
   const page = await watched(browser, { viewport: { width: 1280, height: 800 } });
   page.expected.push(/status of 404/); // the hash was never registered
-  page.expected.push(/ERR_ABORTED/); // the reload ends what is under way
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
 
   await page.goto(`${task.url}/`);
@@ -50,7 +49,7 @@ await run(async (browser) => {
   await page.route("**/chunks", async (route) => {
     if (route.request().method() === "POST") {
       sent += 1;
-      await new Promise((done) => setTimeout(done, 120));
+      await new Promise((done) => setTimeout(done, 250));
     }
     await route.continue().catch(() => {});
   });
