@@ -348,6 +348,7 @@ class Reading:
             rendered = await self._renderings.get(
                 rendering_key("problem", page),
                 lambda: self._render(ProblemJob(page=page), request),
+                self._client_of(request),
             )
         except AsciidError:
             return body
@@ -488,7 +489,7 @@ class Reading:
             cache_control=cache_control,
             vary=vary,
             noindex=noindex,
-            render=lambda: self._renderings.get(key, render),
+            render=lambda: self._renderings.get(key, render, self._client_of(request)),
         )
 
     async def _render(self, job: AnyJob, request: Request) -> Rendered:
@@ -525,6 +526,7 @@ class Reading:
                 rendered = await self._renderings.get(
                     rendering_key("choices", page),
                     lambda: self._render(ChoicesJob(page=page), request),
+                    self._client_of(request),
                 )
             except (RendererBusyError, RenderingFailedError):
                 pass

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from asciid.runtime.cache import ByteBoundedCache, footprint
 from asciid.web.jobs import Rendered
@@ -13,8 +15,6 @@ from asciid.web.renderer import NotRenderableError, RenderingFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-
-    from twisted.python.failure import Failure
 
     from asciid.web.jobs import AnyJob, Missing
     from asciid.web.renderer import IRenderer, RendererStats
@@ -36,7 +36,26 @@ _FAILED_FOR = 60.0
 _MAX_FAILED = 1000
 """Maximum failed renderings that are remembered."""
 
+_MAKERS = 2
+"""
+Clients for which the same is rendered at once.
+
+The first one may have to wait for much else that it has asked for.
+"""
+
 Making: TypeAlias = "Coroutine[Deferred[object], object, Rendered]"
+
+
+@define
+class _UnderWay:
+    """A rendering that is under way."""
+
+    waiting: list[Deferred[Rendered]] = field(factory=list)
+    """The requests that wait for it."""
+    makers: list[str] = field(factory=list)
+    """The clients for which it was begun."""
+    makings: int = 0
+    """How many of these have not ended."""
 
 
 class Renderings:
@@ -57,8 +76,7 @@ class Renderings:
         )
         # Key -> when it may be tried again.
         self._failed: dict[str, float] = {}
-        # Key -> the requests that wait for it.
-        self._under_way: dict[str, list[Deferred[Rendered]]] = {}
+        self._under_way: dict[str, _UnderWay] = {}
 
     @property
     def hits(self) -> int:
@@ -95,11 +113,12 @@ class Renderings:
             return answer
         raise RenderingFailedError
 
-    async def get(self, key: str, make: Callable[[], Making]) -> Rendered:
+    async def get(self, key: str, make: Callable[[], Making], client: str) -> Rendered:
         """
         Return what is kept for `key`, or what `make` returns.
 
-        Cancelling it does not cancel `make`, whose result is kept.
+        `client` is the key of the client for which `make` renders.  Cancelling it does
+        not cancel `make`, whose result is kept.
 
         Errors: those of `make`.
         """
@@ -110,12 +129,13 @@ class Renderings:
             return kept
         if self._clock() < self._failed.get(key, 0.0):
             raise RenderingFailedError
-        waiting = self._under_way.get(key)
-        answer: Deferred[Rendered] = Deferred(lambda it: self._leave(key, it))
-        if waiting is not None:
-            waiting.append(answer)
-        else:
-            self._under_way[key] = [answer]
+        under_way = self._under_way.setdefault(key, _UnderWay())
+        answer: Deferred[Rendered] = Deferred(under_way.waiting.remove)
+        under_way.waiting.append(answer)
+        makers = under_way.makers
+        if client not in makers and len(makers) < _MAKERS:
+            makers.append(client)
+            under_way.makings += 1
             making = Deferred.fromCoroutine(make())
             making.addCallbacks(
                 self._keep,
@@ -123,11 +143,8 @@ class Renderings:
                 callbackArgs=(key,),
                 errbackArgs=(key,),
             )
-            making.addBoth(self._answer, key)
+            making.addBoth(self._answer, key, under_way)
         return await answer
-
-    def _leave(self, key: str, answer: Deferred[Rendered]) -> None:
-        self._under_way[key].remove(answer)
 
     def _keep(self, rendered: Rendered, key: str) -> Rendered:
         size = footprint(len(rendered.body) + len(rendered.gzip), _OVERHEAD)
@@ -145,9 +162,15 @@ class Renderings:
                 del self._failed[next(iter(self._failed))]
         return failure
 
-    def _answer(self, outcome: Rendered | Failure, key: str) -> None:
+    def _answer(
+        self, outcome: Rendered | Failure, key: str, under_way: _UnderWay
+    ) -> None:
+        under_way.makings -= 1
+        if isinstance(outcome, Failure) and under_way.makings:
+            # Another client's turn may succeed.
+            return
         # A callback may cancel another waiter.
-        waiting = self._under_way[key]
-        while waiting:
-            waiting.pop(0).callback(outcome)
-        del self._under_way[key]
+        while under_way.waiting:
+            under_way.waiting.pop(0).callback(outcome)
+        if self._under_way.get(key) is under_way:
+            del self._under_way[key]

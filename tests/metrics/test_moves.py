@@ -166,7 +166,7 @@ class MovesTests(SynchronousTestCase):
             return Rendered(body=b"page")
 
         for _ in range(2):
-            getting = self.renderings.get("key", rendered)
+            getting = self.renderings.get("key", rendered, "client")
             self.driven.run(Deferred.fromCoroutine(getting))
         self.look()
 

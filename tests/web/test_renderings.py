@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,9 +14,6 @@ from asciid.web.renderer import (
 )
 from asciid.web.renderings import Renderings
 from tests.web._in_process import InProcessRenderer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PAGE = Rendered(body=b"page", gzip=b"gzip")
 
@@ -39,13 +34,9 @@ class RenderingsTests(SynchronousTestCase):
         self.made.append(made)
         return await made
 
-    def get(
-        self, key: str = "key", make: Callable[[], object] | None = None
-    ) -> Deferred[Rendered]:
+    def get(self, key: str = "key", client: str = "192.0.2.1") -> Deferred[Rendered]:
         """Get a rendering."""
-        return Deferred.fromCoroutine(
-            self.renderings.get(key, make or self.make)  # type: ignore[arg-type] # it is one
-        )
+        return Deferred.fromCoroutine(self.renderings.get(key, self.make, client))
 
     def test_kept(self) -> None:
         """What was rendered is not rendered again; others have keys of their own."""
@@ -66,6 +57,35 @@ class RenderingsTests(SynchronousTestCase):
         self.failureResultOf(waiting[0], CancelledError)
         self.made[0].callback(PAGE)
         for each in waiting[1:]:
+            self.assertEqual(self.successResultOf(each), PAGE)
+
+    def test_two_clients(self) -> None:
+        """A client does not wait for the turns of another that asked for the same."""
+        for first in (0, 1):
+            self.made.clear()
+            clients = [f"192.0.2.{number}" for number in range(3)]
+            waiting = [self.get(str(first), client) for client in clients * 2]
+            self.assertEqual(len(self.made), 2)
+            self.made[first].callback(PAGE)
+            for each in waiting:
+                self.assertEqual(self.successResultOf(each), PAGE)
+            self.made[1 - first].callback(PAGE)
+
+    def test_one_of_two_fails(self) -> None:
+        """What is not rendered for one client may be for another."""
+        waiting = [self.get(client=client) for client in ("192.0.2.1", "192.0.2.2")]
+        self.made[0].errback(RendererBusyError())
+        self.assertNoResult(waiting[0])
+        self.made[1].callback(PAGE)
+        for each in waiting:
+            self.assertEqual(self.successResultOf(each), PAGE)
+
+    def test_last_of_two_fails(self) -> None:
+        """A failure for one client changes nothing for those who were answered."""
+        waiting = [self.get(client=client) for client in ("192.0.2.1", "192.0.2.2")]
+        self.made[0].callback(PAGE)
+        self.made[1].errback(RendererBusyError())
+        for each in waiting:
             self.assertEqual(self.successResultOf(each), PAGE)
 
     def test_all_leave(self) -> None:
