@@ -281,7 +281,7 @@ class Renderer:
         else:
             self._failed(current)
             if isinstance(answer, Failed):
-                _log.error("Rendering failed: {report}", report=answer.report)
+                _log.error("rendering failed: {report}", report=answer.report)
         self._next()
         return True
 

@@ -111,7 +111,7 @@ class PictureTests(SynchronousTestCase):
         self.assertIn(RED, pixels(shown))
         for red, green, blue in pixels(shown):
             self.assertEqual(green, 0)
-            self.assertAlmostEqual(red + blue, 0xAA, delta=1)
+            self.assertApproximates(red + blue, 0xAA, 1)
 
     def test_attributes(self) -> None:
         """Bold, italic, underlined and struck text look different."""

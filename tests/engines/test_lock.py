@@ -84,7 +84,7 @@ class StorageLockTests(SynchronousTestCase):
         """It is waited for so long, and no longer."""
         self.lock().acquire()
         self.refusal()
-        self.assertAlmostEqual(self.now, LOCK_TIMEOUT, delta=0.1)
+        self.assertApproximates(self.now, LOCK_TIMEOUT, 0.1)
         self.assertLess(max(self.slept), 0.2)
 
     def test_files_that_are_removed(self) -> None:

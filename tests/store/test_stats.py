@@ -207,7 +207,7 @@ class LMDBTests(CountedStore, SynchronousTestCase):
         self.assertEqual(usage.file_bytes, size)
         self.assertGreater(size, 0)
         free = free_bytes(self.driven.path)
-        self.assertAlmostEqual(usage.free_bytes, free, delta=free / 2)
+        self.assertApproximates(usage.free_bytes, free, free / 2)
 
     def test_queue(self) -> None:
         """The queue and the sizes of batches are reported."""
