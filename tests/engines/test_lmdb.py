@@ -40,7 +40,7 @@ from asciid.errors import (
     StorageUnreadableError,
     StoreVersionError,
 )
-from asciid.model import ImageSpec
+from asciid.model import About, ImageSpec
 from asciid.store import STAGED_FOR
 from asciid.store._store import HOT_IMAGE, HOT_OVERHEAD
 from asciid.store.operations import Register
@@ -401,6 +401,24 @@ class LMDBTests(SynchronousTestCase):
         self.assertEqual(self.driven.run(registered(self.driven.store)), 1)
         self.assertEqual(self.driven.upload(CAT).size, len(CAT))
         self.assertEqual(self.driven.download(spec.sha256), LARGE)
+
+    def test_damaged_record(self) -> None:
+        """A damaged record beside an image cannot be read; the image can."""
+        spec = self.driven.upload(CAT)
+        changing = self.driven.store.set_about(spec.sha256, About(title="cat"))
+        self.driven.run(changing)
+
+        def damage(batch: Batch) -> None:
+            with batch.transaction.cursor(batch.databases.about) as cursor:
+                cursor.first()
+                key = bytes(cursor.key())
+            batch.put(batch.databases.about, key, b"\xff")
+
+        self.driven.run(self.driven.engine._run(damage))
+        for _ in range(2):
+            reading = self.driven.store.about(spec.sha256)
+            self.assertRaises(StorageUnreadableError, self.driven.run, reading)
+        self.assertEqual(self.driven.download(spec.sha256), CAT)
 
     def test_operation_that_breaks(self) -> None:
         """An operation that raises an unexpected error fails alone."""

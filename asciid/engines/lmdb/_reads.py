@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,7 +80,8 @@ class FileReads:
                     await self.make_readable()
                 except (StorageFailedError, StorageFullError) as error:
                     raise StorageUnreadableError from error
-            except lmdb.Error as error:
+            except (lmdb.Error, struct.error) as error:
+                # The latter is a damaged record, which asciid verify mends.
                 self._fault_log.failed(str(error))
                 raise StorageUnreadableError from error
             else:
