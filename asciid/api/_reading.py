@@ -82,7 +82,7 @@ __all__ = ["Reading", "wants_problem_page"]
 
 _HASH_DIGITS = 64
 
-_CARDS = 24
+_CARDS = 12
 """Cards of a gallery page."""
 
 _HOUR = 3600

@@ -95,7 +95,7 @@ class GalleryPage(msgspec.Struct, frozen=True, kw_only=True):
 
     site: Site
     cards: tuple[Card, ...]
-    """At most 24.  The page may end before the last one; it links to what follows."""
+    """At most 12.  The page may end before the last one; it links to what follows."""
     more: bool = False
     """Whether there are older images than the last card."""
     first: bool = True

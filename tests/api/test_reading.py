@@ -148,12 +148,12 @@ class HomeTests(OnAsciid, ReadingCase, SynchronousTestCase):
         self.assertEqual([type(job) for job in self.renderer.jobs[3:]], [GalleryJob])
 
     def test_pages(self) -> None:
-        """Each page has 24 images, and the links lead through all of them."""
+        """Each page has 12 images, and the links lead through all of them."""
         names = [self.put(f"image {number}") for number in range(50)]
         names.reverse()
         seen: list[str] = []
         path = "/"
-        for count in (24, 24, 2):
+        for count in (12, 12, 12, 12, 2):
             body = self.get(path, BROWSER).body.decode()
             page = [name for name in names if f"/i/{name[:12]}" in body]
             self.assertEqual(len(page), count)
