@@ -58,8 +58,8 @@ _CAPACITY = 32 * 1024 * 1024
 _OVERHEAD = 768
 """Bytes of a card besides its cells."""
 
-_MISSING_AT_ONCE = 8
-"""Cards that are asked for at once: a page of large ones has no room for more."""
+_MISSING_AT_ONCE = 12
+"""Cards that are asked for at once."""
 
 _EXCERPT_COLUMNS = 80
 _EXCERPT_ROWS = 25
