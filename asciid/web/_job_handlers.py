@@ -58,9 +58,6 @@ _CAPACITY = 32 * 1024 * 1024
 _OVERHEAD = 768
 """Bytes of a card besides its cells."""
 
-_MISSING_AT_ONCE = 12
-"""Cards that are asked for at once."""
-
 _EXCERPT_COLUMNS = 80
 _EXCERPT_ROWS = 25
 
@@ -113,7 +110,7 @@ class JobHandlers:
         room = MAX_GALLERY_SIZE
         for card in job.page.cards:
             # The page ends here, so others are not needed.
-            if room < 0 or len(missing) == _MISSING_AT_ONCE:
+            if room < 0:
                 break
             art = self._cards.get(_card_key(card.sha256, card.charset))
             if art is None and card.sha256 not in job.absent:
