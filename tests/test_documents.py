@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from unittest import TestCase
 
 from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
@@ -58,6 +59,20 @@ class DocumentsTests(SynchronousTestCase):
         self.assertGreater(len(tests), 20)
         for name in tests:
             namedAny(name)
+
+    def test_what_people_look_for(self) -> None:
+        """Each row of the table in docs/web.md names tests that are there."""
+        text = (ROOT / "docs" / "web.md").read_text(encoding="utf-8")
+        section = text.partition("\n## What people look for\n")[2]
+        _, *rows = re.findall(r"^\|.*\| (.*) \|$", section, re.MULTILINE)
+        self.assertEqual(len(rows), 10)
+        for row in rows:
+            names = re.findall(r"`(tests\.[\w.]+\.test_\w+)`", row)
+            self.assertEqual(row, ", ".join(f"`{name}`" for name in names))
+            for name in names:
+                case, _, method = name.rpartition(".")
+                self.assertTrue(callable(getattr(namedAny(case), method)), name)
+                self.assertTrue(issubclass(namedAny(case), TestCase), name)
 
     def test_sizing(self) -> None:
         """The operator's manual has the figures of the committed benchmark."""

@@ -94,8 +94,10 @@ class ReadmeTests(CommandTestCase):
         daemon.stop()
 
     def test_client(self) -> None:
-        """The commands and the script share an image."""
+        """The commands and the script share an image, after the commands above."""
         daemon = self.start_daemon()
+        ((_, session),) = code_blocks(README.partition("\n## ")[0])
+        self.run_session(session, daemon)
         (shell, session), (language, script) = code_blocks(section("Client"))
         self.assertEqual((shell, language), ("sh", "python"))
         command = f'asciid() {{ {sys.executable} -m asciid "$@"; }}\n'
@@ -103,9 +105,9 @@ class ReadmeTests(CommandTestCase):
         output = self.run_command(
             "sh", "-euc", command + server + session, cwd=daemon.directory
         )
-        fish, *about, listed = output.splitlines()
-        self.assertRegex(listed, rf"^{daemon.url}/i/3c276f8da12d  .*  A fish$")
-        self.assertEqual(fish, "<`)))><")
+        fish, *about, listed, _ = output.splitlines()
+        self.assertRegex(listed, rf"^{daemon.url}/i/3d46b63d4a0b  .*  A fish$")
+        self.assertEqual(fish, "><(((`>")
         said = ["title: A fish", "author: Ada", "licence: CC0-1.0", "listed: yes"]
         self.assertEqual(about[-len(said) :], said)
         self.assertEqual(script.count("http://localhost:4444"), 1)
@@ -114,7 +116,7 @@ class ReadmeTests(CommandTestCase):
         self.assertIn("Progress(done=8, total=8, retries=0)", output)
         self.assertIn("ImageState.COMPLETE", output)
         copy = (daemon.directory / "copy.txt").read_text(encoding="utf-8")
-        self.assertEqual(copy, "<`)))><\n")
+        self.assertEqual(copy, "><(((`>\n")
         daemon.stop()
 
     def test_options(self) -> None:

@@ -30,10 +30,10 @@ def home_text(site: Site, images: Sequence[ListedImage]) -> str:
         f"  figlet Hello | curl {token}-T - {base}/",
         "",
         "See an image:",
-        f"  curl {base}/image/<sha256>",
+        f"  curl -L {base}/i/<id>.txt",
     ]
     if site.listing:
-        lines += [f"  curl -L {base}/random"]
+        lines += [f"  curl {base}/random"]
     if images:
         lines += ["", "Newest images:", *(_line(base, image) for image in images)]
     lines += ["", f"In a browser: {base}/", f"API: {base}/openapi.json", ""]

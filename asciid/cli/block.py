@@ -28,7 +28,8 @@ Remove an image, given by its SHA-256 or its URL, and refuse it from now on.
 
 A daemon may be running; once the command ends, no process of it serves the image.
 Readers get 451, uploads 403, both with the reason. The image need not be stored. A hash
-that is blocked already gets the new reason.
+that is blocked already gets the new reason. The whole SHA-256 is required: asciid about
+prints it for a link.
 
 The exit code is 0 if the hash is blocked, 1 if the storage is unusable, 2 if the
 options are wrong.
@@ -40,8 +41,10 @@ options are wrong.
 _UNBLOCK_HELP = f"""
 Accept an image, given by its SHA-256 or its URL, again.
 
-It has to be uploaded again. The exit code is 0 if the hash was blocked, 1 if it was not
-or the storage is unusable, 2 if the options are wrong.
+It has to be uploaded again. The whole SHA-256 is required: asciid blocked prints it.
+
+The exit code is 0 if the hash was blocked, 1 if it was not or the storage is unusable,
+2 if the options are wrong.
 
 {EXAMPLES}
   asciid unblock --storage /var/lib/asciid d25f...

@@ -105,6 +105,7 @@ class HomeTests(OnAsciid, ReadingCase, SynchronousTestCase):
             self.assertEqual(answer.fields["vary"], "Accept")
             text = answer.body.decode()
             self.assertIn(f"curl -T cat.txt {URL}/\n", text)
+            self.assertIn(f"  curl -L {URL}/i/<id>.txt\n  curl {URL}/random\n", text)
             self.assertIn(f"  {URL}/i/{name[:12]}  Cat by Ann\n", text)
             self.assertNotIn("Secret", text)
         self.assertEqual(self.renderer.jobs, [])

@@ -117,6 +117,18 @@ class EveryPageTests(SynchronousTestCase):
             render_upload(make_upload(needs_token=True)),
         ]
 
+    def test_alternative_text(self) -> None:
+        """Screen readers get the description in the place of the art."""
+        about: dict[str, Any] = {"description": "A red fish"}
+        art = make_art()
+        for html in (
+            render_gallery(make_gallery(make_card(**about)), [art])[0],
+            render_viewer(make_viewer(**about), art),
+            render_embed(make_embed(**about), art),
+        ):
+            (shown,) = Reader(html).find("pre", role="img")
+            self.assertEqual(shown["aria-label"], "A red fish")
+
     def test_nothing_inline(self) -> None:
         """Scripts and styles are files of this host, as the policy demands."""
         for html in self.pages:
@@ -434,6 +446,18 @@ class OtherPagesTests(SynchronousTestCase):
         page = Reader(render_upload(make_upload(needs_token=True)))
         (token,) = page.find("input", type="password")
         self.assertNotIn("name", token)
+
+    def test_command_with_token(self) -> None:
+        """The command that each page names works on a host with tokens."""
+        for site, command in (
+            (SITE, "curl -T cat.txt"),
+            (
+                Site(url="https://art.example", needs_token=True),
+                'curl -H "Authorization: Bearer $TOKEN" -T cat.txt',
+            ),
+        ):
+            html = render_problem(make_problem(site=site))
+            self.assertIn(f"<code>{command} {site.url}</code>", html)
 
     def test_problems(self) -> None:
         """A page that is not served says why."""
