@@ -580,6 +580,16 @@ class ViewerTests(OnAsciid, ReadingCase, SynchronousTestCase):
         self.assertEqual(page.status, 451)
         self.assertIn(b"&lt;b&gt;Not ours&lt;/b&gt;", page.body)
 
+    def test_expired_page(self) -> None:
+        """An expired image is 410 under its hash, and 404 under a part of that."""
+        name = self.put("cat", expires=(NOW + 100) * 1000)
+        self.now = NOW + 101
+        self.assertEqual(self.successResultOf(self.store.expire()), 1)
+        page = self.ask("GET", f"/i/{name}", BROWSER)
+        self.assertEqual(page.status, 410)
+        self.assertIn(b"<h1>410. Image gone</h1>", page.body)
+        self.assertEqual(self.ask("GET", f"/i/{name[:12]}", BROWSER).status, 404)
+
 
 class FileTests(OnAsciid, ReadingCase, SynchronousTestCase):
     """Images in other formats."""

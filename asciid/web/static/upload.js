@@ -207,7 +207,7 @@
       }).then(r => {
         let status = JSON.parse(r.text);
         if (status.state === 'complete') return u.done(u.sha, u.key ? '' : 'This host has it already');
-        if (!fits(u.data, status.chunk_size)) throw new Problem('Somebody else began to send it in chunks that split characters');
+        if (!fits(u.data, status.chunk_size)) throw new Problem('Another client began to send it in chunks that split characters');
         u.sent = status.received;
         u.from = status.received ? '. Resumed at ' + Math.floor(100 * status.received / u.data.length) + ' %' : '';
         if (u.from) say(u.name + ' resumed');
