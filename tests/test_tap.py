@@ -293,6 +293,7 @@ class MakeServiceTests(SynchronousTestCase):
         makeService(parsed(["--storage=/images"]), reactor=reactor)
         options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]
         options += ["--max-uploads=8", "--max-client-uploads=9", "--max-queue=10"]
+        options.append("--listing=opt-in")
         makeService(parsed(["--storage=/images", *options]), reactor=reactor)
         default = {
             "reactor": reactor,
@@ -302,6 +303,7 @@ class MakeServiceTests(SynchronousTestCase):
             "max_queue": 64 * 2**20,
             "peers": ALONE,
             "lock": None,
+            "converts_listed": True,
         }
         chosen = {
             "reactor": reactor,
@@ -311,6 +313,7 @@ class MakeServiceTests(SynchronousTestCase):
             "max_queue": 10,
             "peers": ALONE,
             "lock": None,
+            "converts_listed": False,
         }
         path = Path("/images")
         self.assertEqual(made, [(path, default), (path, chosen)])

@@ -43,7 +43,7 @@ class ScrapeTestCase(CommandTestCase):
         return connection.getresponse().read()
 
     def use(self, daemon: Daemon) -> None:
-        """Have it store and send an image, and refuse something."""
+        """Have it store, send and render an image, and refuse something."""
         art = Art.random()
         path = f"/image/{art.spec.sha256}"
         self.request(daemon, "POST", "/image", art.registration)
@@ -51,6 +51,7 @@ class ScrapeTestCase(CommandTestCase):
             self.request(daemon, "POST", f"{path}/chunks", art.chunk(chunk_id))
         for _ in range(2):
             self.request(daemon, "GET", path)
+            self.request(daemon, "GET", f"/i/{art.spec.sha256[:12]}.svg")
         self.request(daemon, "GET", f"/image/{64 * '0'}")
 
     def scrape(self, daemon: Daemon) -> Scrape:

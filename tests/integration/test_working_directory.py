@@ -87,7 +87,7 @@ class WorkingDirectoryTests(CommandTestCase):
             path = ROOT / name
             files = [path] if path.is_file() else sorted(path.rglob("*"))
             for file in files:
-                if not file.is_file() or file.suffix in {".pyc", ".json"}:
+                if not file.is_file() or file.suffix in {".pyc", ".json", ".png"}:
                     continue
                 for call in re.findall(
                     r"""python3?['"]?,? *(.*?)-m['"]?,? *['"]?asciid""",
