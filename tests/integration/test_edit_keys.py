@@ -26,16 +26,23 @@ class EditKeysTests(CommandTestCase):
         for name in names:
             (daemon.directory / name).write_text(name * 400, encoding="utf-8")
         asciid = [sys.executable, "-m", "asciid"]
-        ways = ["--whole", "--chunk-size=500", "--chunked", "--whole"]
+        # A PUT replaces the key of a registration: a file is sent in one way only.
+        whole, chunked = names[::2], names[1::2]
+        commands = [
+            ["put", "--whole", *whole],
+            ["put", "--whole", *whole],
+            ["put", "--chunk-size=500", *chunked],
+            ["put", "--chunked", *chunked],
+        ]
         putting = [
             subprocess.Popen(
-                [*asciid, "put", way, "--json", *names],
+                [*asciid, *command, "--json"],
                 cwd=daemon.directory,
                 env=environ,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
-            for way in ways
+            for command in commands
         ]
         hashes = set()
         for process in putting:
