@@ -817,7 +817,7 @@ class ServerTests(OnAsciid, CreationContract, SynchronousTestCase):
         steps: list[Any] = []
 
         class Later:
-            """Does its work when it is told to."""
+            """Does its work when its test says so."""
 
             def in_slices(self, work: Any, client: str = "") -> Any:  # noqa: ANN401 - a stub
                 """Keep the steps."""

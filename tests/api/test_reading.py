@@ -96,7 +96,7 @@ class HomeTests(OnAsciid, ReadingCase, SynchronousTestCase):
     """The root."""
 
     def test_terminal(self) -> None:
-        """A terminal is told how to use the service, and the newest images."""
+        """A terminal gets the usage of the service, and the newest images."""
         name = self.put("cat", title="Cat", author="Ann")
         self.put("secret", title="Secret", listed=False)
         for accept in ((), ("Accept: */*",), ("Accept: text/html;q=0, */*",)):

@@ -329,7 +329,7 @@ class ViewerTests(SynchronousTestCase):
         self.assertNotRegex(unknown, "canonical|og:|oembed")
 
     def test_unlisted(self) -> None:
-        """Search engines are told to leave an unlisted image out."""
+        """An unlisted image asks search engines to leave it out."""
         listed = Reader(render_viewer(make_viewer(), make_art()))
         unlisted = Reader(render_viewer(make_viewer(listed=False), make_art()))
         self.assertEqual(listed.find("meta", name="robots"), [])

@@ -50,7 +50,7 @@ class RenderingsTests(SynchronousTestCase):
         self.assertGreater(self.renderings.used, len(PAGE.body) + len(PAGE.gzip))
 
     def test_shared(self) -> None:
-        """Requests that wait for the same share one rendering, whoever leaves."""
+        """Requests that wait for the same share one rendering, even if some leave."""
         waiting = [self.get() for _ in range(3)]
         self.assertEqual(len(self.made), 1)
         waiting[0].cancel()
