@@ -375,6 +375,17 @@ class WriterGoneTests(WorkersCase):
         self.pass_time(1)
         self.successResultOf(after)
 
+    def test_counters_of_a_worker_that_is_left(self) -> None:
+        """A writer that stops has the latest counters, if a worker ends soon after."""
+        leaving = self.driven.server.dismiss()
+        self.driven.settle()
+        self.successResultOf(leaving)
+        self.driven.server.save_all(snapshot_of(0))
+        (saved,) = self.driven.saved
+        self.assertEqual(
+            sorted(saved.values()), sorted(snapshot_of(count) for count in range(3))
+        )
+
     def test_left_by_one_that_hangs(self) -> None:
         """One that does not answer does not keep the others waiting for too long."""
         self.wires[1].cut = True

@@ -125,7 +125,11 @@ class OpenFile(Message, frozen=True):
 
 
 class Leave(Message, frozen=True):
-    """Send nothing more on this connection; answer with `Ack`, the last message."""
+    """
+    Send nothing more on this connection; answer with `Collected`, the last message.
+
+    The worker may end before the next writer is there: its counters would be lost.
+    """
 
     number: int
 

@@ -235,7 +235,7 @@ class WriterClient:
                 self._acknowledge(connection, number, self._follower.open_file())
             case Leave(number=number):
                 self._pause()
-                connection.send(Ack(number))
+                connection.send(Collected(number, self.metrics.counters()))
             case Collect(number=number):
                 self._send_snapshot(connection, number)
             case Gathered(number=number, snapshots=snapshots):
