@@ -17,6 +17,7 @@ if VERSION is None:
 
 CLIENT = ["rich>=13.7", "twisted[tls]>=24.11"]
 PNG = ["pillow>=11"]
+POSTGRESQL = ["psycopg[binary]>=3.2"]
 SIMULATE = ["pyfiglet>=1.0.2", "rich>=13.7"]
 
 setup(
@@ -56,10 +57,12 @@ setup(
     extras_require={
         "client": CLIENT,
         "png": PNG,
+        "postgresql": POSTGRESQL,
         "simulate": SIMULATE,
         "tls": ["twisted[tls]>=24.11"],
         "dev": [
             *PNG,
+            *POSTGRESQL,
             *SIMULATE,
             "twisted[tls]>=24.11",
             "coverage>=7.6",

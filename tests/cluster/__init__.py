@@ -1,0 +1,11 @@
+"""
+Databases and clusters that the tests start; run by ``script/test --cluster``.
+
+The test modules are named ``cluster_*``, so that a run of all tests does not find
+them: they start several servers each and kill them.
+
+``_guard``      ends a program and all its descendants with the test process
+``_programs``   programs that are needed, found or missing, and started
+``_server``     PostgreSQL servers and their standbys
+``_pgbouncer``  a pool of connections between nodes and a server
+"""
