@@ -1,0 +1,1 @@
+"""The engine that keeps images in a PostgreSQL database, which several nodes share."""

@@ -1,0 +1,61 @@
+"""
+One transaction of operations on the database, in three round trips.
+
+Everything here runs in the writer's thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from asciid.store.stats import StoreEvents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import psycopg
+
+    from asciid.store.operations import AnyOperation
+    from asciid.store.pending import PendingUploads
+
+__all__ = ["BatchResult", "carry_out"]
+
+
+@define
+class BatchResult:
+    """What the operations of one transaction did, once it is committed."""
+
+    outcomes: list[Any] = field(factory=list)
+    """One for each operation: its outcome, or an `AsciidError`."""
+    removed: list[str] = field(factory=list)
+    """Hashes of complete images that were removed."""
+    events: StoreEvents = field(factory=StoreEvents)
+    """Counts of the changes."""
+
+
+def carry_out(
+    connection: psycopg.Connection[Any],
+    operations: Sequence[AnyOperation],
+    pending: PendingUploads[tuple[str, int]],
+    now: Callable[[], int],
+) -> BatchResult:
+    """
+    Carry operations out in a transaction that has begun; the caller commits it.
+
+    It is called in pipeline mode.  `now` returns the time of the transaction in
+    milliseconds (`asciid.engines.postgresql._sql_schema.NOW`), and is called once,
+    after the first statements were sent: their round trip is shared with what was sent
+    before.  With a clock of its own a test gives ``round(clock(ms / 1000) * 1000)``.
+    The last statements may be unread when this returns.
+
+    `pending` has the pending uploads by hash and upload number.  Call its `invalidate`
+    about once a second, as other nodes begin and end uploads, and after a transaction
+    that was not committed.
+
+    Errors: `psycopg.Error`: the transaction must be rolled back.  After
+    `psycopg.errors.SerializationFailure` it may run again: another node removed an
+    image meanwhile.
+    """
+    raise NotImplementedError
