@@ -16,6 +16,7 @@ __all__ = [
     "ChunkSizeError",
     "ClientUploadsError",
     "CommitFailedError",
+    "DatabaseUnavailableError",
     "EditKeyError",
     "HashMismatchError",
     "ImageBlockedError",
@@ -215,6 +216,15 @@ class WriterUnavailableError(AsciidError):
     def __init__(self) -> None:
         super().__init__(
             "The writer process is being replaced; nothing was stored; retry later."
+        )
+
+
+class DatabaseUnavailableError(AsciidError):
+    """The database cannot be reached, or does not answer; nothing was done."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database is not available; nothing was stored; retry later."
         )
 
 

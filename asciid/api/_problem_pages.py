@@ -352,6 +352,12 @@ _PAGES = {
         "Wait, then retry.",
         _SOON,
     ),
+    "database-unavailable": _Page(
+        "The service cannot reach its database, or gets no answer from it, perhaps "
+        "while another server takes over. Nothing was stored.",
+        "Wait, then retry.",
+        _SOON,
+    ),
     "commit-failed": _Page(
         "The disk reported an error during the commit; whether this request was "
         "carried out is unknown.",

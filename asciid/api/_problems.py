@@ -166,6 +166,11 @@ _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
     RenderingFailedError: (503, "rendering-failed", "Rendering failed"),
     errors.WriterGoneError: (503, "writer-gone", "Writer gone"),
     errors.WriterUnavailableError: (503, "writer-unavailable", "No writer"),
+    errors.DatabaseUnavailableError: (
+        503,
+        "database-unavailable",
+        "Database unavailable",
+    ),
     errors.StorageFailedError: (503, "storage-failed", "Storage failed"),
     errors.CommitFailedError: (503, "commit-failed", "Commit failed"),
     errors.StorageUnreadableError: (503, "storage-failed", "Storage failed"),

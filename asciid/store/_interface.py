@@ -122,10 +122,10 @@ class IImageStore(Interface):
     Every method but `stats` and `health` answers a Deferred.  One that
     changes something fires once the change survives a power cut (if the store has a
     disk and syncs it); cancelling its Deferred has no effect on the store.  Besides the
-    errors each method names, any may fail with `StorageFailedError` or
-    `StoreClosedError`, and one that changes something with `StoreBusyError`,
-    `StorageFullError` or `WriterUnavailableError`; nothing was changed then.  After
-    `CommitFailedError` and `WriterGoneError` that is unknown.
+    errors each method names, any may fail with `StorageFailedError`,
+    `DatabaseUnavailableError` or `StoreClosedError`, and one that changes something
+    with `StoreBusyError`, `StorageFullError` or `WriterUnavailableError`; nothing was
+    changed then.  After `CommitFailedError` and `WriterGoneError` that is unknown.
     """
 
     listed_by_default: bool = Attribute(

@@ -730,6 +730,7 @@ class KeptContract(PagesContract):
             (503, errors.StoreBusyError()),
             (503, errors.WriterGoneError()),
             (503, errors.WriterUnavailableError()),
+            (503, errors.DatabaseUnavailableError()),
             (507, errors.StorageFullError()),
         ):
             self.serve(BrokenStore(error))
