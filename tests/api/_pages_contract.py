@@ -190,7 +190,11 @@ class PagesContract(RawCase):
 
     def test_faults_of_pages(self) -> None:
         """Errors of the storage, and of the service itself."""
-        for error in (errors.StorageFailedError(), errors.StoreClosedError()):
+        for error in (
+            errors.StorageFailedError(),
+            errors.DatabaseUnavailableError(),
+            errors.StoreClosedError(),
+        ):
             self.serve_pages()
             for name in ("find", "list_images", "random"):
                 self.patch(self.store, name, lambda *_, it=error: fail(it))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from asciid.engines._batching import IWriterReactor
     from asciid.engines.postgresql._connecting import Database
-    from asciid.engines.postgresql._listener import IListener
+    from asciid.engines.postgresql._removal_listener import IListener
     from asciid.store.operations import AnyOperation, Completed
     from asciid.store.pending import PendingLimits
     from asciid.store.queries import Query
