@@ -34,7 +34,7 @@ _SERVERS = {
 }
 """What the page calls the servers of the benchmark."""
 
-WORDS = {"KiB", "LevelDB", "MiB", "RocksDB", "SQLite"}
+WORDS = {"KiB", "LevelDB", "MiB", "PostgreSQL", "RocksDB", "SQLite"}
 """Units and products that look like the names of classes."""
 
 _FENCED = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
