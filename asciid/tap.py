@@ -16,6 +16,7 @@ from asciid.config.settings import (
     SettingError,
     environment_of,
     find_effective,
+    ineffective,
     service_links_in,
     settings_of,
 )
@@ -24,7 +25,7 @@ from asciid.daemon.assembly import make_single_process
 from asciid.daemon.host import Daemon, Host
 from asciid.runtime.journal import error_prefix
 from asciid.runtime.reactor import Reactor, installed_reactor
-from asciid.runtime.streams import open_daemon_streams, print_and_exit
+from asciid.runtime.streams import exit_with, open_daemon_streams, print_and_exit
 from asciid.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -89,14 +90,17 @@ class Options(usage.Options):
         """
         Parse `options`, or the process's own if None.
 
-        An error ends the process with one line and exit code 1; ``twistd`` would print
-        its whole help first.
+        An error ends the process with one line and exit code 1, or that of the setting;
+        ``twistd`` would print its whole help first.
         """
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
             prefix = error_prefix(sys.stderr, os.environ)
             message = prefix + printable(" ".join(f"asciid: {error}".split()))
+            cause = error.__cause__
+            if isinstance(cause, SettingError) and cause.exit_code != 1:
+                exit_with(message, cause.exit_code)
             raise SystemExit(message) from error
 
     def postOptions(self) -> None:
@@ -130,6 +134,8 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
             "ignoring {variables}: set by Kubernetes for a Service, not a setting",
             variables=", ".join(options.service_links),
         )
+    for line in ineffective(options.effective):
+        _log.warn("{line}", line=line)
     if reactor is None:
         host: Host = Daemon(installed_reactor(), settings)
     else:

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -129,6 +129,19 @@ class OptionsTests(SynchronousTestCase):
         self.assert_ends("asciid: option --sync not recognized", ["--sync"])
         self.assert_ends("asciid: option --port requires argument", ["--port"])
         self.assert_ends("asciid: Wrong number of arguments.", ["4444"])
+
+    def test_database(self) -> None:
+        """A mistake in the address of a database exits with 2, and hides passwords."""
+        for arguments, environ in [
+            (["--storage", "postgresql://u:hunter2@h/art"], {}),
+            (["--storage=postgres://h/art?password=hunter2"], {}),
+            ([], {"ASCIID_STORAGE": "postgresql://u:hunter2@h:art"}),
+        ]:
+            with redirect_stderr(io.StringIO()) as output:
+                end = self.assertRaises(SystemExit, parsed, arguments, **environ)
+            self.assertEqual(end.code, 2)
+            self.assertRegex(output.getvalue(), r"\Aasciid: .*STORAGE.*\n\Z")
+            self.assertNotIn("hunter2", output.getvalue())
 
     def test_version(self) -> None:
         """--version prints asciid's version, not Twisted's."""

@@ -15,6 +15,7 @@ from asciid.config.settings import (
     SettingError,
     Source,
     find_effective,
+    ineffective,
     service_links_in,
 )
 from asciid.config.values import NONE
@@ -84,6 +85,8 @@ def config_command(*, show: bool, as_json: bool, **options: str | None) -> int:
     for variable in service_links_in(os.environ):
         message = f"asciid: ignored {variable}: set by Kubernetes for a Service"
         click.echo(message, err=True)
+    for line in ineffective(effective):
+        click.echo(f"asciid: {line}", err=True)
     if show:
         click.echo(_as_json(effective) if as_json else "\n".join(_as_toml(effective)))
     return 0
@@ -112,7 +115,8 @@ def _as_toml(effective: Sequence[EffectiveSetting]) -> Iterator[str]:
     for row in settings:
         _check_is_text(row)
         place = row.source if row.source in (Source.FILE, Source.DEFAULT) else row.place
-        yield f"{row.setting.option} = {_toml(_typed(row))}  # {place}"
+        hidden = "" if row.shown == row.text else ", password hidden"
+        yield f"{row.setting.option} = {_toml(_typed(row))}  # {place}{hidden}"
 
 
 def _check_is_text(row: EffectiveSetting) -> None:
@@ -128,7 +132,7 @@ def _check_is_text(row: EffectiveSetting) -> None:
 
 def _typed(row: EffectiveSetting) -> bool | int | str | list[str]:
     """Return the value of a setting for a configuration file."""
-    text = row.text
+    text = row.shown
     if row.setting.flag:
         return bool(row.value)
     if row.setting.many:

@@ -7,14 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from asciid.net.database_url import DatabaseURL, DatabaseURLError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["EffectiveSetting", "Setting", "SettingError", "Source"]
+__all__ = [
+    "DatabaseSettingError",
+    "EffectiveSetting",
+    "Setting",
+    "SettingError",
+    "Source",
+]
 
 
 class SettingError(ValueError):
     """A setting has an invalid value; the text is one line."""
+
+    exit_code = 1
+    """The exit code of the daemon."""
+
+
+class DatabaseSettingError(SettingError):
+    """
+    The address of a database is malformed, or has a password where others can see it.
+
+    The exit code is one after which a service manager does not try again.
+    """
+
+    exit_code = 2
 
 
 class Source(StrEnum):
@@ -80,9 +101,22 @@ class Setting:
         }[source]
         try:
             value = self.parse(text)
+        except DatabaseURLError as error:
+            message = f"{place}: {error}"
+            raise DatabaseSettingError(message) from error
         except ValueError as error:
             message = f"{place}: {error}"
             raise SettingError(message) from error
+        if (
+            source is Source.OPTION
+            and isinstance(value, DatabaseURL)
+            and value.has_secret
+        ):
+            message = (
+                f"{place}: password on the command line, where other users can read "
+                f"it: use {self.variable}, PGPASSFILE or a service file"
+            )
+            raise DatabaseSettingError(message)
         if "\0" in text:
             # Neither arguments nor the environment of a child process can hold one.
             message = f"{place}: NUL character in {text!r}"
@@ -95,9 +129,14 @@ class EffectiveSetting:
     """The effective value of a setting."""
 
     setting: Setting
-    text: str
-    """The value as option text; yes or no for a flag."""
+    text: str = field(repr=False)
+    """The value as option text; yes or no for a flag.  It may have a password."""
     source: Source
     place: str
     """The source, for messages: the option, the variable, or the file and the key."""
     value: Any
+
+    @property
+    def shown(self) -> str:
+        """The value as option text, without a password."""
+        return str(self.value) if isinstance(self.value, DatabaseURL) else self.text

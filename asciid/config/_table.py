@@ -10,6 +10,7 @@ from asciid.config.values import (
     NONE,
     choice_of,
     count_of,
+    database_of,
     duration_of,
     endpoint_of,
     file_of,
@@ -58,7 +59,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "1",
             workers_of,
             "Worker processes that serve HTTP, or auto for one per core; more than "
-            "one are joined by a writer process.",
+            "one are joined by a writer process, and need a storage directory.",
         ),
         Setting(
             "max-image-size",
@@ -112,7 +113,15 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "storage",
             "asciid-storage",
             storage_of,
-            "Storage directory, created if missing; :memory: keeps images in memory.",
+            "Storage directory, created if missing, or postgresql:// URL of a "
+            "database; :memory: keeps images in memory.",
+        ),
+        Setting(
+            "storage-listen",
+            NONE,
+            database_of,
+            "URL of the same database past a connection pooler, for LISTEN; none: "
+            "that of --storage.",
         ),
         Setting(
             "no-sync",

@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from asciid.config._config_file import read_config_file
-from asciid.config._setting import EffectiveSetting, Setting, SettingError, Source
+from asciid.config._setting import (
+    DatabaseSettingError,
+    EffectiveSetting,
+    Setting,
+    SettingError,
+    Source,
+)
 from asciid.config._table import CONFIG, GROUPS, SETTINGS
 from asciid.config.service_links import is_service_link
 from asciid.config.values import MEMORY
+from asciid.net.database_url import DatabaseURL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUPS",
     "SETTINGS",
+    "DatabaseSettingError",
+    "DatabaseURL",
     "EffectiveSetting",
     "Setting",
     "SettingError",
@@ -38,6 +47,7 @@ __all__ = [
     "Source",
     "environment_of",
     "find_effective",
+    "ineffective",
     "resolve",
     "service_links_in",
     "settings_of",
@@ -50,8 +60,10 @@ class Settings:
 
     port: str
     """Description of the Twisted server endpoint."""
-    storage: Path | None
-    """Directory of the storage, not yet resolved; None keeps it in memory."""
+    storage: Path | DatabaseURL | None
+    """
+    Directory of the storage, not yet resolved, or database; None keeps it in memory.
+    """
     max_image_size: int
     """Largest image accepted, in bytes."""
     max_chunk_size: int
@@ -62,6 +74,8 @@ class Settings:
     """Scheme, host and perhaps port of the service; None: the Host of each request."""
     write_origins: frozenset[str] = frozenset()
     """Origins whose web pages may upload, in the form of the Origin field."""
+    storage_listen: DatabaseURL | None = None
+    """Database past a connection pooler, for LISTEN; None: `storage`."""
     upload_ttl: int = 0
     """Seconds a pending upload is kept without activity; 0 is for ever."""
     image_ttl: int = 0
@@ -110,11 +124,14 @@ class Settings:
         """
         The directory of a storage that is on disk, as that of workers is.
 
-        Errors: `ValueError` if images are kept in memory.
+        Errors: `ValueError` if images are kept in memory or in a database.
         """
         if self.storage is None:
             message = "images are kept in memory"
             raise ValueError(message)
+        if isinstance(self.storage, DatabaseURL):
+            message = "images are kept in a database"
+            raise ValueError(message)  # noqa: TRY004 - not a mistake of the caller's type
         return self.storage
 
 
@@ -152,6 +169,23 @@ def service_links_in(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
+def ineffective(effective: Iterable[EffectiveSetting]) -> list[str]:
+    """Return a line for each setting that was made, but not for such a storage."""
+    rows = {row.setting.name: row for row in effective}
+    reasons = {"storage_listen": "the storage is not a database"}
+    if isinstance(rows["storage"].value, DatabaseURL):
+        reasons = {
+            "no_sync": "the database syncs every commit",
+            "reserve": "the room is the database's",
+        }
+    return [
+        f"{rows[name].place} has no effect: {reason}"
+        for name, reason in reasons.items()
+        if rows[name].source is not Source.DEFAULT
+        and rows[name].text != rows[name].setting.default
+    ]
+
+
 def settings_of(effective: Iterable[EffectiveSetting]) -> Settings:
     """Return the settings with their effective values."""
     values = {row.setting.name: row.value for row in effective}
@@ -181,8 +215,15 @@ def resolve(given: Mapping[str, str | None], environ: Mapping[str, str]) -> Sett
 
 def _check_together(effective: Mapping[str, EffectiveSetting]) -> None:
     workers = effective["workers"]
-    if workers.value > 1 and effective["storage"].value is None:
+    storage = effective["storage"].value
+    if workers.value > 1 and storage is None:
         message = f"{workers.place}: {MEMORY} cannot be shared by several processes"
+        raise SettingError(message)
+    if workers.value > 1 and isinstance(storage, DatabaseURL):
+        message = (
+            f"{workers.place}: workers share a storage directory, not PostgreSQL, "
+            "which needs no writer process: start one daemon per core behind a balancer"
+        )
         raise SettingError(message)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.endpoints import serverFromString
 
+from asciid.net.database_url import DatabaseURL, DatabaseURLError
 from asciid.net.rate_limit import Rate
 from asciid.net.tls import TLSFileError, load_identity, tls_files
 
@@ -28,6 +29,7 @@ __all__ = [
     "NONE",
     "choice_of",
     "count_of",
+    "database_of",
     "duration_of",
     "endpoint_of",
     "file_of",
@@ -110,13 +112,28 @@ def optional_endpoint_of(text: str) -> str | None:
     return None if text == NONE else endpoint_of(text)
 
 
-def storage_of(text: str) -> Path | None:
+def storage_of(text: str) -> Path | DatabaseURL | None:
     """
-    Return the path of a storage directory, or None for ``:memory:``.
+    Return the path of a storage directory, a database, or None for ``:memory:``.
 
     Errors: `ValueError`.
     """
-    return None if text == MEMORY else _path_of(text)
+    return None if text == MEMORY else DatabaseURL.parse(text) or _path_of(text)
+
+
+def database_of(text: str) -> DatabaseURL | None:
+    """
+    Return the address of a PostgreSQL database, or None for ``none``.
+
+    Errors: `ValueError`.
+    """
+    if text == NONE:
+        return None
+    database = DatabaseURL.parse(text)
+    if database is None:
+        message = "not a URL: it must begin with postgresql://"
+        raise DatabaseURLError(message)
+    return database
 
 
 def file_of(text: str) -> Path | None:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from asciid import __version__
+from asciid.config.settings import DatabaseURL
 from asciid.config.values import MEMORY
 from asciid.daemon._process_limits import body_limit_warning
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from asciid.config.settings import Settings
     from asciid.store import StoreUsage
 
@@ -28,15 +31,16 @@ def announce(
     Warn of each setting that risks data or memory.
     """
     storage = settings.storage
+    in_database = isinstance(storage, DatabaseURL)
     _log.info(
         "asciid {version} listens on {address}, storage {storage}, images {images}, "
         "pending uploads {pending}, sync {sync}, workers {workers}",
         version=__version__,
         address=address,
-        storage=MEMORY if storage is None else str(storage.resolve()),
+        storage=_storage_text(storage),
         images=stored.images,
         pending=stored.pending,
-        sync="on" if settings.sync and storage is not None else "off",
+        sync="on" if in_database or (settings.sync and storage is not None) else "off",
         workers=settings.workers,
     )
     if metrics is not None:
@@ -46,5 +50,11 @@ def announce(
         _log.warn("{risk}", risk=risk)
     if storage is None:
         _log.warn("images are kept in memory and are lost at exit")
-    elif not settings.sync:
+    elif not (settings.sync or in_database):
         _log.warn("sync is off: a power cut loses acknowledged writes")
+
+
+def _storage_text(storage: Path | DatabaseURL | None) -> str:
+    if storage is None:
+        return MEMORY
+    return str(storage if isinstance(storage, DatabaseURL) else storage.resolve())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from asciid.admin.control import Control
 from asciid.admin.moderation import Moderation
 from asciid.admin.owner_commands import Maintenance
+from asciid.config.settings import DatabaseURL
 from asciid.engines.lmdb import ALONE, LMDBEngine, LMDBReader, prepare_storage
 from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.engines.memory import MemoryEngine
+from asciid.net.listener import StartError
+from asciid.runtime.streams import print_refusal
 from asciid.store import Lifetimes, PendingLimits
 
 if TYPE_CHECKING:
@@ -26,7 +30,11 @@ __all__ = ["SharedStorage", "lifetimes_of", "lists_by_default", "make_engine"]
 
 
 def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control | None]:
-    """Return the engine of a daemon of one process, and its control socket."""
+    """
+    Return the engine of a daemon of one process, and its control socket, if any.
+
+    Errors: `StartError`.
+    """
     if settings.storage is None:
         memory = MemoryEngine(
             reactor=reactor,
@@ -34,6 +42,8 @@ def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control 
             max_queue=settings.max_queue,
         )
         return memory, None
+    if isinstance(settings.storage, DatabaseURL):
+        return _make_database_engine(settings, settings.storage, reactor), None
     engine = _make_file_engine(settings, reactor)
     return engine, _make_control(settings, engine, reactor)
 
@@ -116,6 +126,27 @@ def _make_file_engine(
         lock=lock,
         converts_listed=lists_by_default(settings),
     )
+
+
+def _make_database_engine(
+    settings: Settings, database: DatabaseURL, reactor: Reactor
+) -> IEngine:
+    try:
+        # Only installed where it is used.
+        postgresql = import_module("asciid.engines.postgresql")
+    except ImportError as error:
+        why = ImportError(f"{error}: pip install 'asciid[postgresql]'")
+        refusal = StartError(f"cannot use the storage {database}", why)
+        print_refusal(refusal)
+        raise refusal from error
+    listen = settings.storage_listen
+    engine: IEngine = postgresql.PostgreSQLEngine(
+        postgresql.Database(database.text, None if listen is None else listen.text),
+        reactor=reactor,
+        pending=_pending_limits(settings),
+        max_queue=settings.max_queue,
+    )
+    return engine
 
 
 def lifetimes_of(settings: Settings) -> Lifetimes:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "discard_unwritten_output",
+    "exit_with",
     "message_stream",
     "occupy_standard_descriptors",
     "open_command_streams",
@@ -85,6 +86,19 @@ def print_and_exit(text: str) -> NoReturn:
             raise SystemExit(0)
     message = f"asciid: cannot write to standard output: {reason}"
     raise SystemExit(message)
+
+
+def exit_with(message: str, code: int) -> NoReturn:
+    """
+    Print `message` on standard error, if that is possible; exit with `code`.
+
+    Raises :exc:`SystemExit`, always.
+    """
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(f"{message}\n")
+            sys.stderr.flush()
+    raise SystemExit(code)
 
 
 def print_refusal(reason: object) -> None:

@@ -43,6 +43,26 @@ class ConfigTests(SynchronousTestCase):
         path.write_text(text, encoding="utf-8")
         return str(path)
 
+    def test_password(self) -> None:
+        """The password of a database is not printed."""
+        url = "postgresql://u:hunter2@h/art"
+        line = 'storage = "postgresql://u:***@h/art"  # ASCIID_STORAGE, password hidden'
+        text = self.shown(ASCIID_STORAGE=url)
+        self.assertIn(line, text.splitlines())
+        self.assertNotIn("hunter2", text + self.shown("--json", ASCIID_STORAGE=url))
+        code, out, err = self.config("--storage", url)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("--storage: password on the command line", err)
+        self.assertNotIn("hunter2", err)
+
+    def test_ineffective(self) -> None:
+        """A setting without effect is named on standard error."""
+        code, _, err = self.config("--storage", "postgresql://h", "--reserve", "1G")
+        self.assertEqual(code, 0)
+        self.assertEqual(
+            err, "asciid: --reserve has no effect: the room is the database's\n"
+        )
+
     def test_sources(self) -> None:
         """Each line has the source of its setting."""
         file = self.written('upload-ttl = "2h"\nreserve = 5')

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.config.settings import SETTINGS, SettingError, Settings, resolve
+from asciid.config.settings import (
+    SETTINGS,
+    DatabaseSettingError,
+    DatabaseURL,
+    SettingError,
+    Settings,
+    find_effective,
+    ineffective,
+    resolve,
+    settings_of,
+)
 from asciid.net.rate_limit import Rate
 from tests.integration._daemon import ROOT
 
@@ -45,6 +55,8 @@ class PrecedenceTests(SynchronousTestCase):
         self.assertEqual(resolve({"storage": "x"}, {}).storage_directory, Path("x"))
         memory = resolve({"storage": ":memory:"}, {})
         self.assertRaises(ValueError, lambda: memory.storage_directory)
+        database = resolve({"storage": "postgresql://h/art"}, {})
+        self.assertRaises(ValueError, lambda: database.storage_directory)
 
     def test_environment_beats_default(self) -> None:
         """Every setting can be given as ASCIID_ and its name in capitals."""
@@ -382,3 +394,79 @@ class TogetherTests(SynchronousTestCase):
             str(error), "--workers: :memory: cannot be shared by several processes"
         )
         self.assertEqual(resolve({"workers": "1"}, memory).workers, 1)
+
+    def test_workers_on_a_database(self) -> None:
+        """Several processes do not share a database: daemons do."""
+        database = {"ASCIID_STORAGE": "postgresql://h/art"}
+        error = self.assertRaises(SettingError, resolve, {"workers": "2"}, database)
+        self.assertEqual(
+            str(error),
+            "--workers: workers share a storage directory, not PostgreSQL, which needs "
+            "no writer process: start one daemon per core behind a balancer",
+        )
+        self.assertEqual(resolve({"workers": "1"}, database).workers, 1)
+
+    def test_ineffective(self) -> None:
+        """What was set for another kind of storage is named, with its source."""
+        database = {"storage": "postgresql://h/art"}
+        environ = {"ASCIID_RESERVE": "1G", "ASCIID_STORAGE_LISTEN": "postgresql://h"}
+        self.assertEqual(
+            ineffective(find_effective(database, environ)),
+            [
+                "ASCIID_RESERVE has no effect: the room is the database's",
+            ],
+        )
+        self.assertEqual(
+            ineffective(find_effective({**database, "no-sync": "yes"}, {})),
+            ["--no-sync has no effect: the database syncs every commit"],
+        )
+        self.assertEqual(
+            ineffective(find_effective({"no-sync": "yes"}, environ)),
+            ["ASCIID_STORAGE_LISTEN has no effect: the storage is not a database"],
+        )
+        self.assertEqual(ineffective(find_effective(database, {})), [])
+
+
+class DatabaseTests(SynchronousTestCase):
+    """The address of a database."""
+
+    URL = "postgresql://u:hunter2@h/art"
+
+    def test_password_in_an_option(self) -> None:
+        """A password on the command line, where others can read it, is refused."""
+        for option in ("storage", "storage-listen"):
+            for url in (self.URL, "postgres://h/art?password=hunter2"):
+                error = self.assertRaises(
+                    DatabaseSettingError, resolve, {option: url}, {}
+                )
+                self.assertTrue(
+                    str(error).startswith(f"--{option}: password on the command line")
+                )
+                self.assertNotIn("hunter2", str(error))
+                self.assertEqual(error.exit_code, 2)
+
+    def test_password_elsewhere(self) -> None:
+        """It is accepted from the environment and the file, and never printed."""
+        file = Path(self.mktemp()).absolute()
+        file.write_text(f'storage = "{self.URL}"', encoding="utf-8")
+        for environ in (
+            {"ASCIID_STORAGE": self.URL},
+            {"ASCIID_CONFIG": str(file)},
+        ):
+            effective = find_effective({}, environ)
+            storage = settings_of(effective).storage
+            assert isinstance(storage, DatabaseURL)
+            self.assertEqual(storage.text, self.URL)
+            self.assertNotIn("hunter2", f"{effective!r} {settings_of(effective)!r}")
+
+    def test_malformed(self) -> None:
+        """A malformed address is named with its source."""
+        for variable in ("ASCIID_STORAGE", "ASCIID_STORAGE_LISTEN"):
+            error = self.assertRaises(
+                DatabaseSettingError, resolve, {}, {variable: f"{self.URL}?sslmode=on"}
+            )
+            self.assertTrue(str(error).startswith(f"{variable}: invalid URL: sslmode"))
+        error = self.assertRaises(
+            DatabaseSettingError, resolve, {"storage-listen": "here"}, {}
+        )
+        self.assertIn("--storage-listen: not a URL", str(error))
