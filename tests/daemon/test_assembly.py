@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import PROBLEM_TYPES
-from asciid.config.settings import Settings
+from asciid.config.settings import DatabaseURL, Settings
 from asciid.daemon._process_limits import body_limit_warning
 from asciid.daemon.assembly import make_image_service
 from asciid.daemon.host import Host
 from asciid.daemon.storing import make_engine
+from asciid.net.listener import StartError
 from asciid.testing import MemoryStore
 from tests.api._support import Client
 
@@ -66,6 +70,29 @@ class ListingTests(SynchronousTestCase):
             self.assertIs(service._store.listed_by_default, listed)
             engine, _ = make_engine(chosen, MemoryReactorClock())
             self.assertIs(vars(engine)["_converts_listed"], listed)
+
+
+class DatabaseTests(SynchronousTestCase):
+    """The storage is a database."""
+
+    def test_not_installed(self) -> None:
+        """What is missing, and how to install it, is one line without the password."""
+        database = DatabaseURL.parse("postgresql://u:hunter2@h/art")
+        chosen = evolve(settings(1), storage=database)
+        printed = io.StringIO()
+        self.patch(sys, "__stderr__", printed)
+        # As if it were not installed.
+        with patch.dict(sys.modules, {"asciid.engines.postgresql": None}):
+            error = self.assertRaises(
+                StartError, make_engine, chosen, MemoryReactorClock()
+            )
+        self.assertEqual(error.code, 1)
+        line = str(error)
+        self.assertTrue(
+            line.startswith("asciid: cannot use the storage postgresql://u:***@h/art: ")
+        )
+        self.assertTrue(line.endswith(": pip install 'asciid[postgresql]'"))
+        self.assertEqual(printed.getvalue(), f"{line}\n")
 
 
 class BodyLimitTests(SynchronousTestCase):

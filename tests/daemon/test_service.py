@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from asciid import __version__
-from asciid.config.settings import Settings
+from asciid.config.settings import DatabaseURL, Settings
 from asciid.config.tokens import TokenFile
 from asciid.daemon import announcement
 from asciid.daemon._service import LAST_WRITES, ImageService, Site
@@ -139,7 +139,7 @@ class ServiceTestCase(SynchronousTestCase):
 
     def service(
         self,
-        storage: Path | None = Path("/images"),
+        storage: Path | DatabaseURL | None = Path("/images"),
         *,
         sync: bool = True,
         announces: bool = True,
@@ -524,7 +524,10 @@ class AnnouncementTests(ServiceTestCase):
     """The log lines of the start."""
 
     def announced(
-        self, storage: Path | None = Path("/images"), *, sync: bool = True
+        self,
+        storage: Path | DatabaseURL | None = Path("/images"),
+        *,
+        sync: bool = True,
     ) -> list[str]:
         """Start and return the lines logged."""
         with capturedLogs() as logs:
@@ -556,6 +559,14 @@ class AnnouncementTests(ServiceTestCase):
         first, second = self.announced(None)
         self.assertIn("storage :memory:, images 7, pending uploads 2, sync off", first)
         self.assertEqual(second, "images are kept in memory and are lost at exit")
+
+    def test_database(self) -> None:
+        """The password of a database is not logged; the database syncs."""
+        database = DatabaseURL.parse("postgresql://u:hunter2@h/art")
+        for sync in (True, False):
+            (line,) = self.announced(database, sync=sync)
+            self.assertIn("storage postgresql://u:***@h/art, images 7", line)
+            self.assertIn("sync on", line)
 
     def test_other_addresses(self) -> None:
         """An IPv6 address is in brackets; a Unix socket is named."""
