@@ -50,8 +50,9 @@ class Created:
     """The image that a request created, or found."""
 
     sha256: str
+    new: bool
     edit_key: EditKey | None
-    """The key of a new image; None if the image existed."""
+    """The key of a new image; None if it has one, or if the image existed."""
 
 
 class Creations:
@@ -140,7 +141,7 @@ class Creations:
             stored = await upload.finish(charset, name, describe)
         finally:
             await upload.close()
-        return Created(stored.sha256, key if stored.new else None)
+        return Created(stored.sha256, stored.new, key if stored.described else None)
 
     def _about(
         self, fields: dict[str, str], name: str, converted: Converted
@@ -209,7 +210,7 @@ def answer_created(created: Created, request: Request, base_url: str) -> bytes:
         request.setResponseCode(303)
         request.setHeader(b"Location", page.encode("ascii"))
         return b""
-    if created.edit_key is not None:
+    if created.new:
         request.setResponseCode(201)
     # Also in a 200: the client does not know the hash.
     request.setHeader(b"Location", b"/image/" + created.sha256.encode("ascii"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from asciid.api._refusals import ImageTooLargeError, NotUTF8Error
 from asciid.errors import StoreBusyError
 from asciid.http import STREAMED
@@ -15,7 +17,17 @@ if TYPE_CHECKING:
     from asciid.api._write_shares import SharedWriter
     from asciid.store import IImageWriter
 
-__all__ = ["ImageBody"]
+__all__ = ["ImageBody", "Stored"]
+
+
+@frozen
+class Stored:
+    """The image that a body became."""
+
+    sha256: str
+    new: bool
+    described: bool
+    """Whether what the request brings besides is stored, its edit key included."""
 
 
 class ImageBody:
@@ -63,18 +75,20 @@ class ImageBody:
         """
         self._check_text(b"", final=True)
 
-    async def finish(self) -> bool:
+    async def finish(self) -> Stored:
         """
-        Store the image; return whether it is new.
+        Store the image.
 
         Errors: those of `IImageWriter.finish`.
         """
         try:
-            return await self._shared(min(self._size, STREAMED), self.writer.finish)
+            queued = min(self._size, STREAMED)
+            new = await self._shared(queued, self.writer.finish)
         except StoreBusyError:
             # Nothing may have been written yet.
             await self.writer.abandon()
             raise
+        return Stored(self.writer.sha256, new, self.writer.described)
 
     def _check_text(self, piece: bytes, *, final: bool) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asciid.api._about_fields import parse_about, sent_fields, sent_origin
 from asciid.api._conditions import check_write, has_write_condition, last_modified
+from asciid.api._creation import Created
 from asciid.api._digests import ContentDigest
 from asciid.api._edit_keys import new_edit_key
 from asciid.api._image_body import ImageBody
@@ -19,7 +20,6 @@ from asciid.model import About, NewImage
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from asciid.api._edit_keys import EditKey
     from asciid.api._request_interface import Request
     from asciid.api._write_shares import SharedWriter
     from asciid.store import IImageStore
@@ -33,9 +33,9 @@ async def receive_image(
     sha256: str,
     max_size: int,
     shared: SharedWriter,
-) -> EditKey | None:
+) -> Created:
     """
-    Store the body of `request` as the image `sha256`; return the edit key if it is new.
+    Store the body of `request` as the image `sha256`.
 
     The body is passed to the store in pieces, with flow control, and never in memory as
     a whole; `shared` limits it to the client's share of the write queue.  If the client
@@ -77,11 +77,11 @@ async def receive_image(
         # Also if the client disconnects, which cancels this.
         await writer.abandon()
         raise
-    new = await body.finish()
-    if conditional and not new and not writer.exists:
+    stored = await body.finish()
+    if conditional and not stored.new and not writer.exists:
         # Another client was faster.
         await _check_conditions(request, store, sha256)
-    return key if new else None
+    return Created(sha256, stored.new, key if stored.described else None)
 
 
 async def _check_conditions(request: Request, store: IImageStore, sha256: str) -> None:

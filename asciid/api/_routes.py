@@ -279,12 +279,14 @@ class ImageAPI:
         sha256 = parse_hash(sha256)
         max_size = self._limits.max_image_size
         shared = partial(self._write, request)
-        key = await receive_image(request, self._store, sha256, max_size, shared)
-        if key is not None:
+        created = await receive_image(request, self._store, sha256, max_size, shared)
+        if created.new:
             # Location has no meaning in a 200 (RFC 9110, section 10.2.2).
             request.setResponseCode(201)
             request.setHeader(b"Location", b"/image/" + sha256.encode("ascii"))
-            key.send(request)
+            request.setHeader(b"Cache-Control", b"no-store")
+        if created.edit_key is not None:
+            created.edit_key.send(request)
         return b""
 
     @app.route("/", methods=["POST"])

@@ -33,13 +33,14 @@ from asciid.art.encodings import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
+    from asciid.api._image_body import Stored
     from asciid.api._write_shares import SharedWriter
     from asciid.model import NewImage
     from asciid.net.fair_limit import FairLimit
     from asciid.runtime.offload import IOffload
     from asciid.store import IImageStore
 
-__all__ = ["Converted", "Stored", "TextUpload", "require_charset"]
+__all__ = ["Converted", "TextUpload", "require_charset"]
 
 _PIECE = 64 * 1024
 _END_OF_TEXT = b"\x1a"
@@ -60,14 +61,6 @@ class Converted:
     title: str = ""
     """The title in the file, if it has a SAUCE record; likewise the author."""
     author: str = ""
-
-
-@frozen
-class Stored:
-    """The image that a file became."""
-
-    sha256: str
-    new: bool
 
 
 class Describe(Protocol):
@@ -241,9 +234,9 @@ class TextUpload:
         with self._utf_8_expected():
             body.end()
         body.writer.describe(describe(converted))
-        is_new = await body.finish()
+        stored = await body.finish()
         self._stored = True
-        return Stored(body.writer.sha256, is_new)
+        return stored
 
     async def close(self) -> None:
         """Release the memory, and discard what was passed on but not stored."""

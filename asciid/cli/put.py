@@ -248,7 +248,8 @@ def _explained(error: Exception) -> str:
 
 def _unchanged(link: str) -> str:
     command = "asciid about with the same options changes that"
-    return f"{link} was uploaded before, and what is said about it stays; {command}"
+    before = "was uploaded or registered before"
+    return f"{link} {before}, and what is said about it stays; {command}"
 
 
 class _Puts:
@@ -291,11 +292,16 @@ class _Puts:
                 self._warn(name, _explained(error))
                 self._print(place, "")
             else:
-                if self._options.about.said and not uploaded.new:
+                if self._options.about.said and not self._is_described(uploaded):
                     self._warn(name, _unchanged(uploaded.link))
                 if uploaded.edit_key_lost and not self._keys.has(uploaded.sha256):
                     self._warn(name, _KEY_LOST)
                 self._print(place, self._line(name, art, uploaded))
+
+    def _is_described(self, uploaded: Uploaded) -> bool:
+        # An upload that was resumed has said it before.
+        resumed = uploaded.new and self._keys.has(uploaded.sha256)
+        return uploaded.described or resumed
 
     def _read(self, reactor: Reactor, name: str, source: Path) -> Deferred[Art]:
         charset = self._options.charset

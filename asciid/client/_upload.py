@@ -70,6 +70,11 @@ class Uploaded:
     """The short URL of its page."""
     new: bool
     """Whether this upload completed the image."""
+    described: bool = True
+    """
+    Whether the server stored what was said about the image; if not, it keeps what an
+    earlier upload or registration said.
+    """
     edit_key_lost: bool = False
     """Whether the image may be new, and the response with its edit key was lost."""
 
@@ -113,6 +118,7 @@ class Upload:
     _about: AboutFields = field(kw_only=True)
     _on_edit_key: OnEditKey | None = field(kw_only=True)
     _key_lost: bool = field(init=False, default=False)
+    _described: bool = field(init=False, default=False)
 
     async def run(self, chunk_size: int | None) -> Uploaded:
         """
@@ -155,8 +161,9 @@ class Upload:
             body = self._source.read(0, size)
         sha256 = self._content.sha256
         about = header_fields(self._about)
+        is_registered = about is None
         if about is None:
-            # JSON can say what header fields cannot; the upload keeps all but charset.
+            # JSON can say what header fields cannot; the upload keeps it.
             await self._register(ImageSpec(sha256, size, _REGISTERED_CHUNK_SIZE))
             about = header_fields(AboutFields(charset=self._about.charset)) or {}
         attempt = _Attempt(self._meter)
@@ -166,8 +173,11 @@ class Upload:
             if error.name == "hash-mismatch" or await self._is_no_text(error):
                 raise ChangedError from error
             raise
-        await self._take_edit_key(put.edit_key)
-        self._key_lost = attempt.retried and not put.new
+        if put.edit_key:
+            self._described, self._key_lost = not is_registered, False
+            await self._take_edit_key(put.edit_key)
+        elif attempt.retried and not put.new:
+            self._key_lost = True
         return self._uploaded(new=put.new)
 
     async def _take_edit_key(self, edit_key: str) -> None:
@@ -192,7 +202,15 @@ class Upload:
         self._meter.reached(content.size, content.size)
         url = self._calls.url(content.sha256)
         link = self._calls.link(content.sha256)
-        return Uploaded(content.sha256, content.size, url, link, new, self._key_lost)
+        return Uploaded(
+            content.sha256,
+            content.size,
+            url,
+            link,
+            new=new,
+            described=self._described,
+            edit_key_lost=self._key_lost,
+        )
 
     async def _chunked(self, chunk_size: int) -> Uploaded:
         content = self._content
@@ -210,18 +228,21 @@ class Upload:
     async def _register(self, spec: ImageSpec) -> bool:
         """Register the image; return whether it is new."""
         attempt = _Attempt(self._meter)
+        # Without a key, a PUT by another client would replace what is said.
+        wants_key = self._on_edit_key is not None or self._about != AboutFields()
         try:
             edit_key = await self._calls.register(
                 spec,
                 self._about,
-                edit_key=self._on_edit_key is not None,
+                edit_key=wants_key,
                 on_retry=attempt.retry,
             )
         except RefusedError as error:
             if error.name != "image-exists":
                 raise
-            self._key_lost = attempt.retried
+            self._key_lost, self._described = attempt.retried, False
             return False
+        self._key_lost, self._described = False, True
         await self._take_edit_key(edit_key)
         return True
 

@@ -82,6 +82,10 @@ class IImageWriter(Interface):
         "The hash that was given, or else that of all bytes; that is empty before "
         "`finish` was called."
     )
+    described: bool = Attribute(
+        "Whether `finish` has stored what was given besides the bytes, the edit key "
+        "included."
+    )
 
     def describe(new: NewImage) -> None:
         """
@@ -98,8 +102,8 @@ class IImageWriter(Interface):
         Verify the image, make it readable, and answer whether it is new.
 
         It takes the place of a pending registration of the same hash.  What the upload
-        brings besides the bytes is stored only if the image is new; of what a pending
-        registration brought, so much is kept as this upload does not bring.
+        brings besides the bytes is stored if the image is new, unless the registration
+        has an edit key: what that brought is kept then.
 
         Errors: `HashMismatchError`, `ImageBlockedError`; nothing is left behind then.
         """

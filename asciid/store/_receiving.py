@@ -52,6 +52,7 @@ class StagingWriter:
         listed: bool = True,
     ) -> None:
         self.exists = exists
+        self.described = False
         self.sha256 = sha256 or ""
         self._new = new
         self._listed = listed
@@ -108,6 +109,7 @@ class StagingWriter:
         if self.exists:
             return False
         number = self._number
+        outcome: Completed | None
         if number is None:
             content = bytes(self._buffer)
             # Until the write is committed there is one copy.
@@ -118,6 +120,7 @@ class StagingWriter:
             outcome = await self._change(
                 Adopt(number, actual, self._size, self._new, self._listed)
             )
+        self.described = outcome is not None and not outcome.keeps_record
         return self._finished(outcome)
 
     async def _abandon(self) -> None:

@@ -59,6 +59,11 @@ class Completed(Struct, frozen=True, array_like=True, tag=True):
     """When, in milliseconds since the epoch."""
     content: bytes | None
     """All bytes of the image, if the engine had them in memory."""
+    keeps_record: bool = False
+    """
+    Whether the image keeps what its registration brought, its edit key included, so
+    that `new` of the operation was not stored.
+    """
 
 
 class Unverified(Struct, frozen=True, array_like=True, tag=True):
@@ -196,8 +201,9 @@ class Adopt(Operation, frozen=True):
     Make a staged image, whose hash is `sha256`, the complete image of that hash.
 
     It takes the place of a pending upload.  The outcome is `Completed`, or None if
-    there is a complete image already: the staged one is discarded then.  Of `new`, and
-    of what the pending upload brought, the first that has a value is stored.
+    there is a complete image already: the staged one is discarded then.  If the pending
+    upload has an edit key, what it brought is kept, and `new` is not stored; otherwise
+    `new` takes the place of that.
     Errors: `StorageFailedError` if the image was abandoned; `ImageBlockedError`.
     """
 

@@ -29,6 +29,7 @@ __all__ = [
     "check_empty",
     "check_key",
     "check_revision",
+    "keeps_record",
     "missing_ranges",
     "record_of",
 ]
@@ -53,8 +54,6 @@ MAX_SCANNED = 10_000
 The most records that are read for `FindPrefix`, and for `PickRandom`, where pending or
 unlisted images have to be skipped.
 """
-
-_NOTHING = NewImage()
 
 
 def check_chunk(spec: ImageSpec, chunk_id: int, length: int) -> None:
@@ -127,24 +126,29 @@ def check_revision(sha256: str, expected: int | None, current: int) -> None:
         raise AboutChangedError(sha256, current)
 
 
+def keeps_record(before: AboutRecord | None) -> bool:
+    """
+    Return whether a PUT of an image keeps the record `before` of its registration.
+
+    Only the holder of an edit key may change what is said about an image.  Without a
+    key nobody could change it any more: the record is that of the PUT then.
+    """
+    return before is not None and bool(before.key_hash)
+
+
 def record_of(
     new: NewImage | None, before: AboutRecord | None, revision: int, *, listed: bool
 ) -> AboutRecord | None:
     """
     Return what to store beside an image that is uploaded, None for the defaults.
 
-    That is what `new` brings or, where that has no value, what a pending registration
-    has `before`.  `listed` is whether the image is listed if neither says so.
+    `before` is what a pending registration has, which is kept if `keeps_record`;
+    otherwise that is what `new` brings.  `listed` is whether the image is listed if
+    that does not say so.
     """
-    if new is None:
-        if before is None and listed:
-            return None
-        new = _NOTHING
-    about, key_hash = new.about, new.key_hash
-    if before is not None:
-        about, key_hash = about or before.about, key_hash or before.key_hash
-    if about is None:
-        if listed and not key_hash and not new.charset:
-            return None
-        about = About(listed=listed)
-    return AboutRecord(about, revision, key_hash, new.charset)
+    if before is not None and keeps_record(before):
+        return AboutRecord(before.about, revision, before.key_hash, before.charset)
+    if new is None or new == NewImage():
+        return None if listed else AboutRecord(About(listed=False), revision)
+    about = new.about or About(listed=listed)
+    return AboutRecord(about, revision, new.key_hash, new.charset)

@@ -342,10 +342,12 @@ class KeptContract(PagesContract):
         self.contract.check(method, path, answer, received)
         return answer
 
-    def register(self, status: int, *lines: str, **changes: object) -> None:
-        """Register the cat, with `changes`."""
+    def register(self, status: int, *lines: str, **changes: object) -> RawAnswer:
+        """Register the cat, with `changes`; return the answer."""
         body = {"sha256": CAT_SHA256, "size": len(CAT_BYTES), "chunk_size": 11}
-        self.meet(status, "POST", "/image", JSON, *lines, body={**body, **changes})
+        return self.meet(
+            status, "POST", "/image", JSON, *lines, body={**body, **changes}
+        )
 
     def add(self, status: int, chunk_id: int, text: str, path: str = CHUNKS) -> None:
         """Upload a chunk."""
@@ -480,9 +482,10 @@ class KeptContract(PagesContract):
         """What is said about an image, its changes and their errors."""
         for method in ("GET", "HEAD"):
             self.meet(404, method, ABOUT)
-        self.register(201, edit_key=True, listed=False)
+        answer = self.register(201, edit_key=True, listed=False)
         self.meet(200, "GET", ABOUT)
-        answer = self.meet(201, "PUT", IMAGE, TEXT, body=CAT)
+        put = self.meet(201, "PUT", IMAGE, TEXT, body=CAT)
+        self.assertNotIn("asciid-edit-key", put.fields)
         key = f"Asciid-Edit-Key: {answer.fields['asciid-edit-key']}"
         about = {"title": "Cat", "tags": ["a"], "expires": "7d", "listed": True}
         answer = self.meet(204, "PUT", ABOUT, JSON, key, body=about)

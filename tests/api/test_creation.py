@@ -236,6 +236,38 @@ class CreationContract(Base):
         key = self.ask("PUT", path, FISH).header("Asciid-Edit-Key") or ""
         self.assertEqual(self.ask("DELETE", path, Asciid_Edit_Key=key).status, 204)
 
+    def test_first_key_stays(self) -> None:
+        """What completes a registration with a key has no key, and changes no more."""
+        spec = {"sha256": sha256(FISH).hexdigest(), "size": 8, "chunk_size": 8}
+        path = f"/image/{spec['sha256']}"
+        body = json.dumps({**spec, "edit_key": True, "listed": False}).encode()
+        for request in (("POST", "/"), ("PUT", "/f.txt"), ("PUT", path)):
+            answer = self.ask("POST", "/image", body, "application/json")
+            key = answer.header("Asciid-Edit-Key") or ""
+            answer = self.ask(*request, FISH, Asciid_Title="Spam")
+            self.assertEqual(answer.status, 201)
+            self.assertIsNone(answer.header("Asciid-Edit-Key"))
+            about = self.about(answer)
+            self.assertEqual((about["title"], about["listed"]), ("", False))
+            self.assertEqual(self.ask("DELETE", path, Asciid_Edit_Key=key).status, 204)
+
+    def test_replaces_a_registration(self) -> None:
+        """What completes a registration without a key has one, and is not surprised."""
+        spec = {"sha256": sha256(FISH).hexdigest(), "size": 8, "chunk_size": 8}
+        path = f"/image/{spec['sha256']}"
+        about = {"title": "Spam", "listed": False, "expires": "1m"}
+        body = json.dumps({**spec, "about": about}).encode()
+        for request in (("POST", "/"), ("PUT", "/"), ("PUT", path)):
+            self.ask("POST", "/image", body, "application/json")
+            answer = self.ask(*request, FISH)
+            self.assertEqual(answer.status, 201)
+            key = answer.header("Asciid-Edit-Key") or ""
+            stored = self.about(answer)
+            self.assertEqual(
+                (stored["title"], stored["listed"], stored["expires"]), ("", True, None)
+            )
+            self.assertEqual(self.ask("DELETE", path, Asciid_Edit_Key=key).status, 204)
+
     def test_key_by_registration(self) -> None:
         """A registration has a key only if it wants one."""
         spec = {"sha256": sha256(FISH).hexdigest(), "size": 8, "chunk_size": 8}

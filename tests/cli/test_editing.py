@@ -13,10 +13,12 @@ from threading import Thread
 from typing import Any
 from unittest.mock import patch
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.cli._saved_keys import EditKeys
 from asciid.client import AboutFields, RefusedError
+from asciid.model import About, ImageSpec, NewImage
 from tests.art.sauces import record
 from tests.cli.test_commands import CAT, LINK, SERVER, SHA256, URL, CommandTestCase
 from tests.client.worlds import Answered, Lost, LostAfter
@@ -141,9 +143,38 @@ class PutTests(EditingTestCase):
         result = self.run_command("put", "--unlisted", "cat.txt")
         self.assertEqual((result.exit_code, result.stdout), (0, f"{LINK}\n"))
         (line,) = result.stderr.splitlines()
-        self.assertIn(f"cat.txt: {LINK} was uploaded before", line)
+        self.assertIn(f"cat.txt: {LINK} was uploaded or registered before", line)
         self.assertTrue(self.said().listed)
         self.output("put", "cat.txt")
+
+    def test_registered(self) -> None:
+        """The same if another uploader has registered the image, and its key stays."""
+        spec = ImageSpec(SHA256, len(CAT), 15)
+        new = NewImage(About("Mine"), bytes(32))
+        finish, store = self.world.finish, self.world.store
+        for way in ("--whole", "--chunked"):
+            finish(store.register(spec, "", new))
+            result = self.run_command("put", way, "--title=Yours", "cat.txt")
+            self.assertEqual((result.exit_code, result.stdout), (0, f"{LINK}\n"))
+            (line,) = result.stderr.splitlines()
+            self.assertIn("cat.txt: ", line)
+            self.assertIn(" was uploaded or registered before", line)
+            self.assertEqual(self.said().title, "Mine")
+            self.assertFalse(KEY.exists())
+            finish(store.delete(SHA256))
+        # Without a key of its own that registration is replaced.
+        finish(store.register(spec, "", NewImage(About("Spam"))))
+        self.put("--whole", "--title=Mine", "cat.txt")
+        self.assertEqual(self.said().title, "Mine")
+        self.output("rm", SHA256)
+
+    def test_registered_to_say_more(self) -> None:
+        """What header fields cannot say is kept, with or without a key to take."""
+        fields = AboutFields("Cat", description="two\nlines")
+        client, finish = self.world.client, self.world.finish
+        uploaded = finish(client.put(CAT.encode(), about=fields))
+        self.assertTrue(uploaded.described)
+        self.assertEqual(self.said(), replace(fields, listed=True))
 
     def test_resumed(self) -> None:
         """The command that resumes an upload says the same."""
@@ -188,12 +219,12 @@ class KeyTests(EditingTestCase):
         self.world.network.faults = lambda _method, path: (
             Lost() if path.endswith("/chunks") else None
         )
-        result = self.run_command("put", "--chunk-size=15", "cat.txt")
+        result = self.run_command("put", "--chunk-size=15", "--title=a", "cat.txt")
         self.assertEqual(result.exit_code, 130)
         self.assertTrue(KEY.exists())
         self.reactor.interrupt_after = -1
         self.world.network.always(None)
-        self.put("--chunk-size=15", "cat.txt")
+        self.put("--chunk-size=15", "--title=a", "cat.txt")
         self.output("about", "--title=Mine", SHA256)
 
     def test_file(self) -> None:

@@ -112,7 +112,7 @@ class Player:
             case Completed():
                 # The content may be included, or not.
                 assert value.content in (None, self.data_of(value.spec))
-                seen = value.spec, value.completed
+                seen = value.spec, value.completed, value.keeps_record
             case Unverified():
                 self.unverified = value
                 seen = value.spec

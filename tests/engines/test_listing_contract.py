@@ -22,6 +22,7 @@ from asciid.store.operations import (
     Adopt,
     Begin,
     BlockHash,
+    Completed,
     DeleteDiscarded,
     Expired,
     Put,
@@ -218,26 +219,88 @@ class ListingContract(EngineCase):
         self.assertEqual(self.listed(), [pending.sha256, first.sha256])
 
     def test_replaced(self) -> None:
-        """A PUT brings what it has, and keeps what the registration brought."""
-        cat, dog = spec_of(CAT), spec_of(DOG)
+        """A PUT keeps what a registration with a key brought, and the key."""
+        cat, dog, owl = spec_of(CAT), spec_of(DOG), spec_of(OWL)
         about = About("Cat", listed=False, expires=1_000_005_000)
         for spec in (cat, dog):
-            self.driven.apply(Register(spec, "", NewImage(about, KEY)))
-        self.driven.apply(Put(cat.sha256, CAT))
-        new = NewImage(About("Dog"), WRONG, "cp437")
-        (number,) = self.driven.apply(Begin())
-        self.driven.apply(AddPieces(number, 0, [DOG]))
-        self.driven.apply(Adopt(number, dog.sha256, len(DOG), new, listed=False))
-        kept, brought = self.about(cat), self.about(dog)
-        self.assertEqual((kept.about, kept.key_hash), (about, KEY))
-        self.assertEqual(brought.about, About("Dog"))
-        self.assertEqual((brought.key_hash, brought.charset), (WRONG, "cp437"))
-        self.assertEqual(self.listed(), [dog.sha256])
+            self.driven.apply(Register(spec, "", NewImage(about, KEY, "cp850")))
+        self.driven.apply(Register(owl, "", NewImage(None, KEY)))
+        outcomes = [self.put_whole(spec, None) for spec in (cat, owl)]
+        outcomes += [self.put_whole(dog, NewImage(About("Dog"), WRONG, "cp437"))]
+        for outcome in outcomes:
+            self.assertTrue(outcome.keeps_record)
+        for spec in (cat, dog):
+            record = self.about(spec)
+            kept = (record.about, record.key_hash, record.charset)
+            self.assertEqual(kept, (about, KEY, "cp850"))
+        self.assertEqual(self.about(owl).key_hash, KEY)
+        self.assertEqual(self.listed(), [owl.sha256])
         self.driven.pass_time(10)
         found = self.driven.ask(FindExpired("dated", 0, b"")).found
-        self.assertEqual([old.sha256 for old in found], [cat.sha256])
+        self.assertEqual([old.sha256 for old in found], [cat.sha256, dog.sha256])
         removing = RemoveExpired("dated", 0, found)
-        self.assertEqual(self.driven.apply(removing), [1])
+        self.assertEqual(self.driven.apply(removing), [2])
+
+    def put_whole(self, spec: ImageSpec, new: NewImage | None) -> Completed:
+        """Send an image whole: short ones at once, DOG in pieces."""
+        data = {spec_of(each).sha256: each for each in (CAT, DOG, OWL)}[spec.sha256]
+        if data != DOG:
+            (outcome,) = self.driven.apply(Put(spec.sha256, data, new))
+        else:
+            (number,) = self.driven.apply(Begin())
+            _, outcome = self.driven.apply(
+                AddPieces(number, 0, [data]), Adopt(number, spec.sha256, len(data), new)
+            )
+        assert isinstance(outcome, Completed)
+        return outcome
+
+    def test_replaced_without_a_key(self) -> None:
+        """What a registration without a key brought is not kept by a PUT."""
+        cat, dog, owl = spec_of(CAT), spec_of(DOG), spec_of(OWL)
+        about = About("Spam", listed=False, expires=1_000_005_000)
+        for spec in (cat, dog):
+            self.driven.apply(Register(spec, "", NewImage(about, b"", "cp850")))
+        self.driven.apply(Register(owl, listed=False))
+        new = NewImage(About("Dog"), KEY, "cp437")
+        outcomes = [
+            self.put_whole(cat, NewImage(None, KEY)),
+            self.put_whole(dog, new),
+            self.put_whole(owl, None),
+        ]
+        for outcome in outcomes:
+            self.assertFalse(outcome.keeps_record)
+        records = [self.about(spec) for spec in (cat, dog, owl)]
+        self.assertEqual(
+            [(each.about, each.key_hash, each.charset) for each in records],
+            [(About(), KEY, ""), (About("Dog"), KEY, "cp437"), (About(), b"", "")],
+        )
+        self.assertEqual(set(self.listed()), {cat.sha256, dog.sha256, owl.sha256})
+        self.driven.pass_time(10)
+        self.assertEqual(self.driven.ask(FindExpired("dated", 0, b"")).found, [])
+
+    def test_put_at_once(self) -> None:
+        """Of PUTs of an image at once the first one has its key stored."""
+        cat, dog = spec_of(CAT), spec_of(DOG)
+        mine, other = NewImage(About("a"), KEY), NewImage(About("b"), WRONG)
+        self.driven.apply(Register(dog))
+        for spec, data in ((cat, CAT), (dog, DOG)):
+            first, second = self.driven.apply(
+                Put(spec.sha256, data, mine), Put(spec.sha256, data, other)
+            )
+            self.assertFalse(first.keeps_record)
+            self.assertIsNone(second)
+            record = self.about(spec)
+            self.assertEqual((record.about, record.key_hash), (About("a"), KEY))
+        owl = spec_of(OWL)
+        registered, first, second = self.driven.apply(
+            Register(owl, "", NewImage(None, KEY)),
+            Put(owl.sha256, OWL, other),
+            Put(owl.sha256, OWL, other),
+        )
+        self.assertIsNone(registered)
+        self.assertTrue(first.keeps_record)
+        self.assertIsNone(second)
+        self.assertEqual(self.about(owl).key_hash, KEY)
 
     def test_put_of_a_complete_image(self) -> None:
         """A complete image keeps what is beside it, whatever a PUT brings."""

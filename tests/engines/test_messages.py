@@ -80,6 +80,7 @@ class MessageTests(SynchronousTestCase):
             3,
             Completed(spec, 1_000, b"cat"),
             Completed(spec, 1_000, None),
+            Completed(spec, 1_000, None, keeps_record=True),
             Unverified(spec, 7),
         ]
         self.assertEqual(sent(Outcomes(2, outcomes)), Outcomes(2, outcomes))

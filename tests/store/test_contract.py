@@ -667,6 +667,30 @@ class StoreContract(Base):
             self.assertEqual(answers, [True, False])
             self.assertEqual(self.download(spec_of(data).sha256), data)
 
+    def test_described(self) -> None:
+        """A writer knows whether what it brought is stored, its key included."""
+        for data in (CAT, LARGE):
+            spec = spec_of(data, 100_000)
+            writers = [
+                self.run_(self.store.create(sha256, NewImage(About("PUT"), KEY)))
+                for sha256 in (spec.sha256, None, None)
+            ]
+            for writer in writers:
+                self.run_(writer.write(data))
+            for new in (NewImage(About("Mine"), KEY[::-1]), NewImage(About("Spam"))):
+                self.run_(self.store.register(spec, "", new))
+                writer = writers.pop(0)
+                self.assertTrue(self.run_(writer.finish()))
+                self.assertEqual(writer.described, not new.key_hash)
+                record = self.run_(self.store.about(spec.sha256))
+                self.assertEqual(record.key_hash, new.key_hash or KEY)
+                title = "Mine" if new.key_hash else "PUT"
+                self.assertEqual(record.about.title, title)
+                if new.key_hash:
+                    self.run_(self.store.delete(spec.sha256))
+            self.assertFalse(self.run_(writers[0].finish()))
+            self.assertFalse(writers[0].described)
+
     def test_create_while_chunks_come(self) -> None:
         """Chunks and the whole may arrive at the same time."""
         spec = spec_of(LARGE, 100_000)

@@ -245,8 +245,10 @@ class Batch:
         self._numbered = True
         return number
 
-    def complete(self, upload: Upload, content: bytes | None) -> Completed:
-        """Seal an upload that was verified; `content` is handed through."""
+    def complete(
+        self, upload: Upload, content: bytes | None, *, keeps_record: bool = False
+    ) -> Completed:
+        """Seal an upload that was verified; the rest is handed through."""
         self.events.completed += 1
         seal = Seal(upload.created, self.now, self.stamp)
         key = chunk_key(upload.number, SEAL_ID)
@@ -257,7 +259,7 @@ class Batch:
             listed = upload.image.listed(digest)
             self.put(self.databases.listing, place, listed.pack())
         self._no_longer_pending(upload)
-        return Completed(upload.spec, self.now, content)
+        return Completed(upload.spec, self.now, content, keeps_record)
 
     def discard(self, upload: Upload, chunks: int = DISCARD_STEP) -> None:
         """

@@ -17,7 +17,7 @@ from asciid.engines.lmdb._uploads import Upload
 from asciid.errors import StorageFailedError
 from asciid.model import ImageSpec
 from asciid.store.operations import Put
-from asciid.store.rules import PIECE, record_of
+from asciid.store.rules import PIECE, keeps_record, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,16 +102,18 @@ def _become(
     if pending is not None:
         created = pending.created
         spec = ImageSpec(spec.sha256, spec.size, pending.spec.chunk_size)
-        before = find_about(batch, pending.number)
+        found = find_about(batch, pending.number)
+        before = found and found.record
         batch.discard(pending)
     image = ImageRecord(number, spec.size, spec.chunk_size, PIECE)
     batch.put(batch.databases.images, digest, image.pack())
-    record = record_of(it.new, before and before.record, number, listed=it.listed)
+    record = record_of(it.new, before, number, listed=it.listed)
     upload = Upload(spec, image, missing=0, created=created)
     if record is not None:
         describe(batch, digest, number, record)
         upload.listed = record.about.listed
-    return batch.complete(upload, it.content if isinstance(it, Put) else None)
+    content = it.content if isinstance(it, Put) else None
+    return batch.complete(upload, content, keeps_record=keeps_record(before))
 
 
 def _touch(batch: Batch, number: int) -> None:

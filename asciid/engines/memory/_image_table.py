@@ -40,6 +40,7 @@ from asciid.store.rules import (
     check_empty,
     check_key,
     check_revision,
+    keeps_record,
     missing_ranges,
     record_of,
 )
@@ -301,7 +302,7 @@ class Images:
         self._images[spec.sha256] = image
         record = record_of(it.new, before, image.number, listed=it.listed)
         self._describe(image, record)
-        return self._complete(image, content)
+        return self._complete(image, content, keeps_record=keeps_record(before))
 
     def _abandon(self, it: operations.Abandon) -> None:
         image = self._staged.pop(it.number, None)
@@ -514,7 +515,9 @@ class Images:
             raise ImageGoneError(sha256) if gone else ImageNotFoundError(sha256)
         return image
 
-    def _complete(self, image: _Image, content: bytes | None) -> Completed:
+    def _complete(
+        self, image: _Image, content: bytes | None, *, keeps_record: bool = False
+    ) -> Completed:
         """Complete an image that was verified; in one piece if `content` is given."""
         if content is not None:
             image.pieces, image.piece_size = {0: content}, max(len(content), 1)
@@ -524,7 +527,7 @@ class Images:
         if image.about.about.listed:
             insort(self._listing, image.place)
         self.events.completed += 1
-        return Completed(image.spec, image.completed, content)
+        return Completed(image.spec, image.completed, content, keeps_record)
 
     def _describe(self, image: _Image, record: AboutRecord | None) -> None:
         """Give an image its record, which `_undescribe` has taken before."""
