@@ -241,7 +241,7 @@ def _etcd(count: int) -> tuple[list[Program], list[str]]:
 
 def _is_healthy(client: str) -> bool:
     try:
-        return _get(f"http://{client}/health")["health"] == "true"
+        return bool(_get(f"http://{client}/health")["health"] == "true")
     except (URLError, OSError):
         return False
 

@@ -36,6 +36,16 @@ class Relay:
     def _listen(self) -> socket.socket:
         return socket.create_server(("127.0.0.1", 0))
 
+    @property
+    def client_ports(self) -> list[int]:
+        """The ports from which it is connected to `upstream`."""
+        ports = []
+        for one in list(self._sockets):
+            with suppress(OSError):
+                if one.getpeername()[1] == self.upstream:
+                    ports.append(one.getsockname()[1])
+        return ports
+
     def start(self) -> Relay:
         """Accept connections."""
         self.port = self._listener.getsockname()[1]

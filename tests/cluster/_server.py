@@ -42,6 +42,8 @@ _SETTINGS = {
     "max_wal_size": "2GB",
     # Kills of processes lose nothing that is in the kernel's memory.
     "fsync": "off",
+    "full_page_writes": "off",
+    "deadlock_timeout": "200ms",
 }
 
 _ACCESS = """\
@@ -138,20 +140,24 @@ class Server:
         return True
 
     def execute(
-        self, statement: str, database: str = "postgres", user: str = SUPERUSER
+        self, statement: str, *values: object, database: str = "postgres"
     ) -> list[tuple[Any, ...]]:
-        """Carry out a statement by itself, over the Unix socket; return its rows."""
+        """
+        Carry out a statement by itself, as the superuser; return its rows.
+
+        `values` are those of ``%s`` in it.
+        """
         host, port = self.place
         with psycopg.connect(
             host=host,
             port=port,
-            user=user,
+            user=SUPERUSER,
             dbname=database,
             autocommit=True,
             connect_timeout=10,
         ) as connection:
             # The statement is a test's own.
-            cursor = connection.execute(statement.encode())
+            cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
     def stop(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import define, field, frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 __all__ = ["Answer", "Connection", "GoneError", "HalfAnswerError"]
@@ -32,6 +33,8 @@ class Answer:
     status: int
     content_type: str
     body: bytes
+    fields: Mapping[str, str] = field(factory=dict)
+    """The header; names are in lower case."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -86,14 +89,18 @@ class Connection:
         target: str,
         body: bytes = b"",
         content_type: str = "text/plain",
+        **fields: str,
     ) -> Answer:
         """
         Send a request and read the whole answer.
 
+        `fields` are further header fields, with underscores for hyphens.
+
         Errors: `GoneError`, `HalfAnswerError`, `TimeoutError`.
         """
+        more = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in fields.items())
         head = (
-            f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}"
             f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self._received = b""
@@ -117,7 +124,7 @@ class Connection:
         status, *lines = head.decode("latin-1").split("\r\n")
         pairs = [line.split(":", 1) for line in lines]
         fields = {name.lower(): value.strip() for name, value in pairs}
-        length = int(fields["content-length"])
+        length = int(fields.get("content-length", 0))
         start = len(self._received) - len(body)
         while len(self._received) < start + length:
             self._receive()
@@ -125,7 +132,7 @@ class Connection:
             self.close()
         content_type = fields.get("content-type", "")
         body = self._received[start : start + length]
-        return Answer(int(status.split()[1]), content_type, body)
+        return Answer(int(status.split()[1]), content_type, body, fields)
 
     def _receive(self) -> None:
         data = b"" if self._socket is None else self._socket.recv(2**18)
