@@ -29,6 +29,7 @@ _MODULES = {
     "compact": "compact",
     "completion": "completion",
     "config": "config",
+    "copy": "copy",
     "get": "get",
     "ls": "ls",
     "open": "browse",

@@ -245,6 +245,12 @@ class Batch:
         self._numbered = True
         return number
 
+    def skip_numbers(self, below: int) -> None:
+        """Give no upload number below `below` from now on."""
+        if self._next_number() < below:
+            self._memory.next_upload = below
+            self._numbered = True
+
     def complete(
         self, upload: Upload, content: bytes | None, *, keeps_record: bool = False
     ) -> Completed:

@@ -4,6 +4,9 @@ from asciid.engines.lmdb._blocking import block, blocked, unblock
 from asciid.engines.lmdb._copying import Copied, DamagedError, backup, compact
 from asciid.engines.lmdb._directories import DATA_FILE
 from asciid.engines.lmdb._environment import identity_of
+from asciid.engines.lmdb._file_reader import prepare_storage
+from asciid.engines.lmdb._file_source import FileSource
+from asciid.engines.lmdb._file_target import FileTarget
 from asciid.engines.lmdb._lock import LOCK_TIMEOUT, StorageLock
 from asciid.engines.lmdb._record_checks import (
     Inconsistent,
@@ -30,6 +33,8 @@ __all__ = [
     "Copied",
     "Damaged",
     "DamagedError",
+    "FileSource",
+    "FileTarget",
     "Inconsistent",
     "NoStorageError",
     "RecordChecks",
@@ -45,6 +50,7 @@ __all__ = [
     "leave_in",
     "leave_records_in",
     "mend_in",
+    "prepare_storage",
     "purge_quarantine",
     "quarantine_in",
     "restore_quarantine",
