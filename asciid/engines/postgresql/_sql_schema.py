@@ -103,6 +103,11 @@ MIGRATIONS: Sequence[Sequence[LiteralString]] = [
         CREATE INDEX image_listing ON asciid.image (completed, upload)
         WHERE listed AND completed IS NOT NULL
         """,
+        # With the one above, all complete images by age.
+        """
+        CREATE INDEX image_unlisted ON asciid.image (completed, upload)
+        WHERE NOT listed AND completed IS NOT NULL
+        """,
         """
         CREATE INDEX image_dated ON asciid.image (deadline)
         WHERE deadline IS NOT NULL
