@@ -1,8 +1,9 @@
 """
-Administrative work on a storage directory, with a daemon on it or without.
+Administrative work on a storage, with a daemon on it or without.
 
 ``storage``         the commands on a storage directory
 ``storage_copy``    the command that copies one storage to another
+``database``        the commands on a database
 ``control``         the command socket of the owner of a storage
 ``owner_commands``  the owner's side of verify, backup and compact
 ``moderation``      the owner's side of block, unblock and blocked

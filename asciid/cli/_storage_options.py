@@ -1,22 +1,25 @@
-"""Options and error handling of the commands on a storage directory."""
+"""Options and error handling of the commands on a storage."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from asciid.cli._reporting import os_error_text
+from asciid.config.settings import STORAGE, DatabaseURL, SettingError, Source
 from asciid.config.values import MEMORY, parse_size
 from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = [
     "EXAMPLES",
+    "directory_option",
     "json_option",
     "rate_option",
     "readable_errors",
@@ -36,20 +39,53 @@ def _rate(_: click.Context, __: click.Parameter, text: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
-def _on_disk(_: click.Context, __: click.Parameter, storage: Path) -> Path:
-    if str(storage) == MEMORY:
+def _storage(
+    context: click.Context, parameter: click.Parameter, text: str
+) -> Path | DatabaseURL:
+    given = context.get_parameter_source(str(parameter.name))
+    is_variable = given is ParameterSource.ENVIRONMENT
+    source = Source.ENVIRONMENT if is_variable else Source.OPTION
+    try:
+        storage = STORAGE.effective({source: text}).value
+    except SettingError as error:
+        raise click.UsageError(str(error), context) from error
+    if storage is None:
         message = f"images in {MEMORY} are not on disk"
         raise click.BadParameter(message)
+    stored: Path | DatabaseURL = storage
+    return stored
+
+
+def _directory(context: click.Context, parameter: click.Parameter, text: str) -> Path:
+    storage = _storage(context, parameter, text)
+    if isinstance(storage, DatabaseURL):
+        message = (
+            f"asciid {context.info_name} works on a storage directory; that of a "
+            "database is PostgreSQL's own: see docs/cluster.md"
+        )
+        raise click.UsageError(message, context)
     return storage
 
 
 storage_option = click.option(
     "--storage",
-    type=click.Path(path_type=Path),
-    callback=_on_disk,
+    type=click.UNPROCESSED,
+    callback=_storage,
     envvar="ASCIID_STORAGE",
     default="asciid-storage",
     show_envvar=True,
+    metavar="PATH|URL",
+    help="Storage directory, or postgresql:// URL of a database.",
+)
+
+directory_option = click.option(
+    "--storage",
+    type=click.UNPROCESSED,
+    callback=_directory,
+    envvar="ASCIID_STORAGE",
+    default="asciid-storage",
+    show_envvar=True,
+    metavar="PATH",
     help="Storage directory.",
 )
 

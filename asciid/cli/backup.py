@@ -11,10 +11,10 @@ from asciid.admin import storage as admin
 from asciid.cli._reporting import report
 from asciid.cli._storage_options import (
     EXAMPLES,
+    directory_option,
     json_option,
     rate_option,
     readable_errors,
-    storage_option,
 )
 
 __all__ = ["backup_command"]
@@ -37,7 +37,7 @@ then), 2 if the options are wrong.
 
 @click.command("backup", help=_HELP)
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
-@storage_option
+@directory_option
 @rate_option
 @json_option
 def backup_command(

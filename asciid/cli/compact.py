@@ -11,9 +11,9 @@ from asciid.admin import storage as admin
 from asciid.cli._reporting import report
 from asciid.cli._storage_options import (
     EXAMPLES,
+    directory_option,
     json_option,
     readable_errors,
-    storage_option,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ the options are wrong.
 
 
 @click.command("compact", help=_HELP)
-@storage_option
+@directory_option
 @json_option
 def compact_command(*, storage: Path, as_json: bool) -> int:
     """Compact a storage; return the exit code."""

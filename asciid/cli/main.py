@@ -32,6 +32,7 @@ _MODULES = {
     "copy": "copy",
     "get": "get",
     "ls": "ls",
+    "migrate": "migrate",
     "open": "browse",
     "put": "put",
     "rm": "rm",

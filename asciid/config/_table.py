@@ -30,7 +30,7 @@ from asciid.config.values import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CONFIG", "GROUPS", "SETTINGS"]
+__all__ = ["CONFIG", "GROUPS", "SETTINGS", "STORAGE"]
 
 _LARGEST_RESERVE = 2**50
 _LARGEST_QUEUE = 2**34
@@ -44,6 +44,15 @@ CONFIG = Setting(
     "TOML file with settings; the keys are the names of the options.",
 )
 """The only setting that is not allowed in the configuration file."""
+
+STORAGE = Setting(
+    "storage",
+    "asciid-storage",
+    storage_of,
+    "Storage directory, created if missing, or postgresql:// URL of a database; "
+    ":memory: keeps images in memory.",
+)
+"""The setting that the commands on a storage have, too."""
 
 GROUPS: Mapping[str, tuple[Setting, ...]] = {
     "Serving": (
@@ -109,13 +118,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         ),
     ),
     "Storage": (
-        Setting(
-            "storage",
-            "asciid-storage",
-            storage_of,
-            "Storage directory, created if missing, or postgresql:// URL of a "
-            "database; :memory: keeps images in memory.",
-        ),
+        STORAGE,
         Setting(
             "storage-listen",
             NONE,

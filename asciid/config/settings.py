@@ -23,7 +23,7 @@ from asciid.config._setting import (
     SettingError,
     Source,
 )
-from asciid.config._table import CONFIG, GROUPS, SETTINGS
+from asciid.config._table import CONFIG, GROUPS, SETTINGS, STORAGE
 from asciid.config.service_links import is_service_link
 from asciid.config.values import MEMORY
 from asciid.net.database_url import DatabaseURL
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUPS",
     "SETTINGS",
+    "STORAGE",
     "DatabaseSettingError",
     "DatabaseURL",
     "EffectiveSetting",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from asciid.admin.control import Control
@@ -12,6 +11,7 @@ from asciid.config.settings import DatabaseURL
 from asciid.engines.lmdb import ALONE, LMDBEngine, LMDBReader, prepare_storage
 from asciid.engines.lmdb.maintenance import StorageLock
 from asciid.engines.memory import MemoryEngine
+from asciid.net.database_url import NOT_INSTALLED
 from asciid.net.listener import StartError
 from asciid.runtime.streams import print_refusal
 from asciid.store import Lifetimes, PendingLimits
@@ -132,21 +132,23 @@ def _make_database_engine(
     settings: Settings, database: DatabaseURL, reactor: Reactor
 ) -> IEngine:
     try:
-        # Only installed where it is used.
-        postgresql = import_module("asciid.engines.postgresql")
+        # An extra, which is not installed everywhere.
+        from asciid.engines.postgresql import (  # noqa: PLC0415
+            Database,
+            PostgreSQLEngine,
+        )
     except ImportError as error:
-        why = ImportError(f"{error}: pip install 'asciid[postgresql]'")
+        why = ImportError(f"{error}: {NOT_INSTALLED}")
         refusal = StartError(f"cannot use the storage {database}", why)
         print_refusal(refusal)
         raise refusal from error
     listen = settings.storage_listen
-    engine: IEngine = postgresql.PostgreSQLEngine(
-        postgresql.Database(database.text, None if listen is None else listen.text),
+    return PostgreSQLEngine(
+        Database(database.text, None if listen is None else listen.text),
         reactor=reactor,
         pending=_pending_limits(settings),
         max_queue=settings.max_queue,
     )
-    return engine
 
 
 def lifetimes_of(settings: Settings) -> Lifetimes:

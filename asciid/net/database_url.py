@@ -19,7 +19,10 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DatabaseURL", "DatabaseURLError"]
+__all__ = ["NOT_INSTALLED", "DatabaseURL", "DatabaseURLError"]
+
+NOT_INSTALLED = "pip install 'asciid[postgresql]'"
+"""What to do if the modules for databases cannot be imported."""
 
 _SECRETS = frozenset(
     {

@@ -1,0 +1,154 @@
+"""Output and exit codes of the commands on a database."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from unittest.mock import patch
+
+import psycopg
+from twisted.trial.unittest import SynchronousTestCase
+
+from asciid.admin import database
+from asciid.cli.main import main
+from asciid.config.settings import DatabaseURL
+from tests.engines._postgresql import connect, server
+
+
+class DatabaseTestCase(SynchronousTestCase):
+    """Commands on a database of their own."""
+
+    def setUp(self) -> None:
+        """Make an empty database."""
+        with connect() as connection:
+            connection.execute("DROP DATABASE IF EXISTS commands WITH (FORCE)")
+            connection.execute("CREATE DATABASE commands")
+        self.url = server().replace("/postgres?", "/commands?")
+
+    def run_command(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
+        """Run a command; return its exit code and its output."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            redirect_stdout(out),
+            redirect_stderr(err),
+            patch.dict(os.environ, environ),
+        ):
+            end = self.assertRaises(SystemExit, main, arguments)
+        assert isinstance(end.code, int)
+        return end.code, out.getvalue(), err.getvalue()
+
+    def on_database(self, command: str, *arguments: str) -> tuple[int, str, str]:
+        """Run a command on the database."""
+        return self.run_command(command, "--storage", self.url, *arguments)
+
+
+class MigrateTests(DatabaseTestCase):
+    """``asciid migrate``."""
+
+    def test_created(self) -> None:
+        """The tables are created once, and are left alone then."""
+        created = f"{self.url}: created the tables, schema version 1\n"
+        self.assertEqual(self.on_database("migrate"), (0, created, ""))
+        already = f"{self.url} has schema version 1 already\n"
+        self.assertEqual(self.on_database("migrate"), (0, already, ""))
+        code, out, _ = self.on_database("migrate", "--json")
+        self.assertEqual(code, 0)
+        self.assertEqual(
+            json.loads(out), {"migrated": False, "before": 1, "version": 1}
+        )
+
+    def test_two_at_once(self) -> None:
+        """One creates the tables, the other ones wait for it, and find them."""
+        url = DatabaseURL.parse(self.url)
+        assert url is not None
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(database.migrate, [url] * 4))
+        self.assertEqual(sorted(results), [(0, 1), (1, 1), (1, 1), (1, 1)])
+
+    def test_newer(self) -> None:
+        """A database that a later release has migrated is left alone."""
+        self.on_database("migrate")
+        with psycopg.connect(self.url) as connection:
+            connection.execute("UPDATE asciid.schema_version SET version = 99")
+        code, out, err = self.on_database("migrate")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn(f"asciid: {self.url}: the database has schema version 99", err)
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute("SELECT version FROM asciid.schema_version")
+            self.assertEqual(row.fetchone(), (99,))
+
+    def test_directory(self) -> None:
+        """A storage directory needs no migration, and is not made."""
+        path = self.mktemp()
+        code, out, err = self.run_command("migrate", "--storage", path)
+        line = f"{path} is a storage directory, which needs no migration\n"
+        self.assertEqual((code, out, err), (0, line, ""))
+        self.assertFalse(os.path.lexists(path))
+
+
+class RefusalTests(SynchronousTestCase):
+    """Addresses that cannot be used, and commands that do not work on a database."""
+
+    run_command = DatabaseTestCase.run_command
+
+    def assert_refused(
+        self, code: int, text: str, *arguments: str, **environ: str
+    ) -> None:
+        """Check that a command ends with `code` and one line with `text`."""
+        found, out, err = self.run_command(*arguments, **environ)
+        self.assertEqual((found, out), (code, ""))
+        self.assertIn(text, err)
+        self.assertEqual(err.count("\n"), 1, err)
+        self.assertNotIn("hunter2", err)
+
+    def test_password(self) -> None:
+        """A password on the command line is refused by each command."""
+        url = "postgresql://u:hunter2@127.0.0.1:1/art"
+        for command in ("migrate", "blocked", "verify", "compact"):
+            self.assert_refused(
+                2,
+                "--storage: password on the command line",
+                *(command, "--storage", url),
+            )
+
+    def test_unreachable(self) -> None:
+        """Each host that cannot be reached is named, but no password."""
+        self.assert_refused(
+            1,
+            "asciid: postgresql://u:***@127.0.0.1:1,127.0.0.1:2/art: connection failed",
+            "migrate",
+            ASCIID_STORAGE="postgresql://u:hunter2@127.0.0.1:1,127.0.0.1:2/art",
+        )
+
+    def test_malformed(self) -> None:
+        """A mistake in the address is named with its source."""
+        self.assert_refused(
+            2,
+            "ASCIID_STORAGE: invalid URL",
+            "migrate",
+            ASCIID_STORAGE="postgresql://h:x",
+        )
+
+    def test_of_the_database(self) -> None:
+        """Backup and compaction are the database's."""
+        url = "postgresql://127.0.0.1:1/art"
+        for command, *arguments in (["backup", "copy"], ["compact"]):
+            self.assert_refused(
+                2,
+                f"asciid {command} works on a storage directory; that of a database "
+                "is PostgreSQL's own: see docs/cluster.md",
+                *(command, "--storage", url, *arguments),
+            )
+
+    def test_not_installed(self) -> None:
+        """The line says how to install what is missing."""
+        with patch.dict(sys.modules, {"asciid.engines.postgresql": None}):
+            self.assert_refused(
+                1,
+                ": pip install 'asciid[postgresql]'",
+                *("migrate", "--storage", "postgresql://127.0.0.1:1/art"),
+            )
