@@ -16,18 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.admin import database
 from asciid.cli.main import main
 from asciid.config.settings import DatabaseURL
-from tests.engines._postgresql import connect, server
+from tests.cluster._server import OWNER, shared_server
 
 
-class DatabaseTestCase(SynchronousTestCase):
-    """Commands on a database of their own."""
-
-    def setUp(self) -> None:
-        """Make an empty database."""
-        with connect() as connection:
-            connection.execute("DROP DATABASE IF EXISTS commands WITH (FORCE)")
-            connection.execute("CREATE DATABASE commands")
-        self.url = server().replace("/postgres?", "/commands?")
+class CommandTestCase(SynchronousTestCase):
+    """Commands in this process."""
 
     def run_command(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
         """Run a command; return its exit code and its output."""
@@ -40,6 +33,17 @@ class DatabaseTestCase(SynchronousTestCase):
             end = self.assertRaises(SystemExit, main, arguments)
         assert isinstance(end.code, int)
         return end.code, out.getvalue(), err.getvalue()
+
+
+class DatabaseTestCase(CommandTestCase):
+    """Commands on a database of their own."""
+
+    def setUp(self) -> None:
+        """Make an empty database."""
+        server = shared_server()
+        server.execute("DROP DATABASE IF EXISTS commands WITH (FORCE)")
+        server.execute(f"CREATE DATABASE commands OWNER {OWNER}")
+        self.url = server.conninfo(database="commands")
 
     def on_database(self, command: str, *arguments: str) -> tuple[int, str, str]:
         """Run a command on the database."""
@@ -90,10 +94,8 @@ class MigrateTests(DatabaseTestCase):
         self.assertFalse(os.path.lexists(path))
 
 
-class RefusalTests(SynchronousTestCase):
+class RefusalTests(CommandTestCase):
     """Addresses that cannot be used, and commands that do not work on a database."""
-
-    run_command = DatabaseTestCase.run_command
 
     def assert_refused(
         self, code: int, text: str, *arguments: str, **environ: str
