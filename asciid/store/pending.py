@@ -99,6 +99,11 @@ class PendingUploads(Generic[KeyT]):
             self.total -= 1
         self._disown(key)
 
+    def owned_beside(self, key: KeyT) -> list[KeyT]:
+        """Return the uploads of the client of one, whose client is remembered."""
+        client = self._clients[key]
+        return [one for one, owner in self._clients.items() if owner == client]
+
     def _disown(self, key: KeyT) -> None:
         client = self._clients.pop(key, None)
         if client is not None:

@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from asciid.engines.postgresql._batch_loading import Loading
+from asciid.engines.postgresql._batch_writing import Writing
+from asciid.engines.postgresql._deciding import Decisions
+from asciid.engines.postgresql._discarded_chunks import delete_discarded
+from asciid.engines.postgresql._pending_checks import PendingChecks
+from asciid.engines.postgresql._stored_chunks import StoredChunks
+from asciid.store.operations import DeleteDiscarded
 from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
@@ -58,4 +65,21 @@ def carry_out(
     `psycopg.errors.SerializationFailure` it may run again: another node removed an
     image meanwhile.
     """
-    raise NotImplementedError
+    loading = Loading(connection)
+    checks = PendingChecks(connection, pending)
+    checks.count(operations)
+    state = loading.load(operations, now)
+    checks.read()
+    chunks = StoredChunks(connection)
+    chunks.prefetch(operations, state.images)
+    decisions = Decisions(state, chunks, loading.numbers, pending, checks.is_pending)
+    outcomes = decisions.decide(operations)
+    Writing(connection).write(state)
+    discards = [
+        place for place, it in enumerate(operations) if isinstance(it, DeleteDiscarded)
+    ]
+    if discards:
+        left = delete_discarded(connection)
+        for place in discards:
+            outcomes[place] = left
+    return BatchResult(outcomes, decisions.removed, decisions.events)
