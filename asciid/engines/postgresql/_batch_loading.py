@@ -7,7 +7,7 @@ lock after that: so transactions wait for each other in no circle.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
 import msgspec
 import psycopg
@@ -35,9 +35,11 @@ from asciid.store.operations import (
 from asciid.store.rules import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from asciid.store.operations import AnyOperation
+
+    _Cursor = psycopg.Cursor[Any]
 
 __all__ = ["Loading"]
 
@@ -88,7 +90,7 @@ SELECT encode(g.sha256, 'hex'), g.at FROM {_HASHES}
 JOIN asciid.gone g ON g.shard = get_byte(h.sha256, 0) AND g.sha256 = h.sha256
 FOR UPDATE OF g
 """
-_MARKS: LiteralString = f"""
+_MARKS: LiteralString = """
 WITH h AS (SELECT decode(hex, 'hex') AS sha256 FROM unnest(%s::text[]) AS hex)
 SELECT encode(b.sha256, 'hex'), b.since, b.reason
 FROM h JOIN asciid.blocked b ON b.shard = get_byte(h.sha256, 0) AND b.sha256 = h.sha256
@@ -165,111 +167,127 @@ class Loading:
         transaction removed a row between two of the statements.
         """
         for place, it in enumerate(operations):
-            self._plan(place, it)
-        execute = self.connection.execute
+            plan = self._PLAN.get(type(it))
+            if plan is not None:
+                plan(self, place, it)
         additions = self._add() if self._additions.places else None
-        hashes = array_of(sorted(self._hashes))
-        locked = [execute(_LOCK, (hashes,), binary=True)] if self._hashes else []
-        staged = [self._select_staged(_STAGED, self._staged)] if self._staged else []
-        old = self._old_images - self._hashes
-        if old:
-            statement = _LOCK + _SKIPPING
-            locked.append(execute(statement, (array_of(sorted(old)),), binary=True))
-        if self._old_staged:
-            statement = _STAGED + _SKIPPING
-            staged.append(self._select_staged(statement, self._old_staged))
-        marks = [execute(_MARKS, (hashes,), binary=True)] if self._hashes else []
-        gone = []
-        if self._old_gone:
-            parameter = array_of(sorted(self._old_gone))
-            gone.append(execute(_GONE + _SKIPPING, (parameter,), binary=True))
-        abouts = []
-        if self._described:
-            parameter = array_of(sorted(self._described))
-            abouts.append(execute(_ABOUTS, (parameter,), binary=True))
-
+        locked, staged = self._lock()
+        marks, gone, abouts = self._read()
         state = BatchState(now())
         added = self._number(additions) if additions else set()
         for cursor in locked:
             _load_images(state, cursor, added)
-        lost = {one for one in self._additions.hashes if one} - state.rows.keys()
-        if lost - state.added.keys():
+        wanted = {one for one in self._additions.hashes if one is not None}
+        if wanted - state.images.keys() - state.added.keys():
             message = "an image was removed while the transaction began"
             raise psycopg.errors.SerializationFailure(message)
         for cursor in staged:
-            for number, active in cursor.fetchall():
-                spec = ImageSpec("", 0, PIECE)
-                state.staged[number] = Image(spec, number, PIECE, 0, active, active)
+            _load_staged(state, cursor)
         for cursor in marks:
             _load_marks(state, cursor)
         for cursor in gone:
             state.gone.update(cursor.fetchall())
         for cursor in abouts:
-            for number, about, revision, key_hash, charset in cursor.fetchall():
-                state.abouts[number] = AboutRecord(
-                    _decode_about(about), revision, key_hash, charset
-                )
+            _load_abouts(state, cursor)
         return state
 
-    def _plan(self, place: int, it: AnyOperation) -> None:
-        match it:
-            case AddChunk():
-                self._hashes.add(it.sha256)
-            case Register(spec, _, new):
-                self._hashes.add(spec.sha256)
-                self._additions.add(
-                    place,
-                    spec.sha256,
-                    spec.size,
-                    spec.chunk_size,
-                    new.about if new else None,
-                    complete=not spec.size,
-                    listed=it.listed,
-                )
-            case Finish(verified):
-                self._hashes.add(verified.spec.sha256)
-            case Put(sha256, content, new):
-                self._hashes.add(sha256)
-                self._described.add(sha256)
-                self._additions.add(
-                    place,
-                    sha256,
-                    len(content),
-                    PIECE,
-                    new.about if new else None,
-                    complete=True,
-                    listed=it.listed,
-                )
-            case Remove(sha256, key_hash):
-                self._hashes.add(sha256)
-                if key_hash is not None:
-                    self._described.add(sha256)
-            case SetAbout(sha256):
-                self._hashes.add(sha256)
-                self._described.add(sha256)
-                self._additions.add(place, None)
-            case BlockHash(sha256) | UnblockHash(sha256):
-                self._hashes.add(sha256)
-                self._additions.add(place, sha256)
-            case Adopt(number, sha256):
-                self._hashes.add(sha256)
-                self._described.add(sha256)
-                self._staged.add(number)
-                self._additions.add(place, sha256)
-            case AddPieces(number) | Abandon(number):
-                self._staged.add(number)
-            case Begin():
-                self._additions.add(place, None)
-            case RemoveExpired("staged", _, found):
-                self._old_staged.update([old.number for old in found])
-            case RemoveExpired("gone", _, found):
-                self._old_gone.update([old.sha256 for old in found])
-            case RemoveExpired(_, _, found):
-                self._old_images.update([old.sha256 for old in found])
-            case _:
-                pass
+    def _lock(self) -> tuple[Sequence[_Cursor], Sequence[_Cursor]]:
+        """Lock rows of images and staged ones: first those that must be waited for."""
+        images, staged = [], []
+        if self._hashes:
+            images.append(self._select(_LOCK, self._hashes))
+        if self._staged:
+            staged.append(self._select_staged(_STAGED, self._staged))
+        old = self._old_images - self._hashes
+        if old:
+            images.append(self._select(_LOCK + _SKIPPING, old))
+        if self._old_staged:
+            staged.append(self._select_staged(_STAGED + _SKIPPING, self._old_staged))
+        return images, staged
 
-    def _add(self) -> psycopg.Cursor[Any]:
+    def _read(self) -> tuple[Sequence[_Cursor], Sequence[_Cursor], Sequence[_Cursor]]:
+        """Read what belongs to the rows that are locked."""
+        marks, gone, abouts = [], [], []
+        if self._hashes:
+            marks.append(self._select(_MARKS, self._hashes))
+        if self._old_gone:
+            gone.append(self._select(_GONE + _SKIPPING, self._old_gone))
+        if self._described:
+            abouts.append(self._select(_ABOUTS, self._described))
+        return marks, gone, abouts
+
+    def _plan_hash(self, _: int, it: AddChunk) -> None:
+        self._hashes.add(it.sha256)
+
+    def _plan_finish(self, _: int, it: Finish) -> None:
+        self._hashes.add(it.verified.spec.sha256)
+
+    def _plan_register(self, place: int, it: Register) -> None:
+        spec = it.spec
+        self._hashes.add(spec.sha256)
+        self._additions.add(
+            place,
+            spec.sha256,
+            spec.size,
+            spec.chunk_size,
+            it.new.about if it.new else None,
+            complete=not spec.size,
+            listed=it.listed,
+        )
+
+    def _plan_put(self, place: int, it: Put) -> None:
+        self._hashes.add(it.sha256)
+        self._described.add(it.sha256)
+        self._additions.add(
+            place,
+            it.sha256,
+            len(it.content),
+            PIECE,
+            it.new.about if it.new else None,
+            complete=True,
+            listed=it.listed,
+        )
+
+    def _plan_remove(self, _: int, it: Remove) -> None:
+        self._hashes.add(it.sha256)
+        if it.key_hash is not None:
+            self._described.add(it.sha256)
+
+    def _plan_set_about(self, place: int, it: SetAbout) -> None:
+        self._hashes.add(it.sha256)
+        self._described.add(it.sha256)
+        self._additions.add(place, None)
+
+    def _plan_block(self, place: int, it: BlockHash | UnblockHash) -> None:
+        # Also where there is no image: the row that is added is the lock.
+        self._hashes.add(it.sha256)
+        self._additions.add(place, it.sha256)
+
+    def _plan_adopt(self, place: int, it: Adopt) -> None:
+        self._staged.add(it.number)
+        self._hashes.add(it.sha256)
+        self._described.add(it.sha256)
+        self._additions.add(place, it.sha256)
+
+    def _plan_staged(self, _: int, it: AddPieces | Abandon) -> None:
+        self._staged.add(it.number)
+
+    def _plan_begin(self, place: int, _: Begin) -> None:
+        self._additions.add(place, None)
+
+    def _plan_expired(self, _: int, it: RemoveExpired) -> None:
+        if it.kind == "staged":
+            self._old_staged.update([old.number for old in it.found])
+        elif it.kind == "gone":
+            self._old_gone.update([old.sha256 for old in it.found])
+        else:
+            self._old_images.update([old.sha256 for old in it.found])
+
+    def _select(self, statement: LiteralString, hashes: Collection[str]) -> _Cursor:
+        parameters = (array_of(sorted(hashes)),)
+        return self.connection.execute(statement, parameters, binary=True)
+
+    def _add(self) -> _Cursor:
         it = self._additions
         columns = (
             it.hashes,
@@ -285,23 +303,37 @@ class Loading:
 
     def _select_staged(
         self, statement: LiteralString, numbers: Collection[int]
-    ) -> psycopg.Cursor[Any]:
+    ) -> _Cursor:
         ordered = sorted(numbers)
         shards = [number & SHARD_OF_UPLOAD for number in ordered]
         parameters = array_of(shards), array_of(ordered)
         return self.connection.execute(statement, parameters, binary=True)
 
-    def _number(self, additions: psycopg.Cursor[Any]) -> set[int]:
+    def _number(self, additions: _Cursor) -> set[int]:
         """Keep the numbers for operations; return those of rows that were added."""
         rows = additions.fetchall()
         for place, (number, _) in zip(self._additions.places, rows, strict=True):
             self.numbers[place] = number
         return {number for number, was_added in rows if was_added}
 
+    _PLAN: ClassVar[Mapping[type[Any], Callable[[Loading, int, Any], None]]] = {
+        Abandon: _plan_staged,
+        AddChunk: _plan_hash,
+        AddPieces: _plan_staged,
+        Adopt: _plan_adopt,
+        Begin: _plan_begin,
+        BlockHash: _plan_block,
+        Finish: _plan_finish,
+        Put: _plan_put,
+        Register: _plan_register,
+        Remove: _plan_remove,
+        RemoveExpired: _plan_expired,
+        SetAbout: _plan_set_about,
+        UnblockHash: _plan_block,
+    }
 
-def _load_images(
-    state: BatchState, cursor: psycopg.Cursor[Any], added: Collection[int]
-) -> None:
+
+def _load_images(state: BatchState, cursor: _Cursor, added: Collection[int]) -> None:
     for sha256, *columns in cursor.fetchall():
         number, size, chunk_size, *others = columns
         if number in added:
@@ -311,7 +343,19 @@ def _load_images(
             state.images[sha256] = state.rows[sha256] = image
 
 
-def _load_marks(state: BatchState, cursor: psycopg.Cursor[Any]) -> None:
+def _load_staged(state: BatchState, cursor: _Cursor) -> None:
+    for number, active in cursor.fetchall():
+        spec = ImageSpec("", 0, PIECE)
+        state.staged[number] = Image(spec, number, PIECE, 0, active, active)
+
+
+def _load_abouts(state: BatchState, cursor: _Cursor) -> None:
+    for number, about, revision, key_hash, charset in cursor.fetchall():
+        record = AboutRecord(_decode_about(about), revision, key_hash, charset)
+        state.abouts[number] = record
+
+
+def _load_marks(state: BatchState, cursor: _Cursor) -> None:
     for sha256, time, reason in cursor.fetchall():
         if reason is None:
             state.gone[sha256] = time

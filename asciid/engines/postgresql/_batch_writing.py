@@ -131,23 +131,16 @@ class Writing:
             self._write_blocked(state)
 
     def _write_images(self, state: BatchState) -> None:
-        deleted: list[str] = []
-        progressed: list[tuple[str, int, int | None]] = []
+        rows = state.rows.keys() | state.added.keys()
+        deleted = rows - state.images.keys()
+        progressed: list[tuple[object, ...]] = []
         replaced: list[tuple[object, ...]] = []
-        for sha256, row in state.rows.items():
-            image = state.images.get(sha256)
-            if image is None:
-                deleted.append(sha256)
-            elif image is not row or image.described:
-                replaced.append((sha256, *image.columns))
+        for sha256, image in state.images.items():
+            if image is not state.rows.get(sha256) or image.described:
+                if image.columns != state.added.get(sha256):
+                    replaced.append((sha256, *image.columns))
             elif image.changed:
                 progressed.append((sha256, image.missing, image.completed))
-        for sha256, columns in state.added.items():
-            image = state.images.get(sha256)
-            if image is None:
-                deleted.append(sha256)
-            elif image.columns != columns:
-                replaced.append((sha256, *image.columns))
         if deleted:
             self.connection.execute(_DELETE_IMAGES, (array_of(deleted),))
         if progressed:

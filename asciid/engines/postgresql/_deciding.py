@@ -24,6 +24,7 @@ from asciid.store.rules import (
     check_empty,
     check_key,
     check_revision,
+    keeps_record,
     record_of,
 )
 from asciid.store.stats import StoreEvents
@@ -212,7 +213,7 @@ class Decisions:
         self.state.images[sha256] = image
         record = record_of(it.new, before, image.number, listed=it.listed)
         self.state.describe(image, record)
-        return self._complete(image, content)
+        return self._complete(image, content, keeps_record=keeps_record(before))
 
     def _abandon(self, it: operations.Abandon) -> None:
         staged = self.state.staged.get(it.number)
@@ -311,13 +312,15 @@ class Decisions:
         del self.state.staged[number]
         self.state.changed_staged.add(number)
 
-    def _complete(self, image: Image, content: bytes | None) -> Completed:
-        """Complete an image that was verified; `content` is handed through."""
+    def _complete(
+        self, image: Image, content: bytes | None, *, keeps_record: bool = False
+    ) -> Completed:
+        """Complete an image that was verified; the rest is handed through."""
         now = self.state.now
         image.completed = image.active = now
         image.changed = True
         self.events.completed += 1
-        return Completed(image.spec, now, content)
+        return Completed(image.spec, now, content, keeps_record)
 
     def _discard(self, sha256: str) -> None:
         """Remove an image or an upload on request, or because it has expired."""

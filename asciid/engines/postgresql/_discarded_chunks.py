@@ -20,11 +20,11 @@ _SOME_UPLOADS: LiteralString = """
 SELECT shard, upload FROM asciid.discarded LIMIT %s FOR UPDATE SKIP LOCKED
 """
 _DELETE_CHUNKS: LiteralString = f"""
-WITH some AS MATERIALIZED ({_SOME_UPLOADS}), measured AS (
+WITH chosen AS MATERIALIZED ({_SOME_UPLOADS}), measured AS (
     SELECT found.*, sum(length) OVER (ROWS UNBOUNDED PRECEDING) - length AS before
     FROM (
         SELECT c.shard, c.upload, c.id, octet_length(c.data)::bigint AS length
-        FROM some s CROSS JOIN LATERAL (
+        FROM chosen s CROSS JOIN LATERAL (
             SELECT * FROM asciid.chunk c
             WHERE c.shard = s.shard AND c.upload = s.upload LIMIT %s
         ) AS c LIMIT %s
@@ -34,8 +34,8 @@ DELETE FROM asciid.chunk t USING measured m
 WHERE t.shard = m.shard AND t.upload = m.upload AND t.id = m.id AND m.before < %s
 """
 _DELETE_UPLOADS: LiteralString = f"""
-WITH some AS MATERIALIZED ({_SOME_UPLOADS})
-DELETE FROM asciid.discarded t USING some s
+WITH chosen AS MATERIALIZED ({_SOME_UPLOADS})
+DELETE FROM asciid.discarded t USING chosen s
 WHERE t.shard = s.shard AND t.upload = s.upload AND NOT EXISTS (
     SELECT FROM asciid.chunk c WHERE c.shard = t.shard AND c.upload = t.upload
 )

@@ -22,7 +22,7 @@ __all__ = ["PendingChecks"]
 _COUNT: LiteralString = """
 SELECT count(*) FROM (
     SELECT FROM asciid.image WHERE completed IS NULL LIMIT %s
-) AS some
+) AS found
 """
 _STILL_PENDING: LiteralString = """
 SELECT i.upload
