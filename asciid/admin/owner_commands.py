@@ -151,7 +151,9 @@ class _Reader(ProcessProtocol):
             self._outcome = document
 
     def _answer(self, found: object) -> None:
-        self.transport.writeToChild(ANSWERS, b"1" if found else b"0")
+        # Without its pipe it has exited, or is about to.
+        with suppress(KeyError):
+            self.transport.writeToChild(ANSWERS, b"1" if found else b"0")
 
     def _failed(self, failure: Failure) -> None:
         self.end(f"cannot change the storage: {failure.getErrorMessage()}")

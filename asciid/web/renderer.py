@@ -313,7 +313,7 @@ class Renderer:
             if self._queues and self._stopped is None:
                 self._start()
             return
-        if self._current is not None or not process.ready or process.ending:
+        if self._current is not None or not process.accepts_jobs:
             return
         if not self._queues:
             self._set_timer(self._idle_time, self._end, process)
@@ -419,13 +419,19 @@ class _Process(ProcessProtocol):
         self.ready = False
         self.ending = False
         """Whether it was asked to exit."""
+        self._reads = True
         self._renderer = renderer
         self._reader = MessageReader()
         self._printed = b""
         self._killed = ""
 
+    @property
+    def accepts_jobs(self) -> bool:
+        """Whether jobs can be sent to it."""
+        return self.ready and self._reads and not self.ending
+
     def send(self, data: bytes) -> None:
-        """Send a job."""
+        """Send a job; it must accept them."""
         self.transport.writeToChild(JOBS, data)
 
     def end(self) -> None:
@@ -451,6 +457,14 @@ class _Process(ProcessProtocol):
                 self._received(decode_answer(body))
         except (ValueError, msgspec.MsgspecError) as error:
             self.kill(f"invalid output: {error}")
+
+    def childConnectionLost(self, childFD: int) -> None:
+        """Send nothing to a process that has exited, or has closed its input."""
+        if childFD == JOBS:
+            self._reads = False
+            # Mostly it has exited, and its exit was not reported yet.
+            with suppress(ProcessExitedAlready):
+                self.transport.signalProcess("KILL")
 
     def processEnded(self, reason: Failure) -> None:
         """Report the exit."""

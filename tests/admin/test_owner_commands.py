@@ -74,6 +74,8 @@ class Process:
     protocol: ProcessProtocol
     arguments: list[str]
     descriptors: Mapping[int, int | str]
+    cut: bool = False
+    """Whether its pipes are closed."""
     killed: bool = False
     answers: bytes = b""
 
@@ -87,6 +89,8 @@ class Process:
     def writeToChild(self, descriptor: int, data: bytes) -> None:
         """See `IProcessTransport`."""
         assert descriptor == ANSWERS
+        if self.cut:
+            raise KeyError(descriptor)
         self.answers += data
 
     def write(self, document: object) -> None:
@@ -193,6 +197,15 @@ class MaintenanceTests(SynchronousTestCase):
         self.assertTrue(process.killed)
         process.end(ProcessTerminated(signal=9))
         self.assert_refused(verifying, "change the storage", str(StoreBusyError()))
+
+    def test_answer_after_the_end(self) -> None:
+        """A process that is killed while it waits for an answer fails its command."""
+        verifying, process = self.verify(quarantine=True)
+        process.write({"put_aside": [DIGEST.hex(), "0102", 5]})
+        process.cut = True
+        self.store.answer.callback(True)  # noqa: FBT003 - the result
+        process.end(ProcessTerminated(signal=9))
+        self.assert_refused(verifying, "signal 9")
 
     def test_purge(self) -> None:
         """The quarantine is deleted after the verification."""

@@ -70,6 +70,7 @@ class Process:
     mask: set[Any]
     received: bytes = b""
     closed: bool = False
+    cut: bool = False
     killed: bool = False
     reader: MessageReader = field(factory=MessageReader)
 
@@ -83,6 +84,8 @@ class Process:
     def writeToChild(self, descriptor: int, data: bytes) -> None:
         """See `IProcessTransport`."""
         assert descriptor == JOBS
+        if self.cut:
+            raise KeyError(descriptor)
         self.received += data
 
     def closeChildFD(self, descriptor: int) -> None:
@@ -105,6 +108,11 @@ class Process:
     def write(self, data: bytes, descriptor: int = ANSWERS) -> None:
         """Have it write."""
         self.protocol.childDataReceived(descriptor, data)
+
+    def cut_input(self) -> None:
+        """Have its input be closed, as when it exits."""
+        self.cut = True
+        self.protocol.childConnectionLost(JOBS)
 
     def ready(self) -> None:
         """Have it be ready."""
@@ -334,6 +342,27 @@ class RendererTests(SynchronousTestCase):
         self.process.send(Rendered(body=b"2"))
         self.assertEqual(self.successResultOf(second), Rendered(body=b"2"))
         self.assertEqual(self.renderer.stats.starts, 2)
+
+    def test_killed_while_idle(self) -> None:
+        """A job that is requested before the exit is reported has the next process."""
+        first, process = self.render_to()
+        process.send(Rendered(body=b"1"))
+        self.successResultOf(first)
+        process.cut_input()
+        second = self.renderer.render(OTHER)
+        self.assertNoResult(second)
+        process.end(ProcessTerminated(signal=9))
+        self.assertIsNot(self.process, process)
+        self.process.ready()
+        self.assertEqual(self.process.jobs(), [OTHER])
+        self.process.send(Rendered(body=b"2"))
+        self.assertEqual(self.successResultOf(second), Rendered(body=b"2"))
+
+    def test_closes_its_input(self) -> None:
+        """A process that reads no more jobs, but does not exit, is killed."""
+        _, process = self.render_to()
+        process.cut_input()
+        self.assertTrue(process.killed)
 
     def test_hangs(self) -> None:
         """A job that takes too long is killed with its process."""
