@@ -204,6 +204,7 @@ class MaintenanceTests(SynchronousTestCase):
         process.write({"put_aside": [DIGEST.hex(), "0102", 5]})
         process.cut = True
         self.store.answer.callback(True)  # noqa: FBT003 - the result
+        self.successResultOf(self.store.answer)
         process.end(ProcessTerminated(signal=9))
         self.assert_refused(verifying, "signal 9")
 

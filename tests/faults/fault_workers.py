@@ -15,7 +15,7 @@ WORKERS = 4
 CLIENTS = 16
 ROUNDS = 10
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Seconds until a process that is not replaced has failed the test."""
 
 
