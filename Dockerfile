@@ -4,7 +4,7 @@ RUN python -m venv /opt/asciid
 COPY setup.py pyproject.toml README.md ./
 COPY asciid asciid
 COPY twisted twisted
-RUN /opt/asciid/bin/pip install --no-cache-dir --disable-pip-version-check ".[png,tls]"
+RUN /opt/asciid/bin/pip install --no-cache-dir --disable-pip-version-check ".[png,postgresql,tls]"
 
 FROM python:3.13-slim
 ENV PATH=/opt/asciid/bin:$PATH \
