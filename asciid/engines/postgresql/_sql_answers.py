@@ -14,6 +14,7 @@ import psycopg
 from attrs import define
 
 from asciid.engines.postgresql._chunk_reads import hash_with, read_ranges
+from asciid.engines.postgresql._database_usage import measure_usage
 from asciid.engines.postgresql._expired_pages import find_expired
 from asciid.engines.postgresql._hash_lookups import LOOKUPS
 from asciid.engines.postgresql._listed_images import (
@@ -23,7 +24,6 @@ from asciid.engines.postgresql._listed_images import (
     pick_random,
 )
 from asciid.engines.postgresql._upload_status import read_status
-from asciid.engines.postgresql._usage import measure_usage
 from asciid.errors import AsciidError
 from asciid.runtime.frames import forget_tracebacks
 from asciid.store.queries import (
