@@ -153,6 +153,13 @@ class BatchWriter(Generic[OperationT]):
             self._schedule()
         return done
 
+    def refuse_waiting(self, error: Exception) -> None:
+        """Fail what waits for the next batch, as if it had not been accepted."""
+        waiting, self._waiting = self._waiting, []
+        self.queue.clear()
+        for entry in waiting:
+            entry.done.errback(error)
+
     def run_alone(
         self, work: Callable[[], Coroutine[Deferred[Any], Any, ResultT]]
     ) -> Deferred[ResultT]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from attrs import define, field, fields, frozen
 
-if TYPE_CHECKING:
-    from asciid.runtime.histogram import Histogram
+from asciid.runtime.histogram import Histogram
 
 __all__ = [
     "BATCH_SIZES",
     "COMMIT_TIMES",
+    "ROUND_TRIP_TIMES",
+    "DatabaseStats",
     "StoreEvents",
     "StoreHealth",
     "StoreStats",
@@ -23,6 +22,33 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 COMMIT_TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 """Bounds of the seconds that a batch took, its sync included."""
+
+
+ROUND_TRIP_TIMES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
+"""Bounds of the seconds that a round trip to the database took."""
+
+
+@define
+class DatabaseStats:
+    """What happened between this node and its database since the start."""
+
+    reconnects: int = 0
+    """Connections made beside the first ones, in the place of lost ones."""
+    retries: int = 0
+    """Batches that ran again, of which nothing was committed."""
+    unreplicated: int = 0
+    """Commits that ended before the standby had them, and were waited for again."""
+    settled_committed: int = 0
+    """Batches with an unknown outcome that turned out to be committed."""
+    settled_rerun: int = 0
+    """Batches with an unknown outcome that were not committed, and ran again."""
+    unresolved: int = 0
+    """Batches whose outcome stayed unknown."""
+    is_replicated: bool = True
+    """Whether a synchronous standby was configured at the last batch."""
+    is_listening: bool = True
+    """Whether the removals of other nodes are received."""
+    round_trips: Histogram = field(factory=lambda: Histogram(ROUND_TRIP_TIMES))
 
 
 @define
@@ -82,6 +108,8 @@ class StoreStats:
     tracked_clients: int = 0
     reserve_bytes: int | None = None
     """Bytes of the file system to leave free; None without a disk, or elsewhere."""
+    database: DatabaseStats | None = None
+    """None unless the engine uses a database."""
 
 
 @frozen(kw_only=True)
@@ -116,3 +144,5 @@ class StoreHealth:
     """Whether the last read that was tried succeeded, and none hangs."""
     has_room: bool
     """Whether there is more room than the reserve, or enough inside the file."""
+    is_replicated: bool = True
+    """Whether commits wait for a standby, if the engine uses a database."""

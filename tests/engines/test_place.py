@@ -10,8 +10,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._engine_probe import PROBE_EVERY
+from asciid.engines._fault_log import SETTLED
 from asciid.engines.lmdb import LMDBEngine, LMDBReader
-from asciid.engines.lmdb._fault_log import SETTLED
 from asciid.engines.lmdb._lock import StorageLock, StorageMovedError
 from asciid.errors import StorageFailedError
 from asciid.testing import ManualReactor, ManualThreadPool, run

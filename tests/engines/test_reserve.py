@@ -13,8 +13,9 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.engines.lmdb import _abandoned, _reserve
-from asciid.engines.lmdb._fault_log import SETTLED
+from asciid.engines import _abandoned
+from asciid.engines._fault_log import SETTLED
+from asciid.engines.lmdb import _reserve
 from asciid.engines.lmdb._reserve import (
     CHECK_EVERY,
     NO_ROOM,

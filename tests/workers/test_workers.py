@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._engine_probe import PROBE_EVERY
-from asciid.engines.lmdb._fault_log import SETTLED
+from asciid.engines._fault_log import SETTLED
 from asciid.engines.lmdb._quarantine import put_aside
 from asciid.engines.lmdb._reserve import CHECK_EVERY
 from asciid.engines.lmdb._sweeping import remove_expired

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import lmdb
 from attrs import define, field
 
+from asciid.engines._fault_log import FaultLog
 from asciid.engines.lmdb._batch import Batch
 from asciid.engines.lmdb._databases import (
     MAX_DATABASES,
@@ -26,7 +27,6 @@ from asciid.engines.lmdb._databases import (
     pages_in_use,
 )
 from asciid.engines.lmdb._directories import DATA_FILE, LMDB_LOCK_FILE, sync_directory
-from asciid.engines.lmdb._fault_log import FaultLog
 from asciid.engines.lmdb._length import check_length
 from asciid.engines.lmdb._lock import StorageMovedError, make_room_for_readers
 from asciid.engines.lmdb._performing import perform

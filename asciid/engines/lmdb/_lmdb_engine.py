@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from asciid.engines._abandoned import Abandoned
 from asciid.engines._batching import (
     READERS,
     BatchWriter,
@@ -22,9 +23,9 @@ from asciid.engines._batching import (
 )
 from asciid.engines._callbacks import do_nothing
 from asciid.engines._engine_probe import EngineProbe
+from asciid.engines._fault_log import FaultLog
 from asciid.engines._queue_size import QueueSize
 from asciid.engines._stamps import Stamps
-from asciid.engines.lmdb._abandoned import Abandoned
 from asciid.engines.lmdb._compaction import Compaction
 from asciid.engines.lmdb._copying import discard_copy
 from asciid.engines.lmdb._environment import (
@@ -32,7 +33,6 @@ from asciid.engines.lmdb._environment import (
     Environment,
     EnvironmentClosedError,
 )
-from asciid.engines.lmdb._fault_log import FaultLog
 from asciid.engines.lmdb._format_conversion import Conversion
 from asciid.engines.lmdb._lock import StorageLock, StorageMovedError
 from asciid.engines.lmdb._peers import ALONE

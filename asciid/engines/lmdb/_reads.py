@@ -10,9 +10,9 @@ import lmdb
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from asciid.engines._fault_log import FaultLog
 from asciid.engines.lmdb._answers import Answers
 from asciid.engines.lmdb._environment import EnvironmentClosedError
-from asciid.engines.lmdb._fault_log import FaultLog
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from attrs import define, field
 from twisted.logger import Logger
 
-from asciid.engines.lmdb._fault_log import SETTLED
+from asciid.engines._fault_log import SETTLED
 from asciid.errors import StorageFullError
 
 if TYPE_CHECKING:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+from contextlib import suppress
+from threading import Lock
 from typing import Any
 
 import psycopg
 from attrs import field, frozen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import ReadOnlySqlTransaction
 
-__all__ = ["Connector", "Database"]
+__all__ = ["Connector", "Database", "Link", "is_of_connection"]
+
+# Of errors that are handled; without a handler they are written to stderr.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 _DEFAULTS = {
     "application_name": "asciid",
@@ -74,3 +83,36 @@ class Connector:
 def _connect(conninfo: str) -> psycopg.Connection[Any]:
     parameters: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(conninfo)}
     return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
+
+
+class Link:
+    """A connection that another thread can cut, so that no thread waits for ever."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        self._lock = Lock()
+        # Of its own: libpq closes the connection's at any time, and another file may
+        # get that number.
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+
+    def cut(self) -> None:
+        """Have what waits for the server fail; call this from any thread."""
+        with self._lock, suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._socket.close()
+        self.connection.close()
+
+
+def is_of_connection(error: BaseException) -> bool:
+    """Return whether another connection, perhaps to another server, may do better."""
+    if isinstance(error, ReadOnlySqlTransaction):
+        return True  # the server is a standby, or has become one
+    if not isinstance(error, psycopg.Error):
+        return False
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
