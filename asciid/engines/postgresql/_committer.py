@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from asciid.engines._callbacks import do_nothing
 from asciid.engines._fault_log import FaultLog
-from asciid.engines.postgresql._connecting import Link, is_of_connection
+from asciid.engines.postgresql._connecting import Link, is_of_connection, one_line
 from asciid.engines.postgresql._node_row import NodeRow, RowMissingError
 from asciid.engines.postgresql._reconnecting import delays
 from asciid.engines.postgresql._removal_listener import notify
@@ -81,6 +81,10 @@ _RERUN = (
 
 _UNKNOWN = (sql.StatementCompletionUnknown, sql.TransactionResolutionUnknown)
 """Errors of a commit that may have happened."""
+
+
+class _UnreachableError(psycopg.OperationalError):
+    """No connection can be made."""
 
 
 class _UnreplicatedError(psycopg.OperationalError):
@@ -210,9 +214,12 @@ class Committer:
                 result = unknown.result
             except (psycopg.Error, RowMissingError) as error:
                 self._check_rerun(error)
-                late = self._monotonic() - began >= RERUN_FOR
-                if late or self._wait(delay):
-                    self._fault_log.failed(str(error))
+                if (
+                    isinstance(error, _UnreachableError)
+                    or self._monotonic() - began >= RERUN_FOR
+                    or self._wait(delay)
+                ):
+                    self._fault_log.failed(one_line(error))
                     self._on_lost()
                     raise DatabaseUnavailableError from error
                 self.stats.retries += 1
@@ -282,7 +289,7 @@ class Committer:
                 self._row.renew()
                 break
             except psycopg.Error as error:
-                self._fault_log.failed(str(error))
+                self._fault_log.failed(one_line(error))
                 if self._monotonic() - began >= SETTLE_FOR or self._wait(delay):
                     break
             else:
@@ -316,9 +323,9 @@ class Committer:
             return self._link
         try:
             connection = self._connect()
-        except psycopg.Error:
+        except psycopg.Error as error:
             self._on_lost()
-            raise
+            raise _UnreachableError(one_line(error)) from error
         connection.add_notice_handler(self._noticed)
         self._link = link = Link(connection)
         try:
@@ -369,7 +376,7 @@ class Committer:
         elif not isinstance(error, _RERUN):
             failure = self._failure(error)
             if not isinstance(failure, DatabaseUnavailableError):
-                self._fault_log.failed(str(error))
+                self._fault_log.failed(one_line(error))
                 raise failure from error
 
     def _failure(self, error: Exception) -> AsciidError:

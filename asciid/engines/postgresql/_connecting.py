@@ -14,7 +14,7 @@ from attrs import field, frozen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import ReadOnlySqlTransaction
 
-__all__ = ["Connector", "Database", "Link", "is_of_connection"]
+__all__ = ["Connector", "Database", "Link", "is_of_connection", "one_line"]
 
 # Of errors that are handled; without a handler they are written to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -95,6 +95,10 @@ class Link:
         # get that number.
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
 
+    def fileno(self) -> int:
+        """Return a descriptor of the socket, which stays open until `close`."""
+        return self._socket.fileno()
+
     def cut(self) -> None:
         """Have what waits for the server fail; call this from any thread."""
         with self._lock, suppress(OSError):
@@ -116,3 +120,8 @@ def is_of_connection(error: BaseException) -> bool:
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+
+
+def one_line(error: BaseException | None) -> str:
+    """Return the text of an error, for a log or a command line."""
+    return " ".join(str(error).split())

@@ -11,7 +11,7 @@ from psycopg.errors import DeadlockDetected, SerializationFailure
 from twisted.internet.defer import Deferred, fail
 
 from asciid.engines._fault_log import FaultLog
-from asciid.engines.postgresql._connecting import Link, is_of_connection
+from asciid.engines.postgresql._connecting import Link, is_of_connection, one_line
 from asciid.engines.postgresql._reconnecting import Reconnecting
 from asciid.engines.postgresql._sql_answers import answer
 from asciid.errors import AsciidError, DatabaseUnavailableError, StorageUnreadableError
@@ -113,7 +113,7 @@ class DatabaseReads:
         except psycopg.Error as error:
             if not _may_succeed(error):
                 raise self._unreadable(error) from error
-            self._fault_log.failed(str(error))
+            self._fault_log.failed(one_line(error))
             raise DatabaseUnavailableError from error
 
     def _ask(self, query: Query[ResultT]) -> ResultT:
@@ -132,7 +132,7 @@ class DatabaseReads:
         return result
 
     def _unreadable(self, error: psycopg.Error) -> StorageUnreadableError:
-        self._fault_log.failed(str(error))
+        self._fault_log.failed(one_line(error))
         return StorageUnreadableError()
 
     def _reader(self) -> _Reader:
@@ -159,7 +159,7 @@ class DatabaseReads:
             try:
                 self._reader().link.connection.execute("SELECT 1")
             except psycopg.Error as error:
-                self._fault_log.failed(str(error))
+                self._fault_log.failed(one_line(error))
                 self._discard()
                 return False
             return True

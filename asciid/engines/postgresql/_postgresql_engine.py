@@ -25,7 +25,7 @@ from asciid.engines._callbacks import do_nothing
 from asciid.engines._engine_probe import EngineProbe
 from asciid.engines._queue_size import QueueSize
 from asciid.engines.postgresql._committer import Committer
-from asciid.engines.postgresql._connecting import Connector
+from asciid.engines.postgresql._connecting import Connector, one_line
 from asciid.engines.postgresql._database_reads import DatabaseReads
 from asciid.engines.postgresql._reconnecting import Reconnecting
 from asciid.engines.postgresql._removal_listener import Listener
@@ -177,7 +177,7 @@ class PostgreSQLEngine:
             await self._stop()
             if isinstance(error, StoreVersionError):
                 raise
-            message = f"cannot open the database {self._database}: {error}"
+            message = f"cannot open the database {self._database}: {one_line(error)}"
             raise OSError(message) from error
         self._listener.start(self._on_removed)
         self._started = True

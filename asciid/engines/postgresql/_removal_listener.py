@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import psycopg
 from psycopg.pq import ExecStatus
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from asciid.engines._callbacks import do_nothing
 from asciid.engines._fault_log import FaultLog
+from asciid.engines.postgresql._connecting import Link, one_line
 from asciid.engines.postgresql._reconnecting import Reconnecting
 from asciid.errors import StoreClosedError
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from psycopg.pq.abc import PGconn
+    from twisted.python.failure import Failure
 
     from asciid.runtime.reactor import Reactor
     from asciid.store.stats import DatabaseStats
@@ -125,10 +125,9 @@ class _Session:
         monotonic: Callable[[], float],
         stats: DatabaseStats,
     ) -> None:
-        self.connection = connection
+        self.link = Link(connection)
         self._pgconn: PGconn = connection.pgconn
         self._pgconn.nonblocking = 1
-        self._fileno = connection.fileno()
         self._on_removed = on_removed
         self._on_lost = on_lost
         self._monotonic = monotonic
@@ -145,22 +144,21 @@ class _Session:
                 self._sent = now
                 self._pgconn.flush()
             except psycopg.Error as error:
-                self._on_lost(self, str(error))
+                self._on_lost(self, one_line(error))
         elif now - self._sent >= SILENT_AFTER:
             self._on_lost(self, f"no answer for {SILENT_AFTER:.0f} seconds")
 
     def fileno(self) -> int:
         """See `IReadDescriptor`."""
-        return self._fileno
+        return self.link.fileno()
 
-    def doRead(self) -> Failure | None:
+    def doRead(self) -> None:
         """See `IReadDescriptor`."""
         try:
             self._pgconn.consume_input()
             self._receive()
         except psycopg.Error as error:
-            return Failure(ConnectionLost(str(error)))
-        return None
+            self._on_lost(self, one_line(error))
 
     def connectionLost(self, reason: Failure) -> None:
         """See `IReadDescriptor`."""
@@ -281,7 +279,7 @@ class Listener:
 
     def _failed(self, failure: Failure) -> bool:
         if not failure.check(StoreClosedError):
-            self._fault_log.failed(failure.getErrorMessage())
+            self._fault_log.failed(one_line(failure.value))
         return False
 
     def _ping(self) -> None:
@@ -303,5 +301,5 @@ class Listener:
         if session is None:
             return succeed(None)
         self._reactor.removeReader(session)
-        close = session.connection.close
+        close = session.link.close
         return self._in_thread(close).addErrback(lambda _: close())
