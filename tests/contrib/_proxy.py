@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Proxy", "haproxy", "nginx", "nginx_cache", "squid", "varnish"]
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Seconds until a proxy that does not listen fails the test."""
 
 _NGINX = """\

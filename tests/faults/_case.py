@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FaultTestCase"]
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Seconds after which a daemon that is not ready has failed the test."""
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Connection", "GoneError", "HalfAnswerError"]
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Seconds without a response after which the test has failed."""
 
 

@@ -36,7 +36,7 @@ _PAUSE = 0.02
 _ATTEMPTS = 500
 """How often a request is sent."""
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Seconds without progress, or without an end, until a client has failed."""
 
 _BLOCK_EVERY = 0.01

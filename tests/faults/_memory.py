@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Memory", "upload_many"]
 
 _CONNECTIONS = 64
-_PATIENCE = 30
+_PATIENCE = 90
 
 
 @frozen

@@ -16,7 +16,7 @@ __all__ = ["WRITES", "Injection"]
 WRITES = ("pwrite64", "pwritev", "writev", "fdatasync")
 """The system calls of which a commit consists."""
 
-_PATIENCE = 30
+_PATIENCE = 90
 
 
 @define(eq=False)

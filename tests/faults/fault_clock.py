@@ -14,7 +14,7 @@ from tests.faults._needs import need_faketime
 _JUMPS = {"-1d": -86_400, "+1h": 3_600}
 """Offsets for libfaketime, one after the other, and their seconds."""
 
-_PATIENCE = 10
+_PATIENCE = 90
 
 
 class ClockTests(FaultTestCase):

@@ -21,7 +21,7 @@ _SPARE = 8
 
 _CLIENTS = 40
 
-_PATIENCE = 10
+_PATIENCE = 90
 
 
 def _processor_seconds(pid: int) -> float:

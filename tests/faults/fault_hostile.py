@@ -42,7 +42,7 @@ PIPELINED = 32
 _PER_CONNECTION = 5
 """Rounds after which the polite client reconnects."""
 
-_PATIENCE = 30
+_PATIENCE = 90
 
 
 class HostileTests(FaultTestCase):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.integration._daemon import Daemon
 
 OLD, NEW = "old-s3cret", "new-s3cret"
-PATIENCE = 30
+PATIENCE = 90
 """Seconds until a signal that has no effect has failed the test."""
 
 

@@ -21,7 +21,7 @@ from tests.integration._daemon import (
     twistd,
 )
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Timeout in seconds."""
 
 _PAGE = 4096

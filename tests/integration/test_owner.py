@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.integration._daemon import Daemon
 
-_PATIENCE = 40
+_PATIENCE = 90
 """Seconds after which something that does not happen has failed the test."""
 
 _NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]

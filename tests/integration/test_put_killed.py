@@ -21,7 +21,7 @@ SIZE = 40 * 1024 * 1024
 CHUNK_SIZE = 256 * 1024
 CHUNKS = SIZE // CHUNK_SIZE
 _ASCIID = [sys.executable, "-c", "from asciid.__main__ import main; main()"]
-_PATIENCE = 30  # seconds
+_PATIENCE = 90  # seconds
 _PAUSE = 0.01  # seconds; a chunk takes some of them
 _STORED = "asciid_chunks_stored_total"
 _KNOWN = 'asciid_refusals_total{reason="chunk-exists"}'

@@ -17,7 +17,7 @@ from tests.integration._daemon import Daemon
 ATTACKER, POLITE = "127.0.0.1", "127.0.0.2"
 HELD = 300_000
 """Bytes of a body that are sent of it; the last one never is."""
-PATIENCE = 30
+PATIENCE = 90
 """Seconds until something that does not happen has failed the test."""
 
 

@@ -15,7 +15,7 @@ from tests.integration._daemon import ANY_PORT, LISTENS, ROOT, environment, twis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Timeout in seconds."""
 
 _PLUGIN = "/twisted/plugins/asciid_plugin.py"

@@ -21,7 +21,7 @@ from tests.integration._daemon import Daemon, environment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PATIENCE = 20
+_PATIENCE = 90
 """Seconds after which something that does not happen has failed the test."""
 
 _CONNECTIONS = 12

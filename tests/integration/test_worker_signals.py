@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.integration._case import Art
 from tests.integration._daemon import Daemon
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Timeout in seconds."""
 
 

@@ -32,7 +32,7 @@ WORKERS = "--workers=4"
 CONNECTIONS = 24
 """So many that each of four workers has some, but for one time in 250."""
 
-_PATIENCE = 30
+_PATIENCE = 90
 """Timeout in seconds."""
 
 
