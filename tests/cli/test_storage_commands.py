@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.admin import _owner
 from asciid.admin._pace import Pace
 from asciid.cli.main import main
+from asciid.engines import _findings
 from asciid.engines.lmdb import _verification
 from tests.engines._damage import delete, flip, records
 from tests.engines._formats import write_format_1
@@ -208,7 +209,7 @@ class CommandTests(SynchronousTestCase):
         """The command stops, and recommends the backup."""
         flip(self.path, DOG)
         flip(self.path, CAT[:4])
-        self.patch(_verification, "FEW", 1)
+        self.patch(_findings, "FEW", 1)
         code, out, err = self.on_storage("verify")
         self.assertEqual((code, len(out.splitlines())), (1, 1))
         self.assertIn("restore a backup", err)

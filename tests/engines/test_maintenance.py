@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import lmdb
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from asciid.engines import _findings
 from asciid.engines.lmdb import _batch, _verification
 from asciid.engines.lmdb._copying import _WORK
 from asciid.engines.lmdb._records import ImageRecord, chunk_key
@@ -299,7 +300,7 @@ class VerificationTests(MaintenanceTestCase):
             # So few are no indication.
             self.assertEqual(len(list(verification.run())), 3)
             self.assertEqual(restore_quarantine(storage), 3)
-            self.patch(_verification, "FEW", 1)
+            self.patch(_findings, "FEW", 1)
             found: list[Damaged] = []
             error = self.assertRaises(
                 StorageDamagedError, lambda: found.extend(verification.run())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import lmdb
 from attrs import define, frozen
 
+from asciid.engines._findings import Inconsistent
 from asciid.engines.lmdb._about import find_about, put_about
 from asciid.engines.lmdb._about_changes import block
 from asciid.engines.lmdb._lookup import find_seal
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from asciid.engines.lmdb._storage_file import StorageFile
 
 __all__ = [
-    "Inconsistent",
     "RecordChecks",
     "leave_records_in",
     "mend",
@@ -44,15 +44,6 @@ PAGE = 100
 """How many records are read in one transaction."""
 
 LOST_REASON = "the reason was lost"
-
-
-@frozen
-class Inconsistent:
-    """An image whose records do not agree."""
-
-    sha256: str
-    reason: str
-    """How they do not, for people."""
 
 
 @frozen

@@ -9,8 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import lmdb
-from attrs import define, field, frozen
+from attrs import define, field
 
+from asciid.engines._findings import Damaged, StorageDamagedError, most_damaged
 from asciid.engines.lmdb._lookup import count, find_seal
 from asciid.engines.lmdb._quarantine import (
     PURGE_STEP,
@@ -26,7 +27,6 @@ from asciid.engines.lmdb._records import (
     chunk_key,
     upload_key,
 )
-from asciid.errors import AsciidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from asciid.engines.lmdb._storage_file import StorageFile
 
 __all__ = [
-    "MAX_DAMAGED",
-    "Damaged",
-    "StorageDamagedError",
     "Verification",
     "leave_in",
     "purge_quarantine",
@@ -53,40 +50,12 @@ STEP = 1024 * 1024
 """After so many bytes a read transaction ends, so that it keeps no page in use."""
 
 
-MAX_DAMAGED = 0.1
-"""The fraction of damaged images past which the storage is damaged as a whole."""
-
-FEW = 10
-"""So few damaged images are no evidence about the storage as a whole."""
-
-
-class StorageDamagedError(AsciidError):
-    """Too many images are damaged: restoring a backup is better."""
-
-    def __init__(self, damaged: int, fraction: float) -> None:
-        super().__init__(
-            f"more than {fraction:.0%} of the images are damaged, and so is the "
-            f"storage as a whole: stopped with {damaged} images in quarantine, restore "
-            "a backup; asciid verify --restore takes them out of quarantine again, and "
-            "--no-quarantine lists all that is damaged"
-        )
-
-
 class _Digest(Protocol):
     """A hash object of hashlib."""
 
     def update(self, data: memoryview, /) -> None: ...
 
     def hexdigest(self) -> str: ...
-
-
-@frozen
-class Damaged:
-    """A damaged image."""
-
-    sha256: str
-    reason: str
-    """The damage, for people."""
 
 
 @define
@@ -140,7 +109,7 @@ class Verification:
     pace: Pace
     put_aside: Callable[[bytes, bytes, int], bool]
     max_damaged: float = field(default=1.0, kw_only=True)
-    """The fraction of the images that may be damaged, or `FEW` of them in any case."""
+    """The fraction of the images that may be damaged; see `most_damaged`."""
     images: int = field(init=False, default=0)
     """How many images were read."""
     size: int = field(init=False, default=0)
@@ -153,7 +122,7 @@ class Verification:
         Errors: `StorageDamagedError` past `max_damaged`; `lmdb.Error` if the storage
         cannot be walked at all.
         """
-        bound = max(FEW, int(self.storage.read(count) * self.max_damaged))
+        bound = most_damaged(self.storage.read(count), self.max_damaged)
         damaged = 0
         start = b""
         while True:

@@ -1,5 +1,11 @@
 """Work on a storage directory by commands that wait: verify, copy, block."""
 
+from asciid.engines._findings import (
+    MAX_DAMAGED,
+    Damaged,
+    Inconsistent,
+    StorageDamagedError,
+)
 from asciid.engines.lmdb._blocking import block, blocked, unblock
 from asciid.engines.lmdb._copying import Copied, DamagedError, backup, compact
 from asciid.engines.lmdb._directories import DATA_FILE
@@ -9,16 +15,12 @@ from asciid.engines.lmdb._file_source import FileSource
 from asciid.engines.lmdb._file_target import FileTarget
 from asciid.engines.lmdb._lock import LOCK_TIMEOUT, StorageLock
 from asciid.engines.lmdb._record_checks import (
-    Inconsistent,
     RecordChecks,
     leave_records_in,
     mend_in,
 )
 from asciid.engines.lmdb._storage_file import NoStorageError, StorageFile
 from asciid.engines.lmdb._verification import (
-    MAX_DAMAGED,
-    Damaged,
-    StorageDamagedError,
     Verification,
     leave_in,
     purge_quarantine,

@@ -41,9 +41,12 @@ _PENDING = _COUNT.format(
     "asciid.image_pending", "asciid.image WHERE completed IS NULL", "created"
 )
 _BLOCKED = _COUNT.format("asciid.blocked_pkey", "asciid.blocked", "shard, sha256")
+_QUARANTINED = _COUNT.format(
+    "asciid.quarantined_pkey", "asciid.quarantined", "shard, sha256, upload"
+)
 
 _USAGE = f"""
-SELECT {_LISTED}, {_UNLISTED}, {_PENDING}, {_BLOCKED}, (
+SELECT {_LISTED}, {_UNLISTED}, {_PENDING}, {_BLOCKED}, {_QUARANTINED}, (
   SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
   WHERE relnamespace = 'asciid'::regnamespace AND relkind = 'r')
 """
@@ -57,11 +60,12 @@ def measure_usage(connection: psycopg.Connection[Any]) -> StoreUsage:
     """
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_USAGE, {"most": MAX_COUNTED})
-        ((listed, unlisted, pending, blocked, size),) = cursor.fetchall()
+        ((listed, unlisted, pending, blocked, quarantined, size),) = cursor.fetchall()
     return StoreUsage(
         images=listed + unlisted,
         pending=pending,
         listed=listed,
         blocked=blocked,
+        quarantined=quarantined,
         file_bytes=size,
     )

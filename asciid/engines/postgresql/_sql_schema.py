@@ -25,6 +25,9 @@ first byte of the SHA-256 where the key has one, else the last byte of the uploa
     Uploads whose chunks are still to be deleted.
 ``gone``
     Images that have expired, for a while.  A hash in ``image`` is not gone.
+``quarantined``
+    Complete images that were found to be damaged: their rows of ``image``.  What they
+    have in ``chunk`` and ``about`` is kept.
 ``blocked``
     Hashes that are refused; none of them is in ``image``.
 ``node``
@@ -60,6 +63,7 @@ TABLES = (
     "gone",
     "image",
     "node",
+    "quarantined",
     "staged",
 )
 """All tables but ``schema_version``."""
@@ -164,6 +168,12 @@ MIGRATIONS: Sequence[Sequence[LiteralString]] = [
             sha256 bytea NOT NULL,
             reason text NOT NULL,
             PRIMARY KEY (shard, sha256)
+        )
+        """,
+        """
+        CREATE TABLE asciid.quarantined (
+            LIKE asciid.image,
+            PRIMARY KEY (shard, sha256, upload)
         )
         """,
     ],
