@@ -377,7 +377,7 @@ class DifferentialTests(SynchronousTestCase):
         """
         A database has the same outcomes as an embedded engine for any script.
 
-        The environment variable says how many scripts there are, of 40 commands each.
+        `ASCIID_DATABASE_SCRIPTS` is how many scripts there are, of about 40 commands.
         """
         clean_database()
         settled = settings(
