@@ -162,7 +162,7 @@ class NodeRow:
 
         Errors: `psycopg.Error`.
         """
-        begin(connection)
+        _begin_unreplicated(connection)
         connection.execute(_DELETE, (self._id,))
         connection.execute("COMMIT")
 
@@ -172,7 +172,9 @@ class NodeRow:
 
         Errors: `psycopg.Error`.
         """
+        _begin_unreplicated(connection)
         connection.execute(_FORGET, (FORGOTTEN_AFTER * 1000, self._id))
+        connection.execute("COMMIT")
 
 
 def begin(connection: psycopg.Connection[Any]) -> None:
@@ -186,3 +188,9 @@ def begin(connection: psycopg.Connection[Any]) -> None:
     """
     connection.execute(_BEGIN)
     connection.execute(_SETTINGS, (str(round(LOCK_TIMEOUT * 1000)),))
+
+
+def _begin_unreplicated(connection: psycopg.Connection[Any]) -> None:
+    """Begin a transaction that need not survive, so that its commit does not wait."""
+    begin(connection)
+    connection.execute("SET LOCAL synchronous_commit = off")
