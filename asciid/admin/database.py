@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from asciid.net.database_url import DatabaseURL
 
-__all__ = ["DatabaseCommandError", "migrate"]
+__all__ = ["DatabaseCommandError", "migrate", "named"]
 
 
 class DatabaseCommandError(AsciidError):
@@ -26,14 +26,14 @@ class DatabaseCommandError(AsciidError):
 
 def migrate(url: DatabaseURL) -> tuple[int, int]:
     """Create or change the tables; return the versions before and after."""
-    with _named(url):
+    with named(url):
         from asciid.engines.postgresql import Database, administration  # noqa: PLC0415
 
         return administration.migrate(Database(url.text))
 
 
 @contextmanager
-def _named(url: DatabaseURL) -> Iterator[None]:
+def named(url: DatabaseURL) -> Iterator[None]:
     """Name the database in errors; those of imports, too: it is an extra."""
     try:
         yield

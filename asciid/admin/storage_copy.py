@@ -1,7 +1,8 @@
 """
 The command that copies one storage to another.
 
-A directory must not have a running daemon: this process locks it.
+A directory must not have a running daemon: this process locks it.  Nodes may be using a
+database.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from asciid.admin._copier import Copier
+from asciid.admin.database import named
 from asciid.engines.lmdb import maintenance
 from asciid.engines.lmdb.maintenance import StorageFile, StorageLock
 from asciid.errors import AsciidError
+from asciid.net.database_url import DatabaseURL
 from asciid.store.engine import StorageInUseError
 
 if TYPE_CHECKING:
@@ -29,8 +32,8 @@ class SameStorageError(AsciidError):
 
 
 def copy_storage(
-    source: Path,
-    target: Path,
+    source: Path | DatabaseURL,
+    target: Path | DatabaseURL,
     found: Callable[[str, str, str], object],
     progress: Callable[[str, int, int], object],
 ) -> dict[str, Any]:
@@ -49,8 +52,8 @@ def copy_storage(
         raise SameStorageError(message)
     with ExitStack() as stack:
         copier = Copier(
-            stack.enter_context(_source(source)),
-            stack.enter_context(_target(target)),
+            _source(stack, source),
+            _target(stack, target),
             found,
             lambda step, done: progress(step, done, copier.total),
         )
@@ -64,25 +67,35 @@ def copy_storage(
     }
 
 
-@contextmanager
-def _source(path: Path) -> Iterator[ICopySource]:
+def _source(stack: ExitStack, storage: Path | DatabaseURL) -> ICopySource:
+    """Open a storage to read it, until the stack is closed."""
+    if isinstance(storage, DatabaseURL):
+        with named(storage):
+            from asciid.engines import postgresql  # noqa: PLC0415 - it is an extra
+
+            database = postgresql.Database(storage.text)
+            return stack.enter_context(postgresql.open_source(database, str(storage)))
     remedy = "stop its daemon, or copy a backup of it (asciid backup)"
-    with ExitStack() as stack:
-        with _in_use(path, remedy):
-            storage = stack.enter_context(StorageFile(path, lock=_lock(path)))
-        yield maintenance.FileSource(storage)
+    with _in_use(storage, remedy):
+        file = stack.enter_context(StorageFile(storage, lock=_lock(storage)))
+    return maintenance.FileSource(file)
 
 
-@contextmanager
-def _target(path: Path) -> Iterator[ICopyTarget]:
-    lock = _lock(path)
-    with ExitStack() as stack:
-        with _in_use(path, "stop its daemon"):
-            lock.acquire()
-        stack.callback(lock.release)
-        maintenance.prepare_storage(path, sync=True)
-        storage = stack.enter_context(StorageFile(path, lock=lock))
-        yield maintenance.FileTarget(storage)
+def _target(stack: ExitStack, storage: Path | DatabaseURL) -> ICopyTarget:
+    """Open a storage to write to it, until the stack is closed."""
+    if isinstance(storage, DatabaseURL):
+        with named(storage):
+            from asciid.engines import postgresql  # noqa: PLC0415 - it is an extra
+
+            database = postgresql.Database(storage.text)
+            return stack.enter_context(postgresql.open_target(database, str(storage)))
+    lock = _lock(storage)
+    with _in_use(storage, "stop its daemon"):
+        lock.acquire()
+    stack.callback(lock.release)
+    maintenance.prepare_storage(storage, sync=True)
+    file = stack.enter_context(StorageFile(storage, lock=lock))
+    return maintenance.FileTarget(file)
 
 
 def _lock(path: Path) -> StorageLock:
@@ -99,5 +112,7 @@ def _in_use(path: Path, remedy: str) -> Iterator[None]:
         raise StorageInUseError(message) from error
 
 
-def _is_same(source: Path, target: Path) -> bool:
+def _is_same(source: Path | DatabaseURL, target: Path | DatabaseURL) -> bool:
+    if isinstance(source, DatabaseURL) or isinstance(target, DatabaseURL):
+        return source == target
     return source.exists() and target.exists() and source.samefile(target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,20 +13,23 @@ from asciid.admin.storage_copy import copy_storage
 from asciid.cli._bar import can_show
 from asciid.cli._reporting import report
 from asciid.cli._storage_options import EXAMPLES, json_option, readable_errors
+from asciid.config.settings import DatabaseURL
 from asciid.config.values import MEMORY, storage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["copy_command"]
 
 _HELP = f"""
 Copy everything in the storage SOURCE to the storage TARGET.
 
-Each is a directory whose daemon is stopped; a target that does not exist is created.
-Copied are complete images, pending uploads with their chunks, what is stored beside
-both (times, about records, edit keys), blocked hashes, and the records of expired
-images. Images in quarantine are not. The source stays as it is.
+Each is a directory whose daemon is stopped, or the postgresql:// URL of a database that
+asciid migrate has prepared. A target directory that does not exist is created. Copied
+are complete images, pending uploads with their chunks, what is stored beside both
+(times, about records, edit keys), blocked hashes, and the records of expired images.
+Images in quarantine are not. The source stays as it is.
 
 The target may have images: what it has stays. The hash of each image is checked before
 it is added, and in the end both storages are compared. An image that is damaged in the
@@ -40,19 +42,26 @@ not copied or a storage is unusable, 2 if the options are wrong.
 
 {EXAMPLES}
   asciid copy /var/lib/asciid /mnt/new/asciid
+  asciid copy /var/lib/asciid postgresql://asciid@db1.example/asciid
 """
 
 _REFRESH = 0.1
 """Seconds between two updates of the progress."""
 
 
-def _storage(_: click.Context, __: click.Parameter, text: str) -> Path:
+def _storage(_: click.Context, __: click.Parameter, text: str) -> Path | DatabaseURL:
     try:
         storage = storage_of(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
-    if not isinstance(storage, Path):
-        message = f"{storage or MEMORY} is not a storage directory"
+    if storage is None:
+        message = f"images in {MEMORY} are not on disk"
+        raise click.BadParameter(message)
+    if isinstance(storage, DatabaseURL) and storage.has_secret:
+        message = (
+            "password on the command line, where other users can read it: use "
+            "PGPASSWORD, PGPASSFILE or a service file"
+        )
         raise click.BadParameter(message)
     return storage
 
@@ -61,7 +70,9 @@ def _storage(_: click.Context, __: click.Parameter, text: str) -> Path:
 @click.argument("source", callback=_storage)
 @click.argument("target", callback=_storage)
 @json_option
-def copy_command(*, source: Path, target: Path, as_json: bool) -> int:
+def copy_command(
+    *, source: Path | DatabaseURL, target: Path | DatabaseURL, as_json: bool
+) -> int:
     """Copy a storage; return the exit code."""
     kinds: dict[str, list[dict[str, str]]] = {"damaged": [], "different": []}
     line = _ProgressLine(shown=can_show())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256 as sha256_of
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -109,7 +109,14 @@ def seconds_of(happened: Sequence[tuple[Any, ...]]) -> float:
     return float(sum(one[1] for one in happened if one[0] == "wait"))
 
 
-def answers(driven: Driven) -> dict[Any, Any]:
+class Asked(Protocol):
+    """A storage that can be asked."""
+
+    def ask(self, query: Any) -> Any:  # noqa: ANN401 - any query
+        """Return the answer to a query."""
+
+
+def answers(driven: Asked) -> dict[Any, Any]:
     """Return the answers to all queries, without the numbers of uploads."""
     found: dict[Any, Any] = {}
     for data in DATA:
@@ -140,14 +147,14 @@ def answers(driven: Driven) -> dict[Any, Any]:
     return found
 
 
-def _ask(driven: Driven, query: Any) -> Any:  # noqa: ANN401 - any query
+def _ask(driven: Asked, query: Any) -> Any:  # noqa: ANN401 - any query
     try:
         return driven.ask(query)
     except AsciidError as error:
         return type(error), str(error)
 
 
-def _listing(driven: Driven) -> list[ListedImage]:
+def _listing(driven: Asked) -> list[ListedImage]:
     """Return the listing, read two by two."""
     found: list[ListedImage] = []
     while page := driven.ask(ListImages(found[-1].cursor if found else None, 2)):

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import errno
-import io
-import json
 import shutil
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.admin import _copier
-from asciid.admin._copier import Copier
 from asciid.cli import copy
-from asciid.cli.main import main
 from asciid.engines.lmdb import _file_source
 from asciid.engines.lmdb._records import chunk_key, upload_key
 from asciid.engines.lmdb.maintenance import (
@@ -40,117 +35,22 @@ from asciid.store.operations import (
     SetAbout,
 )
 from asciid.store.rules import PIECE
-from tests.admin._contents import (
-    DATA,
-    KEY_HASH,
-    answers,
-    contents,
-    fill,
-    seconds_of,
-)
+from tests.admin._contents import DATA, KEY_HASH, contents
+from tests.admin._copy_case import SMALL, CopyTestCase, is_interrupted
 from tests.engines._damage import delete, flip, number_of, put, records, unseal
-from tests.engines._driven import DrivenLMDB
 from tests.engines._formats import write_format_1
 from tests.store._support import chunk_of, lmdb_error, spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from asciid.engines.lmdb._databases import Readable, Snapshot
-    from asciid.store.operations import AnyOperation
     from asciid.store.transfer import Pieces, StoredUpload
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 DOG = b"/^ ^\\\n/ 0 0 \\\nV\\ Y /V\n"
-SMALL = patch.multiple(_copier, BATCH_UPLOADS=2, BATCH_BYTES=90_000)
-"""Bounds with which few images take many transactions, and some are large."""
 
 
-class InterruptedCopyError(Exception):
-    """The end of a copy before its time."""
-
-
-class Interrupted:
-    """An `ICopyTarget` that ends the copy at the `at`-th call."""
-
-    def __init__(self, target: Any, at: int, *, after: bool) -> None:  # noqa: ANN401
-        self._target, self._left, self._after = target, at, after
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return a method that may end the copy, before or after what it does."""
-
-        def call(*arguments: Any) -> Any:  # noqa: ANN401 - the method's
-            self._left -= 1
-            if self._left < 0 and not self._after:
-                raise InterruptedCopyError
-            result = getattr(self._target, name)(*arguments)
-            if self._left < 0:
-                raise InterruptedCopyError
-            return result
-
-        return call
-
-
-class CopyTests(SynchronousTestCase):
+class CopyTests(CopyTestCase):
     """Copies of storage directories."""
-
-    def setUp(self) -> None:
-        """Name the directories."""
-        base = Path(self.mktemp()).absolute()
-        base.mkdir()
-        self.source, self.target = base / "source", base / "target"
-
-    def made(self, path: Path, happened: Sequence[tuple[Any, ...]]) -> dict[Any, Any]:
-        """Make a storage in which that happened; return what it answers then."""
-        driven = DrivenLMDB(str(path))
-        driven.start()
-        fill(driven, happened)
-        found = answers(driven)
-        driven.stop()
-        return found
-
-    def answered(
-        self, path: Path, happened: Sequence[tuple[Any, ...]]
-    ) -> dict[Any, Any]:
-        """Return what a storage answers at the end of that."""
-        driven = DrivenLMDB(str(path))
-        driven.start()
-        driven.pass_time(seconds_of(happened))
-        found = answers(driven)
-        driven.stop()
-        return found
-
-    def apply(self, path: Path, *operations: AnyOperation) -> Sequence[Any]:
-        """Carry out operations in a storage; return their outcomes."""
-        driven = DrivenLMDB(str(path))
-        driven.start()
-        outcomes = driven.apply(*operations)
-        driven.stop()
-        return outcomes
-
-    def copy(self, *options: str) -> tuple[int, str, str]:
-        """Run the command; return its exit code and its output."""
-        out, err = io.StringIO(), io.StringIO()
-        arguments = ["copy", str(self.source), str(self.target), *options]
-        with redirect_stdout(out), redirect_stderr(err):
-            end = self.assertRaises(SystemExit, main, arguments)
-        assert isinstance(end.code, int)
-        return end.code, out.getvalue(), err.getvalue()
-
-    def copied(self) -> tuple[int, Any]:
-        """Run the command; return its exit code and what it prints as JSON."""
-        code, out, err = self.copy("--json")
-        self.assertEqual(err, "")
-        return code, json.loads(out)
-
-    def verified(self) -> Any:  # noqa: ANN401 - JSON
-        """Return the result of ``asciid verify`` on the target."""
-        out = io.StringIO()
-        with redirect_stdout(out):
-            arguments = ["verify", f"--storage={self.target}", "--rate=0", "--json"]
-            end = self.assertRaises(SystemExit, main, arguments)
-        self.assertEqual(end.code, 0, out.getvalue())
-        return json.loads(out.getvalue())
 
     @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=15)
     @given(happened=contents, in_small_steps=st.booleans())
@@ -191,46 +91,31 @@ class CopyTests(SynchronousTestCase):
             ("expire", b"gone"),
         ]
         expected = self.made(self.source, happened)
-        calls = 0
-        for after in (False, True):
-            at = 0
-            while self.interrupt(at, after=after):
-                self.assertEqual(self.copied()[0], 0)
-                self.assertEqual(self.answered(self.target, happened), expected)
-                self.assertEqual(records(self.target, "staged"), {})
-                shutil.rmtree(self.target)
-                at += 1
+        at = 0
+        while self.interrupt(at):
+            self.assertEqual(self.copied()[0], 0)
+            self.assertEqual(self.answered(self.target, happened), expected)
+            self.assertEqual(records(self.target, "staged"), {})
             shutil.rmtree(self.target)
-            calls += at
-        self.assertGreater(calls, 30)
+            at += 1
+        self.assertGreater(at, 15)
 
-    def interrupt(self, at: int, *, after: bool) -> bool:
-        """Copy until the `at`-th call of the target; return whether there was one."""
+    def interrupt(self, at: int) -> bool:
+        """End a copy after the `at`-th call of the target; return if there was one."""
         lock = StorageLock(self.target)
         lock.acquire()
         prepare_storage(self.target, sync=False)
         with (
             StorageFile(self.source) as source,
             StorageFile(self.target, lock=lock) as target,
-            SMALL,
         ):
-            interrupted = Interrupted(FileTarget(target), at, after=after)
-            copier = Copier(
-                FileSource(source),
-                interrupted,
-                lambda *found: self.fail(found),
-                lambda *_: None,
-            )
-            try:
-                copier.run()
-            except InterruptedCopyError:
-                return True
-        return False
+            file = FileSource(source)
+            return is_interrupted(file, FileTarget(target), at)
 
     def test_continued(self) -> None:
         """The next copy does not copy again what an interrupted one has copied."""
         self.made(self.source, [("put", data, None, True) for data in DATA])
-        self.assertTrue(self.interrupt(8, after=True))
+        self.assertTrue(self.interrupt(8))
         there = len(records(self.target, "images"))
         self.assertGreater(there, 0)
         _, report = self.copied()

@@ -46,12 +46,7 @@ from asciid.store.queries import (
     ReadStatus,
 )
 from tests.engines._case import EngineCase
-from tests.engines._driven import (
-    DrivenLMDB,
-    DrivenMemory,
-    DrivenPostgreSQL,
-    DrivenRemote,
-)
+from tests.engines._driven import DrivenLMDB, DrivenMemory, DrivenRemote
 from tests.store._support import spec_of
 
 if TYPE_CHECKING:
@@ -486,9 +481,3 @@ class RemoteTests(ListingContract, SynchronousTestCase):
     """Another process, which has an LMDB file."""
 
     kind = DrivenRemote
-
-
-class PostgreSQLTests(ListingContract, SynchronousTestCase):
-    """A PostgreSQL database."""
-
-    kind = DrivenPostgreSQL

@@ -35,11 +35,10 @@ class SuitesTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Find the engines: each package has one."""
-        self.engines = set()
+        self.engines: set[type] = set()
         for each in pkgutil.iter_modules(engines.__path__):
             if each.ispkg:
-                (engine,) = _engines_in(f"{engines.__name__}.{each.name}")
-                self.engines.add(engine)
+                self.engines.update(_engines_in(f"{engines.__name__}.{each.name}"))
 
     def record_engines(self) -> set[type]:
         """Return a set that gets the kinds of engines of new stores."""

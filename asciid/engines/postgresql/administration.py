@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
     from asciid.engines.postgresql._connecting import Database
 
-__all__ = ["DatabaseFailedError", "migrate"]
+__all__ = ["DatabaseFailedError", "connected", "migrate"]
 
 
 class DatabaseFailedError(AsciidError):
     """The database cannot be reached, or refused a statement; the text is one line."""
 
-    def __init__(self, error: psycopg.Error) -> None:
-        super().__init__(_reason_of(str(error)) or type(error).__name__)
+    def __init__(self, error: psycopg.Error, name: str = "") -> None:
+        reason = _reason_of(str(error)) or type(error).__name__
+        super().__init__(f"{name}: {reason}" if name else reason)
 
 
 def migrate(database: Database) -> tuple[int, int]:
@@ -33,7 +34,7 @@ def migrate(database: Database) -> tuple[int, int]:
 
     Errors: `DatabaseFailedError`, `StoreVersionError`.
     """
-    with _connected(database) as connection:
+    with connected(database) as connection:
         return _sql_schema.migrate(connection)
 
 
@@ -50,7 +51,7 @@ def _reason_of(text: str) -> str:
 
 
 @contextmanager
-def _connected(database: Database) -> Iterator[psycopg.Connection[Any]]:
+def connected(database: Database) -> Iterator[psycopg.Connection[Any]]:
     """
     Connect to the database, for a command.
 
