@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines._batching import ReadPool
 from asciid.engines.postgresql import (
     _chunk_reads,
     _database_usage,
@@ -25,8 +26,10 @@ from asciid.engines.postgresql import (
     _sql_answers,
     _upload_status,
 )
+from asciid.engines.postgresql._database_reads import DatabaseReads
 from asciid.engines.postgresql._sql_answers import answer
 from asciid.errors import (
+    DatabaseUnavailableError,
     ImageBlockedError,
     ImageGoneError,
     ImageIncompleteError,
@@ -52,12 +55,14 @@ from asciid.store.queries import (
     Several,
 )
 from asciid.store.rules import missing_ranges
+from asciid.store.stats import DatabaseStats
+from asciid.testing import ImmediateReactor, ImmediateThreadPool
 from tests.engines._postgresql import clean_database, connect
 from tests.engines._sql_rows import START, Rows
 from tests.store._support import chunk_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from asciid.model import ImageSpec
     from asciid.store.operations import Expired, Kind
@@ -321,6 +326,18 @@ class BytesTests(AnswerCase):
             self.assertEqual(max(lengths), most)
             self.assertEqual(sum(lengths), 3 * 24)
 
+    def test_progress(self) -> None:
+        """While a large image is hashed, each statement is reported as progress."""
+        self.patch(_chunk_reads, "MAX_ROWS", 2)
+        spec = self.rows.add(CAT, 2, lacks=[1])
+        upload = Unverified(spec, self.rows.number)
+        with self.statements() as sent:
+            reported: list[int] = []
+            query = HashWith(upload, 1, CAT[2:4])
+            answer(self.connection, query, float, lambda: reported.append(len(sent)))
+        self.assertEqual(reported, [0, 1, 2, 3])
+        self.assertEqual(len(sent), 4)
+
     def test_hash_of_less(self) -> None:
         """With another chunk missing there is a hash, of no use."""
         spec = self.rows.add(CAT, lacks=[0, 1])
@@ -361,6 +378,13 @@ class StatusTests(AnswerCase):
         status = self.ask(ReadStatus(spec.sha256, 0))
         self.assertEqual(status.missing[-1], (1_998, 2_002))
         self.assertFalse(status.missing_cut)
+
+    def test_cut_inside(self) -> None:
+        """They are cut, too, if the first chunk and the last one are stored."""
+        spec = self.rows.add(bytes(2_005), 1, lacks=range(1, 2_005, 2))
+        status = self.ask(ReadStatus(spec.sha256, 0))
+        expected = tuple((i, i) for i in range(1, 2_000, 2))
+        self.assertEqual((status.missing, status.missing_cut), (expected, True))
 
     def test_ascending(self) -> None:
         """Of an upload in ascending order the ids are not read."""
@@ -604,3 +628,43 @@ class PlanTests(AnswerCase):
             self.assertNotIn("Seq Scan on", plan.replace("Seq Scan on pg_class", ""))
             self.assertNotIn("  Sort  ", plan)
             self.assertNotIn("Hash Join", plan)
+
+
+class TimeoutTests(AnswerCase):
+    """Connections that are given up."""
+
+    def test_progress(self) -> None:
+        """A query that makes progress keeps its connection, however long it takes."""
+        reactor, pool = ImmediateReactor(), ImmediateThreadPool()
+        now = [0.0]
+        cut: list[bool] = []
+
+        def take_long(
+            connection: Any,  # noqa: ANN401 - the reads'
+            _: object,
+            __: object,
+            progress: Callable[[], object],
+        ) -> None:
+            for seconds in (50, 50, 61):
+                progress()
+                now[0] += seconds
+                reads.cut_if_hung()
+                try:
+                    connection.execute("SELECT 1")
+                except psycopg.Error:
+                    cut.append(True)
+                    raise
+                cut.append(False)
+
+        reads = DatabaseReads(
+            connect,
+            ReadPool(reactor=reactor, pool=pool),
+            reactor,
+            DatabaseStats(),
+            float,
+            lambda: now[0],
+            take_long,
+        )
+        self.addCleanup(reads.stop)
+        self.failureResultOf(reads.ask(IsComplete(NOWHERE)), DatabaseUnavailableError)
+        self.assertEqual(cut, 2 * [False, False, True])

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from asciid.engines._callbacks import do_nothing
 from asciid.engines.postgresql._damage import damaged
 from asciid.engines.postgresql._sql_schema import SHARD_OF_UPLOAD
 from asciid.errors import ImageNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import psycopg
 
@@ -74,10 +75,14 @@ def read_ranges(connection: psycopg.Connection[Any], query: ReadRanges) -> list[
     return found
 
 
-def hash_with(connection: psycopg.Connection[Any], query: HashWith) -> str:
-    """See `HashWith`."""
+def hash_with(
+    connection: psycopg.Connection[Any],
+    query: HashWith,
+    progress: Callable[[], object] = do_nothing,
+) -> str:
+    """See `HashWith`; `progress` is called before each statement."""
     upload, chunk_id = query.upload, query.chunk_id
-    chunks = Chunks(connection, upload.number, upload.spec.chunk_size)
+    chunks = Chunks(connection, upload.number, upload.spec.chunk_size, progress)
     digest = sha256_of()
     for _, data in chunks.between(0, chunk_id):
         digest.update(data)
@@ -89,11 +94,16 @@ def hash_with(connection: psycopg.Connection[Any], query: HashWith) -> str:
 
 @frozen
 class Chunks:
-    """The chunks of an upload, of `size` bytes each."""
+    """
+    The chunks of an upload, of `size` bytes each.
+
+    `progress` is called before each statement.
+    """
 
     connection: psycopg.Connection[Any]
     number: int
     size: int
+    progress: Callable[[], object] = do_nothing
 
     def between(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
         """Yield id and bytes of those with the ids ``[first, last)`` that are there."""
@@ -101,6 +111,7 @@ class Chunks:
         with self.connection.cursor(binary=True) as cursor:
             for start in range(first, last, step):
                 end = min(start + step, last)
+                self.progress()
                 key = self.number & SHARD_OF_UPLOAD, self.number
                 cursor.execute(_CHUNKS, (*key, start, end))
                 yield from cursor.fetchall()

@@ -37,7 +37,7 @@ class _Reader:
 
     link: Link
     asked: float | None = None
-    """When the query under way was sent."""
+    """When the query under way was sent, or its last part."""
 
 
 @define(eq=False)
@@ -118,9 +118,15 @@ class DatabaseReads:
 
     def _ask(self, query: Query[ResultT]) -> ResultT:
         reader = self._reader()
-        reader.asked = self._monotonic()
+
+        def note() -> None:
+            reader.asked = self._monotonic()
+
+        note()
         try:
-            result: ResultT = self._answer(reader.link.connection, query, self._clock)
+            result: ResultT = self._answer(
+                reader.link.connection, query, self._clock, note
+            )
         except AsciidError:
             raise
         except BaseException:

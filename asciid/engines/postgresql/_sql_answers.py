@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from attrs import define
 
+from asciid.engines._callbacks import do_nothing
 from asciid.engines.postgresql._chunk_reads import hash_with, read_ranges
 from asciid.engines.postgresql._database_usage import measure_usage
 from asciid.engines.postgresql._expired_pages import find_expired
@@ -58,21 +59,23 @@ def answer(
     connection: psycopg.Connection[Any],
     query: Query[AnswerT],
     clock: Callable[[float], float],
+    progress: Callable[[], object] = do_nothing,
 ) -> AnswerT:
     """
     Answer `query` on a connection in autocommit mode, outside of a transaction.
 
     `clock` maps the database's time, in seconds since the epoch, to the time that is
-    used.
+    used.  `progress` is called again and again while a large image is hashed.
 
     Errors: those of the query; `StorageUnreadableError` for what is damaged, which was
     logged; `psycopg.Error`.
     """
-    outcome: Any = (
-        _from_one_state(connection, query, clock)
-        if isinstance(query, Several)
-        else _answer(connection, query, clock)
-    )
+    if isinstance(query, Several):
+        outcome: Any = _from_one_state(connection, query, clock)
+    elif isinstance(query, HashWith):
+        outcome = hash_with(connection, query, progress)
+    else:
+        outcome = _answer(connection, query, clock)
     found: AnswerT = outcome
     return found
 
