@@ -20,6 +20,7 @@ from asciid.metrics._families import (
     bound_families,
     build_families,
     certificate_families,
+    database_families,
     log_families,
     readiness_families,
     rendering_families,
@@ -156,7 +157,10 @@ class Metrics:
 
     def remarks(self) -> Mapping[str, str]:
         """See `asciid.metrics._readiness.remarks`."""
-        return {} if self._server is None else remarks(self._server.shared_limits)
+        server = self._server
+        return remarks(
+            self._store.health(), {} if server is None else server.shared_limits
+        )
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of asciid."""
@@ -172,6 +176,7 @@ class Metrics:
         yield from log_families(lost_lines)
         yield from readiness_families(self.failed_checks())
         yield from store_families(stats)
+        yield from database_families(stats.database)
         yield from usage_families(self._usage)
         yield from rendering_families(self._renderings)
         yield from bound_families(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asciid.net.fair_limit import FairLimit
     from asciid.runtime.histogram import Histogram
     from asciid.store import StoreStats, StoreUsage
+    from asciid.store.stats import DatabaseStats
     from asciid.web.renderings import Renderings
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "bound_families",
     "build_families",
     "certificate_families",
+    "database_families",
     "log_families",
     "readiness_families",
     "rendering_families",
@@ -218,6 +220,47 @@ def store_families(stats: StoreStats) -> Iterator[Metric]:
         "Free space below which writes are refused.",
         value=stats.reserve_bytes,
     )
+
+
+def database_families(stats: DatabaseStats | None) -> Iterator[Metric]:
+    """Yield what happened between this node and its database, if it has one."""
+    if stats is None:
+        return
+    counters = (
+        ("reconnects", "Connections to the database made again.", stats.reconnects),
+        ("retries", "Transactions that ran again.", stats.retries),
+        (
+            "unreplicated_commits",
+            "Commits whose wait for the standby was cancelled.",
+            stats.unreplicated,
+        ),
+    )
+    for name, text, value in counters:
+        yield CounterMetricFamily(f"asciid_database_{name}", text, value=value)
+    outcomes = CounterMetricFamily(
+        "asciid_database_unknown_outcomes",
+        "Transactions whose connection was lost during the commit, by their outcome.",
+        labels=["outcome"],
+    )
+    outcomes.add_metric(["committed"], stats.settled_committed)
+    outcomes.add_metric(["rerun"], stats.settled_rerun)
+    outcomes.add_metric(["unresolved"], stats.unresolved)
+    yield outcomes
+    yield GaugeMetricFamily(
+        "asciid_database_replicated",
+        "Whether the database has a synchronous standby.",
+        value=stats.is_replicated,
+    )
+    yield GaugeMetricFamily(
+        "asciid_database_listening",
+        "Whether the removals of other nodes are received.",
+        value=stats.is_listening,
+    )
+    times = HistogramMetricFamily(
+        "asciid_database_round_trip_seconds", "Seconds of a round trip to the database."
+    )
+    _add(times, [], stats.round_trips)
+    yield times
 
 
 def log_families(lost: Mapping[str, int]) -> Iterator[Metric]:

@@ -37,8 +37,22 @@ def failed_checks(
     }
 
 
-def remarks(limits: Mapping[str, FairLimit]) -> Mapping[str, str]:
-    """Return remarks on exhausted limits, by name of the check."""
+def remarks(store: StoreHealth, limits: Mapping[str, FairLimit]) -> Mapping[str, str]:
+    """
+    Return remarks on checks that pass, by name: limits that are exhausted.
+
+    One database server without a standby is a supported configuration, which is ready.
+    """
+    replication = (
+        "The database has no synchronous standby: a commit is on one server only."
+    )
+    return {
+        **({} if store.is_replicated else {"writes": replication}),
+        **_exhausted(limits),
+    }
+
+
+def _exhausted(limits: Mapping[str, FairLimit]) -> Mapping[str, str]:
     return {
         name: f"The limit on {name} is reached; the largest clients are refused."
         for name, limit in limits.items()

@@ -116,6 +116,17 @@ class HealthTests(SynchronousTestCase):
         self.store.known = READY
         self.assertEqual(self.get("/readyz").status, 200)
 
+    def test_unreplicated(self) -> None:
+        """A database without a synchronous standby is ready, with a reason."""
+        self.store.known = evolve(READY, is_replicated=False)
+        health = self.get("/readyz")
+        self.assertEqual(health.status, 200)
+        checks: Any = health.document["checks"]
+        reason = (
+            "The database has no synchronous standby: a commit is on one server only."
+        )
+        self.assertEqual(checks["writes"], {"ok": True, "reason": reason})
+
     def test_all_reasons(self) -> None:
         """All failures are reported together."""
         self.store.known = StoreHealth(

@@ -71,8 +71,9 @@ DASHBOARD = {
 
 def exported_names() -> set[str]:
     """Return the names that queries may use: of samples, histograms' included."""
-    names = {name for name, kind in documented_metrics() if kind != "histogram"}
-    histograms = {name for name, kind in documented_metrics() if kind == "histogram"}
+    documented = [*documented_metrics(), *documented_metrics(of_database=True)]
+    names = {name for name, kind in documented if kind != "histogram"}
+    histograms = {name for name, kind in documented if kind == "histogram"}
     endings = ("_bucket", "_sum", "_count")
     return names | {name + ending for name in histograms for ending in endings}
 

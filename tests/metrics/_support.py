@@ -54,10 +54,18 @@ def metrics_section() -> str:
     return text.partition("## Metrics\n")[2].partition("\n## ")[0]
 
 
-def documented_metrics() -> list[tuple[str, str]]:
-    """Return name and type of each of our own metrics, as documented."""
+def documented_metrics(*, of_database: bool = False) -> list[tuple[str, str]]:
+    """
+    Return name and type of each of our own metrics, as documented.
+
+    Those of a database are exported by a node of one only.
+    """
     pattern = r"^\| `(asciid_\w+)` \| (\w+) \|"
-    return re.findall(pattern, metrics_section(), re.MULTILINE)
+    return [
+        (name, kind)
+        for name, kind in re.findall(pattern, metrics_section(), re.MULTILINE)
+        if name.startswith("asciid_database_") == of_database
+    ]
 
 
 def a_request(endpoint: str | None, method: bytes, status: int) -> Any:  # noqa: ANN401 - only the observed attributes

@@ -8,6 +8,7 @@ import subprocess
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred, fail, succeed
@@ -27,6 +28,7 @@ from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
 from asciid.metrics import Metrics, RequestCounts
 from asciid.store import IImageStore, PendingLimits
+from asciid.store.stats import DatabaseStats
 from asciid.testing import ManualReactor, MemoryStore
 from tests._programs import program
 from tests.api._raw import OnAsciid, RawAnswer, RawCase, parse_response
@@ -143,6 +145,45 @@ class MetricsTests(OnAsciid, RawCase, SynchronousTestCase):
         ratios = next(f for f in families if f.name == "asciid_bound_used_ratio")
         shown = [sample.labels["bound"] for sample in ratios.samples]
         self.assertEqual(sorted(bounds), sorted(shown))
+
+    def test_database(self) -> None:
+        """A node of a database exports what happens between the two, documented."""
+        stats = DatabaseStats(
+            reconnects=1,
+            retries=2,
+            unreplicated=3,
+            settled_committed=4,
+            settled_rerun=5,
+            unresolved=6,
+            is_replicated=False,
+        )
+        stats.round_trips.add(0.002)
+        store = MemoryStore()
+        before = exported(self.scrape())
+        known = evolve(store.stats(), database=stats)
+        self.patch(store, "stats", lambda: known)
+        self.serve(store)
+        families = self.scrape()
+        documented = documented_metrics(of_database=True)
+        added = exported(families) - before
+        self.assertEqual({name for name, _ in documented}, added)
+        kinds = {family.name: family.type for family in families}
+        for name, kind in documented:
+            self.assertEqual(kinds[name.removesuffix("_total")], kind, name)
+        values = samples_of(families)
+        outcomes = "asciid_database_unknown_outcomes_total"
+        for name, value in (
+            ("asciid_database_reconnects_total", 1),
+            ("asciid_database_retries_total", 2),
+            ("asciid_database_unreplicated_commits_total", 3),
+            (f'{outcomes}{{outcome="committed"}}', 4),
+            (f'{outcomes}{{outcome="rerun"}}', 5),
+            (f'{outcomes}{{outcome="unresolved"}}', 6),
+            ("asciid_database_replicated", 0),
+            ("asciid_database_listening", 1),
+            ("asciid_database_round_trip_seconds_sum", 0.002),
+        ):
+            self.assertEqual(values[name], value, name)
 
     def test_routes(self) -> None:
         """Each operation of the contract is counted by its operationId."""
