@@ -8,4 +8,7 @@ them: they start several servers each and kill them.
 ``_programs``   programs that are needed, found or missing, and started
 ``_server``     PostgreSQL servers and their standbys
 ``_pgbouncer``  a pool of connections between nodes and a server
+``_patroni``    three servers of which Patroni makes one the primary
+``_relay``      a TCP relay that can stall or cut connections
+``_case``       starts nodes, which are daemons on one database
 """

@@ -66,12 +66,6 @@ def simultaneously(
 class ClusterTestCase(FaultTestCase):
     """Starts nodes, which do not outlive the test, on a database."""
 
-    def migrate(self, conninfo: str) -> None:
-        """Create the tables of a database."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        done = self.asciid("migrate", "--storage", conninfo)
-        self.assertEqual(done.returncode, 0, done.stderr)
-
     def node(self, conninfo: str, *options: str, name: str = "one") -> Daemon:
         """Start a daemon on a database; `name` is that of its log."""
         options = ("--storage", conninfo, *options)

@@ -8,12 +8,13 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psycopg
 from attrs import define, field
 
 from tests.cluster._programs import (
+    PATIENCE,
     Program,
     find,
     free_port,
@@ -146,8 +147,16 @@ class Member:
             os.kill(self.postmaster, signal.SIGKILL)
         self.program.wait()
 
-    def execute(self, statement: str) -> None:
-        """Carry out a statement by itself, as the superuser."""
+    @property
+    def is_primary(self) -> bool:
+        """Whether its server accepts writes."""
+        try:
+            return self.execute("SELECT pg_is_in_recovery()") == [(False,)]
+        except psycopg.OperationalError:
+            return False
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Carry out a statement by itself, as the superuser; return its rows."""
         with psycopg.connect(
             host="127.0.0.1",
             port=self.port,
@@ -157,7 +166,8 @@ class Member:
             connect_timeout=_TIMEOUT,
         ) as connection:
             # The statement is a test's own.
-            connection.execute(statement.encode())
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
 
 
 @define(eq=False)
@@ -193,14 +203,34 @@ class Cluster:
         leaders = [one for one in self.members if roles.get(one.name) == "leader"]
         return leaders[0] if leaders else None
 
+    def switch_over(self) -> None:
+        """Make the synchronous standby the primary, as before maintenance."""
+        names = {role: name for name, role in self._roles().items()}
+        primary = self.primary
+        assert primary is not None
+        plan = {"leader": names["leader"], "candidate": names["sync_standby"]}
+        request = Request(
+            f"http://127.0.0.1:{primary.api_port}/switchover",
+            json.dumps(plan).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - likewise
+            answer.read()
+
     def wait_until_complete(self) -> Member:
         """Wait until every member runs and a standby is synchronous; return primary."""
-        expected = sorted(["leader", "sync_standby", "replica"])
-        wait_until(
-            lambda: sorted(self._roles().values()) == expected,
-            f"the cluster is not complete: {self._roles()}",
-            seconds=180,
-        )
+        roles = ["leader", "replica", "sync_standby"]
+
+        def is_complete() -> bool:
+            # What Patroni says may be older than the last failover.
+            primary = self.primary
+            return (
+                sorted(self._roles().values()) == roles
+                and primary is not None
+                and primary.is_primary
+            )
+
+        wait_until(is_complete, "the cluster is not complete", seconds=180)
         primary = self.primary
         assert primary is not None
         return primary

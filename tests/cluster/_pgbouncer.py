@@ -35,12 +35,13 @@ class Bouncer:
     """A pgbouncer on `port` of 127.0.0.1."""
 
     port: int
+    database: str
     program: Program
 
     @property
     def conninfo(self) -> str:
         """A URI of the database, through the pool."""
-        return f"postgresql://{OWNER}@127.0.0.1:{self.port}/{DATABASE}"
+        return f"postgresql://{OWNER}@127.0.0.1:{self.port}/{self.database}"
 
     def end(self) -> None:
         """End it at the end of a test."""
@@ -56,9 +57,11 @@ class Bouncer:
         return self
 
 
-def new_bouncer(server: Server, connections: int = 2) -> Bouncer:
+def new_bouncer(
+    server: Server, database: str = DATABASE, connections: int = 2
+) -> Bouncer:
     """
-    Return a started pgbouncer with so many connections to `server`.
+    Return a started pgbouncer with so many connections to a database of `server`.
 
     Fewer than the clients have: the connections are really shared.
     """
@@ -69,7 +72,7 @@ def new_bouncer(server: Server, connections: int = 2) -> Bouncer:
     host, server_port = server.place
     file.write_text(
         _CONFIGURATION.format(
-            database=DATABASE,
+            database=database,
             host=host,
             port=server_port,
             listen=port,
@@ -78,4 +81,4 @@ def new_bouncer(server: Server, connections: int = 2) -> Bouncer:
         )
     )
     program = Program(directory, "pgbouncer", [find("pgbouncer"), str(file)])
-    return Bouncer(port, program).start()
+    return Bouncer(port, database, program).start()

@@ -121,10 +121,9 @@ class Server:
         (self.data / "pg_hba.conf").write_text(self.access, encoding="utf-8")
         return self
 
-    def make_database(self) -> Self:
-        """Make the role of the daemons and its empty database; the server must run."""
-        self.execute(f"CREATE ROLE {OWNER} LOGIN")
-        self.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+    def make_database(self, name: str = DATABASE) -> Self:
+        """Make an empty database of the daemons' role; the server must run."""
+        self.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
         return self
 
     def start(self) -> Self:
@@ -215,15 +214,17 @@ def new_server(*, tcp: bool = False, **settings: str) -> Server:
     need("initdb", "postgres", "pg_basebackup")
     server = Server(make_directory(), free_port() if tcp else 0, settings)
     try:
-        return server.initialize().start().make_database()
+        server.initialize().start()
+        server.execute(f"CREATE ROLE {OWNER} LOGIN")
+        return server.make_database()
     except BaseException:
         server.end()
         raise
 
 
 @cache
-def shared_server() -> Server:
+def shared_server(*, tcp: bool = False) -> Server:
     """Return a server that all tests of this process share; see `new_server`."""
-    server = new_server()
+    server = new_server(tcp=tcp)
     atexit.register(server.end)
     return server

@@ -35,6 +35,10 @@ WHERE i.completed IS NULL
 """
 
 
+_FEW = 1_000
+"""A limit that is so low, or lower, is counted in each batch that registers images."""
+
+
 @define(eq=False)
 class PendingChecks:
     """Answers what `PendingUploads` asks of the database."""
@@ -45,9 +49,15 @@ class PendingChecks:
     _checked: dict[tuple[str, int], bool] = field(init=False, factory=dict)
 
     def count(self, operations: Sequence[AnyOperation]) -> None:
-        """Have all pending uploads counted, if that is needed, up to the limit."""
+        """
+        Have all pending uploads counted, if that is needed, up to the limit.
+
+        To count many takes long; then those of other nodes are known since the last
+        `invalidate`.
+        """
         total = self.pending.limits.total
-        if not total or self.pending.total is not None:
+        known = self.pending.total is not None
+        if not total or (known and total > _FEW):
             return
         if any(isinstance(it, Register) for it in operations):
             self._count = self.connection.execute(_COUNT, (total + 1,))
