@@ -24,6 +24,7 @@ from asciid.store.operations import (
     Adopt,
     Begin,
     BlockHash,
+    DeleteDiscarded,
     Finish,
     Put,
     Register,
@@ -98,6 +99,7 @@ UNION ALL
 SELECT encode(g.sha256, 'hex'), g.at, NULL
 FROM h JOIN asciid.gone g ON g.shard = get_byte(h.sha256, 0) AND g.sha256 = h.sha256
 """
+_DISCARDED: LiteralString = "SELECT EXISTS (SELECT FROM asciid.discarded)"
 _ABOUTS: LiteralString = f"""
 SELECT a.upload, a.about, a.revision, a.key_hash, a.charset FROM {_HASHES}
 JOIN asciid.image i ON i.shard = get_byte(h.sha256, 0) AND i.sha256 = h.sha256
@@ -156,6 +158,8 @@ class Loading:
     _old_images: set[str] = field(init=False, factory=set)
     _old_staged: set[int] = field(init=False, factory=set)
     _old_gone: set[str] = field(init=False, factory=set)
+    _deletes: bool = field(init=False, default=False)
+    """Whether chunks of discarded uploads are to be deleted."""
 
     def load(
         self, operations: Sequence[AnyOperation], now: Callable[[], int]
@@ -172,6 +176,7 @@ class Loading:
                 plan(self, place, it)
         additions = self._add() if self._additions.places else None
         locked, staged = self._lock()
+        discarded = [self.connection.execute(_DISCARDED)] if self._deletes else []
         marks, gone, abouts = self._read()
         state = BatchState(now())
         added = self._number(additions) if additions else set()
@@ -183,6 +188,8 @@ class Loading:
             raise psycopg.errors.SerializationFailure(message)
         for cursor in staged:
             _load_staged(state, cursor)
+        for cursor in discarded:
+            ((state.has_discarded,),) = cursor.fetchall()
         for cursor in marks:
             _load_marks(state, cursor)
         for cursor in gone:
@@ -275,6 +282,9 @@ class Loading:
     def _plan_begin(self, place: int, _: Begin) -> None:
         self._additions.add(place, None)
 
+    def _plan_delete(self, _: int, __: DeleteDiscarded) -> None:
+        self._deletes = True
+
     def _plan_expired(self, _: int, it: RemoveExpired) -> None:
         if it.kind == "staged":
             self._old_staged.update([old.number for old in it.found])
@@ -323,6 +333,7 @@ class Loading:
         Adopt: _plan_adopt,
         Begin: _plan_begin,
         BlockHash: _plan_block,
+        DeleteDiscarded: _plan_delete,
         Finish: _plan_finish,
         Put: _plan_put,
         Register: _plan_register,

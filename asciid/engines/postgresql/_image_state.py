@@ -112,6 +112,8 @@ class BatchState:
     changed_gone: set[str] = field(factory=set)
     changed_abouts: set[int] = field(factory=set)
     changed_staged: set[int] = field(factory=set)
+    has_discarded: bool = False
+    """Whether chunks of discarded uploads are left of earlier transactions."""
     discarded: set[int] = field(factory=set)
     """Uploads that may have chunks in the database."""
 

@@ -26,7 +26,8 @@ def array_of(values: Iterable[object]) -> str:
     The values are numbers, Booleans, None, or strings that need no quotes, as hashes
     are.
     """
-    return f"{{{','.join(['NULL' if one is None else str(one) for one in values])}}}"
+    # No other value has this word in its text.
+    return f"{{{','.join(map(str, values))}}}".replace("None", "NULL")
 
 
 @frozen

@@ -75,11 +75,13 @@ def carry_out(
     decisions = Decisions(state, chunks, loading.numbers, pending, checks.is_pending)
     outcomes = decisions.decide(operations)
     Writing(connection).write(state)
-    discards = [
+    deletions = [
         place for place, it in enumerate(operations) if isinstance(it, DeleteDiscarded)
     ]
-    if discards:
-        left = delete_discarded(connection)
-        for place in discards:
+    if deletions:
+        left = bool(state.has_discarded or state.discarded)
+        if left:
+            left = delete_discarded(connection)
+        for place in deletions:
             outcomes[place] = left
     return BatchResult(outcomes, decisions.removed, decisions.events)
