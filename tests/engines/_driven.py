@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asciid.engines.memory import MemoryEngine
 from asciid.testing import ManualReactor, ManualThreadPool, run
+from tests.engines._postgresql import DrivenDatabase, clean_database
 from tests.store._support import DrivenStore
 from tests.workers._support import DrivenWorkers
 
@@ -125,4 +126,23 @@ class DrivenRemote(Driven):
         self._writer.pass_time(seconds)
 
 
-ENGINES: Sequence[type[Any]] = (DrivenLMDB, DrivenMemory, DrivenRemote)
+class DrivenPostgreSQL(Driven):
+    """A `PostgreSQLEngine` on the emptied database of the test process."""
+
+    def __init__(self, _: str, **options: Any) -> None:  # noqa: ANN401 - as the engine
+        super().__init__()
+        self._driven = DrivenDatabase(clean_database(), **options)
+        self.reactor, self.engine = self._driven.reactor, self._driven.engine
+        self.pools = self._driven.writer_pool, self._driven.read_pool
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time go by."""
+        self._driven.pass_time(seconds)
+
+
+ENGINES: Sequence[type[Any]] = (
+    DrivenLMDB,
+    DrivenMemory,
+    DrivenPostgreSQL,
+    DrivenRemote,
+)

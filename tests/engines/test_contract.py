@@ -58,7 +58,12 @@ from asciid.store.queries import (
 from asciid.store.rules import PIECE
 from asciid.store.stats import StoreHealth
 from tests.engines._case import EngineCase
-from tests.engines._driven import DrivenLMDB, DrivenMemory, DrivenRemote
+from tests.engines._driven import (
+    DrivenLMDB,
+    DrivenMemory,
+    DrivenPostgreSQL,
+    DrivenRemote,
+)
 from tests.engines._operations import pieces_of
 from tests.store._support import chunk_of, spec_of
 
@@ -77,6 +82,9 @@ NOWHERE = "0" * 64
 
 class EngineContract(EngineCase):
     """The promises of `IEngine`."""
+
+    is_replicated = True
+    """Whether it should have a standby, and has one."""
 
     def find(self, spec: ImageSpec) -> StoredImage:
         """Return the location of a complete image."""
@@ -407,7 +415,13 @@ class EngineContract(EngineCase):
 
     def test_health(self) -> None:
         """It is well, and probing changes nothing."""
-        well = StoreHealth(open=True, writes=True, reads=True, has_room=True)
+        well = StoreHealth(
+            open=True,
+            writes=True,
+            reads=True,
+            has_room=True,
+            is_replicated=self.is_replicated,
+        )
         self.assertEqual(self.driven.engine.health(), well)
         self.assertEqual(self.driven.apply(Probe()), [None])
         self.assertEqual(self.driven.engine.health(), well)
@@ -445,3 +459,10 @@ class RemoteTests(EngineContract, SynchronousTestCase):
     """Another process, which has an LMDB file."""
 
     kind = DrivenRemote
+
+
+class PostgreSQLTests(EngineContract, SynchronousTestCase):
+    """A PostgreSQL database."""
+
+    kind = DrivenPostgreSQL
+    is_replicated = False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, field
 from hypothesis import HealthCheck, given, settings
@@ -58,15 +59,24 @@ from asciid.store.queries import (
 )
 from asciid.store.rules import PIECE
 from asciid.store.stats import StoreUsage
-from tests.engines._driven import ENGINES
+from tests.engines._driven import (
+    DrivenLMDB,
+    DrivenMemory,
+    DrivenPostgreSQL,
+    DrivenRemote,
+)
 from tests.engines._operations import pieces_of, upload_of
+from tests.engines._postgresql import clean_database
 from tests.store._support import chunk_of, spec_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.engines._driven import Driven
 
 IMAGES = [b"", b"x", b"/\\_/\\\n( o.o )\n", bytes(range(40)), b"ab" * (PIECE // 2 + 9)]
 LIMITS = PendingLimits(total=3, per_client=2)
+SCRIPTS = "ASCIID_DATABASE_SCRIPTS"
 NEVER = 10**9
 """A number that no engine gives."""
 
@@ -322,6 +332,10 @@ commands = st.one_of(
 )
 
 
+scripts = st.lists(commands, min_size=20, max_size=60)
+Script: TypeAlias = list[tuple[str, tuple[Any, ...]]]
+
+
 def faults_in(path: Path) -> list[Inconsistent]:
     """Return the records of a storage that do not agree, if there is a file."""
     if not (path / DATA_FILE).exists():
@@ -353,14 +367,38 @@ class DifferentialTests(SynchronousTestCase):
                 return player.apply(Abandon(player.number(*arguments)))
         return getattr(player, name)(*arguments)
 
-    @given(st.lists(commands, min_size=20, max_size=60))
+    @given(scripts)
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-    def test_same(self, script: list[tuple[str, tuple[Any, ...]]]) -> None:
-        """All engines have the same outcomes for any script."""
-        paths = [self.mktemp() for _ in ENGINES]
+    def test_same(self, script: Script) -> None:
+        """The engines of one machine have the same outcomes for any script."""
+        self.compare((DrivenLMDB, DrivenMemory, DrivenRemote), script)
+
+    def test_database(self) -> None:
+        """
+        A database has the same outcomes as an embedded engine for any script.
+
+        `ASCIID_DATABASE_SCRIPTS` is how many scripts there are, of about 40 commands.
+        """
+        clean_database()
+        settled = settings(
+            max_examples=int(os.environ.get(SCRIPTS, "8")),
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+
+        @settled
+        @given(scripts)
+        def compare(script: Script) -> None:
+            self.compare((DrivenLMDB, DrivenPostgreSQL), script)
+
+        compare()
+
+    def compare(self, kinds: Sequence[type[Any]], script: Script) -> None:
+        """Check that engines of those kinds have the same outcomes."""
+        paths = [self.mktemp() for _ in kinds]
         players = [
             Player(kind(path, pending=LIMITS))
-            for kind, path in zip(ENGINES, paths, strict=True)
+            for kind, path in zip(kinds, paths, strict=True)
         ]
         for player in players:
             player.driven.start()

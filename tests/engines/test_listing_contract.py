@@ -46,7 +46,12 @@ from asciid.store.queries import (
     ReadStatus,
 )
 from tests.engines._case import EngineCase
-from tests.engines._driven import DrivenLMDB, DrivenMemory, DrivenRemote
+from tests.engines._driven import (
+    DrivenLMDB,
+    DrivenMemory,
+    DrivenPostgreSQL,
+    DrivenRemote,
+)
 from tests.store._support import spec_of
 
 if TYPE_CHECKING:
@@ -481,3 +486,9 @@ class RemoteTests(ListingContract, SynchronousTestCase):
     """Another process, which has an LMDB file."""
 
     kind = DrivenRemote
+
+
+class PostgreSQLTests(ListingContract, SynchronousTestCase):
+    """A PostgreSQL database."""
+
+    kind = DrivenPostgreSQL

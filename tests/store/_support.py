@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from asciid.store import IImageObserver, IImageStore
+    from asciid.store.engine import IEngine
 
 ResultT = TypeVar("ResultT")
 
@@ -47,44 +48,18 @@ def no_thread(*_: object) -> None:
     raise RuntimeError(message)
 
 
-class DrivenStore:
-    """A store over an `LMDBEngine`, whose threads and clock a test turns by hand."""
+class Turned:
+    """A store over an engine, whose threads and clock a test turns by hand."""
 
-    def __init__(
-        self,
-        path: str,
-        reactor: ManualReactor | None = None,
-        *,
-        lifetimes: Lifetimes = FOR_EVER,
-        cache_size: int = 32 * 1024 * 1024,
-        observers: Sequence[IImageObserver] = (),
-        **options: Any,  # noqa: ANN401 - as LMDBEngine
-    ) -> None:
-        self.path = Path(path)
+    engine: IEngine
+    store: ImageStore
+
+    def __init__(self, reactor: ManualReactor | None = None) -> None:
         self.reactor = reactor or ManualReactor()
         self.now = 1_000_000.0
         self.elapsed = 0.0
         self.writer_pool = ManualThreadPool()
         self.read_pool = ManualThreadPool()
-        self.engine = LMDBEngine(
-            self.path,
-            reactor=self.reactor,
-            writer_pool=self.writer_pool,
-            read_pool=self.read_pool,
-            **{
-                "sync": False,
-                "clock": lambda: self.now,
-                "monotonic": lambda: self.elapsed,
-                **options,
-            },
-        )
-        self.store = ImageStore(
-            self.engine,
-            reactor=self.reactor,
-            lifetimes=lifetimes,
-            cache_size=cache_size,
-            observers=observers,
-        )
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by, on every clock."""
@@ -127,6 +102,44 @@ class DrivenStore:
         """Read a whole image."""
         reader = self.run(self.store.open(sha256_hex))
         return self.run(reader.read(0, reader.spec.size))
+
+
+class DrivenStore(Turned):
+    """A store over an `LMDBEngine`."""
+
+    engine: LMDBEngine
+
+    def __init__(
+        self,
+        path: str,
+        reactor: ManualReactor | None = None,
+        *,
+        lifetimes: Lifetimes = FOR_EVER,
+        cache_size: int = 32 * 1024 * 1024,
+        observers: Sequence[IImageObserver] = (),
+        **options: Any,  # noqa: ANN401 - as LMDBEngine
+    ) -> None:
+        super().__init__(reactor)
+        self.path = Path(path)
+        self.engine = LMDBEngine(
+            self.path,
+            reactor=self.reactor,
+            writer_pool=self.writer_pool,
+            read_pool=self.read_pool,
+            **{
+                "sync": False,
+                "clock": lambda: self.now,
+                "monotonic": lambda: self.elapsed,
+                **options,
+            },
+        )
+        self.store = ImageStore(
+            self.engine,
+            reactor=self.reactor,
+            lifetimes=lifetimes,
+            cache_size=cache_size,
+            observers=observers,
+        )
 
 
 def registered(store: IImageStore) -> Deferred[int]:

@@ -51,6 +51,7 @@ from asciid.store import (
 )
 from asciid.store.rules import MAX_MISSING_RANGES
 from asciid.testing import MemoryStore
+from tests.engines._postgresql import DrivenDatabase, clean_database, server
 from tests.store._support import DrivenStore, chunk_of, registered, spec_of
 
 if TYPE_CHECKING:
@@ -1043,6 +1044,64 @@ class LMDBPendingTests(PendingContract, SynchronousTestCase):
         self.register(b"thr3", "a")
 
 
+class PostgreSQLPendingTests(PendingContract, SynchronousTestCase):
+    """The store over a PostgreSQL database keeps the bounds."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.begin(clean_database())
+        self.addCleanup(self.stop)
+
+    def begin(self, conninfo: str) -> None:
+        """Start a store."""
+        self.driven = DrivenDatabase(conninfo, pending=self.limits)
+        self.store = self.driven.store
+        self.driven.start()
+
+    def stop(self) -> None:
+        """Stop the store that the test left."""
+        self.driven.stop()
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn the reactor and the threads."""
+        return self.driven.run(awaited)
+
+    def test_restart(self) -> None:
+        """The count of uploads survives a restart, the counts of clients do not."""
+        self.register(b"one1", "a")
+        self.register(b"two2", "a")
+        self.driven.stop()
+        self.begin(server())
+        self.register(b"thr3", "a")
+        self.assertRaises(TooManyUploadsError, self.register, b"fou4", "a")
+
+    def test_ended_elsewhere(self) -> None:
+        """Uploads that another node has finished do not count, after a second."""
+        self.register(b"one1", "a")
+        self.register(b"two2", "a")
+        self.assertRaises(ClientUploadsError, self.register, b"thr3", "a")
+        other = DrivenDatabase(server())
+        other.start()
+        sha256 = spec_of(b"one1").sha256
+        for chunk_id, chunk in enumerate((b"on", b"e1")):
+            other.run(other.store.add_chunk(sha256, chunk_id, chunk))
+        other.stop()
+        self.assertRaises(ClientUploadsError, self.register, b"thr3", "a")
+        self.driven.pass_time(1)
+        self.register(b"thr3", "a")
+
+    def test_begun_elsewhere(self) -> None:
+        """Uploads that another node has begun count, after a second."""
+        self.register(b"one1", "a")
+        other = DrivenDatabase(server())
+        other.start()
+        for data in (b"two2", b"thr3"):
+            other.run(other.store.register(spec_of(data)))
+        other.stop()
+        self.driven.pass_time(1)
+        self.assertRaises(TooManyUploadsError, self.register, b"fou4", "b")
+
+
 class MemoryStoreTests(StoreContract, SynchronousTestCase):
     """`MemoryStore` keeps the promises."""
 
@@ -1114,3 +1173,72 @@ class LMDBTests(StoreContract, SynchronousTestCase):
         """Open the same directory again."""
         self.driven = DrivenStore(str(self.driven.path))
         self.driven.start()
+
+
+class PostgreSQLTests(StoreContract, SynchronousTestCase):
+    """The store over a PostgreSQL database keeps the promises."""
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.driven = DrivenDatabase(clean_database(), observers=[self.seen])
+        self.store = self.driven.store
+        self.driven.start()
+        self.addCleanup(self.stop)
+
+    def keep(self, lifetimes: Lifetimes) -> None:
+        """Make a store on the same database."""
+        self.driven.stop()
+        self.driven = DrivenDatabase(server(), lifetimes=lifetimes)
+        self.store = self.driven.store
+        self.driven.start()
+
+    @property
+    def now(self) -> float:
+        """The time of the database's clock."""
+        return self.driven.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self.driven.now = now
+
+    @property
+    def elapsed(self) -> float:
+        """The elapsed time."""
+        return self.driven.elapsed
+
+    @elapsed.setter
+    def elapsed(self, elapsed: float) -> None:
+        self.driven.elapsed = elapsed
+
+    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
+        """Turn the reactor and the threads."""
+        return self.driven.run(awaited)
+
+    def test_own_expiry(self) -> None:
+        """An image is deleted once its own time has passed on the database's clock."""
+        expires = int((self.now + 100) * 1000)
+        sha256, _ = self.put(CAT, None, NewImage(About(expires=expires)))
+        other = self.upload(b"dog")
+        self.assertEqual(self.pass_time(99), 0)
+        self.now += 2
+        self.assertEqual(self.pass_time(0), 1)
+        self.assertRaises(ImageGoneError, self.run_, self.store.open(sha256))
+        self.assertEqual(self.download(other.sha256), b"dog")
+
+    def test_time_that_is_set(self) -> None:
+        """The database's clock counts, also where it is set; no node's clock does."""
+        self.keep(Lifetimes(upload=100, image=200))
+        spec = spec_of(CAT)
+        self.run_(self.store.register(spec))
+        self.elapsed += 86_400
+        self.assertEqual(self.run_(self.store.expire()), 0)
+        self.assertEqual(self.status(spec).expires, self.now + 100)
+        self.now -= 86_400
+        self.assertEqual(self.pass_time(101), 0)
+        self.now += 86_400
+        self.assertEqual(self.pass_time(0), 1)
+        self.assertRaises(ImageNotFoundError, self.run_, self.store.status(spec.sha256))
+
+    def stop(self) -> None:
+        """Stop the store that the test left."""
+        self.driven.stop()

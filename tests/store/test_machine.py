@@ -19,6 +19,7 @@ from asciid.model import About, ImageSpec, ImageState
 from asciid.store import GONE_FOR, IImageStore, Lifetimes
 from asciid.store.rules import PIECE
 from asciid.testing import MemoryStore
+from tests.engines._postgresql import DrivenDatabase, clean_database, server
 from tests.store._support import DrivenStore, chunk_of, registered, spec_of
 from tests.workers._support import DrivenWorkers, InTurn
 
@@ -374,6 +375,44 @@ class LMDBMachine(MemoryMachine):
         shutil.rmtree(self.path)
 
 
+class PostgreSQLMachine(MemoryMachine):
+    """The store over a PostgreSQL database against the model, restarts included."""
+
+    def open(self) -> IImageStore:
+        """Return a started store on an empty database."""
+        clean_database()
+        return self.open_again()
+
+    def open_again(self) -> IImageStore:
+        """Return a started store on the same database."""
+        self.driven = DrivenDatabase(
+            server(),
+            lifetimes=LIFETIMES,
+            clock=lambda _: self.clock(),
+            monotonic=lambda: self.elapsed,
+        )
+        self.driven.start()
+        return self.driven.store
+
+    def stamp(self) -> float:
+        """Return the time: all of it is the database's."""
+        return self.elapsed + self.jumped
+
+    def settle(self) -> None:
+        """Turn the reactor and the threads."""
+        self.driven.settle()
+
+    @rule()
+    def restart(self) -> None:
+        """Stop the store and start another one on its database."""
+        self.driven.stop()
+        self.store = self.open_again()
+
+    def teardown(self) -> None:
+        """Stop the store."""
+        self.driven.stop()
+
+
 class WorkersMachine(MemoryMachine):
     """Two workers in turn, and the process that writes for them, against the model."""
 
@@ -396,9 +435,11 @@ class WorkersMachine(MemoryMachine):
         shutil.rmtree(self.path)
 
 
-def _run(machine: type[RuleBasedStateMachine]) -> type[TestCase]:
+def _run(
+    machine: type[RuleBasedStateMachine], settings_: settings = SETTINGS
+) -> type[TestCase]:
     case: type[TestCase] = machine.TestCase
-    case.settings = SETTINGS  # type: ignore[attr-defined]
+    case.settings = settings_  # type: ignore[attr-defined]
     return case
 
 
@@ -416,3 +457,8 @@ class MachineTests(SynchronousTestCase):
     def test_lmdb(self) -> None:
         """It matches the model, and loses nothing in a restart."""
         _run(LMDBMachine)("runTest").debug()
+
+    def test_postgresql(self) -> None:
+        """A database matches the model, with fewer examples: each takes longer."""
+        server()
+        _run(PostgreSQLMachine, settings(SETTINGS, max_examples=6))("runTest").debug()

@@ -356,8 +356,9 @@ def _load_images(state: BatchState, cursor: _Cursor, added: Collection[int]) -> 
 
 def _load_staged(state: BatchState, cursor: _Cursor) -> None:
     for number, active in cursor.fetchall():
-        spec = ImageSpec("", 0, PIECE)
-        state.staged[number] = Image(spec, number, PIECE, 0, active, active)
+        image = Image(ImageSpec("", 0, PIECE), number, PIECE, 0, active, active)
+        image.overwrites = True
+        state.staged[number] = image
 
 
 def _load_abouts(state: BatchState, cursor: _Cursor) -> None:

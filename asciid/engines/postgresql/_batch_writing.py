@@ -30,13 +30,6 @@ _HASHES: LiteralString = """
 """
 _UPLOADS: LiteralString = "unnest(%s::smallint[], %s::bigint[]) AS u(shard, upload)"
 
-_PROGRESS: LiteralString = f"""
-UPDATE asciid.image t SET missing = u.missing, active = %s, completed = u.completed
-FROM (
-    SELECT decode(hex, 'hex') AS sha256, missing, completed
-    FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS v(hex, missing, completed)
-) AS u WHERE t.{_OF_HASH}
-"""
 _REPLACE: LiteralString = f"""
 UPDATE asciid.image t SET upload = u.upload, size = u.size,
     chunk_size = u.chunk_size, piece_size = u.piece_size, missing = u.missing,
@@ -56,13 +49,21 @@ FROM (
 _DELETE_IMAGES: LiteralString = (
     f"DELETE FROM asciid.image t USING {_HASHES} WHERE t.{_OF_HASH}"
 )
-_INSERT_CHUNKS: LiteralString = """
+_PUT_CHUNKS: LiteralString = """
 INSERT INTO asciid.chunk (shard, upload, id, data)
 SELECT * FROM unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s)
 """
 # A piece of a staged image may be sent again.
 _PUT_PIECES: LiteralString = f"""
-{_INSERT_CHUNKS} ON CONFLICT (shard, upload, id) DO UPDATE SET data = excluded.data
+{_PUT_CHUNKS} ON CONFLICT (shard, upload, id) DO UPDATE SET data = excluded.data
+"""
+_PROGRESS: LiteralString = f"""
+WITH put AS ({_PUT_CHUNKS})
+UPDATE asciid.image t SET missing = u.missing, active = %s, completed = u.completed
+FROM (
+    SELECT decode(hex, 'hex') AS sha256, missing, completed
+    FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS v(hex, missing, completed)
+) AS u WHERE t.{_OF_HASH}
 """
 _DISCARD: LiteralString = f"""
 INSERT INTO asciid.discarded (shard, upload) SELECT shard, upload FROM {_UPLOADS}
@@ -103,6 +104,8 @@ _DELETE_BLOCKED: LiteralString = (
     f"DELETE FROM asciid.blocked t USING {_HASHES} WHERE t.{_OF_HASH}"
 )
 
+_NO_CHUNKS = array_of(()), array_of(()), array_of(()), ByteArray(())
+
 _encode_about = msgspec.json.Encoder().encode
 
 
@@ -115,10 +118,10 @@ class Writing:
     def write(self, state: BatchState) -> None:
         """Write everything that was changed."""
         self._write_images(state)
-        images = [image for image in state.images.values() if image.pieces]
-        self._write_chunks(_INSERT_CHUNKS, images)
-        staged = [image for image in state.staged.values() if image.pieces]
-        self._write_chunks(_PUT_PIECES, staged)
+        pieces = [image for image in state.images.values() if image.overwrites]
+        columns = _chunk_columns([*pieces, *state.staged.values()])
+        if columns:
+            self.connection.execute(_PUT_PIECES, columns)
         if state.discarded:
             self._for_uploads(_DISCARD, state.discarded)
         if state.changed_staged:
@@ -143,25 +146,15 @@ class Writing:
                 progressed.append((sha256, image.missing, image.completed))
         if deleted:
             self.connection.execute(_DELETE_IMAGES, (array_of(deleted),))
-        if progressed:
-            arrays = _arrays(progressed)
-            self.connection.execute(_PROGRESS, (state.now, *arrays))
         if replaced:
             self.connection.execute(_REPLACE, _arrays(replaced))
-
-    def _write_chunks(
-        self, statement: LiteralString, images: Collection[Image]
-    ) -> None:
-        keys: list[tuple[int, int, int]] = []
-        data: list[bytes] = []
-        for image in images:
-            number = image.number
-            shard = number & SHARD_OF_UPLOAD
-            keys += [(shard, number, piece_id) for piece_id in image.pieces]
-            data += image.pieces.values()
-        if keys:
-            arrays = *_arrays(keys), ByteArray(data)
-            self.connection.execute(statement, arrays)
+        images = [image for image in state.images.values() if not image.overwrites]
+        chunks = _chunk_columns(images)
+        if progressed:
+            parameters = *(chunks or _NO_CHUNKS), state.now, *_arrays(progressed)
+            self.connection.execute(_PROGRESS, parameters)
+        elif chunks:
+            self.connection.execute(_PUT_CHUNKS, chunks)
 
     def _write_staged(self, state: BatchState) -> None:
         rows: list[tuple[int, int, int]] = []
@@ -209,6 +202,18 @@ class Writing:
 def _arrays(rows: Iterable[tuple[object, ...]]) -> list[str]:
     """Return an array for each column."""
     return [array_of(column) for column in zip(*rows, strict=True)]
+
+
+def _chunk_columns(images: Iterable[Image]) -> tuple[object, ...] | None:
+    """Return the arrays of the pieces of images, or None if there are none."""
+    keys: list[tuple[int, int, int]] = []
+    data: list[bytes] = []
+    for image in images:
+        number, pieces = image.number, image.pieces
+        shard = number & SHARD_OF_UPLOAD
+        keys += [(shard, number, piece_id) for piece_id in pieces]
+        data += pieces.values()
+    return (*_arrays(keys), ByteArray(data)) if keys else None
 
 
 def _about_columns(records: Mapping[int, AboutRecord]) -> tuple[object, ...]:

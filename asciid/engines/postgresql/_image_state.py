@@ -51,6 +51,8 @@ class Image:
     listed: bool = True
     stored: bool = True
     """Whether chunks of it may be in the database."""
+    overwrites: bool = False
+    """Whether its pieces may be there already: those of a staged one are sent again."""
     changed: bool = False
     """Whether `missing`, `active` or `completed` are to be written."""
     described: bool = False

@@ -27,15 +27,14 @@ hashed outside, as large ones are.
 """
 
 # Joined so that the planner reads each by its key, whatever it believes of the tables.
-_SOME: LiteralString = """
+_SELECT: LiteralString = """
 SELECT found.upload, found.id, found.data
 FROM unnest(%s::smallint[], %s::bigint[], %s::bigint[]) AS u(shard, upload, id)
 CROSS JOIN LATERAL (
     SELECT c.upload, c.id, c.data FROM asciid.chunk c
     WHERE c.shard = u.shard AND c.upload = u.upload AND c.id = u.id LIMIT 1
 ) AS found
-"""
-_WHOLE: LiteralString = """
+UNION ALL
 SELECT found.upload, found.id, found.data
 FROM unnest(%s::smallint[], %s::bigint[]) AS u(shard, upload)
 CROSS JOIN LATERAL (
@@ -80,13 +79,8 @@ class StoredChunks:
                 self._whole.add(image.number)
             else:
                 some.update([(image.number, i) for i in lengths])
-        cursors = []
-        if self._whole:
-            cursors.append(self._select_whole(self._whole))
-        if some:
-            cursors.append(self._select(some))
-        for cursor in cursors:
-            self._keep(cursor)
+        if some or self._whole:
+            self._read(some, self._whole)
 
     def has_all(self, image: Image) -> bool:
         """Return whether all chunks of an image can be read without a round trip."""
@@ -100,7 +94,7 @@ class StoredChunks:
         key = image.number, piece_id
         if image.number not in self._whole and key not in self._asked:
             # Only where several operations of a transaction name one image.
-            self._keep(self._select({key}))
+            self._read({key}, ())
         return self._found.get(key)
 
     def read(self, image: Image, start: int, end: int) -> bytes:
@@ -110,28 +104,18 @@ class StoredChunks:
         first = ids.start * image.piece_size
         return found[start - first : end - first]
 
-    def _select(self, keys: Collection[tuple[int, int]]) -> psycopg.Cursor[Any]:
-        self._asked.update(keys)
-        ordered = sorted(keys)
-        return self.connection.execute(
-            _SOME,
-            (
-                array_of([number & SHARD_OF_UPLOAD for number, _ in ordered]),
-                array_of([number for number, _ in ordered]),
-                array_of([piece_id for _, piece_id in ordered]),
-            ),
-            binary=True,
+    def _read(self, some: Collection[tuple[int, int]], whole: Collection[int]) -> None:
+        """Read some chunks, and all of the uploads in `whole`."""
+        self._asked.update(some)
+        parameters = (
+            array_of([number & SHARD_OF_UPLOAD for number, _ in some]),
+            array_of([number for number, _ in some]),
+            array_of([piece_id for _, piece_id in some]),
+            array_of([number & SHARD_OF_UPLOAD for number in whole]),
+            array_of(whole),
         )
-
-    def _select_whole(self, numbers: Collection[int]) -> psycopg.Cursor[Any]:
-        ordered = sorted(numbers)
-        shards = [number & SHARD_OF_UPLOAD for number in ordered]
-        return self.connection.execute(
-            _WHOLE, (array_of(shards), array_of(ordered)), binary=True
-        )
-
-    def _keep(self, cursor: psycopg.Cursor[Any]) -> None:
         found = self._found
+        cursor = self.connection.execute(_SELECT, parameters, binary=True)
         for number, piece_id, data in cursor.fetchall():
             found[number, piece_id] = data
 
