@@ -24,8 +24,8 @@ def failed_checks(
     """
     return {
         "storage": None if store.open else "The storage is not open.",
-        "writes": None if store.writes else "The last write to the disk failed.",
-        "reads": None if store.reads else "Reading from the disk fails or hangs.",
+        "writes": None if store.writes else "The last write to the storage failed.",
+        "reads": None if store.reads else "Reading from the storage fails or hangs.",
         "room": None if store.has_room else "The disk is full but for the reserve.",
         "serving": "The service is stopping." if draining else None,
         **{

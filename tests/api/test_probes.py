@@ -107,8 +107,8 @@ class HealthTests(SynchronousTestCase):
         """Each thing that does not work is 503, with the check that failed."""
         for attribute, name, reason in (
             ("open", "storage", "The storage is not open."),
-            ("writes", "writes", "The last write to the disk failed."),
-            ("reads", "reads", "Reading from the disk fails or hangs."),
+            ("writes", "writes", "The last write to the storage failed."),
+            ("reads", "reads", "Reading from the storage fails or hangs."),
             ("has_room", "room", "The disk is full but for the reserve."),
         ):
             self.store.known = evolve(READY, **{attribute: False})

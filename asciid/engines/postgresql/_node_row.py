@@ -3,8 +3,8 @@ The node's row in the database, which fences its batches.
 
 Each batch first updates the row with its number, and so holds the row's lock until its
 transaction ends.  If the connection is lost after COMMIT was sent, the outcome is
-unknown: whoever locks the row then waits for that transaction, and reads from the row
-whether it was committed.
+unknown: a transaction that locks the row waits for the earlier one, and then reads
+whether that was committed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from attrs import define, field
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["FORGOTTEN_AFTER", "LOCK_TIMEOUT", "Fence", "NodeRow", "RowMissingError"]
+__all__ = ["FORGOTTEN_AFTER", "Fence", "NodeRow", "RowMissingError"]
 
 FORGOTTEN_AFTER = 30 * 24 * 3600
 """
@@ -27,16 +27,14 @@ A running node writes at least with each `NodeRow.forget_others`.  One that was 
 for so long finds no row, which it takes for an unknown outcome, and inserts another.
 """
 
-LOCK_TIMEOUT = 5.0
-"""Seconds that a statement waits for a lock."""
-
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
+# No statement waits for a lock for longer, which a commit that hangs may hold.
 _SETTINGS = """
 SELECT set_config('synchronous_commit', 'on', true),
        set_config('client_min_messages', 'warning', true),
        set_config('statement_timeout', '0', true),
-       set_config('lock_timeout', %s, true)
+       set_config('lock_timeout', '5s', true)
 """
 
 _INSERT = """
@@ -187,7 +185,7 @@ def begin(connection: psycopg.Connection[Any]) -> None:
     Errors: `psycopg.Error`.
     """
     connection.execute(_BEGIN)
-    connection.execute(_SETTINGS, (str(round(LOCK_TIMEOUT * 1000)),))
+    connection.execute(_SETTINGS)
 
 
 def _begin_unreplicated(connection: psycopg.Connection[Any]) -> None:

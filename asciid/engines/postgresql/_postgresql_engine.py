@@ -32,6 +32,7 @@ from asciid.engines.postgresql._removal_listener import Listener
 from asciid.errors import (
     AsciidError,
     DatabaseUnavailableError,
+    StoreClosedError,
     StoreVersionError,
 )
 from asciid.runtime.threads import FixedThreadPool
@@ -199,6 +200,8 @@ class PostgreSQLEngine:
         await self._background.wait()
         await self._listener.stop()
         with suppress(AsciidError):
+            # After all that was accepted.
+            await self._writer.submit(())
             await self._writer.call_in_thread(self._committer.close)
         await self._writer.stop()
         await self._reads.stop()
@@ -217,6 +220,8 @@ class PostgreSQLEngine:
             size += operation.size
             if type(operation) is Abandon:
                 self._abandoned.note(operation.number)
+        if self._stopped.is_set():
+            return fail(StoreClosedError())
         if self._reconnecting.active:
             return fail(DatabaseUnavailableError())
         return self._writer.submit(operations, size)
