@@ -148,9 +148,10 @@ class DatabaseReads:
             return reader
         try:
             connection = self._connect()
-        except psycopg.Error:
+        except psycopg.Error as error:
+            self._fault_log.failed(one_line(error))
             self._reactor.callFromThread(self._reconnecting.begin)
-            raise
+            raise DatabaseUnavailableError from error
         reader = self._readers[get_ident()] = _Reader(Link(connection))
         return reader
 
@@ -167,6 +168,8 @@ class DatabaseReads:
             except psycopg.Error as error:
                 self._fault_log.failed(one_line(error))
                 self._discard()
+                return False
+            except DatabaseUnavailableError:
                 return False
             return True
 
