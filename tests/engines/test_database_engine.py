@@ -10,7 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._batching import ReadPool
 from asciid.engines.postgresql import SOLE_NODE, Connector, Database, PostgreSQLEngine
-from asciid.engines.postgresql._database_reads import READ_TIMEOUT, DatabaseReads
+from asciid.engines.postgresql._database_reads import (
+    READ_TIMEOUT,
+    UNAVAILABLE_TIMEOUT,
+    DatabaseReads,
+)
 from asciid.engines.postgresql._postgresql_engine import HANGS_AFTER, WATCH_EVERY
 from asciid.errors import (
     DatabaseUnavailableError,
@@ -200,6 +204,7 @@ class ReadsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make a pool."""
+        self.now = 0.0
         self.database = FakeDatabase()
         self.reactor = ManualReactor()
         self.stats = DatabaseStats()
@@ -211,7 +216,7 @@ class ReadsTests(SynchronousTestCase):
             self.reactor,
             self.stats,
             lambda seconds: seconds,
-            self.reactor.seconds,
+            lambda: self.now,
             self.answer,
         )
         self.addCleanup(self.stop)
@@ -298,6 +303,24 @@ class ReadsTests(SynchronousTestCase):
         self.assertTrue(self.reads.available)
         self.assertEqual(self.database.faults["SELECT"], [])
 
+    def test_hangs_without_a_server(self) -> None:
+        """While no connection can be made, a query is given up earlier."""
+        self.ask()
+        cut: list[bool] = []
+
+        def hang(connection: FakeConnection) -> None:
+            self.reads._reconnecting.begin()
+            for seconds in (UNAVAILABLE_TIMEOUT - 1, 1):
+                self.now += seconds
+                self.reads.cut_if_hung()
+                cut.append(connection.is_cut())
+            connection.close()
+            raise lost()
+
+        self.answers = [hang]
+        self.ask()
+        self.assertEqual(cut, [False, True])
+
     def test_hangs(self) -> None:
         """A query without an answer for long is given up; progress is an answer."""
         self.ask()
@@ -305,10 +328,10 @@ class ReadsTests(SynchronousTestCase):
         cut: list[bool] = []
 
         def hang(connection: FakeConnection) -> None:
-            self.reactor.advance(READ_TIMEOUT - 1)
+            self.now += READ_TIMEOUT - 1
             self.note()
             for seconds in (READ_TIMEOUT - 1, 1):
-                self.reactor.advance(seconds)
+                self.now += seconds
                 self.reads.cut_if_hung()
                 cut.append(connection.is_cut())
             connection.close()

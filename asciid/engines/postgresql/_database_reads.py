@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from asciid.store.queries import Query
     from asciid.store.stats import DatabaseStats
 
-__all__ = ["READ_TIMEOUT", "DatabaseReads"]
+__all__ = ["READ_TIMEOUT", "UNAVAILABLE_TIMEOUT", "DatabaseReads"]
 
 READ_TIMEOUT = 60.0
-"""Seconds without an answer after which a connection is given up."""
+"""Seconds without an answer after which a connection is given up ..."""
+
+UNAVAILABLE_TIMEOUT = 5.0
+"""... and while no other connection can be made."""
 
 ResultT = TypeVar("ResultT")
 
@@ -86,10 +89,11 @@ class DatabaseReads:
         return self._pool.run(lambda: self._run(query))
 
     def cut_if_hung(self) -> None:
-        """Give up connections without an answer for `READ_TIMEOUT` seconds."""
+        """Give up connections that have not answered for long."""
         now = self._monotonic()
+        patience = READ_TIMEOUT if self.available else UNAVAILABLE_TIMEOUT
         for reader in list(self._readers.values()):
-            if reader.asked is not None and now - reader.asked >= READ_TIMEOUT:
+            if reader.asked is not None and now - reader.asked >= patience:
                 reader.link.cut()
 
     def stop(self) -> Deferred[None]:
