@@ -1,8 +1,8 @@
 """
-Commands on a storage directory, with or without a running daemon.
+Commands on a storage, with or without a running daemon.
 
-Each function locks the storage if it has no owner, and sends a command to the owner
-otherwise.
+Each function locks a storage directory if it has no owner, and sends a command to the
+owner otherwise.  On a database it works beside the daemons.
 
 Errors of all functions: `AsciidError`, `OSError`.
 """
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
+from asciid.admin import database
 from asciid.admin._owner import on_storage
 from asciid.admin._pace import Pace
 from asciid.admin.moderation import PAGE, as_documents
 from asciid.engines.lmdb import maintenance
+from asciid.net.database_url import DatabaseURL
 from asciid.store import check_reason
 
 if TYPE_CHECKING:
@@ -139,13 +141,15 @@ def compact(storage: Path) -> dict[str, Any]:
     return on_storage(storage, "asciid compact", as_owner, through_owner)
 
 
-def block(storage: Path, sha256: str, reason: str) -> bool:
+def block(storage: Path | DatabaseURL, sha256: str, reason: str) -> bool:
     """
     Remove an image and refuse its hash; return whether there was one.
 
     Errors: also `ValueError` if `reason` is not one line of at most 500 bytes.
     """
     check_reason(reason)
+    if isinstance(storage, DatabaseURL):
+        return database.block(storage, sha256, reason)
 
     def as_owner(opened: StorageFile) -> bool:
         return maintenance.block(opened, sha256, reason)
@@ -160,8 +164,10 @@ def block(storage: Path, sha256: str, reason: str) -> bool:
     )
 
 
-def unblock(storage: Path, sha256: str) -> bool:
+def unblock(storage: Path | DatabaseURL, sha256: str) -> bool:
     """Accept a hash again; return whether it was blocked."""
+    if isinstance(storage, DatabaseURL):
+        return database.unblock(storage, sha256)
 
     def as_owner(opened: StorageFile) -> bool:
         return maintenance.unblock(opened, sha256)
@@ -176,7 +182,7 @@ def unblock(storage: Path, sha256: str) -> bool:
     )
 
 
-def blocked(storage: Path) -> Iterator[dict[str, Any]]:
+def blocked(storage: Path | DatabaseURL) -> Iterator[dict[str, Any]]:
     """Yield ``sha256``, ``reason`` and ``since`` of each blocked hash, in order."""
     after = ""
     while page := _blocked_after(storage, after):
@@ -184,7 +190,10 @@ def blocked(storage: Path) -> Iterator[dict[str, Any]]:
         after = page[-1]["sha256"]
 
 
-def _blocked_after(storage: Path, after: str) -> list[dict[str, Any]]:
+def _blocked_after(storage: Path | DatabaseURL, after: str) -> list[dict[str, Any]]:
+    if isinstance(storage, DatabaseURL):
+        return database.blocked(storage, after)
+
     def as_owner(opened: StorageFile) -> list[dict[str, Any]]:
         return as_documents(maintenance.blocked(opened, after, PAGE))
 

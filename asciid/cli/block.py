@@ -21,6 +21,8 @@ from asciid.cli._storage_options import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from asciid.config.settings import DatabaseURL
+
 __all__ = ["block_command", "blocked_command", "unblock_command"]
 
 _BLOCK_HELP = f"""
@@ -71,7 +73,9 @@ _image_argument = click.argument("sha256", metavar="SHA|URL", type=HashType())
 )
 @storage_option
 @json_option
-def block_command(*, sha256: str, reason: str, storage: Path, as_json: bool) -> int:
+def block_command(
+    *, sha256: str, reason: str, storage: Path | DatabaseURL, as_json: bool
+) -> int:
     """Block an image; return the exit code."""
     with readable_errors():
         try:
@@ -90,7 +94,7 @@ def block_command(*, sha256: str, reason: str, storage: Path, as_json: bool) -> 
 @_image_argument
 @storage_option
 @json_option
-def unblock_command(*, sha256: str, storage: Path, as_json: bool) -> int:
+def unblock_command(*, sha256: str, storage: Path | DatabaseURL, as_json: bool) -> int:
     """Unblock an image; return the exit code."""
     with readable_errors():
         unblocked = admin.unblock(storage, sha256)
@@ -104,7 +108,7 @@ def unblock_command(*, sha256: str, storage: Path, as_json: bool) -> int:
 @click.command("blocked", help=_BLOCKED_HELP)
 @storage_option
 @json_option
-def blocked_command(*, storage: Path, as_json: bool) -> int:
+def blocked_command(*, storage: Path | DatabaseURL, as_json: bool) -> int:
     """List blocked hashes; return the exit code."""
     found: list[dict[str, Any]] = []
     with readable_errors():

@@ -154,3 +154,53 @@ class RefusalTests(CommandTestCase):
                 ": pip install 'asciid[postgresql]'",
                 *("migrate", "--storage", "postgresql://127.0.0.1:1/art"),
             )
+
+
+class BlockTests(DatabaseTestCase):
+    """``asciid block``, ``asciid unblock`` and ``asciid blocked``."""
+
+    def test_block(self) -> None:
+        """A hash is blocked, listed as such, and unblocked."""
+        self.on_database("migrate")
+        digest = "a" * 64
+        self.assertEqual(
+            self.on_database("block", digest, "--reason", "Käse 5/26"),
+            (0, f"{digest} blocked; it was not stored\n", ""),
+        )
+        code, out, _ = self.on_database("blocked")
+        self.assertEqual(code, 0)
+        self.assertRegex(out, rf"\A{digest} 20\S+ Käse 5/26\n\Z")
+        self.assertEqual(
+            self.on_database("unblock", digest), (0, f"{digest} unblocked\n", "")
+        )
+        self.assertEqual(
+            self.on_database("unblock", digest), (1, f"{digest} is not blocked\n", "")
+        )
+        self.assertEqual(self.on_database("blocked"), (0, "", ""))
+
+    def test_many(self) -> None:
+        """All blocked hashes are listed, however many there are."""
+        self.on_database("migrate")
+        with psycopg.connect(self.url) as connection:
+            connection.execute(
+                "INSERT INTO asciid.blocked (since, shard, sha256, reason) "
+                "SELECT 0, get_byte(hash, 0), hash, 'x' FROM ("
+                "SELECT sha256(i::text::bytea) AS hash FROM generate_series(1, 250) i"
+                ") hashes"
+            )
+        code, out, _ = self.on_database("blocked", "--json")
+        self.assertEqual(code, 0)
+        hashes = [each["sha256"] for each in json.loads(out)["blocked"]]
+        self.assertEqual(hashes, sorted(set(hashes)))
+        self.assertEqual(len(hashes), 250)
+
+    def test_not_migrated(self) -> None:
+        """A database without tables is refused."""
+        for command in (["blocked"], ["unblock", "a" * 64]):
+            code, out, err = self.on_database(*command)
+            self.assertEqual((code, out), (1, ""))
+            self.assertEqual(
+                err,
+                f"asciid: {self.url}: the database has no tables of asciid: "
+                "run asciid migrate\n",
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from contextlib import suppress
 from threading import Lock
@@ -123,5 +124,13 @@ def is_of_connection(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException | None) -> str:
-    """Return the text of an error, for a log or a command line."""
-    return " ".join(str(error).split())
+    """Return the text of an error, for a log or a command line, without advice."""
+    # Of several hosts, the last one that failed is named twice.
+    _, _, failures = str(error).partition("All failures were:\n")
+    lines = (failures or str(error)).splitlines()
+    reasons = (
+        re.sub("^- host: .*?: (?=connection)", "", line).strip()
+        for line in lines
+        if not line.startswith("\t")
+    )
+    return "; ".join(filter(None, reasons)) or type(error).__name__

@@ -14,7 +14,13 @@ from asciid.engines._fault_log import FaultLog
 from asciid.engines.postgresql._connecting import Link, is_of_connection, one_line
 from asciid.engines.postgresql._reconnecting import Reconnecting
 from asciid.engines.postgresql._sql_answers import answer
-from asciid.errors import AsciidError, DatabaseUnavailableError, StorageUnreadableError
+from asciid.engines.postgresql._sql_schema import check_version
+from asciid.errors import (
+    AsciidError,
+    DatabaseUnavailableError,
+    StorageUnreadableError,
+    StoreVersionError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +158,12 @@ class DatabaseReads:
             return reader
         try:
             connection = self._connect()
-        except psycopg.Error as error:
+            try:
+                check_version(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except (psycopg.Error, StoreVersionError) as error:
             self._fault_log.failed(one_line(error))
             self._reactor.callFromThread(self._reconnecting.begin)
             raise DatabaseUnavailableError from error
