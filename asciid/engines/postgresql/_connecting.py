@@ -127,10 +127,15 @@ def one_line(error: BaseException | None) -> str:
     """Return the text of an error, for a log or a command line, without advice."""
     # Of several hosts, the last one that failed is named twice.
     _, _, failures = str(error).partition("All failures were:\n")
-    lines = (failures or str(error)).splitlines()
     reasons = (
-        re.sub("^- host: .*?: (?=connection)", "", line).strip()
-        for line in lines
-        if not line.startswith("\t")
+        _flattened(each) for each in (failures or str(error)).split("\n- host: ")
     )
-    return "; ".join(filter(None, reasons)) or type(error).__name__
+    return "; ".join(reasons) or type(error).__name__
+
+
+def _flattened(text: str) -> str:
+    # Libpq's advice is in lines with a tab.
+    lines = (line for line in text.splitlines() if not line.startswith("\t"))
+    return re.sub(
+        "^.*?hostaddr: .*?: (?=connection)", "", " ".join(" ".join(lines).split())
+    )

@@ -42,8 +42,9 @@ __all__ = [
 class DatabaseFailedError(AsciidError):
     """The database cannot be reached, or refused a statement; the text is one line."""
 
-    def __init__(self, error: psycopg.Error) -> None:
-        super().__init__(one_line(error))
+    def __init__(self, error: psycopg.Error, name: str = "") -> None:
+        reason = one_line(error)
+        super().__init__(f"{name}: {reason}" if name else reason)
 
 
 def migrate(database: Database) -> tuple[int, int]:
