@@ -9,18 +9,28 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from asciid.admin._pace import Pace
 from asciid.admin.moderation import PAGE, as_documents
 from asciid.errors import AsciidError
 from asciid.net.database_url import NOT_INSTALLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from asciid.engines.postgresql import Database
     from asciid.net.database_url import DatabaseURL
 
-__all__ = ["DatabaseCommandError", "block", "blocked", "migrate", "named", "unblock"]
+__all__ = [
+    "DatabaseCommandError",
+    "block",
+    "blocked",
+    "migrate",
+    "named",
+    "restore",
+    "unblock",
+    "verify",
+]
 
 
 class DatabaseCommandError(AsciidError):
@@ -50,6 +60,28 @@ def blocked(url: DatabaseURL, after: str) -> list[dict[str, Any]]:
     """Return ``sha256``, ``reason`` and ``since`` of the next hashes above `after`."""
     with _opened(url) as (administration, database):
         return as_documents(administration.blocked(database, after, PAGE))
+
+
+def verify(
+    url: DatabaseURL,
+    rate: int,
+    found: Callable[[str, dict[str, Any]], object],
+    *,
+    quarantine: bool,
+    purge: bool,
+) -> dict[str, Any]:
+    """Read every complete image; see `asciid.admin.storage.verify`."""
+    with _opened(url) as (administration, database):
+        report: dict[str, Any] = administration.verify(
+            database, Pace(rate), found, quarantine=quarantine, purge=purge
+        )
+        return report
+
+
+def restore(url: DatabaseURL) -> int:
+    """Move every image out of quarantine; return their number."""
+    with _opened(url) as (administration, database):
+        return int(administration.restore(database))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ _PIECE = 1024 * 1024
 
 
 def verify(
-    storage: Path,
+    storage: Path | DatabaseURL,
     rate: int,
     found: Callable[[str, dict[str, Any]], object],
     *,
@@ -53,6 +53,8 @@ def verify(
     quarantine is then deleted.  The result has ``images``, ``bytes`` and, with `purge`,
     ``purged``.
     """
+    if isinstance(storage, DatabaseURL):
+        return database.verify(storage, rate, found, quarantine=quarantine, purge=purge)
 
     def as_owner(opened: StorageFile) -> dict[str, Any]:
         verification = maintenance.Verification(
@@ -88,8 +90,10 @@ def verify(
     return on_storage(storage, "asciid verify", as_owner, through_owner)
 
 
-def restore(storage: Path) -> int:
+def restore(storage: Path | DatabaseURL) -> int:
     """Move every image out of quarantine; return their number."""
+    if isinstance(storage, DatabaseURL):
+        return database.restore(storage)
 
     def through_owner(owner: Owner) -> int:
         owner.request("verify", restore=True)

@@ -28,7 +28,8 @@ __all__ = ["block_command", "blocked_command", "unblock_command"]
 _BLOCK_HELP = f"""
 Remove an image, given by its SHA-256 or its URL, and refuse it from now on.
 
-A daemon may be running; once the command ends, no process of it serves the image.
+A daemon may be running; once the command ends, no process of it serves the image, and
+within a second no daemon on the same database does.
 Readers get 451, uploads 403, both with the reason. The image need not be stored. A hash
 that is blocked already gets the new reason. The whole SHA-256 is required: asciid about
 prints it for a link.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from asciid.engines.postgresql import _sql_schema
+from asciid.engines.postgresql import _database_verification, _sql_schema
 from asciid.engines.postgresql._committer import Committer
 from asciid.engines.postgresql._connecting import Connector, one_line
+from asciid.engines.postgresql._quarantined_images import restore_quarantine
 from asciid.engines.postgresql._sql_answers import answer
 from asciid.errors import AsciidError
 from asciid.store.operations import (
@@ -23,7 +24,7 @@ from asciid.store.queries import ListBlocked
 from asciid.store.stats import DatabaseStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from asciid.engines.postgresql._connecting import Database
     from asciid.model import BlockedHash
@@ -35,7 +36,9 @@ __all__ = [
     "blocked",
     "connected",
     "migrate",
+    "restore",
     "unblock",
+    "verify",
 ]
 
 
@@ -92,6 +95,39 @@ def unblock(database: Database, sha256: str) -> bool:
     """
     with _committer(database) as committer:
         return bool(_outcome(committer, UnblockHash(sha256)))
+
+
+def verify(
+    database: Database,
+    pace: Callable[[int], None],
+    found: Callable[[str, dict[str, Any]], object],
+    *,
+    quarantine: bool,
+    purge: bool,
+) -> dict[str, Any]:
+    """
+    Read every complete image; the report is that of `asciid.admin.storage.verify`.
+
+    `pace` is called with the number of bytes that were read.
+
+    Errors: `DatabaseFailedError`, `StorageDamagedError`, `StoreVersionError`.
+    """
+    with connected(database) as connection:
+        _sql_schema.check_version(connection)
+        return _database_verification.verify(
+            connection, pace, found, quarantine=quarantine, purge=purge
+        )
+
+
+def restore(database: Database) -> int:
+    """
+    Move every image out of quarantine; return their number.
+
+    Errors: `DatabaseFailedError`, `StoreVersionError`.
+    """
+    with connected(database) as connection:
+        _sql_schema.check_version(connection)
+        return restore_quarantine(connection)
 
 
 def _outcome(committer: Committer, operation: AnyOperation) -> object:
