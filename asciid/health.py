@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from asciid.config.service_links import is_service_link
 from asciid.runtime.streams import open_daemon_streams
+from asciid.runtime.text import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             answer = connection.getresponse()
             body = answer.read(_LONGEST).decode("utf-8", "replace").strip()
     except (OSError, HTTPException) as error:
-        _say(f"no response: {error or type(error).__name__}")
+        _say(f"no response: {reason_of(error)}")
         return 1
     except ValueError as error:  # invalid host or path
         host = connections[0].host

@@ -21,7 +21,6 @@ from asciid.config.settings import (
     settings_of,
 )
 from asciid.config.usage import usage_text
-from asciid.daemon.assembly import make_single_process
 from asciid.daemon.host import Daemon, Host
 from asciid.runtime.journal import error_prefix
 from asciid.runtime.reactor import Reactor, installed_reactor
@@ -149,6 +148,9 @@ def makeService(options: Options, reactor: Reactor = None) -> IService:
         # A circle: the service reports to its host, which has it reload.
         host.on_reload(parent.restart)
         return parent
+    # A parent serves no HTTP, and does not need this.
+    from asciid.daemon.assembly import make_single_process  # noqa: PLC0415
+
     service = make_single_process(settings, host)
     host.on_reload(service.reload)
     return service

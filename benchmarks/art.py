@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from asciid.art import parse, to_html, to_svg, to_terminal
+from asciid.art.rendering import parse, to_html, to_svg, to_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
@@ -133,6 +135,24 @@ class ImportTests(SynchronousTestCase):
                 continue
             if place_of(module) != "cli" and module not in PROGRAMS:
                 self.assertIn(module, imported)
+
+    def test_loaded(self) -> None:
+        """A process loads no packages that it does not use."""
+        for module, unused in (
+            ("asciid.art.encodings", {"asciid.art.rendering", "wcwidth"}),
+            ("asciid.daemon.assembly", {"asciid.art.rendering", "wcwidth"}),
+            ("asciid.workers.parent", {"asciid.api", "asciid.http", "klein"}),
+            ("asciid.tap", {"asciid.api", "asciid.http", "klein"}),
+        ):
+            program = f"import sys, {module}; print(*{unused} & sys.modules.keys())"
+            loaded = subprocess.run(
+                [sys.executable, "-c", program],
+                cwd=ROOT,
+                capture_output=True,
+                check=True,
+                text=True,
+            )
+            self.assertEqual(loaded.stdout, "\n", module)
 
     def test_described(self) -> None:
         """A package that exports nothing itself lists its modules for others."""

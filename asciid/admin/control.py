@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from asciid.errors import AsciidError
 from asciid.net.storage_socket import StorageSocket
+from asciid.runtime.text import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -162,7 +163,7 @@ class _Connection(LineOnlyReceiver, TimeoutMixin):
         if failure.check(CancelledError):
             _log.warn("{command} cancelled: client disconnected", command=name)
             return
-        reason = str(failure.value) or type(failure.value).__name__
+        reason = reason_of(failure.value)
         if failure.check(AsciidError, OSError):
             _log.warn("{command} failed: {reason}", command=name, reason=reason)
         else:
@@ -219,7 +220,7 @@ class Control:
         try:
             self._socket.listen(self._factory)
         except (OSError, CannotListenError) as error:
-            _log.warn("command socket not available: {error}", error=error)
+            _log.warn("command socket not available: {error}", error=reason_of(error))
 
     def stop(self) -> None:
         """Remove the socket, if any; pending responses are still sent."""

@@ -37,6 +37,7 @@ from asciid.engines.lmdb.maintenance import (
 )
 from asciid.errors import AsciidError
 from asciid.runtime.niceness import lower_priority
+from asciid.runtime.text import reason_of
 from asciid.store.engine import StorageInUseError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def main(argument: str) -> None:
     try:
         found = _read(task, owner)
     except (AsciidError, OSError) as error:
-        found = {"error": str(error)}
+        found = {"error": reason_of(error)}
     owner.send(found)
 
 

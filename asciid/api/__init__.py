@@ -2,13 +2,11 @@
 
 from asciid.api._problems import PROBLEM_TYPES, problem_for_status
 from asciid.api._routes import ImageAPI
-from asciid.api._schema import InputLimits
 from asciid.api._scrape import MetricsAPI
 
 __all__ = [
     "PROBLEM_TYPES",
     "ImageAPI",
-    "InputLimits",
     "MetricsAPI",
     "problem_for_status",
 ]

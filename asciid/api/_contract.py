@@ -19,7 +19,7 @@ from asciid.api._document import Document
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asciid.api._schema import InputLimits
+    from asciid.net.body_limits import InputLimits
 
 __all__ = ["METHODS", "contract_document", "load_contract", "served_contract"]
 

@@ -215,6 +215,7 @@ def answer_created(created: Created, request: Request, base_url: str) -> bytes:
     # Also in a 200: the client does not know the hash.
     request.setHeader(b"Location", b"/image/" + created.sha256.encode("ascii"))
     request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
     return f"{base_url}{page}\n".encode("ascii")
 
 

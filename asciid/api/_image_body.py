@@ -9,7 +9,7 @@ from attrs import frozen
 
 from asciid.api._refusals import ImageTooLargeError, NotUTF8Error
 from asciid.errors import StoreBusyError
-from asciid.http import STREAMED
+from asciid.net.body_limits import STREAMED
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

@@ -50,6 +50,7 @@ def answer_ready(
 def _answer(request: Request, document: object) -> bytes:
     body = msgspec.json.encode(document)
     request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     request.setHeader(b"Cache-Control", b"no-store")
     return body

@@ -268,6 +268,7 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
         )
     body = problem.body
     request.setResponseCode(problem.status)
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
     request.setHeader(b"Content-Type", PROBLEM_JSON)
     # A missing image may be uploaded at any moment.
     request.setHeader(b"Cache-Control", b"no-store")

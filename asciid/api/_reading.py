@@ -536,6 +536,7 @@ class Reading:
         suffix = f".{address.suffix}" if address.suffix else ""
         lines = [f"/i/{name}{suffix}\n" for name in listed]
         request.setHeader(b"Content-Type", TEXT)
+        request.setHeader(b"X-Content-Type-Options", b"nosniff")
         return "".join(lines).encode("ascii")
 
     async def _resolve(self, address: ImageAddress) -> str:
@@ -617,6 +618,7 @@ def _redirect(request: Request, path: str) -> bytes:
     request.setResponseCode(302)
     request.setHeader(b"Location", path.encode("ascii"))
     request.setHeader(b"Content-Type", TEXT)
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
     return f"{path}\n".encode("ascii")
 
 

@@ -32,7 +32,6 @@ from asciid.api._public_address import PublicAddress
 from asciid.api._reading import Reading, wants_problem_page
 from asciid.api._schema import (
     LONG_BODY,
-    InputLimits,
     new_image,
     parse_chunk,
     parse_hash,
@@ -47,6 +46,7 @@ from asciid.api._status_document import status_body, status_link
 from asciid.api._write_shares import WriteShares
 from asciid.errors import ImageBlockedError
 from asciid.http import body_of, streams_body
+from asciid.net.body_limits import InputLimits
 from asciid.runtime.offload import AT_ONCE
 from asciid.web.renderer import NO_RENDERER
 from asciid.web.renderings import Renderings
@@ -265,6 +265,7 @@ class ImageAPI:
         self._cors.mark(request)
 
         def found(status: UploadStatus) -> bytes:
+            request.setHeader(b"X-Content-Type-Options", b"nosniff")
             request.setHeader(b"Content-Type", b"application/json")
             request.setHeader(b"Cache-Control", b"no-store")
             return status_body(status)

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from asciid.api._request_interface import Request
+    from asciid.net.body_limits import InputLimits
 
 __all__ = [
     "LONG_BODY",
     "Chunk",
-    "InputLimits",
     "charset_in",
     "new_image",
     "parse_about_document",
@@ -76,42 +76,6 @@ _find_lone_surrogates = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|[c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))"
 ).finditer
-
-# Maximum body of a registration without an about: five members with every character
-# escaped, some white space, and unknown members.
-MAX_REGISTRATION_BODY = 16 * 1024
-# Likewise of an about, whose texts have up to 3,100 bytes.
-MAX_ABOUT_BODY = 24 * 1024
-
-
-@frozen
-class InputLimits:
-    """Limits on requests; larger ones get 413."""
-
-    max_image_size: int
-    """Maximum bytes of an image."""
-    max_chunk_size: int
-    """Maximum bytes of a chunk."""
-
-    @property
-    def max_registration_body(self) -> int:
-        """Maximum bytes of the JSON of a registration."""
-        return MAX_REGISTRATION_BODY + MAX_ABOUT_BODY
-
-    @property
-    def max_about_body(self) -> int:
-        """Maximum bytes of the JSON of what is said about an image."""
-        return MAX_ABOUT_BODY
-
-    @property
-    def max_chunk_body(self) -> int:
-        r"""Maximum bytes of the JSON of a chunk.
-
-        A control character is one byte of the image and six of JSON
-        (``\\u001b``).
-        """
-        return 6 * self.max_chunk_size + MAX_REGISTRATION_BODY
-
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 

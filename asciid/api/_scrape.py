@@ -24,6 +24,7 @@ def answer_scrape(request: Request, metrics: Metrics) -> Deferred[bytes]:
 
     def measured(page: Page) -> bytes:
         request.setHeader(b"Content-Type", page.content_type.encode("ascii"))
+        request.setHeader(b"X-Content-Type-Options", b"nosniff")
         request.setHeader(b"Content-Length", b"%d" % len(page.content))
         request.setHeader(b"Cache-Control", b"no-store")
         request.setHeader(b"Vary", b"Accept")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asciid.web.pages import Site
 
 if TYPE_CHECKING:
-    from asciid.api._schema import InputLimits
+    from asciid.net.body_limits import InputLimits
 
 __all__ = ["site_of"]
 

@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound
 
 from asciid.api._conditions import unmodified_tag
 from asciid.api._negotiation import accepted_codings
-from asciid.web import static_files
+from asciid.web.assets import static_files
 
 if TYPE_CHECKING:
     from asciid.api._request_interface import Request
@@ -74,6 +74,7 @@ class StaticFiles:
         request.setHeader(b"Location", b"/favicon.svg")
         request.setHeader(b"Cache-Control", _A_DAY)
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        request.setHeader(b"X-Content-Type-Options", b"nosniff")
         return b"/favicon.svg\n"
 
     def _answer(self, request: Request, file: _File, cache_control: bytes) -> bytes:

@@ -1,58 +1,7 @@
 """
 Art: from bytes to text, and from text to cells, pages and pictures.
 
-Pure functions.  :func:`parse` makes a :class:`Grid` of text with escape sequences;
-:func:`to_html` and the others show it.
-
-``encodings``  charsets of files, their detection, and SAUCE records
+``encodings``    charsets of files, their detection, and SAUCE records
+``rendering``    text with escape sequences as cells, in HTML, SVG, PNG or a terminal
+``stylesheets``  the style sheet of cells in pages
 """
-
-from asciid.art._art_limits import LIMITS, Limits, TooLargeError
-from asciid.art._grid import (
-    BLINK,
-    BOLD,
-    DEFAULT,
-    ITALIC,
-    PLAIN,
-    STRIKE,
-    TRUE_COLOUR,
-    UNDERLINE,
-    Grid,
-    Run,
-    Style,
-)
-from asciid.art._html import cell_stylesheet, classes_of, stylesheet, to_html
-from asciid.art._palette import nearest, rgb_of
-from asciid.art._parser import parse
-from asciid.art._png import to_png
-from asciid.art._svg import to_svg
-from asciid.art._terminal import to_terminal
-from asciid.art._unavailable import PNGUnavailableError
-
-__all__ = [
-    "BLINK",
-    "BOLD",
-    "DEFAULT",
-    "ITALIC",
-    "LIMITS",
-    "PLAIN",
-    "STRIKE",
-    "TRUE_COLOUR",
-    "UNDERLINE",
-    "Grid",
-    "Limits",
-    "PNGUnavailableError",
-    "Run",
-    "Style",
-    "TooLargeError",
-    "cell_stylesheet",
-    "classes_of",
-    "nearest",
-    "parse",
-    "rgb_of",
-    "stylesheet",
-    "to_html",
-    "to_png",
-    "to_svg",
-    "to_terminal",
-]

@@ -28,19 +28,16 @@ from asciid.art._grid import (
     UNDERLINE,
     Style,
 )
-from asciid.art._palette import PALETTE, hex_of, nearest
+from asciid.art._palette import hex_of, nearest
+from asciid.art.stylesheets import MAX_SPAN
 
 if TYPE_CHECKING:
-    from asciid.art._blocks import Block
     from asciid.art._grid import Grid, Run
 
-__all__ = ["cell_stylesheet", "classes_of", "stylesheet", "to_html"]
+__all__ = ["classes_of", "stylesheet", "to_html"]
 
 _MAX_DIGITS = 999
 """The largest width or height that classes can express."""
-
-_MAX_SPAN = 80
-"""The most columns of a span; longer runs have several."""
 
 _ATTRIBUTES = {BOLD: "tb", ITALIC: "ti", UNDERLINE: "tu", STRIKE: "ts"}
 
@@ -56,7 +53,7 @@ _BRAILLE = r"\u2800-\u28FF"
 # makes exact.  Others may be those of any font, wider or narrower than their boxes, as
 # often with Braille: the shorter a span, the less they drift.
 _PIECE = re.compile(
-    rf"[{_LATIN}]{{1,{_MAX_SPAN}}}|([{_SPANNING}])\1{{,{_MAX_SPAN - 1}}}"
+    rf"[{_LATIN}]{{1,{MAX_SPAN}}}|([{_SPANNING}])\1{{,{MAX_SPAN - 1}}}"
     rf"|[{_NOT_SPANNING}]|[{_BRAILLE}]{{1,4}}"
     rf"|[^{_LATIN}{_BRAILLE}{_SPANNING}{_NOT_SPANNING}]{{1,12}}"
 )
@@ -116,7 +113,7 @@ class _Writer:
             return self._span(text, columns, style, "", classes)
         first = text[0]
         if columns == 1 or (
-            first in _REPEATED and columns <= _MAX_SPAN and text == first * columns
+            first in _REPEATED and columns <= MAX_SPAN and text == first * columns
         ):
             # Most runs of art are so, and need no search.
             kind = first if first in _KINDS else ""
@@ -184,9 +181,8 @@ def to_html(
     Return the content of a ``<pre>``: text and `span` elements, and a newline per row.
 
     Only the upper left `rows` and `columns` are shown, if they are given.  With
-    `quantise`, true colours become those of the palette, which are in
-    :func:`cell_stylesheet`; without, they need :func:`stylesheet`.  Blinking text is
-    steady.
+    `quantise`, true colours become those of the palette, which are in the style sheet
+    of all cells; without, they need :func:`stylesheet`.  Blinking text is steady.
     """
     if rows is not None or columns is not None:
         grid = grid.crop(rows or grid.height, columns or grid.width)
@@ -220,7 +216,7 @@ def stylesheet(grid: Grid) -> str:
     """
     Return the CSS of the true colours of `grid`, empty if it has none.
 
-    It belongs behind :func:`cell_stylesheet`.
+    It belongs behind that of all cells.
     """
     foregrounds = set()
     backgrounds = set()
@@ -234,59 +230,3 @@ def stylesheet(grid: Grid) -> str:
         for colour in sorted(colours)
         if colour >= TRUE_COLOUR
     )
-
-
-def _block_rule(block: Block) -> str:
-    if block.opacity < 1:
-        share = f"{block.opacity:.0%}"
-        return f"background:color-mix(in srgb,var(--f) {share},var(--b))"
-    if block.rectangles == ((0, 0, 8, 8),):
-        return "background:var(--f)"
-    sizes, places = [], []
-    for left, top, right, bottom in block.rectangles:
-        sizes.append(f"{_share(right - left)} {_share(bottom - top)}")
-        places.append(f"{_place(left, right)} {_place(top, bottom)}")
-    rule = f"background-size:{','.join(sizes)}"
-    if len(sizes) > 1:
-        rule = f"background-image:var(--g),var(--g);{rule}"
-    if places != ["0 0"]:
-        rule = f"{rule};background-position:{','.join(places)}"
-    return rule
-
-
-def _share(eighths: int) -> str:
-    return f"{eighths * 12.5:g}%"
-
-
-def _place(start: int, end: int) -> str:
-    """Return the position of a part that touches the begin or the end of the cell."""
-    return "100%" if start and end == 8 else "0"  # noqa: PLR2004 (eighths)
-
-
-_BASE = """\
-.art{--f:currentColor;--b:transparent;--n:1;direction:ltr;unicode-bidi:isolate-override}
-:where(.art) span{--g:linear-gradient(var(--f),var(--f));display:inline-block;\
-vertical-align:top;width:calc(var(--n)*.6em);color:var(--f);\
-background:var(--b) no-repeat}
-:where(.art) [class*=x]{-webkit-text-fill-color:transparent;background-image:var(--g)}
-.tb{font-weight:700}.ti{font-style:italic}.tu{text-decoration:underline}\
-.ts{text-decoration:line-through}.tu.ts{text-decoration:underline line-through}
-"""
-
-
-def cell_stylesheet() -> str:
-    """
-    Return the CSS of all classes of cells but true colours.
-
-    It expects a ``<pre class="art …">`` with a monospaced font, and sets `--f` and
-    `--b`, the colours of a span, and `--n`, its columns.
-    """
-    rules = [_BASE]
-    rules += [
-        f".{letter}{colour:x}{{--{letter}:{hex_of(colour)}}}"
-        for letter in "fb"
-        for colour in range(len(PALETTE))
-    ]
-    rules += [f".n{count}{{--n:{count}}}" for count in range(2, _MAX_SPAN + 1)]
-    rules += [f"\n.{block.name}{{{_block_rule(block)}}}" for block in BLOCKS.values()]
-    return "".join(rules) + "\n"

@@ -12,6 +12,7 @@ from asciid.art.encodings import (
     AUTO,
     LARGEST_CONVERTED,
     Origin,
+    UndecodableError,
     UnknownCharsetError,
     check_charset,
     check_size,
@@ -24,7 +25,7 @@ from asciid.client.source import SMALL
 if TYPE_CHECKING:
     from asciid.art.encodings import Sauce
 
-__all__ = ["Art", "charset_option", "read_art"]
+__all__ = ["Art", "charset_option", "read_art", "require_text"]
 
 
 _LONGEST = 200
@@ -85,6 +86,18 @@ def read_art(path: Path, charset: str, name: str) -> Art:
     growth = len(text) - len(data)
     about = _about(name, decoded.sauce, decoded.origin)
     return Art(content, growth, decoded.charset, about)
+
+
+def require_text(art: Art) -> None:
+    """
+    Refuse a file without text: it is what a pipe sends whose command has failed.
+
+    Raises :exc:`OSError` and :exc:`asciid.art.encodings.UndecodableError`.
+    """
+    content = art.content
+    if not (content if isinstance(content, bytes) else content.stat().st_size):
+        reason = "the file has no text"
+        raise UndecodableError(reason, None, "nothing was stored")
 
 
 def _about(name: str, sauce: Sauce | None, origin: Origin) -> AboutFields:

@@ -9,10 +9,10 @@ import click
 
 from asciid.cli._exit_codes import REFUSED
 from asciid.cli._filter import one_line
-from asciid.cli._reporting import os_error_text
 from asciid.cli._saved_keys import EditKeys
 from asciid.cli._server import CommandError, read_secret
 from asciid.client import NotFoundError, RefusedError
+from asciid.runtime.text import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -76,5 +76,5 @@ class Editing:
         try:
             self._keys.remove(sha256)
         except OSError as error:
-            message = f"asciid: cannot remove an edit key: {os_error_text(error)}"
+            message = f"asciid: cannot remove an edit key: {reason_of(error)}"
             click.echo(one_line(message), err=True)

@@ -7,8 +7,9 @@ import os
 import click
 
 from asciid.cli._filter import one_line
+from asciid.runtime.text import reason_of
 
-__all__ = ["os_error_text", "report"]
+__all__ = ["report"]
 
 
 def report(text: str, *, nl: bool = True) -> None:
@@ -22,14 +23,9 @@ def report(text: str, *, nl: bool = True) -> None:
         # os.fsencode: file names need not be valid UTF-8.
         click.echo(text if _is_text(text) else os.fsencode(text), nl=nl)
     except OSError as error:
-        message = f"asciid: cannot write to standard output: {error.strerror}: {text}"
+        why = reason_of(error)
+        message = f"asciid: cannot write to standard output: {why}: {text}"
         click.echo(one_line(message), err=True)
-
-
-def os_error_text(error: OSError) -> str:
-    """Return the reason of `error`, preceded by the name of its file if it has one."""
-    reason = error.strerror or str(error)
-    return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
 def _is_text(text: str) -> bool:

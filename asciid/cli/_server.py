@@ -17,7 +17,6 @@ from asciid.art.encodings import UndecodableError
 from asciid.cli._bar import can_show
 from asciid.cli._exit_codes import FAILED, NOT_FOUND, REFUSED
 from asciid.cli._filter import one_line
-from asciid.cli._reporting import os_error_text
 from asciid.cli._run import run
 from asciid.client import (
     AmbiguousError,
@@ -30,6 +29,7 @@ from asciid.client import (
 )
 from asciid.client.agent import parse_base_url
 from asciid.client.wire import check_token
+from asciid.runtime.text import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -138,7 +138,7 @@ def _file_start(path: Path) -> str:
         with path.open("rb") as file:
             return file.read(_LONGEST_SECRET + 1).decode("latin-1")
     except OSError as error:
-        raise click.ClickException(os_error_text(error)) from error
+        raise click.ClickException(reason_of(error)) from error
 
 
 @frozen
@@ -203,9 +203,16 @@ class TargetType(click.ParamType):  # type: ignore[type-arg] # old click has non
 
 
 class HashType(click.ParamType):  # type: ignore[type-arg] # old click has none
-    """An image by its hash or its URL, which must have the whole hash."""
+    """
+    An image by its hash or its URL, which must have the whole hash.
+
+    `printed_by` is the command that prints it.
+    """
 
     name = "image"
+
+    def __init__(self, printed_by: str) -> None:
+        self._printed_by = printed_by
 
     def convert(
         self,
@@ -216,7 +223,7 @@ class HashType(click.ParamType):  # type: ignore[type-arg] # old click has none
         """Return the hash that `value` has."""
         name = TargetType().convert(value, param, ctx).name
         if len(name) < _HASH_DIGITS:
-            message = f"{value} has a part of a SHA-256; asciid about prints all of it"
+            message = f"{value} has a part of a SHA-256; {self._printed_by} prints all"
             self.fail(message, param, ctx)
         return name
 

@@ -9,7 +9,7 @@ import re
 import sys
 from typing import IO, TYPE_CHECKING
 
-from asciid.art import LIMITS, TooLargeError, parse, to_terminal
+from asciid.art.rendering import LIMITS, TooLargeError, parse, to_terminal
 from asciid.cli._filter import TerminalFilter
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from asciid.cli._reporting import os_error_text
 from asciid.config.settings import STORAGE, DatabaseURL, SettingError, Source
 from asciid.config.values import MEMORY, parse_size
 from asciid.errors import AsciidError
+from asciid.runtime.text import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,4 +110,4 @@ def readable_errors() -> Iterator[None]:
     except AsciidError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(os_error_text(error)) from error
+        raise click.ClickException(reason_of(error)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,17 +19,17 @@ from asciid.cli._storage_options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from asciid.config.settings import DatabaseURL
-
 __all__ = ["block_command", "blocked_command", "unblock_command"]
+
+CommandT = TypeVar("CommandT", bound="Callable[..., Any]")
 
 _BLOCK_HELP = f"""
 Remove an image, given by its SHA-256 or its URL, and refuse it from now on.
 
-A daemon may be running; once the command ends, no process of it serves the image, and
-within a second no daemon on the same database does.
+A daemon may be running; once the command ends, no process of it serves the image.
 Readers get 451, uploads 403, both with the reason. The image need not be stored. A hash
 that is blocked already gets the new reason. The whole SHA-256 is required: asciid about
 prints it for a link.
@@ -62,11 +62,13 @@ The exit code is 0, 1 if the storage is unusable, 2 if the options are wrong.
   asciid blocked --storage /var/lib/asciid
 """
 
-_image_argument = click.argument("sha256", metavar="SHA|URL", type=HashType())
+
+def _image_argument(printed_by: str) -> Callable[[CommandT], CommandT]:
+    return click.argument("sha256", metavar="SHA|URL", type=HashType(printed_by))
 
 
 @click.command("block", help=_BLOCK_HELP)
-@_image_argument
+@_image_argument("asciid about")
 @click.option(
     "--reason",
     required=True,
@@ -74,9 +76,7 @@ _image_argument = click.argument("sha256", metavar="SHA|URL", type=HashType())
 )
 @storage_option
 @json_option
-def block_command(
-    *, sha256: str, reason: str, storage: Path | DatabaseURL, as_json: bool
-) -> int:
+def block_command(*, sha256: str, reason: str, storage: Path, as_json: bool) -> int:
     """Block an image; return the exit code."""
     with readable_errors():
         try:
@@ -92,10 +92,10 @@ def block_command(
 
 
 @click.command("unblock", help=_UNBLOCK_HELP)
-@_image_argument
+@_image_argument("asciid blocked")
 @storage_option
 @json_option
-def unblock_command(*, sha256: str, storage: Path | DatabaseURL, as_json: bool) -> int:
+def unblock_command(*, sha256: str, storage: Path, as_json: bool) -> int:
     """Unblock an image; return the exit code."""
     with readable_errors():
         unblocked = admin.unblock(storage, sha256)
@@ -109,7 +109,7 @@ def unblock_command(*, sha256: str, storage: Path | DatabaseURL, as_json: bool) 
 @click.command("blocked", help=_BLOCKED_HELP)
 @storage_option
 @json_option
-def blocked_command(*, storage: Path | DatabaseURL, as_json: bool) -> int:
+def blocked_command(*, storage: Path, as_json: bool) -> int:
     """List blocked hashes; return the exit code."""
     found: list[dict[str, Any]] = []
     with readable_errors():

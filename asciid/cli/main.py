@@ -12,8 +12,8 @@ from asciid import __version__
 from asciid.cli._dependencies import Dependencies
 from asciid.cli._exit_codes import FAILED, INTERRUPTED
 from asciid.cli._filter import one_line
-from asciid.cli._reporting import os_error_text
 from asciid.runtime.streams import discard_unwritten_output, open_command_streams
+from asciid.runtime.text import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ def main(
     except click.Abort:
         code = INTERRUPTED
     except OSError as error:
-        click.echo(one_line(f"asciid: {os_error_text(error)}"), err=True)
+        click.echo(one_line(f"asciid: {reason_of(error)}"), err=True)
         code = FAILED
     discard_unwritten_output()
     sys.exit(code)

@@ -20,7 +20,7 @@ from asciid.art.encodings import (
 )
 from asciid.cli._about_options import about_options
 from asciid.cli._bar import Bar
-from asciid.cli._conversion import charset_option, read_art
+from asciid.cli._conversion import charset_option, read_art, require_text
 from asciid.cli._exit_codes import EXIT_CODES, STOPPED
 from asciid.cli._filter import one_line, shell_word
 from asciid.cli._saved_keys import EditKeys
@@ -43,6 +43,7 @@ from asciid.client.destination import descriptor_of
 from asciid.client.parallel import in_parallel
 from asciid.client.source import SMALL
 from asciid.config.values import parse_size
+from asciid.runtime.text import reason_of
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ What the options say about the images is stored if they are new to the server. T
 title is by default that in the SAUCE record, or the name of the file. The edit key of a
 new image, which asciid about and asciid rm use, is saved in $XDG_STATE_HOME/asciid, by
 default ~/.local/state/asciid.
+
+A file without text is refused: it is what a pipe sends whose command has failed.
 
 {EXIT_CODES}
 \b
@@ -236,14 +239,14 @@ class _Options:
         return words
 
 
-def _explained(error: Exception) -> str:
+def _explained(error: Exception, source: Path) -> str:
     """Return what is wrong, and what to type instead, if anything."""
     if isinstance(error, UndecodableError) and error.charsets:
         options = " or ".join(f"--charset {each}" for each in error.charsets)
         return f"{error.reason} at offset {error.offset}; try {options}"
     if isinstance(error, NotTextError):
         return f"{error}; convert it first: iconv -f CP437 -t UTF-8"
-    return str(error)
+    return reason_of(error, named=str(source))
 
 
 def _unchanged(link: str) -> str:
@@ -286,10 +289,11 @@ class _Puts:
             name, source = self._files[place]
             try:
                 art = await self._read(reactor, name, source)
+                require_text(art)
                 uploaded = await self._send(client, reactor, name, art)
             except (ClientError, OSError, UndecodableError) as error:
                 self.code = self.code or exit_code(error)
-                self._warn(name, _explained(error))
+                self._warn(name, _explained(error, source))
                 self._print(place, "")
             else:
                 if self._options.about.said and not self._is_described(uploaded):

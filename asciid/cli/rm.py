@@ -9,7 +9,6 @@ import click
 from asciid.cli._editing import Editing, edit_key_option
 from asciid.cli._exit_codes import EXIT_CODES
 from asciid.cli._filter import one_line
-from asciid.cli._reporting import os_error_text
 from asciid.cli._server import (
     TargetType,
     exit_code,
@@ -19,6 +18,7 @@ from asciid.cli._server import (
     token_option,
 )
 from asciid.client import ProblemError
+from asciid.runtime.text import reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ def rm_command(
             except (ProblemError, click.ClickException, OSError) as error:
                 # The others may well succeed, unless the server does not respond.
                 code = code or _code_of(error)
-                message = f"asciid: {image.name}: {_text_of(error)}"
+                message = f"asciid: {image.name}: {reason_of(error)}"
                 click.echo(one_line(message), err=True)
         return code
 
@@ -100,7 +100,3 @@ def _code_of(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         return error.exit_code
     return exit_code(error)
-
-
-def _text_of(error: Exception) -> str:
-    return os_error_text(error) if isinstance(error, OSError) else str(error)

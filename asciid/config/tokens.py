@@ -13,6 +13,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from asciid.errors import AsciidError
+from asciid.runtime.text import reason_of
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class TokenFile:
         _log.error(
             "keeping the previous write tokens: {path}: {error}",
             path=str(self.path),
-            error=str(failure.value),
+            error=reason_of(failure.value, named=str(self.path)),
         )
         return False
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asciid.api import InputLimits
-from asciid.http import STREAMED
+from asciid.net.body_limits import STREAMED, InputLimits
 from asciid.runtime.descriptors import (
     ConnectionLimits,
     connection_limits,

@@ -7,7 +7,6 @@ handlers are ordinary Klein functions.
 
 from asciid.http._factory import KleinFactory
 from asciid.http._ids import request_id, unique_ids
-from asciid.http._incoming import STREAMED
 from asciid.http._limits import Limits
 from asciid.http._observer import Observer, Observers, Refusal
 from asciid.http._problem import TooManyConnections
@@ -16,7 +15,6 @@ from asciid.http._route_table import Route
 from asciid.http._streaming import body_of, read_body, streams_body
 
 __all__ = [
-    "STREAMED",
     "KleinFactory",
     "Limits",
     "Observer",

@@ -166,6 +166,7 @@ class Dispatcher:
         body = self._problem(500, "The server failed to answer.", None)
         request.setResponseCode(500)
         request.setHeader(b"content-type", b"application/problem+json")
+        request.setHeader(b"x-content-type-options", b"nosniff")
         request.setHeader(b"content-length", b"%d" % len(body))
         request.respond(body)
 

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from asciid.http._problem import BodiesLimitError
+from asciid.net.body_limits import STREAMED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from asciid.net.fair_limit import FairLimit
 
 __all__ = ["Incoming"]
-
-STREAMED = 256 * 1024
-"""Bytes of a streamed body that may be held at a time."""
 
 
 @define(eq=False, kw_only=True)

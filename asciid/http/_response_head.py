@@ -114,6 +114,7 @@ class ResponseHeads:
             [
                 self.status_line(status),
                 b"\r\nContent-Type: application/problem+json",
+                b"\r\nX-Content-Type-Options: nosniff",
                 b"\r\nRetry-After: 1" if unavailable else b"",
                 self.date_line(),
                 b"" if request_id is None else ID_LINE % request_id,

@@ -9,6 +9,7 @@ Listening and sending, and limits that clients share.
 ``database_url``    checks the URL of a database, and hides its password
 ``storage_socket``  Unix sockets in a storage directory
 ``output``          sends at once where nothing is queued
+``body_limits``     how large the bodies of requests may be
 ``client_key``      which addresses count as one client
 ``fair_limit``      a limit that all clients share
 ``rate_limit``      a limit on how often each client may do something

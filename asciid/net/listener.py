@@ -9,7 +9,7 @@ from attrs import define, field
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import maybeDeferred
 
-from asciid.runtime.text import printable
+from asciid.runtime.text import printable, reason_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -32,7 +32,7 @@ class StartError(SystemExit, Exception):
     """
 
     def __init__(self, what: str, why: BaseException) -> None:
-        line = f"asciid: {what}: {str(why) or type(why).__name__}"
+        line = f"asciid: {what}: {reason_of(why, named=what.rpartition(' ')[2])}"
         super().__init__(printable(" ".join(line.split())))
         self.code = 1
 

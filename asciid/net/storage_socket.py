@@ -12,6 +12,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from asciid.runtime.text import reason_of
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class StorageSocket:
             name = socket_name(self._descriptor or 0, self.file)
             self._port = self.reactor.listenUNIX(name, factory, mode=0o600)
         except (OSError, CannotListenError) as error:
-            _log.error("cannot create {file}: {error}", file=self.file, error=error)
+            reason = reason_of(error)
+            _log.error("cannot create {file}: {reason}", file=self.file, reason=reason)
         self._check_later()
 
     def _close(self) -> None:

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from asciid.errors import AsciidError
 from asciid.net.description import Description
+from asciid.runtime.text import reason_of
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
@@ -188,9 +189,8 @@ class Certificate:
 
     def _keep(self, failure: Failure) -> bool:
         failure.trap(TLSFileError, OSError)
-        _log.error(
-            "keeping the previous certificate: {reason}", reason=str(failure.value)
-        )
+        reason = reason_of(failure.value)
+        _log.error("keeping the previous certificate: {reason}", reason=reason)
         return False
 
 

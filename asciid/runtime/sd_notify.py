@@ -13,6 +13,8 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from asciid.runtime.text import reason_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
@@ -146,7 +148,8 @@ class ServiceManager:
             return False
         except OSError as error:
             if not self._unreachable:
-                _log.warn("cannot reach the service manager: {error}", error=error)
+                reason = reason_of(error)
+                _log.warn("cannot reach the service manager: {reason}", reason=reason)
             self._unreachable = True
         else:
             self._unreachable = False

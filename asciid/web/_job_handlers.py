@@ -6,7 +6,8 @@ import codecs
 import gzip
 from typing import TYPE_CHECKING, Any
 
-from asciid.art import (
+from asciid.art.encodings import Origin
+from asciid.art.rendering import (
     PNGUnavailableError,
     TooLargeError,
     parse,
@@ -15,7 +16,6 @@ from asciid.art import (
     to_png,
     to_svg,
 )
-from asciid.art.encodings import Origin
 from asciid.runtime.cache import ByteBoundedCache, footprint
 from asciid.web._markup import (
     MAX_GALLERY_SIZE,
@@ -47,7 +47,7 @@ from asciid.web.jobs import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from asciid.art import Grid
+    from asciid.art.rendering import Grid
     from asciid.web.jobs import AnyAnswer, AnyJob
 
 __all__ = ["JobHandlers"]

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
 
-from asciid.web._assets import static_paths
+from asciid.web.assets import static_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,6 +10,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from asciid.net.tls import TLSFileError, load_identity, read_file, tls_files, with_files
+from asciid.runtime.text import reason_of
 from asciid.runtime.threads import call_in_pool
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class CertificateCopies:
                 reactor, reactor.getThreadPool(), _copied, self._endpoints.values()
             )
         except (TLSFileError, OSError) as error:
-            _log.error("keeping the previous certificate: {reason}", reason=str(error))
+            reason = reason_of(error)
+            _log.error("keeping the previous certificate: {reason}", reason=reason)
         else:
             self._use(descriptors)
             _log.info("loaded the certificates of TLS endpoints")

@@ -7,7 +7,7 @@ from hashlib import sha256
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.testing import (
     MemoryReactorClock,
@@ -21,6 +21,7 @@ from asciid.api._authorization import READS, Access
 from asciid.api._refusals import AuthorizationMalformedError
 from asciid.errors import ImageGoneError
 from asciid.testing import MemoryStore
+from tests._thoroughness import examples
 from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase, parse_response
 from tests.api._support import (
     CAT,
@@ -388,7 +389,7 @@ class DeletionUnderWayTests(SynchronousTestCase):
 class TokenSyntaxTests(SynchronousTestCase):
     """The syntax of tokens."""
 
-    @settings(max_examples=100)
+    @examples(100)
     @given(st.binary(max_size=12).filter(lambda sent: not {*b"\r\n"} & {*sent}))
     def test_anything(self, sent: bytes) -> None:
         """Whatever follows Bearer, it is refused, or is the whole of one token."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api._conditions import parse_http_date
+from tests._thoroughness import examples
 
 MOMENT = 784111777
 
@@ -60,7 +61,7 @@ class DateTests(SynchronousTestCase):
         ):
             self.assertIsNone(parse_http_date(text), text)
 
-    @settings(max_examples=50)
+    @examples(50)
     @given(
         st.binary(max_size=40)
         | st.from_regex(rb"\w{3}, \d\d Nov \d{4} \d\d:\d\d:\d\d GMT")

@@ -21,10 +21,11 @@ from asciid.api._cors import CORS
 from asciid.api._document import Document
 from asciid.api._problem_pages import _PAGES, PROBLEM_PAGES
 from asciid.api._problems import PROBLEM_TYPES
-from asciid.api._schema import InputLimits, _About, _Chunk, _Registration
+from asciid.api._schema import _About, _Chunk, _Registration
 from asciid.config.settings import resolve
 from asciid.http import Limits
 from asciid.model import About
+from asciid.net.body_limits import InputLimits
 from asciid.net.fair_limit import FairLimit
 from asciid.net.rate_limit import Rate, RateLimit
 from asciid.store import Lifetimes, PendingLimits

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import ImageAPI
 from asciid.api._contract import METHODS, load_contract
-from asciid.api._schema import InputLimits
+from asciid.net.body_limits import InputLimits
 from asciid.testing import MemoryStore
 from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase
 from tests.api._support import CAT_BYTES, CAT_SHA256, OneToken

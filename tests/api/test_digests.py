@@ -6,12 +6,13 @@ import hashlib
 import json
 from base64 import b64encode
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api._digests import parse_dictionary, preferred_algorithm
 from asciid.testing import MemoryStore
+from tests._thoroughness import examples
 from tests.api._raw import OnAsciid, OnSite, RawAnswer, RawCase
 from tests.api._support import CAT, CAT_BYTES, CAT_SHA256
 
@@ -147,7 +148,7 @@ class DictionaryTests(SynchronousTestCase):
         self.assertIsNotNone(parse_dictionary(b"a" * 4_096))
         self.assertIsNone(parse_dictionary(b"a" * 4_097))
 
-    @settings(max_examples=100)
+    @examples(100)
     @given(st.text('a1-=:;,"\\?*.( \t', max_size=30).map(str.encode) | st.binary())
     @example(b'a="' + b"\\" * 10_000)
     @example(b"a" + b";a" * 10_000 + b"=")

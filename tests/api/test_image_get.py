@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from hashlib import sha256, sha512
 
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.api import _content_codings
 from asciid.api._sending import PIECE
 from asciid.errors import StorageFailedError
+from tests._thoroughness import examples
 from tests.api._raw import (
     LAST_MODIFIED,
     OnAsciid,
@@ -495,7 +496,7 @@ class DownloadContract(RawCase):
         )
         data = bytes(range(50))
 
-        @settings(max_examples=60)
+        @examples(60)
         @given(st.lists(spec, min_size=1, max_size=5), st.booleans())
         def check(specs: list[str], hot: bool) -> None:  # noqa: FBT001 - hypothesis
             self.put(data, hot=hot)
@@ -547,6 +548,7 @@ class DownloadContract(RawCase):
                     "access-control-expose-headers",
                     "content-length",
                     "content-type",
+                    "x-content-type-options",
                 },
             )
 

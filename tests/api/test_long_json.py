@@ -8,19 +8,21 @@ from base64 import b64encode
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api import _long_json
 from asciid.api._refusals import MalformedRequestError
-from asciid.api._schema import InputLimits, parse_chunk, parse_long_chunk
+from asciid.api._schema import parse_chunk, parse_long_chunk
 from asciid.errors import AsciidError
 from asciid.model import ImageSpec, ImageState
+from asciid.net.body_limits import InputLimits
 from asciid.runtime.client_scheduler import ClientScheduler
 from asciid.runtime.offload import Offload, run_steps
 from asciid.testing import ManualReactor, ManualThreadPool, MemoryStore
+from tests._thoroughness import examples
 from tests.api._raw import parse_response
 from tests.api._support import make_api, make_server
 
@@ -53,7 +55,7 @@ class StepTests(SynchronousTestCase):
         self.patch(_long_json, "_PIECE", 32)
         self.patch(_long_json, "MAX_REST", 40)
 
-    @settings(max_examples=300)
+    @examples(300)
     @given(
         st.text(st.sampled_from('a\\"\n\x1b/uéd8█\U0001f63a\ufffd'), min_size=90),
         st.booleans(),
@@ -78,7 +80,7 @@ class StepTests(SynchronousTestCase):
         """Return how long the body was."""
         return len(long.rest) + long.removed
 
-    @settings(max_examples=300)
+    @examples(300)
     @given(st.binary(max_size=200).map(lambda junk: b'{"a":"' + b"-" * 40 + junk))
     @example(b'{"a":"' + b"\x80" * 100)
     def test_junk(self, body: bytes) -> None:

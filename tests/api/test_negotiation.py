@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api._list_fields import weighted_members
 from asciid.api._negotiation import CODINGS, accepted_codings, takes_text
+from tests._thoroughness import examples
 
 
 class FieldTests(SynchronousTestCase):
@@ -27,7 +28,7 @@ class FieldTests(SynchronousTestCase):
             ],
         )
 
-    @settings(max_examples=150)
+    @examples(150)
     @given(st.text('a/*;q=0.51, "\\', max_size=40).map(str.encode) | st.binary())
     @example(b'"\\' * 20_000)
     @example(b'"' * 20_000)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.api._ranges import MAX_RANGES, closing, multipart, parse_ranges
+from tests._thoroughness import examples
 
 
 class ParseTests(SynchronousTestCase):
@@ -55,7 +56,7 @@ class ParseTests(SynchronousTestCase):
             many = b"bytes=" + b",".join(specs[:count])
             self.assertIsNone(parse_ranges(many, 1_000))
 
-    @settings(max_examples=150)
+    @examples(150)
     @given(
         st.text("0123456789-,= bytes", max_size=40).map(str.encode) | st.binary(),
         st.integers(0, 100),

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.api._schema import InputLimits
 from asciid.api._site import site_of
+from asciid.net.body_limits import InputLimits
 from asciid.web.pages import Site
 
 

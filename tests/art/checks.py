@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from wcwidth import iter_graphemes
 
-from asciid.art import (
+from asciid.art._blocks import BLOCKS, SHADES
+from asciid.art.rendering import (
     BOLD,
     DEFAULT,
     ITALIC,
@@ -25,12 +26,11 @@ from asciid.art import (
     to_svg,
     to_terminal,
 )
-from asciid.art._blocks import BLOCKS, SHADES
 from tests.art.test_html import parts_of
 from tests.art.test_svg import check_svg
 
 if TYPE_CHECKING:
-    from asciid.art import Run
+    from asciid.art.rendering import Run
 
 __all__ = ["check", "check_structure"]
 

@@ -7,17 +7,17 @@ from html.parser import HTMLParser
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.art import (
-    cell_stylesheet,
+from asciid.art._blocks import BLOCKS
+from asciid.art._grid import TRUE_COLOUR
+from asciid.art._palette import PALETTE, rgb_of
+from asciid.art.rendering import (
     classes_of,
     nearest,
     parse,
     stylesheet,
     to_html,
 )
-from asciid.art._blocks import BLOCKS
-from asciid.art._grid import TRUE_COLOUR
-from asciid.art._palette import PALETTE, rgb_of
+from asciid.art.stylesheets import cell_stylesheet
 
 
 class Reader(HTMLParser):

@@ -7,7 +7,8 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 from wcwidth import wcwidth
 
-from asciid.art import (
+from asciid.art._parser import SINGLE
+from asciid.art.rendering import (
     BLINK,
     BOLD,
     ITALIC,
@@ -22,7 +23,6 @@ from asciid.art import (
     TooLargeError,
     parse,
 )
-from asciid.art._parser import SINGLE
 
 
 def lines(grid: Grid) -> list[str]:

@@ -12,17 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.art import (
-    PNGUnavailableError,
-    TooLargeError,
-    _glyphs,
-    _picture,
-    parse,
-    to_png,
-)
+from asciid.art import _glyphs, _picture
 from asciid.art._png import MAX_PIXELS
 from asciid.art._shapes import SHAPES, Cell, rectangles_of
 from asciid.art.encodings import decode
+from asciid.art.rendering import PNGUnavailableError, TooLargeError, parse, to_png
 
 RED, BLUE = (0xAA, 0, 0), (0, 0, 0xAA)
 PAPER, INK = (255, 255, 255), (0x16, 0x16, 0x16)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.art import parse
+from asciid.art.rendering import parse
 from tests.art.checks import check, check_structure
 from tests.art.samples import KINDS, pieces
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.art import parse, to_svg
+from asciid.art.rendering import parse, to_svg
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 RECTANGLE = re.compile(r"M(\d+) (\d+)h(\d+)v(\d+)h-(\d+)z")

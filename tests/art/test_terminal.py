@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.art import parse, to_terminal
+from asciid.art.rendering import parse, to_terminal
 
 
 class TerminalTests(SynchronousTestCase):

@@ -278,6 +278,17 @@ class PutTests(CommandTestCase):
         )
         self.assert_fails(2, "cp437", "put", "--charset=rot13", "cat.txt")
 
+    def test_no_file(self) -> None:
+        """A file that cannot be opened is named once, with the reason in words."""
+        Path("directory").mkdir()
+        for name, reason in (
+            ("nosuch", "No such file or directory"),
+            ("directory", "Is a directory"),
+        ):
+            result = self.run_command("put", name, "cat.txt")
+            self.assertEqual((result.exit_code, result.stdout), (1, f"{LINK}\n"))
+            self.assertEqual(result.stderr, f"asciid: {name}: {reason}\n")
+
     def test_never_stored(self) -> None:
         """A file that can never be stored has a code, a place, and what to type."""
         Path("a.txt").write_bytes(b"na\xefve")
@@ -288,6 +299,15 @@ class PutTests(CommandTestCase):
         self.assert_fails(4, advice, "put", "--charset=utf8", "a.txt")
         Path("a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
         self.assert_fails(4, "binary data", "put", "a.png")
+        Path("empty").touch()
+        Path("ended").write_bytes(b"\x1a")
+        for name in ("empty", "ended"):
+            line = f"{name}: the file has no text; nothing was stored"
+            self.assert_fails(4, line, "put", name)
+        self.assert_fails(4, "no text", "put", "--charset=utf-8", "empty")
+        result = self.run_command("put", "-", stdin="")
+        self.assertEqual((result.exit_code, result.stdout), (4, ""))
+        self.assertIn("asciid: -: the file has no text", result.stderr)
         Path("big").write_bytes(bytes(LARGEST_CONVERTED) + b"\xff")
         self.assert_fails(4, "too large to convert", "put", "--charset=437", "big")
         self.assert_fails(
@@ -563,7 +583,7 @@ class GetTests(CommandTestCase):
 
     def test_cat_plain(self) -> None:
         """Text without control characters is printed as it is."""
-        for text in ("a  \n\tb", "", "\n", "日本\n"):
+        for text in ("a  \n\tb", "\n", "日本\n"):
             Path("plain").write_text(text, encoding="utf-8")
             self.output("put", "plain")
             digest = sha256(text.encode()).hexdigest()

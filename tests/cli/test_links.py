@@ -80,10 +80,11 @@ class TargetTests(SynchronousTestCase):
 
     def test_whole(self) -> None:
         """Without a server only a whole hash will do."""
-        self.assertEqual(HashType().convert(URL, None, None), SHA256)
+        self.assertEqual(HashType("asciid blocked").convert(URL, None, None), SHA256)
         with self.assertRaises(click.BadParameter) as raised:
-            HashType().convert(LINK, None, None)
-        self.assertIn(f"{LINK} has a part of a SHA-256", raised.exception.message)
+            HashType("asciid blocked").convert(LINK, None, None)
+        message = f"{LINK} has a part of a SHA-256; asciid blocked prints all"
+        self.assertEqual(raised.exception.message, message)
 
 
 class LinkTests(CommandTestCase):

@@ -96,6 +96,17 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(unblocked, (0, f"{sha256} unblocked\n", ""))
         unblocked = self.on_storage("unblock", sha256)
         self.assertEqual(unblocked, (1, f"{sha256} is not blocked\n", ""))
+        for command, prints in (("block", "about"), ("unblock", "blocked")):
+            part = [
+                command,
+                sha256[:12],
+                *(["--reason=x"] if command == "block" else []),
+            ]
+            code, _, err = self.on_storage(*part)
+            self.assertEqual(code, 2)
+            self.assertIn(
+                f"{sha256[:12]} has a part of a SHA-256; asciid {prints} ", err
+            )
         code, report = self.report("unblock", other)
         self.assertEqual((code, report), (0, {"sha256": other, "unblocked": True}))
         self.assertEqual(self.report("blocked"), (0, {"blocked": []}))

@@ -26,12 +26,7 @@ from asciid.daemon import announcement
 from asciid.daemon._service import LAST_WRITES, ImageService, Site
 from asciid.daemon.host import Host
 from asciid.daemon.housekeeping import Housekeeper
-from asciid.errors import (
-    DatabaseUnavailableError,
-    StorageFailedError,
-    StoreClosedError,
-    StoreVersionError,
-)
+from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
 from asciid.metrics import Metrics, RequestCounts
 from asciid.net.listener import Listener, StartError
 from asciid.runtime.client_scheduler import ClientScheduler
@@ -266,8 +261,7 @@ class FailureTests(ServiceTestCase):
         self.endpoint.answer = lambda: fail(error)
         self.assert_refused(
             self.service().startService,
-            "asciid: cannot listen on tcp:4444: Couldn't listen on any:4444: "
-            "[Errno 98] Address already in use.",
+            "asciid: cannot listen on tcp:4444: Address already in use",
         )
         self.assertEqual(self.events, ["bind"])
 
@@ -288,8 +282,7 @@ class FailureTests(ServiceTestCase):
         self.store.started = fail(PermissionError(13, "Permission denied", "/images"))
         self.assert_refused(
             self.service().startService,
-            "asciid: cannot use the storage /images: "
-            "[Errno 13] Permission denied: '/images'",
+            "asciid: cannot use the storage /images: Permission denied",
         )
         self.assertEqual(self.events, ["bind", "open", "unbind"])
 
@@ -304,7 +297,7 @@ class FailureTests(ServiceTestCase):
         self.assert_refused(
             self.service().startService,
             "asciid: cannot create threads: "
-            "[Errno 11] cannot create the threads of asciid-offload",
+            "cannot create the threads of asciid-offload",
         )
         self.assertEqual(self.events, ["bind", "unbind"])
 
@@ -572,14 +565,6 @@ class AnnouncementTests(ServiceTestCase):
             (line,) = self.announced(database, sync=sync)
             self.assertIn("storage postgresql://u:***@h/art, images 7", line)
             self.assertIn("sync on", line)
-
-    def test_unreachable_database(self) -> None:
-        """A daemon that cannot reach its database yet serves all the same."""
-        self.store.measured = fail(DatabaseUnavailableError())
-        database = DatabaseURL.parse("postgresql://u:hunter2@h/art")
-        first, second = self.announced(database)
-        self.assertIn("images unknown, pending uploads unknown, sync on", first)
-        self.assertIn("the database cannot be reached", second)
 
     def test_other_addresses(self) -> None:
         """An IPv6 address is in brackets; a Unix socket is named."""

@@ -59,6 +59,7 @@ from asciid.store.queries import (
 )
 from asciid.store.rules import PIECE
 from asciid.store.stats import StoreUsage
+from tests._thoroughness import examples
 from tests.engines._driven import (
     DrivenLMDB,
     DrivenMemory,
@@ -368,7 +369,7 @@ class DifferentialTests(SynchronousTestCase):
         return getattr(player, name)(*arguments)
 
     @given(scripts)
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(examples(40), suppress_health_check=list(HealthCheck))
     def test_same(self, script: Script) -> None:
         """The engines of one machine have the same outcomes for any script."""
         self.compare((DrivenLMDB, DrivenMemory, DrivenRemote), script)
@@ -381,7 +382,7 @@ class DifferentialTests(SynchronousTestCase):
         """
         clean_database()
         settled = settings(
-            max_examples=int(os.environ.get(SCRIPTS, "6")),
+            max_examples=int(os.environ.get(SCRIPTS, "8")),
             deadline=None,
             suppress_health_check=list(HealthCheck),
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines.remote._framing import MAX_MESSAGE, MessageProtocol
+from tests._thoroughness import examples
 
 
 class End:
@@ -45,7 +46,7 @@ class MessageProtocolTests(SynchronousTestCase):
         protocol.makeConnection(transport)
         return protocol, end, transport
 
-    @settings(max_examples=50)
+    @examples(50)
     @given(
         st.lists(st.lists(st.integers(0, 2**32) | st.binary(max_size=40)), max_size=5),
         st.lists(st.integers(1, 30), min_size=1, max_size=20),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import httptools
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import Limits
 from asciid.http._body import ChunkedBody, SizedBody
 from asciid.http._problem import RefusedError
+from tests._thoroughness import examples
 
 HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -159,7 +160,7 @@ class ChunkedTests(SynchronousTestCase):
                 self.assertEqual(caught.exception.status, 413)
             self.refused(400, b"%x\r\n%b0\r\n\r\n" % (size, b"y" * size))
 
-    @settings(max_examples=60)
+    @examples(60)
     @given(
         st.lists(st.binary(min_size=1, max_size=20), max_size=5),
         st.integers(1, 12),
@@ -170,7 +171,7 @@ class ChunkedTests(SynchronousTestCase):
         data = b"".join(b"%X\r\n%b\r\n" % (len(c), c) for c in chunks) + b"0\r\n\r\n"
         self.assertEqual(decode(data + rest, step=step), (b"".join(chunks), rest))
 
-    @settings(max_examples=300)
+    @examples(300)
     @given(
         st.lists(
             st.sampled_from(

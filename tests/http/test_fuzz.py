@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import Limits
+from tests._thoroughness import examples
 from tests.http._app import App
 from tests.http._support import Site, get, post
 
@@ -70,7 +71,7 @@ PARTS = [
 class FuzzTests(SynchronousTestCase):
     """On any bytes, the HTTP server neither raises nor hangs nor leaks."""
 
-    @settings(max_examples=60)
+    @examples(60)
     @given(
         st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=6),
         st.sampled_from(LAST),
@@ -105,7 +106,7 @@ class FuzzTests(SynchronousTestCase):
             outcomes.append((seen, wire.over))
         self.assertEqual(*outcomes)
 
-    @settings(max_examples=200)
+    @examples(200)
     @given(
         st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=8)), max_size=25),
         st.sampled_from(["leave", "half close", "wait"]),

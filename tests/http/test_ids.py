@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import request_id, unique_ids
 from asciid.http._ids import given_id
+from tests._thoroughness import examples
 from tests.http._app import App
 from tests.http._support import HOST, Site, get, post
 
@@ -60,7 +61,7 @@ class GivenTests(SynchronousTestCase):
         ):
             self.assertIsNone(given_id(None, value), value)
 
-    @settings(max_examples=100)
+    @examples(100)
     @given(st.none() | st.binary(max_size=150), st.none() | st.binary(max_size=80))
     def test_any(self, name: bytes | None, traceparent: bytes | None) -> None:
         """Whatever is given, a name is short and can be shown anywhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from klein import Klein
 from twisted.internet.address import UNIXAddress
@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from asciid.http import Limits
 from asciid.http._route_table import _MAX_CACHED, _MAX_CACHED_PATH, RouteTable
+from tests._thoroughness import examples
 from tests.http._support import Site, get
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class AgreementTests(SynchronousTestCase):
             [answer] = site.ask(get(path, b"Content-Length: 0", method=method))
             self.assertEqual(answer.body, body)
 
-    @settings(max_examples=100)
+    @examples(100)
     @given(RULES, REQUESTS)
     def test_any(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from klein import Klein
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import KleinFactory, Limits, read_body, streams_body
+from tests._thoroughness import examples
 from tests.http._app import App
 from tests.http._support import MemoryTransport, Site, get, post
 
@@ -357,7 +358,7 @@ STEPS = st.one_of(
 class LedgerTests(SynchronousTestCase):
     """What the limits count as held, however connections end."""
 
-    @settings(max_examples=150)
+    @examples(150)
     @given(
         st.lists(st.tuples(st.integers(0, 9), STEPS), max_size=40),
         st.sampled_from([1e-9, 1e-3]),

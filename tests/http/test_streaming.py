@@ -17,7 +17,7 @@ from werkzeug.exceptions import Forbidden
 from zope.interface import implementer
 
 from asciid.http import Limits, body_of, read_body, streams_body
-from asciid.http._incoming import STREAMED
+from asciid.net.body_limits import STREAMED
 from tests.http._app import App
 from tests.http._support import Site, Wire, get, parse_answers, post
 

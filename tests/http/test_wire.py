@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import Limits
 from asciid.http._problem import RefusedError
 from asciid.http._request_head import HeadParser
+from tests._thoroughness import examples
 from tests.http._app import App
 from tests.http._support import HOST, Site, get, post
 
@@ -187,7 +188,7 @@ _BITS = (
 class GrammarTests(SynchronousTestCase):
     """Heads that are nearly good."""
 
-    @settings(max_examples=400)
+    @examples(400)
     @given(
         st.sampled_from(_SEEDS),
         st.lists(

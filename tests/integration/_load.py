@@ -21,6 +21,9 @@ __all__ = ["Load"]
 _GONE = (ConnectError, ConnectionClosed, RequestTransmissionFailed, ResponseFailed)
 """How a request ends when the daemon has."""
 
+_PAUSE = 0.02
+"""Seconds between the images of a client."""
+
 
 @define(eq=False)
 class _Upload:
@@ -57,6 +60,8 @@ class Load:
         try:
             while True:
                 await self._upload_one()
+                # Leaves the processor to what is tested under load.
+                await self.case.sleep(_PAUSE)
         except _GONE:
             return
 

@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests._thoroughness import THOROUGH
 from tests.integration._daemon import ROOT, Daemon, environment
 
 CONFIG = ROOT / "tests" / "integration" / "schemathesis.toml"
@@ -29,8 +30,9 @@ class SchemathesisTests(SynchronousTestCase):
         self.upload_example(daemon)
         contract = f"{daemon.url}/openapi.json"
         command = Path(sys.executable).with_name("st")
+        run = ["run"] if THOROUGH else ["run", "--max-examples=6"]
         done = subprocess.run(
-            [command, "--config-file", CONFIG, "--no-color", "run", contract],
+            [*(command, "--config-file", CONFIG, "--no-color"), *run, contract],
             # It leaves files behind.
             cwd=directory,
             env=environment(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 from twisted.internet.testing import MemoryReactorClock
@@ -21,6 +21,7 @@ from asciid.daemon.host import Host
 from asciid.http import Refusal
 from asciid.logs.access import LEFT, AccessLog, AccessRecord, access_writer
 from asciid.testing import MemoryStore
+from tests._thoroughness import examples
 from tests.api._support import CAT_SHA256, Client, make_api, make_server
 from tests.http._support import MemoryTransport, get, parse_answers, post
 
@@ -138,7 +139,7 @@ class AccessLogTests(SynchronousTestCase):
                 json.dumps(access.members()).encode()
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    @settings(max_examples=200)
+    @examples(200)
     @given(
         st.binary(max_size=8),
         st.sampled_from(

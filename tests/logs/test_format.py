@@ -6,7 +6,7 @@ import io
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import (
     FileLogObserver,
@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.logs._format import FORMATS, LEVELS, LineFormatter, json_line
 from asciid.logs._repeats import ALLOWED, WINDOW
+from tests._thoroughness import examples
 
 
 class Log:
@@ -119,7 +120,7 @@ class TextTests(SynchronousTestCase):
         log.source.info("{what()}", what=lambda: "called")
         self.assertTrue(log.text.endswith("] called\n"), log.text)
 
-    @settings(max_examples=100)
+    @examples(100)
     @given(st.text())
     def test_any_text(self, text: str) -> None:
         """Whatever the text, only its own lines are indented lines of its event."""
@@ -184,7 +185,7 @@ class JSONTests(SynchronousTestCase):
             ("said", len("2026-01-01T00:00:00.000Z"), "tests.log"),
         )
 
-    @settings(max_examples=100)
+    @examples(100)
     @given(st.text())
     def test_any_text(self, text: str) -> None:
         """A line is printable ASCII with the message of the event."""

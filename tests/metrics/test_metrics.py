@@ -23,10 +23,10 @@ from asciid import __version__
 from asciid.api import MetricsAPI
 from asciid.api._contract import METHODS, load_contract
 from asciid.api._problems import PROBLEM_TYPES
-from asciid.api._schema import InputLimits
 from asciid.errors import StorageFailedError
 from asciid.http import KleinFactory, Limits
 from asciid.metrics import Metrics, RequestCounts
+from asciid.net.body_limits import InputLimits
 from asciid.store import IImageStore, PendingLimits
 from asciid.store.stats import DatabaseStats
 from asciid.testing import ManualReactor, MemoryStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.http import Refusal
 from asciid.metrics._request_counts import RequestCounts
 from asciid.runtime.histogram import Histogram
+from tests._thoroughness import examples
 from tests.metrics._support import a_request
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class HistogramTests(SynchronousTestCase):
     """A histogram of plain numbers."""
 
-    @settings(max_examples=50)
+    @examples(50)
     @given(st.lists(st.integers(0, 20)))
     def test_buckets(self, values: list[int]) -> None:
         """Each value is in the bucket of the first bound that it does not pass."""

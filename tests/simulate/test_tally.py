@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.simulate._tally import Tally
+from tests._thoroughness import examples
 
 
 class TallyTests(SynchronousTestCase):
     """Counts and quantiles."""
 
-    @settings(max_examples=50)
+    @examples(50)
     @given(times=st.lists(st.floats(2e-5, 70), min_size=1))
     def test_quantiles(self, times: list[float]) -> None:
         """They are those of the sorted times, to two percent."""

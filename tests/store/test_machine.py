@@ -19,6 +19,7 @@ from asciid.model import About, ImageSpec, ImageState
 from asciid.store import GONE_FOR, IImageStore, Lifetimes
 from asciid.store.rules import PIECE
 from asciid.testing import MemoryStore
+from tests._thoroughness import examples
 from tests.engines._postgresql import DrivenDatabase, clean_database, server
 from tests.store._support import DrivenStore, chunk_of, registered, spec_of
 from tests.workers._support import DrivenWorkers, InTurn
@@ -30,7 +31,7 @@ ResultT = TypeVar("ResultT")
 
 IMAGES = [b"", b"x", b"/\\_/\\\n( o.o )\n", bytes(range(40)), b"ab" * 30]
 SETTINGS = settings(
-    max_examples=30,
+    examples(30),
     stateful_step_count=30,
     suppress_health_check=list(HealthCheck),
 )

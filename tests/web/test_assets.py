@@ -7,14 +7,14 @@ from hashlib import sha256
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.web._assets import STATIC_PATH, static_files, static_paths
+from asciid.web.assets import STATIC_PATH, static_files, static_paths
 
 BUDGET = 40_000
 """Maximum bytes of all scripts and styles together."""
 
 
 class AssetsTests(SynchronousTestCase):
-    """`asciid.web._assets`."""
+    """`asciid.web.assets`."""
 
     def test_names(self) -> None:
         """The name of a file has a hash of its content, so it never changes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.art import PNGUnavailableError
+from asciid.art.rendering import PNGUnavailableError
 from asciid.web import _job_handlers
 from asciid.web._job_handlers import JobHandlers
 from asciid.web.jobs import (

@@ -6,11 +6,10 @@ import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.web._assets import STATIC_PATH
 from asciid.web._markup import (
     MAX_GALLERY_SIZE,
     card_size,
@@ -21,7 +20,9 @@ from asciid.web._markup import (
     render_upload,
     render_viewer,
 )
+from asciid.web.assets import STATIC_PATH
 from asciid.web.pages import Site
+from tests._thoroughness import examples
 from tests.web._samples import (
     HASH,
     NOW,
@@ -139,7 +140,7 @@ class EveryPageTests(SynchronousTestCase):
                 if tag == "script":
                     self.assertTrue(str(attrs["src"]).startswith(STATIC_PATH))
 
-    @settings(max_examples=60)
+    @examples(60)
     @given(TEXTS)
     def test_escaped(self, text: str) -> None:
         """Somebody else's text adds no element and no attribute to a page."""

@@ -8,7 +8,7 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import PurePath
 
-from asciid.art import cell_stylesheet
+from asciid.art.stylesheets import cell_stylesheet
 
 __all__ = ["STATIC_PATH", "static_files", "static_paths"]
 
