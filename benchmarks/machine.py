@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 
 PACKAGES = (
-    *("twisted", "klein", "httptools", "lmdb", "msgspec"),
+    *("twisted", "klein", "httptools", "lmdb", "msgspec", "psycopg"),
     *("aiohttp", "starlette", "fastapi", "uvicorn", "uvloop"),
 )
 

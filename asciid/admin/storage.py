@@ -1,8 +1,8 @@
 """
-Commands on a storage directory, with or without a running daemon.
+Commands on a storage, with or without a running daemon.
 
-Each function locks the storage if it has no owner, and sends a command to the owner
-otherwise.
+Each function locks a storage directory if it has no owner, and sends a command to the
+owner otherwise.  On a database it works beside the daemons.
 
 Errors of all functions: `AsciidError`, `OSError`.
 """
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
+from asciid.admin import database
 from asciid.admin._owner import on_storage
 from asciid.admin._pace import Pace
 from asciid.admin.moderation import PAGE, as_documents
 from asciid.engines.lmdb import maintenance
+from asciid.net.database_url import DatabaseURL
 from asciid.store import check_reason
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ _PIECE = 1024 * 1024
 
 
 def verify(
-    storage: Path,
+    storage: Path | DatabaseURL,
     rate: int,
     found: Callable[[str, dict[str, Any]], object],
     *,
@@ -51,6 +53,8 @@ def verify(
     quarantine is then deleted.  The result has ``images``, ``bytes`` and, with `purge`,
     ``purged``.
     """
+    if isinstance(storage, DatabaseURL):
+        return database.verify(storage, rate, found, quarantine=quarantine, purge=purge)
 
     def as_owner(opened: StorageFile) -> dict[str, Any]:
         verification = maintenance.Verification(
@@ -86,8 +90,10 @@ def verify(
     return on_storage(storage, "asciid verify", as_owner, through_owner)
 
 
-def restore(storage: Path) -> int:
+def restore(storage: Path | DatabaseURL) -> int:
     """Move every image out of quarantine; return their number."""
+    if isinstance(storage, DatabaseURL):
+        return database.restore(storage)
 
     def through_owner(owner: Owner) -> int:
         owner.request("verify", restore=True)
@@ -139,13 +145,15 @@ def compact(storage: Path) -> dict[str, Any]:
     return on_storage(storage, "asciid compact", as_owner, through_owner)
 
 
-def block(storage: Path, sha256: str, reason: str) -> bool:
+def block(storage: Path | DatabaseURL, sha256: str, reason: str) -> bool:
     """
     Remove an image and refuse its hash; return whether there was one.
 
     Errors: also `ValueError` if `reason` is not one line of at most 500 bytes.
     """
     check_reason(reason)
+    if isinstance(storage, DatabaseURL):
+        return database.block(storage, sha256, reason)
 
     def as_owner(opened: StorageFile) -> bool:
         return maintenance.block(opened, sha256, reason)
@@ -160,8 +168,10 @@ def block(storage: Path, sha256: str, reason: str) -> bool:
     )
 
 
-def unblock(storage: Path, sha256: str) -> bool:
+def unblock(storage: Path | DatabaseURL, sha256: str) -> bool:
     """Accept a hash again; return whether it was blocked."""
+    if isinstance(storage, DatabaseURL):
+        return database.unblock(storage, sha256)
 
     def as_owner(opened: StorageFile) -> bool:
         return maintenance.unblock(opened, sha256)
@@ -176,7 +186,7 @@ def unblock(storage: Path, sha256: str) -> bool:
     )
 
 
-def blocked(storage: Path) -> Iterator[dict[str, Any]]:
+def blocked(storage: Path | DatabaseURL) -> Iterator[dict[str, Any]]:
     """Yield ``sha256``, ``reason`` and ``since`` of each blocked hash, in order."""
     after = ""
     while page := _blocked_after(storage, after):
@@ -184,7 +194,10 @@ def blocked(storage: Path) -> Iterator[dict[str, Any]]:
         after = page[-1]["sha256"]
 
 
-def _blocked_after(storage: Path, after: str) -> list[dict[str, Any]]:
+def _blocked_after(storage: Path | DatabaseURL, after: str) -> list[dict[str, Any]]:
+    if isinstance(storage, DatabaseURL):
+        return database.blocked(storage, after)
+
     def as_owner(opened: StorageFile) -> list[dict[str, Any]]:
         return as_documents(maintenance.blocked(opened, after, PAGE))
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from asciid.config.settings import DatabaseURL
+
 __all__ = ["block_command", "blocked_command", "unblock_command"]
 
 CommandT = TypeVar("CommandT", bound="Callable[..., Any]")
@@ -29,7 +31,8 @@ CommandT = TypeVar("CommandT", bound="Callable[..., Any]")
 _BLOCK_HELP = f"""
 Remove an image, given by its SHA-256 or its URL, and refuse it from now on.
 
-A daemon may be running; once the command ends, no process of it serves the image.
+A daemon may be running; once the command ends, no process of it serves the image, and
+within a second no daemon on the same database does.
 Readers get 451, uploads 403, both with the reason. The image need not be stored. A hash
 that is blocked already gets the new reason. The whole SHA-256 is required: asciid about
 prints it for a link.
@@ -76,7 +79,9 @@ def _image_argument(printed_by: str) -> Callable[[CommandT], CommandT]:
 )
 @storage_option
 @json_option
-def block_command(*, sha256: str, reason: str, storage: Path, as_json: bool) -> int:
+def block_command(
+    *, sha256: str, reason: str, storage: Path | DatabaseURL, as_json: bool
+) -> int:
     """Block an image; return the exit code."""
     with readable_errors():
         try:
@@ -95,7 +100,7 @@ def block_command(*, sha256: str, reason: str, storage: Path, as_json: bool) -> 
 @_image_argument("asciid blocked")
 @storage_option
 @json_option
-def unblock_command(*, sha256: str, storage: Path, as_json: bool) -> int:
+def unblock_command(*, sha256: str, storage: Path | DatabaseURL, as_json: bool) -> int:
     """Unblock an image; return the exit code."""
     with readable_errors():
         unblocked = admin.unblock(storage, sha256)
@@ -109,7 +114,7 @@ def unblock_command(*, sha256: str, storage: Path, as_json: bool) -> int:
 @click.command("blocked", help=_BLOCKED_HELP)
 @storage_option
 @json_option
-def blocked_command(*, storage: Path, as_json: bool) -> int:
+def blocked_command(*, storage: Path | DatabaseURL, as_json: bool) -> int:
     """List blocked hashes; return the exit code."""
     found: list[dict[str, Any]] = []
     with readable_errors():

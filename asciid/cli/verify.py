@@ -20,6 +20,8 @@ from asciid.cli._storage_options import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from asciid.config.settings import DatabaseURL
+
 __all__ = ["verify_command"]
 
 _HELP = f"""
@@ -38,6 +40,7 @@ agree, or if the storage is unusable, 2 if the options are wrong.
   asciid verify --storage /var/lib/asciid
   asciid verify --rate 0 --json
   asciid verify --no-quarantine
+  asciid verify --storage postgresql://asciid@db1.example/asciid
 """
 
 
@@ -60,7 +63,7 @@ agree, or if the storage is unusable, 2 if the options are wrong.
 @json_option
 def verify_command(  # noqa: PLR0913 - each is an option
     *,
-    storage: Path,
+    storage: Path | DatabaseURL,
     rate: int,
     quarantine: bool,
     purge: bool,
@@ -104,7 +107,7 @@ def verify_command(  # noqa: PLR0913 - each is an option
     return 1 if damaged or inconsistent else 0
 
 
-def _restore(storage: Path, *, as_json: bool) -> int:
+def _restore(storage: Path | DatabaseURL, *, as_json: bool) -> int:
     """Move all images out of quarantine; return the exit code."""
     with readable_errors():
         restored = admin.restore(storage)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from asciid.config.tokens import TokenFileError
 from asciid.daemon.announcement import announce
-from asciid.errors import AsciidError
+from asciid.errors import AsciidError, DatabaseUnavailableError
 from asciid.net.listener import StartError
 from asciid.runtime.malloc import MemoryTrimmer
 from asciid.runtime.streams import print_refusal
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from asciid.net.listener import Listener
     from asciid.net.tls import Certificate
     from asciid.runtime.offload import Offload
-    from asciid.store import IImageStore
+    from asciid.store import IImageStore, StoreUsage
     from asciid.web.renderer import IRenderer
 
 __all__ = ["ImageService"]
@@ -221,9 +221,14 @@ class ImageService(Service):
             self._control.start()
         self._trimmer.start()
         if self._announces:
-            stored = await self._store.usage()
-            announce(self._settings, stored, *self._addresses)
+            announce(self._settings, await self._stored(), *self._addresses)
         self._host.serving(f"Serving on {self._addresses[0]}")
+
+    async def _stored(self) -> StoreUsage | None:
+        try:
+            return await self._store.usage()
+        except DatabaseUnavailableError:
+            return None
 
     @property
     def _addresses(self) -> Sequence[str]:
@@ -286,7 +291,10 @@ class ImageService(Service):
 
     def _start_failed(self, failure: Failure) -> None:
         if self.running:
-            _log.failure("asciid cannot start", failure)
+            if failure.check(StartError):
+                self._refuse(failure.value)
+            else:
+                _log.failure("asciid cannot start", failure)
             self._host.fail()
 
     def _raise_if_failed(self, deferred: Deferred[Any]) -> None:
@@ -294,7 +302,10 @@ class ImageService(Service):
         result = getattr(deferred, "result", None)
         if isinstance(result, Failure):
             deferred.addErrback(lambda _: None)
-            if self._announces:
-                _log.critical("{reason}", reason=result.value)
-                print_refusal(result.value)
+            self._refuse(result.value)
             result.raiseException()
+
+    def _refuse(self, reason: object) -> None:
+        if self._announces:
+            _log.critical("{reason}", reason=reason)
+            print_refusal(reason)

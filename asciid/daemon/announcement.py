@@ -23,11 +23,15 @@ _log = Logger()
 
 
 def announce(
-    settings: Settings, stored: StoreUsage, address: str, metrics: str | None = None
+    settings: Settings,
+    stored: StoreUsage | None,
+    address: str,
+    metrics: str | None = None,
 ) -> None:
     """
     Log the start at `address`, with metrics at `metrics`, if any.
 
+    `stored` is None while the database cannot be reached.
     Warn of each setting that risks data or memory.
     """
     storage = settings.storage
@@ -38,8 +42,8 @@ def announce(
         version=__version__,
         address=address,
         storage=_storage_text(storage),
-        images=stored.images,
-        pending=stored.pending,
+        images="unknown" if stored is None else stored.images,
+        pending="unknown" if stored is None else stored.pending,
         sync="on" if in_database or (settings.sync and storage is not None) else "off",
         workers=settings.workers,
     )
@@ -50,6 +54,8 @@ def announce(
         _log.warn("{risk}", risk=risk)
     if storage is None:
         _log.warn("images are kept in memory and are lost at exit")
+    elif stored is None:
+        _log.warn("the database cannot be reached: responding with 503 until it can")
     elif not (settings.sync or in_database):
         _log.warn("sync is off: a power cut loses acknowledged writes")
 

@@ -47,7 +47,8 @@ class FaultLog:
         self.failing = True
         if what not in self._logged:
             self._logged.add(what)
-            _log.error("{doing} fails: {what}", doing=self.doing, what=what)
+            # The activity is in the format: each may log as many lines a minute.
+            _log.error(f"{self.doing} fails: {{what}}", what=what)
         self._failed = self.monotonic()
 
     def succeeded(self) -> None:
@@ -55,4 +56,4 @@ class FaultLog:
         self.failing = False
         if self._logged and self.monotonic() - self._failed >= SETTLED:
             self._logged.clear()
-            _log.info("{doing} works again", doing=self.doing)
+            _log.info(f"{self.doing} works again")

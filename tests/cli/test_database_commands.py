@@ -8,6 +8,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from hashlib import sha256
 from unittest.mock import patch
 
 import psycopg
@@ -17,6 +18,8 @@ from asciid.admin import database
 from asciid.cli.main import main
 from asciid.config.settings import DatabaseURL
 from tests.cluster._server import OWNER, shared_server
+
+ART = b"/\\_/\\\n( o.o )\n"
 
 
 class CommandTestCase(SynchronousTestCase):
@@ -154,3 +157,102 @@ class RefusalTests(CommandTestCase):
                 ": pip install 'asciid[postgresql]'",
                 *("migrate", "--storage", "postgresql://127.0.0.1:1/art"),
             )
+
+
+class BlockTests(DatabaseTestCase):
+    """``asciid block``, ``asciid unblock`` and ``asciid blocked``."""
+
+    def test_block(self) -> None:
+        """A hash is blocked, listed as such, and unblocked."""
+        self.on_database("migrate")
+        digest = "a" * 64
+        self.assertEqual(
+            self.on_database("block", digest, "--reason", "Käse 5/26"),
+            (0, f"{digest} blocked; it was not stored\n", ""),
+        )
+        code, out, _ = self.on_database("blocked")
+        self.assertEqual(code, 0)
+        self.assertRegex(out, rf"\A{digest} 20\S+ Käse 5/26\n\Z")
+        self.assertEqual(
+            self.on_database("unblock", digest), (0, f"{digest} unblocked\n", "")
+        )
+        self.assertEqual(
+            self.on_database("unblock", digest), (1, f"{digest} is not blocked\n", "")
+        )
+        self.assertEqual(self.on_database("blocked"), (0, "", ""))
+
+    def test_many(self) -> None:
+        """All blocked hashes are listed, however many there are."""
+        self.on_database("migrate")
+        with psycopg.connect(self.url) as connection:
+            connection.execute(
+                "INSERT INTO asciid.blocked (since, shard, sha256, reason) "
+                "SELECT 0, get_byte(hash, 0), hash, 'x' FROM ("
+                "SELECT sha256(i::text::bytea) AS hash FROM generate_series(1, 250) i"
+                ") hashes"
+            )
+        code, out, _ = self.on_database("blocked", "--json")
+        self.assertEqual(code, 0)
+        hashes = [each["sha256"] for each in json.loads(out)["blocked"]]
+        self.assertEqual(hashes, sorted(set(hashes)))
+        self.assertEqual(len(hashes), 250)
+
+    def test_not_migrated(self) -> None:
+        """A database without tables is refused."""
+        for command in (["blocked"], ["unblock", "a" * 64]):
+            code, out, err = self.on_database(*command)
+            self.assertEqual((code, out), (1, ""))
+            self.assertEqual(
+                err,
+                f"asciid: {self.url}: the database has no tables of asciid: "
+                "run asciid migrate\n",
+            )
+
+
+class VerifyTests(DatabaseTestCase):
+    """``asciid verify``."""
+
+    def setUp(self) -> None:
+        """Store an image, one byte of which was changed since."""
+        super().setUp()
+        self.on_database("migrate")
+        self.sha256 = sha256(ART).hexdigest()
+        parameters = sha256(ART).digest(), len(ART)
+        with psycopg.connect(self.url) as connection:
+            connection.execute(
+                "INSERT INTO asciid.image (upload, size, chunk_size, piece_size, "
+                "missing, created, active, completed, shard, listed, sha256) "
+                "SELECT 1, size, size, size, 0, 1, 1, 1, get_byte(hash, 0), true, hash "
+                "FROM (SELECT %s::bytea AS hash, %s AS size) image",
+                parameters,
+            )
+            connection.execute(
+                "INSERT INTO asciid.chunk (upload, id, shard, data) "
+                "VALUES (1, 0, 1, %s)",
+                (ART,),
+            )
+
+    def test_intact(self) -> None:
+        """What was read is reported."""
+        line = f"1 images, {len(ART)} bytes: none damaged\n"
+        self.assertEqual(self.on_database("verify", "--rate=0"), (0, line, ""))
+
+    def test_damaged(self) -> None:
+        """A damaged image is quarantined, and can be moved back."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute("UPDATE asciid.chunk SET data = set_byte(data, 0, 0)")
+        code, out, err = self.on_database("verify", "--no-quarantine")
+        self.assertEqual((code, err), (1, ""))
+        self.assertIn(f"{self.sha256}: ", out)
+        code, out, err = self.on_database("verify", "--json")
+        self.assertEqual((code, err), (1, ""))
+        (damaged,) = json.loads(out)["damaged"]
+        self.assertEqual(damaged["sha256"], self.sha256)
+        self.assertTrue(damaged["quarantined"])
+        code, out, _ = self.on_database("verify")
+        self.assertEqual((code, out), (0, "0 images, 0 bytes: none damaged\n"))
+        restored = self.on_database("verify", "--restore")
+        self.assertEqual(restored, (0, "1 restored\n", ""))
+        code, out, _ = self.on_database("verify", "--purge")
+        self.assertEqual(code, 1)
+        self.assertIn("1 damaged, in quarantine; 1 purged", out)

@@ -238,10 +238,7 @@ class CancelledCommitTests(SynchronousTestCase):
 
     def begin(self, kind: type[Committer]) -> Committer:
         """Have a node store an image while the standby is missing."""
-        self.server = new_server()
-        self.addCleanup(self.server.end)
-        with psycopg.connect(self.server.conninfo()) as connection:
-            migrate(connection)
+        self.server = database_server()
         connector = Connector(Database(self.server.conninfo()))
         node = kind(
             connector.connect,
@@ -252,9 +249,11 @@ class CancelledCommitTests(SynchronousTestCase):
         )
         node.open()
         self.addCleanup(node.close)
+        self.addCleanup(self.set_standby, "")
         self.set_standby("absent")
         self.outcomes: list[Any] = []
-        register = Register(ImageSpec("0" * 64, 4, 4))
+        name = sha256(self.id().encode()).hexdigest()
+        register = Register(ImageSpec(name, 4, 4))
         self.thread = Thread(
             target=lambda: self.outcomes.extend(node.execute([register])), daemon=True
         )

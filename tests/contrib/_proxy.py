@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Proxy", "haproxy", "nginx", "nginx_cache", "squid", "varnish"]
+__all__ = [
+    "Proxy",
+    "haproxy",
+    "haproxy_cluster",
+    "nginx",
+    "nginx_cache",
+    "squid",
+    "varnish",
+]
 
 _PATIENCE = 90
 """Seconds until a proxy that does not listen fails the test."""
@@ -131,18 +139,37 @@ def nginx(directory: Path, upstream: int) -> Proxy:
 
 def haproxy(directory: Path, upstream: int) -> Proxy:
     """Return HAProxy in front of port `upstream`; it is not started yet."""
+    service = {
+        "server asciid 127.0.0.1:4444\n": f"server asciid 127.0.0.1:{upstream}\n"
+    }
+    return _haproxy(directory, _configuration("haproxy.cfg", service))
+
+
+def haproxy_cluster(directory: Path, *upstream: int) -> Proxy:
+    """Return HAProxy in front of two ports; it is not started yet."""
+    stats = {"    bind 127.0.0.1:8404\n": f"    bind 127.0.0.1:{_free_port()}\n"}
+    text = _configuration("haproxy-cluster.cfg", stats)
+    for address, port in zip(("10.0.0.21", "10.0.0.22"), upstream, strict=True):
+        if text.count(f" {address}:4444\n") != 2:
+            message = f"haproxy-cluster.cfg does not have {address} in two backends"
+            raise AssertionError(message)
+        text = text.replace(f" {address}:4444\n", f" 127.0.0.1:{port}\n")
+    return _haproxy(directory, text)
+
+
+def _haproxy(directory: Path, text: str) -> Proxy:
+    """Return HAProxy with a configuration of contrib/, listening on a free port."""
     found, port = program("haproxy"), _free_port()
     directory.mkdir(parents=True)
-    file = directory / "haproxy.cfg"
-    service = {
-        "    bind :80\n": f"    bind 127.0.0.1:{port}\n",
-        "server asciid 127.0.0.1:4444\n": f"server asciid 127.0.0.1:{upstream}\n",
-    }
+    lines = {"    bind :80\n": f"    bind 127.0.0.1:{port}\n"}
     if os.geteuid():
         # Only root can become another user.
         own = ("user haproxy", "group haproxy", "chroot /var/lib/haproxy")
-        service.update({f"    {line}\n": "" for line in own})
-    file.write_text(_configuration("haproxy.cfg", service))
+        lines.update({f"    {line}\n": "" for line in own})
+    for line, replacement in lines.items():
+        text = text.replace(line, replacement)
+    file = directory / "haproxy.cfg"
+    file.write_text(text)
     return Proxy([found, "-db", "-f", str(file)], port, directory)
 
 

@@ -26,7 +26,12 @@ from asciid.daemon import announcement
 from asciid.daemon._service import LAST_WRITES, ImageService, Site
 from asciid.daemon.host import Host
 from asciid.daemon.housekeeping import Housekeeper
-from asciid.errors import StorageFailedError, StoreClosedError, StoreVersionError
+from asciid.errors import (
+    DatabaseUnavailableError,
+    StorageFailedError,
+    StoreClosedError,
+    StoreVersionError,
+)
 from asciid.metrics import Metrics, RequestCounts
 from asciid.net.listener import Listener, StartError
 from asciid.runtime.client_scheduler import ClientScheduler
@@ -565,6 +570,14 @@ class AnnouncementTests(ServiceTestCase):
             (line,) = self.announced(database, sync=sync)
             self.assertIn("storage postgresql://u:***@h/art, images 7", line)
             self.assertIn("sync on", line)
+
+    def test_unreachable_database(self) -> None:
+        """A daemon that cannot reach its database yet serves all the same."""
+        self.store.measured = fail(DatabaseUnavailableError())
+        database = DatabaseURL.parse("postgresql://u:hunter2@h/art")
+        first, second = self.announced(database)
+        self.assertIn("images unknown, pending uploads unknown, sync on", first)
+        self.assertIn("the database cannot be reached", second)
 
     def test_other_addresses(self) -> None:
         """An IPv6 address is in brackets; a Unix socket is named."""

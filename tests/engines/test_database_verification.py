@@ -197,23 +197,29 @@ class ImageTests(VerificationCase):
         self.connection.close()
         self.assertRaises(psycopg.OperationalError, self.verify)
 
+    def verify_while_large_is_removed(self, *, quarantine: bool, again: bool) -> None:
+        """Check that an image is not damaged that is removed while it is read."""
+        clean_database()
+        self.setUp()
+        removed: list[int] = []
+
+        def remove(size: int) -> None:
+            if size == 7_000 and not removed:
+                removed.append(size)
+                self.do("DELETE FROM asciid.image WHERE upload = 3")
+                self.do("DELETE FROM asciid.chunk WHERE upload = 3")
+                if again:
+                    self.rows.add(LARGE, 7_000)
+
+        self.assertEqual(self.verify(quarantine=quarantine, pace=remove), [])
+        self.assertEqual(len(removed), 1)
+
     def test_removed_meanwhile(self) -> None:
-        """An image that is removed while it is read is not damaged."""
+        """An image that is removed while it is read, or stored again, is intact."""
+        self.patch(Chunks, "between", _row_by_row)
         for quarantine in (False, True):
-            removed: list[int] = []
-
-            def remove(size: int, removed: list[int] = removed) -> None:
-                if size == 7_000 and not removed:
-                    removed.append(size)
-                    with connect() as other:
-                        other.execute("DELETE FROM asciid.image WHERE size = 76800")
-                        other.execute("DELETE FROM asciid.chunk WHERE upload = 3")
-
-            self.patch(Chunks, "between", _row_by_row)
-            self.assertEqual(self.verify(quarantine=quarantine, pace=remove), [])
-            self.assertEqual(len(removed), 1)
-            clean_database()
-            self.setUp()
+            for again in (False, True):
+                self.verify_while_large_is_removed(quarantine=quarantine, again=again)
 
     def damage_all(self) -> None:
         """Damage all three images."""

@@ -382,7 +382,7 @@ class DifferentialTests(SynchronousTestCase):
         """
         clean_database()
         settled = settings(
-            max_examples=int(os.environ.get(SCRIPTS, "8")),
+            max_examples=int(os.environ.get(SCRIPTS, "6")),
             deadline=None,
             suppress_health_check=list(HealthCheck),
         )

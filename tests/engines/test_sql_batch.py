@@ -6,12 +6,14 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.engines._callbacks import do_nothing
 from asciid.engines.postgresql import _discarded_chunks, _stored_chunks
 from asciid.engines.postgresql._sql_arrays import ByteArray, array_of
 from asciid.engines.postgresql._sql_batch import carry_out
@@ -42,7 +44,7 @@ from tests.engines._postgresql import clean_database, connect
 from tests.store._support import chunk_of, spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from asciid.engines.postgresql._sql_batch import BatchResult
     from asciid.store.operations import AnyOperation, Kind
@@ -61,14 +63,23 @@ class Node:
         self.reruns = 0
 
     @contextmanager
-    def begun(self, *operations: AnyOperation) -> Iterator[BatchResult]:
-        """Carry out a batch that is committed in the end."""
+    def begun(
+        self,
+        *operations: AnyOperation,
+        began: Callable[[], object] = do_nothing,
+    ) -> Iterator[BatchResult]:
+        """
+        Carry out a batch that is committed in the end.
+
+        `began` is called once the server has the first statements.
+        """
         with self.connection.transaction(), self.connection.pipeline():
             cursor = self.connection.execute(f"SELECT {NOW}")
 
             def now() -> int:
                 ((time_,),) = cursor.fetchall()
                 assert isinstance(time_, int)
+                began()
                 return time_
 
             yield carry_out(self.connection, operations, self.pending, now)
@@ -241,6 +252,36 @@ class NodesTests(SynchronousTestCase):
             (refusal,) = registering.result()
         self.assertEqual(refusal.reason, "spam")
         self.assertEqual(self.one.count("image"), 0)
+
+    def test_gone_at_once(self) -> None:
+        """Two nodes delete what expired, and images that expired before, at once."""
+        specs = [spec_of(data) for data in IMAGES[:2]]
+        for data in IMAGES[:2]:
+            self.one.apply(*upload_of(data))
+        time.sleep(0.005)
+        expired = [
+            Expired(self.one.number(data), spec.sha256)
+            for data, spec in zip(IMAGES, specs, strict=False)
+        ]
+        self.one.apply(RemoveExpired("images", 0.001, expired))
+        for data in IMAGES[:2]:
+            self.one.apply(*upload_of(data))
+        time.sleep(0.005)
+        barrier = Barrier(2)
+
+        def remove(node: Node, first: int) -> Sequence[Any]:
+            operations = (
+                RemoveExpired("gone", 0.001, [expired[first]]),
+                Remove(specs[1 - first].sha256),
+            )
+            with node.begun(*operations, began=barrier.wait) as result:
+                pass
+            return result.outcomes
+
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = [*pool.map(remove, (self.one, self.other), (0, 1))]
+        self.assertEqual({outcome for _, outcome in outcomes}, {None})
+        self.assertEqual(self.one.count("gone"), 0)
 
     def test_expired_at_once(self) -> None:
         """What another node is removing as expired is not waited for."""

@@ -29,8 +29,8 @@ _PATIENCE = 60
 """Seconds until a process that does not start or end has failed the test."""
 
 LISTENS = re.compile(
-    r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+), "
-    r"pending uploads (\d+), "
+    r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+|unknown), "
+    r"pending uploads (\d+|unknown), "
 )
 """The log line of a daemon that serves: its port and its images."""
 
@@ -70,7 +70,7 @@ class Daemon:
     announced: ClassVar[re.Pattern[str]] = LISTENS
     port: int = field(init=False, default=0)
     images: int = field(init=False, default=0)
-    """How many images it found when it started."""
+    """How many images it found when it started; -1 if that was not known."""
     pending: int = field(init=False, default=0)
     """How many uploads it found that were not complete."""
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
@@ -128,7 +128,9 @@ class Daemon:
                 message = f"the daemon does not serve{ended}:\n{self.log}"
                 raise RuntimeError(message)
             time.sleep(0.02)
-        self.port, self.images, self.pending = map(int, announced.groups())
+        self.port, self.images, self.pending = (
+            -1 if number == "unknown" else int(number) for number in announced.groups()
+        )
         return self
 
     def children(self, role: str) -> list[int]:

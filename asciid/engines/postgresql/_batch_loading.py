@@ -86,11 +86,6 @@ JOIN asciid.staged s USING (shard, upload) ORDER BY s.upload FOR UPDATE OF s
 """
 _SKIPPING: LiteralString = "SKIP LOCKED"
 """What another node removes at the same time need not be removed here."""
-_GONE: LiteralString = f"""
-SELECT encode(g.sha256, 'hex'), g.at FROM {_HASHES}
-JOIN asciid.gone g ON g.shard = get_byte(h.sha256, 0) AND g.sha256 = h.sha256
-FOR UPDATE OF g
-"""
 _MARKS: LiteralString = """
 WITH h AS (SELECT decode(hex, 'hex') AS sha256 FROM unnest(%s::text[]) AS hex)
 SELECT encode(b.sha256, 'hex'), b.since, b.reason
@@ -157,7 +152,6 @@ class Loading:
     _staged: set[int] = field(init=False, factory=set)
     _old_images: set[str] = field(init=False, factory=set)
     _old_staged: set[int] = field(init=False, factory=set)
-    _old_gone: set[str] = field(init=False, factory=set)
     _deletes: bool = field(init=False, default=False)
     """Whether chunks of discarded uploads are to be deleted."""
 
@@ -177,7 +171,7 @@ class Loading:
         additions = self._add() if self._additions.places else None
         locked, staged = self._lock()
         discarded = [self.connection.execute(_DISCARDED)] if self._deletes else []
-        marks, gone, abouts = self._read()
+        marks, abouts = self._read()
         state = BatchState(now())
         added = self._number(additions) if additions else set()
         for cursor in locked:
@@ -192,8 +186,6 @@ class Loading:
             ((state.has_discarded,),) = cursor.fetchall()
         for cursor in marks:
             _load_marks(state, cursor)
-        for cursor in gone:
-            state.gone.update(cursor.fetchall())
         for cursor in abouts:
             _load_abouts(state, cursor)
         return state
@@ -212,16 +204,14 @@ class Loading:
             staged.append(self._select_staged(_STAGED + _SKIPPING, self._old_staged))
         return images, staged
 
-    def _read(self) -> tuple[Sequence[_Cursor], Sequence[_Cursor], Sequence[_Cursor]]:
+    def _read(self) -> tuple[Sequence[_Cursor], Sequence[_Cursor]]:
         """Read what belongs to the rows that are locked."""
-        marks, gone, abouts = [], [], []
+        marks, abouts = [], []
         if self._hashes:
             marks.append(self._select(_MARKS, self._hashes))
-        if self._old_gone:
-            gone.append(self._select(_GONE + _SKIPPING, self._old_gone))
         if self._described:
             abouts.append(self._select(_ABOUTS, self._described))
-        return marks, gone, abouts
+        return marks, abouts
 
     def _plan_hash(self, _: int, it: AddChunk) -> None:
         self._hashes.add(it.sha256)
@@ -288,9 +278,7 @@ class Loading:
     def _plan_expired(self, _: int, it: RemoveExpired) -> None:
         if it.kind == "staged":
             self._old_staged.update([old.number for old in it.found])
-        elif it.kind == "gone":
-            self._old_gone.update([old.sha256 for old in it.found])
-        else:
+        elif it.kind != "gone":
             self._old_images.update([old.sha256 for old in it.found])
 
     def _select(self, statement: LiteralString, hashes: Collection[str]) -> _Cursor:

@@ -31,6 +31,7 @@ from asciid.errors import (
     DatabaseUnavailableError,
     StorageFailedError,
     StorageFullError,
+    StoreVersionError,
 )
 from asciid.store.stats import StoreEvents
 
@@ -224,6 +225,11 @@ class Committer:
                     raise DatabaseUnavailableError from error
                 self.stats.retries += 1
                 continue
+            except StoreVersionError as error:
+                # It was migrated by another release, or is another database.
+                self._fault_log.failed(str(error))
+                self._on_lost()
+                raise DatabaseUnavailableError from error
             except Exception as error:
                 if isinstance(error, AsciidError):
                     raise

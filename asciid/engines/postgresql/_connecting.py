@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from contextlib import suppress
 from threading import Lock
@@ -123,5 +124,18 @@ def is_of_connection(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException | None) -> str:
-    """Return the text of an error, for a log or a command line."""
-    return " ".join(str(error).split())
+    """Return the text of an error, for a log or a command line, without advice."""
+    # Of several hosts, the last one that failed is named twice.
+    _, _, failures = str(error).partition("All failures were:\n")
+    reasons = (
+        _flattened(each) for each in (failures or str(error)).split("\n- host: ")
+    )
+    return "; ".join(reasons) or type(error).__name__
+
+
+def _flattened(text: str) -> str:
+    # Libpq's advice is in lines with a tab.
+    lines = (line for line in text.splitlines() if not line.startswith("\t"))
+    return re.sub(
+        "^.*?hostaddr: .*?: (?=connection)", "", " ".join(" ".join(lines).split())
+    )

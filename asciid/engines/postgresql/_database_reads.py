@@ -14,7 +14,13 @@ from asciid.engines._fault_log import FaultLog
 from asciid.engines.postgresql._connecting import Link, is_of_connection, one_line
 from asciid.engines.postgresql._reconnecting import Reconnecting
 from asciid.engines.postgresql._sql_answers import answer
-from asciid.errors import AsciidError, DatabaseUnavailableError, StorageUnreadableError
+from asciid.engines.postgresql._sql_schema import check_version
+from asciid.errors import (
+    AsciidError,
+    DatabaseUnavailableError,
+    StorageUnreadableError,
+    StoreVersionError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +29,13 @@ if TYPE_CHECKING:
     from asciid.store.queries import Query
     from asciid.store.stats import DatabaseStats
 
-__all__ = ["READ_TIMEOUT", "DatabaseReads"]
+__all__ = ["READ_TIMEOUT", "UNAVAILABLE_TIMEOUT", "DatabaseReads"]
 
 READ_TIMEOUT = 60.0
-"""Seconds without an answer after which a connection is given up."""
+"""Seconds without an answer after which a connection is given up ..."""
+
+UNAVAILABLE_TIMEOUT = 5.0
+"""... and while no other connection can be made."""
 
 ResultT = TypeVar("ResultT")
 
@@ -86,10 +95,11 @@ class DatabaseReads:
         return self._pool.run(lambda: self._run(query))
 
     def cut_if_hung(self) -> None:
-        """Give up connections without an answer for `READ_TIMEOUT` seconds."""
+        """Give up connections that have not answered for long."""
         now = self._monotonic()
+        patience = READ_TIMEOUT if self.available else UNAVAILABLE_TIMEOUT
         for reader in list(self._readers.values()):
-            if reader.asked is not None and now - reader.asked >= READ_TIMEOUT:
+            if reader.asked is not None and now - reader.asked >= patience:
                 reader.link.cut()
 
     def stop(self) -> Deferred[None]:
@@ -148,9 +158,15 @@ class DatabaseReads:
             return reader
         try:
             connection = self._connect()
-        except psycopg.Error:
+            try:
+                check_version(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except (psycopg.Error, StoreVersionError) as error:
+            self._fault_log.failed(one_line(error))
             self._reactor.callFromThread(self._reconnecting.begin)
-            raise
+            raise DatabaseUnavailableError from error
         reader = self._readers[get_ident()] = _Reader(Link(connection))
         return reader
 
@@ -167,6 +183,8 @@ class DatabaseReads:
             except psycopg.Error as error:
                 self._fault_log.failed(one_line(error))
                 self._discard()
+                return False
+            except DatabaseUnavailableError:
                 return False
             return True
 

@@ -250,17 +250,14 @@ class Decisions:
             self.state.changed_blocked.add(it.sha256)
         return found
 
-    def _remove_expired(self, it: operations.RemoveExpired) -> int:
+    def _remove_expired(self, it: operations.RemoveExpired) -> int | None:
+        if it.kind == "gone":
+            return None  # see `_later`
         before = self.state.now - int(it.older_than * 1000)
         return sum([self._expire(it.kind, old, before) for old in it.found])
 
     def _expire(self, kind: operations.Kind, old: Expired, before: int) -> bool:
         state = self.state
-        if kind == "gone":
-            expires = state.gone.get(old.sha256, before) < before
-            if expires:
-                state.forget_gone(old.sha256)
-            return expires
         if kind == "staged":
             staged = state.staged.get(old.number)
             if staged is None or staged.active >= before:

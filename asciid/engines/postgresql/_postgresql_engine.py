@@ -25,7 +25,7 @@ from asciid.engines._callbacks import do_nothing
 from asciid.engines._engine_probe import EngineProbe
 from asciid.engines._queue_size import QueueSize
 from asciid.engines.postgresql._committer import Committer
-from asciid.engines.postgresql._connecting import Connector, one_line
+from asciid.engines.postgresql._connecting import Connector, is_of_connection, one_line
 from asciid.engines.postgresql._database_reads import DatabaseReads
 from asciid.engines.postgresql._reconnecting import Reconnecting
 from asciid.engines.postgresql._removal_listener import Listener
@@ -98,7 +98,6 @@ class PostgreSQLEngine:
         self._monotonic = monotonic
         self._stopped = Event()
         self._stats = DatabaseStats()
-        self._database = database
         connector = Connector(database)
         self._to_evict: deque[Sequence[str]] = deque()
         self._committer = Committer(
@@ -160,7 +159,10 @@ class PostgreSQLEngine:
         Without a synchronous standby it starts all the same, with a warning: one
         database server is a supported configuration.
 
-        Errors: `StoreVersionError`; `OSError` if the database cannot be reached.
+        While the database cannot be reached it starts, too, and goes on trying: a
+        failover may be under way.
+
+        Errors: `StoreVersionError`; `OSError` if the database cannot be used.
         """
         del on_completed  # other nodes do not send what they complete
         self._on_removed = on_removed
@@ -175,11 +177,14 @@ class PostgreSQLEngine:
         try:
             await self._writer.call_in_thread(self._committer.open)
         except Exception as error:
-            await self._stop()
-            if isinstance(error, StoreVersionError):
-                raise
-            message = f"cannot open the database {self._database}: {one_line(error)}"
-            raise OSError(message) from error
+            if not (
+                is_of_connection(error) or isinstance(error, DatabaseUnavailableError)
+            ):
+                await self._stop()
+                if isinstance(error, StoreVersionError):
+                    raise
+                raise OSError(one_line(error)) from error
+            self._refuse()
         self._listener.start(self._on_removed)
         self._started = True
 

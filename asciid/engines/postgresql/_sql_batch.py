@@ -14,9 +14,10 @@ from asciid.engines.postgresql._batch_loading import Loading
 from asciid.engines.postgresql._batch_writing import Writing
 from asciid.engines.postgresql._deciding import Decisions
 from asciid.engines.postgresql._discarded_chunks import delete_discarded
+from asciid.engines.postgresql._gone_records import delete_gone
 from asciid.engines.postgresql._pending_checks import PendingChecks
 from asciid.engines.postgresql._stored_chunks import StoredChunks
-from asciid.store.operations import DeleteDiscarded
+from asciid.store.operations import DeleteDiscarded, RemoveExpired
 from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from asciid.engines.postgresql._image_state import BatchState
     from asciid.store.operations import AnyOperation
     from asciid.store.pending import PendingUploads
 
@@ -75,13 +77,23 @@ def carry_out(
     decisions = Decisions(state, chunks, loading.numbers, pending, checks.is_pending)
     outcomes = decisions.decide(operations)
     Writing(connection).write(state)
-    deletions = [
-        place for place, it in enumerate(operations) if isinstance(it, DeleteDiscarded)
-    ]
-    if deletions:
-        left = bool(state.has_discarded or state.discarded)
-        if left:
-            left = delete_discarded(connection)
-        for place in deletions:
-            outcomes[place] = left
+    _clean_up(connection, operations, state, outcomes)
     return BatchResult(outcomes, decisions.removed, decisions.events)
+
+
+def _clean_up(
+    connection: psycopg.Connection[Any],
+    operations: Sequence[AnyOperation],
+    state: BatchState,
+    outcomes: list[Any],
+) -> None:
+    """Delete what no other operation needs, after the last wait for a lock."""
+    left: bool | None = None
+    for place, it in enumerate(operations):
+        if isinstance(it, DeleteDiscarded):
+            if left is None:
+                found = state.has_discarded or bool(state.discarded)
+                left = found and delete_discarded(connection)
+            outcomes[place] = left
+        elif isinstance(it, RemoveExpired) and it.kind == "gone":
+            outcomes[place] = delete_gone(connection, it, state.now)
