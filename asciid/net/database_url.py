@@ -40,8 +40,8 @@ _CHOICES = {
     "load_balance_hosts": ("disable", "random"),
     "ssl": ("true",),
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-    # Each node writes.
-    "target_session_attrs": ("any", "primary", "read-write"),
+    # Each node writes, and a standby lacks the last commits.
+    "target_session_attrs": ("primary", "read-write"),
 }
 
 _NUMBERS = frozenset(

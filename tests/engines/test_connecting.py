@@ -27,11 +27,7 @@ class ConnectorTests(SynchronousTestCase):
         """Passwords are not shown."""
         database = Database(f"{URI}&sslpassword=t0p", f"{URI}&application_name=x")
         for text in (str(database), repr(database), f"{database}"):
-            self.assertNotIn("cret", text)
-            self.assertNotIn("t0p", text)
-        self.assertIn("password=***", str(database))
-        self.assertIn("host=db1.example,db2.example", str(database))
-        self.assertNotIn("password", str(Database("postgresql://db/art")))
+            self.assertEqual(text, "Database()")
 
     def test_defaults(self) -> None:
         """A peer that is gone is noticed; a server that only reads is not used."""

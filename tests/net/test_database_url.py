@@ -93,7 +93,7 @@ class SyntaxTests(SynchronousTestCase):
             ("sslmode=require&", "parameter 2 after ? is not name=value"),
             (f"password={SECRET}=", "parameter 1 after ? is not name=value"),
             ("sslmode=on", "sslmode is not one of disable, allow, prefer, require"),
-            ("target_session_attrs=standby", "is not one of any, primary, read-write"),
+            ("target_session_attrs=any", "is not one of primary, read-write"),
             ("connect_timeout=soon", "connect_timeout is not a number"),
         ]:
             self.assert_refused(f"postgresql://h/art?{query}", message)

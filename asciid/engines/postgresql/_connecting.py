@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 from attrs import field, frozen
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ReadOnlySqlTransaction
 
 __all__ = ["Connector", "Database", "Link", "is_of_connection", "one_line"]
@@ -36,21 +36,14 @@ _DEFAULTS = {
 }
 """Parameters of libpq; those of the URI take precedence."""
 
-_SECRETS = ("password", "sslpassword")
-
 
 @frozen
 class Database:
-    """Where the database is, as URIs of libpq; `str` masks the passwords."""
+    """Where the database is, as URIs of libpq, which `repr` and `str` hide."""
 
     conninfo: str = field(repr=False)
     listen_conninfo: str | None = field(default=None, repr=False)
     """A direct connection for LISTEN, where `conninfo` leads to a pooler."""
-
-    def __str__(self) -> str:
-        parameters: dict[str, Any] = conninfo_to_dict(self.conninfo)
-        masked = dict.fromkeys((key for key in _SECRETS if key in parameters), "***")
-        return make_conninfo(**{**parameters, **masked})
 
 
 @frozen
