@@ -261,6 +261,21 @@ class UnknownOutcomeTests(CommitterTestCase):
         self.assertEqual(self.remove(), [None])
         self.assert_committed()
 
+    def test_migrated(self) -> None:
+        """A database that was migrated meanwhile is not asked."""
+
+        def migrate(connection: FakeConnection) -> None:
+            self.database.version += 1
+            lose_after(connection)
+
+        self.at_commit(migrate)
+        self.assertRaises(CommitFailedError, self.remove)
+        self.assertGreaterEqual(self.now, SETTLE_FOR)
+        self.assertRaises(DatabaseUnavailableError, self.remove)
+        self.assert_committed()
+        for one in self.database.connections:
+            self.assertTrue(one.closed)
+
     def test_stopping(self) -> None:
         """A stop does not wait for what cannot be found out at once."""
 

@@ -294,6 +294,17 @@ class ReadsTests(SynchronousTestCase):
         self.assertTrue(self.reads.available)
         self.assertEqual(self.successResultOf(self.ask()), "answer")
 
+    def test_version(self) -> None:
+        """A database of another version is not read."""
+        self.database.version += 1
+        self.failureResultOf(self.ask(), DatabaseUnavailableError)
+        self.assertFalse(self.reads.available)
+        self.assertTrue(self.database.connections[-1].closed)
+        self.database.version -= 1
+        self.reactor.advance(1)
+        self.reactor.advance(0)
+        self.assertEqual(self.successResultOf(self.ask()), "answer")
+
     def test_check_fails(self) -> None:
         """It is available only if a statement succeeds."""
         self.database.refusals = [lost()]

@@ -26,6 +26,7 @@ ERRORS: list[AsciidError] = [
     errors.ImageGoneError(HASH),
     errors.ImageIncompleteError(HASH),
     errors.ImageNotFoundError(HASH),
+    errors.DatabaseUnavailableError(),
     errors.StorageFailedError(),
     errors.StorageFullError(),
     errors.StorageUnreadableError(),

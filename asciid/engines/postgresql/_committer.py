@@ -85,7 +85,7 @@ _UNKNOWN = (sql.StatementCompletionUnknown, sql.TransactionResolutionUnknown)
 
 
 class _UnreachableError(psycopg.OperationalError):
-    """No connection can be made."""
+    """No connection can be made to a database that this release can use."""
 
 
 class _UnreplicatedError(psycopg.OperationalError):
@@ -145,7 +145,12 @@ class Committer:
 
         Errors: `StoreVersionError`, `psycopg.Error`, those of `execute`.
         """
-        self._linked()
+        try:
+            self._linked()
+        except _UnreachableError as error:
+            if isinstance(error.__cause__, StoreVersionError):
+                raise error.__cause__ from None
+            raise
         self.execute(())
 
     def close(self) -> None:
@@ -225,11 +230,6 @@ class Committer:
                     raise DatabaseUnavailableError from error
                 self.stats.retries += 1
                 continue
-            except StoreVersionError as error:
-                # It was migrated by another release, or is another database.
-                self._fault_log.failed(str(error))
-                self._on_lost()
-                raise DatabaseUnavailableError from error
             except Exception as error:
                 if isinstance(error, AsciidError):
                     raise
@@ -338,6 +338,11 @@ class Committer:
             with self._asking():
                 check_version(connection)
                 self._row.insert(connection)
+        except StoreVersionError as error:
+            # It was migrated by another release, or is another database.
+            self._discard()
+            self._on_lost()
+            raise _UnreachableError(str(error)) from error
         except BaseException:
             self._discard()
             raise

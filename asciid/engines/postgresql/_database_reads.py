@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +24,7 @@ from asciid.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from asciid.engines._batching import IWriterReactor, ReadPool
     from asciid.store.queries import Query
@@ -128,22 +129,16 @@ class DatabaseReads:
 
     def _ask(self, query: Query[ResultT]) -> ResultT:
         reader = self._reader()
-
-        def note() -> None:
-            reader.asked = self._monotonic()
-
-        note()
         try:
-            result: ResultT = self._answer(
-                reader.link.connection, query, self._clock, note
-            )
+            with self._asking(reader) as note:
+                result: ResultT = self._answer(
+                    reader.link.connection, query, self._clock, note
+                )
         except AsciidError:
             raise
         except BaseException:
             self._discard()
             raise
-        finally:
-            reader.asked = None
         self._fault_log.succeeded()
         return result
 
@@ -157,29 +152,45 @@ class DatabaseReads:
         if reader is not None:
             return reader
         try:
-            connection = self._connect()
-            try:
-                check_version(connection)
-            except BaseException:
-                connection.close()
-                raise
+            reader = self._readers[get_ident()] = _Reader(Link(self._connect()))
+            with self._asking(reader):
+                check_version(reader.link.connection)
         except (psycopg.Error, StoreVersionError) as error:
+            self._close_own()
             self._fault_log.failed(one_line(error))
             self._reactor.callFromThread(self._reconnecting.begin)
             raise DatabaseUnavailableError from error
-        reader = self._readers[get_ident()] = _Reader(Link(connection))
         return reader
 
+    @contextmanager
+    def _asking(self, reader: _Reader) -> Iterator[Callable[[], None]]:
+        """Note that the server is to answer; yield what notes that it goes on."""
+
+        def note() -> None:
+            reader.asked = self._monotonic()
+
+        note()
+        try:
+            yield note
+        finally:
+            reader.asked = None
+
     def _discard(self) -> None:
+        self._stats.reconnects += 1
+        self._close_own()
+
+    def _close_own(self) -> None:
+        """Close the connection of this thread, if there is one."""
         reader = self._readers.pop(get_ident(), None)
         if reader is not None:
-            self._stats.reconnects += 1
             reader.link.close()
 
     def _try(self) -> Deferred[bool]:
         def check() -> bool:
             try:
-                self._reader().link.connection.execute("SELECT 1")
+                reader = self._reader()
+                with self._asking(reader):
+                    reader.link.connection.execute("SELECT 1")
             except psycopg.Error as error:
                 self._fault_log.failed(one_line(error))
                 self._discard()
