@@ -54,7 +54,8 @@ DATA = [
 
 KEY_HASH = sha256_of(b"an edit key").digest()
 
-AGES = (-1, 0, 5, 100, 10_000)
+AGES = (-1, 0, 25, 75, 125, 10_000)
+"""Seconds; the waits are multiples of 50, or too short to matter."""
 
 _abouts = st.builds(
     About,
@@ -71,7 +72,7 @@ _new = st.none() | st.builds(
 )
 _data = st.sampled_from(DATA)
 
-contents = st.lists(
+_happened = st.lists(
     st.one_of(
         st.tuples(st.just("put"), _data, _new, st.booleans()),
         st.tuples(st.just("stage"), _data, _new, st.booleans()),
@@ -89,13 +90,28 @@ contents = st.lists(
         st.tuples(st.just("unblock"), _data),
         st.tuples(st.just("wait"), st.sampled_from([0.001, 50.0])),
     ),
-    max_size=25,
+    max_size=20,
 )
-"""
-What happened in a storage, in order.
 
-Some of the images become complete within the same millisecond.
-"""
+
+def _after_uploads(
+    order: list[bytes], happened: list[tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """Have images become complete within one millisecond, and others over time."""
+    slow, pending, *others = order
+    return [
+        ("chunks", slow, None, 7, 0b1),
+        ("chunks", pending, None, 7, 0b1),
+        ("wait", 50.0),
+        *(("put", data, None, True) for data in others),
+        ("chunks", slow, None, 7, 0b111_111_111),
+        ("chunks", pending, None, 7, 0b10),
+        *happened,
+    ]
+
+
+contents = st.builds(_after_uploads, st.permutations(DATA), _happened)
+"""What happened in a storage, in order."""
 
 
 def fill(driven: Driven, happened: Sequence[tuple[Any, ...]]) -> None:
@@ -189,7 +205,8 @@ def _chunks(
     driven: Driven, data: bytes, new: NewImage | None, size: int, some: int
 ) -> None:
     """Register an image and send those of its chunks that bits of `some` name."""
-    spec = spec_of(data, size)
+    # Not too many chunks of the larger ones.
+    spec = spec_of(data, max(size, len(data) // 12))
     driven.apply(Register(spec, "", new))
     for i in range(spec.chunks):
         if some >> i % 9 & 1:
