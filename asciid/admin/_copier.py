@@ -143,7 +143,8 @@ class Copier:
                 self._report_damage(error)
             else:
                 verified.append((upload, pieces))
-        self.target.add(verified)
+        if verified:
+            self.target.add(verified)
         for upload, _ in verified:
             self._count(upload)
 

@@ -98,7 +98,8 @@ def _after_uploads(
     order: list[bytes], happened: list[tuple[Any, ...]]
 ) -> list[tuple[Any, ...]]:
     """Have images become complete within one millisecond, and others over time."""
-    slow, pending, *others = order
+    slow, pending, expired, blocked, *_ = order
+    others = order[2:]
     return [
         ("chunks", slow, None, 7, 0b1),
         ("chunks", pending, None, 7, 0b1),
@@ -106,6 +107,8 @@ def _after_uploads(
         *(("put", data, None, True) for data in others),
         ("chunks", slow, None, 7, 0b111_111_111),
         ("chunks", pending, None, 7, 0b10),
+        ("expire", expired),
+        ("block", blocked, "spam"),
         *happened,
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import closing, nullcontext
 from threading import Thread
-from typing import Any
+from typing import Any, LiteralString
 from unittest.mock import patch
 
 import psycopg
@@ -246,6 +246,30 @@ class DatabaseCopyTests(CopyTestCase):
             self.assertIn(reason, damaged.pop(spec_of(one).sha256))
         self.assertEqual(damaged, {})
         self.assertEqual(self.verified()["images"], 2)
+
+    def test_unreadable_chunks(self) -> None:
+        """An image whose chunks the server cannot read is named, and not the others."""
+        puts = [Put(spec_of(one).sha256, one) for one in (CAT, DOG, COW)]
+        self.apply(self.source, *puts)
+        self.copied()
+        damaged = bytes.fromhex(spec_of(DOG).sha256)
+        find = "SELECT upload FROM asciid.image WHERE sha256 = %s"
+        ((number,),) = self.sql(find, damaged)
+        fetch = DatabaseSource._fetch
+
+        def fail(source: DatabaseSource, query: LiteralString, *values: object) -> Any:  # noqa: ANN401
+            if "asciid.chunk" in query and str(number) in str(values):
+                # As a page whose checksum is wrong.
+                source.connection.execute("SELECT 1 / 0")
+            return fetch(source, query, *values)
+
+        self.source, self.target = self.url, self.directory
+        with patch.object(DatabaseSource, "_fetch", fail):
+            code, report = self.copied()
+        self.assertEqual((code, report["copied"]), (1, 2))
+        (one,) = report["damaged"]
+        self.assertEqual(one["sha256"], damaged.hex())
+        self.assertIn("it cannot be read: division by zero", one["reason"])
 
     def test_edit_key(self) -> None:
         """The edit key of an image works after a copy there and back."""

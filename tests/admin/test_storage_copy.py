@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from asciid.admin import _copier
 from asciid.cli import copy
 from asciid.engines.lmdb import _file_source
-from asciid.engines.lmdb._records import chunk_key, upload_key
+from asciid.engines.lmdb._records import ImageRecord, chunk_key, upload_key
 from asciid.engines.lmdb.maintenance import (
     DATA_FILE,
     FileSource,
@@ -35,6 +35,7 @@ from asciid.store.operations import (
     SetAbout,
 )
 from asciid.store.rules import PIECE
+from asciid.store.transfer import StoredUpload
 from tests.admin._contents import DATA, KEY_HASH, contents
 from tests.admin._copy_case import SMALL, CopyTestCase, is_interrupted
 from tests.engines._damage import delete, flip, number_of, put, records, unseal
@@ -43,7 +44,7 @@ from tests.store._support import chunk_of, lmdb_error, spec_of
 
 if TYPE_CHECKING:
     from asciid.engines.lmdb._databases import Readable, Snapshot
-    from asciid.store.transfer import Pieces, StoredUpload
+    from asciid.store.transfer import Pieces
 
 CAT = b"/\\_/\\\n( o.o )\n >^<\n"
 DOG = b"/^ ^\\\n/ 0 0 \\\nV\\ Y /V\n"
@@ -106,6 +107,7 @@ class CopyTests(CopyTestCase):
         lock.acquire()
         prepare_storage(self.target, sync=False)
         with (
+            patch.object(_file_source, "STEP", 70_000),
             StorageFile(self.source) as source,
             StorageFile(self.target, lock=lock) as target,
         ):
@@ -188,7 +190,8 @@ class CopyTests(CopyTestCase):
     def test_damaged(self) -> None:
         """What cannot be read is named and left out; all else is copied."""
         big = bytes(range(256)) * 1_000
-        pictures = [CAT, DOG, big, b"sealed", b"record", b"about", b"short", b"intact"]
+        names = [b"sealed", b"record", b"about", b"short", b"zero", b"intact"]
+        pictures = [CAT, DOG, big, *names]
         new = NewImage(About(title="x"))
         self.apply(
             self.source,
@@ -202,6 +205,10 @@ class CopyTests(CopyTestCase):
         unseal(self.source, spec_of(b"sealed").sha256)
         key = bytes.fromhex(spec_of(b"record").sha256)
         put(self.source, "images", key, b"?")
+        number = number_of(self.source, spec_of(b"zero").sha256)
+        zero = ImageRecord(number, size=4, chunk_size=4, piece_size=0)
+        key = bytes.fromhex(spec_of(b"zero").sha256)
+        put(self.source, "images", key, zero.pack())
         number = number_of(self.source, spec_of(b"about").sha256)
         put(self.source, "about", upload_key(number), b"?")
         number = number_of(self.source, spec_of(b"short").sha256)
@@ -219,6 +226,7 @@ class CopyTests(CopyTestCase):
             (big, "its bytes have the hash "),
             (b"sealed", "it is neither complete nor pending"),
             (b"record", "its records cannot be read"),
+            (b"zero", "its records cannot be read"),
             (b"about", "its records cannot be read"),
             (b"short", "0 of its 5 bytes are there"),
             (b"abcdefgh", "piece 1 does not belong to it"),
@@ -230,7 +238,7 @@ class CopyTests(CopyTestCase):
         self.assertEqual(records(self.target, "staged"), {})
         code, out, err = self.copy()
         self.assertEqual((code, err), (1, ""))
-        self.assertIn("8 damaged, none different\n", out)
+        self.assertIn("9 damaged, none different\n", out)
 
     def test_unreadable_pages(self) -> None:
         """An image on pages that cannot be read is named; the others are copied."""
@@ -268,6 +276,37 @@ class CopyTests(CopyTestCase):
         )
         for one in report["damaged"]:
             self.assertIn("cannot be read: Input/output error", one["reason"])
+
+    def test_lost_in_the_target(self) -> None:
+        """An image that the target does not keep is named by the comparison."""
+        self.apply(self.source, Put(spec_of(CAT).sha256, CAT))
+        with patch.object(FileTarget, "add", lambda *_: None):
+            code, report = self.copied()
+        reason = "the target does not have it"
+        expected = [{"sha256": spec_of(CAT).sha256, "reason": reason}]
+        self.assertEqual((code, report["different"]), (1, expected))
+
+    def test_refused_by_the_target(self) -> None:
+        """What is stored or blocked is not added, even if it is tried."""
+        stored, blocked = spec_of(CAT).sha256, spec_of(DOG).sha256
+        self.apply(self.target, Put(stored, CAT), BlockHash(blocked, "spam"))
+        self.apply(self.source, Put(stored, CAT), Put(blocked, DOG))
+        before = records(self.target, "images")
+        with (
+            StorageFile(self.source) as source,
+            StorageFile(self.target) as opened,
+        ):
+            target = FileTarget(opened)
+            ((uploads),) = FileSource(source).uploads()
+            for upload in uploads:
+                assert isinstance(upload, StoredUpload)
+                target.add([(upload, [(0, b"?")])])
+                number = target.begin()
+                target.append(number, [(0, b"?")])
+                target.finish(number, upload)
+            target.tidy()
+        self.assertEqual(records(self.target, "images"), before)
+        self.assertEqual(len(records(self.target, "chunks")), 2)
 
     def test_edit_key(self) -> None:
         """The edit key of an image works on the copy, and no other does."""

@@ -122,8 +122,6 @@ class DatabaseTarget:
 
     def add(self, uploads: Sequence[tuple[StoredUpload, Pieces]]) -> None:
         """See `ICopyTarget.add`."""
-        if not uploads:
-            return
         with self._transaction() as cursor:
             # In this order, which is that of the listing.
             cursor.execute(
