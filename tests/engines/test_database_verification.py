@@ -19,6 +19,7 @@ from asciid.engines.postgresql import (
 )
 from asciid.engines.postgresql._chunk_reads import Chunks
 from asciid.engines.postgresql._database_verification import verify
+from asciid.engines.postgresql._image_checks import ImageChecks
 from asciid.engines.postgresql._quarantined_images import restore_quarantine
 from asciid.engines.postgresql._sql_answers import answer
 from asciid.errors import ImageNotFoundError
@@ -31,6 +32,7 @@ from asciid.store.queries import (
     ReadAbout,
 )
 from tests.engines._postgresql import clean_database, connect
+from tests.engines._sql_plans import faults_in, recorded_plans
 from tests.engines._sql_rows import START, Rows
 
 if TYPE_CHECKING:
@@ -130,6 +132,16 @@ class ImageTests(VerificationCase):
         self.verify(pace=sizes.append)
         self.assertEqual(sum(sizes), len(CAT) + len(DOG) + len(LARGE))
         self.assertEqual(max(sizes), 7_000)
+
+    def test_plans(self) -> None:
+        """Images are read by an index, small ones and large ones."""
+        checks = ImageChecks(self.connection, no_pace, lambda *_: True)
+        with recorded_plans(self.connection) as plans:
+            self.assertEqual(list(checks.run()), [])
+        contents = [plan for plan in plans if "using chunk_pkey" in plan]
+        self.assertEqual(len(contents), 2)
+        for plan in plans:
+            self.assertEqual(faults_in(plan), [], plan)
 
     def test_flipped_bit(self) -> None:
         """A changed byte is found, whatever the image's size."""
@@ -437,3 +449,17 @@ class TableTests(VerificationCase):
 
         with mock.patch.object(psycopg.Connection, "execute", first):
             self.assertEqual(self.verify(), [])
+
+    def test_orphans_that_are_gone(self) -> None:
+        """Rows of an upload that are there no more are not reported."""
+        self.rows.add_about(300, b"{}")
+        self.rows.add_about(301, b"{}")
+        findings: list[str] = []
+
+        def found(_: str, finding: dict[str, Any]) -> None:
+            findings.append(finding["reason"])
+            self.do("DELETE FROM asciid.about WHERE upload = 301")
+
+        verify(self.connection, no_pace, found, quarantine=True, purge=False)
+        words = "upload 300 has an about record, but is no image"
+        self.assertEqual(findings, [words])

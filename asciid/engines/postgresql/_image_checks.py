@@ -40,7 +40,7 @@ ORDER BY shard, sha256 LIMIT %b
 _CONTENTS: LiteralString = """
 SELECT at, (
   SELECT string_agg(c.data, '' ORDER BY c.id) FROM asciid.chunk c
-  WHERE c.shard = (upload & 255)::smallint AND c.upload = asked.upload)
+  WHERE c.shard = (asked.upload & 255)::smallint AND c.upload = asked.upload)
 FROM unnest(%b::bigint[]) WITH ORDINALITY AS asked (upload, at) ORDER BY at
 """
 
