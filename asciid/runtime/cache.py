@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-__all__ = ["ByteBoundedCache", "footprint"]
+__all__ = ["OVERHEAD", "ByteBoundedCache", "footprint"]
+
+OVERHEAD = 768
+"""
+Bytes of a cached value of a few attributes besides its longest part, with its key and
+its entry: measured and rounded up.
+"""
 
 _PAGE = 4096
 """Bytes that the system takes back at once, or not at all."""
@@ -12,7 +18,7 @@ _PAGE = 4096
 ValueT = TypeVar("ValueT")
 
 
-def footprint(content: int, overhead: int) -> int:
+def footprint(content: int, overhead: int = OVERHEAD) -> int:
     """
     Return the bytes of memory that a cached value takes.
 

@@ -73,13 +73,10 @@ if TYPE_CHECKING:
     from asciid.store.queries import Found
     from asciid.store.stats import StoreHealth, StoreStats, StoreUsage
 
-__all__ = ["HOT_IMAGE", "HOT_OVERHEAD", "ImageStore"]
+__all__ = ["HOT_IMAGE", "ImageStore"]
 
 HOT_IMAGE = 64 * 1024
 """Maximum bytes of an image in the cache."""
-
-HOT_OVERHEAD = 768
-"""Bytes of a cached image besides its content, measured and rounded up."""
 
 UNREADABLE_IMAGES = 20
 """
@@ -115,7 +112,7 @@ class ImageStore:
         # Events that the engine does not see.
         self._own_events = StoreEvents()
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
-            cache_size, largest=footprint(HOT_IMAGE, HOT_OVERHEAD)
+            cache_size, largest=footprint(HOT_IMAGE)
         )
         self._removals = 0
         """How often images were removed from the cache because they were deleted."""
@@ -361,7 +358,7 @@ class ImageStore:
         return reader
 
     def _keep_hot(self, reader: HotReader) -> None:
-        size = footprint(len(reader.content), HOT_OVERHEAD)
+        size = footprint(len(reader.content))
         self._cache.put(reader.spec.sha256, reader, size)
 
     def _chunk_stored(

@@ -55,9 +55,6 @@ __all__ = ["JobHandlers"]
 _CAPACITY = 32 * 1024 * 1024
 """Bytes of the cards that are kept."""
 
-_OVERHEAD = 768
-"""Bytes of a card besides its cells."""
-
 _EXCERPT_COLUMNS = 80
 _EXCERPT_ROWS = 25
 
@@ -100,7 +97,7 @@ class JobHandlers:
         for sha256, text in job.texts.items():
             charset = job.charsets.get(sha256, "")
             art = _card_of(text, charset)
-            size = footprint(len(art.cells.encode()), _OVERHEAD)
+            size = footprint(len(art.cells.encode()))
             self._cards.put(_card_key(sha256, charset), art, size)
         return Rendered(body=b"")
 

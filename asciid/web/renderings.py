@@ -9,7 +9,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from asciid.runtime.cache import ByteBoundedCache, footprint
+from asciid.runtime.cache import OVERHEAD, ByteBoundedCache, footprint
 from asciid.web.jobs import Rendered
 from asciid.web.renderer import NotRenderableError, RenderingFailedError
 
@@ -26,9 +26,6 @@ _CAPACITY = 16 * 1024 * 1024
 
 _LARGEST = 4 * 1024 * 1024
 """Bytes of the largest result that is kept."""
-
-_OVERHEAD = 768
-"""Bytes of a kept result besides its content."""
 
 _FAILED_FOR = 60.0
 """Seconds for which a rendering that failed is not tried again."""
@@ -147,14 +144,14 @@ class Renderings:
         return await answer
 
     def _keep(self, rendered: Rendered, key: str) -> Rendered:
-        size = footprint(len(rendered.body) + len(rendered.gzip), _OVERHEAD)
+        size = footprint(len(rendered.body) + len(rendered.gzip))
         self._kept.put(key, rendered, size)
         return rendered
 
     def _note_failure(self, failure: Failure, key: str) -> Failure:
         error = failure.value
         if isinstance(error, NotRenderableError):
-            self._kept.put(key, NotRenderableError(str(error)), _OVERHEAD)
+            self._kept.put(key, NotRenderableError(str(error)), OVERHEAD)
         elif isinstance(error, RenderingFailedError):
             self._failed.pop(key, None)
             self._failed[key] = self._clock() + _FAILED_FOR

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessTerminated
 from twisted.logger import capturedLogs, formatEvent
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.admin.control import Request
@@ -18,6 +17,7 @@ from asciid.admin.owner_commands import MAX_READERS, Maintenance, MaintenanceErr
 from asciid.admin.reader import ANSWERS, DESTINATION, FOUND, PRINTED, STORAGE
 from asciid.engines.lmdb._copying import Copied
 from asciid.errors import StoreBusyError
+from tests._played_process import PlayedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,41 +67,19 @@ class Store:
         return self.answer
 
 
-@define
-class Process:
+class Process(PlayedProcess):
     """A process that reads, as far as its owner sees it."""
 
-    protocol: ProcessProtocol
-    arguments: list[str]
-    descriptors: Mapping[int, int | str]
-    cut: bool = False
-    """Whether its pipes are closed."""
-    killed: bool = False
-    answers: bytes = b""
+    @property
+    def answers(self) -> bytes:
+        """What its owner answered."""
+        return self.received[ANSWERS]
 
-    def signalProcess(self, name: str) -> None:
-        """See `IProcessTransport`."""
-        if self.killed:
-            raise ProcessExitedAlready
-        assert name == "KILL"
-        self.killed = True
-
-    def writeToChild(self, descriptor: int, data: bytes) -> None:
-        """See `IProcessTransport`."""
-        assert descriptor == ANSWERS
-        if self.cut:
-            raise KeyError(descriptor)
-        self.answers += data
-
-    def write(self, document: object) -> None:
+    def find(self, document: object) -> None:
         """Have it find something; it arrives in pieces."""
         line = json.dumps(document).encode() + b"\n"
-        self.protocol.childDataReceived(FOUND, line[:5])
-        self.protocol.childDataReceived(FOUND, line[5:])
-
-    def end(self, reason: Exception | None = None) -> None:
-        """Have it end."""
-        self.protocol.processEnded(Failure(reason or ProcessDone(0)))
+        self.write(FOUND, line[:5])
+        self.write(FOUND, line[5:])
 
 
 class MaintenanceTests(SynchronousTestCase):
@@ -126,7 +104,7 @@ class MaintenanceTests(SynchronousTestCase):
         """Start a process; see `IReactorProcess`."""
         self.assertEqual(executable, arguments[0])
         self.assertIs(env, os.environ)
-        process = Process(protocol, arguments, childFDs)
+        process = Process(protocol, arguments, os.environ, childFDs)
         protocol.transport = process  # type: ignore[assignment] # as far as it is used
         self.processes.append(process)
 
@@ -156,14 +134,14 @@ class MaintenanceTests(SynchronousTestCase):
         self.assertEqual(
             process.descriptors, {ANSWERS: "w", FOUND: "r", PRINTED: "r", STORAGE: 17}
         )
-        process.write({"put_aside": [DIGEST.hex(), "0102", 5]})
+        process.find({"put_aside": [DIGEST.hex(), "0102", 5]})
         self.assertEqual(self.store.aside, [(DIGEST, b"\x01\x02", 5)])
         self.assertEqual(process.answers, b"")
         self.store.answer.callback(True)  # noqa: FBT003 - the result
         self.assertEqual(process.answers, b"1")
-        process.write({"damaged": {"sha256": "a", "reason": "b"}})
+        process.find({"damaged": {"sha256": "a", "reason": "b"}})
         self.assertEqual(self.progress, [{"damaged": {"sha256": "a", "reason": "b"}}])
-        process.write({"done": {"images": 5, "bytes": 6}})
+        process.find({"done": {"images": 5, "bytes": 6}})
         self.assertNoResult(verifying)
         process.end()
         self.assertEqual(self.successResultOf(verifying), {"images": 5, "bytes": 6})
@@ -171,14 +149,14 @@ class MaintenanceTests(SynchronousTestCase):
     def test_mends(self) -> None:
         """The process has records mended, and reports those that were."""
         verifying, process = self.verify(quarantine=True)
-        process.write({"mend": ["listing", "0102"]})
+        process.find({"mend": ["listing", "0102"]})
         self.assertEqual(self.store.mended, [("listing", b"\x01\x02")])
         self.store.answer.callback(True)  # noqa: FBT003 - the result
         self.assertEqual(process.answers, b"1")
         document = {"inconsistent": {"sha256": "a", "reason": "b"}}
-        process.write(document)
+        process.find(document)
         self.assertEqual(self.progress, [document])
-        process.write({"done": {"images": 5, "bytes": 6}})
+        process.find({"done": {"images": 5, "bytes": 6}})
         process.end()
         self.assertEqual(self.successResultOf(verifying), {"images": 5, "bytes": 6})
 
@@ -186,14 +164,14 @@ class MaintenanceTests(SynchronousTestCase):
         """The process learns that an image that it found damaged has been removed."""
         _, process = self.verify(quarantine=True)
         self.store.answer.callback(False)  # noqa: FBT003 - the result
-        process.write({"put_aside": [DIGEST.hex(), "00", 5]})
+        process.find({"put_aside": [DIGEST.hex(), "00", 5]})
         self.assertEqual(process.answers, b"0")
 
     def test_quarantine_that_fails(self) -> None:
         """If an image cannot be quarantined, the verification fails."""
         verifying, process = self.verify(quarantine=True)
         self.store.answer.errback(StoreBusyError())
-        process.write({"put_aside": [DIGEST.hex(), "00", 5]})
+        process.find({"put_aside": [DIGEST.hex(), "00", 5]})
         self.assertTrue(process.killed)
         process.end(ProcessTerminated(signal=9))
         self.assert_refused(verifying, "change the storage", str(StoreBusyError()))
@@ -201,8 +179,8 @@ class MaintenanceTests(SynchronousTestCase):
     def test_answer_after_the_end(self) -> None:
         """A process that is killed while it waits for an answer fails its command."""
         verifying, process = self.verify(quarantine=True)
-        process.write({"put_aside": [DIGEST.hex(), "0102", 5]})
-        process.cut = True
+        process.find({"put_aside": [DIGEST.hex(), "0102", 5]})
+        process.lost.add(ANSWERS)
         self.store.answer.callback(True)  # noqa: FBT003 - the result
         self.successResultOf(self.store.answer)
         process.end(ProcessTerminated(signal=9))
@@ -211,7 +189,7 @@ class MaintenanceTests(SynchronousTestCase):
     def test_purge(self) -> None:
         """The quarantine is deleted after the verification."""
         verifying, process = self.verify(purge=True)
-        process.write({"done": {"images": 5, "bytes": 6}})
+        process.find({"done": {"images": 5, "bytes": 6}})
         process.end()
         report = {"images": 5, "bytes": 6, "purged": 3}
         self.assertEqual(self.successResultOf(verifying), report)
@@ -233,7 +211,7 @@ class MaintenanceTests(SynchronousTestCase):
         backing_up = self.maintenance.backup(self.request(descriptor=19))
         (process,) = self.processes
         self.assertEqual(process.descriptors[DESTINATION], 19)
-        process.write({"done": {}})
+        process.find({"done": {}})
         process.end()
         self.assertEqual(self.successResultOf(backing_up), {})
         self.assert_refused(self.maintenance.backup(self.request()), "descriptor")
@@ -241,16 +219,16 @@ class MaintenanceTests(SynchronousTestCase):
     def test_error(self) -> None:
         """The result of the reader process is the result."""
         verifying, process = self.verify()
-        process.write({"error": "No space left on device"})
+        process.find({"error": "No space left on device"})
         process.end()
         self.assert_refused(verifying, "No space left on device")
 
     def test_crash(self) -> None:
         """One that ends by a signal harms nothing here; its last words are logged."""
         verifying, process = self.verify()
-        process.protocol.childDataReceived(PRINTED, b"Fatal Python error\n")
-        process.protocol.childDataReceived(PRINTED, b"x" * 100_000)
-        process.protocol.childDataReceived(PRINTED, b"x")
+        process.write(PRINTED, b"Fatal Python error\n")
+        process.write(PRINTED, b"x" * 100_000)
+        process.write(PRINTED, b"x")
         with capturedLogs() as events:
             process.end(ProcessTerminated(signal=11))
         self.assertIn("Fatal Python error", str(formatEvent(events[0])))
@@ -279,7 +257,7 @@ class MaintenanceTests(SynchronousTestCase):
         begun = [self.verify() for _ in range(MAX_READERS)]
         asked = self.maintenance.verify(self.request())
         self.assert_refused(asked, str(MAX_READERS))
-        begun[0][1].write({"done": {}})
+        begun[0][1].find({"done": {}})
         begun[0][1].end()
         self.assertNoResult(self.verify()[0])
 

@@ -23,11 +23,15 @@ MAIN = "from asciid.cli.main import main; main()"
 
 
 class Outcome(ProcessProtocol):
-    """Collects the output of a process; ``ended`` fires with its exit code."""
+    """
+    Collects the output of a process; ``ended`` fires with its exit code.
+
+    That is the negative number of a signal which ended it, as in `subprocess`.
+    """
 
     def __init__(self) -> None:
         self.out = b""
-        self.ended: Deferred[int | None] = Deferred()
+        self.ended: Deferred[int] = Deferred()
 
     def outReceived(self, data: bytes) -> None:
         """Keep standard output."""
@@ -38,10 +42,11 @@ class Outcome(ProcessProtocol):
         self.out += data
 
     def processEnded(self, reason: Failure) -> None:
-        """Fire with the exit code, None after a signal."""
+        """Fire with the exit code."""
         error = reason.value
         assert isinstance(error, ProcessDone | ProcessTerminated)
-        self.ended.callback(error.exitCode)
+        code = error.exitCode
+        self.ended.callback(-(error.signal or 0) if code is None else code)
 
 
 class ProcessTests(TestCase):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 
+from tests._other_process import OtherProcess
 from tests.integration._case import Art, DaemonTestCase
 from tests.integration._daemon import ANY_PORT, LISTENS, environment, twistd
 
@@ -80,7 +80,8 @@ class LifeTests(DaemonTestCase):
             timeout=30,
             check=True,
         )
-        pid = int((self.directory / "pid").read_text())
+        daemon = OtherProcess(int((self.directory / "pid").read_text()))
+        self.addCleanup(daemon.close)
         try:
             log = self.directory / "log"
             while (announced := LISTENS.search(log.read_text())) is None:
@@ -90,7 +91,7 @@ class LifeTests(DaemonTestCase):
             answer = await self.post(url, art.registration)
             self.assertEqual(answer.status, 201)
         finally:
-            os.kill(pid, signal.SIGTERM)
+            daemon.send(signal.SIGTERM)
         # Its last act is to remove the pidfile.
         while (self.directory / "pid").exists():
             await self.sleep(0.02)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 from threading import Thread
 
+from tests._other_process import OtherProcess
 from tests.integration._rendering import PATIENCE, RenderingCase
 
 
@@ -38,7 +38,9 @@ class RenderingTests(RenderingCase):
         first, second = self.put(b"one"), self.put(b"two")
         self.assertEqual(self.ask("GET", "/upload").status, 200)
         [renderer] = self.renderers()
-        os.kill(renderer, signal.SIGSTOP)
+        process = OtherProcess(renderer)
+        self.addCleanup(process.close)
+        process.send(signal.SIGSTOP)
         statuses: list[int] = []
         waiting = Thread(target=lambda: statuses.append(self.ask("GET", first).status))
         waiting.start()
@@ -48,7 +50,7 @@ class RenderingTests(RenderingCase):
         self.assertEqual(self.ask("GET", image).read(), b"one")
         while not self.is_busy():
             time.sleep(0.02)
-        os.kill(renderer, signal.SIGKILL)
+        process.send(signal.SIGKILL)
         waiting.join(PATIENCE)
         self.assertEqual(statuses, [302])
         self.assertEqual(self.ask("GET", second).status, 200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests._other_process import OtherProcess
 from tests.integration._daemon import ANY_PORT, Daemon, environment, twistd
 
 BIN = Path(sys.executable).parent
@@ -203,17 +203,14 @@ class DaemonTests(StreamTestCase):
         end = self.sh(f"{command} --port unix:socket <&- >&- 2>&-")
         self.assertEqual(end.code, 0, end)
         pid = int((self.directory / "pid").read_text())
-        self.addCleanup(self.kill, pid)
+        daemon = OtherProcess(pid)
+        self.addCleanup(daemon.close)
+        self.addCleanup(daemon.send, signal.SIGKILL)
         deadline = time.monotonic() + 30
         curl = "curl -s --unix-socket socket http://x/livez"
         while "live" not in self.sh(curl).stdout:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
-
-    def kill(self, pid: int) -> None:
-        """Kill a process that may have ended."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
     def test_help(self) -> None:
         """Help and version are results: without output they fail."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests._other_process import OtherProcess
 from tests.engines._damage import flip
 from tests.integration._case import Art
 from tests.integration._daemon import Daemon, environment
@@ -100,16 +101,15 @@ class StoppedWorkerTests(SynchronousTestCase):
 
     def stop_worker(self) -> None:
         """Stop a worker, and check that no other gets new connections."""
-        self.stopped, _ = self.daemon.children("worker")
-        os.kill(self.stopped, signal.SIGSTOP)
+        stopped, _ = self.daemon.children("worker")
+        self.stopped = OtherProcess(stopped)
+        self.addCleanup(self.stopped.close)
+        self.stopped.send(signal.SIGSTOP)
         self.addCleanup(self.go_on)
 
     def go_on(self) -> None:
         """Have the worker go on."""
-        try:
-            os.kill(self.stopped, signal.SIGCONT)
-        except ProcessLookupError:
-            return
+        self.stopped.send(signal.SIGCONT)
 
     def ask_running(self, method: str, path: str) -> int:
         """Send a request to the worker that runs; return the status."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 from itertools import pairwise
+from signal import SIG_BLOCK, pthread_sigmask
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import __version__
@@ -48,6 +47,7 @@ from asciid.web.renderer import (
     RendererBusyError,
     RenderingFailedError,
 )
+from tests._played_process import PlayedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,41 +61,16 @@ OTHER = SVGJob(text=b"other art")
 
 
 @define(eq=False)
-class Process:
+class Process(PlayedProcess):
     """A renderer, as far as its client sees it."""
 
-    protocol: ProcessProtocol
-    arguments: list[str]
-    environment: Mapping[str, str]
-    mask: set[Any]
-    received: bytes = b""
-    closed: bool = False
-    cut: bool = False
-    killed: bool = False
+    mask: set[Any] = field(factory=lambda: set(pthread_sigmask(SIG_BLOCK, [])))
+    """The signals that were blocked when it was started."""
     reader: MessageReader = field(factory=MessageReader)
-
-    def signalProcess(self, name: str) -> None:
-        """See `IProcessTransport`."""
-        if self.killed:
-            raise ProcessExitedAlready
-        assert name == "KILL"
-        self.killed = True
-
-    def writeToChild(self, descriptor: int, data: bytes) -> None:
-        """See `IProcessTransport`."""
-        assert descriptor == JOBS
-        if self.cut:
-            raise KeyError(descriptor)
-        self.received += data
-
-    def closeChildFD(self, descriptor: int) -> None:
-        """See `IProcessTransport`."""
-        assert descriptor == JOBS
-        self.closed = True
 
     def jobs(self) -> list[AnyJob]:
         """Return the jobs that arrived since the last call."""
-        received, self.received = self.received, b""
+        received = self.received.pop(JOBS, b"")
         return [decode_job(body) for body in self.reader.feed(received)]
 
     def send(self, answer: AnyAnswer, *, pieces: int = 1) -> None:
@@ -103,24 +78,11 @@ class Process:
         data = framed(answer)
         size = -(-len(data) // pieces)
         for start in range(0, len(data), size):
-            self.write(data[start : start + size])
-
-    def write(self, data: bytes, descriptor: int = ANSWERS) -> None:
-        """Have it write."""
-        self.protocol.childDataReceived(descriptor, data)
-
-    def cut_input(self) -> None:
-        """Have its input be closed, as when it exits."""
-        self.cut = True
-        self.protocol.childConnectionLost(JOBS)
+            self.write(ANSWERS, data[start : start + size])
 
     def ready(self) -> None:
         """Have it be ready."""
         self.send(Ready(version=__version__))
-
-    def end(self, reason: Exception | None = None) -> None:
-        """Have it exit."""
-        self.protocol.processEnded(Failure(reason or ProcessDone(0)))
 
 
 class ProcessClock(Clock):
@@ -145,8 +107,7 @@ class ProcessClock(Clock):
         assert childFDs == {JOBS: "w", ANSWERS: "r", PRINTED: "r"}
         if self.error is not None:
             raise self.error
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-        process = Process(protocol, arguments, env, set(mask))
+        process = Process(protocol, arguments, env, childFDs)
         protocol.transport = process  # type: ignore[assignment] # as far as it is used
         self.processes.append(process)
 
@@ -183,7 +144,7 @@ class RendererTests(SynchronousTestCase):
         done = self.renderer.render(JOB)
         [process] = self.reactor.processes
         self.assertEqual(process.arguments[1:3], ["-P", "-m"])
-        self.assertEqual(process.received, b"")
+        self.assertFalse(process.received)
         process.ready()
         self.assertEqual(process.jobs(), [JOB])
         process.send(Rendered(body=b"css", gzip=b"gz"), pieces=7)
@@ -192,10 +153,10 @@ class RendererTests(SynchronousTestCase):
 
     def test_signals(self) -> None:
         """Signals to the whole process group do not end it while it starts."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        before = pthread_sigmask(SIG_BLOCK, [])
         self.renderer.render(JOB)
         self.assertLessEqual(set(BLOCKED_AT_START), self.process.mask)
-        self.assertEqual(signal.pthread_sigmask(signal.SIG_BLOCK, []), before)
+        self.assertEqual(pthread_sigmask(SIG_BLOCK, []), before)
 
     def test_environment(self) -> None:
         """It gets what Python needs, and no secrets of the daemon."""
@@ -330,7 +291,7 @@ class RendererTests(SynchronousTestCase):
         first, process = self.render_to()
         second = self.renderer.render(OTHER)
         with capturedLogs() as events:
-            process.write(b"Fatal Python error", PRINTED)
+            process.write(PRINTED, b"Fatal Python error")
             process.end(ProcessTerminated(signal=9))
         self.failureResultOf(first, RenderingFailedError)
         text = "\n".join(str(formatEvent(event)) for event in events)
@@ -348,7 +309,7 @@ class RendererTests(SynchronousTestCase):
         first, process = self.render_to()
         process.send(Rendered(body=b"1"))
         self.successResultOf(first)
-        process.cut_input()
+        process.close(JOBS)
         second = self.renderer.render(OTHER)
         self.assertNoResult(second)
         process.end(ProcessTerminated(signal=9))
@@ -361,7 +322,7 @@ class RendererTests(SynchronousTestCase):
     def test_closes_its_input(self) -> None:
         """A process that reads no more jobs, but does not exit, is killed."""
         _, process = self.render_to()
-        process.cut_input()
+        process.close(JOBS)
         self.assertTrue(process.killed)
 
     def test_hangs(self) -> None:
@@ -451,7 +412,7 @@ class RendererTests(SynchronousTestCase):
         ):
             with self.subTest(garbage=garbage[:20]):
                 done, process = self.render_to()
-                process.write(garbage)
+                process.write(ANSWERS, garbage)
                 process.end(ProcessTerminated(signal=9))
                 self.assertTrue(done.called)
                 done.addErrback(lambda failure: failure.trap(RenderingFailedError))
@@ -482,12 +443,12 @@ class RendererTests(SynchronousTestCase):
         process.send(Rendered(body=b"1"))
         self.successResultOf(done)
         self.reactor.advance(IDLE_TIME - 1)
-        self.assertFalse(process.closed)
+        self.assertEqual(process.closed, set())
         self.reactor.advance(1)
-        self.assertTrue(process.closed)
+        self.assertEqual(process.closed, {JOBS})
         # A job arrives before it has exited.
         done = self.renderer.render(OTHER)
-        self.assertEqual(process.received, b"")
+        self.assertFalse(process.received)
         with capturedLogs() as events:
             process.end()
         self.assertEqual(events, [])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coverage import Coverage
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid import __version__
@@ -33,13 +34,24 @@ UPLOAD = UploadJob(page=UploadPage(site=Site(url="https://art.example")))
 IMAGE = PageImage(sha256="0" * 64, id="0" * 12, size=3, completed=0)
 
 
+PATIENCE = 60  # seconds
+
+
+def _measured() -> list[str]:
+    """Return the words that have the process measured as this one is, if it is."""
+    if Coverage.current() is None:
+        return []
+    settings = [f"--rcfile={ROOT / 'pyproject.toml'}", f"--data-file={ROOT}/.coverage"]
+    return ["-m", "coverage", "run", *settings]
+
+
 class ProcessTests(SynchronousTestCase):
     """The process that renders."""
 
     def setUp(self) -> None:
         """Start it, as its client does."""
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "asciid.web._renderer_process"],
+            [sys.executable, "-P", *_measured(), "-m", "asciid.web._renderer_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -49,13 +61,16 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.receive(), Ready(version=__version__))
 
     def end(self) -> None:
-        """Kill it, and close its pipes."""
-        self.process.kill()
-        self.process.wait()
+        """Close its pipes, which ends it."""
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def receive(self) -> AnyAnswer:
         """Return the next answer."""
