@@ -219,9 +219,7 @@ class MemoryMachine(RuleBasedStateMachine):
             number = self.next_number()
             new = Expected(spec, data, self.stamp(), number, chunks)
             new.completed = self.clock()
-            if image is not None:
-                new.about = image.about
-                self.set_deadline(new)
+            # Without an edit key nothing of the registration is kept.
             self.expected[sha256] = new
             assert self.outcome(sending) is True
 
