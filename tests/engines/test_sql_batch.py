@@ -15,9 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._callbacks import do_nothing
 from asciid.engines.postgresql import _discarded_chunks, _stored_chunks
+from asciid.engines.postgresql._image_state import Image
 from asciid.engines.postgresql._sql_arrays import ByteArray, array_of
 from asciid.engines.postgresql._sql_batch import carry_out
 from asciid.engines.postgresql._sql_schema import NOW
+from asciid.engines.postgresql._stored_chunks import StoredChunks
 from asciid.errors import ChunkExistsError, ImageGoneError
 from asciid.model import About, NewImage
 from asciid.store.operations import (
@@ -39,6 +41,7 @@ from asciid.store.operations import (
     Unverified,
 )
 from asciid.store.pending import NO_LIMITS, PendingUploads
+from asciid.store.rules import PIECE
 from tests.engines._operations import upload_of
 from tests.engines._postgresql import clean_database, connect
 from tests.store._support import chunk_of, spec_of
@@ -380,6 +383,21 @@ class BatchTests(SynchronousTestCase):
         finish = Finish(unverified, index, chunk_of(few[2], spec, index), spec.sha256)
         (completed,) = self.apply(finish)
         self.assertIsInstance(completed, Completed)
+
+    def test_little_is_read(self) -> None:
+        """To compare a small chunk, no large piece is read."""
+        data = bytes(PIECE) + b"xyz"
+        spec = spec_of(data, PIECE - 1)
+        chunk = AddChunk(spec.sha256, 1, b"\0xyz")
+        self.apply(Register(spec))
+        self.apply(Put(spec.sha256, data))
+        number = self.node.number(data)
+        image = Image(spec, number, PIECE, 0, 0, 0, completed=1)
+        chunks = StoredChunks(self.node.connection)
+        chunks.prefetch([chunk], {spec.sha256: image})
+        self.assertEqual([*chunks._parts.values()], [b"\0", b"xyz"])
+        (refusal,) = self.apply(chunk)
+        self.assertTrue(refusal.identical)
 
     def test_deleted_in_steps(self) -> None:
         """Discarded chunks are deleted a bounded number, and of bytes, at a time."""

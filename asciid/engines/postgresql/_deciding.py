@@ -142,7 +142,7 @@ class Decisions:
             start = chunk_id * image.spec.chunk_size
             stored = self.chunks.read(image, start, start + len(data))
         else:
-            found = self.chunks.get(image, chunk_id)
+            found = self.chunks.get(image, chunk_id, len(data))
             if found is None:
                 return
             stored = found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, TypeAlias
 
 from attrs import define, field
 
@@ -28,14 +28,17 @@ hashed outside, as large ones are.
 
 # Joined so that the planner reads each by its key, whatever it believes of the tables.
 _SELECT: LiteralString = """
-SELECT found.upload, found.id, found.data
-FROM unnest(%s::smallint[], %s::bigint[], %s::bigint[]) AS u(shard, upload, id)
+SELECT found.upload, found.id, u.first, u.length, found.data
+FROM unnest(
+    %s::smallint[], %s::bigint[], %s::bigint[], %s::integer[], %s::integer[]
+) AS u(shard, upload, id, first, length)
 CROSS JOIN LATERAL (
-    SELECT c.upload, c.id, c.data FROM asciid.chunk c
+    SELECT c.upload, c.id, substring(c.data FROM u.first + 1 FOR u.length) AS data
+    FROM asciid.chunk c
     WHERE c.shard = u.shard AND c.upload = u.upload AND c.id = u.id LIMIT 1
 ) AS found
 UNION ALL
-SELECT found.upload, found.id, found.data
+SELECT found.upload, found.id, 0, NULL, found.data
 FROM unnest(%s::smallint[], %s::bigint[]) AS u(shard, upload)
 CROSS JOIN LATERAL (
     SELECT c.upload, c.id, c.data FROM asciid.chunk c
@@ -43,30 +46,34 @@ CROSS JOIN LATERAL (
 ) AS found
 """
 
+_Part: TypeAlias = tuple[int, int, int, int]
+"""An upload, one of its pieces, an offset in that, and a number of bytes."""
+
 
 @define(eq=False)
 class StoredChunks:
     """The chunks of images in a transaction, those that it adds included."""
 
     connection: psycopg.Connection[Any]
-    _found: dict[tuple[int, int], bytes] = field(init=False, factory=dict)
-    _asked: set[tuple[int, int]] = field(init=False, factory=set)
+    _parts: dict[_Part, bytes] = field(init=False, factory=dict)
+    _asked: set[_Part] = field(init=False, factory=set)
+    """Parts that are not in `_parts` are not stored."""
+    _pieces: dict[tuple[int, int], bytes] = field(init=False, factory=dict)
     _whole: set[int] = field(init=False, factory=set)
-    """Uploads all of whose chunks were read."""
+    """Uploads all of whose chunks are in `_pieces`."""
 
     def prefetch(
         self, operations: Sequence[AnyOperation], images: Mapping[str, Image]
     ) -> None:
         """Read, in one round trip, what `operations` need of `images`."""
         pending: dict[str, dict[int, int]] = {}
-        some: set[tuple[int, int]] = set()
+        some: set[_Part] = set()
         for image, chunk_id, length in _additions(operations, images):
             if image.completed is None:
                 pending.setdefault(image.spec.sha256, {})[chunk_id] = length
             else:
                 start = chunk_id * image.spec.chunk_size
-                ids = _pieces_between(image, start, start + length)
-                some.update([(image.number, i) for i in ids])
+                some.update(_parts_between(image, start, start + length))
         room = WHOLE_BYTES
         for sha256, lengths in pending.items():
             image = images[sha256]
@@ -78,7 +85,9 @@ class StoredChunks:
                 room -= image.spec.size
                 self._whole.add(image.number)
             else:
-                some.update([(image.number, i) for i in lengths])
+                some.update(
+                    [(image.number, i, 0, length) for i, length in lengths.items()]
+                )
         if some or self._whole:
             self._read(some, self._whole)
 
@@ -86,38 +95,44 @@ class StoredChunks:
         """Return whether all chunks of an image can be read without a round trip."""
         return not image.stored or image.number in self._whole
 
-    def get(self, image: Image, piece_id: int) -> bytes | None:
+    def get(self, image: Image, piece_id: int, length: int) -> bytes | None:
         """Return a piece of an image, or None if it is not stored."""
-        piece = image.pieces.get(piece_id)
-        if piece is not None or not image.stored:
-            return piece
-        key = image.number, piece_id
-        if image.number not in self._whole and key not in self._asked:
-            # Only where several operations of a transaction name one image.
-            self._read({key}, ())
-        return self._found.get(key)
+        return self._get(image, (image.number, piece_id, 0, length))
 
     def read(self, image: Image, start: int, end: int) -> bytes:
         """Return the bytes ``[start, end)`` of an image, which are stored."""
-        ids = _pieces_between(image, start, end)
-        found = b"".join([self.get(image, i) or b"" for i in ids])
-        first = ids.start * image.piece_size
-        return found[start - first : end - first]
+        parts = _parts_between(image, start, end)
+        return b"".join([self._get(image, part) or b"" for part in parts])
 
-    def _read(self, some: Collection[tuple[int, int]], whole: Collection[int]) -> None:
-        """Read some chunks, and all of the uploads in `whole`."""
+    def _get(self, image: Image, part: _Part) -> bytes | None:
+        number, piece_id, first, length = part
+        piece = image.pieces.get(piece_id)
+        if piece is None:
+            piece = self._pieces.get((number, piece_id))
+        if piece is not None:
+            return piece[first : first + length]
+        if not image.stored or number in self._whole:
+            return None
+        if part not in self._asked:
+            # Only where several operations of a transaction name one image.
+            self._read({part}, ())
+        return self._parts.get(part)
+
+    def _read(self, some: Collection[_Part], whole: Collection[int]) -> None:
+        """Read some parts of pieces, and all of the uploads in `whole`."""
         self._asked.update(some)
         parameters = (
-            array_of([number & SHARD_OF_UPLOAD for number, _ in some]),
-            array_of([number for number, _ in some]),
-            array_of([piece_id for _, piece_id in some]),
+            array_of([part[0] & SHARD_OF_UPLOAD for part in some]),
+            *[array_of([part[i] for part in some]) for i in range(4)],
             array_of([number & SHARD_OF_UPLOAD for number in whole]),
             array_of(whole),
         )
-        found = self._found
         cursor = self.connection.execute(_SELECT, parameters, binary=True)
-        for number, piece_id, data in cursor.fetchall():
-            found[number, piece_id] = data
+        for number, piece_id, first, length, data in cursor.fetchall():
+            if length is None:
+                self._pieces[number, piece_id] = data
+            else:
+                self._parts[number, piece_id, first, length] = data
 
 
 def _additions(
@@ -138,7 +153,13 @@ def _additions(
             yield image, it.chunk_id, length
 
 
-def _pieces_between(image: Image, start: int, end: int) -> range:
-    """Return the ids of the pieces that hold the bytes ``[start, end)``."""
+def _parts_between(image: Image, start: int, end: int) -> list[_Part]:
+    """Return the parts of pieces that hold the bytes ``[start, end)``."""
     size = image.piece_size
-    return range(start // size, -(-end // size))
+    parts: list[_Part] = []
+    for piece_id in range(start // size, -(-end // size)):
+        offset = piece_id * size
+        first = max(start - offset, 0)
+        length = min(end - offset, size) - first
+        parts.append((image.number, piece_id, first, length))
+    return parts
