@@ -122,7 +122,9 @@ class Server:
         return self
 
     def make_database(self, name: str = DATABASE) -> Self:
-        """Make an empty database of the daemons' role; the server must run."""
+        """Make the daemons' role and an empty database; the server must run."""
+        if not self.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", OWNER):
+            self.execute(f"CREATE ROLE {OWNER} LOGIN")
         self.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
         return self
 
@@ -214,9 +216,7 @@ def new_server(*, tcp: bool = False, **settings: str) -> Server:
     need("initdb", "postgres", "pg_basebackup")
     server = Server(make_directory(), free_port() if tcp else 0, settings)
     try:
-        server.initialize().start()
-        server.execute(f"CREATE ROLE {OWNER} LOGIN")
-        return server.make_database()
+        return server.initialize().start().make_database()
     except BaseException:
         server.end()
         raise
