@@ -82,7 +82,8 @@ def verify_command(  # noqa: PLR0913 - each is an option
     def found(kind: str, image: dict[str, Any]) -> None:
         kinds[kind].append({**image, effects[kind]: quarantine})
         if not as_json:
-            report(f"{image['sha256']}: {image['reason']}")
+            # Of a database, what is found may belong to no image.
+            report(": ".join(filter(None, (image["sha256"], image["reason"]))))
 
     with readable_errors():
         answer = admin.verify(storage, rate, found, quarantine=quarantine, purge=purge)

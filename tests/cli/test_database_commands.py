@@ -237,6 +237,22 @@ class VerifyTests(DatabaseTestCase):
         line = f"1 images, {len(ART)} bytes: none damaged\n"
         self.assertEqual(self.on_database("verify", "--rate=0"), (0, line, ""))
 
+    def test_no_image(self) -> None:
+        """What belongs to no image is named by its upload, and deleted."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute(
+                "INSERT INTO asciid.about VALUES (300, 1, 44, '{}', '', '')"
+            )
+        code, out, err = self.on_database("verify")
+        self.assertEqual((code, err), (1, ""))
+        self.assertEqual(
+            out.splitlines(),
+            [
+                "upload 300 has an about record, but is no image",
+                f"1 images, {len(ART)} bytes: none damaged; 1 inconsistent, mended",
+            ],
+        )
+
     def test_damaged(self) -> None:
         """A damaged image is quarantined, and can be moved back."""
         with psycopg.connect(self.url) as connection:
