@@ -59,9 +59,9 @@ class RefusedStartTests(SynchronousTestCase):
         end = self.run_twistd("--nodaemon", "--pidfile=", "asciid", *options, **environ)
         self.assert_one_line(end, what)
 
-    def assert_one_line(self, end: End, what: str) -> None:
+    def assert_one_line(self, end: End, what: str, code: int = 1) -> None:
         """Check that the one line on stderr holds `what`, without a traceback."""
-        self.assertEqual(end.code, 1, end)
+        self.assertEqual(end.code, code, end)
         (line,) = end.stderr.splitlines()
         self.assertTrue(line.startswith("asciid: "), line)
         self.assertIn(what, line)
@@ -111,6 +111,24 @@ class RefusedStartTests(SynchronousTestCase):
         self.assert_refused("cannot read a b\\x1b: No such", "--config=a\nb\x1b")
         self.assert_refused("cannot use the storage file/\\x1b", "--storage=file/\x1b")
         self.assert_refused("ASCIID_MAX_IMAGE_SIZE: 'big'", ASCIID_MAX_IMAGE_SIZE="big")
+
+    def test_database(self) -> None:
+        """A mistake in the address of a database ends with 2, which is not retried."""
+        url = "postgresql://u:hunter2@127.0.0.1:1/art"
+        for options, environ, what in [
+            (["--storage", url], {}, "--storage: password on the command line"),
+            ([], {"ASCIID_STORAGE": f"{url}?sslmode=on"}, "ASCIID_STORAGE: invalid"),
+        ]:
+            for mode in ("--nodaemon", "--pidfile=twistd.pid"):
+                end = self.run_twistd(mode, "asciid", *options, **environ)
+                self.assert_one_line(end, what, code=2)
+                self.assertNotIn("hunter2", end.stdout + end.stderr)
+        tac = str(ROOT / "asciid.tac")
+        end = self.run_twistd("-n", "--pidfile=", "-y", tac, ASCIID_STORAGE=f"{url}?x")
+        self.assert_one_line(end, "ASCIID_STORAGE: invalid URL", code=2)
+        two = {"ASCIID_STORAGE": url, "ASCIID_WORKERS": "2"}
+        end = self.run_twistd("--nodaemon", "--pidfile=", "asciid", **two)
+        self.assert_one_line(end, "start one daemon per core behind a balancer")
 
     def test_mistake_without_options(self) -> None:
         """A variable has a value of no use to asciid.tac."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing, contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -131,9 +131,8 @@ def restore(database: Database) -> int:
 
 
 def _outcome(committer: Committer, operation: AnyOperation) -> object:
+    # These operations have no errors of their own.
     (outcome,) = committer.execute((operation,))
-    if isinstance(outcome, AsciidError):
-        raise outcome
     return outcome
 
 
@@ -144,17 +143,12 @@ def _committer(database: Database) -> Iterator[Committer]:
 
     Errors: `DatabaseFailedError`, `StoreVersionError`.
     """
-
-    def wait(seconds: float) -> bool:
-        time.sleep(seconds)
-        return False
-
     committer = Committer(
         Connector(database).connect,
         PendingUploads(NO_LIMITS),
         DatabaseStats(),
         _same,
-        wait,
+        Event().wait,
     )
     with _reasons():
         committer.open()
