@@ -143,6 +143,14 @@ class OptionsTests(SynchronousTestCase):
             self.assertRegex(output.getvalue(), r"\Aasciid: .*STORAGE.*\n\Z")
             self.assertNotIn("hunter2", output.getvalue())
 
+    def test_ineffective(self) -> None:
+        """A setting that has no effect on a database is logged, and works."""
+        options = parsed(["--storage=postgresql://h/art", "--reserve=1G"])
+        with capturedLogs() as logs:
+            makeService(options, reactor=MemoryReactorClock())
+        lines = [formatEvent(event) for event in logs]
+        self.assertEqual(lines, ["--reserve has no effect: the room is the database's"])
+
     def test_version(self) -> None:
         """--version prints asciid's version, not Twisted's."""
         with redirect_stdout(io.StringIO()) as output:

@@ -37,9 +37,9 @@ def tls_server() -> Server:
     }
     server = Server(directory, free_port(), settings, ACCESS)
     atexit.register(server.end)
-    server.initialize().start().make_database()
-    server.execute(f"ALTER ROLE {OWNER} PASSWORD '{PASSWORD}'")
-    return server
+    server.initialize().start()
+    server.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'")
+    return server.make_database()
 
 
 class AccessTests(CommandTestCase):

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.admin import database
 from asciid.cli.main import main
 from asciid.config.settings import DatabaseURL
+from asciid.engines.postgresql import _sql_schema
 from tests.cluster._server import OWNER, shared_server
 
 ART = b"/\\_/\\\n( o.o )\n"
@@ -75,6 +76,27 @@ class MigrateTests(DatabaseTestCase):
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(database.migrate, [url] * 4))
         self.assertEqual(sorted(results), [(0, 1), (1, 1), (1, 1), (1, 1)])
+
+    def test_upgraded(self) -> None:
+        """The versions before and after are printed."""
+        self.on_database("migrate")
+        add = ["CREATE TABLE asciid.added (id bigint)"]
+        self.patch(_sql_schema, "MIGRATIONS", [*_sql_schema.MIGRATIONS, add])
+        self.patch(_sql_schema, "VERSION", 2)
+        line = f"{self.url}: schema version 1 migrated to 2\n"
+        self.assertEqual(self.on_database("migrate"), (0, line, ""))
+
+    def test_failed(self) -> None:
+        """A migration that fails changes nothing."""
+        broken = [*_sql_schema.MIGRATIONS[0], "SELECT 1/0"]
+        self.patch(_sql_schema, "MIGRATIONS", [broken])
+        code, out, err = self.on_database("migrate")
+        self.assertEqual((code, out), (1, ""))
+        self.assertEqual(err, f"asciid: {self.url}: division by zero\n")
+        self.patch(_sql_schema, "MIGRATIONS", [broken[:-1]])
+        code, out, _ = self.on_database("migrate")
+        self.assertEqual(code, 0)
+        self.assertIn("created the tables", out)
 
     def test_newer(self) -> None:
         """A database that a later release has migrated is left alone."""
@@ -209,11 +231,11 @@ class BlockTests(DatabaseTestCase):
             )
 
 
-class VerifyTests(DatabaseTestCase):
-    """``asciid verify``."""
+class StoredTestCase(DatabaseTestCase):
+    """Commands on a database with an image."""
 
     def setUp(self) -> None:
-        """Store an image, one byte of which was changed since."""
+        """Store it."""
         super().setUp()
         self.on_database("migrate")
         self.sha256 = sha256(ART).hexdigest()
@@ -231,6 +253,28 @@ class VerifyTests(DatabaseTestCase):
                 "VALUES (1, 0, 1, %s)",
                 (ART,),
             )
+
+
+class RemovalTests(StoredTestCase):
+    """What ``asciid block`` removes."""
+
+    def test_removed(self) -> None:
+        """Nothing of the image is left, and nodes learn of it."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("LISTEN asciid_removed")
+            self.assertEqual(
+                self.on_database("block", self.sha256, "--reason=spam"),
+                (0, f"{self.sha256} blocked\n", ""),
+            )
+            (notice,) = connection.notifies(timeout=60, stop_after=1)
+            self.assertIn(self.sha256, notice.payload)
+            for table in ("image", "chunk", "discarded", "node"):
+                rows = connection.execute(f"SELECT FROM asciid.{table}".encode())
+                self.assertEqual(rows.fetchall(), [], table)
+
+
+class VerifyTests(StoredTestCase):
+    """``asciid verify``."""
 
     def test_intact(self) -> None:
         """What was read is reported."""

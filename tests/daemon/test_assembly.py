@@ -18,6 +18,8 @@ from asciid.daemon._process_limits import body_limit_warning
 from asciid.daemon.assembly import make_image_service
 from asciid.daemon.host import Host
 from asciid.daemon.storing import make_engine
+from asciid.engines import postgresql
+from asciid.engines.postgresql import Database
 from asciid.net.listener import StartError
 from asciid.testing import MemoryStore
 from tests.api._support import Client
@@ -74,6 +76,20 @@ class ListingTests(SynchronousTestCase):
 
 class DatabaseTests(SynchronousTestCase):
     """The storage is a database."""
+
+    def test_engine(self) -> None:
+        """The engine has both addresses, and the limits."""
+        storage, listen = map(
+            DatabaseURL.parse, ("postgresql://bouncer/art", "postgresql://h/art")
+        )
+        chosen = evolve(settings(1), storage=storage, storage_listen=listen)
+        with patch.object(postgresql, "PostgreSQLEngine") as make:
+            engine, control = make_engine(chosen, MemoryReactorClock())
+        self.assertIs(engine, make.return_value)
+        self.assertIsNone(control)
+        database = Database("postgresql://bouncer/art", "postgresql://h/art")
+        self.assertEqual(make.call_args.args, (database,))
+        self.assertEqual(make.call_args.kwargs["max_queue"], chosen.max_queue)
 
     def test_not_installed(self) -> None:
         """What is missing, and how to install it, is one line without the password."""

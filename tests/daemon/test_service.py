@@ -350,6 +350,20 @@ class FailureTests(ServiceTestCase):
         self.assertEqual(logs[0]["log_level"], LogLevel.critical)
         self.assertEqual(len(self.flushLoggedErrors(StorageFailedError)), 1)
 
+    def test_late_refusal(self) -> None:
+        """A storage that is refused after a while ends the start with one line, too."""
+        self.store.started = Deferred()
+        self.service().startService()
+        with capturedLogs() as logs:
+            self.store.started.errback(StoreVersionError("run asciid migrate"))
+        line = "asciid: cannot use the storage /images: run asciid migrate"
+        self.assertEqual(
+            [(event["log_level"], formatEvent(event)) for event in logs],
+            [(LogLevel.critical, line)],
+        )
+        self.assertEqual(self.stderr.getvalue(), f"{line}\n")
+        self.assertEqual(self.events[-1], "fail")
+
     def test_failed_start_can_be_repeated(self) -> None:
         """Once the cause is removed, the same service starts."""
         service = self.service()

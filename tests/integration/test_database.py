@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster._programs import free_port, make_directory, need
-from tests.cluster._server import DATABASE, Server
+from tests.cluster._server import DATABASE, OWNER, Server
 from tests.integration._daemon import ANY_PORT, Daemon, environment, twistd
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class DatabaseTestCase(SynchronousTestCase):
 
     def start_server(self) -> None:
         """Start the server, with an empty database."""
-        self.server.start().make_database()
+        self.server.start().execute(f"CREATE ROLE {OWNER} LOGIN")
+        self.server.make_database()
 
     def asciid(self, *arguments: str) -> Any:  # noqa: ANN401 - what the command prints
         """Run a command on the database; return what it prints."""
