@@ -34,7 +34,11 @@ _SERVERS = {
 }
 """What the page calls the servers of the benchmark."""
 
-WORDS = {"KiB", "LevelDB", "MiB", "PostgreSQL", "RocksDB", "SQLite"}
+WORDS = {
+    *("GiB", "KiB", "MiB"),
+    *("CockroachDB", "FoundationDB", "JetStream", "LevelDB", "PostgreSQL", "RocksDB"),
+    *("SQLite", "TiKV", "YugabyteDB"),
+}
 """Units and products that look like the names of classes."""
 
 _FENCED = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)

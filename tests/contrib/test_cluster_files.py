@@ -150,13 +150,21 @@ class PgbouncerTests(CommandTestCase):
     """`contrib/pgbouncer.ini`."""
 
     def test_settings(self) -> None:
-        """Transactions share connections, over TLS and with passwords."""
+        """Transactions share connections, which lead to the primary over TLS."""
         parser = ConfigParser(comment_prefixes=(";",), interpolation=None)
         parser.read_string((CONTRIB / "pgbouncer.ini").read_text(encoding="utf-8"))
         settings = parser["pgbouncer"]
         self.assertEqual(settings["pool_mode"], "transaction")
-        self.assertEqual(settings["client_tls_sslmode"], "require")
+        self.assertEqual(settings["listen_addr"], "127.0.0.1")
+        self.assertEqual(settings["server_tls_sslmode"], "verify-ca")
         self.assertEqual(settings["auth_type"], "scram-sha-256")
+        # HAProxy's, which leads to the primary.
+        proxy = CONTRIB / "haproxy-primary.cfg"
+        (address,) = re.findall(r"bind (\S+)\n", proxy.read_text(encoding="utf-8"))
+        host, port = address.split(":")
+        server = parser["databases"]["asciid"]
+        self.assertIn(f"host={host} port={port} ", server)
+        self.run_command(program("haproxy"), "-c", "-f", str(proxy))
         # Neither longer than a client waits for its response.
         self.assertLess(int(settings["query_wait_timeout"]), 10)
         self.assertLess(int(settings["server_login_retry"]), 5)
