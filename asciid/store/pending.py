@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import frozen
@@ -43,7 +42,8 @@ class PendingUploads(Generic[KeyT]):
         self.total: int | None = None
         """Pending uploads; None while they are to be counted."""
         self._clients: dict[KeyT, str] = {}
-        self._counts: Counter[str] = Counter()
+        self._owned: dict[str, dict[KeyT, None]] = {}
+        """The uploads of each client, in the order of their beginning."""
         # Clients at their limit, all of whose uploads were checked to be pending.
         self._checked: set[str] = set()
 
@@ -55,7 +55,7 @@ class PendingUploads(Generic[KeyT]):
     @property
     def tracked(self) -> tuple[int, int]:
         """The uploads whose client is remembered, and the clients; any thread."""
-        return len(self._clients), len(self._counts)
+        return len(self._clients), len(self._owned)
 
     def refusal(
         self, client: str, is_pending: Callable[[KeyT], bool]
@@ -64,15 +64,15 @@ class PendingUploads(Generic[KeyT]):
         total, per_client = self._limits.total, self._limits.per_client
         if total and (self.total or 0) >= total:
             return TooManyUploadsError(total)
-        if not per_client or self._counts[client] < per_client:
+        owned = self._owned.get(client, {})
+        if not per_client or len(owned) < per_client:
             return None
         if client not in self._checked:
             # Some may have ended in another process.
-            mine = [key for key, owner in self._clients.items() if owner == client]
-            for key in mine:
+            for key in list(owned):
                 if not is_pending(key):
                     self._disown(key)
-            if self._counts[client] < per_client:
+            if len(owned) < per_client:
                 return None
             # Checking thousands for each refusal would delay all writes.
             self._checked.add(client)
@@ -91,7 +91,7 @@ class PendingUploads(Generic[KeyT]):
         self._disown(key)
         if client and self._limits.per_client:
             self._clients[key] = client
-            self._counts[client] += 1
+            self._owned.setdefault(client, {})[key] = None
 
     def ended(self, key: KeyT) -> None:
         """Count an upload no more."""
@@ -101,13 +101,13 @@ class PendingUploads(Generic[KeyT]):
 
     def owned_beside(self, key: KeyT) -> list[KeyT]:
         """Return the uploads of the client of one, whose client is remembered."""
-        client = self._clients[key]
-        return [one for one, owner in self._clients.items() if owner == client]
+        return list(self._owned[self._clients[key]])
 
     def _disown(self, key: KeyT) -> None:
         client = self._clients.pop(key, None)
         if client is not None:
-            self._counts[client] -= 1
-            if not self._counts[client]:
-                del self._counts[client]
+            owned = self._owned[client]
+            del owned[key]
+            if not owned:
+                del self._owned[client]
                 self._checked.discard(client)

@@ -66,3 +66,10 @@ class PendingUploadsTests(SynchronousTestCase):
             self.pending.started(key, "a")
         self.assertTrue(self.is_refused())
         self.assertEqual(self.checked, [0, 1, 2] * 2)
+
+    def test_owned_beside(self) -> None:
+        """The uploads of one client are found by any of them, in order."""
+        self.pending.started(7, "b")
+        self.pending.ended(1)
+        self.assertEqual(self.pending.owned_beside(2), [0, 2])
+        self.assertEqual(self.pending.owned_beside(7), [7])
