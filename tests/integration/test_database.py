@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster._programs import free_port, make_directory, need
-from tests.cluster._server import DATABASE, OWNER, Server
+from tests.cluster._server import DATABASE, OWNER, Server, shared_server
 from tests.integration._daemon import ANY_PORT, Daemon, environment, twistd
 
 if TYPE_CHECKING:
@@ -26,25 +26,27 @@ ART = b"/\\_/\\\n( o.o )\n"
 
 
 class DatabaseTestCase(SynchronousTestCase):
-    """A server that is not started yet, and a daemon on it that neither is."""
+    """A daemon on a database."""
 
     def setUp(self) -> None:
-        """Make both."""
-        need("initdb", "postgres")
+        """Make a directory for the daemon."""
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir()
-        self.server = Server(make_directory(), free_port()).initialize()
-        self.addCleanup(self.server.end)
+
+    def use(self, server: Server) -> None:
+        """Make a daemon on a server, and do not start it."""
+        self.server = server
         # The server trusts everybody, and asks for no password.
         self.url = self.server.conninfo().replace("@", ":hunter2@", 1)
         settings = {"ASCIID_STORAGE": self.url, "ASCIID_LOG_LEVEL": "debug"}
         self.daemon = Daemon(self.directory, environ=settings)
         self.addCleanup(self.daemon.kill)
 
-    def start_server(self) -> None:
-        """Start the server, with an empty database."""
-        self.server.start().execute(f"CREATE ROLE {OWNER} LOGIN")
-        self.server.make_database()
+    def use_empty_database(self) -> None:
+        """Make a daemon on an empty database of the server that tests share."""
+        server = shared_server(tcp=True)
+        server.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        self.use(server.make_database())
 
     def asciid(self, *arguments: str) -> Any:  # noqa: ANN401 - what the command prints
         """Run a command on the database; return what it prints."""
@@ -109,7 +111,7 @@ class StartTests(DatabaseTestCase):
 
     def test_refused(self) -> None:
         """A database without tables, or with those of a newer release, is refused."""
-        self.start_server()
+        self.use_empty_database()
         self.assert_refused("the database has no tables of asciid: run asciid migrate")
         self.asciid("migrate")
         self.execute("UPDATE asciid.schema_version SET version = 99")
@@ -120,6 +122,9 @@ class StartTests(DatabaseTestCase):
 
     def test_before_the_database(self) -> None:
         """A daemon that is started first serves once the database is ready."""
+        need("initdb", "postgres")
+        self.use(Server(make_directory(), free_port()).initialize())
+        self.addCleanup(self.server.end)
         self.daemon.start()
         self.assertEqual(self.daemon.images, -1)
         self.assertEqual(self.status("/livez"), 200)
@@ -128,7 +133,8 @@ class StartTests(DatabaseTestCase):
         for method, body in (("GET", None), ("PUT", ART)):
             self.assertEqual(self.status(image, method, body), 503)
         self.wait_for(lambda: "Connection refused" in self.daemon.log, "no reason")
-        self.start_server()
+        self.server.start().execute(f"CREATE ROLE {OWNER} LOGIN")
+        self.server.make_database()
         self.wait_for(lambda: "run asciid migrate" in self.daemon.log, "no advice")
         self.assertEqual(self.status("/readyz"), 503)
         self.assertEqual(self.status(image), 503)
@@ -151,7 +157,7 @@ class BesideTests(DatabaseTestCase):
     def setUp(self) -> None:
         """Start the daemon."""
         super().setUp()
-        self.start_server()
+        self.use_empty_database()
         self.asciid("migrate")
         self.daemon.start()
 
