@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._callbacks import do_nothing
-from asciid.engines.postgresql import _discarded_chunks, _stored_chunks
+from asciid.engines.postgresql import _discarded_chunks, _pending_checks, _stored_chunks
 from asciid.engines.postgresql._image_state import Image
 from asciid.engines.postgresql._sql_arrays import ByteArray, array_of
 from asciid.engines.postgresql._sql_batch import carry_out
@@ -40,7 +40,7 @@ from asciid.store.operations import (
     UnblockHash,
     Unverified,
 )
-from asciid.store.pending import NO_LIMITS, PendingUploads
+from asciid.store.pending import NO_LIMITS, PendingLimits, PendingUploads
 from asciid.store.rules import PIECE
 from tests.engines._operations import upload_of
 from tests.engines._postgresql import clean_database, connect
@@ -383,6 +383,17 @@ class BatchTests(SynchronousTestCase):
         finish = Finish(unverified, index, chunk_of(few[2], spec, index), spec.sha256)
         (completed,) = self.apply(finish)
         self.assertIsInstance(completed, Completed)
+
+    def test_uploads_of_a_client(self) -> None:
+        """Of many uploads of a client at its limit, some are checked at a time."""
+        self.patch(_pending_checks, "CHECKED_AT_ONCE", 2)
+        self.node.pending = PendingUploads(PendingLimits(per_client=6))
+        specs = [spec_of(data) for data in IMAGES]
+        self.apply(*[Register(spec, "a") for spec in specs[:6]])
+        self.node.connection.execute("DELETE FROM asciid.image")
+        self.assertEqual(self.apply(Register(specs[6], "a")), [None])
+        # Two of the six do not count any more, and the new one does.
+        self.assertEqual(self.node.pending.tracked, (5, 1))
 
     def test_little_is_read(self) -> None:
         """To compare a small chunk, no large piece is read."""

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PendingChecks"]
 
+CHECKED_AT_ONCE = 1_000
+"""
+Of a client with more uploads, so many are checked at a time, and others the next time.
+"""
+
 _COUNT: LiteralString = """
 SELECT count(*) FROM (
     SELECT FROM asciid.image WHERE completed IS NULL LIMIT %s
@@ -47,6 +52,7 @@ class PendingChecks:
     pending: PendingUploads[tuple[str, int]]
     _count: psycopg.Cursor[Any] | None = field(init=False, default=None)
     _checked: dict[tuple[str, int], bool] = field(init=False, factory=dict)
+    _now: int = field(init=False, default=0)
 
     def count(self, operations: Sequence[AnyOperation]) -> None:
         """
@@ -62,18 +68,22 @@ class PendingChecks:
         if any(isinstance(it, Register) for it in operations):
             self._count = self.connection.execute(_COUNT, (total + 1,))
 
-    def read(self) -> None:
+    def read(self, now: int) -> None:
         """Read the count; those that are added since are counted by `pending`."""
+        self._now = now
         if self._count is not None:
             ((self.pending.total,),) = self._count.fetchall()
 
     def is_pending(self, key: tuple[str, int]) -> bool:
         """Return whether an upload that this process has begun is still pending."""
         if key not in self._checked:
-            keys = self.pending.owned_beside(key)
+            owned = self.pending.owned_beside(key)
+            self._checked.update(dict.fromkeys(owned, True))
+            step = -(-len(owned) // CHECKED_AT_ONCE)
+            keys = owned[self._now % step :: step]
             hashes, numbers = zip(*keys, strict=True)
             parameters = array_of(hashes), array_of(numbers)
             cursor = self.connection.execute(_STILL_PENDING, parameters)
             found = {number for (number,) in cursor.fetchall()}
-            self._checked.update({one: one[1] in found for one in keys})
+            self._checked.update([(one, one[1] in found) for one in keys])
         return self._checked[key]

@@ -71,7 +71,7 @@ def carry_out(
     checks = PendingChecks(connection, pending)
     checks.count(operations)
     state = loading.load(operations, now)
-    checks.read()
+    checks.read(state.now)
     chunks = StoredChunks(connection)
     chunks.prefetch(operations, state.images)
     decisions = Decisions(state, chunks, loading.numbers, pending, checks.is_pending)
