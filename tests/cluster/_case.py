@@ -63,13 +63,21 @@ def simultaneously(
     return list(zip(*answers, strict=True))
 
 
+class _Node(Daemon):
+    """A daemon that ends when the test process dies."""
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line that starts it."""
+        return ["setpriv", "--pdeathsig=KILL", *super().command(*arguments)]
+
+
 class ClusterTestCase(FaultTestCase):
     """Starts nodes, which do not outlive the test, on a database."""
 
     def node(self, conninfo: str, *options: str, name: str = "one") -> Daemon:
         """Start a daemon on a database; `name` is that of its log."""
         options = ("--storage", conninfo, *options)
-        daemon = Daemon(self.directory, options, name=name)
+        daemon = _Node(self.directory, options, name=name)
         self.addCleanup(daemon.kill)
         return daemon.start()
 

@@ -11,6 +11,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import psycopg
+import yaml
 from attrs import define, field
 
 from tests.cluster._programs import (
@@ -23,36 +24,32 @@ from tests.cluster._programs import (
     wait_until,
 )
 from tests.cluster._server import DATABASE, OWNER, SUPERUSER
+from tests.integration._daemon import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["LEASE", "Cluster", "Member", "new_cluster"]
 
-LEASE = 20
-"""Seconds that the lease of a primary lasts: Patroni's ``ttl``."""
 
-_DCS = {
-    "ttl": LEASE,
-    "loop_wait": 5,
-    "retry_timeout": 5,
-    "master_start_timeout": 0,
-    "synchronous_mode": True,
-    "synchronous_mode_strict": True,
-    "postgresql": {
-        "use_pg_rewind": True,
-        "use_slots": True,
-        "parameters": {
-            "wal_level": "replica",
-            "hot_standby": "on",
-            "max_connections": 60,
-            "shared_buffers": "64MB",
-            "wal_keep_size": "128MB",
-            "max_wal_size": "2GB",
-        },
-    },
-}
-"""Settings of the cluster."""
+def _settings() -> dict[str, Any]:
+    """Return the settings of the cluster: those of contrib/, for a small machine."""
+    text = (ROOT / "contrib" / "patroni.yml").read_text(encoding="utf-8")
+    settings: dict[str, Any] = yaml.safe_load(text)["bootstrap"]["dcs"]
+    settings["postgresql"]["parameters"].update(
+        archive_mode="off",
+        max_connections=60,
+        max_wal_size="2GB",
+        shared_buffers="64MB",
+        wal_keep_size="128MB",
+    )
+    return settings
+
+
+_DCS = _settings()
+
+LEASE: int = _DCS["ttl"]
+"""Seconds that the lease of a primary lasts."""
 
 _ACCESS = [
     "local all all trust",
@@ -93,7 +90,7 @@ class Member:
             "scope": "asciid",
             "name": self.name,
             "restapi": {"listen": api, "connect_address": api},
-            "etcd3": {"hosts": etcd},
+            "etcd": {"hosts": etcd},
             "bootstrap": {
                 "dcs": _DCS,
                 "initdb": [
@@ -259,6 +256,7 @@ def _etcd(count: int) -> tuple[list[Program], list[str]]:
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster={everyone}",
             "--initial-cluster-state=new",
+            "--enable-v2=true",
         ]
         programs.append(Program(directory, f"etcd{i}", command))
     # The first of several is ready only after another one has started.

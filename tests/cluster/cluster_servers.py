@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import psycopg
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.cluster._pgbouncer import new_bouncer
-from tests.cluster._programs import wait_until
+from tests.cluster._programs import need, wait_until
 from tests.cluster._server import new_server
 from tests.integration._daemon import environment
 
@@ -21,6 +22,24 @@ server = new_server()
 print(server.directory, *server.program.descendants(), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+class NeedTests(SynchronousTestCase):
+    """Programs that are not installed."""
+
+    def test_skipped(self) -> None:
+        """Without a program the test is skipped, and the reason names its package."""
+        self.patch(os, "environ", {"PATH": "/bin"})
+        with self.assertRaises(SkipTest) as skipped:
+            need("sh", "no-such-program")
+        self.assertIn("no-such-program", str(skipped.exception))
+        need("sh")
+
+    def test_required(self) -> None:
+        """Where programs are required, as in CI, that is an error."""
+        self.patch(os, "environ", {"PATH": "/bin", "ASCIID_REQUIRE_CLUSTER": "1"})
+        with self.assertRaisesRegex(RuntimeError, "no-such-program"):
+            need("no-such-program")
 
 
 class ServerTests(SynchronousTestCase):

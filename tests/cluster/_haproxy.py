@@ -1,0 +1,70 @@
+"""HAProxy in front of nodes, with the configuration of contrib/."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from tests.cluster._programs import Program, find, free_port, make_directory, need
+from tests.integration._daemon import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Balancer", "new_balancer"]
+
+_FILE = ROOT / "contrib" / "haproxy-cluster.cfg"
+
+
+@define(eq=False)
+class Balancer:
+    """An HAProxy on `port` of 127.0.0.1."""
+
+    port: int
+    program: Program
+
+    def start(self) -> Balancer:
+        """Start it and wait until it accepts connections."""
+        self.program.start(self._listens)
+        return self
+
+    def end(self) -> None:
+        """End it at the end of a test."""
+        self.program.end()
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def new_balancer(ports: Sequence[int]) -> Balancer:
+    """
+    Return a started HAProxy in front of nodes on two ports of 127.0.0.1.
+
+    The test is skipped where it is missing.
+    """
+    need("haproxy")
+    directory, port = make_directory(), free_port()
+    first, second = ports
+    changes = {
+        "bind :80\n": f"bind 127.0.0.1:{port}\n",
+        "bind 127.0.0.1:8404\n": f"bind 127.0.0.1:{free_port()}\n",
+        " 10.0.0.21:4444\n": f" 127.0.0.1:{first}\n",
+        " 10.0.0.22:4444\n": f" 127.0.0.1:{second}\n",
+        # Only root can become another user.
+        "    user haproxy\n": "",
+        "    group haproxy\n": "",
+        "    chroot /var/lib/haproxy\n": "",
+    }
+    text = _FILE.read_text(encoding="utf-8")
+    for old, new in changes.items():
+        if old not in text:
+            message = f"{_FILE.name} does not have {old!r}"
+            raise AssertionError(message)
+        text = text.replace(old, new)
+    file = directory / "haproxy.cfg"
+    file.write_text(text, encoding="utf-8")
+    program = Program(directory, "haproxy", [find("haproxy"), "-db", "-f", str(file)])
+    return Balancer(port, program).start()
