@@ -320,6 +320,19 @@ class EngineContract(EngineCase):
             self.assertEqual(self.driven.apply(again), [None])
         self.assertTrue(self.driven.ask(IsComplete(spec.sha256)))
 
+    def test_staged_pieces_beyond_the_end(self) -> None:
+        """Of what was staged, only the length that is adopted belongs to the image."""
+        (number,) = self.driven.apply(Begin())
+        spec = spec_of(CAT, PIECE)
+        *_, completed = self.driven.apply(
+            AddPieces(number, 0, pieces_of(LARGE)),
+            AddPieces(number, 0, [CAT]),
+            Adopt(number, spec.sha256, len(CAT)),
+        )
+        self.assertEqual(completed.spec, spec)
+        found = self.driven.ask(FindComplete(spec.sha256, len(CAT)))
+        self.assertEqual(found.content, CAT)
+
     def test_abandoned(self) -> None:
         """An image that was abandoned cannot go on."""
         (number,) = self.driven.apply(Begin())

@@ -76,7 +76,8 @@ _FIND = f"""
 SELECT w.at, {REFUSAL}, i.upload, i.completed, i.size, i.chunk_size, i.piece_size,
   CASE WHEN i.completed IS NOT NULL AND i.size <= w.up_to THEN (
     SELECT string_agg(c.data, '' ORDER BY c.id) FROM asciid.chunk c
-    WHERE c.shard = (i.upload & 255)::smallint AND c.upload = i.upload) END
+    WHERE c.shard = (i.upload & 255)::smallint AND c.upload = i.upload
+      AND c.id * i.piece_size < i.size) END
 {IMAGES}
 """
 
