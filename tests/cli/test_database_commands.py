@@ -262,6 +262,11 @@ class RemovalTests(StoredTestCase):
         """Nothing of the image is left, and nodes learn of it."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("LISTEN asciid_removed")
+            # More than one transaction deletes.
+            connection.execute(
+                "INSERT INTO asciid.chunk (upload, id, shard, data) "
+                "SELECT 1, i, 1, 'x' FROM generate_series(1, 20000) i"
+            )
             self.assertEqual(
                 self.on_database("block", self.sha256, "--reason=spam"),
                 (0, f"{self.sha256} blocked\n", ""),
