@@ -25,6 +25,7 @@ from asciid.model import ImageSpec
 from asciid.store.operations import AddChunk, Completed, Register
 from asciid.store.pending import NO_LIMITS, PendingUploads
 from asciid.store.stats import DatabaseStats
+from tests.cluster._absent_standby import WAITING, forget_standby, miss_standby
 from tests.cluster._commit_proxy import CommitProxy, Fault
 from tests.cluster._programs import wait_until
 from tests.cluster._server import new_server
@@ -230,9 +231,6 @@ class ChaosTests(SynchronousTestCase):
         self.assertGreater(faults["won twice"], 0)
 
 
-WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-
-
 class CancelledCommitTests(SynchronousTestCase):
     """Commits whose wait for the synchronous standby is ended by the operator."""
 
@@ -249,8 +247,8 @@ class CancelledCommitTests(SynchronousTestCase):
         )
         node.open()
         self.addCleanup(node.close)
-        self.addCleanup(self.set_standby, "")
-        self.set_standby("absent")
+        self.addCleanup(forget_standby, self.server)
+        miss_standby(self.server)
         self.outcomes: list[Any] = []
         name = sha256(self.id().encode()).hexdigest()
         register = Register(ImageSpec(name, 4, 4))
@@ -259,15 +257,6 @@ class CancelledCommitTests(SynchronousTestCase):
         )
         self.thread.start()
         return node
-
-    def set_standby(self, name: str) -> None:
-        """Have commits wait for a standby; "": for none."""
-        self.server.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
-        self.server.execute("SELECT pg_reload_conf()")
-        wait_until(
-            lambda: self.server.execute("SHOW synchronous_standby_names") == [(name,)],
-            "the setting does not take effect",
-        )
 
     def end_wait(self, function: str) -> None:
         """End the wait of a commit as soon as there is one."""
@@ -287,7 +276,7 @@ class CancelledCommitTests(SynchronousTestCase):
             wait_until(partial(self.is_noticed, node, ended), "it went unnoticed")
         wait_until(lambda: self.server.execute(WAITING), "no commit waits")
         self.assertEqual(self.outcomes, [])
-        self.set_standby("")
+        forget_standby(self.server)
         self.thread.join(60)
         self.assertEqual(self.outcomes, [None])
         self.assertEqual(node.stats.settled_committed, 1)
@@ -299,7 +288,7 @@ class CancelledCommitTests(SynchronousTestCase):
             self.end_wait("pg_terminate_backend")
         wait_until(lambda: self.server.execute(WAITING), "no commit waits")
         self.assertEqual(self.outcomes, [])
-        self.set_standby("")
+        forget_standby(self.server)
         self.thread.join(60)
         self.assertEqual(self.outcomes, [None])
         self.assertEqual(node.stats.settled_committed, 1)
