@@ -5,7 +5,7 @@ RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         etcd-client etcd-server openssl patroni postgresql-15 \
     && rm -rf /var/lib/apt/lists/* \
-    && pg_dropcluster --stop 15 main \
+    && pg_dropcluster 15 main \
     && install -d -o postgres -g postgres -m 700 /var/lib/postgresql/15 \
         /var/lib/postgresql/etcd \
     && install -d -o postgres -g postgres /etc/postgresql /var/run/postgresql
