@@ -456,6 +456,14 @@ class ListingContract(EngineCase):
         (outcome,) = self.driven.apply(Register(spec))
         self.assertIsInstance(outcome, ImageExistsError)
 
+    def test_blocked_again(self) -> None:
+        """A hash that is unblocked and blocked at once has the time of the latter."""
+        self.driven.apply(BlockHash(NOWHERE, "spam"))
+        self.driven.pass_time(1)
+        self.driven.apply(UnblockHash(NOWHERE), BlockHash(NOWHERE, "fraud"))
+        (blocked,) = self.driven.ask(ListBlocked("", 9))
+        self.assertEqual(blocked, BlockedHash(NOWHERE, "fraud", 1_000_001_000))
+
     def test_list_of_blocked(self) -> None:
         """Blocked hashes are listed in order, page by page, with the last reason."""
         hashes = [f"{number:064x}" for number in (5, 1, 3)]

@@ -98,7 +98,8 @@ _PUT_BLOCKED: LiteralString = """
 INSERT INTO asciid.blocked (shard, sha256, since, reason)
 SELECT get_byte(decode(hex, 'hex'), 0), decode(hex, 'hex'), since, reason
 FROM unnest(%s::text[], %s::bigint[], %s::text[]) AS u(hex, since, reason)
-ON CONFLICT (shard, sha256) DO UPDATE SET reason = excluded.reason
+ON CONFLICT (shard, sha256)
+DO UPDATE SET since = excluded.since, reason = excluded.reason
 """
 _DELETE_BLOCKED: LiteralString = (
     f"DELETE FROM asciid.blocked t USING {_HASHES} WHERE t.{_OF_HASH}"
