@@ -10,7 +10,11 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from asciid.api._ranges import Part
-from asciid.errors import AsciidError, ImageNotFoundError
+from asciid.errors import (
+    AsciidError,
+    DatabaseUnavailableError,
+    ImageNotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,8 +69,8 @@ async def send_parts(
             await gate.opened()
             request.write(await _read(reader, batch))
         request.write(end)
-    except ImageNotFoundError as error:
-        # Deleted or expired meanwhile: not an error.
+    except (ImageNotFoundError, DatabaseUnavailableError) as error:
+        # Deleted or expired meanwhile: not an error. Nor is a failover a defect.
         _log.info("download aborted: {error}", error=str(error))
         request.loseConnection()
     except AsciidError:

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from asciid.api._ranges import Part
 from asciid.api._sending import PIECE, send_parts
+from asciid.errors import DatabaseUnavailableError
 from asciid.model import ImageSpec
 from asciid.store import IImageReader
 
@@ -65,6 +66,7 @@ class Request:
         self.requestHeaders = Headers()
         self.written: list[bytes] = []
         self.producer: IPushProducer | None = None
+        self.lost = False
 
     def getHeader(self, key: bytes) -> bytes | None:
         """Have no header fields."""
@@ -104,8 +106,8 @@ class Request:
         self.producer = None
 
     def loseConnection(self) -> None:
-        """Not be called."""
-        raise AssertionError
+        """Record the call."""
+        self.lost = True
 
 
 class SendPartsTests(SynchronousTestCase):
@@ -140,6 +142,7 @@ class SendPartsTests(SynchronousTestCase):
         self.successResultOf(self.sending)
         expected = b"<" + DATA[5:50] + b">" + DATA[60:] + b"end"
         self.assertEqual(b"".join(self.request.written), expected)
+        self.assertFalse(self.request.lost)
         self.assertLessEqual(max(map(len, self.request.written)), PIECE + 1)
         self.assertIsNone(self.request.producer)
 
@@ -180,3 +183,13 @@ class SendPartsTests(SynchronousTestCase):
         self.sending.cancel()
         self.failureResultOf(self.sending, CancelledError)
         self.assertEqual(self.reader.waiting, [])
+
+    def test_failover(self) -> None:
+        """The connection is closed if the database is lost; that is no defect."""
+        self.reader.give()
+        ((_, _, reading),) = self.reader.waiting
+        reading.errback(DatabaseUnavailableError())
+        self.successResultOf(self.sending)
+        self.assertTrue(self.request.lost)
+        self.assertIsNone(self.request.producer)
+        self.assertEqual(self.flushLoggedErrors(), [])

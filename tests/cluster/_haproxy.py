@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from tests.cluster._programs import Program, find, free_port, make_directory, need
-from tests.integration._daemon import ROOT
+from tests.contrib._proxy import cluster_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Balancer", "new_balancer"]
-
-_FILE = ROOT / "contrib" / "haproxy-cluster.cfg"
 
 
 @define(eq=False)
@@ -47,23 +45,11 @@ def new_balancer(ports: Sequence[int]) -> Balancer:
     """
     need("haproxy")
     directory, port = make_directory(), free_port()
-    first, second = ports
-    changes = {
-        "bind :80\n": f"bind 127.0.0.1:{port}\n",
-        "bind 127.0.0.1:8404\n": f"bind 127.0.0.1:{free_port()}\n",
-        " 10.0.0.21:4444\n": f" 127.0.0.1:{first}\n",
-        " 10.0.0.22:4444\n": f" 127.0.0.1:{second}\n",
-        # Only root can become another user.
-        "    user haproxy\n": "",
-        "    group haproxy\n": "",
-        "    chroot /var/lib/haproxy\n": "",
-    }
-    text = _FILE.read_text(encoding="utf-8")
-    for old, new in changes.items():
-        if old not in text:
-            message = f"{_FILE.name} does not have {old!r}"
-            raise AssertionError(message)
-        text = text.replace(old, new)
+    text = cluster_configuration(*ports)
+    text = text.replace("bind :80\n", f"bind 127.0.0.1:{port}\n")
+    # Only root can become another user.
+    for line in ("user haproxy", "group haproxy", "chroot /var/lib/haproxy"):
+        text = text.replace(f"    {line}\n", "")
     file = directory / "haproxy.cfg"
     file.write_text(text, encoding="utf-8")
     program = Program(directory, "haproxy", [find("haproxy"), "-db", "-f", str(file)])

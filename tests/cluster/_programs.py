@@ -73,7 +73,7 @@ def need(*names: str) -> None:
     missing = sorted({_PACKAGES.get(name, name) for name in names if not find(name)})
     if not missing:
         return
-    message = f"needs {', '.join(missing)} (on Debian: apt-get install ...)"
+    message = f"needs {', '.join(missing)}, of Debian's packages"
     if os.environ.get("ASCIID_REQUIRE_CLUSTER") == "1":
         raise RuntimeError(message)
     raise SkipTest(message)
@@ -99,13 +99,15 @@ def _environment(directory: Path) -> dict[str, str]:
     return {**kept, "HOME": str(directory), "PATH": path, "LC_ALL": "C.UTF-8"}
 
 
-def make_directory() -> Path:
+def make_directory(*, in_memory: bool = False) -> Path:
     """
     Return a directory that servers may write to, deleted when this process ends.
 
-    Its path is short enough for Unix sockets, and other users reach it.
+    Its path is short enough for Unix sockets, and other users reach it.  `in_memory`
+    has it on no disk, where that is possible.
     """
-    directory = Path(tempfile.mkdtemp(prefix="asciid-cluster-"))
+    parent = "/dev/shm" if in_memory and os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - the name is random
+    directory = Path(tempfile.mkdtemp(prefix="asciid-cluster-", dir=parent))
     directory.chmod(0o755)
     if user := _user():
         shutil.chown(directory, user)

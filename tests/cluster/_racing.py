@@ -104,6 +104,18 @@ class Races:
             self.races.append(race)
         return race
 
+    def note(self, began: float, answer: Answer | None) -> Outcome:
+        """Record a response, or that there was none, to a request that began then."""
+        now = time.monotonic()
+        status, problem = 0, ""
+        if answer is not None:
+            status = answer.status
+            if answer.is_problem and "retry-after" in answer.fields:
+                problem = answer.document["type"]
+        outcome = Outcome(now, now - began, status, problem)
+        self.outcomes.append(outcome)
+        return outcome
+
     def win(self, race: Race, write: str) -> None:
         """Record a 201."""
         with self._lock:
@@ -197,53 +209,69 @@ class _Client:
         self._connection.close()
 
     def upload(self, race: Race) -> bool:
-        """Upload an image; return False if it was given up."""
+        """Upload an image and download it; return False if it was given up."""
         upload, connection = race.upload, self._connection
         if upload.whole:
             put = partial(connection.request, "PUT", upload.target, upload.content)
-            race.finished |= self._write(race, "PUT", put)
-            return race.finished
-        registration = {**upload.art.registration}
-        if upload.described:
-            registration["about"] = upload.about
-        register = partial(connection.post, "/image", registration)
-        if not self._write(race, "registration", register):
-            return False
-        for chunk_id in upload.art.ids:
-            chunk = upload.art.chunk(chunk_id)
-            send = partial(connection.post, f"{upload.target}/chunks", chunk)
-            if not self._write(race, f"chunk {chunk_id}", send):
+            if not self._write(race, "PUT", put):
                 return False
+        else:
+            registration = {**upload.art.registration}
+            if upload.described:
+                registration["about"] = upload.about
+            register = partial(connection.post, "/image", registration)
+            if not self._write(race, "registration", register):
+                return False
+            for chunk_id in upload.art.ids:
+                chunk = upload.art.chunk(chunk_id)
+                send = partial(connection.post, f"{upload.target}/chunks", chunk)
+                if not self._write(race, f"chunk {chunk_id}", send):
+                    return False
         race.finished = True
-        return True
+        return self._read(race)
 
     def _write(self, race: Race, write: str, request: Callable[[], Answer]) -> bool:
-        """Send until the outcome is known; return False if that was given up."""
+        """Send a write until its outcome is known; return False if it failed."""
+        answer = self._answer(request)
+        if answer is None:
+            return False
+        if answer.status == 201:
+            self.races.win(race, write)
+        elif answer.status not in {200, 409}:
+            self.races.wrong.append(f"{write} answered {answer}")
+            return False
+        return True
+
+    def _read(self, race: Race) -> bool:
+        """Download a complete image, from any node; return False if it failed."""
+        target = race.upload.target
+        answer = self._answer(partial(self._connection.request, "GET", target))
+        if answer is None:
+            return False
+        if (answer.status, answer.body) == (200, race.upload.content):
+            return True
+        self.races.wrong.append(f"{target} is complete, and was answered {answer}")
+        return False
+
+    def _answer(self, request: Callable[[], Answer]) -> Answer | None:
+        """Send until it is carried out; return None if that was given up."""
         deadline = time.monotonic() + _PATIENCE
         while not self.races.is_stopping:
+            if time.monotonic() > deadline:
+                self.races.wrong.append(f"refused for {_PATIENCE} s")
+                return None
             began = time.monotonic()
             try:
                 answer = request()
             except (GoneError, TimeoutError):
-                self._note(began, 0)
+                self.races.note(began, None)
                 self.races.pause()
                 continue
-            polite = answer.is_problem and "retry-after" in answer.fields
-            self._note(began, answer.status, answer.document["type"] if polite else "")
-            if answer.status == 201:
-                self.races.win(race, write)
-                return True
-            if answer.status in {200, 409}:
-                return True
-            if answer.status != 503 or time.monotonic() > deadline:
-                self.races.wrong.append(f"{write} answered {answer}")
-                return False
+            self.races.note(began, answer)
+            if answer.status != 503:
+                return answer
             self.races.pause()
-        return False
-
-    def _note(self, began: float, status: int, problem: str = "") -> None:
-        now = time.monotonic()
-        self.races.outcomes.append(Outcome(now, now - began, status, problem))
+        return None
 
 
 def _lost(connection: Connection, race: Race) -> list[str]:

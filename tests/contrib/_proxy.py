@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Proxy",
+    "cluster_configuration",
     "haproxy",
     "haproxy_cluster",
     "nginx",
@@ -147,6 +148,11 @@ def haproxy(directory: Path, upstream: int) -> Proxy:
 
 def haproxy_cluster(directory: Path, *upstream: int) -> Proxy:
     """Return HAProxy in front of two ports; it is not started yet."""
+    return _haproxy(directory, cluster_configuration(*upstream))
+
+
+def cluster_configuration(*upstream: int) -> str:
+    """Return the configuration of HAProxy for two ports, listening on port 80."""
     stats = {"    bind 127.0.0.1:8404\n": f"    bind 127.0.0.1:{_free_port()}\n"}
     text = _configuration("haproxy-cluster.cfg", stats)
     for address, port in zip(("10.0.0.21", "10.0.0.22"), upstream, strict=True):
@@ -154,7 +160,7 @@ def haproxy_cluster(directory: Path, *upstream: int) -> Proxy:
             message = f"haproxy-cluster.cfg does not have {address} in two backends"
             raise AssertionError(message)
         text = text.replace(f" {address}:4444\n", f" 127.0.0.1:{port}\n")
-    return _haproxy(directory, text)
+    return text
 
 
 def _haproxy(directory: Path, text: str) -> Proxy:
