@@ -16,6 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.engines._callbacks import do_nothing
 from asciid.engines.postgresql import _discarded_chunks, _pending_checks, _stored_chunks
 from asciid.engines.postgresql._image_state import Image
+from asciid.engines.postgresql._quarantined_images import (
+    put_aside,
+    restore_quarantine,
+)
 from asciid.engines.postgresql._sql_arrays import ByteArray, array_of
 from asciid.engines.postgresql._sql_batch import carry_out
 from asciid.engines.postgresql._sql_schema import NOW
@@ -255,6 +259,22 @@ class NodesTests(SynchronousTestCase):
             (refusal,) = registering.result()
         self.assertEqual(refusal.reason, "spam")
         self.assertEqual(self.one.count("image"), 0)
+
+    def test_restored_meanwhile(self) -> None:
+        """An image in quarantine whose hash is being blocked stays there."""
+        spec = spec_of(CAT)
+        self.one.apply(*upload_of(CAT))
+        put_aside(self.one.connection, bytes.fromhex(spec.sha256), self.one.number(CAT))
+        other = self.node().connection
+        with ThreadPoolExecutor(1) as pool:
+            with self.one.begun(BlockHash(spec.sha256, "spam")):
+                restoring = pool.submit(restore_quarantine, other)
+                self.wait_for_lock()
+            self.assertEqual(restoring.result(), 0)
+        self.assertEqual(self.one.count("image"), 0)
+        self.assertEqual(self.one.count("quarantined"), 1)
+        self.one.apply(UnblockHash(spec.sha256))
+        self.assertEqual(restore_quarantine(other), 1)
 
     def test_gone_at_once(self) -> None:
         """Two nodes delete what expired, and images that expired before, at once."""

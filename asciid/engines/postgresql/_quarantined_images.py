@@ -43,18 +43,29 @@ ORDER BY shard, sha256, upload LIMIT %s
 """
 
 _RESTORE: LiteralString = f"""
-WITH restored AS (
-  INSERT INTO asciid.image ({_COLUMNS})
-  SELECT {_COLUMNS} FROM asciid.quarantined q
-  WHERE (shard, sha256, upload) > (%s, %s, %s)
-    AND (shard, sha256, upload) <= (%s, %s, %s)
-    AND NOT EXISTS (
-      SELECT FROM asciid.blocked b WHERE b.shard = q.shard AND b.sha256 = q.sha256)
-  ORDER BY shard, sha256, upload
-  ON CONFLICT DO NOTHING RETURNING shard, sha256, upload
-)
-DELETE FROM asciid.quarantined q USING restored r
-WHERE q.shard = r.shard AND q.sha256 = r.sha256 AND q.upload = r.upload
+INSERT INTO asciid.image ({_COLUMNS})
+SELECT {_COLUMNS} FROM asciid.quarantined q
+WHERE {{range}} AND NOT EXISTS (
+  SELECT FROM asciid.blocked b WHERE b.shard = q.shard AND b.sha256 = q.sha256)
+ORDER BY shard, sha256, upload
+ON CONFLICT DO NOTHING
+"""
+
+# A statement of its own: the one above may have waited for a node that blocked a hash.
+_REFUSE: LiteralString = """
+DELETE FROM asciid.image i USING asciid.quarantined q, asciid.blocked b
+WHERE {range} AND b.shard = q.shard AND b.sha256 = q.sha256
+  AND i.shard = q.shard AND i.sha256 = q.sha256 AND i.upload = q.upload
+"""
+
+_FORGET: LiteralString = """
+DELETE FROM asciid.quarantined q USING asciid.image i
+WHERE {range} AND i.shard = q.shard AND i.sha256 = q.sha256 AND i.upload = q.upload
+"""
+
+_RANGE: LiteralString = """
+(q.shard, q.sha256, q.upload) > (%s, %s, %s)
+AND (q.shard, q.sha256, q.upload) <= (%s, %s, %s)
 """
 
 _PURGE: LiteralString = """
@@ -107,7 +118,10 @@ def restore_quarantine(connection: psycopg.Connection[Any]) -> int:
     while keys := connection.execute(_NEXT, (*start, STEP)).fetchall():
         with committing(connection):
             parameters = (*start, *keys[-1])
-            restored += connection.execute(_RESTORE, parameters).rowcount
+            for statement in (_RESTORE, _REFUSE):
+                connection.execute(statement.format(range=_RANGE), parameters)
+            forget = connection.execute(_FORGET.format(range=_RANGE), parameters)
+            restored += forget.rowcount
         start = keys[-1]
     return restored
 
