@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from threading import Thread
 from typing import Any, LiteralString
@@ -338,10 +339,33 @@ class DatabaseCopyTests(CopyTestCase):
             target.add([(upload_of(DOG, pending=True), [])])
             self.assertEqual(set(target.find([stored, blocked])), {stored})
 
+    def test_waiting_for_what_is_replaced(self) -> None:
+        """A node that waits for a pending upload finds the image in its place."""
+        with (
+            open_target(Database(self.url), "it") as target,
+            closing(connect()) as one,
+            closing(connect()) as other,
+            ThreadPoolExecutor(2) as pool,
+        ):
+            target.add([(upload_of(CAT, pending=True), [])])
+            lock = "SELECT completed FROM asciid.image FOR UPDATE"
+            with one.transaction():
+                one.execute(lock)
+                adding = pool.submit(target.add, [(upload_of(CAT), [(0, CAT)])])
+                wait_until(self.is_waiting, "no lock is waited for")
+                locking = pool.submit(other.execute, lock)
+                wait_until(lambda: self.waiting() == 2, "no second lock is waited for")
+            adding.result()
+            self.assertEqual(locking.result().fetchall(), [(2_000,)])
+
     def is_waiting(self) -> bool:
         """Return whether a connection waits for a lock."""
+        return self.waiting() > 0
+
+    def waiting(self) -> int:
+        """Return how many connections wait for a lock."""
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        return bool(shared_server().execute(waiting))
+        return len(shared_server().execute(waiting))
 
     def test_staged_expired(self) -> None:
         """An image whose staging a node ended, as for an hour nothing was added."""

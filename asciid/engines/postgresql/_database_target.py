@@ -290,18 +290,29 @@ _FIND_BLOCKED: LiteralString = """
     JOIN asciid.blocked AS b USING (shard, sha256)
 """
 
-_INSERT_IMAGES: LiteralString = """
-    INSERT INTO asciid.image (
-        shard, sha256, upload, size, chunk_size, piece_size, missing, created, active,
-        completed, deadline, listed
-    )
-    SELECT * FROM unnest(
+_COLUMNS: LiteralString = """
+    shard, sha256, upload, size, chunk_size, piece_size, missing, created, active,
+    completed, deadline, listed
+"""
+
+_IMAGES: LiteralString = f"""
+    unnest(
         %s::smallint[], %s::bytea[], %s::bigint[], %s::bigint[], %s::bigint[],
         %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
         %s::bigint[], %s::boolean[]
-    )
-    ORDER BY 2
+    ) AS u ({_COLUMNS})
+"""
+
+_INSERT_IMAGES: LiteralString = f"""
+    INSERT INTO asciid.image ({_COLUMNS}) SELECT * FROM {_IMAGES} ORDER BY sha256
     ON CONFLICT DO NOTHING RETURNING upload
+"""
+
+# Nodes that wait for a row find it then; they would not if it were deleted instead.
+_REPLACE_IMAGES: LiteralString = f"""
+    UPDATE asciid.image AS i SET ({_COLUMNS}) = ROW (u.*) FROM {_IMAGES}
+    WHERE (i.shard, i.sha256) = (u.shard, u.sha256) AND i.completed IS NULL
+    RETURNING i.upload
 """
 
 
@@ -319,8 +330,12 @@ def _add_images(
         for number, upload in numbered.items()
         if number not in added and upload.completed is not None
     }
-    if refused and _remove_pending(cursor, list(refused.values())):
-        added |= _insert_images(cursor, refused)
+    if refused:
+        added |= _replace_pending(cursor, refused)
+        # Others may have been removed since.
+        rest = {number: refused[number] for number in refused.keys() - added}
+        if rest:
+            added |= _insert_images(cursor, rest)
     added -= _remove_blocked(cursor, {number: numbered[number] for number in added})
     records = [
         (number, upload.record)
@@ -354,57 +369,57 @@ def _insert_images(
     cursor: psycopg.Cursor[Any], numbered: Mapping[int, StoredUpload]
 ) -> set[int]:
     """Insert rows for hashes that have none; return the numbers of those."""
-    uploads = list(numbered.values())
-    abouts = [None if one.record is None else one.record.about for one in uploads]
-    cursor.execute(
-        _INSERT_IMAGES,
-        (
-            *_keys(_digests(uploads)),
-            array_of(numbered),
-            array_of([one.spec.size for one in uploads]),
-            array_of([one.spec.chunk_size for one in uploads]),
-            array_of([one.piece_size for one in uploads]),
-            array_of([one.missing for one in uploads]),
-            array_of([one.created for one in uploads]),
-            array_of([one.active for one in uploads]),
-            array_of([one.completed for one in uploads]),
-            array_of([None if one is None else one.expires or None for one in abouts]),
-            array_of([one is None or one.listed for one in abouts]),
-        ),
-    )
+    cursor.execute(_INSERT_IMAGES, _image_columns(numbered))
     return {number for (number,) in cursor.fetchall()}
 
 
-def _remove_pending(
-    cursor: psycopg.Cursor[Any], uploads: Sequence[StoredUpload]
-) -> bool:
-    """Remove pending uploads with the hashes of `uploads`; return if there were any."""
-    digests = _digests(uploads)
+def _image_columns(numbered: Mapping[int, StoredUpload]) -> tuple[object, ...]:
+    """Return the arrays of `_IMAGES`."""
+    uploads = list(numbered.values())
+    abouts = [None if one.record is None else one.record.about for one in uploads]
+    return (
+        *_keys(_digests(uploads)),
+        array_of(numbered),
+        array_of([one.spec.size for one in uploads]),
+        array_of([one.spec.chunk_size for one in uploads]),
+        array_of([one.piece_size for one in uploads]),
+        array_of([one.missing for one in uploads]),
+        array_of([one.created for one in uploads]),
+        array_of([one.active for one in uploads]),
+        array_of([one.completed for one in uploads]),
+        array_of([None if one is None else one.expires or None for one in abouts]),
+        array_of([one is None or one.listed for one in abouts]),
+    )
+
+
+def _replace_pending(
+    cursor: psycopg.Cursor[Any], numbered: Mapping[int, StoredUpload]
+) -> set[int]:
+    """Put uploads in the place of pending ones; return the numbers of those."""
     cursor.execute(
         """
-        SELECT i.sha256, i.upload
+        SELECT i.upload
         FROM unnest(%s::smallint[], %s::bytea[]) AS u (shard, sha256)
         JOIN asciid.image AS i USING (shard, sha256)
         WHERE i.completed IS NULL
         ORDER BY i.sha256 FOR UPDATE OF i
         """,
-        _keys(digests),
+        _keys(_digests(list(numbered.values()))),
     )
-    rows = cursor.fetchall()
-    if not rows:
-        return False
-    pending, numbers = map(list, zip(*rows, strict=True))
-    _delete_images(cursor, pending)
-    _discard(cursor, numbers)
+    pending = [number for (number,) in cursor.fetchall()]
+    if not pending:
+        return set()
+    _discard(cursor, pending)
     cursor.execute(
         """
         DELETE FROM asciid.about AS a
         USING unnest(%s::smallint[], %s::bigint[]) AS u (shard, upload)
         WHERE (a.shard, a.upload) = (u.shard, u.upload)
         """,
-        _places(numbers),
+        _places(pending),
     )
-    return True
+    cursor.execute(_REPLACE_IMAGES, _image_columns(numbered))
+    return {number for (number,) in cursor.fetchall()}
 
 
 def _remove_blocked(
