@@ -58,7 +58,6 @@ _NUMBERS = frozenset(
 _TEXTS = frozenset(
     {
         "application_name",
-        "client_encoding",
         "dbname",
         "fallback_application_name",
         "gssdelegation",

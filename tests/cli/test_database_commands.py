@@ -69,6 +69,18 @@ class MigrateTests(DatabaseTestCase):
             json.loads(out), {"migrated": False, "before": 1, "version": 1}
         )
 
+    def test_encoding(self) -> None:
+        """A database that cannot store any text gets no tables."""
+        server = shared_server()
+        server.execute("DROP DATABASE commands WITH (FORCE)")
+        latin = "ENCODING 'LATIN1' TEMPLATE template0"
+        server.execute(f"CREATE DATABASE commands OWNER {OWNER} {latin}")
+        code, out, err = self.on_database("migrate")
+        self.assertEqual((code, out), (1, ""))
+        reason = "the database has the encoding LATIN1, and UTF8 is needed"
+        self.assertIn(f"asciid: {self.url}: {reason}", err)
+        self.assertEqual(err.count("\n"), 1)
+
     def test_two_at_once(self) -> None:
         """One creates the tables, the other ones wait for it, and find them."""
         url = DatabaseURL.parse(self.url)

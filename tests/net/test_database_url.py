@@ -87,6 +87,10 @@ class SyntaxTests(SynchronousTestCase):
         """Unknown parameters, those that cannot work, and bad values are refused."""
         for query, message in [
             ("bogus=1", "unknown or unsuitable parameter 'bogus'"),
+            (
+                "client_encoding=latin1",
+                "unknown or unsuitable parameter 'client_encoding'",
+            ),
             ("replication=database", "unknown or unsuitable parameter 'replication'"),
             (f"{SECRET}=@h", "unknown or unsuitable parameter"),
             ("sslmode", "parameter 1 after ? is not name=value"),

@@ -40,12 +40,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, LiteralString
 
+import psycopg
+
 from asciid.errors import StoreVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import psycopg
 
 __all__ = ["NOW", "SHARD_OF_UPLOAD", "TABLES", "VERSION", "check_version", "migrate"]
 
@@ -219,7 +219,7 @@ def migrate(connection: psycopg.Connection[Any]) -> tuple[int, int]:
     first, and change nothing.
 
     Errors: `StoreVersionError` if the database is newer than this release,
-    `psycopg.Error`.
+    `psycopg.Error`, also if it is not encoded in UTF-8.
     """
     with connection.transaction():
         # Released with the transaction, so that it works through a pooler, too.
@@ -227,6 +227,8 @@ def migrate(connection: psycopg.Connection[Any]) -> tuple[int, int]:
         before = _version_of(connection)
         if before > VERSION:
             check_version(connection)
+        if not before:
+            _check_encoding(connection)
         for statements in MIGRATIONS[before:]:
             for statement in statements:
                 connection.execute(statement)
@@ -235,6 +237,21 @@ def migrate(connection: psycopg.Connection[Any]) -> tuple[int, int]:
                 "UPDATE asciid.schema_version SET version = %s", (VERSION,)
             )
     return before, VERSION
+
+
+def _check_encoding(connection: psycopg.Connection[Any]) -> None:
+    """
+    Check that the database can store any text, as the reasons of blocked hashes are.
+
+    Errors: `psycopg.NotSupportedError`.
+    """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        message = (
+            f"the database has the encoding {encoding}, and UTF8 is needed: create it "
+            "with ENCODING 'UTF8' TEMPLATE template0"
+        )
+        raise psycopg.NotSupportedError(message)
 
 
 def _version_of(connection: psycopg.Connection[Any]) -> int:
