@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors as sql
@@ -136,6 +137,13 @@ class EngineTests(SynchronousTestCase):
     def test_hangs(self) -> None:
         """While a batch hangs, what waits fails, and more is refused."""
         self.start()
+        told: list[bool] = []
+
+        def note(_: object, *, writes_fail: bool) -> None:
+            told.append(writes_fail)
+
+        # Reads are given up earlier.
+        self.patch(DatabaseReads, "cut_if_hung", note)
         seen: list[object] = []
 
         def hang(_: FakeConnection) -> None:
@@ -152,6 +160,7 @@ class EngineTests(SynchronousTestCase):
         self.assertEqual(self.apply(Probe()), [None])
         error = DatabaseUnavailableError
         self.assertEqual(seen, [False, error, error, False])
+        self.assertEqual((told[0], told[-1]), (False, True))
         for _ in range(10):
             self.reactor.advance(0.3)
             self.turn()
@@ -316,22 +325,25 @@ class ReadsTests(SynchronousTestCase):
         self.assertEqual(self.database.faults["SELECT"], [])
 
     def test_hangs_without_a_server(self) -> None:
-        """While no connection can be made, a query is given up earlier."""
+        """While no connection can be made, or writes fail, it is given up earlier."""
         self.ask()
         cut: list[bool] = []
 
-        def hang(connection: FakeConnection) -> None:
-            self.reads._reconnecting.begin()
+        def hang(connection: FakeConnection, *, writes_fail: bool) -> None:
+            if not writes_fail:
+                self.reads._reconnecting.begin()
             for seconds in (UNAVAILABLE_TIMEOUT - 1, 1):
                 self.now += seconds
-                self.reads.cut_if_hung()
+                self.reads.cut_if_hung(writes_fail=writes_fail)
                 cut.append(connection.is_cut())
             connection.close()
             raise lost()
 
-        self.answers = [hang]
-        self.ask()
-        self.assertEqual(cut, [False, True])
+        for writes_fail in (True, False):
+            self.answers = [partial(hang, writes_fail=writes_fail)]
+            self.ask()
+            self.assertEqual(cut, [False, True])
+            cut.clear()
 
     def test_hangs(self) -> None:
         """A query without an answer for long is given up; progress is an answer."""

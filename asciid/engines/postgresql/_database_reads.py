@@ -36,7 +36,7 @@ READ_TIMEOUT = 60.0
 """Seconds without an answer after which a connection is given up ..."""
 
 UNAVAILABLE_TIMEOUT = 5.0
-"""... and while no other connection can be made."""
+"""... and while no other connection can be made, or writes fail, too."""
 
 ResultT = TypeVar("ResultT")
 
@@ -95,10 +95,11 @@ class DatabaseReads:
             return fail(DatabaseUnavailableError())
         return self._pool.run(lambda: self._run(query))
 
-    def cut_if_hung(self) -> None:
+    def cut_if_hung(self, *, writes_fail: bool = False) -> None:
         """Give up connections that have not answered for long."""
         now = self._monotonic()
-        patience = READ_TIMEOUT if self.available else UNAVAILABLE_TIMEOUT
+        works = self.available and not writes_fail
+        patience = READ_TIMEOUT if works else UNAVAILABLE_TIMEOUT
         for reader in list(self._readers.values()):
             if reader.asked is not None and now - reader.asked >= patience:
                 reader.link.cut()

@@ -281,7 +281,9 @@ class PostgreSQLEngine:
         if began is not None and self._monotonic() - began >= HANGS_AFTER:
             self._refuse()
         self._committer.cut_if_hung()
-        self._reads.cut_if_hung()
+        # All reads may wait for a server that hangs: then none finds out that there is
+        # no other one.
+        self._reads.cut_if_hung(writes_fail=self._reconnecting.active)
 
     def _refuse(self) -> None:
         """Refuse writes until a batch was committed."""
