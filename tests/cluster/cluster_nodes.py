@@ -332,3 +332,17 @@ class PoolTests(NodesTestCase):
         # Those of the pool, and one of each node that listens.
         self.assertEqual(sessions, [(3 + 2,)])
         self.stop(nodes)
+
+    def test_without_session(self) -> None:
+        """Without a direct connection for LISTEN nothing is served from a cache."""
+        bouncer = new_bouncer(self.server, self.database, connections=3)
+        self.addCleanup(bouncer.end)
+        nodes = self.nodes(bouncer.conninfo)
+        upload = Upload.sized(3000, whole=True)
+        key = self.put(nodes[0], upload)
+        for _ in range(2):
+            self.assertEqual(self.get(nodes[1], upload).status, 200)
+        self.delete(nodes[0], upload, key)
+        self.assertEqual(self.get(nodes[1], upload).status, 404)
+        self.assertIn("set --storage-listen", nodes[1].log)
+        self.stop(nodes)

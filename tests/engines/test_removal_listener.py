@@ -12,6 +12,7 @@ from psycopg.pq import ExecStatus
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -55,7 +56,8 @@ class FakeConnection:
     """A connection, its libpq, and what the server sends."""
 
     def __init__(self) -> None:
-        self.pgconn = self
+        self.pgconn = self.info = self
+        self.backend_pid = self.answering_pid = 7
         self.nonblocking = 0
         self.pings = 0
         self.results: deque[FakeResult | None] = deque()
@@ -65,11 +67,16 @@ class FakeConnection:
         self.closed = False
         self._ends = socket.socketpair()
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> FakeConnection:
         """Record a statement."""
         if self.error is not None:
             raise self.error
         self.statements.append(statement)
+        return self
+
+    def fetchone(self) -> tuple[int]:
+        """Return the process id of the server that answers."""
+        return (self.answering_pid,)
 
     def fileno(self) -> int:
         """Return a descriptor."""
@@ -200,7 +207,7 @@ class ListenerTests(SynchronousTestCase):
 
     def test_listens(self) -> None:
         """It listens, and clears what was cached before; a ping proves it current."""
-        self.assertEqual(self.connection.statements, ["LISTEN asciid_removed"])
+        self.assertEqual(self.connection.statements[-1], "LISTEN asciid_removed")
         self.assertEqual(self.removed, [None])
         self.assertFalse(self.listener.is_current)
         self.assertTrue(self.stats.is_listening)
@@ -340,6 +347,27 @@ class ListenerTests(SynchronousTestCase):
         self.assertTrue(connections)
         for one in connections:
             self.assertTrue(one.closed)
+
+    def test_pooler(self) -> None:
+        """It does not listen through a pooler, and says what to do instead."""
+        connections: list[FakeConnection] = []
+
+        def connect() -> Any:  # noqa: ANN401 - as psycopg.connect
+            connections.append(FakeConnection())
+            connections[-1].answering_pid += 1
+            return connections[-1]
+
+        self.listener._connect = connect
+        with capturedLogs() as logs:
+            self.lose()
+            self.pass_time(1)
+        self.assertTrue(connections)
+        for one in connections:
+            self.assertTrue(one.closed)
+            self.assertNotIn("LISTEN asciid_removed", one.statements)
+        self.assertFalse(self.stats.is_listening)
+        self.assertFalse(self.listener.is_current)
+        self.assertTrue([one for one in logs if "--storage-listen" in formatEvent(one)])
 
     def test_stopped_while_connecting(self) -> None:
         """A connection that is made after the stop is closed."""

@@ -255,6 +255,7 @@ class Listener:
         """Connect and listen, in a thread."""
         connection = self._connect()
         try:
+            _check_directness(connection)
             connection.execute(f"LISTEN {_CHANNEL}")
         except BaseException:
             connection.close()
@@ -303,3 +304,22 @@ class Listener:
         self._reactor.removeReader(session)
         close = session.link.close
         return self._in_thread(close).addErrback(lambda _: close())
+
+
+def _check_directness(connection: psycopg.Connection[Any]) -> None:
+    """
+    Check that no pooler answers in the place of the server.
+
+    One would accept LISTEN, answer pings, and drop the notifications of a session that
+    it has lent to others.  It cannot name the server's process when a client connects,
+    as it has chosen none.
+
+    Errors: `psycopg.Error`.
+    """
+    cursor = connection.execute("SELECT pg_backend_pid()")
+    if cursor.fetchone() != (connection.info.backend_pid,):
+        message = (
+            "the connection goes through a pooler, which drops notifications: set "
+            "--storage-listen to a URL that does not"
+        )
+        raise psycopg.OperationalError(message)
