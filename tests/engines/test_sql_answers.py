@@ -200,6 +200,13 @@ class LookupTests(AnswerCase):
         self.assertIsInstance(status, ImageNotFoundError)
         self.assertEqual(self.ask(Several([])), [])
 
+    def test_probe(self) -> None:
+        """A probe, which asks for nothing, shows whether the database answers."""
+        self.assertEqual(self.ask(Several(())), [])
+        self.connection.close()
+        arguments = self.connection, Several(()), float
+        self.assertRaises(psycopg.OperationalError, answer, *arguments)
+
     def test_many(self) -> None:
         """More than one statement has are found by several, from one state."""
         self.patch(_sql_answers, "MAX_LOOKUPS", 2)

@@ -134,6 +134,10 @@ def _from_one_state(
     outcomes: list[Any] = [None] * len(queries)
     groups = list(_grouped(queries))
     others = [i for i, query in enumerate(queries) if type(query) not in LOOKUPS]
+    if not queries:
+        # A probe: whether the database answers.
+        connection.execute("SELECT FROM asciid.schema_version")
+        return []
     if not others and len(groups) <= 1:
         # One statement sees one state.
         for group in groups:
