@@ -81,6 +81,12 @@ class PatroniTests(CommandTestCase):
         lasts = self.cluster["loop_wait"] + 2 * self.cluster["retry_timeout"]
         self.assertGreaterEqual(self.cluster["ttl"], lasts)
 
+    def test_standbys_reconnect_soon(self) -> None:
+        """A standby, whose retries delay a promotion, too, retries within a second."""
+        parameters = self.cluster["postgresql"]["parameters"]
+        interval = parameters["wal_retrieve_retry_interval"]
+        self.assertRegex(interval, r"^([1-9]\d{0,2}ms|1s)$")
+
     def test_authentication(self) -> None:
         """From other machines only TLS and a password are accepted."""
         for line in self.document["postgresql"]["pg_hba"]:
