@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -21,7 +22,12 @@ class ConnectorTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Record the parameters."""
         self.used: list[dict[str, Any]] = []
-        self.patch(psycopg, "connect", lambda **kw: self.used.append(kw))
+
+        def connect(**parameters: Any) -> Any:  # noqa: ANN401 - those of libpq
+            self.used.append(parameters)
+            return SimpleNamespace()
+
+        self.patch(psycopg, "connect", connect)
 
     def test_masked(self) -> None:
         """Passwords are not shown."""

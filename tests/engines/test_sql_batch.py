@@ -14,7 +14,13 @@ from psycopg.sql import SQL, Identifier
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._callbacks import do_nothing
-from asciid.engines.postgresql import _discarded_chunks, _pending_checks, _stored_chunks
+from asciid.engines.postgresql import (
+    _discarded_chunks,
+    _node_row,
+    _pending_checks,
+    _stored_chunks,
+)
+from asciid.engines.postgresql._connecting import Connector, Database, is_of_connection
 from asciid.engines.postgresql._image_state import Image
 from asciid.engines.postgresql._quarantined_images import (
     put_aside,
@@ -47,7 +53,7 @@ from asciid.store.operations import (
 from asciid.store.pending import NO_LIMITS, PendingLimits, PendingUploads
 from asciid.store.rules import PIECE
 from tests.engines._operations import upload_of
-from tests.engines._postgresql import clean_database, connect
+from tests.engines._postgresql import clean_database, connect, server
 from tests.store._support import chunk_of, spec_of
 
 if TYPE_CHECKING:
@@ -261,11 +267,17 @@ class NodesTests(SynchronousTestCase):
         self.assertEqual(self.one.count("image"), 0)
 
     def test_restored_meanwhile(self) -> None:
-        """An image in quarantine whose hash is being blocked stays there."""
+        """
+        An image in quarantine whose hash is being blocked stays there.
+
+        That is so whatever the database's default of transactions is.
+        """
         spec = spec_of(CAT)
+        stricter = "options=-c%20default_transaction_isolation%3Dserializable"
+        other = Connector(Database(f"{server()}&{stricter}")).connect()
+        self.addCleanup(other.close)
         self.one.apply(*upload_of(CAT))
         put_aside(self.one.connection, bytes.fromhex(spec.sha256), self.one.number(CAT))
-        other = self.node().connection
         with ThreadPoolExecutor(1) as pool:
             with self.one.begun(BlockHash(spec.sha256, "spam")):
                 restoring = pool.submit(restore_quarantine, other)
@@ -275,6 +287,21 @@ class NodesTests(SynchronousTestCase):
         self.assertEqual(self.one.count("quarantined"), 1)
         self.one.apply(UnblockHash(spec.sha256))
         self.assertEqual(restore_quarantine(other), 1)
+
+    def test_hanging_node(self) -> None:
+        """A node that hangs in a transaction loses its locks, and its connection."""
+        settings = _node_row._SETTINGS.replace("'10s'", "'100ms'")
+        self.assertNotEqual(settings, _node_row._SETTINGS)
+        self.patch(_node_row, "_SETTINGS", settings)
+        self.one.apply(Register(spec_of(CAT)))
+        lock = "SELECT FROM asciid.image FOR UPDATE"
+        other = self.other.connection
+        with closing(connect()) as hanging:
+            _node_row.begin(hanging)
+            hanging.execute(lock)
+            self.assertEqual(len(other.execute(lock).fetchall()), 1)
+            error = self.assertRaises(psycopg.Error, hanging.execute, lock)
+            self.assertTrue(is_of_connection(error))
 
     def test_gone_at_once(self) -> None:
         """Two nodes delete what expired, and images that expired before, at once."""

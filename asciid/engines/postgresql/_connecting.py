@@ -76,7 +76,11 @@ class Connector:
 
 def _connect(conninfo: str) -> psycopg.Connection[Any]:
     parameters: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(conninfo)}
-    return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
+    connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
+    # Each statement is to see what was committed before it, whatever the default of
+    # the database is.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    return connection
 
 
 class Link:

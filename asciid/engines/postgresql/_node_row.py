@@ -29,12 +29,14 @@ for so long finds no row, which it takes for an unknown outcome, and inserts ano
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
-# No statement waits for a lock for longer, which a commit that hangs may hold.
+# No statement waits for a lock for longer, which a commit that hangs may hold; a node
+# that hangs between two statements holds its locks no longer than the other time.
 _SETTINGS = """
 SELECT set_config('synchronous_commit', 'on', true),
        set_config('client_min_messages', 'warning', true),
        set_config('statement_timeout', '0', true),
-       set_config('lock_timeout', '5s', true)
+       set_config('lock_timeout', '5s', true),
+       set_config('idle_in_transaction_session_timeout', '10s', true)
 """
 
 _INSERT = """
