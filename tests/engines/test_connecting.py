@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as sql
+from psycopg.pq import DiagnosticField
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines.postgresql import Connector, Database
@@ -111,3 +112,10 @@ class ErrorsTests(SynchronousTestCase):
             (KeyError(), False),
         ):
             self.assertIs(is_of_connection(error), expected, repr(error))
+
+    def test_pgbouncer(self) -> None:
+        """So is an error of pgbouncer, which gives its severity in one field only."""
+        for severity, expected in ((b"FATAL", True), (b"ERROR", False)):
+            info: Any = {DiagnosticField.SEVERITY: severity}
+            error = sql.ProtocolViolation("query_wait_timeout", info=info)
+            self.assertIs(is_of_connection(error), expected)

@@ -117,7 +117,9 @@ def is_of_connection(error: BaseException) -> bool:
         return False
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
-    return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+    # pgbouncer has English only, and sends no other field for it.
+    severity = error.diag.severity_nonlocalized or error.diag.severity
+    return severity in ("FATAL", "PANIC")
 
 
 def one_line(error: BaseException | None) -> str:
