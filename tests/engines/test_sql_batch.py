@@ -30,7 +30,7 @@ from asciid.engines.postgresql._sql_arrays import ByteArray, array_of
 from asciid.engines.postgresql._sql_batch import carry_out
 from asciid.engines.postgresql._sql_schema import NOW
 from asciid.engines.postgresql._stored_chunks import StoredChunks
-from asciid.errors import ChunkExistsError, ImageGoneError
+from asciid.errors import ChunkExistsError, ImageGoneError, StorageUnreadableError
 from asciid.model import About, NewImage
 from asciid.store.operations import (
     AddChunk,
@@ -399,6 +399,26 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(self.node.count("about"), 0)
         self.assertEqual(self.apply(DeleteDiscarded()), [False])
         self.assertEqual(self.node.count("chunk"), spec.chunks)
+
+    def test_damaged_about(self) -> None:
+        """An operation that needs a damaged record fails, and no other one does."""
+        spec = spec_of(CAT)
+        for about in (b"{", b'{"title": "\xff"}'):
+            clean_database()
+            self.node.apply(*upload_of(CAT, new=NewImage(About("Cat"), b"key")))
+            self.node.connection.execute("UPDATE asciid.about SET about = %s", (about,))
+            outcomes = self.node.apply(
+                SetAbout(spec.sha256, About(), None, b"key"),
+                Remove(spec.sha256, b"key"),
+                Put(spec_of(IMAGES[0]).sha256, IMAGES[0]),
+                Remove(spec.sha256),
+            )
+            for outcome in outcomes[:2]:
+                self.assertIsInstance(outcome, StorageUnreadableError)
+            self.assertIsInstance(outcomes[2], Completed)
+            self.assertIsInstance(outcomes[3], StorageUnreadableError)
+            self.assertEqual(self.node.apply(Remove(spec.sha256)), [None])
+            self.assertEqual(self.node.count("about"), 0)
 
     def test_expired_and_rejected(self) -> None:
         """A hash that has expired is so again when its next upload is rejected."""

@@ -351,8 +351,12 @@ def _load_staged(state: BatchState, cursor: _Cursor) -> None:
 
 def _load_abouts(state: BatchState, cursor: _Cursor) -> None:
     for number, about, revision, key_hash, charset in cursor.fetchall():
-        record = AboutRecord(_decode_about(about), revision, key_hash, charset)
-        state.abouts[number] = record
+        try:
+            decoded = _decode_about(about)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            state.unreadable.add(number)
+        else:
+            state.abouts[number] = AboutRecord(decoded, revision, key_hash, charset)
 
 
 def _load_marks(state: BatchState, cursor: _Cursor) -> None:

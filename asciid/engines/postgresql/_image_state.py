@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import define, field
 
+from asciid.engines.postgresql._damage import damaged
 from asciid.errors import (
     AsciidError,
     ImageBlockedError,
@@ -108,6 +109,8 @@ class BatchState:
     """When images expired, by hash."""
     abouts: dict[int, AboutRecord] = field(factory=dict)
     """What is stored beside images, by their numbers; others have the defaults."""
+    unreadable: set[int] = field(factory=set)
+    """Numbers of images of which that is damaged."""
     staged: dict[int, Image] = field(factory=dict)
     """Staged images by number; their specs follow when they are adopted."""
     changed_blocked: set[str] = field(factory=set)
@@ -141,7 +144,13 @@ class BatchState:
             raise ImageBlockedError(blocked.reason)
 
     def about_of(self, image: Image) -> AboutRecord:
-        """Return what is stored beside an image, or the defaults."""
+        """
+        Return what is stored beside an image, or the defaults.
+
+        Errors: `StorageUnreadableError`.
+        """
+        if image.number in self.unreadable:
+            raise damaged(image.spec.sha256)
         return self.abouts.get(image.number) or AboutRecord(About(), image.number)
 
     def describe(self, image: Image, record: AboutRecord | None) -> None:
