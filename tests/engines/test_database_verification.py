@@ -350,7 +350,7 @@ class TableTests(VerificationCase):
     def test_about_that_cannot_be_read(self) -> None:
         """It is replaced by one that is not listed, without an edit key."""
         self.do("SELECT setval('asciid.upload', 99)")
-        for about in (b"{", b'{"title": 7}', b'"\xff"'):
+        for about in (b"{", b'{"title": 7}', b'{"title": "\xff"}'):
             self.do("DELETE FROM asciid.about WHERE upload = 4")
             self.rows.add_about(4, about)
             self.inconsistent(self.pending, "its about record cannot be read")

@@ -412,11 +412,15 @@ class LMDBTests(SynchronousTestCase):
         def damage(batch: Batch) -> None:
             with batch.transaction.cursor(batch.databases.about) as cursor:
                 cursor.first()
-                key = bytes(cursor.key())
-            batch.put(batch.databases.about, key, b"\xff")
+                key, value = bytes(cursor.key()), bytes(cursor.value())
+            # First text that is not UTF-8, then a record that is too short.
+            damaged = value.replace(b"cat", b"c\xfft")
+            batch.put(
+                batch.databases.about, key, b"\xff" if damaged == value else damaged
+            )
 
-        self.driven.run(self.driven.engine._run(damage))
         for _ in range(2):
+            self.driven.run(self.driven.engine._run(damage))
             reading = self.driven.store.about(spec.sha256)
             self.assertRaises(StorageUnreadableError, self.driven.run, reading)
         self.assertEqual(self.driven.download(spec.sha256), CAT)

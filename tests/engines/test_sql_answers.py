@@ -233,7 +233,8 @@ class LookupTests(AnswerCase):
         """A record that cannot be read is refused, and left out of listings."""
         cat, dog = self.rows.add(CAT), self.rows.add(DOG, about=About("Dog"))
         owl = self.rows.add(OWL)
-        self.connection.execute("UPDATE asciid.about SET about = '{'")
+        damaged = b'{"title": "\xff"}'
+        self.connection.execute("UPDATE asciid.about SET about = %s", (damaged,))
         self.refused(ReadAbout(dog.sha256), StorageUnreadableError)
         for limit in (2, 3):
             listed = self.ask(ListImages(None, limit))

@@ -242,7 +242,7 @@ class DatedAbout(NamedTuple):
         _, deadline, digest = _ABOUT.unpack(data[: _ABOUT.size])
         try:
             return cls(deadline, digest, _decode_about(data[_ABOUT.size :]))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise struct.error(str(error)) from error
 
 

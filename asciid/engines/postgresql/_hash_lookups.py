@@ -158,7 +158,7 @@ def _read_about(query: ReadAbout, row: Sequence[Any]) -> AboutRecord:
         raise refusal(query.sha256, reason, is_gone)
     try:
         return about_of(number, *about)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise damaged(query.sha256) from error
 
 

@@ -191,7 +191,7 @@ def about_of(
     """
     Return what is stored beside an upload, or the defaults.
 
-    Errors: `msgspec.DecodeError` if it cannot be read.
+    Errors: `msgspec.DecodeError`, `UnicodeDecodeError` if it cannot be read.
     """
     if about is None:
         return AboutRecord(About(), number)
@@ -204,7 +204,7 @@ def listed_image(row: Sequence[Any]) -> Iterator[ListedImage]:
     number, completed, digest, size, chunk_size, *about = row
     try:
         record = about_of(number, *about)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return  # asciid verify lists it
     spec = ImageSpec(digest.hex(), size, chunk_size)
     yield ListedImage(spec, completed, number, record)

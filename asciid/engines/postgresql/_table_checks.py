@@ -264,7 +264,7 @@ def _misdescribed(row: _Row) -> _Fault | None:
     """Return how an image and what is beside it do not agree."""
     try:
         about = About() if row.about is None else _decode(row.about)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         parameters = (_UNLISTED, *row.chunks_key)
         return _Fault("its about record cannot be read", _RESTATE_ABOUT, parameters)
     reason = _disagreement(row, about)
