@@ -44,6 +44,11 @@ class SocketTestCase(SynchronousTestCase):
             stale.bind(name)
         Path(f"{name}.lock").symlink_to("1")
 
+    def connects(self, name: str = "x.sock") -> bool:
+        """Return whether anybody listens."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(name) == 0
+
 
 class StaleTests(SocketTestCase):
     """Stale sockets and sockets in use."""
@@ -58,11 +63,6 @@ class StaleTests(SocketTestCase):
         opened = open_sockets(Description.parse(f"unix:{name}:mode=600"))
         self.addCleanup(opened.close)
         return opened
-
-    def connects(self, name: str = "x.sock") -> bool:
-        """Return whether anybody listens."""
-        with socket.socket(socket.AF_UNIX) as client:
-            return client.connect_ex(name) == 0
 
     def test_new(self) -> None:
         """A socket is created with its mode, and removed at the end."""
@@ -187,6 +187,13 @@ class DaemonTests(SocketTestCase):
             self.assertLess(time.monotonic(), deadline, "it does not serve")
             time.sleep(0.05)
 
+    def await_silence(self, name: str) -> None:
+        """Wait until nobody listens."""
+        deadline = time.monotonic() + PATIENCE
+        while self.connects(name):
+            self.assertLess(time.monotonic(), deadline, "it still listens")
+            time.sleep(0.05)
+
     def test_after_a_kill(self) -> None:
         """A stale socket is replaced, whatever process its lock file names."""
         for options in ((), ("--workers=2",)):
@@ -199,7 +206,9 @@ class DaemonTests(SocketTestCase):
                 self.await_answer("m.sock", "/metrics")
                 daemon.kill()
                 daemon.wait(PATIENCE)
-            # Wait for its exit before the next start.
+                # Its workers may live for a moment longer, and would answer.
+                self.await_silence("x.sock")
+                self.await_silence("m.sock")
             daemon = self.start(*ports, *options)
             self.await_answer("x.sock")
             daemon.send_signal(signal.SIGTERM)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IFollower", "IMetricsSource", "WriterClient"]
 
-WRITER_TIMEOUT = 5.0
+WRITER_TIMEOUT = 10.0
 """Seconds for which an operation waits for a writer."""
 
 MESSAGE_BYTES = 1024 * 1024
