@@ -344,5 +344,7 @@ class PoolTests(NodesTestCase):
             self.assertEqual(self.get(nodes[1], upload).status, 200)
         self.delete(nodes[0], upload, key)
         self.assertEqual(self.get(nodes[1], upload).status, 404)
-        self.assertIn("set --storage-listen", nodes[1].log)
+        self.wait_for(
+            lambda: "set --storage-listen" in nodes[1].log, "the advice is not logged"
+        )
         self.stop(nodes)
