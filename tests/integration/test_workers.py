@@ -56,7 +56,8 @@ class ProtocolTests(test_protocol.ProtocolTests):
 class TLSTests(test_tls.TLSTests):
     """Several workers with TLS."""
 
-    options = ("--workers=2",)
+    # On a busy machine a restart takes longer than connections are kept by default.
+    options = ("--workers=2", "--drain-timeout=60")
     reloaded = "rolling restart complete"
 
 
