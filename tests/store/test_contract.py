@@ -52,7 +52,7 @@ from asciid.store import (
 from asciid.store.rules import MAX_MISSING_RANGES
 from asciid.testing import MemoryStore
 from tests.engines._postgresql import DrivenDatabase, clean_database, server
-from tests.store._support import DrivenStore, chunk_of, registered, spec_of
+from tests.store._support import DrivenStore, Turned, chunk_of, registered, spec_of
 
 if TYPE_CHECKING:
     from random import Random
@@ -1058,10 +1058,6 @@ class PostgreSQLPendingTests(PendingContract, SynchronousTestCase):
         self.store = self.driven.store
         self.driven.start()
 
-    def stop(self) -> None:
-        """Stop the store that the test left."""
-        self.driven.stop()
-
     def run_(self, awaited: Deferred[ResultT]) -> ResultT:
         """Turn the reactor and the threads."""
         return self.driven.run(awaited)
@@ -1101,6 +1097,10 @@ class PostgreSQLPendingTests(PendingContract, SynchronousTestCase):
         self.driven.pass_time(1)
         self.assertRaises(TooManyUploadsError, self.register, b"fou4", "b")
 
+    def stop(self) -> None:
+        """Stop the store that the test left."""
+        self.driven.stop()
+
 
 class MemoryStoreTests(StoreContract, SynchronousTestCase):
     """`MemoryStore` keeps the promises."""
@@ -1126,26 +1126,14 @@ class MemoryStoreTests(StoreContract, SynchronousTestCase):
         return happened(self, awaited)
 
 
-class LMDBTests(StoreContract, SynchronousTestCase):
-    """The store over an LMDB file keeps the promises."""
+class DrivenContract(StoreContract):
+    """The promises of a store whose clocks and threads a test drives."""
 
-    def setUp(self) -> None:
-        """Make a store."""
-        self.driven = DrivenStore(self.mktemp(), observers=[self.seen])
-        self.store = self.driven.store
-        self.driven.start()
-        self.addCleanup(self.stop)
-
-    def keep(self, lifetimes: Lifetimes) -> None:
-        """Make a store on the same directory."""
-        self.driven.stop()
-        self.driven = DrivenStore(str(self.driven.path), lifetimes=lifetimes)
-        self.store = self.driven.store
-        self.driven.start()
+    driven: Turned
 
     @property
     def now(self) -> float:
-        """The time of the store's clock."""
+        """The time of the engine's clock."""
         return self.driven.now
 
     @now.setter
@@ -1169,13 +1157,33 @@ class LMDBTests(StoreContract, SynchronousTestCase):
         """Stop whatever store the test left."""
         self.driven.stop()
 
+
+class LMDBTests(DrivenContract, SynchronousTestCase):
+    """The store over an LMDB file keeps the promises."""
+
+    driven: DrivenStore
+
+    def setUp(self) -> None:
+        """Make a store."""
+        self.driven = DrivenStore(self.mktemp(), observers=[self.seen])
+        self.store = self.driven.store
+        self.driven.start()
+        self.addCleanup(self.stop)
+
+    def keep(self, lifetimes: Lifetimes) -> None:
+        """Make a store on the same directory."""
+        self.driven.stop()
+        self.driven = DrivenStore(str(self.driven.path), lifetimes=lifetimes)
+        self.store = self.driven.store
+        self.driven.start()
+
     def restart(self) -> None:
         """Open the same directory again."""
         self.driven = DrivenStore(str(self.driven.path))
         self.driven.start()
 
 
-class PostgreSQLTests(StoreContract, SynchronousTestCase):
+class PostgreSQLTests(DrivenContract, SynchronousTestCase):
     """The store over a PostgreSQL database keeps the promises."""
 
     def setUp(self) -> None:
@@ -1191,28 +1199,6 @@ class PostgreSQLTests(StoreContract, SynchronousTestCase):
         self.driven = DrivenDatabase(server(), lifetimes=lifetimes)
         self.store = self.driven.store
         self.driven.start()
-
-    @property
-    def now(self) -> float:
-        """The time of the database's clock."""
-        return self.driven.now
-
-    @now.setter
-    def now(self, now: float) -> None:
-        self.driven.now = now
-
-    @property
-    def elapsed(self) -> float:
-        """The elapsed time."""
-        return self.driven.elapsed
-
-    @elapsed.setter
-    def elapsed(self, elapsed: float) -> None:
-        self.driven.elapsed = elapsed
-
-    def run_(self, awaited: Deferred[ResultT]) -> ResultT:
-        """Turn the reactor and the threads."""
-        return self.driven.run(awaited)
 
     def test_own_expiry(self) -> None:
         """An image is deleted once its own time has passed on the database's clock."""
@@ -1238,7 +1224,3 @@ class PostgreSQLTests(StoreContract, SynchronousTestCase):
         self.now += 86_400
         self.assertEqual(self.pass_time(0), 1)
         self.assertRaises(ImageNotFoundError, self.run_, self.store.status(spec.sha256))
-
-    def stop(self) -> None:
-        """Stop the store that the test left."""
-        self.driven.stop()
