@@ -30,6 +30,15 @@ def _engines_in(package: str) -> Iterator[type]:
             yield kind
 
 
+def _cases_of(contract: type[Any]) -> Iterator[type[Any]]:
+    kind: type[Any]
+    for kind in contract.__subclasses__():
+        if issubclass(kind, SynchronousTestCase):
+            yield kind
+        else:
+            yield from _cases_of(kind)
+
+
 class SuitesTests(SynchronousTestCase):
     """The packages of `asciid.engines`, and the suites."""
 
@@ -94,7 +103,8 @@ class SuitesTests(SynchronousTestCase):
         )
         for contract, workers, test in contracts:
             used = self.record_engines()
-            for case in {*contract.__subclasses__(), workers}:
+            cases: set[Any] = {*_cases_of(contract), workers}
+            for case in cases:
                 case(test).debug()
             self.assertEqual(used, self.engines, contract)
 
