@@ -44,7 +44,7 @@ SAMPLING = 0.1
 """Seconds between two readings of the memory."""
 WARM_UP = 1.0
 CACHE = 32 * MEBIBYTE
-"""Bytes of images that a process keeps in memory."""
+"""Bytes of images that the daemon keeps in memory, all workers together."""
 MAX_BODIES, MAX_QUEUE = 256 * MEBIBYTE, 64 * MEBIBYTE
 """The defaults of these settings."""
 NETWORK = "2001:db8:0:1::"
@@ -342,7 +342,7 @@ def measure_one(
         idle=idle,
         peak=sampler.peak,
         after=after,
-        cache=CACHE * attack.workers,
+        cache=CACHE,
         queues=MAX_BODIES + MAX_QUEUE,
     )
     verdict = judge(merge(alone), merge(under_attack), memory)

@@ -34,6 +34,7 @@ __all__ = ["CONFIG", "GROUPS", "SETTINGS", "STORAGE"]
 
 _LARGEST_RESERVE = 2**50
 _LARGEST_QUEUE = 2**34
+_LARGEST_CACHE = 2**40
 _LARGEST_IMAGE = 2**40
 _LARGEST_CHUNK = 2**28  # chunks are held in memory
 
@@ -172,6 +173,13 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
             "256M",
             size_up_to(_LARGEST_QUEUE),
             "Maximum bytes of request bodies in memory; further ones get 503.",
+        ),
+        Setting(
+            "cache-size",
+            "32M",
+            size_up_to(_LARGEST_CACHE, smallest=0),
+            "Maximum bytes of small images cached in memory, by all workers together; "
+            "0: no cache.",
         ),
         Setting(
             "linger-bytes",

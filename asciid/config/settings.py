@@ -89,6 +89,8 @@ class Settings:
     """Maximum open connections."""
     max_bodies: int = 256 * 1024 * 1024
     """Maximum bytes of request bodies in memory."""
+    cache_size: int = 32 * 1024 * 1024
+    """Maximum bytes of small images in memory; 0: none."""
     linger_bytes: int = 64 * 1024 * 1024
     """Maximum bytes of a refused request that are read and discarded."""
     linger_time: int = 30

@@ -14,7 +14,12 @@ from asciid.runtime.descriptors import (
 if TYPE_CHECKING:
     from asciid.config.settings import Settings
 
-__all__ = ["body_limit", "body_limit_warning", "possible_connections"]
+__all__ = [
+    "body_limit",
+    "body_limit_warning",
+    "cache_capacity",
+    "possible_connections",
+]
 
 
 def possible_connections(settings: Settings) -> ConnectionLimits:
@@ -36,6 +41,11 @@ def body_limit(settings: Settings) -> int:
         inputs.max_chunk_body,
         STREAMED,
     )
+
+
+def cache_capacity(settings: Settings) -> int:
+    """Return the bytes of images that one process may cache."""
+    return settings.cache_size // settings.workers
 
 
 def body_limit_warning(settings: Settings) -> str | None:

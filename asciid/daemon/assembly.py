@@ -9,7 +9,11 @@ from twisted.internet.interfaces import IReactorCore
 
 from asciid.api import PROBLEM_TYPES, ImageAPI, MetricsAPI, problem_for_status
 from asciid.config.tokens import TokenFile
-from asciid.daemon._process_limits import body_limit, possible_connections
+from asciid.daemon._process_limits import (
+    body_limit,
+    cache_capacity,
+    possible_connections,
+)
 from asciid.daemon._service import ImageService, Site
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
 from asciid.daemon.storing import lifetimes_of, lists_by_default, make_engine
@@ -94,6 +98,7 @@ def make_image_service(  # noqa: PLR0913 - that of one process, and that of a wo
         engine,
         reactor=reactor,
         lifetimes=lifetimes_of(settings),
+        cache_size=cache_capacity(settings),
         observers=[images],
         listed_by_default=lists_by_default(settings),
     )

@@ -90,9 +90,10 @@ class ImageStore:
     """
     Images that `engine` keeps; the store starts and stops it.
 
-    `cache_size` bounds the bytes of small images kept in memory.  `lifetimes` are
-    enforced by calls of `expire`.  `observers` receive events of this store, but for
-    expiry and events of other processes.  `listed_by_default` is the listing policy.
+    `cache_size` bounds the bytes of small images kept in memory; with 0 none are kept.
+    `lifetimes` are enforced by calls of `expire`.  `observers` receive events of this
+    store, but for expiry and events of other processes.  `listed_by_default` is the
+    listing policy.
     """
 
     def __init__(  # noqa: PLR0913 - each has a default, and tests vary each

@@ -43,6 +43,7 @@ class PrecedenceTests(SynchronousTestCase):
                 reserve=64 * 2**20,
                 max_connections=20_000,
                 max_bodies=256 * 2**20,
+                cache_size=32 * 2**20,
                 max_queue=64 * 2**20,
                 max_uploads=100_000,
                 max_client_uploads=10_000,

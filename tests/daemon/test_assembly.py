@@ -21,8 +21,10 @@ from asciid.daemon.storing import make_engine
 from asciid.engines import postgresql
 from asciid.engines.postgresql import Database
 from asciid.net.listener import StartError
+from asciid.runtime.cache import footprint
 from asciid.testing import MemoryStore
 from tests.api._support import Client
+from tests.store._support import spec_of
 
 CHUNK = 1_000_000
 LARGEST_BODY = 6 * CHUNK + 16 * 1024
@@ -109,6 +111,34 @@ class DatabaseTests(SynchronousTestCase):
         )
         self.assertTrue(line.endswith(": pip install 'asciid[postgresql]'"))
         self.assertEqual(printed.getvalue(), f"{line}\n")
+
+
+class CacheTests(SynchronousTestCase):
+    """The part of --cache-size that each process has."""
+
+    def cached(self, cache_size: int, workers: int) -> int:
+        """Return the bytes that a process caches of 20 images of 10,000 bytes."""
+        chosen = evolve(settings(1, workers), cache_size=cache_size)
+        host = Host(MemoryReactorClock())
+        store = make_image_service(chosen, host, MemoryStore()._engine)._store
+        for number in range(20):
+            data = b"%10000d" % number
+            spec = spec_of(data, len(data))
+            self.successResultOf(store.register(spec))
+            self.successResultOf(store.add_chunk(spec.sha256, 0, data))
+        return store.stats().cache_bytes
+
+    def test_divided(self) -> None:
+        """Each worker has an equal part, and together no more than the setting."""
+        size = footprint(10_000)
+        self.assertEqual(self.cached(32 * 2**20, 1), 20 * size)
+        self.assertEqual(self.cached(8 * size, 1), 8 * size)
+        self.assertEqual(self.cached(8 * size, 4), 2 * size)
+        self.assertEqual(self.cached(8 * size - 1, 4), size)
+
+    def test_off(self) -> None:
+        """With 0 nothing is cached."""
+        self.assertEqual(self.cached(0, 1), 0)
 
 
 class BodyLimitTests(SynchronousTestCase):
