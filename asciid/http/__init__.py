@@ -5,10 +5,12 @@ An HTTP/1.1 server for Klein apps: strict, bounded, and fast.
 handlers are ordinary Klein functions.
 """
 
+from asciid.http._cached_by_fields import cached_by_fields
 from asciid.http._factory import KleinFactory
 from asciid.http._ids import request_id, unique_ids
 from asciid.http._limits import Limits
 from asciid.http._observer import Observer, Observers, Refusal
+from asciid.http._prepared_head import PreparedHead
 from asciid.http._problem import TooManyConnections
 from asciid.http._request import Request
 from asciid.http._route_table import Route
@@ -19,11 +21,13 @@ __all__ = [
     "Limits",
     "Observer",
     "Observers",
+    "PreparedHead",
     "Refusal",
     "Request",
     "Route",
     "TooManyConnections",
     "body_of",
+    "cached_by_fields",
     "read_body",
     "request_id",
     "streams_body",

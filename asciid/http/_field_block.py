@@ -7,6 +7,8 @@ one that is not used costs nothing.  llhttp has checked the grammar.
 
 from __future__ import annotations
 
+from typing import Any
+
 from asciid.http._authority import is_valid_authority
 from asciid.http._ids import given_id
 from asciid.http._problem import RefusedError
@@ -32,12 +34,14 @@ class FieldBlock:
     :ivar length: bytes of body, or :data:`CHUNKED`.
     :ivar expects: whether the client waits for ``100 Continue``.
     :ivar cache: results of :meth:`last`.
+    :ivar findings: results of functions; see :func:`asciid.http.cached_by_fields`.
     :ivar request_id: the id that the client gives the request, ``None`` without one.
     """
 
     __slots__ = (
         "cache",
         "expects",
+        "findings",
         "folded",
         "is_http11",
         "keep_alive",
@@ -60,6 +64,7 @@ class FieldBlock:
         self.keep_alive = _keeps_alive(folded, is_http11=is_http11)
         self.expects = is_http11 and _expects_continue(folded)
         self.cache: dict[bytes, bytes | None] = {}
+        self.findings: dict[object, Any] = {}
         self.request_id = given_id(
             self.last(b"x-request-id"), self.last(b"traceparent")
         )

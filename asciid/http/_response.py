@@ -9,7 +9,17 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
 from asciid.http._ids import request_id
-from asciid.http._response_head import ID_LINE, LINE_STARTS, field_lines, line_start
+from asciid.http._response_head import (
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    DATE,
+    FRAMING_FIELDS,
+    ID_LINE,
+    LINE_STARTS,
+    field_lines,
+    line_start,
+    status_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from asciid.http._field_block import FieldBlock
+    from asciid.http._prepared_head import PreparedHead
     from asciid.http._response_head import ResponseHeads
     from asciid.http._route_table import RouteTable
 
@@ -28,13 +39,7 @@ _ignoring_failures = _log.failureHandler("The app failed when a client left")
 
 _NO_BODY = frozenset({204, 304})
 _CONNECTION = line_start(b"connection")
-_CONTENT_LENGTH = line_start(b"content-length")
-_CONTENT_TYPE = line_start(b"content-type")
-_DATE = line_start(b"date")
-_FRAMING_FIELDS = frozenset({_CONNECTION, _DATE, line_start(b"transfer-encoding")})
-"""Fields that the server sends itself, as it does Content-Length."""
-
-_DEFAULT_TYPE = _CONTENT_TYPE + b"text/html"
+_DEFAULT_TYPE = CONTENT_TYPE + b"text/html"
 """The type of a body whose handler sets none: the default of Twisted and Klein."""
 
 
@@ -121,6 +126,7 @@ class Response:
     :ivar method: such as ``b"GET"``.
     :ivar code: the status code.
     :ivar code_message: a reason phrase other than that of the status.
+    :ivar prepared_head: see :meth:`PreparedHead.apply`.
     :ivar started: whether the head was sent.
     :ivar finished: whether the response is complete.
     :ivar gone: whether the client has disconnected.
@@ -145,6 +151,7 @@ class Response:
         "finished",
         "gone",
         "method",
+        "prepared_head",
         "size",
         "started",
     )
@@ -155,6 +162,7 @@ class Response:
         self.method = method
         self.code = 200
         self.code_message: bytes | None = None
+        self.prepared_head: PreparedHead | None = None
         self.started = self.finished = self.gone = False
         self.size = 0
         self._id: bytes | None = None
@@ -185,6 +193,7 @@ class Response:
     @property
     def responseHeaders(self) -> Headers:
         """All fields, to be changed before the response starts."""
+        self._unpack_head()
         if isinstance(self._fields, dict):
             self._fields = _Headers({_name(at): [v] for at, v in self._fields.items()})
         return self._fields
@@ -349,30 +358,60 @@ class Response:
         # The head (RFC 9112 6).  The length is None when it is not known yet; a
         # body that is typed, or empty, needs no type.
         self.started = True
-        fields = self._fields
         heads = self._channel.heads
-        declared = fields.pop(_CONTENT_LENGTH, b"")
+        prepared = self.prepared_head
+        if prepared is not None:
+            if self._is_all(prepared, typed=typed):
+                if prepared.length is not None:
+                    length = prepared.length
+                keep = self._block.keep_alive and self._channel.can_persist
+                return b"%b%b%b%b\r\n\r\n" % (
+                    prepared.lines,
+                    heads.date_line(),
+                    self._id_line(),
+                    self._frame(length, keep=keep),
+                )
+            self._unpack_head()
+        fields = self._fields
+        declared = fields.pop(CONTENT_LENGTH, b"")
         if declared.isdigit():
             length = int(declared)
         keep = self._block.keep_alive and self._channel.can_persist
         date = heads.date_line()
         pairs: Collection[tuple[bytes, bytes]] = fields.items()
-        if not _FRAMING_FIELDS.isdisjoint(fields):
+        if not FRAMING_FIELDS.isdisjoint(fields):
             for start, value in pairs:
                 if start == _CONNECTION:
                     keep = keep and b"close" not in value.lower()
-                elif start == _DATE:
-                    date = _DATE + value
-            pairs = [pair for pair in pairs if pair[0] not in _FRAMING_FIELDS]
-        needs_type = not (typed or self.code in _NO_BODY or _CONTENT_TYPE in fields)
+                elif start == DATE:
+                    date = DATE + value
+            pairs = [pair for pair in pairs if pair[0] not in FRAMING_FIELDS]
+        needs_type = not (typed or self.code in _NO_BODY or CONTENT_TYPE in fields)
         return b"%b%b%b%b%b%b\r\n\r\n" % (
-            heads.status_line(self.code, self.code_message),
+            status_line(self.code, self.code_message),
             _DEFAULT_TYPE if needs_type else b"",
             field_lines(pairs),
             date,
             self._id_line(),
             self._frame(length, keep=keep),
         )
+
+    def _is_all(self, prepared: PreparedHead, *, typed: bool) -> bool:
+        # Whether nothing changes or adds to what was prepared.
+        return (
+            not self._fields
+            and self.code == prepared.status
+            and self.code_message is None
+            and (typed or prepared.typed or self.code in _NO_BODY)
+        )
+
+    def _unpack_head(self) -> None:
+        # Make what was prepared fields like any others; what is set takes precedence.
+        prepared, self.prepared_head = self.prepared_head, None
+        if prepared is not None:
+            for start, value in prepared.fields.items():
+                if start not in self._fields:
+                    self._fields[start] = value
 
     def _frame(self, length: int | None, *, keep: bool) -> bytes:
         # Returns the lines of the fields that say where the response ends.

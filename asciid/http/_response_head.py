@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -18,7 +19,18 @@ from asciid.http._problem import reason_phrase
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["ID_LINE", "LINE_STARTS", "ResponseHeads", "field_lines", "line_start"]
+__all__ = [
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
+    "DATE",
+    "FRAMING_FIELDS",
+    "ID_LINE",
+    "LINE_STARTS",
+    "ResponseHeads",
+    "field_lines",
+    "line_start",
+    "status_line",
+]
 
 ID_LINE = b"\r\nX-Request-Id: %b"
 
@@ -45,6 +57,26 @@ def line_start(name: bytes | str) -> bytes:
     if len(LINE_STARTS) < _MAX_CACHED:
         LINE_STARTS[name] = start
     return start
+
+
+CONTENT_LENGTH = line_start(b"content-length")
+CONTENT_TYPE = line_start(b"content-type")
+DATE = line_start(b"date")
+FRAMING_FIELDS = frozenset(
+    {line_start(b"connection"), DATE, line_start(b"transfer-encoding")}
+)
+"""Fields that the server sends itself, as it does Content-Length."""
+
+
+@lru_cache(_MAX_CACHED)
+def status_line(status: int, phrase: bytes | None = None) -> bytes:
+    """
+    Return the status line.
+
+    :param phrase: the reason phrase, ``None`` for that of the status.
+    """
+    text = reason_phrase(status).encode("ascii") if phrase is None else phrase
+    return b"HTTP/1.1 %d %b" % (status, _clean(text))
 
 
 def field_lines(fields: Collection[tuple[bytes, bytes]]) -> bytes:
@@ -75,7 +107,6 @@ class ResponseHeads:
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
-        self._status_lines: dict[tuple[int, bytes | None], bytes] = {}
         self._date = b""
         self._date_until = float("-inf")
 
@@ -88,20 +119,6 @@ class ResponseHeads:
             self._date_until = now + 1 - wall % 1
         return self._date
 
-    def status_line(self, status: int, phrase: bytes | None = None) -> bytes:
-        """
-        Return the status line.
-
-        :param phrase: the reason phrase, ``None`` for that of the status.
-        """
-        line = self._status_lines.get((status, phrase))
-        if line is None:
-            text = reason_phrase(status).encode("ascii") if phrase is None else phrase
-            line = b"HTTP/1.1 %d %b" % (status, _clean(text))
-            if len(self._status_lines) < _MAX_CACHED:
-                self._status_lines[status, phrase] = line
-        return line
-
     def error(self, status: int, length: int, request_id: bytes | None) -> bytes:
         """
         Return the whole head of an error that ends the connection.
@@ -112,7 +129,7 @@ class ResponseHeads:
         unavailable = status == HTTPStatus.SERVICE_UNAVAILABLE
         return b"".join(
             [
-                self.status_line(status),
+                status_line(status),
                 b"\r\nContent-Type: application/problem+json",
                 b"\r\nX-Content-Type-Options: nosniff",
                 b"\r\nRetry-After: 1" if unavailable else b"",

@@ -17,12 +17,14 @@ from werkzeug.exceptions import Gone, HTTPException, NotFound
 from werkzeug.routing import BaseConverter, ValidationError
 from zope.interface import implementer
 
-from asciid.http import body_of, read_body, streams_body
+from asciid.http import PreparedHead, body_of, read_body, streams_body
 
 if TYPE_CHECKING:
     from asciid.http._request import Request
 
 __all__ = ["App", "Even"]
+
+PREPARED = PreparedHead(202, [(b"x-name", b"value"), (b"x-one", b"prepared")])
 
 
 class TeapotError(Exception):
@@ -257,6 +259,23 @@ class App:
         """A reason phrase."""
         request.setResponseCode(299, b"Fine")
         return b"fine"
+
+    @app.route("/prepared/<kind>", methods=["GET"])
+    def prepared(self, request: Request, kind: str) -> bytes:
+        """A prepared head, with what else a handler may set."""
+        if kind == "before":
+            request.setHeader(b"x-one", b"before")
+        PREPARED.apply(request)
+        if kind == "after":
+            request.setHeader(b"X-One", b"after")
+        if kind == "status":
+            request.setResponseCode(299, b"Fine")
+        if kind == "close":
+            request.setHeader(b"connection", b"close")
+        if kind == "written":
+            request.write(b"pre")
+            return b"pared"
+        return b"" if kind == "empty" else b"prepared"
 
     @app.route("/moved")
     def moved(self, request: Request) -> bytes:

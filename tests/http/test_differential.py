@@ -93,6 +93,15 @@ class DifferentialTests(SynchronousTestCase):
         self.assertIn(b"\r\nX-One: 1\r\n", data)
         self.assertTrue(data.endswith(b"\r\n\r\naccepted"), data)
 
+    def test_prepared_head(self) -> None:
+        """A prepared head is the status and the fields that it has, unless changed."""
+        for kind in (b"plain", b"before", b"after", b"status", b"empty", b"written"):
+            answer = self.same(get(b"/prepared/" + kind))
+            self.assertEqual(answer.fields["x-name"], "value")
+        self.same(get(b"/prepared/plain", method=b"HEAD"), b"HEAD")
+        [closing] = self.ours.ask(get(b"/prepared/close"))
+        self.assertEqual(closing.fields["connection"], "close")
+
     def test_routes(self) -> None:
         """A path leads to the same handler, with the same values."""
         for path in (

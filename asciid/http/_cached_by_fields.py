@@ -1,0 +1,40 @@
+"""Remembers what handlers find in header fields, which clients repeat."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["cached_by_fields"]
+
+# Klein's handlers get a request of either stack; they have no common type.
+AnyRequest = Any
+
+ResultT = TypeVar("ResultT")
+
+
+def cached_by_fields(
+    function: Callable[[AnyRequest], ResultT],
+) -> Callable[[AnyRequest], ResultT]:
+    """
+    Call a function once for all requests that have the same header fields.
+
+    It must depend on nothing else than what ``getHeader`` and ``requestHeaders`` return
+    for fields other than Content-Length, and its result must not be changed.  What it
+    raises is not cached; on stock twisted.web nothing is.
+    """
+
+    @wraps(function)
+    def cached(request: AnyRequest) -> ResultT:
+        findings: dict[object, ResultT] | None = getattr(request, "findings", None)
+        if findings is None:
+            return function(request)
+        if function in findings:
+            return findings[function]
+        result = findings[function] = function(request)
+        return result
+
+    return cached

@@ -1,0 +1,74 @@
+"""The parts of a response head that are the same in many responses, encoded once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asciid.http._response_head import (
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    FRAMING_FIELDS,
+    field_lines,
+    line_start,
+    status_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["PreparedHead"]
+
+# Klein's handlers get a request of either stack; they have no common type.
+AnyRequest = Any
+
+
+class PreparedHead:
+    """
+    A status and header fields, encoded once for all responses that have them.
+
+    A handler calls :meth:`apply` in place of ``setResponseCode`` and ``setHeader``, and
+    returns the body as usual.  Date, X-Request-Id, Connection and, unless it is among
+    the fields, Content-Length are added to each response.  A field that the handler
+    sets itself, before or after, takes precedence.
+
+    Immutable, and so may be kept and shared; it holds no reference to a request.
+
+    :ivar status: the status code.
+    :ivar lines: the status line and the lines of the fields but Content-Length.
+    :ivar fields: the values of all fields, by the starts of their lines.
+    :ivar length: the Content-Length, in bytes; ``None`` if it is that of the body.
+    :ivar typed: whether Content-Type is among the fields.
+    """
+
+    __slots__ = ("_pairs", "fields", "length", "lines", "status", "typed")
+
+    def __init__(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """
+        Encode the head.
+
+        :param fields: names and values; control characters in values become spaces.
+        :raises ValueError: when a name is not a token, or the field is one that only
+            the server sends (Connection, Date, Transfer-Encoding).
+        """
+        self.status = status
+        self._pairs = tuple(fields)
+        self.fields = {line_start(name): value for name, value in self._pairs}
+        if not FRAMING_FIELDS.isdisjoint(self.fields):
+            message = "Connection, Date and Transfer-Encoding cannot be prepared"
+            raise ValueError(message)
+        rest = dict(self.fields)
+        length = rest.pop(CONTENT_LENGTH, None)
+        self.length = None if length is None else int(length)
+        self.typed = CONTENT_TYPE in rest
+        self.lines = status_line(status) + field_lines(rest.items())
+
+    def apply(self, request: AnyRequest) -> None:
+        """Give a response this status and these fields; also on stock twisted.web."""
+        if hasattr(request, "prepared_head"):
+            request.code = self.status
+            request.prepared_head = self
+            return
+        request.setResponseCode(self.status)
+        for name, value in self._pairs:
+            if not request.responseHeaders.hasHeader(name):
+                request.setHeader(name, value)
