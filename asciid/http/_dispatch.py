@@ -6,6 +6,7 @@ A handler that returns bytes, or a Deferred that has fired, costs no callback.
 
 from __future__ import annotations
 
+from types import CoroutineType
 from typing import TYPE_CHECKING
 
 from klein import Response
@@ -18,6 +19,7 @@ from twisted.web.template import renderElement
 from werkzeug.exceptions import HTTPException
 
 from asciid.http._ids import request_id
+from asciid.http._klein_call import klein_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,19 +50,20 @@ class Dispatcher:
         methods: bytes,
     ) -> None:
         self._methods = methods
-        self._execute = app.execute_endpoint
-        self._execute_error_handler = app.execute_error_handler
-        self._error_handlers = app._error_handlers  # noqa: SLF001  # Klein has no other access
+        self._error_handlers = [
+            (tuple(kinds), klein_call(handler, app._instance))  # noqa: SLF001  # Klein has no other access
+            for kinds, handler in app._error_handlers  # noqa: SLF001  # likewise
+        ]
         self._problem = problem
 
     def run(self, request: Request) -> None:
         """Call the endpoint of the request's route."""
         route = request.route
-        if route.endpoint is None:
+        if route.call is None:
             self._run_unmatched(request)
             return
         try:
-            result = self._execute(route.endpoint, request, **route.values)
+            result = route.call(request, **route.values)
         except Exception:  # noqa: BLE001  # the error handlers get it
             self.fail(Failure(), request)
         else:
@@ -80,7 +83,7 @@ class Dispatcher:
             if not failure.check(*kinds):
                 continue
             try:
-                result = self._execute_error_handler(handler, request, failure)
+                result = handler(request, failure)
             except Exception:  # noqa: BLE001  # the next handlers get it
                 self.fail(Failure(), request, index + 1)
             else:
@@ -99,33 +102,33 @@ class Dispatcher:
 
     def _take(self, result: object, request: Request, next_handler: int) -> None:
         # The result of an endpoint or an error handler.
+        if isinstance(result, CoroutineType):
+            result = Deferred.fromCoroutine(result)
         if isinstance(result, Deferred):
             if not result.called or type(result.result) is not bytes or result.paused:
                 request.cancel_if_gone(result)
-                result.addCallbacks(
-                    self._write,
-                    self.fail,
-                    callbackArgs=(request, next_handler),
-                    errbackArgs=(request, next_handler),
-                )
-                result.addErrback(_write_failed, request)
+                result.addBoth(self._answer, request, next_handler)
                 return
             result = result.result
-        if isinstance(result, Failure):
-            self.fail(result, request, next_handler)
-            return
+        self._answer(result, request, next_handler)
+
+    def _answer(self, result: object, request: Request, next_handler: int) -> None:
         try:
-            self._write(result, request, next_handler)
+            if isinstance(result, Failure):
+                self.fail(result, request, next_handler)
+            elif type(result) is bytes and not (request.finished or request.gone):
+                request.respond(result)
+            else:
+                self._write(result, request, next_handler)
         except Exception:  # noqa: BLE001  # logged
             _write_failed(Failure(), request)
 
     def _write(self, result: object, request: Request, next_handler: int) -> None:
-        if type(result) is not bytes:
-            try:
-                result = _render(result, request)
-            except Exception:  # noqa: BLE001  # the next handlers get it
-                self.fail(Failure(), request, next_handler)
-                return
+        try:
+            result = _render(result, request)
+        except Exception:  # noqa: BLE001  # the next handlers get it
+            self.fail(Failure(), request, next_handler)
+            return
         if request.gone or result is _RENDERED:
             return
         if isinstance(result, str):

@@ -18,11 +18,12 @@ from klein._resource import route_metadata
 from werkzeug.exceptions import BadHost, HTTPException, NotFound
 from werkzeug.routing import UnicodeConverter
 
+from asciid.http._klein_call import klein_call
 from asciid.http._problem import RefusedError
 from asciid.runtime.frames import forget_tracebacks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from klein import Klein
     from klein._app import KleinRouteHandler
@@ -77,6 +78,9 @@ class Route(NamedTuple):
     streams: bool
     """Whether the handler reads the body itself."""
 
+    call: Callable[..., Any] | None = None
+    """Calls the endpoint with a request and the values; ``None`` where that is."""
+
     values: Mapping[str, Any] = {}
     """Values of the variable parts of the path."""
 
@@ -108,7 +112,7 @@ class RouteTable:
         self._map = app.url_map
         self._max_path = limits.path
         self._endpoints = {
-            name: _route(name, handler, limits)
+            name: _route(name, handler, app, limits)
             for name, handler in app.endpoints.items()
         }
         self._unmatched = Route(None, 0, limits.body, streams=False)
@@ -226,7 +230,7 @@ class _Table:
         values = {
             name: match[at].decode("ascii") for at, name in enumerate(names, first)
         }
-        return Route(*route[:4], values)
+        return Route(*route[:5], values)
 
 
 def _overlap(one: Rule, other: Rule) -> bool:
@@ -260,7 +264,7 @@ def _is_simple(rule: Rule, url_map: Map) -> bool:
     )
 
 
-def _route(name: str, handler: KleinRouteHandler, limits: Limits) -> Route:
+def _route(name: str, handler: KleinRouteHandler, app: Klein, limits: Limits) -> Route:
     marked = getattr(handler, STREAMS_BODY, False) or getattr(
         unwrap(handler), STREAMS_BODY, False
     )
@@ -269,4 +273,5 @@ def _route(name: str, handler: KleinRouteHandler, limits: Limits) -> Route:
         consumed=route_metadata(handler).segment_count,
         body=limits.endpoint_bodies.get(name, limits.body),
         streams=bool(marked),
+        call=klein_call(handler, app._instance),  # noqa: SLF001  # Klein has no other access
     )
