@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from process import BenchmarkError
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 _TIMEOUT = 120.0
 """Seconds for one dump."""
 
+_UNKNOWN = "unknown"
+"""The object of code that belongs to none."""
+
+_object_in = re.compile(r"(c?ob)=\((\d+)\)(?: (.*))?").fullmatch
 _total_in = re.compile(r"^(?:summary|totals): (\d+)$", re.MULTILINE).search
 
 
@@ -69,18 +74,57 @@ def total_of(profile: str) -> int:
     return int(total[1])
 
 
+def objects_of(profile: str) -> Counter[str]:
+    """
+    Return the instructions of each program and library in the text of a dump.
+
+    The name is that of the file, with its directory if it is a module of Python.
+    """
+    names: dict[str, str] = {}
+    costs: Counter[str] = Counter()
+    here, skip = _UNKNOWN, False
+    for line in profile.partition("\nevents:")[2].splitlines()[1:]:
+        if named := _object_in(line):
+            kind, number, path = named.groups()
+            if path:
+                names[number] = _short(path)
+            if kind == "ob":
+                here = names[number]
+        elif line.startswith("calls="):
+            skip = True  # what a call cost is that of the functions it reached
+        elif skip:
+            skip = False
+        elif line[:1] in tuple("+-*0123456789"):
+            costs[here] += int(line.split()[1])
+    return costs
+
+
+def _short(path: str) -> str:
+    name = path.rpartition("/")[2]
+    if name == "???":
+        return _UNKNOWN
+    module, found, _ = name.partition(".cpython-")
+    return f"{path.split('/')[-2]}/{module}" if found else name
+
+
+def read(output: Path, number: int) -> str:
+    """
+    Return the text of a dump, which begin with number 1.
+
+    Errors: `BenchmarkError` if there is none.
+    """
+    path = output.with_name(f"{output.name}.{number}")
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError as error:
+        message = f"callgrind wrote no dump {number}"
+        raise BenchmarkError(message) from error
+
+
 def totals(output: Path, count: int) -> list[int]:
     """
     Return the instructions in each of the first `count` dumps.
 
     Errors: `BenchmarkError` if they are fewer.
     """
-    found = []
-    for number in range(1, count + 1):
-        path = output.with_name(f"{output.name}.{number}")
-        try:
-            found.append(total_of(path.read_text(errors="replace")))
-        except FileNotFoundError as error:
-            message = f"callgrind wrote {number - 1} dumps in place of {count}"
-            raise BenchmarkError(message) from error
-    return found
+    return [total_of(read(output, number)) for number in range(1, count + 1)]

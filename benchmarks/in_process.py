@@ -1,20 +1,22 @@
 """
 Sends the loads to the daemon's service in this process; `instructions` starts it.
 
-    in_process.py STORAGE prepare|measure WARM-UP SMALLER LARGER
+    in_process.py STORAGE prepare|measure|profile WARM-UP SMALLER LARGER
 
 The service is that of ``twistd asciid``, on an LMDB storage.  What varies from run to
 run is replaced: the reactor, its threads, the clocks and random numbers.  So the same
 code takes the same instructions in each run.
 
 With ``measure`` it calls `MARK` before and after each load, where callgrind dumps its
-counts; an unexpected response ends it with exit code 1.
+counts.  With ``profile`` it writes the functions that each part of each load called to
+`CALLS`.  An unexpected response ends it with exit code 1.
 """
 
 from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import os
 import sys
 import time
@@ -39,6 +41,7 @@ time.monotonic_ns = lambda: next(_now)
 time.perf_counter = lambda: next(_now) / 1e9
 os.urandom = _random_bytes
 
+from python_calls import PythonCalls  # noqa: E402
 from twisted.internet.address import IPv4Address  # noqa: E402 - as the others below
 from twisted.internet.testing import MemoryReactorClock, StringTransport  # noqa: E402
 from twisted.logger import (  # noqa: E402
@@ -51,12 +54,16 @@ from twisted.python.failure import Failure  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from kinds import Load
+
     from script import Image, Request
 
 CONNECTIONS = 32
 """Requests of a batch."""
 MARK = os.getsid
 """A function of the C library that nothing else calls."""
+CALLS = "calls.json"
+"""The functions that each part of each load called: calls and bytecodes."""
 TICK = 0.001
 """Seconds that pass when there is nothing to do."""
 
@@ -232,6 +239,30 @@ def _answers(data: bytes) -> Iterable[tuple[int, bytes]]:
         data = rest[length:]
 
 
+def _measure(client: Client, planned: Iterable[Load]) -> None:
+    for load in planned:
+        for part in load.parts:
+            MARK(0)
+            client.send_images(part)
+        MARK(0)
+        client.check()
+
+
+def _profile(client: Client, planned: Iterable[Load]) -> None:
+    calls = PythonCalls()
+    found = []
+    for load in planned:
+        parts = []
+        for part in load.parts:
+            calls.start()
+            client.send_images(part)
+            parts.append(calls.take())
+        found.append(parts)
+        client.check()
+    with open(CALLS, "w", encoding="utf-8") as file:  # noqa: PTH123 - as below
+        json.dump(found, file)
+
+
 def main(storage: str, what: str, *sizes: str) -> None:
     """Send the requested loads."""
     from kinds import Sizes, loads, stored  # noqa: PLC0415 - after the clocks
@@ -250,12 +281,10 @@ def main(storage: str, what: str, *sizes: str) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        for load in planned:
-            for part in load.parts:
-                MARK(0)
-                client.send_images(part)
-            MARK(0)
-            client.check()
+        if what == "measure":
+            _measure(client, planned)
+        else:
+            _profile(client, planned)
     client.check()
     client.stop()
 

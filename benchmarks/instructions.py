@@ -13,22 +13,32 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import callgrind
 import kinds
+import request_profile
 from catalog import BIN, Server, unbounded
 from kinds import KINDS, MIX, Load, Sizes
+from machine import describe_interpreter, describe_packages
 from process import BenchmarkError, Cores, choose_cores, connected, started
 from verdict import compare, per_request, table
 
 import script
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from request_profile import Profile
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
+CALLS = "calls.json"
+"""What `in_process.py` writes in the directory where it is started."""
 IN_PROCESS_SIZES = Sizes(warm_up=32, smaller=64, larger=192)
 DAEMON_SIZES = Sizes(warm_up=64, smaller=64, larger=576)
 CONNECTIONS = 32
@@ -81,6 +91,15 @@ def parse_arguments() -> argparse.Namespace:
         "--storage", type=Path, help="directory to work in; this checkout's by default"
     )
     parser.add_argument("--output", type=Path, help="file for the figures, as JSON")
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FILE",
+        help="only write where the instructions of each kind go, in process",
+    )
+    parser.add_argument(
+        "--of", metavar="REV", help="profile this commit in place of the checkout"
+    )
     parser.add_argument("--work", type=Path, required=True, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -149,33 +168,59 @@ def costs_of(output: Path, loads: list[Load]) -> Costs:
     }
 
 
+def drive(tree: Tree, what: str, *before: str) -> None:
+    """
+    Send the loads to the service in a process of its own; `before` is a tracer.
+
+    Errors: `BenchmarkError`.
+    """
+    # A relative name, so that it is the same wherever this is.
+    driver = [sys.executable, HERE / "in_process.py", "storage", what]
+    done = subprocess.run(
+        [*before, *driver, *map(str, IN_PROCESS_SIZES)],
+        cwd=tree.scratch,
+        env=environment(tree),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        message = f"{tree.name}: {done.stdout[-4000:]}"
+        raise BenchmarkError(message)
+
+
+def count_in_process(tree: Tree) -> tuple[Path, list[Load]]:
+    """Return what callgrind has written of fixed batches in one process."""
+    output = tree.scratch / "callgrind"
+    # Compiles the modules, too.
+    drive(tree, "prepare")
+    drive(tree, "measure", *callgrind.command(output, "--dump-before=getsid"))
+    return output, list(kinds.loads(IN_PROCESS_SIZES))
+
+
 def measure_in_process(tree: Tree) -> Costs:
     """Measure fixed batches in one process, which repeats to the digit."""
-    sizes = IN_PROCESS_SIZES
-    output = tree.scratch / "callgrind"
-    # A relative name, so that it is the same wherever this is.
-    driver = [sys.executable, HERE / "in_process.py", "storage"]
-    arguments = [str(size) for size in sizes]
+    return costs_of(*count_in_process(tree))
 
-    def run(before: list[str], what: str) -> None:
-        done = subprocess.run(
-            [*before, *driver, what, *arguments],
-            cwd=tree.scratch,
-            env=environment(tree),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
+
+def profile(tree: Tree) -> dict[str, Profile]:
+    """Return where the instructions go, by kind; this repeats to the digit, too."""
+    output, loads = count_in_process(tree)
+    costs = costs_of(output, loads)
+    shutil.rmtree(tree.scratch / "storage")
+    drive(tree, "prepare")
+    drive(tree, "profile")
+    calls = json.loads((tree.scratch / CALLS).read_text(encoding="utf-8"))
+    found = {}
+    for at, load in enumerate(loads):
+        dumps = range(4 * at + 2, 4 * at + 5)
+        objects = [callgrind.objects_of(callgrind.read(output, each)) for each in dumps]
+        found[load.kind] = request_profile.make(
+            costs[load.kind], objects, calls[at], load.requests
         )
-        if done.returncode != 0:
-            message = f"{tree.name}: {done.stdout[-4000:]}"
-            raise BenchmarkError(message)
-
-    # Compiles the modules, too.
-    run([], "prepare")
-    run(callgrind.command(output, "--dump-before=getsid"), "measure")
-    return costs_of(output, list(kinds.loads(sizes)))
+    return found
 
 
 def _server(tree: Tree, *before: str) -> Server:
@@ -245,6 +290,18 @@ def measure_daemon(tree: Tree) -> Costs:
 MODES = {"in process": measure_in_process, "daemon": measure_daemon}
 
 
+@contextmanager
+def linked(name: str, source: Path, scratch: Path) -> Iterator[Tree]:
+    """Make a tree at the same path each time, since names are hashed."""
+    scratch.mkdir()
+    try:
+        path = scratch / "tree"
+        path.symlink_to(source)
+        yield Tree(name, path, scratch)
+    finally:
+        shutil.rmtree(scratch)
+
+
 def measure(options: argparse.Namespace, scratch: Path) -> dict[str, dict[str, Costs]]:
     """Return the costs by mode and by tree."""
     sources = {"this checkout": ROOT}
@@ -255,23 +312,38 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, dict[str, C
     for mode in options.modes or MODES:
         found[mode] = {}
         for name, source in sources.items():
-            # The same path each time, since names are hashed.
-            scratch.mkdir()
-            try:
-                path = scratch / "tree"
-                path.symlink_to(source)
-                tree = Tree(name, path, scratch)
+            with linked(name, source, scratch) as tree:
                 found[mode][name] = MODES[mode](tree)
-            finally:
-                shutil.rmtree(scratch)
     return found
+
+
+def write_profile(options: argparse.Namespace, scratch: Path) -> None:
+    """Write where the instructions of the checkout or of a commit go."""
+    commit = resolve(options.of or "HEAD")
+    source = extract(commit, options.work) if options.of else ROOT
+    with linked(commit[:12], source, scratch) as tree:
+        found = profile(tree)
+    results = {
+        "commit": commit,
+        "changed": not options.of and bool(git("status", "--porcelain", "asciid")),
+        "interpreter": describe_interpreter(),
+        "packages": describe_packages(),
+        "kinds": {kind: found[kind] for kind in (MIX, *KINDS)},
+    }
+    options.profile.write_text(request_profile.text(results), encoding="utf-8")
+    print("\n".join(request_profile.table(found, results["kinds"])))
+    print(f"\nwritten: {options.profile}")
 
 
 def main() -> bool:
     """Measure, print tables, return whether the exercise is cheap enough."""
     options = parse_arguments()
     directory = options.storage or options.work
-    found = measure(options, directory.resolve() / "asciid-instructions")
+    scratch = directory.resolve() / "asciid-instructions"
+    if options.profile:
+        write_profile(options, scratch)
+        return True
+    found = measure(options, scratch)
     passed = True
     for mode, columns in found.items():
         title = f"instructions, {mode}"

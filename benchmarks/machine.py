@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
+import sysconfig
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +23,46 @@ PACKAGES = (
 )
 
 
+_CONFIGURED = ("CONFIG_ARGS", "OPT", "PGO_PROF_USE_FLAG", "LTOFLAGS")
+"""Variables of sysconfig that say how the interpreter was built."""
+
+
+def describe_interpreter() -> dict[str, str]:
+    """Return the interpreter that measures, and how it says that it was built."""
+    path = Path(sys.executable)
+    return {
+        "path": str(path.resolve()),
+        "version": sys.version,
+        "optimizations": optimizations(sysconfig.get_config_vars()),
+        **{
+            name: str(sysconfig.get_config_var(name) or "").strip()
+            for name in _CONFIGURED
+        },
+    }
+
+
+def optimizations(variables: dict[str, Any]) -> str:
+    """Return which optimizations the variables of sysconfig name."""
+    text = " ".join(str(variables.get(name) or "") for name in _CONFIGURED)
+    found = []
+    if "--enable-optimizations" in text or "-fprofile-use" in text:
+        found.append("PGO")
+    if "--with-lto" in text or "-flto" in text:
+        found.append("LTO")
+    return ", ".join(found) or "not stated"
+
+
+def describe_packages() -> dict[str, str]:
+    """Return the versions of what is measured."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
 def describe_machine(disk: procfs.Disk) -> dict[str, Any]:
     """Return the machine and the versions of the software."""
     cpu = next(
@@ -31,12 +73,6 @@ def describe_machine(disk: procfs.Disk) -> dict[str, Any]:
         ),
         platform.machine(),
     )
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "missing"
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _git("rev-parse", "--short", "HEAD"),
@@ -47,7 +83,8 @@ def describe_machine(disk: procfs.Disk) -> dict[str, Any]:
         "filesystem": disk.filesystem,
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
-        "packages": packages,
+        "interpreter": describe_interpreter(),
+        "packages": describe_packages(),
     }
 
 

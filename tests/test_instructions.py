@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import subprocess
 import sys
@@ -70,11 +71,11 @@ class CallgrindTests(SynchronousTestCase):
         self.assertEqual(self.callgrind.totals(output, 11), list(range(1, 12)))
 
     def test_missing(self) -> None:
-        """Fewer dumps than were asked for are an error that counts them."""
+        """Fewer dumps than were asked for are an error that names the missing one."""
         output = self.write_dumps(2)
         with self.assertRaises(self.error) as caught:
             self.callgrind.totals(output, 3)
-        self.assertIn("2 dumps in place of 3", str(caught.exception))
+        self.assertIn("no dump 3", str(caught.exception))
 
 
 class VerdictTests(SynchronousTestCase):
@@ -185,6 +186,19 @@ class DriverTests(SynchronousTestCase):
         for what in ("prepare", "measure"):
             done = self.drive(what, directory)
             self.assertEqual((done.returncode, done.stdout), (0, ""))
+
+    def test_profile(self) -> None:
+        """The functions that each part of each load called are written."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        for what in ("prepare", "profile"):
+            done = self.drive(what, directory)
+            self.assertEqual((done.returncode, done.stdout), (0, ""))
+        loads = json.loads((directory / "calls.json").read_text(encoding="utf-8"))
+        self.assertEqual([len(parts) for parts in loads], [3] * 10)
+        for _, smaller, larger in loads:
+            name = "asciid/http/_channel.py Channel.dataReceived"
+            self.assertEqual(larger[name][0], 2 * smaller[name][0])
 
     def test_wrong_answers(self) -> None:
         """An answer that is not the expected one ends it: the figure would be wrong."""
