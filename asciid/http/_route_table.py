@@ -234,8 +234,10 @@ class _Table:
 
 
 def _overlap(one: Rule, other: Rule) -> bool:
-    # Whether one path may match both rules.
-    parts, others = one.rule.split("/"), other.rule.split("/")
+    # Whether one path may match both rules.  One that ends with a slash also matches
+    # the path without it, which is redirected.
+    parts = one.rule.removesuffix("/").split("/")
+    others = other.rule.removesuffix("/").split("/")
     # A variable matches no empty segment.
     return len(parts) == len(others) and all(
         part == another or (part and another and "<" in part + another)

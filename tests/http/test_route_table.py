@@ -178,6 +178,16 @@ class AgreementTests(SynchronousTestCase):
             [answer] = site.ask(get(path, b"Content-Length: 0", method=method))
             self.assertEqual(answer.body, body)
 
+    def test_slash_at_the_end(self) -> None:
+        """A fixed segment whose slash is missing is preferred to a variable, too."""
+        app = Klein()
+        app.route("/<name>", methods=["GET"])(lambda _, **__: b"variable")
+        app.route("/x/", methods=["GET"], endpoint="fixed")(lambda _: b"fixed")
+        site = Site(app)
+        for path, status in ((b"/x", 308), (b"/x/", 200), (b"/y", 200)):
+            [answer] = site.ask(get(path))
+            self.assertEqual((path, answer.status), (path, status))
+
     @examples(100)
     @given(RULES, REQUESTS)
     def test_any(

@@ -10,14 +10,22 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define, field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["ANY_PORT", "LISTENS", "ROOT", "Daemon", "environment", "twistd"]
+__all__ = [
+    "ANY_PORT",
+    "LISTENS",
+    "ROOT",
+    "Daemon",
+    "environment",
+    "twistd",
+    "wait_until",
+]
 
 ROOT = Path(__file__).parents[2]
 """The checkout."""
@@ -25,14 +33,23 @@ ROOT = Path(__file__).parents[2]
 ANY_PORT = "tcp:0:interface=127.0.0.1"
 """The endpoint that finds a free port by itself."""
 
-_PATIENCE = 60
-"""Seconds until a process that does not start or end has failed the test."""
+_PATIENCE = 90
+"""Seconds after which something that does not happen has failed the test."""
 
 LISTENS = re.compile(
     r"asciid \S+ listens on 127\.0\.0\.1:(\d+), .* images (\d+|unknown), "
     r"pending uploads (\d+|unknown), "
 )
 """The log line of a daemon that serves: its port and its images."""
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(what)
+        time.sleep(0.02)
 
 
 def environment(**more: str) -> dict[str, str]:

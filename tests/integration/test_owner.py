@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,17 @@ from twisted.trial.unittest import SkipTest
 
 from tests.engines._damage import flip
 from tests.integration._case import Art, DaemonTestCase
-from tests.integration._daemon import ANY_PORT, LISTENS, environment, twistd
+from tests.integration._daemon import (
+    ANY_PORT,
+    LISTENS,
+    environment,
+    twistd,
+    wait_until,
+)
 from tests.integration._load import Load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tests.integration._daemon import Daemon
 
@@ -52,15 +57,6 @@ def another_namespace() -> list[str]:
 def asciid(*arguments: str | Path) -> list[str]:
     """Return the command line of ``asciid`` with `arguments`."""
     return [sys.executable, "-m", "asciid", *map(str, arguments)]
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> None:
-    """Wait until `condition` holds."""
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(what)
-        time.sleep(0.02)
 
 
 def exists(pid: int) -> bool:

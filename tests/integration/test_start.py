@@ -14,7 +14,7 @@ from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines.lmdb._records import FORMAT_KEY
-from tests.integration._daemon import ANY_PORT, ROOT, environment, twistd
+from tests.integration._daemon import ANY_PORT, ROOT, environment, twistd, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ class RefusedStartTests(SynchronousTestCase):
             env=environment(**{"ASCIID_PORT": ANY_PORT, **environ}),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=90,
             check=False,
         )
         return End(done.returncode, done.stdout, done.stderr)
@@ -175,4 +175,6 @@ class RefusedStartTests(SynchronousTestCase):
         self.assertIn("asciid: cannot use the storage file: ", end.stderr)
         log = (self.directory / "log").read_text()
         self.assertIn("asciid: cannot use the storage file: ", log)
-        self.assertFalse((self.directory / "twistd.pid").exists())
+        pid_file = self.directory / "twistd.pid"
+        # The process that was started exits once the one in the background reports.
+        wait_until(lambda: not pid_file.exists(), "the PID file is kept")
