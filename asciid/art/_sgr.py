@@ -48,7 +48,7 @@ NEW_PEN = Pen()
 
 
 class _Change(NamedTuple):
-    """What one code changes; None changes nothing."""
+    """What one code changes, or several do together; None changes nothing."""
 
     foreground: int | None = None
     background: int | None = None
@@ -144,13 +144,11 @@ def _colour_behind(parts: Iterator[str]) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def apply_sgr(pen: Pen, parameters: str) -> Pen:
-    """
-    Return `pen` after ``CSI parameters m``; what is unknown changes nothing.
-
-    Results are kept: `parameters` should be short.
-    """
-    foreground, background, attributes = pen
+def _change_of(parameters: str) -> _Change:
+    """Return what all codes of ``CSI parameters m`` change together."""
+    foreground: int | None = None
+    background: int | None = None
+    added = removed = 0
     parts = iter(parameters.split(";"))
     for part in parts:
         code = part.lstrip("0")
@@ -160,7 +158,8 @@ def apply_sgr(pen: Pen, parameters: str) -> Pen:
                 foreground = change.foreground
             if change.background is not None:
                 background = change.background
-            attributes = attributes & ~change.removed | change.added
+            added = added & ~change.removed | change.added
+            removed |= change.removed
             continue
         code, *behind = code.split(":")
         if code not in _EXTENDED:
@@ -170,7 +169,21 @@ def apply_sgr(pen: Pen, parameters: str) -> Pen:
             foreground = colour
         elif colour is not None and code == _BACKGROUND:
             background = colour
-    return Pen(foreground, background, attributes)
+    return _Change(foreground, background, added, removed)
+
+
+def apply_sgr(pen: Pen, parameters: str) -> Pen:
+    """
+    Return `pen` after ``CSI parameters m``; what is unknown changes nothing.
+
+    `parameters` should be short: what they change is kept.
+    """
+    foreground, background, added, removed = _change_of(parameters)
+    return Pen(
+        pen.foreground if foreground is None else foreground,
+        pen.background if background is None else background,
+        pen.attributes & ~removed | added,
+    )
 
 
 def with_true_colour(pen: Pen, numbers: list[int]) -> Pen:
