@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import peers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,6 +23,10 @@ class Server(NamedTuple):
     key: str
     title: str
     command: Callable[[int, Path], Command]
+    missing: Callable[[], str | None] = lambda: None
+    """Returns the package that has to be installed first, or None."""
+    large: bool = False
+    """Whether downloads of a large image are measured, too."""
 
 
 def _script(name: str) -> Callable[[int, Path], Command]:
@@ -66,14 +72,27 @@ OURS_WORKERS = "ours-workers"
 OURS_APART = "ours-apart"
 OURS_STOCK = "ours-stock-site"
 NAIVE = "naive"
+GO_DURABLE = "go-durable"
+GO_MEMORY = "go-memory"
+NGINX = "nginx"
 EMPTY_OURS = "empty-ours"
 EMPTY_KLEIN = "empty-klein"
 EMPTY_AIOHTTP = "empty-aiohttp"
 EMPTY_STARLETTE = "empty-starlette"
 EMPTY_FASTAPI = "empty-fastapi"
 
+FILES = Server(NGINX, "nginx, one worker", peers.nginx, peers.missing_for_nginx)
+"""A server of files, which has one image of each size from its start."""
+
 SERVICES = [
-    Server(OURS, "asciid", unbounded),
+    Server(OURS, "asciid", unbounded, large=True),
+    Server(
+        GO_DURABLE,
+        "Go: net/http, bbolt",
+        peers.go_durable,
+        peers.missing_for_go,
+    ),
+    Server(GO_MEMORY, "Go: net/http, in memory", peers.go_memory, peers.missing_for_go),
     Server(OURS_WORKERS, "asciid with 4 workers", _workers),
     Server(OURS_STOCK, "asciid under stock twisted.web", _script("stock_site.py")),
     Server(NAIVE, "naive: stock Klein, a file per image", _script("naive.py")),
@@ -96,4 +115,5 @@ EMPTY = [
 ]
 """Those whose one handler reads a small JSON body and answers 201, empty."""
 
-TITLES = {server.key: server.title for server in [*SERVICES, APART, *EMPTY]}
+SERVERS = [FILES, *SERVICES, APART, *EMPTY]
+TITLES = {server.key: server.title for server in SERVERS}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import catalog
+import peers
 import procfs
 import report
 import session
@@ -28,7 +29,7 @@ from process import BenchmarkError, choose_cores
 import script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -40,8 +41,8 @@ IMAGES_PER_SECOND = 6_000
 REGISTRATIONS_PER_SECOND = 40_000
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
+def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line, or `words`."""
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--rounds", type=int, help="4, or 1 if quick")
@@ -60,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
         "--output", type=Path, help="file name for results, without its suffix"
     )
     parser.add_argument("--generator", type=Path, required=True, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 4)
     arguments.seconds = arguments.seconds or (0.5 if arguments.quick else 1.3)
     name = "quick" if arguments.quick else "full"
@@ -84,6 +85,20 @@ def scratch_directory(beside: Path) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+def skip_missing(arguments: argparse.Namespace) -> list[str]:
+    """Leave out the servers for which something is not installed; return why."""
+    skipped = []
+    for server in catalog.SERVERS:
+        package = server.missing() if server.key in arguments.servers else None
+        if package:
+            arguments.servers.remove(server.key)
+            skipped.append(f"{server.title}: {package} is not installed")
+            print(f"skipped: {skipped[-1]}", file=sys.stderr)
+    if {catalog.GO_DURABLE, catalog.GO_MEMORY} & set(arguments.servers):
+        peers.build_go()
+    return skipped
+
+
 def write_scripts(scratch: Path, seconds: float) -> session.Scripts:
     """Prepare all requests."""
     loads = len(session.CONNECTIONS) + 1
@@ -100,7 +115,8 @@ def write_scripts(scratch: Path, seconds: float) -> session.Scripts:
 
 def measure_all(arguments: argparse.Namespace, plan: session.Plan) -> session.Findings:
     """Measure every server in every round, each round in the other direction."""
-    jobs = [(session.measure_service, server) for server in catalog.SERVICES]
+    jobs = [(session.measure_files, catalog.FILES)]
+    jobs += [(session.measure_service, server) for server in catalog.SERVICES]
     jobs.append((measure_apart, catalog.APART))
     jobs += [(session.measure_empty, server) for server in catalog.EMPTY]
     jobs = [job for job in jobs if job[1].key in arguments.servers]
@@ -124,9 +140,10 @@ def main() -> None:
     arguments = parse_arguments()
     # The way out leads through every `finally`, which ends the servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    skipped = skip_missing(arguments)
     with scratch_directory(arguments.storage) as scratch:
         disk = procfs.Disk(scratch)
-        machine = describe_machine(disk)
+        machine = {**describe_machine(disk), "peers": peers.describe_peers()}
         cores = choose_cores()
         os.sched_setaffinity(0, {cores.load})
         _progress("preparing requests")
@@ -140,6 +157,7 @@ def main() -> None:
         )
         found = measure_all(arguments, plan)
     results = report.summarise(found, machine, arguments.rounds, arguments.seconds)
+    results["skipped"] = skipped
     print(report.table(results))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     report.write_json(results, arguments.output.with_suffix(".json"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.sax.saxutils import escape
 
 import catalog
-from session import CONNECTIONS, EMPTY, EXERCISE
+from session import CONNECTIONS, DOWNLOAD, EMPTY, EXERCISE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,13 @@ PANELS = [
         "disk_bytes_per_image",
         1000,
         1,
+    ),
+    Panel(
+        "Downloads of one image: µs of CPU per request",
+        DOWNLOAD,
+        "cpu_us_per_request",
+        1,
+        0,
     ),
     Panel("Empty handler: requests/s", EMPTY, "requests_per_second", 1, 0),
     Panel("Empty handler: µs of CPU per request", EMPTY, "cpu_us_per_request", 1, 0),

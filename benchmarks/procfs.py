@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+SETTLE_TIME = 0.3
+SETTLE_TIMEOUT = 10.0
+"""Seconds."""
 _SECTOR = 512
 """Bytes in a sector of /proc/diskstats, whatever the device's own are."""
 
@@ -46,6 +50,38 @@ def busy_seconds() -> dict[int, float]:
             total = user + nice + system + irq + softirq + steal
             busy[int(name.removeprefix("cpu"))] = total / _TICKS
     return busy
+
+
+def settle(pid: int) -> None:
+    """Return when a family has done nothing for a while, or after `SETTLE_TIMEOUT`."""
+    deadline = time.monotonic() + SETTLE_TIMEOUT
+    before: dict[int, float] = {}
+    while time.monotonic() < deadline:
+        now = cpu_seconds(pid)
+        if now == before:
+            return
+        before = now
+        time.sleep(SETTLE_TIME)
+
+
+def resident(pid: int) -> int:
+    """Return the resident set of a family, added up, in bytes."""
+    return sum(
+        int(_fields(Path(f"/proc/{member}/status"))["VmRSS"].split()[0]) * 1024
+        for member in family(pid)
+    )
+
+
+def proportional(pid: int) -> int:
+    """
+    Return the proportional set of a family, added up, in bytes.
+
+    A page that n processes share counts as an nth in each.
+    """
+    return sum(
+        int(_fields(Path(f"/proc/{member}/smaps_rollup"))["Pss"].split()[0]) * 1024
+        for member in family(pid)
+    )
 
 
 def peak_rss(pid: int) -> int:

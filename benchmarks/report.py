@@ -7,8 +7,8 @@ from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from catalog import EMPTY_KLEIN, NAIVE, TITLES
-from session import CONNECTIONS, DOWNLOAD, EMPTY, EXERCISE, MANY, REGISTER
+from catalog import EMPTY_KLEIN, GO_DURABLE, NAIVE, NGINX, TITLES
+from session import CONNECTIONS, DOWNLOAD, EMPTY, EXERCISE, LARGE, MANY, REGISTER
 from targets import check
 
 if TYPE_CHECKING:
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 Results = dict[str, Any]
 
 TABLES = [
-    (EXERCISE, CONNECTIONS[0], NAIVE, "The exercise's workload"),
-    (EXERCISE, CONNECTIONS[1], NAIVE, "The exercise's workload"),
-    (EXERCISE, MANY, NAIVE, "The exercise's workload"),
-    (REGISTER, max(CONNECTIONS), NAIVE, "Registrations alone"),
-    (DOWNLOAD, max(CONNECTIONS), NAIVE, "Downloads of one image alone"),
-    (EMPTY, CONNECTIONS[0], EMPTY_KLEIN, "An empty handler"),
-    (EMPTY, CONNECTIONS[1], EMPTY_KLEIN, "An empty handler"),
+    (EXERCISE, CONNECTIONS[0], (GO_DURABLE, NAIVE), "The exercise's workload"),
+    (EXERCISE, CONNECTIONS[1], (GO_DURABLE, NAIVE), "The exercise's workload"),
+    (EXERCISE, MANY, (GO_DURABLE, NAIVE), "The exercise's workload"),
+    (REGISTER, max(CONNECTIONS), (GO_DURABLE, NAIVE), "Registrations alone"),
+    (DOWNLOAD, max(CONNECTIONS), (NGINX, NAIVE), "Downloads of one image alone"),
+    (LARGE, 1, (NGINX,), "Downloads of an image of 60 MiB"),
+    (EMPTY, CONNECTIONS[0], (EMPTY_KLEIN,), "An empty handler"),
+    (EMPTY, CONNECTIONS[1], (EMPTY_KLEIN,), "An empty handler"),
 ]
-"""Workload, connections, the server that ratios refer to, title."""
+"""Workload, connections, title, and the servers of which the first that was measured
+is the one that ratios refer to."""
 
 _IDENTIFYING = ("server", "workload", "connections")
 
@@ -37,6 +39,7 @@ TOLERATED_LOAD = 0.8
 
 _COLUMNS = [
     "req/s",
+    "MiB/s",
     "ratio",
     "µs CPU/req",
     "ratio",
@@ -46,11 +49,16 @@ _COLUMNS = [
     "calls/req",
     "KB disk/image",
     "KB process/image",
-    "MB peak",
     "CPU",
     "others",
     "load CPU",
 ]
+_MEMORY = {
+    "RSS idle": "idle_rss_bytes",
+    "PSS idle": "idle_pss_bytes",
+    "PSS after load": "loaded_pss_bytes",
+    "RSS at most": "peak_rss_bytes",
+}
 
 
 def _medians(measurements: Sequence[Measurement]) -> Measurement:
@@ -83,10 +91,6 @@ def summarise(
         _medians(group)
         for group in _grouped(found.loads, "server", "workload", "connections")
     ]
-    peaks = {
-        group[0]["server"]: _medians(group)["peak_rss_bytes"]
-        for group in _grouped(found.memory, "server")
-    }
     calls = {
         (group[0]["server"], group[0]["workload"], group[0]["connections"]): median(
             trace["calls_per_request"] for trace in group
@@ -94,8 +98,6 @@ def summarise(
         for group in _grouped(found.traces, "server", "workload", "connections")
     }
     for row in medians:
-        if row["server"] in peaks:
-            row["peak_rss_bytes"] = peaks[row["server"]]
         key = row["server"], row["workload"], row["connections"]
         if key in calls:
             row["calls_per_request"] = calls[key]
@@ -104,6 +106,7 @@ def summarise(
         "rounds": rounds,
         "seconds_per_load": seconds,
         "medians": medians,
+        "memory": [_medians(group) for group in _grouped(found.memory, "server")],
         "system_calls": found.traces,
         "measurements": found.loads,
     }
@@ -126,6 +129,7 @@ def _cells(row: Measurement, base: Measurement | None) -> list[str]:
 
     return [
         _number(row, "requests_per_second", 1, 0),
+        _number(row, "bytes_per_second", 2**20, 0),
         ratio("requests_per_second"),
         _number(row, "cpu_us_per_request", 1, 1),
         ratio("cpu_us_per_request"),
@@ -135,7 +139,6 @@ def _cells(row: Measurement, base: Measurement | None) -> list[str]:
         _number(row, "calls_per_request", 1, 2),
         _number(row, "disk_bytes_per_image", 1000, 1),
         _number(row, "process_bytes_per_image", 1000, 1),
-        _number(row, "peak_rss_bytes", 1e6, 0),
         f"{row['server_cpu_share']:.0%}",
         f"{row['others_cpu_share']:.0%}",
         f"{row['load_cpu_share']:.0%}",
@@ -160,7 +163,7 @@ def _layout(title: str, lines: Sequence[Sequence[str]]) -> str:
 
 
 def _tables(results: Results) -> Iterable[str]:
-    for workload, connections, base_key, title in TABLES:
+    for workload, connections, base_keys, title in TABLES:
         rows = {
             row["server"]: row
             for row in results["medians"]
@@ -168,6 +171,7 @@ def _tables(results: Results) -> Iterable[str]:
         }
         if not rows:
             continue
+        base_key = next((key for key in base_keys if key in rows), "")
         base = rows.get(base_key)
         lines = [["", *_COLUMNS]]
         lines += [
@@ -175,6 +179,17 @@ def _tables(results: Results) -> Iterable[str]:
         ]
         against = f"; ratios to {TITLES[base_key]}" if base else ""
         yield _layout(f"{title}, {connections} connections{against}", lines)
+
+
+def _memory(results: Results) -> str:
+    rows = {row["server"]: row for row in results["memory"]}
+    lines = [["", *_MEMORY]]
+    lines += [
+        [TITLES[key], *(f"{rows[key][name] / 1e6:.1f}" for name in _MEMORY.values())]
+        for key in TITLES
+        if key in rows
+    ]
+    return _layout("Memory of all processes of a server, in MB", lines)
 
 
 def _doubts(results: Results) -> Iterable[str]:
@@ -196,10 +211,14 @@ def _doubts(results: Results) -> Iterable[str]:
 def table(results: Results) -> str:
     """Return the results as text."""
     machine = results["machine"]
+    interpreter = machine["interpreter"]
     head = (
         f"{machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, "
-        f"{machine['filesystem']}, Python {machine['python']}, "
+        f"{machine['filesystem']}, "
         f"commit {machine['commit']}{' with changes' if machine['changed'] else ''}\n"
+        f"{interpreter['path']}, Python {machine['python']}, "
+        f"optimizations: {interpreter['optimizations']}\n"
+        f"{', '.join(f'{name} {each}' for name, each in machine['peers'].items())}\n"
         f"medians of {results['rounds']} rounds of {results['seconds_per_load']} s; "
         "one core for the server, another for the load\n"
         "disk: what everybody wrote to the device until a final sync, other programs "
@@ -209,6 +228,10 @@ def table(results: Results) -> str:
         f"{'pass' if target['passed'] else 'FAIL'}  {target['text']}"
         for target in results["targets"]
     ]
+    skipped = [f"skipped: {each}" for each in results["skipped"]]
     return "\n\n".join(
-        [head, *_tables(results), "\n".join(verdicts), *_doubts(results)]
+        [
+            *(head, *_tables(results), _memory(results)),
+            *("\n".join(verdicts), *_doubts(results), *skipped),
+        ]
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 IMAGE_SIZE = 700
 CHUNK_SIZE = 256
+LARGE_SIZE = 60 * 2**20
 
 _UNCHECKED = 2**32 - 1
 _PALETTE = " .,:;i1tfLCG08@#\\/|_-"
@@ -124,6 +126,25 @@ def exercise(count: int, seed: int = 1) -> Iterator[Image]:
         yield [[_register(digest)], chunks, [get(digest, art)]]
 
 
+@cache
+def small_image() -> bytes:
+    """Return the first image of `exercise`."""
+    return _draw(random.Random(1))
+
+
+@cache
+def large_image() -> bytes:
+    """Return an image of `LARGE_SIZE` bytes."""
+    block = b"".join(art_of(100, seed=3))
+    return (block * (LARGE_SIZE // len(block) + 1))[:LARGE_SIZE]
+
+
+@cache
+def digest_of(image: bytes) -> str:
+    """Return the hash of an image."""
+    return sha256(image).hexdigest()
+
+
 def registrations(count: int) -> Iterator[Image]:
     """Make `count` registrations of images that are never uploaded."""
     rng = random.Random(2)
@@ -132,9 +153,9 @@ def registrations(count: int) -> Iterator[Image]:
 
 
 def download() -> Iterator[Image]:
-    """Make one download, to be repeated, of the first image of `exercise`."""
-    for image in exercise(1):
-        yield image[-1:]
+    """Make one download, to be repeated, of `small_image`."""
+    image = small_image()
+    yield [[get(digest_of(image), image)]]
 
 
 def _pack(image: Image) -> Iterator[bytes]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import catalog
-from session import CONNECTIONS, EMPTY, EXERCISE, MANY, TRACED_CONNECTIONS
+from session import (
+    CONNECTIONS,
+    DOWNLOAD,
+    EMPTY,
+    EXERCISE,
+    LARGE,
+    MANY,
+    TRACED_CONNECTIONS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +24,10 @@ EMPTY_TIMES = [
     (catalog.EMPTY_STARLETTE, 2),
 ]
 """How many times the requests a second of each the empty handler must reach."""
-WORKERS_TIMES = 1.25
+WORKERS_TIMES = [
+    (catalog.OURS, "one process alone", 1.25),
+    (catalog.OURS_APART, "one of 4 processes apart", 1.0),
+]
 """
 The CPU per request of four workers, and of the writer, against that of one process.
 
@@ -25,25 +36,60 @@ workers do: only these two have the same caches to themselves.
 """
 SERVICE_TIMES = 5
 """The whole service against the naive one: requests a second, and CPU."""
-CALLS_PER_REQUEST = 3.5
+CALLS_PER_REQUEST = 2.5
 DISK_BYTES_PER_IMAGE = 16_000
 
+IDLE_RSS_BYTES = 50e6
+"""Of one process."""
+IDLE_PSS_BYTES = 210e6
+"""Of four workers, with the writer and the parent."""
+
+CPU = "cpu_us_per_request"
+REQUESTS = "requests_per_second"
+
+
+class Peer(NamedTuple):
+    """A figure of asciid, divided by that of another server."""
+
+    what: str
+    key: str
+    workload: str
+    connections: int
+    figure: str
+    bound: float
+    least: bool = False
+    """Whether the quotient must be at least `bound`, rather than at most."""
+
+
+_64 = max(CONNECTIONS)
+PEERS = [
+    Peer("CPU per request", catalog.GO_DURABLE, EXERCISE, _64, CPU, 0.95),
+    Peer("requests/s", catalog.GO_DURABLE, EXERCISE, _64, REQUESTS, 1.15, least=True),
+    Peer("CPU per request", catalog.GO_MEMORY, EXERCISE, _64, CPU, 2.4),
+    Peer("CPU per hot GET", catalog.NGINX, DOWNLOAD, _64, CPU, 2.0),
+    Peer("CPU per 60 MiB", catalog.NGINX, LARGE, 1, CPU, 4.0),
+    Peer("60 MiB/s", catalog.NGINX, LARGE, 1, REQUESTS, 0.7, least=True),
+]
+
 Target = dict[str, Any]
+Rows = dict[tuple[str, str, int], dict[str, Any]]
+"""Medians by server, workload and connections."""
 
 
 def check(results: dict[str, Any]) -> list[Target]:
     """Return the targets for which everything was measured."""
-    return list(_check(results["medians"]))
+    rows = {
+        (row["server"], row["workload"], row["connections"]): row
+        for row in results["medians"]
+    }
+    return [*_check(rows), *_check_peers(rows), *_check_memory(results["memory"])]
 
 
 def _target(text: str, *, passed: bool) -> Target:
     return {"text": text, "passed": passed}
 
 
-def _check(medians: list[dict[str, Any]]) -> Iterator[Target]:
-    rows = {
-        (row["server"], row["workload"], row["connections"]): row for row in medians
-    }
+def _check(rows: Rows) -> Iterator[Target]:
     ours = rows.get((catalog.EMPTY_OURS, EMPTY, max(CONNECTIONS)))
     for key, times in EMPTY_TIMES:
         other = rows.get((key, EMPTY, max(CONNECTIONS)))
@@ -96,18 +142,44 @@ def _check_service(
     )
 
 
-def _check_workers(rows: dict[Any, dict[str, Any]]) -> Iterator[Target]:
+def _check_workers(rows: Rows) -> Iterator[Target]:
     for connections in (*CONNECTIONS, MANY):
         four = rows.get((catalog.OURS_WORKERS, EXERCISE, connections))
-        for key, what in (
-            (catalog.OURS, "one process alone"),
-            (catalog.OURS_APART, "one of 4 processes apart"),
-        ):
+        for key, what, times in WORKERS_TIMES:
             one = rows.get((key, EXERCISE, connections))
             if one and four:
-                ratio = four["cpu_us_per_request"] / one["cpu_us_per_request"]
+                ratio = four[CPU] / one[CPU]
                 yield _target(
                     f"service, {connections} connections: 4 workers take {ratio:.2f} "
-                    f"of the CPU per request of {what} (at most {WORKERS_TIMES})",
-                    passed=ratio <= WORKERS_TIMES,
+                    f"of the CPU per request of {what} (at most {times})",
+                    passed=ratio <= times,
                 )
+
+
+def _check_peers(rows: Rows) -> Iterator[Target]:
+    for peer in PEERS:
+        ours = rows.get((catalog.OURS, peer.workload, peer.connections))
+        other = rows.get((peer.key, peer.workload, peer.connections))
+        if ours and other:
+            ratio = ours[peer.figure] / other[peer.figure]
+            bound = f"{'at least' if peer.least else 'at most'} {peer.bound}"
+            yield _target(
+                f"{catalog.TITLES[peer.key]}: {ratio:.2f} times its {peer.what} "
+                f"({bound})",
+                passed=ratio >= peer.bound if peer.least else ratio <= peer.bound,
+            )
+
+
+def _check_memory(memory: list[dict[str, Any]]) -> Iterator[Target]:
+    rows = {row["server"]: row for row in memory}
+    for key, name, what, most in (
+        (catalog.OURS, "idle_rss_bytes", "MB RSS", IDLE_RSS_BYTES),
+        (catalog.OURS_WORKERS, "idle_pss_bytes", "MB PSS", IDLE_PSS_BYTES),
+    ):
+        if key in rows:
+            used = rows[key][name]
+            yield _target(
+                f"{catalog.TITLES[key]}, idle: {used / 1e6:.1f} {what} "
+                f"(at most {most / 1e6:.0f})",
+                passed=used <= most,
+            )
