@@ -105,6 +105,13 @@ class SteppedPool(threadpool.ThreadPool):
         self.work.append(call)
 
 
+class FixedSteppedPool(SteppedPool):
+    """That in the place of `asciid.runtime.threads.FixedThreadPool`."""
+
+    def __init__(self, size: int, name: str) -> None:
+        super().__init__(size, size, name)
+
+
 # The store takes its pools from there.
 threadpool.ThreadPool = SteppedPool
 
@@ -162,6 +169,9 @@ class Client:
 
     def __init__(self, storage: str) -> None:
         # Only here: the pools and the clocks are replaced by now.
+        from asciid.runtime import threads  # noqa: PLC0415
+
+        threads.FixedThreadPool = FixedSteppedPool
         from asciid.tap import Options, makeService  # noqa: PLC0415
 
         self._reactor = SteppedReactor()

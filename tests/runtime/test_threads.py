@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from queue import SimpleQueue
+from typing import Any
 
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -32,6 +36,72 @@ class FixedThreadPoolTests(SynchronousTestCase):
             pool.callInThread(done.release)
         for _ in range(10):
             self.assertTrue(done.acquire(timeout=10))
+
+    def test_stop(self) -> None:
+        """Calls are made in their order; those that wait at the stop, too."""
+        pool = FixedThreadPool(1, "fixed")
+        pool.start()
+        began, go_on, made = threading.Event(), threading.Event(), list[int]()
+        pool.callInThread(began.set)
+        pool.callInThread(go_on.wait, 10)
+        for number in range(3):
+            pool.callInThread(made.append, number)
+        self.assertTrue(began.wait(10))
+        self.assertEqual(made, [])
+        go_on.set()
+        pool.stop()
+        self.assertEqual(made, [0, 1, 2])
+        self.assertEqual(self.threads(), [])
+        pool.callInThread(made.append, 3)
+        self.assertEqual(made, [0, 1, 2])
+
+    def test_failing_calls(self) -> None:
+        """A call that fails is logged, unless it is handled, and ends no thread."""
+        pool = FixedThreadPool(1, "fixed")
+        pool.start()
+        outcomes: list[tuple[bool, object]] = []
+
+        def take(succeeded: bool, result: object) -> None:  # noqa: FBT001 - Twisted's
+            outcomes.append((succeeded, result))
+            if result == "refuse":
+                raise ValueError
+
+        pool.callInThread(lambda: 1 / 0)
+        pool.callInThreadWithCallback(take, lambda: 1 / 0)
+        pool.callInThreadWithCallback(take, lambda: "refuse")
+        pool.callInThreadWithCallback(take, int, "12", base=3)
+        pool.stop()
+        (failed, failure), *others = outcomes
+        self.assertFalse(failed)
+        self.assertIsInstance(failure, Failure)
+        self.assertEqual(others, [(True, "refuse"), (True, 5)])
+        logged = self.flushLoggedErrors(ZeroDivisionError, ValueError)
+        self.assertEqual(len(logged), 2)
+
+    def test_keeps_nothing(self) -> None:
+        """A thread that waits refers to no argument or result of its last call."""
+
+        class Large:
+            """An argument, and the result."""
+
+        large = Large()
+        reference = weakref.ref(large)
+        found: list[bool] = []
+
+        class Calls(SimpleQueue[Any]):
+            """Records what the thread still refers to when it begins to wait."""
+
+            def get(self) -> Any:  # type: ignore[override] # noqa: ANN401 - any call
+                found.append(reference() is not None)
+                return super().get()
+
+        pool = FixedThreadPool(1, "fixed")
+        pool._calls = Calls()
+        pool.callInThreadWithCallback(lambda *_: None, lambda each: each, large)
+        del large
+        pool.start()
+        pool.stop()
+        self.assertEqual(found, [True, False])
 
     def test_limit_of_threads(self) -> None:
         """Where the last thread cannot be created, there is none."""
