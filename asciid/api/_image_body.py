@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageBody", "Stored"]
 
+_make_decoder = codecs.getincrementaldecoder("utf-8")
+
 
 @frozen
 class Stored:
@@ -50,7 +52,7 @@ class ImageBody:
         self._max_size = max_size
         self._advice = advice
         self._size = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._decoder = _make_decoder()
 
     def receive(self, piece: bytes) -> Deferred[None]:
         """

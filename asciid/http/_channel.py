@@ -339,7 +339,9 @@ class Channel(Connection):
         length = block.length
         if length == 0:
             server.dispatcher.run(request)
-        elif 0 < length <= min(len(data) - end, route.body) and not route.streams:
+        elif 0 < length <= min(len(data) - end, route.body) and (
+            length <= _PIECE or not route.streams
+        ):
             request.receive(data[end : end + length])
             end += length
             server.dispatcher.run(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 
 from asciid.http._route_table import STREAMS_BODY
 
@@ -61,13 +61,27 @@ def read_body(
         large (413), or the limit on bodies is reached (503); is cancelled, or fails
         with the reason, when the client has disconnected.  Klein turns such an
         exception into the response.
-    :raises RuntimeError: when the body was read already.
+    :raises RuntimeError: when the body was read already, unless it was complete before.
     """
     begin = getattr(request, "read_body", None)
     streamed: Deferred[None] | None = None if begin is None else begin(receive)
-    if streamed is None:
-        return ensureDeferred(_read_content(request, receive))
-    return streamed
+    if streamed is not None:
+        return streamed
+    body = getattr(request, "body", None)
+    if isinstance(body, bytes) and len(body) <= _PIECE:
+        return _pass_whole(body, receive)
+    return ensureDeferred(_read_content(request, receive))
+
+
+def _pass_whole(
+    body: bytes, receive: Callable[[bytes], Deferred[None] | None]
+) -> Deferred[None]:
+    # One piece needs no coroutine.
+    try:
+        ready = receive(body) if body else None
+    except Exception:  # noqa: BLE001  # the reader gets it
+        return fail()
+    return succeed(None) if ready is None else ready
 
 
 async def _read_content(

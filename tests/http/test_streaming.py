@@ -357,8 +357,25 @@ class UploadTests(SynchronousTestCase):
             self.assertRaises(RuntimeError, read_body, request, lambda _: None)
             return first
 
-        wire = Site(app).connect().send(post(b"/", b"one", method=b"PUT"))
+        whole = post(b"/", b"one", method=b"PUT")
+        wire = Site(app).connect().send(whole[:-3]).send(whole[-3:])
         self.assertEqual(wire.answers()[0].status, 200)
+
+    def test_with_its_head(self) -> None:
+        """A short body that is here with its head takes no part of any limit."""
+        app = Klein()
+        pieces: list[bytes] = []
+
+        @app.route("/", methods=["PUT"])
+        @streams_body
+        def handler(request: Request) -> Deferred[None]:
+            return read_body(request, pieces.append)
+
+        site = Site(app, Limits(bodies=1))
+        wire = site.connect().send(post(b"/", b"one", method=b"PUT"))
+        wire.send(post(b"/", b"two", method=b"PUT") + get(b"/"))
+        self.assertEqual([each.status for each in wire.answers()], [200, 200, 405])
+        self.assertEqual(pieces, [b"one", b"two"])
 
     def test_body_of(self) -> None:
         """A body that is streamed cannot be had as a whole."""
