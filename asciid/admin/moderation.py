@@ -110,22 +110,17 @@ class Moderation:
         return self.engine.ask(ListBlocked(str(after), PAGE)).addCallback(found)
 
     async def _block(self, sha256: str, reason: str) -> Mapping[str, object]:
-        removed = await self.engine.apply((BlockHash(sha256, reason),)).addCallback(
-            single_outcome
-        )
+        blocking = BlockHash(sha256, reason)
+        removed = await self.engine.apply((blocking,), single_outcome)
         _log.warn("blocked {sha256}: {reason}", sha256=sha256, reason=reason)
         # A download that is under way finds chunks until they are deleted.
         with suppress(AsciidError):
-            while await self.engine.apply((DeleteDiscarded(),)).addCallback(
-                single_outcome
-            ):
+            while await self.engine.apply((DeleteDiscarded(),), single_outcome):
                 pass
         return {"removed": removed}
 
     async def _unblock(self, sha256: str) -> Mapping[str, object]:
-        unblocked = await self.engine.apply((UnblockHash(sha256),)).addCallback(
-            single_outcome
-        )
+        unblocked = await self.engine.apply((UnblockHash(sha256),), single_outcome)
         if unblocked:
             _log.warn("unblocked {sha256}", sha256=sha256)
         return {"unblocked": unblocked}

@@ -236,11 +236,9 @@ class ImageAPI:
         return self._add_chunk(request, sha256, chunk).addCallback(stored)
 
     def _add_chunk(self, request: Request, sha256: str, chunk: Chunk) -> Deferred[bool]:
-        return self._write(
-            request,
-            len(chunk.data),
-            lambda: self._store.add_chunk(sha256, chunk.id, chunk.data),
-        )
+        chunk_id, data = chunk
+        adding = partial(self._store.add_chunk, sha256, chunk_id, data)
+        return self._write(request, len(data), adding)
 
     def _write(
         self, request: Request, size: int, write: Callable[[], Deferred[ResultT]]

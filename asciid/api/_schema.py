@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import msgspec
-from attrs import frozen
 
 from asciid.api._about_fields import parse_expires, parse_origin
 from asciid.api._forms import is_form, is_multipart
@@ -116,8 +115,7 @@ class _Chunk(msgspec.Struct, gc=False):
     data: str
 
 
-@frozen
-class Chunk:
+class Chunk(NamedTuple):
     """A chunk as a client sends it."""
 
     id: int

@@ -13,12 +13,12 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from attrs import define
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from asciid.engines._callbacks import do_nothing
 from asciid.engines._queue_size import QueueSize
+from asciid.engines._submissions import Submission, deliver
 from asciid.errors import (
     AsciidError,
     CommitFailedError,
@@ -27,6 +27,7 @@ from asciid.errors import (
 )
 from asciid.runtime.frames import forget_tracebacks
 from asciid.runtime.histogram import Histogram
+from asciid.store.operations import all_outcomes
 from asciid.store.stats import BATCH_SIZES, COMMIT_TIMES, StoreStats
 
 if TYPE_CHECKING:
@@ -65,14 +66,6 @@ class IWriterReactor(Protocol):
     ) -> IDelayedCall: ...
 
     def callFromThread(self, call: Callable[..., object], /, *args: object) -> None: ...
-
-
-@define(eq=False)
-class _Entry(Generic[OperationT]):
-    """Accepted operations and the Deferred of their outcomes."""
-
-    operations: Sequence[OperationT]
-    done: Deferred[Sequence[Any]]
 
 
 class BatchWriter(Generic[OperationT]):
@@ -119,7 +112,7 @@ class BatchWriter(Generic[OperationT]):
         self._pause = pause or self._poll
         self.batch_sizes = Histogram(BATCH_SIZES)
         self.commit_times = Histogram(COMMIT_TIMES)
-        self._waiting: list[_Entry[OperationT]] = []
+        self._waiting: list[Submission[OperationT]] = []
         self._alone: deque[Callable[[], None]] = deque()
         self._scheduled = False
         self._busy = False
@@ -130,13 +123,17 @@ class BatchWriter(Generic[OperationT]):
         self._pool.start()
 
     def submit(
-        self, operations: Sequence[OperationT], size: int = 0
-    ) -> Deferred[Sequence[Any]]:
+        self,
+        operations: Sequence[OperationT],
+        size: int = 0,
+        then: Callable[[Sequence[Any]], Any] = all_outcomes,
+    ) -> Deferred[Any]:
         """
         Queue operations, which hold `size` bytes of memory while they wait.
 
-        The Deferred fires with their outcomes, as `execute` returns them, once the
-        batch that holds them is committed.  Cancelling it does not take them back.
+        Once the batch that holds them is committed, `then` is called with their
+        outcomes, as `execute` returns them, and the Deferred fires with its result; see
+        `IEngine.apply`.  Cancelling it does not take them back.
         An operation may run more than once, each time on a new transaction of
         which nothing earlier was committed.
 
@@ -147,18 +144,18 @@ class BatchWriter(Generic[OperationT]):
             return fail(StoreClosedError())
         if not self.queue.add(len(operations), size):
             return fail(StoreBusyError())
-        done: Deferred[Sequence[Any]] = Deferred()
-        self._waiting.append(_Entry(operations, done))
+        submission = Submission(operations, size, then)
+        self._waiting.append(submission)
         if not self._busy and not self._scheduled:
             self._schedule()
-        return done
+        return submission.done
 
     def refuse_waiting(self, error: Exception) -> None:
         """Fail what waits for the next batch, as if it had not been accepted."""
         waiting, self._waiting = self._waiting, []
         self.queue.clear()
-        for entry in waiting:
-            entry.done.errback(error)
+        for submission in waiting:
+            submission.done.errback(error)
 
     def run_alone(
         self, work: Callable[[], Coroutine[Deferred[Any], Any, ResultT]]
@@ -229,7 +226,7 @@ class BatchWriter(Generic[OperationT]):
         self.queue.clear()
         self._hand_over(batch)
 
-    def _hand_over(self, batch: list[_Entry[OperationT]]) -> None:
+    def _hand_over(self, batch: list[Submission[OperationT]]) -> None:
         self._busy = True
         try:
             self._pool.callInThread(self._run, batch)
@@ -237,10 +234,10 @@ class BatchWriter(Generic[OperationT]):
             # Not at once: the pause expects that it is called in a turn of its own.
             self._reactor.callLater(0, self._fail, batch, _no_thread())
 
-    def _run(self, batch: list[_Entry[OperationT]]) -> None:
+    def _run(self, batch: list[Submission[OperationT]]) -> None:
         """Carry out a batch, in the thread."""
         began = self._monotonic()
-        operations = [one for entry in batch for one in entry.operations]
+        operations = [one for each in batch for one in each.operations]
         try:
             outcomes = self._execute(operations)
         except Exception as error:  # noqa: BLE001 - the outcome of the batch
@@ -251,13 +248,9 @@ class BatchWriter(Generic[OperationT]):
             self._reactor.callFromThread(self._committed, batch, outcomes)
 
     def _committed(
-        self, batch: list[_Entry[OperationT]], outcomes: Sequence[Any]
+        self, batch: list[Submission[OperationT]], outcomes: Sequence[Any]
     ) -> None:
-        first = 0
-        for entry in batch:
-            after = first + len(entry.operations)
-            entry.done.callback(outcomes[first:after])
-            first = after
+        deliver(batch, outcomes)
         self._delivered()
         # Clients that were just answered send their next request at once, and with
         # these the next batch is about twice as large.
@@ -267,7 +260,7 @@ class BatchWriter(Generic[OperationT]):
         # The reactor polls for input between the two calls.
         self._reactor.callLater(0, self._reactor.callLater, 0, then)
 
-    def _failed(self, batch: list[_Entry[OperationT]], error: Exception) -> None:
+    def _failed(self, batch: list[Submission[OperationT]], error: Exception) -> None:
         def decided(failure: Exception | None) -> None:
             if failure is None:
                 self._hand_over(batch)
@@ -281,8 +274,8 @@ class BatchWriter(Generic[OperationT]):
 
         self._recover(error).addCallbacks(decided, unexpected)
 
-    def _fail(self, batch: list[_Entry[OperationT]], failure: Exception) -> None:
-        operations = sum(len(entry.operations) for entry in batch)
+    def _fail(self, batch: list[Submission[OperationT]], failure: Exception) -> None:
+        operations = sum(len(each.operations) for each in batch)
         self._committed(batch, [failure] * operations)
 
     def _next(self) -> None:

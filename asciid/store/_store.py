@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -179,27 +180,14 @@ class ImageStore:
         except AsciidError:
             return fail()
         registering = Register(spec, client, new, self.listed_by_default)
-        applied = self._engine.apply((registering,)).addCallback(self._registered)
-        if spec.size:
-            return applied
-        # An empty image is complete, and reported though the caller cancels.
-        answer: Deferred[None] = Deferred()
-        applied.addCallbacks(answer.callback, answer.errback)
-        return answer
+        return self._engine.apply((registering,), self._registered)
 
     def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
         """See `IImageStore.add_chunk`."""
         if self._stopping:
             return fail(StoreClosedError())
-        # The caller gets a Deferred of its own: the work after the
-        # commit must not depend on whether the caller cancels.
-        answer: Deferred[bool] = Deferred()
-        self._engine.apply((AddChunk(sha256, chunk_id, data),)).addCallbacks(
-            self._chunk_stored,
-            answer.errback,
-            callbackArgs=(chunk_id, data, answer),
-        )
-        return answer
+        adding = AddChunk(sha256, chunk_id, data)
+        return self._engine.apply((adding,), partial(self._chunk_stored, adding))
 
     def status(self, sha256: str) -> Deferred[UploadStatus]:
         """See `IImageStore.status`."""
@@ -233,7 +221,7 @@ class ImageStore:
         return checking.addCallback(
             lambda exists: StagingWriter(
                 sha256,
-                self._change,
+                self._engine.apply,
                 self._received,
                 self._background.run,
                 rejected=self._rejected,
@@ -332,7 +320,7 @@ class ImageStore:
 
     def _change(self, operation: AnyOperation) -> Deferred[Any]:
         """Apply one operation; return its outcome."""
-        return self._engine.apply((operation,)).addCallback(single_outcome)
+        return self._engine.apply((operation,), single_outcome)
 
     @property
     def _reads_images(self) -> bool:
@@ -363,30 +351,26 @@ class ImageStore:
         self._cache.put(reader.spec.sha256, reader, size)
 
     def _chunk_stored(
-        self,
-        outcomes: Sequence[Any],
-        chunk_id: int,
-        data: bytes,
-        answer: Deferred[bool],
-    ) -> None:
+        self, adding: AddChunk, outcomes: Sequence[Any]
+    ) -> bool | Failure | Deferred[bool]:
         outcome = outcomes[0]
+        if outcome is None:
+            return False
         if isinstance(outcome, Exception):
-            answer.errback(Failure(outcome))
-        elif isinstance(outcome, Unverified):
-            finishing = self._last_chunks.finish(outcome, chunk_id, data)
-            self._background.run(finishing).addCallback(self._completed).addCallbacks(
-                answer.callback, answer.errback
-            )
-        else:
-            answer.callback(self._completed(outcome))
+            return Failure(outcome)
+        if isinstance(outcome, Unverified):
+            finishing = self._last_chunks.finish(outcome, adding.chunk_id, adding.data)
+            return self._background.run(finishing).addCallback(self._completed)
+        return self._completed(outcome)
 
     def _registered(self, outcomes: Sequence[Any]) -> Failure | None:
         outcome = outcomes[0]
+        if outcome is None:
+            return None
         if isinstance(outcome, Exception):
             return Failure(outcome)
-        if outcome is not None:
-            self._report(outcome)
-        # The caller does not get the outcome.
+        # An empty image is complete.
+        self._report(outcome)
         return None
 
     def _rejected(self) -> None:

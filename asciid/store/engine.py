@@ -14,9 +14,11 @@ database.  CONTRIBUTING.md describes how to add one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from zope.interface import Attribute, Interface
+
+from asciid.store.operations import all_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,9 +29,21 @@ if TYPE_CHECKING:
     from asciid.store.queries import Query
     from asciid.store.stats import StoreHealth, StoreStats
 
-__all__ = ["IEngine", "StorageInUseError"]
+__all__ = ["ApplyOperations", "IEngine", "StorageInUseError"]
 
 AnswerT = TypeVar("AnswerT")
+
+
+class ApplyOperations(Protocol):
+    """The type of `IEngine.apply`."""
+
+    def __call__(
+        self,
+        operations: Sequence[AnyOperation],
+        then: Callable[[Sequence[Any]], Any] = all_outcomes,
+        /,
+    ) -> Deferred[Any]:
+        """See `IEngine.apply`."""
 
 
 class StorageInUseError(OSError):
@@ -89,15 +103,23 @@ class IEngine(Interface):
     def stop() -> Deferred[None]:
         """Finish accepted work, then close.  Nothing is accepted after."""
 
-    def apply(operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+    def apply(
+        operations: Sequence[AnyOperation],
+        then: Callable[[Sequence[Any]], Any] = all_outcomes,
+    ) -> Deferred[Any]:
         """
         Carry operations out, in order; fires once they are committed.
 
-        The result has one outcome for each operation: an `Outcome`, or the exception
-        that the operation failed with, which has no effect on the others.  A commit
-        that fails is the outcome of all that were in it: `StorageFailedError`,
+        There is one outcome for each operation: an `Outcome`, or the exception that the
+        operation failed with, which has no effect on the others.  A commit that fails
+        is the outcome of all that were in it: `StorageFailedError`,
         `CommitFailedError`, `StorageFullError`.  Outcomes arrive in the order of the
         calls.
+
+        `then` is called with the outcomes, even if the Deferred was cancelled; by
+        default it returns them.  The Deferred fires with its result, or its exception.
+        That may be a Failure, or another Deferred, which is awaited then and never
+        cancelled.
 
         An image is complete only after its SHA-256 was checked over the bytes that
         are stored.  An engine may answer the last chunk of an image with `Unverified`.

@@ -40,6 +40,7 @@ __all__ = [
     "SetAbout",
     "UnblockHash",
     "Unverified",
+    "all_outcomes",
     "single_outcome",
 ]
 
@@ -317,7 +318,12 @@ Outcome = None | bool | int | Completed | Unverified
 """The outcome of an operation that succeeded."""
 
 
+def all_outcomes(outcomes: Sequence[Any]) -> Sequence[Any]:
+    """Return the outcomes of a call as they are, for `IEngine.apply`."""
+    return outcomes
+
+
 def single_outcome(outcomes: Sequence[Any]) -> Any:  # noqa: ANN401 - that of the operation
-    """Return the outcome of the one operation of a call, as a Deferred's result."""
+    """Return the outcome of the one operation of a call, for `IEngine.apply`."""
     outcome = outcomes[0]
     return Failure(outcome) if isinstance(outcome, Exception) else outcome

@@ -62,9 +62,10 @@ def check_chunk(spec: ImageSpec, chunk_id: int, length: int) -> None:
 
     Errors: `ChunkOutOfRangeError`, `ChunkSizeError`.
     """
-    if not 0 <= chunk_id < spec.chunks:
+    left = spec.size - chunk_id * spec.chunk_size
+    if chunk_id < 0 or left <= 0:
         raise ChunkOutOfRangeError(chunk_id, spec.chunks)
-    expected = spec.chunk_length(chunk_id)
+    expected = min(spec.chunk_size, left)
     if length != expected:
         raise ChunkSizeError(chunk_id, expected=expected, actual=length)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import define, field, fields, frozen
+from attrs import define, field, frozen
 
 from asciid.runtime.histogram import Histogram
 
@@ -72,9 +72,15 @@ class StoreEvents:
 
     def add(self, other: StoreEvents) -> None:
         """Add the counts of `other`."""
-        for attribute in fields(StoreEvents):
-            name = attribute.name
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        # Without a loop over the attributes: it is called for each batch.
+        self.registered += other.registered
+        self.completed += other.completed
+        self.rejected += other.rejected
+        self.deleted += other.deleted
+        self.expired_images += other.expired_images
+        self.expired_uploads += other.expired_uploads
+        self.chunks += other.chunks
+        self.unreadable += other.unreadable
 
 
 @frozen(kw_only=True)

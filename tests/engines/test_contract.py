@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -43,6 +43,7 @@ from asciid.store.operations import (
     Remove,
     RemoveExpired,
     Unverified,
+    single_outcome,
 )
 from asciid.store.pending import PendingLimits
 from asciid.store.queries import (
@@ -146,6 +147,43 @@ class EngineContract(EngineCase):
         self.failureResultOf(applying, CancelledError)
         self.driven.apply()
         self.assertEqual(self.driven.ask(ReadStatus(spec.sha256, 0)).spec, spec)
+
+    def test_then(self) -> None:
+        """What follows from the outcomes is done even if the Deferred is cancelled."""
+        arrived: list[Sequence[Any]] = []
+        registering = [Register(spec_of(CAT))]
+        cancelled = self.driven.engine.apply(registering, arrived.append)
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
+        applied = self.driven.engine.apply(registering, single_outcome)
+        self.assertRaises(ImageExistsError, self.driven.run, applied)
+        self.assertEqual(arrived, [[None]])
+
+    def test_then_fails(self) -> None:
+        """An exception of what follows is the result of that call alone."""
+
+        def fail_with(outcomes: Sequence[Any]) -> None:
+            raise ZeroDivisionError(str(outcomes))
+
+        failing = self.driven.engine.apply([], fail_with)
+        self.driven.apply()
+        self.failureResultOf(failing, ZeroDivisionError)
+
+    def test_then_waits(self) -> None:
+        """A Deferred of what follows is awaited, and not cancelled with the call's."""
+        following: list[Deferred[int]] = [Deferred(), Deferred()]
+        waiting = iter(following)
+        cancelled, applied = [
+            self.driven.engine.apply([], lambda _: next(waiting)) for _ in following
+        ]
+        self.driven.apply()
+        cancelled.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        self.successResultOf(cancelled)
+        self.assertNoResult(applied)
+        for one in following:
+            self.assertFalse(one.called)
+            one.callback(7)
+        self.assertEqual(self.successResultOf(applied), 7)
 
     def test_acknowledged(self) -> None:
         """Queries see all acknowledged operations."""

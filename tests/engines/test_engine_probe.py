@@ -31,7 +31,7 @@ from tests.engines.test_lmdb import Failing
 from tests.store._support import DrivenStore, spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from asciid.engines.remote import WriterClient
     from asciid.store.operations import AnyOperation
@@ -144,10 +144,14 @@ class FakeWriter:
     def __init__(self) -> None:
         self.outcome: Deferred[Any] = succeed([None])
 
-    def submit(self, operations: Sequence[AnyOperation]) -> Deferred[Any]:
+    def submit(
+        self,
+        operations: Sequence[AnyOperation],
+        then: Callable[[Sequence[Any]], Any],
+    ) -> Deferred[Any]:
         """Return the test's result."""
         assert list(operations) == [Probe()]
-        return self.outcome
+        return self.outcome.addCallback(then)
 
     def drain(self) -> Deferred[None]:
         """Have nothing to wait for."""

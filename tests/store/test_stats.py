@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines.lmdb._reserve import free_bytes
@@ -25,6 +26,20 @@ else:
 
 CAT = b"/\\_/\\ =^.^="
 LIFETIMES = Lifetimes(upload=10, image=100)
+
+
+class EventsTests(SynchronousTestCase):
+    """The counts of events."""
+
+    def test_add(self) -> None:
+        """Every count is added."""
+        names = [each.name for each in fields(StoreEvents)]
+        events = StoreEvents(*range(len(names)))
+        events.add(StoreEvents(*range(10, 10 + len(names))))
+        self.assertEqual(
+            [getattr(events, name) for name in names],
+            [10 + 2 * number for number in range(len(names))],
+        )
 
 
 class CountedStore(Base):

@@ -24,6 +24,7 @@ from asciid.engines.lmdb._records import (
     Seal,
     UploadRecord,
     chunk_key,
+    pack_upload,
     place_key,
     upload_key,
     upload_number_of,
@@ -107,7 +108,7 @@ class Batch:
             raise ImageExistsError(spec.sha256)
         self.take_number()
         self.events.registered += 1
-        upload = Upload(spec, image, missing=spec.size, created=self.now)
+        upload = Upload(spec, digest, image, missing=spec.size, created=self.now)
         record = record_of(it.new, None, number, listed=it.listed)
         if record is not None:
             describe(self, digest, number, record)
@@ -193,22 +194,30 @@ class Batch:
 
     def flush(self) -> None:
         """Write deferred records; to be called before the commit."""
-        for number, upload in self._touched.items():
-            record = UploadRecord(
-                bytes.fromhex(upload.spec.sha256),
-                upload.missing,
-                upload.created,
-                self.stamp,
-            )
-            self.put(self.databases.uploads, upload_key(number), record.pack())
+        if self._touched:
+            self._put_touched()
         if self._numbered:
             self.put(None, NEXT_UPLOAD_KEY, upload_key(self._next_number()))
         if len(self._memory.uploads) > REMEMBERED_UPLOADS:
             self._memory.clear_uploads()
 
+    def _put_touched(self) -> None:
+        # One call for all of them: their records are neighbours.
+        stamp = self.stamp
+        records = [
+            (
+                upload_key(number),
+                pack_upload(upload.digest, upload.missing, upload.created, stamp),
+            )
+            for number, upload in self._touched.items()
+        ]
+        with self.transaction.cursor(self.databases.uploads) as cursor:
+            cursor.putmulti(records)
+        self.changed = True
+
     def find(self, sha256: str) -> Upload:
         """Return the upload of a registered image; complete ones miss nothing."""
-        upload = self.find_or_none(sha256)
+        upload = self._memory.uploads.get(sha256) or self.find_or_none(sha256)
         if upload is None:
             raise not_found(self, sha256)
         return upload
@@ -218,7 +227,8 @@ class Batch:
         upload = self._memory.uploads.get(sha256)
         if upload is not None:
             return upload
-        stored = self.transaction.get(bytes.fromhex(sha256), db=self.databases.images)
+        digest = bytes.fromhex(sha256)
+        stored = self.transaction.get(digest, db=self.databases.images)
         if stored is None:
             return None
         image = ImageRecord.unpack(stored)
@@ -227,10 +237,12 @@ class Batch:
             upload_key(image.number), db=self.databases.uploads
         )
         if pending is None:
-            return Upload(spec, image, missing=0, created=0)
+            return Upload(spec, digest, image, missing=0, created=0)
         record = UploadRecord.unpack(pending)
         about = about_of(self, image.number).about
-        upload = Upload(spec, image, record.missing, record.created, about.listed)
+        upload = Upload(
+            spec, digest, image, record.missing, record.created, about.listed
+        )
         self._memory.uploads[sha256] = upload
         return upload
 
@@ -261,8 +273,7 @@ class Batch:
         self.put(self.databases.chunks, key, seal.pack())
         if upload.listed:
             place = place_key(self.now, upload.number)
-            digest = bytes.fromhex(upload.spec.sha256)
-            listed = upload.image.listed(digest)
+            listed = upload.image.listed(upload.digest)
             self.put(self.databases.listing, place, listed.pack())
         self._no_longer_pending(upload)
         return Completed(upload.spec, self.now, content, keeps_record)
@@ -273,8 +284,7 @@ class Batch:
 
         More than that many are left to `delete_discarded`.
         """
-        digest = bytes.fromhex(upload.spec.sha256)
-        self.delete(self.databases.images, digest)
+        self.delete(self.databases.images, upload.digest)
         seal = find_seal(self, upload.number)
         undescribe(self, upload.number, seal and seal.completed)
         self._no_longer_pending(upload)

@@ -58,7 +58,12 @@ from asciid.errors import (
 from asciid.runtime.threads import FixedThreadPool
 from asciid.store.background import Background
 from asciid.store.engine import IEngine
-from asciid.store.operations import Abandon, DeleteDiscarded, single_outcome
+from asciid.store.operations import (
+    Abandon,
+    DeleteDiscarded,
+    all_outcomes,
+    single_outcome,
+)
 from asciid.store.pending import NO_LIMITS
 from asciid.store.stats import StoreHealth, StoreStats
 
@@ -247,14 +252,18 @@ class LMDBEngine:
         self._environment.close()
         self.lock.release()
 
-    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+    def apply(
+        self,
+        operations: Sequence[AnyOperation],
+        then: Callable[[Sequence[Any]], Any] = all_outcomes,
+    ) -> Deferred[Any]:
         """See `IEngine.apply`."""
         size = 0
         for operation in operations:
             size += operation.size
             if type(operation) is Abandon:
                 self._abandoned.note(operation.number)
-        return self._writer.submit(operations, size)
+        return self._writer.submit(operations, size, then)
 
     def ask(self, query: Query[ResultT]) -> Deferred[ResultT]:
         """See `IEngine.ask`."""
@@ -356,7 +365,7 @@ class LMDBEngine:
 
     def _run(self, function: Callable[[Batch], ResultT]) -> Deferred[ResultT]:
         """Run a function of this engine's own in a transaction."""
-        return self._writer.submit((function,)).addCallback(single_outcome)
+        return self._writer.submit((function,), then=single_outcome)
 
     async def _restore(self) -> int:
         keys, restored = await self._reads.read(restorable), 0
@@ -370,7 +379,7 @@ class LMDBEngine:
         for first in range(0, len(entries), PURGE_STEP):
             some = entries[first : first + PURGE_STEP]
             await self._run(partial(purge, quarantined=some))
-        while await self.apply((DeleteDiscarded(),)).addCallback(single_outcome):
+        while await self.apply((DeleteDiscarded(),), single_outcome):
             if self._stopping:
                 break
         return len(entries)

@@ -55,6 +55,7 @@ Format 1 has no ``about``, ``listing``, ``dated`` and ``blocked``, and of the va
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -76,6 +77,7 @@ __all__ = [
     "chunk_id_of",
     "chunk_key",
     "pack_blocked",
+    "pack_upload",
     "place_key",
     "place_of",
     "unpack_blocked",
@@ -111,6 +113,9 @@ upload_key = _UPLOAD_KEY.pack
 
 place_key = _PLACE.pack
 """Make a key of ``listing`` or ``dated`` from a time and an upload number."""
+
+pack_upload = partial(_UPLOAD.pack, _RECORD_VERSION)
+"""Make a record of ``uploads`` from the members of an `UploadRecord`."""
 
 
 def place_of(key: bytes | memoryview) -> tuple[int, int]:
@@ -189,7 +194,7 @@ class UploadRecord(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
-        return _UPLOAD.pack(_RECORD_VERSION, *self)
+        return pack_upload(*self)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> UploadRecord:

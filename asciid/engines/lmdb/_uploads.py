@@ -26,6 +26,8 @@ class Upload:
     """A pending upload, as this batch leaves it."""
 
     spec: ImageSpec
+    digest: bytes
+    """The hash of `spec`."""
     image: ImageRecord
     missing: int
     created: int
@@ -33,10 +35,11 @@ class Upload:
     """Whether it is listed once it is complete; of a complete one it says nothing."""
     pieces: dict[int, bytes] | None = None
     """Its chunks so far by their ids, where they are kept in memory."""
+    number: int = field(init=False)
+    """The upload's number."""
 
-    @property
-    def number(self) -> int:
-        """The upload's number."""
+    @number.default
+    def _(self) -> int:
         return self.image.number
 
 

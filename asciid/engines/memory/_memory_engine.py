@@ -21,7 +21,7 @@ from asciid.engines._stamps import Stamps
 from asciid.engines.memory._image_table import Images
 from asciid.runtime.threads import FixedThreadPool
 from asciid.store.engine import IEngine
-from asciid.store.operations import single_outcome
+from asciid.store.operations import all_outcomes, single_outcome
 from asciid.store.pending import NO_LIMITS
 from asciid.store.queries import HashWith
 from asciid.store.stats import StoreHealth, StoreStats
@@ -108,14 +108,18 @@ class MemoryEngine:
         self._stopped = True
         return self._hashes.stop().addCallback(lambda _: self._writer.stop())
 
-    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+    def apply(
+        self,
+        operations: Sequence[AnyOperation],
+        then: Callable[[Sequence[Any]], Any] = all_outcomes,
+    ) -> Deferred[Any]:
         """See `IEngine.apply`."""
         size = sum([operation.size for operation in operations])
-        return self._writer.submit(operations, size)
+        return self._writer.submit(operations, size, then)
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """See `IEngine.ask`."""
-        answering = self._writer.submit((query,)).addCallback(single_outcome)
+        answering = self._writer.submit((query,), then=single_outcome)
         if isinstance(query, HashWith):
             answering.addCallback(self._hash)
         return answering

@@ -38,7 +38,7 @@ from asciid.errors import (
 from asciid.runtime.threads import FixedThreadPool
 from asciid.store.background import Background
 from asciid.store.engine import IEngine
-from asciid.store.operations import Abandon, Probe
+from asciid.store.operations import Abandon, Probe, all_outcomes
 from asciid.store.pending import NO_LIMITS, PendingUploads
 from asciid.store.stats import DatabaseStats, StoreHealth, StoreStats
 
@@ -213,7 +213,11 @@ class PostgreSQLEngine:
         if self._watching.running:
             self._watching.stop()
 
-    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+    def apply(
+        self,
+        operations: Sequence[AnyOperation],
+        then: Callable[[Sequence[Any]], Any] = all_outcomes,
+    ) -> Deferred[Any]:
         """
         See `IEngine.apply`.
 
@@ -229,7 +233,7 @@ class PostgreSQLEngine:
             return fail(StoreClosedError())
         if self._reconnecting.active:
             return fail(DatabaseUnavailableError())
-        return self._writer.submit(operations, size)
+        return self._writer.submit(operations, size, then)
 
     def ask(self, query: Query[ResultT]) -> Deferred[ResultT]:
         """
@@ -292,8 +296,8 @@ class PostgreSQLEngine:
 
     def _commit_nothing(self) -> Deferred[bool]:
         # An empty batch is committed like any other.
-        return self._writer.submit((Probe(),)).addCallback(
-            lambda outcomes: outcomes[0] is None
+        return self._writer.submit(
+            (Probe(),), then=lambda outcomes: outcomes[0] is None
         )
 
     def _evict_removed(self) -> None:

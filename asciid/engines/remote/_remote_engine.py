@@ -13,6 +13,7 @@ from asciid.engines._engine_probe import EngineProbe
 from asciid.runtime.histogram import Histogram
 from asciid.store.background import Background
 from asciid.store.engine import IEngine
+from asciid.store.operations import all_outcomes
 from asciid.store.stats import (
     BATCH_SIZES,
     COMMIT_TIMES,
@@ -149,9 +150,13 @@ class RemoteEngine:
         await self._client.stop()
         await self._reader.stop()
 
-    def apply(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+    def apply(
+        self,
+        operations: Sequence[AnyOperation],
+        then: Callable[[Sequence[Any]], Any] = all_outcomes,
+    ) -> Deferred[Any]:
         """See `IEngine.apply` and `WriterClient.submit`."""
-        return self._client.submit(operations)
+        return self._client.submit(operations, then)
 
     def ask(self, query: Query[AnswerT]) -> Deferred[AnswerT]:
         """See `IEngine.ask`."""

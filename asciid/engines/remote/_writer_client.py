@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
@@ -15,6 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from asciid.engines._queue_size import QueueSize
+from asciid.engines._submissions import Submission, deliver
 from asciid.engines.remote._framing import MessageProtocol
 from asciid.engines.remote._messages import (
     VERSION,
@@ -43,8 +43,11 @@ from asciid.errors import (
     WriterGoneError,
     WriterUnavailableError,
 )
+from asciid.store.operations import all_outcomes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from twisted.internet.interfaces import IAddress, IDelayedCall
     from twisted.python.failure import Failure
 
@@ -72,8 +75,7 @@ _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(FromWriter)
 _log = Logger()
 
 _Connection = MessageProtocol
-_Waiting = tuple[Sequence["AnyOperation"], int, Deferred[Sequence[Any]]]
-"""Operations, their size, and the Deferred of their outcomes."""
+_Submission = Submission["AnyOperation"]
 
 
 class IFollower(Protocol):
@@ -136,8 +138,8 @@ class WriterClient:
     """Where operations are sent; None while none are accepted."""
     _welcomed_by: _Connection | None = field(init=False, default=None)
     """Where operations are sent once the storage file is open."""
-    _waiting: list[_Waiting] = field(init=False, factory=list)
-    _sent: dict[int, Sequence[_Waiting]] = field(init=False, factory=dict)
+    _waiting: list[_Submission] = field(init=False, factory=list)
+    _sent: dict[int, Sequence[_Submission]] = field(init=False, factory=dict)
     _gathering: dict[int, Deferred[list[bytes]]] = field(init=False, factory=dict)
     _unanswered: int = field(init=False, default=0)
     """Bytes of the operations that were sent."""
@@ -182,7 +184,11 @@ class WriterClient:
             self.drain().addCallback(self._end).chainDeferred(self._stopping)
         return self._stopping
 
-    def submit(self, operations: Sequence[AnyOperation]) -> Deferred[Sequence[Any]]:
+    def submit(
+        self,
+        operations: Sequence[AnyOperation],
+        then: Callable[[Sequence[Any]], Any] = all_outcomes,
+    ) -> Deferred[Any]:
         """
         Have operations carried out; see `IEngine.apply`.
 
@@ -196,10 +202,10 @@ class WriterClient:
         size = sum([operation.size for operation in operations])
         if not self.queue.add(len(operations), size):
             return fail(StoreBusyError())
-        done: Deferred[Sequence[Any]] = Deferred()
-        self._waiting.append((operations, size, done))
+        submission = Submission(operations, size, then)
+        self._waiting.append(submission)
         self._schedule()
-        return done
+        return submission.done
 
     def gather(self, own: bytes) -> Deferred[list[bytes]]:
         """
@@ -342,17 +348,19 @@ class WriterClient:
             self._last_number += 1
             self._sent[self._last_number] = some
             self._connection.send(
-                Submit(self._last_number, [one for each, _, _ in some for one in each])
+                Submit(
+                    self._last_number, [one for each in some for one in each.operations]
+                )
             )
 
-    def _take_message(self) -> Sequence[_Waiting]:
+    def _take_message(self) -> Sequence[_Submission]:
         """Take the first operations of the queue that fit one message."""
         count = total = 0
         largest = min(MESSAGE_BYTES, self.max_unanswered)
-        for _, size, _ in self._waiting:
-            total += size
+        for submission in self._waiting:
+            total += submission.size
             if count and total > largest:
-                total -= size
+                total -= submission.size
                 break
             count += 1
         self._unanswered += total
@@ -362,25 +370,22 @@ class WriterClient:
 
     def _answered(self, message: Outcomes) -> None:
         sent = self._sent.pop(message.number)
-        self._unanswered -= sum(size for _, size, _ in sent)
+        size = sum([submission.size for submission in sent])
+        self._unanswered -= size
+        self.queue.remove(len(message.outcomes), size)
         outcomes = [
             outcome.exception() if type(outcome) is Refused else outcome
             for outcome in message.outcomes
         ]
-        first = 0
-        for operations, size, done in sent:
-            after = first + len(operations)
-            self.queue.remove(len(operations), size)
-            done.callback(outcomes[first:after])
-            first = after
+        deliver(sent, outcomes)
         # Clients that were answered may send more, and the writer waits for it.
         self._schedule()
         self._check_idle()
 
-    def _fail(self, waiting: Sequence[_Waiting], error: type[AsciidError]) -> None:
-        for operations, size, done in waiting:
-            self.queue.remove(len(operations), size)
-            done.errback(error())
+    def _fail(self, waiting: Sequence[_Submission], error: type[AsciidError]) -> None:
+        for submission in waiting:
+            self.queue.remove(len(submission.operations), submission.size)
+            submission.done.errback(error())
 
     def _check_idle(self) -> None:
         if self._sent or (self._waiting and self._connection is not None):

@@ -1,0 +1,46 @@
+"""Operations that were submitted together, and the delivery of their outcomes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["Submission", "deliver"]
+
+OperationT = TypeVar("OperationT")
+
+
+@define(eq=False)
+class Submission(Generic[OperationT]):
+    """The operations of one call of `IEngine.apply`."""
+
+    operations: Sequence[OperationT]
+    size: int
+    """The bytes of memory that they hold while they wait."""
+    then: Callable[[Sequence[Any]], Any]
+    """See `IEngine.apply`."""
+    done: Deferred[Any] = field(factory=Deferred)
+    """The result of that call."""
+
+
+def deliver(submissions: Iterable[Submission[Any]], outcomes: Sequence[Any]) -> None:
+    """Deliver the outcomes of all operations, in their order."""
+    first = 0
+    for one in submissions:
+        after = first + len(one.operations)
+        try:
+            result = one.then(outcomes[first:after])
+        except Exception:  # noqa: BLE001 - delivered to the caller
+            result = Failure()
+        if isinstance(result, Deferred):
+            # Not chained: cancelling the one would cancel the other.
+            result.addBoth(one.done.callback)
+        else:
+            one.done.callback(result)
+        first = after
