@@ -10,6 +10,7 @@ from asciid.api._refusals import (
     TokenInvalidError,
     TokenMissingError,
 )
+from asciid.http import values_of
 
 if TYPE_CHECKING:
     from asciid.api._request_interface import Request
@@ -43,7 +44,7 @@ class Access:
         Errors: `TokenMissingError`, also for another scheme than Bearer;
         `TokenInvalidError`; `AuthorizationMalformedError` (RFC 6750, section 3.1).
         """
-        lines = request.requestHeaders.getRawHeaders(b"authorization") or []
+        lines = values_of(request, b"authorization")
         if len(lines) > 1:
             raise AuthorizationMalformedError
         if not lines or lines[0].partition(b" ")[0].lower() != b"bearer":

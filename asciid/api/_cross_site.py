@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asciid.api._refusals import CrossSiteError
+from asciid.http import values_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,9 +41,8 @@ class OwnPages:
 
         Errors: `CrossSiteError`.
         """
-        headers = request.requestHeaders
-        origins = headers.getRawHeaders(b"origin") or []
-        sites = headers.getRawHeaders(b"sec-fetch-site") or []
+        origins = values_of(request, b"origin")
+        sites = values_of(request, b"sec-fetch-site")
         if len(origins) == 1 and origins[0] in self._write_origins:
             return
         if any(site not in _OWN_SITES for site in sites):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALGORITHMS",
+    "USUAL_DIGEST",
     "ContentDigest",
     "check_content_digest",
     "digest_field",
@@ -24,6 +25,9 @@ __all__ = [
 
 ALGORITHMS = {b"sha-256": hashlib.sha256, b"sha-512": hashlib.sha512}
 """The secure algorithms (RFC 9530, section 5), the preferred one first."""
+
+USUAL_DIGEST = b"sha-256"
+"""The algorithm of Repr-Digest for clients that do not ask for another one."""
 
 _KEY = rb"[a-z*][a-z0-9_\-.*]*"
 _ITEM = (
@@ -80,7 +84,7 @@ def preferred_algorithm(wanted: bytes) -> bytes | None:
         if algorithm in ALGORITHMS and weight.isdigit()
     }
     if not weights:
-        return b"sha-256"
+        return USUAL_DIGEST
     best = max(ALGORITHMS, key=lambda algorithm: weights.get(algorithm, 0))
     return best if weights.get(best) else None
 

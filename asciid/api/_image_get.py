@@ -10,12 +10,12 @@ from twisted.internet.defer import Deferred
 
 from asciid.api._conditions import last_modified, range_applies, unmodified_tag
 from asciid.api._content_codings import Encodings, is_encodable
-from asciid.api._digests import digest_field, preferred_algorithm
-from asciid.api._list_fields import all_lines
-from asciid.api._negotiation import ANY_CODING, accepted_codings, takes_text
+from asciid.api._digests import USUAL_DIGEST, digest_field
+from asciid.api._negotiation import ANY_CODING
 from asciid.api._ranges import Part, closing, content_range, multipart, parse_ranges
 from asciid.api._refusals import NotAcceptableError, RangeNotSatisfiableError
 from asciid.api._representation import TEXT, Representation
+from asciid.api._selection import select
 from asciid.api._sending import PIECE, send_parts
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from asciid.api._content_codings import Encoded
     from asciid.api._negotiation import AcceptedCodings
     from asciid.api._request_interface import Request
-    from asciid.model import ImageSpec
     from asciid.runtime.offload import IOffload
     from asciid.store import IImageReader
 
@@ -57,53 +56,42 @@ class Downloads:
         `RangeNotSatisfiableError`, those of `IImageReader.read`; no header field is set
         then.
         """
-        header = request.getHeader
-        spec = reader.spec
-        accept = header(b"accept")
-        if accept is not None and not _takes_text(request, accept):
+        selection = select(request)
+        if not selection.takes_text:
             raise NotAcceptableError
-        accept_encoding = header(b"accept-encoding")
-        codings = (
-            ANY_CODING if accept_encoding is None else accepted_codings(accept_encoding)
-        )
-        ranges = None
-        asked = header(b"range")
-        if asked is not None and request.method == b"GET" and codings.identity:
-            ranges = parse_ranges(asked, spec.size)
-        coding = None
-        if ranges is None and accept_encoding is not None:
+        spec = reader.spec
+        codings = selection.codings
+        ranges = coding = None
+        if selection.ranges is not None and request.method == b"GET":
+            ranges = parse_ranges(selection.ranges, spec.size)
+        if ranges is None and codings is not ANY_CODING:
             coding = self._choose_coding(reader, codings)
         modified = last_modified(reader.completed, self._clock())
         form = Representation(spec, modified, coding)
-        # Ranges are of the identity coding, so only its validators count.
-        others = form.all_tags if ranges is None else tuple
-        unmodified = unmodified_tag(request, form.etag, modified, others)
-        if unmodified is not None:
-            request.setResponseCode(304)
-            form.set_kept_fields(request, unmodified)
-            return b""
+        if selection.is_conditional:
+            # Ranges are of the identity coding, so only its validators count.
+            others = form.all_tags if ranges is None else tuple
+            unmodified = unmodified_tag(request, form.etag, modified, others)
+            if unmodified is not None:
+                form.head(304).apply(request, form.kept_lines(unmodified))
+                return b""
         if ranges is not None and range_applies(
             request,
             form.etag,
-            None if codings.preferred and is_encodable(spec.size) else modified,
+            None if codings.preferred and form.is_encodable else modified,
         ):
             if not ranges:
                 raise RangeNotSatisfiableError(spec.size)
-            return _send_ranges(request, reader, form, ranges)
+            return _send_ranges(request, reader, form, selection.digest, ranges)
         content = reader.content
         if coding is not None and content is not None:
-            return self._answer_encoded(request, form, coding, content)
-        if content is not None and len(content) > PIECE:
-            content = None  # too large to be copied at once
-        if content is None and request.method == b"GET" and spec.size:
-            return _stream(
-                request,
-                reader,
-                [Part(0, spec.size)],
-                lambda: _set_fields(request, form, spec, None),
-            )
-        _set_fields(request, form, spec, content)
-        return content or b""
+            return self._answer_encoded(request, form, selection.digest, content)
+        if content is not None and len(content) <= PIECE:
+            lines = _lines(reader, form, selection.digest)
+            form.head(200).apply(request, lines, len(content))
+            return content
+        # Not in memory, or too large to be copied at once.
+        return _send_parts(request, reader, form, selection.digest)
 
     def _choose_coding(
         self, reader: IImageReader, codings: AcceptedCodings
@@ -122,54 +110,84 @@ class Downloads:
         return None
 
     def _answer_encoded(
-        self, request: Request, form: Representation, coding: bytes, content: bytes
+        self,
+        request: Request,
+        form: Representation,
+        digest: bytes | None,
+        content: bytes,
     ) -> bytes | Deferred[bytes]:
-        encoded = self._encodings.kept(form.sha256, coding)
+        sha256, coding = form.spec.sha256, form.coding or b""
+        encoded = self._encodings.kept(sha256, coding)
         if encoded is not None:
-            return _send_encoded(encoded, request, form)
+            return _send_encoded(encoded, request, form, digest)
         if request.method == b"GET":
-            encoding = self._encodings.encode(form.sha256, content, coding)
-            return encoding.addCallback(_send_encoded, request, form)
+            encoding = self._encodings.encode(sha256, content, coding)
+            return encoding.addCallback(_send_encoded, request, form, digest)
         # RFC 9110, section 9.3.2: fields that depend on the content are omitted.
-        form.set_fields(request, None)
+        form.head(200).apply(request, form.lines(None))
         return b""
 
 
-def _takes_text(request: Request, accept: bytes) -> bool:
-    # The last line is enough to accept; all lines are needed to refuse.
-    return takes_text(accept) or takes_text(all_lines(request, b"accept"))
+def _lines(reader: IImageReader, form: Representation, digest: bytes | None) -> bytes:
+    """Return the lines of an image in identity, kept while it is in memory."""
+    content = reader.content
+    usual = (
+        digest == USUAL_DIGEST
+        and content is not None
+        # With the clock behind, Last-Modified is that of the response.
+        and form.modified == int(reader.completed)
+    )
+    if usual and reader.kept is not None:
+        return reader.kept
+    if content is not None and len(content) > PIECE:
+        content = None  # would take too long to hash
+    field = _digest(digest, bytes.fromhex(form.spec.sha256), content)
+    lines = form.lines(field)
+    if usual:
+        reader.kept = lines
+    return lines
 
 
-def _set_fields(
-    request: Request, form: Representation, spec: ImageSpec, content: bytes | None
-) -> None:
-    """Set the fields of a 200; `content` has all bytes of the image if available."""
-    form.set_fields(request, spec.size)
-    _set_digest(request, bytes.fromhex(spec.sha256), content)
+def _send_parts(
+    request: Request, reader: IImageReader, form: Representation, digest: bytes | None
+) -> bytes | Deferred[bytes]:
+    size = form.spec.size
+
+    def begin() -> None:
+        form.head(200).apply(request, _lines(reader, form, digest), size)
+
+    if request.method == b"GET" and size:
+        return _stream(request, reader, [Part(0, size)], begin)
+    begin()
+    return b""
 
 
-def _send_encoded(encoded: Encoded, request: Request, form: Representation) -> bytes:
+def _send_encoded(
+    encoded: Encoded, request: Request, form: Representation, digest: bytes | None
+) -> bytes:
     content = encoded.content
-    form.set_fields(request, len(content))
-    _set_digest(request, encoded.digest, content)
+    field = _digest(digest, encoded.digest, content)
+    form.head(200).apply(request, form.lines(field), len(content))
     return content
 
 
-def _set_digest(request: Request, sha_256: bytes, content: bytes | None) -> None:
-    """Set Repr-Digest; `content` has the SHA-256 `sha_256`, if available."""
-    if request.getHeader(b"want-repr-digest") is None:
-        request.setHeader(b"Repr-Digest", digest_field(b"sha-256", sha_256))
-        return
-    algorithm = preferred_algorithm(all_lines(request, b"want-repr-digest"))
-    if algorithm == b"sha-512" and content is not None and len(content) <= PIECE:
-        digest = digest_field(algorithm, sha512(content).digest())
-        request.setHeader(b"Repr-Digest", digest)
-    elif algorithm is not None:
-        request.setHeader(b"Repr-Digest", digest_field(b"sha-256", sha_256))
+def _digest(
+    algorithm: bytes | None, sha_256: bytes, content: bytes | None
+) -> bytes | None:
+    """Return Repr-Digest; `content` has the SHA-256 `sha_256`, if available."""
+    if algorithm is None:
+        return None
+    if algorithm == b"sha-512" and content is not None:
+        return digest_field(algorithm, sha512(content).digest())
+    return digest_field(b"sha-256", sha_256)
 
 
 def _send_ranges(
-    request: Request, reader: IImageReader, form: Representation, ranges: Ranges
+    request: Request,
+    reader: IImageReader,
+    form: Representation,
+    digest: bytes | None,
+    ranges: Ranges,
 ) -> bytes | Deferred[bytes]:
     size = reader.spec.size
     content = reader.content
@@ -187,10 +205,8 @@ def _send_ranges(
     length = sum(len(part.lead) + part.end - part.start for part in parts) + len(end)
 
     def begin() -> None:
-        request.setResponseCode(206)
-        form.set_fields(request, length)
+        form.head(206).apply(request, _lines(reader, form, digest), length)
         request.setHeader(*field)
-        _set_digest(request, bytes.fromhex(reader.spec.sha256), content)
 
     if content is None or length > PIECE:
         return _stream(request, reader, parts, begin, end)

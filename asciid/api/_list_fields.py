@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from asciid.http import values_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,7 +29,7 @@ def all_lines(request: Request, name: bytes) -> bytes:
 
     Empty without such a field.
     """
-    return b", ".join(request.requestHeaders.getRawHeaders(name, ()))
+    return b", ".join(values_of(request, name))
 
 
 def weighted_members(value: bytes) -> Iterator[tuple[bytes, tuple[bytes, ...], float]]:

@@ -7,11 +7,12 @@ Every error body has the members ``type``, ``title``, ``status`` and ``detail`` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from attrs import field, frozen
 from twisted.logger import Logger
 from werkzeug.exceptions import (
     BadRequest,
@@ -57,8 +58,6 @@ from asciid.web.renderer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from twisted.python.failure import Failure
 
     from asciid.api._request_interface import Request
@@ -82,31 +81,34 @@ RETRY_AFTER = 1
 """The Retry-After in seconds for a full queue."""
 
 
-@frozen
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """An error response: status, header fields and the problem's members."""
 
     name: str
     status: int
     title: str
     detail: str
-    headers: Mapping[bytes, bytes] = field(factory=dict)
-    members: Mapping[str, Any] = field(factory=dict)
+    headers: Mapping[bytes, bytes] = {}
+    members: Mapping[str, Any] = {}
 
     @property
     def body(self) -> bytes:
         """The problem document, as UTF-8 JSON."""
-        return msgspec.json.encode(
-            {
-                "type": f"/problems/{self.name}",
-                "title": self.title,
-                "status": self.status,
-                "detail": self.detail,
-                "code": status_text(self.status),
-                "message": self.detail,
-                **self.members,
-            }
-        )
+        detail = msgspec.json.encode(self.detail)
+        members = b"}"
+        if self.members:
+            members = b"," + msgspec.json.encode(self.members)[1:]
+        template = _template(f"/problems/{self.name}", self.title, self.status)
+        return template % (detail, detail, members)
+
+
+@lru_cache(maxsize=128)
+def _template(type_: str, title: str, status: int) -> bytes:
+    """Return the format of a document: of its detail, twice, and of its rest."""
+    members = {"type": type_, "title": title, "status": status}
+    start = msgspec.json.encode(members)[:-1].replace(b"%", b"%%")
+    code = msgspec.json.encode(status_text(status)).replace(b"%", b"%%")
+    return b'%b,"detail":%%b,"code":%b,"message":%%b%%b' % (start, code)
 
 
 _TABLE: dict[type[BaseException | None], tuple[int, str, str]] = {
@@ -292,13 +294,5 @@ def problem_for_status(status: int, detail: str, name: str | None = None) -> byt
         _, title = PROBLEM_TYPES[name]
         return Problem(name, status, title, detail).body
     phrase = HTTPStatus(status).phrase
-    return msgspec.json.encode(
-        {
-            "type": "about:blank",
-            "title": phrase,
-            "status": status,
-            "detail": detail,
-            "code": status_text(status),
-            "message": detail,
-        }
-    )
+    encoded = msgspec.json.encode(detail)
+    return _template("about:blank", phrase, status) % (encoded, encoded, b"}")

@@ -38,6 +38,7 @@ from asciid.api._rendering_jobs import RenderingJobs, rendering_key
 from asciid.api._representation import TEXT
 from asciid.api._sending import send_parts
 from asciid.errors import AsciidError, ImageBlockedError, ImageNotFoundError
+from asciid.http import cached_by_fields
 from asciid.web.jobs import (
     ChoicesJob,
     CSSJob,
@@ -609,6 +610,7 @@ def wants_problem_page(request: Request, status: int) -> bool:
     return is_read and status in _SHOWN
 
 
+@cached_by_fields
 def from_browser(request: Request) -> bool:
     """Return whether a request names HTML."""
     return names_html(all_lines(request, b"accept"))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
+from http import HTTPStatus
 from wsgiref.handlers import format_date_time
+
+from msgspec import Struct
 
 from asciid.api._content_codings import is_encodable
 from asciid.api._cors import READ_FIELDS
 from asciid.api._negotiation import CODINGS
-
-if TYPE_CHECKING:
-    from asciid.api._request_interface import Request
-    from asciid.model import ImageSpec
+from asciid.http import PreparedHead, encode_fields
+from asciid.model import ImageSpec
 
 __all__ = ["TEXT", "Representation", "entity_tags"]
 
@@ -28,7 +28,7 @@ _KEPT_FIELDS = (
 )
 """Fields that a 304 has, too (RFC 9110, section 15.4.5)."""
 
-_CONSTANT_FIELDS = (
+_CONTENT_FIELDS = (
     (b"Content-Type", TEXT),
     # An image that looks like HTML must not run as a page of this origin.
     (b"X-Content-Type-Options", b"nosniff"),
@@ -36,7 +36,6 @@ _CONSTANT_FIELDS = (
         b"Content-Security-Policy",
         b"default-src 'none'; frame-ancestors 'none'; sandbox",
     ),
-    *_KEPT_FIELDS,
 )
 
 
@@ -47,63 +46,83 @@ def entity_tags(sha256: str, size: int) -> tuple[bytes, ...]:
     return (_BARE_TAG % name, *(_CODED_TAG % (name, coding) for coding in codings))
 
 
-class Representation:
+class Representation(Struct, frozen=True):
     """
     A representation of an image, in identity or a content coding.
 
-    `sha256` is the hash of the image, `modified` the Last-Modified in seconds since the
-    epoch; `coding` is None for identity.  Does not require the encoded bytes.
+    Does not require the encoded bytes.
     """
 
-    __slots__ = ("_name", "_size", "coding", "etag", "modified", "sha256")
+    spec: ImageSpec
+    modified: int
+    """Last-Modified in seconds since the epoch."""
+    coding: bytes | None
+    """None for identity."""
 
-    def __init__(self, spec: ImageSpec, modified: int, coding: bytes | None) -> None:
-        self.sha256 = spec.sha256
-        self._name = name = spec.sha256.encode("ascii")
-        self._size = spec.size
-        self.coding = coding
-        self.modified = modified
-        self.etag = _BARE_TAG % name if coding is None else _CODED_TAG % (name, coding)
+    @property
+    def etag(self) -> bytes:
+        """The strong entity tag, with its quotes."""
+        name = self.spec.sha256.encode("ascii")
+        if self.coding is None:
+            return _BARE_TAG % name
+        return _CODED_TAG % (name, self.coding)
 
     def all_tags(self) -> tuple[bytes, ...]:
         """Return the entity tags of all representations of the image."""
-        return entity_tags(self.sha256, self._size)
+        return entity_tags(self.spec.sha256, self.spec.size)
 
-    def set_fields(self, request: Request, length: int | None) -> None:
-        """
-        Set the header fields of a 200 or 206, except digests.
+    @property
+    def is_encodable(self) -> bool:
+        """Whether the image has representations in content codings."""
+        return is_encodable(self.spec.size)
 
-        `length` is that of the body, None if unknown.
+    def head(self, status: int) -> PreparedHead:
         """
-        set_header = request.setHeader
-        for name, value in _CONSTANT_FIELDS:
-            set_header(name, value)
-        if length is not None:
-            set_header(b"Content-Length", b"%d" % length)
-        set_header(b"Content-Disposition", b'inline; filename="%b.txt"' % self._name)
-        set_header(b"Last-Modified", _format_date(self.modified))
-        if self.coding is None:
-            set_header(b"Accept-Ranges", b"bytes")
-        else:
-            # No Accept-Ranges: ranges are of identity, and must not be combined with
-            # parts of this coding.
-            set_header(b"Content-Encoding", self.coding)
-        self._set_validators(request, self.etag)
+        Return the head of a response, without the fields that vary with the image.
 
-    def set_kept_fields(self, request: Request, etag: bytes) -> None:
+        `status` is 200, 206 or 304.
         """
-        Set the header fields of a 304 (RFC 9110, section 15.4.5).
+        return _head(status, self.coding, is_encodable(self.spec.size))
+
+    def lines(self, digest: bytes | None) -> bytes:
+        """
+        Return the lines of the fields that vary with the image, for a 200 or 206.
+
+        `digest` is the value of Repr-Digest, None if the client wants none.
+        """
+        name = self.spec.sha256.encode("ascii")
+        fields = [
+            (b"Content-Disposition", b'inline; filename="%b.txt"' % name),
+            (b"Last-Modified", _format_date(self.modified)),
+            (b"ETag", self.etag),
+        ]
+        if digest is not None:
+            fields.append((b"Repr-Digest", digest))
+        return encode_fields(fields)
+
+    def kept_lines(self, etag: bytes) -> bytes:
+        """
+        Return the lines of the fields that vary with the image, for a 304.
 
         `etag` is that of the client's representation, which may be another one.
         """
-        for name, value in _KEPT_FIELDS:
-            request.setHeader(name, value)
-        self._set_validators(request, etag)
+        return encode_fields([(b"ETag", etag)])
 
-    def _set_validators(self, request: Request, etag: bytes) -> None:
-        request.setHeader(b"ETag", etag)
-        if is_encodable(self._size):
-            request.setHeader(b"Vary", b"Accept-Encoding")
+
+@cache
+def _head(status: int, coding: bytes | None, is_negotiated: bool) -> PreparedHead:  # noqa: FBT001 - called for every response
+    fields = list(_KEPT_FIELDS)
+    if status != HTTPStatus.NOT_MODIFIED:
+        fields += _CONTENT_FIELDS
+        if coding is None:
+            fields.append((b"Accept-Ranges", b"bytes"))
+        else:
+            # No Accept-Ranges: ranges are of identity, and must not be combined with
+            # parts of this coding.
+            fields.append((b"Content-Encoding", coding))
+    if is_negotiated:
+        fields.append((b"Vary", b"Accept-Encoding"))
+    return PreparedHead(status, fields)
 
 
 @lru_cache(maxsize=64)

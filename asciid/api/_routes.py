@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from attrs import evolve
+import msgspec
 from klein import Klein
 from twisted.internet.defer import Deferred
 from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -119,7 +119,7 @@ class ImageAPI:
         self._offload = offload
         self.metrics = metrics
         self._metrics_apart = metrics_apart
-        self._downloads = Downloads(offload)
+        self._downloads = Downloads(offload, clock)
         self._public = PublicAddress(public_url)
         self._cors = CORS(write_origins, tokens=tokens is not None)
         self.clients = ClientAddresses(trusted_proxies)
@@ -324,8 +324,11 @@ class ImageAPI:
         return b""
 
     @app.route("/image/<sha256>", methods=["GET"])
-    def download(self, request: Request, sha256: str) -> Deferred[bytes]:
+    def download(self, request: Request, sha256: str) -> Deferred[bytes] | bytes:
         """Send an image."""
+        hot = self._store.cached(sha256)
+        if hot is not None:
+            return self._downloads.answer(request, hot)
         opened = self._store.open(parse_hash(sha256))
         return opened.addCallback(self._send, request)
 
@@ -467,7 +470,7 @@ class ImageAPI:
             return b""
         problem = problem_for(error)
         if isinstance(error, ImageBlockedError) and request.method not in READS:
-            problem = evolve(problem, status=403)
+            problem = msgspec.structs.replace(problem, status=403)
         self.metrics.requests.refuse(problem.name)
         self._cors.mark(answered)
         body = answer_problem(answered, problem, failure)

@@ -10,9 +10,10 @@ from asciid.http._factory import KleinFactory
 from asciid.http._ids import request_id, unique_ids
 from asciid.http._limits import Limits
 from asciid.http._observer import Observer, Observers, Refusal
-from asciid.http._prepared_head import PreparedHead
+from asciid.http._prepared_head import PreparedHead, encode_fields
 from asciid.http._problem import TooManyConnections
 from asciid.http._request import Request
+from asciid.http._request_fields import values_of
 from asciid.http._route_table import Route
 from asciid.http._streaming import body_of, read_body, streams_body
 
@@ -28,8 +29,10 @@ __all__ = [
     "TooManyConnections",
     "body_of",
     "cached_by_fields",
+    "encode_fields",
     "read_body",
     "request_id",
     "streams_body",
     "unique_ids",
+    "values_of",
 ]

@@ -90,6 +90,14 @@ class FieldBlock:
         cache[name] = value
         return value
 
+    def all(self, name: bytes) -> list[bytes]:
+        """
+        Return the values of all lines of a field.
+
+        :param name: in lower case.
+        """
+        return _values(self.folded, name, self.raw) if name in self.folded else []
+
 
 def check_host(folded: bytes, *, is_http11: bool) -> None:
     """
@@ -163,14 +171,15 @@ def _expects_continue(folded: bytes) -> bool:
     return True
 
 
-def _values(folded: bytes, name: bytes) -> list[bytes]:
-    # The values of all lines of one field, in lower case.
+def _values(folded: bytes, name: bytes, raw: bytes | None = None) -> list[bytes]:
+    # The values of all lines of one field: as they are in `raw`, or in lower case.
+    source = folded if raw is None else raw
     mark = b"\r\n%b:" % name
     values = []
     start = folded.find(mark)
     while start >= 0:
         start += len(mark)
         end = folded.find(b"\r\n", start)
-        values.append(folded[start:end].strip(b" \t"))
+        values.append(source[start:end].strip(b" \t"))
         start = folded.find(mark, end)
     return values

@@ -14,9 +14,9 @@ from asciid.http._response_head import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["PreparedHead"]
+__all__ = ["PreparedHead", "decode_fields", "encode_fields"]
 
 # Klein's handlers get a request of either stack; they have no common type.
 AnyRequest = Any
@@ -62,13 +62,44 @@ class PreparedHead:
         self.typed = CONTENT_TYPE in rest
         self.lines = status_line(status) + field_lines(rest.items())
 
-    def apply(self, request: AnyRequest) -> None:
-        """Give a response this status and these fields; also on stock twisted.web."""
+    def apply(
+        self, request: AnyRequest, own: bytes = b"", length: int | None = None
+    ) -> None:
+        """
+        Give a response this status and these fields; also on stock twisted.web.
+
+        :param own: the lines of fields that not all responses with this head have, from
+            :func:`encode_fields`; none of them may be among the fields of the head.
+        :param length: the Content-Length of this response, in bytes; ``None`` if it is
+            that of the head or of the body.
+        """
         if hasattr(request, "prepared_head"):
             request.code = self.status
             request.prepared_head = self
+            request.prepared_lines = own
+            request.prepared_length = length
             return
         request.setResponseCode(self.status)
-        for name, value in self._pairs:
+        fields = [*self._pairs, *decode_fields(own)]
+        if length is not None:
+            fields.append((b"Content-Length", b"%d" % length))
+        for name, value in fields:
             if not request.responseHeaders.hasHeader(name):
                 request.setHeader(name, value)
+
+
+def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """
+    Return the lines of fields, which may be kept.
+
+    :param fields: names and values; control characters in values become spaces.
+    :raises ValueError: when a name is not a token.
+    """
+    return field_lines([(line_start(name), value) for name, value in fields])
+
+
+def decode_fields(lines: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the names and values of fields that were encoded."""
+    for line in lines.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b": ")
+        yield name, value

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
 from asciid.http._ids import request_id
+from asciid.http._prepared_head import decode_fields
 from asciid.http._response_head import (
     CONTENT_LENGTH,
     CONTENT_TYPE,
@@ -127,6 +128,8 @@ class Response:
     :ivar code: the status code.
     :ivar code_message: a reason phrase other than that of the status.
     :ivar prepared_head: see :meth:`PreparedHead.apply`.
+    :ivar prepared_lines: the lines of further fields, for this response.
+    :ivar prepared_length: the Content-Length of this response, in bytes.
     :ivar started: whether the head was sent.
     :ivar finished: whether the response is complete.
     :ivar gone: whether the client has disconnected.
@@ -152,6 +155,8 @@ class Response:
         "gone",
         "method",
         "prepared_head",
+        "prepared_length",
+        "prepared_lines",
         "size",
         "started",
     )
@@ -163,6 +168,8 @@ class Response:
         self.code = 200
         self.code_message: bytes | None = None
         self.prepared_head: PreparedHead | None = None
+        self.prepared_lines = b""
+        self.prepared_length: int | None = None
         self.started = self.finished = self.gone = False
         self.size = 0
         self._id: bytes | None = None
@@ -362,11 +369,14 @@ class Response:
         prepared = self.prepared_head
         if prepared is not None:
             if self._is_all(prepared, typed=typed):
-                if prepared.length is not None:
+                if self.prepared_length is not None:
+                    length = self.prepared_length
+                elif prepared.length is not None:
                     length = prepared.length
                 keep = self._block.keep_alive and self._channel.can_persist
-                return b"%b%b%b%b\r\n\r\n" % (
+                return b"%b%b%b%b%b\r\n\r\n" % (
                     prepared.lines,
+                    self.prepared_lines,
                     heads.date_line(),
                     self._id_line(),
                     self._frame(length, keep=keep),
@@ -408,10 +418,16 @@ class Response:
     def _unpack_head(self) -> None:
         # Make what was prepared fields like any others; what is set takes precedence.
         prepared, self.prepared_head = self.prepared_head, None
-        if prepared is not None:
-            for start, value in prepared.fields.items():
-                if start not in self._fields:
-                    self._fields[start] = value
+        if prepared is None:
+            return
+        fields = dict(prepared.fields)
+        for name, value in decode_fields(self.prepared_lines):
+            fields[line_start(name)] = value
+        if self.prepared_length is not None:
+            fields[CONTENT_LENGTH] = b"%d" % self.prepared_length
+        for start, value in fields.items():
+            if start not in self._fields:
+                self._fields[start] = value
 
     def _frame(self, length: int | None, *, keep: bool) -> bytes:
         # Returns the lines of the fields that say where the response ends.

@@ -34,7 +34,8 @@ class ByteBoundedCache(Generic[ValueT]):
     A cache of at most `capacity` bytes that evicts the least recently used values.
 
     A value of more than `largest` bytes is not kept at all, so that it does not evict
-    many others.  `hits` and `misses` count calls of `get`.
+    many others.  `hits` counts the values that were found, `misses` the calls of `get`
+    that found none.
     """
 
     def __init__(self, capacity: int, largest: int) -> None:
@@ -53,9 +54,15 @@ class ByteBoundedCache(Generic[ValueT]):
 
     def get(self, key: str) -> ValueT | None:
         """Return the value kept for `key`, or None."""
+        value = self.find(key)
+        if value is None:
+            self.misses += 1
+        return value
+
+    def find(self, key: str) -> ValueT | None:
+        """Return the value kept for `key`, or None, which is not counted as a miss."""
         entry = self._entries.pop(key, None)
         if entry is None:
-            self.misses += 1
             return None
         self.hits += 1
         self._entries[key] = entry

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     )
     from asciid.store.stats import StoreHealth, StoreStats, StoreUsage
 
-__all__ = ["IImageObserver", "IImageReader", "IImageStore", "IImageWriter"]
+__all__ = ["MAX_KEPT", "IImageObserver", "IImageReader", "IImageStore", "IImageWriter"]
+
+MAX_KEPT = 512
+"""Maximum bytes of `IImageReader.kept`."""
 
 
 class IImageObserver(Protocol):
@@ -47,6 +50,10 @@ class IImageReader(Interface):
     )
     content: bytes | None = Attribute(
         "All bytes of the image where they are in memory already, else None."
+    )
+    kept: bytes | None = Attribute(
+        "At most `MAX_KEPT` bytes that a caller has set, to find them again as long as "
+        "the image is in memory; None before."
     )
 
     def read(start: int, end: int) -> Deferred[bytes]:
@@ -123,7 +130,7 @@ class IImageStore(Interface):
     `ImageNotFoundError`, for a while after the image has expired, and with
     `ImageBlockedError` while the hash is blocked, which comes before any other error.
 
-    Every method but `stats` and `health` answers a Deferred.  One that
+    Every method but `cached`, `stats` and `health` answers a Deferred.  One that
     changes something fires once the change survives a power cut (if the store has a
     disk and syncs it); cancelling its Deferred has no effect on the store.  Besides the
     errors each method names, any may fail with `StorageFailedError`,
@@ -233,9 +240,17 @@ class IImageStore(Interface):
         Errors: `ImageBlockedError`, `InvalidAboutError`.
         """
 
+    def cached(sha256: str) -> IImageReader | None:
+        """
+        Return a reader of a complete image that is in memory, at once.
+
+        None if it is not there, or if it may have been removed meanwhile: then `open`
+        decides.
+        """
+
     def open(sha256: str) -> Deferred[IImageReader]:
         """
-        Return a reader of a complete image.
+        Return a reader of a complete image, also of one in memory.
 
         Errors: `ImageNotFoundError`, `ImageIncompleteError`.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
@@ -21,13 +21,14 @@ __all__ = ["ColdReader", "HotReader"]
 
 
 @implementer(IImageReader)
-@frozen(eq=False)
+@define(eq=False)
 class HotReader:
     """An image that is in memory."""
 
     spec: ImageSpec
     completed: float
     content: bytes
+    kept: bytes | None = None
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""
@@ -50,6 +51,7 @@ class ColdReader:
     image: StoredImage
     ask: Callable[[Query[Sequence[bytes]]], Deferred[Sequence[bytes]]]
     content: None = None
+    kept: None = None
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""

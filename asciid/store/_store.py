@@ -48,6 +48,7 @@ from asciid.store.queries import (
     MeasureUsage,
     PickRandom,
     ReadAbout,
+    ReadBriefStatus,
     ReadStatus,
 )
 from asciid.store.rules import MAX_LISTED
@@ -122,6 +123,8 @@ class ImageStore:
         self._failed_images: set[str] = set()
         self._stopping = False
         self._brief = BriefQueries(engine.ask, reactor)
+        # Apart from the others, which must not wait for them.
+        self._brief_statuses = BriefQueries(engine.ask, reactor)
         self._background = Background()
         self._discarding = Discarding(
             self._change, self._background.run, lambda: self._stopping
@@ -191,7 +194,8 @@ class ImageStore:
 
     def status(self, sha256: str) -> Deferred[UploadStatus]:
         """See `IImageStore.status`."""
-        return self._engine.ask(ReadStatus(sha256, self._lifetimes.upload))
+        query = ReadBriefStatus(sha256, self._lifetimes.upload)
+        return self._brief_statuses.ask(query).addCallback(self._status, sha256)
 
     def delete(self, sha256: str, key_hash: bytes | None = None) -> Deferred[None]:
         """See `IImageStore.delete`."""
@@ -230,6 +234,10 @@ class ImageStore:
                 listed=self.listed_by_default,
             )
         )
+
+    def cached(self, sha256: str) -> IImageReader | None:
+        """See `IImageStore.cached`."""
+        return self._cache.find(sha256) if self._engine.removals_known else None
 
     def open(self, sha256: str) -> Deferred[IImageReader]:
         """See `IImageStore.open`."""
@@ -307,6 +315,13 @@ class ImageStore:
         """See `IImageStore.blocked`."""
         return self._engine.ask(ListBlocked(after, min(limit, MAX_LISTED)))
 
+    def _status(
+        self, status: UploadStatus | None, sha256: str
+    ) -> UploadStatus | Deferred[UploadStatus]:
+        if status is not None:
+            return status
+        return self._engine.ask(ReadStatus(sha256, self._lifetimes.upload))
+
     def _started(self, _: None) -> None:
         # Chunks that the previous process has not deleted; their end is not awaited.
         self._discarding.begin()
@@ -329,7 +344,7 @@ class ImageStore:
 
     def _unreadable(self, failure: Failure, sha256: str) -> Failure:
         """Record that an image cannot be read, if that is the failure."""
-        if failure.check(StorageFailedError):
+        if isinstance(failure.value, StorageFailedError):
             self._own_events.unreadable += 1
             if self._reads_images:
                 self._failed_images.add(sha256)

@@ -23,6 +23,7 @@ from asciid.store.operations import Expired, Kind, Unverified
 from asciid.store.stats import StoreUsage
 
 __all__ = [
+    "BRIEF_CHUNKS",
     "ExpiredPage",
     "FindComplete",
     "FindExpired",
@@ -37,6 +38,7 @@ __all__ = [
     "PickRandom",
     "Query",
     "ReadAbout",
+    "ReadBriefStatus",
     "ReadRanges",
     "ReadStatus",
     "Several",
@@ -44,6 +46,9 @@ __all__ = [
 ]
 
 AnswerT = TypeVar("AnswerT")
+
+BRIEF_CHUNKS = 1_000
+"""Chunks of an upload whose status takes little time."""
 
 
 class StoredImage(Struct, frozen=True, array_like=True):
@@ -121,6 +126,19 @@ class ReadStatus(Query[UploadStatus], frozen=True):
     sha256: str
     lifetime: float
     """Seconds from its last activity for which a pending upload is kept; 0: always."""
+
+
+class ReadBriefStatus(Query[UploadStatus | None], frozen=True):
+    """
+    Return the same as `ReadStatus`, if that takes little time.
+
+    For a pending upload of more than `BRIEF_CHUNKS` chunks it may be None.
+
+    Errors: those of `ReadStatus`.
+    """
+
+    sha256: str
+    lifetime: float
 
 
 class HashWith(Query[str], frozen=True):

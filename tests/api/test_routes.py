@@ -879,7 +879,7 @@ class ColdStore(MemoryStore):
     """A store of one image that is not in memory, and that image's reader."""
 
     completed = 0.0
-    content = None
+    content = kept = None
 
     def __init__(self, data: bytes, fail_at: int | None = None) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ class Reader:
 
     spec = ImageSpec("0" * 64, len(DATA), 1_000)
     completed = 0.0
-    content = None
+    content = kept = None
 
     def __init__(self) -> None:
         self.waiting: list[tuple[int, int, Deferred[bytes]]] = []

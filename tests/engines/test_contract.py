@@ -26,7 +26,7 @@ from asciid.errors import (
     StoreClosedError,
     TooManyUploadsError,
 )
-from asciid.model import ImageState
+from asciid.model import ImageSpec, ImageState
 from asciid.store.engine import IEngine
 from asciid.store.operations import (
     Abandon,
@@ -47,11 +47,13 @@ from asciid.store.operations import (
 )
 from asciid.store.pending import PendingLimits
 from asciid.store.queries import (
+    BRIEF_CHUNKS,
     FindComplete,
     FindExpired,
     HashWith,
     IsComplete,
     MeasureUsage,
+    ReadBriefStatus,
     ReadRanges,
     ReadStatus,
     Several,
@@ -71,7 +73,6 @@ from tests.store._support import chunk_of, spec_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asciid.model import ImageSpec
     from asciid.store.operations import AnyOperation, Kind
     from asciid.store.queries import StoredImage
 
@@ -442,6 +443,21 @@ class EngineContract(EngineCase):
         self.assertEqual((status.created, status.expires), (1_000_000, 1_000_100))
         self.assertEqual(status.missing, ((0, 0), (2, 4)))
         self.assertIsNone(self.driven.ask(ReadStatus(spec.sha256, 0)).expires)
+
+    def test_brief_status(self) -> None:
+        """A brief status is the same, or None where an upload has many chunks."""
+        few, many = (
+            ImageSpec(digit * 64, chunks, 1)
+            for digit, chunks in (("a", BRIEF_CHUNKS), ("b", BRIEF_CHUNKS + 1))
+        )
+        complete = self.upload(CAT)
+        self.driven.apply(Register(few), Register(many))
+        for spec in (few, many, complete):
+            status = self.driven.ask(ReadStatus(spec.sha256, 100))
+            brief = self.driven.ask(ReadBriefStatus(spec.sha256, 100))
+            self.assertIn(brief, (status,) if spec is not many else (status, None))
+        asking = self.driven.engine.ask(ReadBriefStatus(NOWHERE, 0))
+        self.assertRaises(ImageNotFoundError, self.driven.run, asking)
 
     def test_pending_limits(self) -> None:
         """The bound on pending uploads holds, and what ends makes room."""

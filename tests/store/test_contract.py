@@ -280,6 +280,23 @@ class StoreContract(Base):
         self.assertEqual(reader.spec, spec)
         self.assertEqual(reader.completed, 1_234.5)
 
+    def test_cached(self) -> None:
+        """An image that was just stored is in memory, until it is removed."""
+        self.assertIsNone(self.store.cached(spec_of(CAT).sha256))
+        spec = self.upload(CAT)
+        reader = self.store.cached(spec.sha256)
+        assert reader is not None
+        self.assertEqual((reader.spec, reader.content), (spec, CAT))
+        self.assertIs(self.run_(self.store.open(spec.sha256)), reader)
+        reader.kept = b"kept"
+        again = self.store.cached(spec.sha256)
+        self.assertEqual(again and again.kept, b"kept")
+        self.run_(self.store.delete(spec.sha256))
+        self.assertIsNone(self.store.cached(spec.sha256))
+        self.upload(CAT)
+        again = self.store.cached(spec.sha256)
+        self.assertIsNone(again and again.kept)
+
     def test_count(self) -> None:
         """Complete and incomplete images are counted."""
         self.assertEqual(self.run_(registered(self.store)), 0)

@@ -246,9 +246,11 @@ class LMDBTests(CountedStore, SynchronousTestCase):
         """Cache hits and reads of the file are counted separately."""
         spec = self.driven.upload(CAT)
         self.run_store(self.store.open(spec.sha256))
+        self.store.cached(spec.sha256)
+        self.assertIsNone(self.store.cached("0" * 64))
         self.refuse(self.store.open("0" * 64))
         stats = self.store.stats()
-        self.assertEqual((stats.cache_hits, stats.cache_misses), (1, 1))
+        self.assertEqual((stats.cache_hits, stats.cache_misses), (2, 1))
         self.assertGreaterEqual(stats.cache_bytes, len(CAT))
 
     def test_reads(self) -> None:

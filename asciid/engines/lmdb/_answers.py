@@ -44,6 +44,7 @@ from asciid.errors import (
 from asciid.model import ImageState, UploadStatus
 from asciid.runtime.frames import forget_tracebacks
 from asciid.store.queries import (
+    BRIEF_CHUNKS,
     FindComplete,
     FindExpired,
     FindNeighbours,
@@ -56,6 +57,7 @@ from asciid.store.queries import (
     MeasureUsage,
     PickRandom,
     ReadAbout,
+    ReadBriefStatus,
     ReadRanges,
     ReadStatus,
     Several,
@@ -170,6 +172,23 @@ class Answers:
 
     def _read_status(self, snapshot: Snapshot, query: ReadStatus) -> UploadStatus:
         image = find(snapshot, query.sha256)
+        return self._status_of(snapshot, query, image)
+
+    def _read_brief_status(
+        self, snapshot: Snapshot, query: ReadBriefStatus
+    ) -> UploadStatus | None:
+        image = find(snapshot, query.sha256)
+        chunks = image.spec(query.sha256).chunks
+        if chunks > BRIEF_CHUNKS and find_seal(snapshot, image.number) is None:
+            return None
+        return self._status_of(snapshot, query, image)
+
+    def _status_of(
+        self,
+        snapshot: Snapshot,
+        query: ReadStatus | ReadBriefStatus,
+        image: ImageRecord,
+    ) -> UploadStatus:
         spec, number = image.spec(query.sha256), image.number
         seal = find_seal(snapshot, number)
         if seal is not None:
@@ -229,6 +248,7 @@ class Answers:
         MeasureUsage: _measure_usage,
         PickRandom: _pick_random,
         ReadAbout: _read_about,
+        ReadBriefStatus: _read_brief_status,
         ReadRanges: _read_ranges,
         ReadStatus: _read_status,
         Several: _several,

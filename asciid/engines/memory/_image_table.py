@@ -438,7 +438,15 @@ class Images:
             raise ImageNotFoundError(it.image.spec.sha256)
         return [image.read(start, end) for start, end in it.ranges]
 
-    def _read_status(self, it: queries.ReadStatus) -> UploadStatus:
+    def _read_brief_status(self, it: queries.ReadBriefStatus) -> UploadStatus | None:
+        image = self._find(it.sha256)
+        if image.spec.chunks > queries.BRIEF_CHUNKS and not image.completed:
+            return None
+        return self._read_status(it)
+
+    def _read_status(
+        self, it: queries.ReadStatus | queries.ReadBriefStatus
+    ) -> UploadStatus:
         image = self._find(it.sha256)
         status = UploadStatus(
             image.spec,
@@ -593,6 +601,7 @@ class Images:
         operations.Put: _put,
         queries.ReadAbout: _read_about,
         queries.ReadRanges: _read_ranges,
+        queries.ReadBriefStatus: _read_brief_status,
         queries.ReadStatus: _read_status,
         operations.Register: _register,
         operations.Remove: _remove,

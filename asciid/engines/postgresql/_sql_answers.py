@@ -35,6 +35,7 @@ from asciid.store.queries import (
     ListImages,
     MeasureUsage,
     PickRandom,
+    ReadBriefStatus,
     ReadRanges,
     ReadStatus,
     Several,
@@ -209,6 +210,7 @@ _BY_TYPE: Mapping[type[Query[Any]], Callable[..., Any]] = {
     MeasureUsage: lambda connection, *_: measure_usage(connection),
     PickRandom: lambda connection, query, _: pick_random(connection, query),
     ReadRanges: lambda connection, query, _: read_ranges(connection, query),
+    ReadBriefStatus: lambda connection, query, _: read_status(connection, query),
     ReadStatus: lambda connection, query, _: read_status(connection, query),
     Several: _each,
 }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from asciid.store.queries import ReadStatus
+    from asciid.store.queries import ReadBriefStatus, ReadStatus
 
 __all__ = ["read_status"]
 
@@ -48,8 +48,10 @@ FROM (
 """
 
 
-def read_status(connection: psycopg.Connection[Any], query: ReadStatus) -> UploadStatus:
-    """See `ReadStatus`."""
+def read_status(
+    connection: psycopg.Connection[Any], query: ReadStatus | ReadBriefStatus
+) -> UploadStatus:
+    """See `ReadStatus`; an upload of any size takes one statement."""
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_STATUS, ([bytes.fromhex(query.sha256)], [0]))
         ((reason, is_gone, number, *image),) = cursor.fetchall()
