@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-NOT_SEEN = {"DirectOutput.send", "IEngine.removals_known"}
+NOT_SEEN = {"DirectOutput.send", "EventGroup.doRead", "IEngine.removals_known"}
 """Names in the path of a request that are of sockets, or of an interface."""
 
 

@@ -13,6 +13,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from zope.interface import implementer
 
+from asciid.net._event_group import group_connections
 from asciid.net.description import Description
 from asciid.net.sockets import ListeningSockets, open_sockets
 
@@ -93,6 +94,7 @@ class _SocketEndpoint:
                 port = self.reactor.adoptStreamPort(
                     listening.fileno(), listening.family, factory
                 )
+        group_connections(port, self.reactor)
         adopted: IListeningPort = port
         return adopted
 

@@ -15,8 +15,10 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 
 from asciid.http import KleinFactory, Limits, body_of
+from asciid.net.endpoints import endpoint_from
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort
     from twisted.web.iweb import IRequest
 
 LIMITS = Limits(header_timeout=3, body_timeout=5)
@@ -57,13 +59,18 @@ class EndOfInput(Protocol):
         reactor.stop()  # type: ignore[attr-defined]
 
 
+def write_port(port: IListeningPort) -> None:
+    """Write the number of a port of TCP."""
+    sys.stdout.write(f"{port.getHost().port}\n")  # type: ignore[attr-defined]
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Serve until the input ends."""
     factory = KleinFactory(app, reactor=reactor, limits=LIMITS)  # type: ignore[arg-type]
-    port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+    endpoint = endpoint_from("tcp:0:interface=127.0.0.1", reactor)
+    endpoint.listen(factory).addCallback(write_port)
     StandardIO(EndOfInput())
-    sys.stdout.write(f"{port.getHost().port}\n")
-    sys.stdout.flush()
     reactor.run()  # type: ignore[attr-defined]
 
 
