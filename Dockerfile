@@ -4,6 +4,7 @@ RUN python -m venv /opt/asciid
 COPY setup.py pyproject.toml README.md ./
 COPY asciid asciid
 COPY twisted twisted
+# TLS is for a port that asks for it; otherwise its libraries are not loaded.
 RUN /opt/asciid/bin/pip install --no-cache-dir --disable-pip-version-check ".[png,postgresql,tls]"
 
 FROM python:3.13-slim

@@ -14,14 +14,17 @@ from asciid import __version__
 from asciid.config.settings import (
     SETTINGS,
     SettingError,
+    choose_settings,
+    endpoints_in,
     environment_of,
-    find_effective,
     ineffective,
+    parse_settings,
     service_links_in,
     settings_of,
 )
 from asciid.config.usage import usage_text
 from asciid.daemon.host import Daemon, Host
+from asciid.net.openssl import leave_out_openssl
 from asciid.runtime.journal import error_prefix
 from asciid.runtime.reactor import Reactor, installed_reactor
 from asciid.runtime.streams import exit_with, open_daemon_streams, print_and_exit
@@ -111,7 +114,10 @@ class Options(usage.Options):
             for setting in SETTINGS
         }
         try:
-            self.effective = find_effective(given, self._environ)
+            chosen = choose_settings(given, self._environ)
+            if self._is_own:
+                leave_out_openssl(endpoints_in(chosen))
+            self.effective = parse_settings(chosen)
         except SettingError as error:
             raise usage.UsageError(str(error)) from error
         self.settings = settings_of(self.effective)

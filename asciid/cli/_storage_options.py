@@ -46,7 +46,7 @@ def _storage(
     is_variable = given is ParameterSource.ENVIRONMENT
     source = Source.ENVIRONMENT if is_variable else Source.OPTION
     try:
-        storage = STORAGE.effective({source: text}).value
+        storage = STORAGE.choose({source: text}).parse().value
     except SettingError as error:
         raise click.UsageError(str(error), context) from error
     if storage is None:

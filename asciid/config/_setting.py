@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "ChosenSetting",
     "DatabaseSettingError",
     "EffectiveSetting",
     "Setting",
@@ -74,16 +75,11 @@ class Setting:
         """The environment variable."""
         return f"ASCIID_{self.name.upper()}"
 
-    def effective(
-        self, texts: dict[Source, str | None], file: str = ""
-    ) -> EffectiveSetting:
+    def choose(self, texts: dict[Source, str | None], file: str = "") -> ChosenSetting:
         """
         Return the first of `texts`, in the order of `Source`, or the default.
 
         `file` is the path of the configuration file.
-
-        Errors: `SettingError`, which names the option, the variable, or the file
-        and the key.
         """
         source, text = next(
             (
@@ -99,34 +95,12 @@ class Setting:
             Source.FILE: f"{file}: {self.option}",
             Source.DEFAULT: self.option,
         }[source]
-        try:
-            value = self.parse(text)
-        except DatabaseURLError as error:
-            message = f"{place}: {error}"
-            raise DatabaseSettingError(message) from error
-        except ValueError as error:
-            message = f"{place}: {error}"
-            raise SettingError(message) from error
-        if (
-            source is Source.OPTION
-            and isinstance(value, DatabaseURL)
-            and value.has_secret
-        ):
-            message = (
-                f"{place}: password on the command line, where other users can read "
-                f"it: use {self.variable}, PGPASSFILE or a service file"
-            )
-            raise DatabaseSettingError(message)
-        if "\0" in text:
-            # Neither arguments nor the environment of a child process can hold one.
-            message = f"{place}: NUL character in {text!r}"
-            raise SettingError(message)
-        return EffectiveSetting(self, text, source, place, value)
+        return ChosenSetting(self, text, source, place)
 
 
 @frozen
-class EffectiveSetting:
-    """The effective value of a setting."""
+class ChosenSetting:
+    """The text of a setting that takes precedence, not parsed."""
 
     setting: Setting
     text: str = field(repr=False)
@@ -134,6 +108,44 @@ class EffectiveSetting:
     source: Source
     place: str
     """The source, for messages: the option, the variable, or the file and the key."""
+
+    def parse(self) -> EffectiveSetting:
+        """
+        Return the setting with its value.
+
+        Errors: `SettingError`, which names the option, the variable, or the file
+        and the key.
+        """
+        text, place = self.text, self.place
+        try:
+            value = self.setting.parse(text)
+        except DatabaseURLError as error:
+            message = f"{place}: {error}"
+            raise DatabaseSettingError(message) from error
+        except ValueError as error:
+            message = f"{place}: {error}"
+            raise SettingError(message) from error
+        if (
+            self.source is Source.OPTION
+            and isinstance(value, DatabaseURL)
+            and value.has_secret
+        ):
+            message = (
+                f"{place}: password on the command line, where other users can read "
+                f"it: use {self.setting.variable}, PGPASSFILE or a service file"
+            )
+            raise DatabaseSettingError(message)
+        if "\0" in text:
+            # Neither arguments nor the environment of a child process can hold one.
+            message = f"{place}: NUL character in {text!r}"
+            raise SettingError(message)
+        return EffectiveSetting(self.setting, text, self.source, place, value)
+
+
+@frozen
+class EffectiveSetting(ChosenSetting):
+    """The effective value of a setting."""
+
     value: Any
 
     @property

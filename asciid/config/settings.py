@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from asciid.config._config_file import read_config_file
 from asciid.config._setting import (
+    ChosenSetting,
     DatabaseSettingError,
     EffectiveSetting,
     Setting,
@@ -25,7 +25,7 @@ from asciid.config._setting import (
 )
 from asciid.config._table import CONFIG, GROUPS, SETTINGS, STORAGE
 from asciid.config.service_links import is_service_link
-from asciid.config.values import MEMORY
+from asciid.config.values import MEMORY, NONE
 from asciid.net.database_url import DatabaseURL
 
 if TYPE_CHECKING:
@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from asciid.net.rate_limit import Rate
 
 __all__ = [
+    "ENDPOINTS",
     "GROUPS",
     "SETTINGS",
     "STORAGE",
+    "ChosenSetting",
     "DatabaseSettingError",
     "DatabaseURL",
     "EffectiveSetting",
@@ -46,13 +48,20 @@ __all__ = [
     "SettingError",
     "Settings",
     "Source",
+    "choose_settings",
+    "endpoints_in",
     "environment_of",
     "find_effective",
     "ineffective",
+    "parse_settings",
     "resolve",
     "service_links_in",
     "settings_of",
 ]
+
+
+ENDPOINTS = ("port", "metrics_port")
+"""The names of the settings with an endpoint to listen on."""
 
 
 @frozen
@@ -149,18 +158,49 @@ def find_effective(
 
     Errors: `SettingError`.
     """
-    named = _find(CONFIG, given, environ)
+    return parse_settings(choose_settings(given, environ))
+
+
+def choose_settings(
+    given: Mapping[str, str | None], environ: Mapping[str, str]
+) -> tuple[ChosenSetting, ...]:
+    """
+    Return the text and the source of each setting in `SETTINGS`, not parsed.
+
+    The parameters are those of `find_effective`.
+
+    Errors: `SettingError`, for the configuration file.
+    """
+    named = _choose(CONFIG, given, environ).parse()
     settings = {row.option: row for row in SETTINGS if row is not CONFIG}
-    try:
-        in_file = read_config_file(named.value, settings) if named.value else {}
-    except OSError as error:
-        message = f"{named.place}: cannot read {named.text}: {error.strerror}"
-        raise SettingError(message) from error
-    effective = tuple(
-        _find(row, given, environ, in_file, named.text) for row in SETTINGS
-    )
+    in_file: Mapping[str, str] = {}
+    if named.value is not None:
+        # Most processes read none, and do without a parser of TOML.
+        from asciid.config._config_file import read_config_file  # noqa: PLC0415
+
+        try:
+            in_file = read_config_file(named.value, settings)
+        except OSError as error:
+            message = f"{named.place}: cannot read {named.text}: {error.strerror}"
+            raise SettingError(message) from error
+    return tuple(_choose(row, given, environ, in_file, named.text) for row in SETTINGS)
+
+
+def parse_settings(chosen: Iterable[ChosenSetting]) -> tuple[EffectiveSetting, ...]:
+    """
+    Return each setting with its value.
+
+    Errors: `SettingError`.
+    """
+    effective = tuple(row.parse() for row in chosen)
     _check_together({row.setting.name: row for row in effective})
     return effective
+
+
+def endpoints_in(chosen: Iterable[ChosenSetting]) -> list[str]:
+    """Return the texts of the endpoints to listen on."""
+    texts = {row.setting.name: row.text for row in chosen}
+    return [text for name in ENDPOINTS if (text := texts[name]) != NONE]
 
 
 def service_links_in(environ: Mapping[str, str]) -> list[str]:
@@ -230,13 +270,13 @@ def _check_together(effective: Mapping[str, EffectiveSetting]) -> None:
         raise SettingError(message)
 
 
-def _find(
+def _choose(
     row: Setting,
     given: Mapping[str, str | None],
     environ: Mapping[str, str],
     in_file: Mapping[str, str] = MappingProxyType({}),
     file: str = "",
-) -> EffectiveSetting:
+) -> ChosenSetting:
     variable = environ.get(row.variable) or None
     if variable is not None and is_service_link(row.variable, variable):
         variable = None
@@ -245,4 +285,4 @@ def _find(
         Source.ENVIRONMENT: variable,
         Source.FILE: in_file.get(row.option),
     }
-    return row.effective(texts, file)
+    return row.choose(texts, file)

@@ -15,8 +15,6 @@ from ipaddress import (
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twisted.internet.endpoints import serverFromString
-
 from asciid.net.database_url import DatabaseURL, DatabaseURLError
 from asciid.net.rate_limit import Rate
 from asciid.net.tls import TLSFileError, load_identity, tls_files
@@ -85,6 +83,9 @@ def endpoint_of(text: str) -> str:
             message = f"invalid port: {text} (maximum {_LARGEST_PORT})"
             raise ValueError(message)
         return str(int(text))
+    # Imports OpenSSL, unless `leave_out_openssl` was called before.
+    from twisted.internet.endpoints import serverFromString  # noqa: PLC0415
+
     try:
         if tls_files(text):
             load_identity(text)

@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.internet.interfaces import IReactorCore
 
 from asciid.api import PROBLEM_TYPES, ImageAPI, MetricsAPI, problem_for_status
+from asciid.config.settings import ENDPOINTS
 from asciid.config.tokens import TokenFile
 from asciid.daemon._process_limits import (
     body_limit,
@@ -269,7 +270,7 @@ def certificates_of(settings: Settings) -> Mapping[str, Certificate]:
     Errors: `StartError`.
     """
     certificates = {}
-    for name in ("port", "metrics_port"):
+    for name in ENDPOINTS:
         description = getattr(settings, name)
         if description is not None and tls_files(description):
             try:

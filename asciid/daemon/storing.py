@@ -10,7 +10,6 @@ from asciid.admin.owner_commands import Maintenance
 from asciid.config.settings import DatabaseURL
 from asciid.engines.lmdb import ALONE, LMDBEngine, LMDBReader, prepare_storage
 from asciid.engines.lmdb.maintenance import StorageLock
-from asciid.engines.memory import MemoryEngine
 from asciid.net.database_url import NOT_INSTALLED
 from asciid.net.listener import StartError
 from asciid.runtime.streams import print_refusal
@@ -36,6 +35,8 @@ def make_engine(settings: Settings, reactor: Reactor) -> tuple[IEngine, Control 
     Errors: `StartError`.
     """
     if settings.storage is None:
+        from asciid.engines.memory import MemoryEngine  # noqa: PLC0415 - rare
+
         memory = MemoryEngine(
             reactor=reactor,
             pending=_pending_limits(settings),

@@ -6,6 +6,7 @@ Listening and sending, and limits that clients share.
 ``sockets``         opens the listening sockets of an endpoint
 ``description``     reads endpoint descriptions
 ``tls``             private keys and certificates, which may be renewed
+``openssl``         leaves out OpenSSL where no endpoint needs it
 ``database_url``    checks the URL of a database, and hides its password
 ``storage_socket``  Unix sockets in a storage directory
 ``output``          sends at once where nothing is queued

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
-from twisted.internet.endpoints import quoteStringArgument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +26,8 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "systemd": ("domain", "index", "name"),
 }
 """Positional parameters of the endpoints that asciid opens itself."""
+
+_PLAIN = frozenset({NUMBER, *_PARAMETERS}) - {"ssl"}
 
 _PROXIED = "haproxy:"
 
@@ -72,13 +73,18 @@ class Description:
         return self.text.removeprefix(_PROXIED)
 
     @property
+    def may_need_tls(self) -> bool:
+        """Whether the endpoint has TLS, or is one of a plugin that may have it."""
+        return self.kind not in _PLAIN
+
+    @property
     def is_plugin(self) -> bool:
         """Whether Twisted must open it with a plugin."""
         return self.kind != NUMBER and self.kind not in _PARAMETERS
 
     def with_values(self, kind: str, values: Mapping[str, str]) -> Description:
         """Return an endpoint of `kind` with `values`, proxied like this one."""
-        arguments = [f"{name}={quoteStringArgument(v)}" for name, v in values.items()]
+        arguments = [f"{name}={_quoted(value)}" for name, value in values.items()]
         text = ":".join([kind, *arguments])
         return evolve(
             self,
@@ -86,3 +92,8 @@ class Description:
             kind=kind,
             values=values,
         )
+
+
+def _quoted(value: str) -> str:
+    """Return `value` as `twisted.internet.endpoints.quoteStringArgument` does."""
+    return re.sub(r"([\\:])", r"\\\1", value)

@@ -3,18 +3,31 @@
 import os
 import sys
 
-from asciid.config.settings import resolve
-from asciid.workers._child import run
+from asciid.config.settings import (
+    choose_settings,
+    endpoints_in,
+    parse_settings,
+    settings_of,
+)
+from asciid.net.openssl import leave_out_openssl
 
 if __name__ == "__main__":
+    is_writer = sys.argv[1] == "writer"
+    environ = dict(os.environ)
+    if is_writer:
+        # It listens on no port, and has not inherited the copies of certificates.
+        environ |= {"ASCIID_PORT": "tcp:0", "ASCIID_METRICS_PORT": "none"}
+    chosen = choose_settings({}, environ)
+    leave_out_openssl(endpoints_in(chosen))
+    settings = settings_of(parse_settings(chosen))
+    from asciid.workers._child import run
+
     # Each imports only what it needs.
-    if sys.argv[1] == "writer":
+    if is_writer:
         from asciid.workers._writer import Writer
 
-        # It listens on no port, and has not inherited the copies of certificates.
-        ports = {"ASCIID_PORT": "tcp:0", "ASCIID_METRICS_PORT": "none"}
-        run(Writer, resolve({}, {**os.environ, **ports}))
+        run(Writer, settings)
     else:
         from asciid.workers._worker import Worker
 
-        run(Worker, resolve({}, os.environ))
+        run(Worker, settings)

@@ -11,9 +11,9 @@ from asciid.config.tokens import TokenFileError
 from asciid.daemon.assembly import make_image_service, tokens_of
 from asciid.daemon.host import OwnProcess
 from asciid.daemon.storing import SharedStorage
+from asciid.engines.generations import Generations
 from asciid.engines.remote import (
     UNANSWERED_BYTES,
-    Generations,
     QueueSize,
     RemoteEngine,
     WriterClient,

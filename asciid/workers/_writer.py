@@ -10,7 +10,8 @@ from twisted.logger import Logger
 
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
 from asciid.daemon.storing import SharedStorage, lifetimes_of
-from asciid.engines.remote import Generations, WriterServer
+from asciid.engines.generations import Generations
+from asciid.engines.remote import WriterServer
 from asciid.metrics import Metrics, RequestCounts, WorkersState
 from asciid.net.storage_socket import StorageSocket
 from asciid.runtime.client_scheduler import ClientScheduler

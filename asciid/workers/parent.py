@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from asciid.config.tokens import TokenFile
 from asciid.daemon.announcement import announce
 from asciid.daemon.storing import SharedStorage
-from asciid.engines.remote import Generations
+from asciid.engines.generations import Generations
 from asciid.errors import AsciidError
 from asciid.net.description import Description
 from asciid.net.listener import StartError

@@ -12,10 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._engine_probe import PROBE_EVERY, PROBE_TIMEOUT, EngineProbe
 from asciid.engines._fault_log import SETTLED
+from asciid.engines.generations import Generations
 from asciid.engines.lmdb import LMDBReader, _reserve
 from asciid.engines.lmdb._environment import Environment
 from asciid.engines.remote import RemoteEngine
-from asciid.engines.remote._generations import Generations
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration._certificate import write_certificate
-from tests.integration._daemon import Daemon
+from tests.integration._daemon import ANY_PORT, Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,3 +159,43 @@ class TLSTests(SynchronousTestCase):
                     return
             time.sleep(0.02)
         self.fail("the daemon still listens")
+
+
+class LibraryTests(SynchronousTestCase):
+    """Processes that do not need OpenSSL for TLS do not load it: it takes 12 MB."""
+
+    def loading(self, port: str, *options: str) -> list[str]:
+        """Return which processes of a daemon have loaded it, of those that it has."""
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir()
+        write_certificate(directory)
+        daemon = Daemon(directory, ["--port", port, *options])
+        self.addCleanup(daemon.kill)
+        daemon.start()
+        processes = {"first": [daemon.pid]}
+        for role in ("writer", "worker") if "--workers=2" in options else ():
+            processes[role] = daemon.children(role)
+            self.assertNotEqual(processes[role], [])
+        loading = [
+            role
+            for role, pids in processes.items()
+            for pid in pids
+            if "/cryptography/" in Path(f"/proc/{pid}/maps").read_text()
+        ]
+        daemon.stop()
+        return loading
+
+    def test_one_process(self) -> None:
+        """A daemon of one process loads it for a port with TLS."""
+        self.assertEqual(self.loading(ANY_PORT), [])
+        self.assertEqual(self.loading(ENDPOINT), ["first"])
+
+    def test_either_port(self) -> None:
+        """It is loaded if only the metrics have TLS."""
+        self.assertEqual(self.loading(ANY_PORT, "--metrics-port", ENDPOINT), ["first"])
+
+    def test_workers(self) -> None:
+        """With workers the first process, which checks files, and workers load it."""
+        self.assertEqual(self.loading(ANY_PORT, "--workers=2"), [])
+        loading = self.loading(ENDPOINT, "--workers=2")
+        self.assertEqual(loading, ["first", "worker", "worker"])

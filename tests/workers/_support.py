@@ -12,8 +12,9 @@ from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from asciid.engines.generations import Generations
 from asciid.engines.lmdb import LMDBReader
-from asciid.engines.remote import Generations, RemoteEngine
+from asciid.engines.remote import RemoteEngine
 from asciid.engines.remote._batch_delay import PAUSE
 from asciid.engines.remote._writer_client import WriterClient
 from asciid.engines.remote._writer_server import WriterServer

@@ -19,8 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.config.settings import Settings
 from asciid.daemon import assembly, storing
+from asciid.engines.generations import Generations
 from asciid.engines.lmdb import _file_reader, prepare_storage
-from asciid.engines.remote import Generations
 from asciid.engines.remote._batch_delay import PAUSE
 from asciid.engines.remote._writer_client import WriterClient
 from asciid.engines.remote._writer_server import WriterServer

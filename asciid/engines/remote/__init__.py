@@ -2,7 +2,6 @@
 
 from asciid.engines._queue_size import QueueSize
 from asciid.engines.remote._batch_delay import BatchDelay
-from asciid.engines.remote._generations import Generations
 from asciid.engines.remote._remote_engine import ILocalReader, RemoteEngine
 from asciid.engines.remote._writer_client import (
     UNANSWERED_BYTES,
@@ -14,7 +13,6 @@ from asciid.engines.remote._writer_server import IWritingProcess, WriterServer
 __all__ = [
     "UNANSWERED_BYTES",
     "BatchDelay",
-    "Generations",
     "ILocalReader",
     "IMetricsSource",
     "IWritingProcess",

@@ -25,7 +25,7 @@ from asciid.store.stats import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asciid.engines.remote._generations import Generations
+    from asciid.engines.generations import Generations
     from asciid.engines.remote._writer_client import WriterClient
     from asciid.store.operations import AnyOperation, Completed
     from asciid.store.queries import Query

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
     from twisted.python.failure import Failure
 
-    from asciid.engines.remote._generations import Generations
+    from asciid.engines.generations import Generations
     from asciid.engines.remote._messages import FromWriter
     from asciid.store.operations import AnyOperation
 
