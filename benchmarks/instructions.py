@@ -25,7 +25,7 @@ from catalog import BIN, Server, unbounded
 from kinds import KINDS, MIX, Load, Sizes
 from machine import describe_interpreter, describe_packages
 from process import BenchmarkError, Cores, choose_cores, connected, started
-from verdict import compare, per_request, table
+from verdict import check_limits, compare, dearer, per_request, table
 
 import script
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
+IN_PROCESS, DAEMON = "in process", "daemon"
 CALLS = "calls.json"
 """What `in_process.py` writes in the directory where it is started."""
 IN_PROCESS_SIZES = Sizes(warm_up=32, smaller=64, larger=192)
@@ -77,14 +78,14 @@ def parse_arguments() -> argparse.Namespace:
         "--in-process",
         dest="modes",
         action="append_const",
-        const="in process",
+        const=IN_PROCESS,
         help="only what repeats to the digit",
     )
     parser.add_argument(
         "--daemon",
         dest="modes",
         action="append_const",
-        const="daemon",
+        const=DAEMON,
         help="only the daemon on a disk",
     )
     parser.add_argument(
@@ -287,7 +288,7 @@ def measure_daemon(tree: Tree) -> Costs:
     return costs_of(output, planned)
 
 
-MODES = {"in process": measure_in_process, "daemon": measure_daemon}
+MODES = {IN_PROCESS: measure_in_process, DAEMON: measure_daemon}
 
 
 @contextmanager
@@ -348,10 +349,17 @@ def main() -> bool:
     for mode, columns in found.items():
         title = f"instructions, {mode}"
         print("\n".join(table(title, columns, [MIX, *KINDS])))
-        if options.against:
-            now, before = (costs[MIX] for costs in columns.values())
-            verdict = compare(now, before)
+        now, *others = columns.values()
+        if mode == DAEMON:
+            for kept, line in check_limits(now):
+                print(f"{mode}: {line}")
+                passed = passed and kept
+        for before in others:
+            verdict = compare(now[MIX], before[MIX])
             print(f"{mode}: {verdict}")
+            print(
+                f"{mode}: dearer than before: {', '.join(dearer(now, before)) or '-'}"
+            )
             passed = passed and verdict.passed
         print()
     if options.output:

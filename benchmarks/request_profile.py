@@ -66,10 +66,10 @@ def _descending(values: Mapping[str, Any], size: Any) -> dict[str, Any]:  # noqa
 
 
 def packages(profile: Profile) -> Counter[str]:
-    """Return the calls of Python functions by package: `asciid/http`, `twisted` ..."""
+    """Return the bytecodes by package: `asciid/http`, `twisted` ..."""
     found: Counter[str] = Counter()
-    for name, (calls, _) in profile["functions"].items():
-        found[_package(name.partition(" ")[0])] += calls
+    for name, (_, bytecodes) in profile["functions"].items():
+        found[_package(name.partition(" ")[0])] += bytecodes
     return found
 
 

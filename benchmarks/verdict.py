@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from kinds import HOT_GET, MIX
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 MORE_ALLOWED = 0.03
 """How much dearer the exercise may be than the commit that it is compared with."""
+
+DAEMON_LIMITS = {MIX: 128_000, HOT_GET: 48_000}
+"""Instructions of a request in the daemon, at most."""
+MEANINGLESS = 0.003
+"""Smaller changes are those of the interpreter's layout in memory."""
 
 
 def per_request(totals: Sequence[int], requests: int) -> float:
@@ -44,6 +51,19 @@ class Verdict(NamedTuple):
 def compare(now: float, before: float) -> Verdict:
     """Compare the instructions of one request of the exercise."""
     return Verdict(now / before - 1)
+
+
+def check_limits(costs: Mapping[str, float]) -> Iterator[tuple[bool, str]]:
+    """Yield for each limit of the daemon whether it is kept, and the line to print."""
+    for kind, most in DAEMON_LIMITS.items():
+        passed = costs[kind] <= most
+        figures = f"{costs[kind]:,.0f} instructions (at most {most:,})"
+        yield passed, f"{kind}: {figures}: {'passed' if passed else 'FAILED'}"
+
+
+def dearer(now: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
+    """Return the kinds of requests that take more instructions than before."""
+    return [kind for kind in now if now[kind] > before[kind] * (1 + MEANINGLESS)]
 
 
 def table(

@@ -1,4 +1,4 @@
-"""docs/architecture.md names what there is, and its figures are committed ones."""
+"""docs/architecture.md names what there is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asciid.config.settings import SETTINGS
 from tests.integration._daemon import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -25,14 +25,6 @@ _USE_OF_THREADS = {
     *("Thread", "callInThread", "callInThreadWithCallback", "call_in_pool"),
     *("deferToThread", "deferToThreadPool"),
 }
-
-_SERVERS = {
-    "naive": "stock Klein, a thread per operation, a file per image",
-    "ours-stock-site": "asciid's routes and store, under twisted.web",
-    "ours": "asciid",
-    "ours-workers": "asciid with four workers, all on that core",
-}
-"""What the page calls the servers of the benchmark."""
 
 WORDS = {
     *("GiB", "KiB", "MiB"),
@@ -240,25 +232,6 @@ def read_sources() -> Sources:
     return Sources()
 
 
-def measured(connections: int) -> Iterable[str]:
-    """Yield the rows of the comparison, as the committed results have it."""
-    path = ROOT / "benchmarks" / "results" / "full.json"
-    medians = json.loads(path.read_text(encoding="utf-8"))["medians"]
-    for median in medians:
-        label = _SERVERS.get(median["server"])
-        if (
-            label is not None
-            and median["workload"] == "exercise"
-            and median["connections"] == connections
-        ):
-            requests = round(median["requests_per_second"], -2)
-            written = median["disk_bytes_per_image"] / 1000
-            yield (
-                f"| {label} | {requests:,.0f} | {median['cpu_us_per_request']:.0f} "
-                f"| {written:.1f} |"
-            )
-
-
 class ArchitectureTests(SynchronousTestCase):
     """The page on the architecture."""
 
@@ -315,10 +288,3 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(self.sources.thread_names() - named, set())
         paths = {name for name in named if name.endswith(".py")}
         self.assertEqual(paths, self.sources.users_of_threads())
-
-    def test_figures(self) -> None:
-        """The table of the comparison has the medians of benchmarks/results."""
-        rows = list(measured(64))
-        self.assertEqual(len(rows), len(_SERVERS))
-        for row in rows:
-            self.assertIn(row, PAGE)

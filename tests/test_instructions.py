@@ -109,6 +109,23 @@ class VerdictTests(SynchronousTestCase):
         self.assertFalse(verdict.passed)
         self.assertIn("FAILED", str(verdict))
 
+    def test_limits(self) -> None:
+        """The exercise and a hot GET have limits in the daemon."""
+        costs = {"exercise": 128_000.0, "hot GET": 48_001.0, "404": 1e6}
+        self.assertEqual(
+            list(self.verdict.check_limits(costs)),
+            [
+                (True, "exercise: 128,000 instructions (at most 128,000): passed"),
+                (False, "hot GET: 48,001 instructions (at most 48,000): FAILED"),
+            ],
+        )
+
+    def test_kinds_that_are_dearer(self) -> None:
+        """Kinds of requests that take more are named, if that has a meaning."""
+        before = {"exercise": 1_000.0, "404": 1_000.0, "PUT": 1_000.0}
+        now = {"exercise": 900.0, "404": 1_002.0, "PUT": 1_004.0}
+        self.assertEqual(self.verdict.dearer(now, before), ["PUT"])
+
     def test_table(self) -> None:
         """A table has a row a kind, and the change where two commits are compared."""
         columns = {"now": {"404": 1030.0}, "then": {"404": 1000.0}}
@@ -123,7 +140,9 @@ class MainTests(SynchronousTestCase):
         """Import."""
         self.instructions = load("instructions")
 
-    def run_main(self, now: float, before: float) -> tuple[bool, str]:
+    def run_main(
+        self, now: float, before: float, mode: str = "in process"
+    ) -> tuple[bool, str]:
         """Return whether it passed, and what was printed of these figures."""
         kinds = load("kinds")
         columns = {
@@ -134,9 +153,7 @@ class MainTests(SynchronousTestCase):
         printed = io.StringIO()
         with (
             patch.object(sys, "argv", arguments),
-            patch.object(
-                self.instructions, "measure", lambda *_: {"in process": columns}
-            ),
+            patch.object(self.instructions, "measure", lambda *_: {mode: columns}),
             contextlib.redirect_stdout(printed),
         ):
             return self.instructions.main(), printed.getvalue()
@@ -155,6 +172,15 @@ class MainTests(SynchronousTestCase):
         passed, printed = self.run_main(103_100, 100_000)
         self.assertFalse(passed)
         self.assertIn("in process: the exercise takes +3.10% instructions", printed)
+
+    def test_daemon(self) -> None:
+        """In the daemon it also fails where a limit is exceeded."""
+        passed, printed = self.run_main(48_001, 50_000, "daemon")
+        self.assertFalse(passed)
+        self.assertIn("daemon: hot GET: 48,001 instructions", printed)
+        self.assertIn("daemon: dearer than before: -\n", printed)
+        passed, _ = self.run_main(48_000, 50_000, "daemon")
+        self.assertTrue(passed)
 
     def test_not_dearer(self) -> None:
         """It passes where the exercise takes a little more."""

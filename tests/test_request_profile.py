@@ -114,10 +114,10 @@ class ProfileTests(SynchronousTestCase):
         )
 
     def test_packages(self) -> None:
-        """Calls are added up by package, of asciid by its own packages."""
+        """Bytecodes are added up by package, of asciid by its own packages."""
         self.assertEqual(
             load("request_profile").packages(self.make()),
-            {"asciid/http": 2.0, "twisted": 1.0},
+            {"asciid/http": 50.0, "twisted": 100.0},
         )
 
     def test_text(self) -> None:
