@@ -132,20 +132,21 @@ class _Module:
         return len(members) == 1 and members[0] in self.classes.get(name, ())
 
 
-def _modules(*folders: str) -> Iterator[tuple[str, _Module]]:
+def _paths(*folders: str) -> Iterator[tuple[str, Path]]:
+    """Yield the names of modules with the paths of their sources."""
     for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            yield name, _Module(path)
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
 class Sources:
     """Finds names in the sources of the project."""
 
     def __init__(self) -> None:
-        self._own = dict(_modules("asciid"))
-        self._modules = {**self._own, **dict(_modules("tests", "benchmarks"))}
+        self._own = {name: _Module(path) for name, path in _paths("asciid")}
+        # Of these the page names a few.
+        self._others = dict(_paths("tests", "benchmarks"))
         self._defined: dict[str, list[_Module]] = defaultdict(list)
         self._texts: set[object] = set()
         for module in self._own.values():
@@ -211,7 +212,10 @@ class Sources:
     def _has_dotted(self, name: str) -> bool:
         parts = name.split(".")
         for length in range(len(parts), 0, -1):
-            module = self._modules.get(".".join(parts[:length]))
+            name = ".".join(parts[:length])
+            module = self._own.get(name)
+            if module is None and name in self._others:
+                module = _Module(self._others[name])
             if module is not None:
                 return length == len(parts) or module.has(*parts[length:])
         return False

@@ -8,6 +8,7 @@ that status, and the header fields in ``x-every-response`` to each response.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,9 @@ def served_contract(
     return contract
 
 
+@lru_cache(maxsize=4)
 def contract_document(limits: InputLimits, *, metrics: bool, tokens: bool) -> Document:
-    """Return `served_contract` as JSON."""
+    """Return `served_contract` as JSON; the last ones are kept."""
     contract = served_contract(limits, metrics=metrics, tokens=tokens)
     return Document(msgspec.json.encode(contract), b"application/json")
 

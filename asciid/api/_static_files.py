@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import cache
 from hashlib import sha256
 from mimetypes import guess_type
 from typing import TYPE_CHECKING
@@ -106,6 +107,7 @@ class StaticFiles:
         return content
 
 
+@cache
 def _ready(name: str, content: bytes) -> _File:
     kind = guess_type(name)[0] or "application/octet-stream"
     coded = b""

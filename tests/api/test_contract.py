@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
@@ -301,12 +303,25 @@ class DocumentTests(SynchronousTestCase):
                 self.assertIn(f"#/components/{kind}/{name}", used)
 
 
+@cache
+def kept_contract(*, tokens: bool) -> Contract:
+    """Return the contract of a service with or without tokens."""
+    return Contract(served_contract(LIMITS, metrics=True, tokens=tokens))
+
+
 class KeptContract(PagesContract):
     """Responses are as the contract announces them."""
 
+    seen_by: defaultdict[str, set[str]]
+    """What was in the responses to each test of a class that this process has run."""
+
+    def __init_subclass__(cls) -> None:
+        """Each class has its own."""
+        cls.seen_by = defaultdict(set)
+
     def setUp(self) -> None:
         """Serve an empty store."""
-        self.seen: set[str] = set()
+        self.seen = self.seen_by[self._testMethodName]
         self.reset()
 
     def reset(self) -> None:
@@ -317,8 +332,7 @@ class KeptContract(PagesContract):
 
     def follow(self, *, tokens: bool) -> None:
         """Hold responses to the contract of a service with or without tokens."""
-        served = served_contract(LIMITS, metrics=True, tokens=tokens)
-        self.contract = Contract(served, self.seen)
+        self.contract = kept_contract(tokens=tokens).noting(self.seen)
 
     def meet(
         self, status: int, method: str, path: str, *lines: str, body: object = ""
@@ -941,11 +955,11 @@ class OnAsciidTests(OnAsciid, KeptContract, SynchronousTestCase):
         on_site.reset()
         on_site.test_upload()
         for name in dir(self):
-            if name.startswith("test_") and name != self._testMethodName:
+            if name.startswith("test_") and name not in self.seen_by:
                 self.reset()
                 getattr(self, name)()
         parts = Contract(load_contract(LIMITS)).documented_parts()
-        unseen = "\n".join(sorted(parts - self.seen))
+        unseen = "\n".join(sorted(parts.difference(*self.seen_by.values())))
         self.assertFalse(unseen, f"in no response:\n{unseen}")
 
 
