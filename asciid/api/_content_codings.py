@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
     from asciid.runtime.offload import IOffload
 
-__all__ = ["Encoded", "Encodings", "is_encodable"]
+__all__ = ["ENCODABLE", "Encoded", "Encodings"]
 
-# A smaller image takes about one packet in any coding, and compressing it costs the
-# server more than all of the response; larger ones are not in memory.
-_MIN_SIZE = 1_400
-_MAX_SIZE = 64 * 1024
+ENCODABLE = range(1_400, 64 * 1024 + 1)
+"""
+Bytes of an image that may be sent in a content coding.
+
+A smaller one takes about one packet in any coding, and compressing it costs more than
+all of the response; larger ones are not in memory.
+"""
 
 _CAPACITY = 8 * 1024 * 1024
 # Overhead of an entry, measured and rounded up.
@@ -49,11 +52,6 @@ class Encoded:
     content: bytes
     digest: bytes
     """The SHA-256 of the content."""
-
-
-def is_encodable(size: int) -> bool:
-    """Return whether an image of `size` bytes may be sent in a content coding."""
-    return _MIN_SIZE <= size <= _MAX_SIZE
 
 
 class Encodings:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from asciid.api._conditions import last_modified, range_applies, unmodified_tag
-from asciid.api._content_codings import Encodings, is_encodable
+from asciid.api._conditions import range_applies, unmodified_tag
+from asciid.api._content_codings import ENCODABLE, Encodings
 from asciid.api._digests import USUAL_DIGEST, digest_field
 from asciid.api._negotiation import ANY_CODING
 from asciid.api._ranges import Part, closing, content_range, multipart, parse_ranges
@@ -66,19 +66,18 @@ class Downloads:
             ranges = parse_ranges(selection.ranges, spec.size)
         if ranges is None and codings is not ANY_CODING:
             coding = self._choose_coding(reader, codings)
-        modified = last_modified(reader.completed, self._clock())
-        form = Representation(spec, modified, coding)
+        form = Representation(spec, reader.completed, self._clock(), coding)
         if selection.is_conditional:
             # Ranges are of the identity coding, so only its validators count.
             others = form.all_tags if ranges is None else tuple
-            unmodified = unmodified_tag(request, form.etag, modified, others)
+            unmodified = unmodified_tag(request, form.etag, form.modified, others)
             if unmodified is not None:
                 form.head(304).apply(request, form.kept_lines(unmodified))
                 return b""
         if ranges is not None and range_applies(
             request,
             form.etag,
-            None if codings.preferred and form.is_encodable else modified,
+            None if codings.preferred and spec.size in ENCODABLE else form.modified,
         ):
             if not ranges:
                 raise RangeNotSatisfiableError(spec.size)
@@ -100,7 +99,7 @@ class Downloads:
         if (
             codings.preferred
             and content is not None
-            and is_encodable(len(content))
+            and len(content) in ENCODABLE
             # Waiting for a compression would take longer than it saves.
             and not (codings.identity and self._encodings.is_full)
         ):
@@ -130,20 +129,15 @@ class Downloads:
 
 def _lines(reader: IImageReader, form: Representation, digest: bytes | None) -> bytes:
     """Return the lines of an image in identity, kept while it is in memory."""
-    content = reader.content
-    usual = (
-        digest == USUAL_DIGEST
-        and content is not None
-        # With the clock behind, Last-Modified is that of the response.
-        and form.modified == int(reader.completed)
-    )
+    # While the clock is behind, Last-Modified is the time of the response.
+    usual = digest == USUAL_DIGEST and form.completed <= form.now
     if usual and reader.kept is not None:
         return reader.kept
+    content = reader.content
     if content is not None and len(content) > PIECE:
         content = None  # would take too long to hash
-    field = _digest(digest, bytes.fromhex(form.spec.sha256), content)
-    lines = form.lines(field)
-    if usual:
+    lines = form.lines(_digest(digest, bytes.fromhex(form.spec.sha256), content))
+    if usual and reader.content is not None:
         reader.kept = lines
     return lines
 

@@ -193,7 +193,11 @@ _HEADERS: dict[type[BaseException | None], dict[bytes, bytes]] = {
 }
 """Error -> constant header fields."""
 
-_INTERNAL_ERROR = (500, "internal-error", "Internal error")
+_RETRIED = frozenset({429, 503})
+"""Statuses that have Retry-After."""
+_UNEXPECTED = 500
+
+_INTERNAL_ERROR = (_UNEXPECTED, "internal-error", "Internal error")
 _METHOD_NOT_ALLOWED = (405, "method-not-allowed", "Method not allowed")
 
 PROBLEM_TYPES: Mapping[str, tuple[int, str]] = {
@@ -233,9 +237,9 @@ def problem_for(error: BaseException | None) -> Problem:
         detail = error.description or title
     if isinstance(error, UploadRateError):
         headers[b"Retry-After"] = b"%d" % error.retry_after
-    elif status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+    elif status in _RETRIED:
         headers[b"Retry-After"] = b"%d" % RETRY_AFTER
-    elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    elif status == _UNEXPECTED:
         # The error is logged, not shown to the client.
         detail = "Internal error; it was logged."
     return Problem(name, status, title, detail, headers, _members(error))
@@ -262,7 +266,7 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
 
     `failure` is its cause, logged if unexpected.
     """
-    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    if problem.status == _UNEXPECTED:
         _log.failure(
             "request {request_id} failed unexpectedly",
             failure,

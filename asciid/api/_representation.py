@@ -8,7 +8,8 @@ from wsgiref.handlers import format_date_time
 
 from msgspec import Struct
 
-from asciid.api._content_codings import is_encodable
+from asciid.api._conditions import last_modified
+from asciid.api._content_codings import ENCODABLE
 from asciid.api._cors import READ_FIELDS
 from asciid.api._negotiation import CODINGS
 from asciid.http import PreparedHead, encode_fields
@@ -39,10 +40,22 @@ _CONTENT_FIELDS = (
 )
 
 
+_LINES = encode_fields(
+    (
+        (b"Content-Disposition", b'inline; filename="%b.txt"'),
+        (b"Last-Modified", b"%b"),
+        (b"ETag", b"%b"),
+    )
+)
+_DIGEST_LINE = encode_fields(((b"Repr-Digest", b"%b"),))
+_ETAG_LINE = encode_fields(((b"ETag", b"%b"),))
+"""Formats of lines, whose values have no control characters."""
+
+
 def entity_tags(sha256: str, size: int) -> tuple[bytes, ...]:
     """Return the entity tags of all representations of an image, identity first."""
     name = sha256.encode("ascii")
-    codings = CODINGS if is_encodable(size) else ()
+    codings = CODINGS if size in ENCODABLE else ()
     return (_BARE_TAG % name, *(_CODED_TAG % (name, coding) for coding in codings))
 
 
@@ -54,10 +67,16 @@ class Representation(Struct, frozen=True):
     """
 
     spec: ImageSpec
-    modified: int
-    """Last-Modified in seconds since the epoch."""
+    completed: float
+    """When the image became complete, in seconds since the epoch."""
+    now: float
     coding: bytes | None
     """None for identity."""
+
+    @property
+    def modified(self) -> int:
+        """Last-Modified in seconds since the epoch."""
+        return last_modified(self.completed, self.now)
 
     @property
     def etag(self) -> bytes:
@@ -71,18 +90,13 @@ class Representation(Struct, frozen=True):
         """Return the entity tags of all representations of the image."""
         return entity_tags(self.spec.sha256, self.spec.size)
 
-    @property
-    def is_encodable(self) -> bool:
-        """Whether the image has representations in content codings."""
-        return is_encodable(self.spec.size)
-
     def head(self, status: int) -> PreparedHead:
         """
         Return the head of a response, without the fields that vary with the image.
 
         `status` is 200, 206 or 304.
         """
-        return _head(status, self.coding, is_encodable(self.spec.size))
+        return _head(status, self.coding, self.spec.size in ENCODABLE)
 
     def lines(self, digest: bytes | None) -> bytes:
         """
@@ -91,14 +105,8 @@ class Representation(Struct, frozen=True):
         `digest` is the value of Repr-Digest, None if the client wants none.
         """
         name = self.spec.sha256.encode("ascii")
-        fields = [
-            (b"Content-Disposition", b'inline; filename="%b.txt"' % name),
-            (b"Last-Modified", _format_date(self.modified)),
-            (b"ETag", self.etag),
-        ]
-        if digest is not None:
-            fields.append((b"Repr-Digest", digest))
-        return encode_fields(fields)
+        lines = _LINES % (name, _format_date(self.modified), self.etag)
+        return lines if digest is None else lines + _DIGEST_LINE % digest
 
     def kept_lines(self, etag: bytes) -> bytes:
         """
@@ -106,7 +114,7 @@ class Representation(Struct, frozen=True):
 
         `etag` is that of the client's representation, which may be another one.
         """
-        return encode_fields([(b"ETag", etag)])
+        return _ETAG_LINE % etag
 
 
 @cache

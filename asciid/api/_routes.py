@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from klein import Klein
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
     from twisted.python.failure import Failure
-    from twisted.web.iweb import IRequest
 
     from asciid.api._authorization import Tokens
     from asciid.api._request_interface import Request, RoutedRequest
@@ -455,33 +454,30 @@ class ImageAPI:
             raise NotFound
         return answer_scrape(request, self.metrics)
 
-    @app.handle_errors(Exception)
-    def _refused(self, request: IRequest, failure: Failure) -> bytes | Deferred[bytes]:
+    @app.handle_errors(Exception)  # type: ignore[arg-type]  # requests of any stack
+    def _refused(self, request: Request, failure: Failure) -> bytes | Deferred[bytes]:
         """Respond to an exception of a handler or of routing."""
         error = failure.value
-        answered = cast("Request", request)
         if self._metrics_apart and request.path == b"/metrics":
             error = NotFound()
         if isinstance(error, MethodNotAllowed) and _is_free_name(request, error):
             error = NotFound()
         if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
             # No route has it: every path supports it.
-            self._cors.answer_options(answered, error.valid_methods or ())
+            self._cors.answer_options(request, error.valid_methods or ())
             return b""
         problem = problem_for(error)
         if isinstance(error, ImageBlockedError) and request.method not in READS:
             problem = msgspec.structs.replace(problem, status=403)
         self.metrics.requests.refuse(problem.name)
-        self._cors.mark(answered)
-        body = answer_problem(answered, problem, failure)
-        if wants_problem_page(answered, problem.status):
-            return Deferred.fromCoroutine(
-                self._reading.problem(answered, problem, body)
-            )
+        self._cors.mark(request)
+        body = answer_problem(request, problem, failure)
+        if wants_problem_page(request, problem.status):
+            return Deferred.fromCoroutine(self._reading.problem(request, problem, body))
         return body
 
 
-def _is_free_name(request: IRequest, error: MethodNotAllowed) -> bool:
+def _is_free_name(request: Request, error: MethodNotAllowed) -> bool:
     """Return whether a read is of a path that only has PUT, as any name has."""
     is_read = request.method in (b"GET", b"HEAD")
     return is_read and list(error.valid_methods or ()) == ["PUT"]

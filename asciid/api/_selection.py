@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Selection", "select"]
 
-_CONDITIONS = (
-    b"if-match",
-    b"if-none-match",
-    b"if-modified-since",
-    b"if-unmodified-since",
-)
-
 
 class Selection(Struct, frozen=True):
     """
@@ -63,7 +56,12 @@ def select(request: Request) -> Selection:
         accept is None or _takes_text(request, accept),
         codings,
         header(b"range") if codings.identity else None,
-        any(header(name) is not None for name in _CONDITIONS),
+        not (
+            header(b"if-match") is None
+            and header(b"if-none-match") is None
+            and header(b"if-modified-since") is None
+            and header(b"if-unmodified-since") is None
+        ),
         digest,
     )
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.http._field_block import FieldBlock
+
 __all__ = ["cached_by_fields"]
 
 # Klein's handlers get a request of either stack; they have no common type.
@@ -29,9 +31,10 @@ def cached_by_fields(
 
     @wraps(function)
     def cached(request: AnyRequest) -> ResultT:
-        findings: dict[object, ResultT] | None = getattr(request, "findings", None)
-        if findings is None:
+        block: FieldBlock | None = getattr(request, "_block", None)
+        if block is None:
             return function(request)
+        findings: dict[object, ResultT] = block.findings
         if function in findings:
             return findings[function]
         result = findings[function] = function(request)

@@ -80,7 +80,7 @@ class Dispatcher:
             if request.finished or request.gone:
                 break
             kinds, handler = handlers[index]
-            if not failure.check(*kinds):
+            if not isinstance(failure.value, kinds):
                 continue
             try:
                 result = handler(request, failure)
@@ -104,7 +104,8 @@ class Dispatcher:
         # The result of an endpoint or an error handler.
         if isinstance(result, CoroutineType):
             result = Deferred.fromCoroutine(result)
-        if isinstance(result, Deferred):
+        # Deferred is an ABC, of which isinstance() is slow.
+        if type(result) is not bytes and isinstance(result, Deferred):
             if not result.called or type(result.result) is not bytes or result.paused:
                 request.cancel_if_gone(result)
                 result.addBoth(self._answer, request, next_handler)
@@ -114,10 +115,10 @@ class Dispatcher:
 
     def _answer(self, result: object, request: Request, next_handler: int) -> None:
         try:
-            if isinstance(result, Failure):
-                self.fail(result, request, next_handler)
-            elif type(result) is bytes and not (request.finished or request.gone):
+            if type(result) is bytes and not (request.finished or request.gone):
                 request.respond(result)
+            elif isinstance(result, Failure):
+                self.fail(result, request, next_handler)
             else:
                 self._write(result, request, next_handler)
         except Exception:  # noqa: BLE001  # logged

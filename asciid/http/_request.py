@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, AnyStr
+from typing import TYPE_CHECKING, AnyStr
 
 from klein.app import KleinRequest
 from klein.interfaces import IKleinRequest
@@ -140,11 +140,6 @@ class Request(Response):
         # Handlers ask for the same few fields of every request.
         cache = self._block.cache
         return cache[key] if key in cache else self._block.last(key.lower())
-
-    @property
-    def findings(self) -> dict[object, Any]:
-        """What was found in the fields, of requests with the same fields."""
-        return self._block.findings
 
     def getAllHeaders(self) -> dict[bytes, bytes]:
         """Return the last value of each field by its name in lower case."""

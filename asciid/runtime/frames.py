@@ -10,18 +10,16 @@ slot.
 from __future__ import annotations
 
 from traceback import clear_frames
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["forget_frames", "forget_tracebacks"]
 
 
 def forget_frames(error: BaseException) -> None:
     """Empty the frames of `error`, and of its context, that have ended."""
-    for one in _chain(error):
+    one: BaseException | None = error
+    while one is not None:
         clear_frames(one.__traceback__)
+        one = one.__context__
 
 
 def forget_tracebacks(error: BaseException) -> None:
@@ -30,12 +28,7 @@ def forget_tracebacks(error: BaseException) -> None:
 
     For errors whose text suffices, and whose frames are still running.
     """
-    for one in _chain(error):
-        one.__traceback__ = None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
     one: BaseException | None = error
     while one is not None:
-        yield one
+        one.__traceback__ = None
         one = one.__context__
