@@ -141,8 +141,26 @@ class ImportTests(SynchronousTestCase):
         for module, unused in (
             ("asciid.art.encodings", {"asciid.art.rendering", "wcwidth"}),
             ("asciid.daemon.assembly", {"asciid.art.rendering", "wcwidth"}),
-            ("asciid.workers.parent", {"asciid.api", "asciid.http", "klein"}),
-            ("asciid.tap", {"asciid.api", "asciid.http", "klein"}),
+            (
+                "asciid.workers.parent",
+                {
+                    *("asciid.api", "asciid.http", "klein"),
+                    *("asciid.admin", "asciid.metrics", "prometheus_client"),
+                    *("asciid.engines.memory", "asciid.engines.remote", "tomllib"),
+                },
+            ),
+            (
+                "asciid.workers._worker",
+                {"asciid.admin", "asciid.engines.memory", "tomllib"},
+            ),
+            # `leave_out_openssl` is called after these imports.
+            (
+                "asciid.tap, asciid.workers.__main__",
+                {
+                    *("asciid.api", "asciid.http", "klein"),
+                    *("OpenSSL", "twisted.internet.endpoints", "twisted.internet.tcp"),
+                },
+            ),
         ):
             program = f"import sys, {module}; print(*{unused} & sys.modules.keys())"
             loaded = subprocess.run(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asciid.admin.control import Control
-from asciid.admin.moderation import Moderation
-from asciid.admin.owner_commands import Maintenance
 from asciid.config.settings import DatabaseURL
-from asciid.engines.lmdb import ALONE, LMDBEngine, LMDBReader, prepare_storage
-from asciid.engines.lmdb.maintenance import StorageLock
+from asciid.engines.lmdb import (
+    ALONE,
+    LMDBEngine,
+    LMDBReader,
+    StorageLock,
+    prepare_storage,
+)
 from asciid.net.database_url import NOT_INSTALLED
 from asciid.net.listener import StartError
 from asciid.runtime.streams import print_refusal
@@ -18,6 +20,7 @@ from asciid.store import Lifetimes, PendingLimits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asciid.admin.control import Control
     from asciid.config.settings import Settings
     from asciid.engines.lmdb import IPeers
     from asciid.engines.remote import ILocalReader
@@ -164,6 +167,11 @@ def lists_by_default(settings: Settings) -> bool:
 
 def _make_control(settings: Settings, engine: LMDBEngine, reactor: Reactor) -> Control:
     """Return the control socket of `engine`, in the storage directory."""
+    # Only the owner of a storage has commands, not the parent and the workers.
+    from asciid.admin.control import Control  # noqa: PLC0415
+    from asciid.admin.moderation import Moderation  # noqa: PLC0415
+    from asciid.admin.owner_commands import Maintenance  # noqa: PLC0415
+
     maintenance, moderation = Maintenance(engine, reactor), Moderation(engine)
     commands = {
         "backup": maintenance.backup,
