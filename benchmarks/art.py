@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
 from importlib.util import find_spec
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from machine import describe_machine
 
 from asciid.art.rendering import parse, to_html, to_svg, to_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+RESULTS = Path(__file__).parent / "results"
 COLUMNS, ROWS = 80, 25
 _BLOCKS = "░▒▓█▀▄▌▐"
 
@@ -43,7 +48,7 @@ def ways(text: str) -> dict[str, Callable[[], str]]:
         "parse": lambda: str(parse(text).width),
         "HTML of cells": lambda: to_html(grid),
         "SVG of cells": lambda: to_svg(grid),
-        "terminal of cells": lambda: to_terminal(grid),
+        "text for a terminal, of cells": lambda: to_terminal(grid),
         "text to HTML": lambda: to_html(parse(text)),
     }
     if find_spec("pyte"):
@@ -80,22 +85,41 @@ def ways(text: str) -> dict[str, Callable[[], str]]:
     return found
 
 
-def main() -> None:
-    """Print a table: the least time of many runs, and the size of the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=500, help="runs of equal style")
-    parser.add_argument("--repeat", type=int, default=100, help="how often")
-    options = parser.parse_args()
-    text = screen(options.runs)
-    print(f"{COLUMNS} x {ROWS} cells, {options.runs} runs, {len(text.encode())} bytes")
+def measure(text: str, repeat: int) -> dict[str, dict[str, float]]:
+    """Return the least time of each way, and the size of its result if it has one."""
+    found = {}
     for name, act in ways(text).items():
         times = []
-        for _ in range(options.repeat):
+        for _ in range(repeat):
             start = time.perf_counter()
             result = act()
             times.append(time.perf_counter() - start)
-        size = f"{len(result.encode()):>8} bytes" if len(result) > 9 else ""
-        print(f"{name:24} {min(times) * 1e3:8.2f} ms {size}")
+        found[name] = {"ms": min(times) * 1e3}
+        if not result.isdigit():
+            found[name]["bytes"] = len(result.encode())
+    return found
+
+
+def main() -> None:
+    """Measure, print a table, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="benchmarks/art")
+    parser.add_argument("--runs", type=int, default=500, help="runs of equal style")
+    parser.add_argument("--repeat", type=int, default=200, help="how often")
+    parser.add_argument("--output", type=Path, default=RESULTS / "art.json")
+    options = parser.parse_args()
+    text = screen(options.runs)
+    found = measure(text, options.repeat)
+    print(f"{COLUMNS} x {ROWS} cells, {options.runs} runs, {len(text.encode())} bytes")
+    for name, way in found.items():
+        size = f"{way['bytes']:>8} bytes" if "bytes" in way else ""
+        print(f"{name:32} {way['ms']:8.2f} ms {size}")
+    results = {
+        "machine": describe_machine(),
+        "runs": options.runs,
+        "repeat": options.repeat,
+        "ways": found,
+    }
+    options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("architecture", "operations")]
-PAGES.append(ROOT / "docs" / "performance.md")
+PAGES = [
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "operations.md",
+    ROOT / "docs" / "performance.md",
+]
 
 NONE = ""
 """The cell of what was not measured."""
@@ -306,12 +310,21 @@ def sizing() -> Iterator[str]:
     return table(heads, lines)
 
 
+def art() -> Iterator[str]:
+    """Yield what it takes to parse and to show a screen of art."""
+    lines = [
+        [name, cell(way, "ms", digits=1), cell(way, "bytes")]
+        for name, way in read("art").get("ways", {}).items()
+    ]
+    return table(("", "ms", "bytes"), lines)
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     each.__name__: each
     for each in (
         *(machine, exercise, downloads, memory, targets),
         *(instructions, profiles, libraries, packages),
-        *(comparison, sizing),
+        *(comparison, sizing, art),
     )
 }
 """By the name in the mark before a table."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = (
     *("twisted", "klein", "httptools", "lmdb", "msgspec", "psycopg"),
     *("aiohttp", "starlette", "fastapi", "uvicorn", "uvloop"),
+    *("pyte", "ansi2html", "rich"),
 )
 
 
@@ -53,18 +55,16 @@ def optimizations(variables: dict[str, Any]) -> str:
 
 
 def describe_packages() -> dict[str, str]:
-    """Return the versions of what is measured."""
+    """Return the versions of what is installed of what may be measured."""
     found = {}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
     return found
 
 
-def describe_machine(disk: procfs.Disk) -> dict[str, Any]:
-    """Return the machine and the versions of the software."""
+def describe_machine(disk: procfs.Disk | None = None) -> dict[str, Any]:
+    """Return the machine, with the file system of `disk`, and versions of software."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -80,7 +80,7 @@ def describe_machine(disk: procfs.Disk) -> dict[str, Any]:
         "cpu": cpu,
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
-        "filesystem": disk.filesystem,
+        **({"filesystem": disk.filesystem} if disk else {}),
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
         "interpreter": describe_interpreter(),
