@@ -178,7 +178,8 @@ def _tables(results: Results) -> Iterable[str]:
             [TITLES[key], *_cells(rows[key], base)] for key in TITLES if key in rows
         ]
         against = f"; ratios to {TITLES[base_key]}" if base else ""
-        yield _layout(f"{title}, {connections} connections{against}", lines)
+        plural = "s" if connections > 1 else ""
+        yield _layout(f"{title}, {connections} connection{plural}{against}", lines)
 
 
 def _memory(results: Results) -> str:
