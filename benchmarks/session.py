@@ -27,7 +27,7 @@ EMPTY = "empty"
 CONNECTIONS = (32, 64)
 MANY = 256
 """Connections of which each of several workers has as many as one process else."""
-TRACED_CONNECTIONS = 32
+TRACED_CONNECTIONS = 64
 WARM_UP = 0.3
 TRACED = 0.5
 """Seconds; a traced server is several times slower."""
