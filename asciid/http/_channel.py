@@ -101,7 +101,11 @@ class Channel(Connection):
             self._keep(data)
             if incoming.wanted:
                 self._pump()
-        elif self._queued is None and self._ready:
+        elif (
+            self._queued is None
+            and (self._request is None or incoming is not None)
+            and not self._output.blocked
+        ):
             self._serve(data, now)
         else:
             self._keep(data)
@@ -147,9 +151,8 @@ class Channel(Connection):
 
     # What the request calls.
 
-    @property
     def can_persist(self) -> bool:
-        """Whether another request may follow the one in progress (RFC 9112 9.3)."""
+        """Return whether another request may follow this one (RFC 9112 9.3)."""
         return not (
             (self._incoming is not None and not self._incoming.done)
             or self._closing
@@ -170,24 +173,29 @@ class Channel(Connection):
         elif request.pulls and self._queued is None:
             self._later(self._pull)
 
-    def finished(self, *, keep: bool) -> None:
-        """Continue with the next request: the response is complete."""
+    def complete(self, last: bytes, keep: bool) -> None:  # noqa: FBT001  # called for each response
+        """Send the last bytes of a response, and continue with the next request."""
+        if last:
+            self.send(last)
         request, self._request = self._request, None
         server = self._server
+        now = server.clock()
         if server.observer is not None and request is not None:
-            server.observer.answered(request, server.clock() - request.began)
-        self._cancel_queued()
+            server.observer.answered(request, now - request.began)
+        if self._queued is not None:
+            self._cancel_queued()
         if self._at_work:
             self._end_work()
-        if self._incoming is not None:
-            self._incoming.stop()
-            self._incoming = None
-        if self._received is not None:
+        if self._incoming is not None or self._received is not None:
             self._release_body()
         if not keep:
             self._close(linger=True)
-        elif not self._corked:
+        elif self._corked:
+            pass  # the rest of what was received is served next
+        elif self._buffer or self._paused:
             self._resume()
+        elif not self._closing:
+            self._settle(now)
 
     def read_body(
         self, receive: Callable[[bytes], Deferred[None] | None]
@@ -276,31 +284,46 @@ class Channel(Connection):
         pos = 0
         self._corked = True
         try:
-            while pos < size and self._ready:
-                if pos and self._is_slice_over(now):
-                    self._later(self._begin_queued, begins=self._incoming is None)
-                    break
+            while pos < size:
                 if self._incoming is not None:
                     pos = self._gather(self._incoming, data, pos, now)
                 elif data[pos] == _CR and data.startswith(b"\r\n", pos):
                     pos = self._skip_line(pos)
-                elif (end := data.find(b"\r\n\r\n", pos)) < 0:
-                    self._await_head(data[pos:], now)
-                    break
                 else:
-                    pos = self._begin(data, pos, end + 4)
+                    end = data.find(b"\r\n\r\n", pos)
+                    if end < 0:
+                        self._await_head(data[pos:], now)
+                        break
+                    pos = self._begin(data, pos, end + 4, now)
+                if pos < size and not self._may_go_on(now):
+                    break
         except RefusedError as refusal:
             self._refuse(refusal, data[pos : pos + 5])
         self._corked = False
-        self._flush()
+        if self._pending:
+            self._flush()
         if self._closing:
             self._shut()
             return
-        if pos < size:
-            self._keep(data[pos:])
-        elif self._buffer and self._request is None:
-            self._later(self._begin_queued, begins=True)
+        if pos < size or self._buffer:
+            self._park(data[pos:])
         self._settle(now)
+
+    def _park(self, rest: bytes) -> None:
+        # Keep what cannot be served yet; what a handler has left can be.
+        if rest:
+            self._keep(rest)
+        elif self._request is None:
+            self._later(self._begin_queued, begins=True)
+
+    def _may_go_on(self, began: float) -> bool:
+        # Whether the next bytes can be served at once.
+        if not self._ready:
+            return False
+        if self._is_slice_over(began):
+            self._later(self._begin_queued, begins=self._incoming is None)
+            return False
+        return True
 
     def _is_slice_over(self, began: float) -> bool:
         server = self._server
@@ -320,36 +343,33 @@ class Channel(Connection):
             return False
         return self._request is None or self._incoming is not None
 
-    def _begin(self, data: bytes, start: int, end: int) -> int:
+    def _begin(self, data: bytes, start: int, end: int, now: float) -> int:
         # Serve the request whose head is data[start:end]; return where its part
         # of the data ends.
         server = self._server
-        method, target, block = server.head_parser.parse(
-            data[start:end], secure=self.secure
-        )
+        method, target, block = server.head_parser.parse(data[start:end], self.secure)
         self._partial_head = None
         self._idle = False
         self._empty_lines = 0
-        request = Request(self, method, target, block, server.clock())
-        self._request = request
+        self._request = request = Request(self, method, target, block, now)
         route = request.route
         if isinstance(route.error, RefusedError):
             self._refuse(route.error)
             return end
         length = block.length
-        if length == 0:
-            server.dispatcher.run(request)
-        elif 0 < length <= min(len(data) - end, route.body) and (
-            length <= _PIECE or not route.streams
-        ):
-            request.receive(data[end : end + length])
-            end += length
-            server.dispatcher.run(request)
-        elif self._begin_body(request, block, more=end < len(data)):
-            # The handler reads it from the buffer.
-            self._buffer = data[end:]
-            end = len(data)
-            server.dispatcher.run(request)
+        if length:
+            if 0 < length <= min(len(data) - end, route.body) and (
+                length <= _PIECE or not route.streams
+            ):
+                request.body = data[end : end + length]
+                end += length
+            elif self._begin_body(request, block, more=end < len(data)):
+                # The handler reads it from the buffer.
+                self._buffer = data[end:]
+                end = len(data)
+            else:
+                return end
+        server.dispatcher.run(request)
         return end
 
     def _await_head(self, head: bytes, now: float) -> None:
@@ -442,7 +462,7 @@ class Channel(Connection):
         if incoming.done and request is not None:
             self._incoming = None
             self._received = incoming
-            request.receive(incoming.take())
+            request.body = incoming.take()
             incoming.finish()
             self._server.dispatcher.run(request)
         return end
@@ -498,6 +518,9 @@ class Channel(Connection):
         self._fail_body(BodiesLimitError())
 
     def _release_body(self) -> None:
+        if self._incoming is not None:
+            self._incoming.stop()
+            self._incoming = None
         if self._received is not None:
             self._received.release()
             self._received = None
@@ -551,10 +574,12 @@ class Channel(Connection):
             return
         data = self._take_buffer()
         now = self._server.clock()
-        if data:
+        if data and self._ready:
             self._serve(data, now)
-        else:
-            self._settle(now)
+            return
+        if data:
+            self._keep(data)
+        self._settle(now)
 
     def _settle(self, now: float) -> None:
         # Set what is waited for now, and the deadline.

@@ -70,8 +70,7 @@ class Connection(Protocol):
         self._eof = False
         # While corked, responses are collected to be sent together.
         self._corked = False
-        self._pending: list[bytes] = []
-        self._pending_size = 0
+        self._pending = b""
         # Since when the client has read nothing, and when the write timeout ends.
         self._blocked_since = self._stalled_at = NEVER
         self._queued: QueuedCall | None = None
@@ -119,9 +118,8 @@ class Connection(Protocol):
         if not self._corked:
             self._output.send(data)
             return
-        self._pending.append(data)
-        self._pending_size += len(data)
-        if self._pending_size > _FLUSH:
+        self._pending += data
+        if len(self._pending) > _FLUSH:
             self._flush()
 
     def abort(self) -> None:
@@ -179,10 +177,8 @@ class Connection(Protocol):
     def _flush(self) -> None:
         pending = self._pending
         if pending:
-            data = pending[0] if len(pending) == 1 else b"".join(pending)
-            pending.clear()
-            self._pending_size = 0
-            self._output.send(data)
+            self._pending = b""
+            self._output.send(pending)
 
     def _later(self, call: Callable[[], None], *, begins: bool = False) -> None:
         # Other clients' calls may be made first.
@@ -282,7 +278,7 @@ class Connection(Protocol):
         self._discard = None
         self.deadline = NEVER
         self._buffer = b""
-        self._pending.clear()
+        self._pending = b""
         self._cancel_queued()
         self._output.close()
 

@@ -63,11 +63,14 @@ class Dispatcher:
             self._run_unmatched(request)
             return
         try:
-            result = route.call(request, **route.values)
+            result = route.call(request, **request.values)
         except Exception:  # noqa: BLE001  # the error handlers get it
             self.fail(Failure(), request)
         else:
-            self._take(result, request, 0)
+            if type(result) is bytes:
+                self._answer(result, request, 0)
+            else:
+                self._take(result, request, 0)
 
     def fail(self, failure: Failure, request: Request, first: int = 0) -> None:
         """
@@ -102,7 +105,7 @@ class Dispatcher:
 
     def _take(self, result: object, request: Request, next_handler: int) -> None:
         # The result of an endpoint or an error handler.
-        if isinstance(result, CoroutineType):
+        if type(result) is CoroutineType:
             result = Deferred.fromCoroutine(result)
         # Deferred is an ABC, of which isinstance() is slow.
         if type(result) is not bytes and isinstance(result, Deferred):

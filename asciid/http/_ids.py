@@ -24,13 +24,19 @@ _SANE = re.compile(rb"[!-~]{1,128}")
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
+_TWO_DIGITS = [b"%02x" % number for number in range(256)]
+
 _FIRST_VERSION = b"00-"
 
 
 def unique_ids() -> Iterator[bytes]:
     """Return ids that no other process generates."""
-    pattern = f"{token_hex(8)}-%x".encode("ascii")
-    return map(pattern.__mod__, count(1))
+    token = token_hex(8).encode("ascii")
+    for high in count():
+        # The rest is the same in the next ids, and is formatted only once.
+        start = b"%b-%x" % (token, high)
+        for low in _TWO_DIGITS:
+            yield start + low
 
 
 def given_id(name: bytes | None, traceparent: bytes | None) -> bytes | None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from asciid.http._response_head import (
     CONTENT_LENGTH,
     CONTENT_TYPE,
+    DEFAULT_TYPE,
     FRAMING_FIELDS,
+    NO_BODY,
     field_lines,
     line_start,
     status_line,
@@ -37,10 +39,10 @@ class PreparedHead:
     :ivar lines: the status line and the lines of the fields but Content-Length.
     :ivar fields: the values of all fields, by the starts of their lines.
     :ivar length: the Content-Length, in bytes; ``None`` if it is that of the body.
-    :ivar typed: whether Content-Type is among the fields.
+    :ivar typed_lines: the same, with the default Content-Type if a body would need it.
     """
 
-    __slots__ = ("_pairs", "fields", "length", "lines", "status", "typed")
+    __slots__ = ("_pairs", "fields", "length", "lines", "status", "typed_lines")
 
     def __init__(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """
@@ -59,8 +61,10 @@ class PreparedHead:
         rest = dict(self.fields)
         length = rest.pop(CONTENT_LENGTH, None)
         self.length = None if length is None else int(length)
-        self.typed = CONTENT_TYPE in rest
-        self.lines = status_line(status) + field_lines(rest.items())
+        start, lines = status_line(status), field_lines(rest.items())
+        needs_type = not (status in NO_BODY or CONTENT_TYPE in rest)
+        self.lines = start + lines
+        self.typed_lines = start + DEFAULT_TYPE + lines if needs_type else self.lines
 
     def apply(
         self, request: AnyRequest, own: bytes = b"", length: int | None = None

@@ -44,21 +44,13 @@ class Request(Response):
     :ivar began: the monotonic time at which the head was complete.
     :ivar body: the whole body, or ``None`` while it is still being received.
     :ivar route: what serves it.
+    :ivar values: those of the variable parts of the path.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_args",
-        "_components",
-        "_content",
-        "_paths",
-        "_request_headers",
-        "began",
-        "body",
-        "path",
-        "route",
-        "uri",
-    )
+    _args: dict[bytes, list[bytes]] | None = None
+    _components: dict[object, object] | None = None
+    _content: BytesIO | None = None
+    _paths: tuple[list[bytes], list[bytes]] | None = None
 
     def __init__(
         self,
@@ -68,24 +60,25 @@ class Request(Response):
         block: FieldBlock,
         began: float,
     ) -> None:
-        Response.__init__(self, channel, method, block)
+        self._channel = channel
+        self._block = block
+        self.method = method
         self.uri = target
-        query = target.find(b"?")
-        self.path = target if query < 0 else target[:query]
+        self.path = target if b"?" not in target else target[: target.find(b"?")]
         self.began = began
         self.body: bytes | None = None if block.length else b""
-        self._args: dict[bytes, list[bytes]] | None = None
-        self._components: dict[object, object] | None = None
-        self._content: BytesIO | None = None
-        self._paths: tuple[list[bytes], list[bytes]] | None = None
+        ids = channel.request_ids
+        self.id = None if ids is None else block.request_id or next(ids)
+        self.code = 200
+        self.prepared_head = None
+        self.started = self.finished = self.gone = False
+        self.size = 0
+        self._fields = {}
+        self._notices = self._result = None
         self._request_headers: Headers | None = None
-        self.route = channel.routes.find(self)
+        self.route, self.values = channel.routes.find(self)
 
     # What the client sent.
-
-    def receive(self, body: bytes) -> None:
-        """Set the whole body (called by the channel)."""
-        self.body = body
 
     @property
     def clientproto(self) -> bytes:

@@ -34,7 +34,8 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!-\"$-~]+")  # visible ASCII without "#"
 _ORIGIN_FORM_LINE = re.compile(rb"([A-Z-]+) (/[!-\"$-~]*) HTTP/1\.1")
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
-_MAX_CACHED = 512
+_MAX_CACHED = 1024
+_MAX_CACHED_LINE = 256
 _MAX_CACHED_SIZE = 1024
 
 
@@ -88,15 +89,20 @@ class HeadParser:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._complete = False
-        # Valid ones that were received before.
+        # Valid ones that were received before; lines in origin-form, of HTTP/1.1.
         self._methods: set[bytes] = set()
+        self._lines: dict[bytes, tuple[bytes, bytes]] = {}
         self._blocks: dict[bytes, FieldBlock] = {}
 
     def on_headers_complete(self) -> None:
         """Record that llhttp finds the end of the head (called by it)."""
         self._complete = True
 
-    def parse(self, raw: bytes, *, secure: bool) -> tuple[bytes, bytes, FieldBlock]:
+    def parse(
+        self,
+        raw: bytes,
+        secure: bool,  # noqa: FBT001  # called for each request
+    ) -> tuple[bytes, bytes, FieldBlock]:
         """
         Parse one head.
 
@@ -107,12 +113,25 @@ class HeadParser:
         """
         line_end = raw.find(b"\r\n")
         block = self._blocks.get(raw[line_end:])
-        if block is not None and line_end <= self._limits.request_line:
-            # Only the request line is new.
-            line = _ORIGIN_FORM_LINE.fullmatch(raw, 0, line_end)
-            if line is not None and line[1] in self._methods:
-                return line[1], line[2], block
+        if block is not None:
+            line = self._lines.get(raw[:line_end]) or self._parse_line(raw, line_end)
+            if line is not None:
+                return *line, block
         return self._parse(raw, line_end, secure=secure)
+
+    def _parse_line(self, raw: bytes, end: int) -> tuple[bytes, bytes] | None:
+        # Returns method and target of an ordinary line: only it is new in this head.
+        if end > self._limits.request_line:
+            return None
+        found = _ORIGIN_FORM_LINE.fullmatch(raw, 0, end)
+        if found is None or found[1] not in self._methods:
+            return None
+        line = found[1], found[2]
+        if end <= _MAX_CACHED_LINE:
+            if len(self._lines) >= _MAX_CACHED:
+                self._lines.clear()
+            self._lines[raw[:end]] = line
+        return line
 
     def _parse(
         self, raw: bytes, line_end: int, *, secure: bool

@@ -14,10 +14,13 @@ from asciid.http._response_head import (
     CONTENT_LENGTH,
     CONTENT_TYPE,
     DATE,
+    DEFAULT_TYPE,
     FRAMING_FIELDS,
-    ID_LINE,
+    ID_LINE_START,
     LINE_STARTS,
+    NO_BODY,
     field_lines,
+    length_line,
     line_start,
     status_line,
 )
@@ -38,10 +41,7 @@ __all__ = ["IChannel", "Response"]
 _log = Logger()
 _ignoring_failures = _log.failureHandler("The app failed when a client left")
 
-_NO_BODY = frozenset({204, 304})
 _CONNECTION = line_start(b"connection")
-_DEFAULT_TYPE = CONTENT_TYPE + b"text/html"
-"""The type of a body whose handler sets none: the default of Twisted and Klein."""
 
 
 class IChannel(Protocol):
@@ -73,9 +73,8 @@ class IChannel(Protocol):
     def blocked(self) -> bool:
         """Whether the client reads more slowly than the handler writes."""
 
-    @property
     def can_persist(self) -> bool:
-        """Whether another request may follow this one."""
+        """Return whether another request may follow this one."""
 
     def send(self, data: bytes) -> None:
         """Send after what was sent before."""
@@ -83,8 +82,8 @@ class IChannel(Protocol):
     def produced(self) -> None:
         """Pause a producer that has written, or ask it for more."""
 
-    def finished(self, *, keep: bool) -> None:
-        """Continue with the next request, or close."""
+    def complete(self, last: bytes, keep: bool) -> None:  # noqa: FBT001  # called for each response
+        """Send the last bytes of the response; continue with the next, or close."""
 
     def abort(self) -> None:
         """Reset the connection."""
@@ -124,6 +123,7 @@ class Response:
     """
     What a handler needs to respond, by the names of ``IRequest``.
 
+    :ivar id: the id of the request, ``None`` where the server gives none.
     :ivar method: such as ``b"GET"``.
     :ivar code: the status code.
     :ivar code_message: a reason phrase other than that of the status.
@@ -136,61 +136,33 @@ class Response:
     :ivar size: bytes of body that were sent so far.
     """
 
-    __slots__ = (
-        "_block",
-        "_channel",
-        "_chunked",
-        "_fields",
-        "_id",
-        "_keep",
-        "_left",
-        "_notices",
-        "_producer",
-        "_producer_paused",
-        "_push",
-        "_result",
-        "code",
-        "code_message",
-        "finished",
-        "gone",
-        "method",
-        "prepared_head",
-        "prepared_length",
-        "prepared_lines",
-        "size",
-        "started",
-    )
+    # What few responses change; what nearly all do is set by Request.
+    code_message: bytes | None = None
+    prepared_lines = b""
+    prepared_length: int | None = None
+    _producer: Any = None
+    _producer_paused = False
+    _push = False
+    _chunked = False
+    # Bytes of body that the head has announced and that are not sent yet.
+    _left: int | None = None
 
-    def __init__(self, channel: IChannel, method: bytes, block: FieldBlock) -> None:
-        self._channel = channel
-        self._block = block
-        self.method = method
-        self.code = 200
-        self.code_message: bytes | None = None
-        self.prepared_head: PreparedHead | None = None
-        self.prepared_lines = b""
-        self.prepared_length: int | None = None
-        self.started = self.finished = self.gone = False
-        self.size = 0
-        self._id: bytes | None = None
-        # By the starts of their lines.  Twisted's class is slow: only if needed.
-        self._fields: dict[bytes, bytes] | _Headers = {}
-        self._result: Deferred[Any] | None = None
-        self._notices: list[Deferred[None]] | None = None
-        self._producer: Any = None
-        self._producer_paused = False
-        self._push = False
-        self._chunked = False
-        self._keep = False
-        # Bytes of body that the head has announced and that are not sent yet.
-        self._left: int | None = None
-
-    @property
-    def id(self) -> bytes | None:
-        """The id of the request, ``None`` where the server gives none."""
-        if self._id is None:
-            self._id_line()
-        return self._id
+    # Set by Request, as a call for each request would cost more than it explains.
+    id: bytes | None
+    method: bytes
+    code: int
+    prepared_head: PreparedHead | None
+    started: bool
+    finished: bool
+    gone: bool
+    size: int
+    _block: FieldBlock
+    _channel: IChannel
+    # By the starts of their lines.  Twisted's class is slow: only if needed.
+    _fields: dict[bytes, bytes] | _Headers
+    _keep: bool
+    _notices: list[Deferred[None]] | None
+    _result: Deferred[Any] | None
 
     @property
     def startedWriting(self) -> bool:
@@ -209,6 +181,7 @@ class Response:
         """Set the status code, and a reason phrase other than that of the status."""
         self.code = int(code)
         if message is not None:
+            self._unpack_head()
             self.code_message = message
 
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
@@ -234,11 +207,17 @@ class Response:
             self.finish()
             return
         # An empty body in a response to HEAD says nothing of the one that GET has.
-        length = len(body) if body or self.method != b"HEAD" else None
-        start = self._start(length, typed=not body)
-        self._channel.send(start + self._cut(body))
+        size = len(body)
+        length = size if body or self.method != b"HEAD" else None
+        parts = self._start(length, not body)
+        if self._left != size:
+            body = self._cut(body)
+        else:
+            self.size = size
+            self._left = 0
         self.finished = True
-        self._end()
+        parts.append(body)
+        self._end(b"".join(parts))
 
     def write(self, data: bytes) -> None:
         """
@@ -251,7 +230,7 @@ class Response:
             raise RuntimeError(message)
         if self.gone:
             return
-        start = b"" if self.started else self._start(None, typed=False)
+        start = b"" if self.started else b"".join(self._start(None, typed=False))
         data = self._cut(data)
         if self._chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
@@ -271,12 +250,13 @@ class Response:
             raise RuntimeError(message)
         if self.finished:
             return
+        last = b""
         if not self.started:
-            self._channel.send(self._start(0, typed=True))
+            last = b"".join(self._start(0, typed=True))
         elif self._chunked:
-            self._channel.send(b"0\r\n\r\n")
+            last = b"0\r\n\r\n"
         self.finished = True
-        self._end()
+        self._end(last)
 
     def loseConnection(self) -> None:
         """Reset the connection: the response cannot be completed."""
@@ -361,33 +341,41 @@ class Response:
             with _ignoring_failures:
                 self._result.cancel()
 
-    def _start(self, length: int | None, *, typed: bool) -> bytes:
-        # The head (RFC 9112 6).  The length is None when it is not known yet; a
-        # body that is typed, or empty, needs no type.
+    def _start(self, length: int | None, typed: bool) -> list[bytes]:  # noqa: FBT001  # called for each response
+        # Returns the parts of the head (RFC 9112 6).  The length is None when it is
+        # not known yet; a body that is typed, or empty, needs no type.
         self.started = True
-        heads = self._channel.heads
-        prepared = self.prepared_head
-        if prepared is not None:
-            if self._is_all(prepared, typed=typed):
-                if self.prepared_length is not None:
-                    length = self.prepared_length
-                elif prepared.length is not None:
-                    length = prepared.length
-                keep = self._block.keep_alive and self._channel.can_persist
-                return b"%b%b%b%b%b\r\n\r\n" % (
-                    prepared.lines,
-                    self.prepared_lines,
-                    heads.date_line(),
-                    self._id_line(),
-                    self._frame(length, keep=keep),
-                )
-            self._unpack_head()
+        channel, prepared = self._channel, self.prepared_head
+        date = channel.heads.date_line()
+        keep = self._block.keep_alive and channel.can_persist()
+        if prepared is not None and not self._fields and self.code == prepared.status:
+            # Nothing changes or adds to what was prepared.
+            lines = prepared.lines if typed else prepared.typed_lines
+            own = self.prepared_lines
+            if self.prepared_length is not None:
+                length = self.prepared_length
+            elif prepared.length is not None:
+                length = prepared.length
+        else:
+            lines, own, length, keep, date = self._encode(length, typed, keep, date)
+        framing = self._frame(length, keep)
+        if self.id is None:
+            return [lines, own, date, framing, b"\r\n\r\n"]
+        return [lines, own, date, ID_LINE_START, self.id, framing, b"\r\n\r\n"]
+
+    def _encode(
+        self,
+        length: int | None,
+        typed: bool,  # noqa: FBT001  # called for each response
+        keep: bool,  # noqa: FBT001  # likewise
+        date: bytes,
+    ) -> tuple[bytes, bytes, int | None, bool, bytes]:
+        # Returns the status line, the lines of fields, and what these change.
+        self._unpack_head()
         fields = self._fields
         declared = fields.pop(CONTENT_LENGTH, b"")
         if declared.isdigit():
             length = int(declared)
-        keep = self._block.keep_alive and self._channel.can_persist
-        date = heads.date_line()
         pairs: Collection[tuple[bytes, bytes]] = fields.items()
         if not FRAMING_FIELDS.isdisjoint(fields):
             for start, value in pairs:
@@ -396,24 +384,10 @@ class Response:
                 elif start == DATE:
                     date = DATE + value
             pairs = [pair for pair in pairs if pair[0] not in FRAMING_FIELDS]
-        needs_type = not (typed or self.code in _NO_BODY or CONTENT_TYPE in fields)
-        return b"%b%b%b%b%b%b\r\n\r\n" % (
-            status_line(self.code, self.code_message),
-            _DEFAULT_TYPE if needs_type else b"",
-            field_lines(pairs),
-            date,
-            self._id_line(),
-            self._frame(length, keep=keep),
-        )
-
-    def _is_all(self, prepared: PreparedHead, *, typed: bool) -> bool:
-        # Whether nothing changes or adds to what was prepared.
-        return (
-            not self._fields
-            and self.code == prepared.status
-            and self.code_message is None
-            and (typed or prepared.typed or self.code in _NO_BODY)
-        )
+        lines = status_line(self.code, self.code_message)
+        if not (typed or self.code in NO_BODY or CONTENT_TYPE in fields):
+            lines += DEFAULT_TYPE
+        return lines, field_lines(pairs), length, keep, date
 
     def _unpack_head(self) -> None:
         # Make what was prepared fields like any others; what is set takes precedence.
@@ -429,36 +403,27 @@ class Response:
             if start not in self._fields:
                 self._fields[start] = value
 
-    def _frame(self, length: int | None, *, keep: bool) -> bytes:
+    def _frame(self, length: int | None, keep: bool) -> bytes:  # noqa: FBT001  # called for each response
         # Returns the lines of the fields that say where the response ends.
         framing = b""
-        if self.code in _NO_BODY:
+        is_http11 = self._block.is_http11
+        if self.code in NO_BODY:
             self._left = 0
         elif length is not None:
-            framing = b"\r\nContent-Length: %d" % length
-            self._left = length
-        elif not self._block.is_http11:
-            keep = False
-        elif self.method != b"HEAD":
+            framing = length_line(length)
+            self._left = 0 if self.method == b"HEAD" else length
+        elif self.method == b"HEAD":
+            self._left = 0
+            keep = keep and is_http11
+        elif is_http11:
             framing = b"\r\nTransfer-Encoding: chunked"
             self._chunked = True
-        if self.method == b"HEAD":
-            self._left = 0
+        else:
+            keep = False
         self._keep = keep
         if not keep:
             return framing + b"\r\nConnection: close"
-        if not self._block.is_http11:
-            return framing + b"\r\nConnection: keep-alive"
-        return framing
-
-    def _id_line(self) -> bytes:
-        own = self._id
-        if own is None:
-            ids = self._channel.request_ids
-            if ids is None:
-                return b""
-            self._id = own = self._block.request_id or next(ids)
-        return ID_LINE % own
+        return framing if is_http11 else framing + b"\r\nConnection: keep-alive"
 
     def _cut(self, data: bytes) -> bytes:
         # Never more than was announced: the client would take it for a response.
@@ -467,7 +432,7 @@ class Response:
             self.size += len(data)
             return data
         if len(data) > left:
-            if self.method != b"HEAD" and self.code not in _NO_BODY:
+            if self.method != b"HEAD" and self.code not in NO_BODY:
                 self._log_wrong_length()
             data = data[:left]
         self._left = left - len(data)
@@ -483,12 +448,15 @@ class Response:
         )
         self._keep = False
 
-    def _end(self) -> None:
+    def _end(self, last: bytes) -> None:
+        # Send the last bytes.
         if self._left:
             self._log_wrong_length()
-        self._producer = None
         self._result = None
-        self._channel.finished(keep=self._keep)
-        notices, self._notices = self._notices, None
-        for notice in notices or ():
-            notice.callback(None)
+        if self._producer is not None:
+            self._producer = None
+        self._channel.complete(last, self._keep)
+        if self._notices is not None:
+            notices, self._notices = self._notices, None
+            for notice in notices:
+                notice.callback(None)

@@ -23,16 +23,22 @@ __all__ = [
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
     "DATE",
+    "DEFAULT_TYPE",
     "FRAMING_FIELDS",
-    "ID_LINE",
+    "ID_LINE_START",
     "LINE_STARTS",
+    "NO_BODY",
     "ResponseHeads",
     "field_lines",
+    "length_line",
     "line_start",
     "status_line",
 ]
 
-ID_LINE = b"\r\nX-Request-Id: %b"
+NO_BODY = frozenset({204, 304})
+"""Statuses without a body (RFC 9110 15.3.5 and 15.4.5)."""
+
+ID_LINE_START = b"\r\nX-Request-Id: "
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])
@@ -62,6 +68,9 @@ def line_start(name: bytes | str) -> bytes:
 CONTENT_LENGTH = line_start(b"content-length")
 CONTENT_TYPE = line_start(b"content-type")
 DATE = line_start(b"date")
+DEFAULT_TYPE = CONTENT_TYPE + b"text/html"
+"""The type of a body whose handler sets none: the default of Twisted and Klein."""
+
 FRAMING_FIELDS = frozenset(
     {line_start(b"connection"), DATE, line_start(b"transfer-encoding")}
 )
@@ -77,6 +86,12 @@ def status_line(status: int, phrase: bytes | None = None) -> bytes:
     """
     text = reason_phrase(status).encode("ascii") if phrase is None else phrase
     return b"HTTP/1.1 %d %b" % (status, _clean(text))
+
+
+@lru_cache(_MAX_CACHED)
+def length_line(length: int) -> bytes:
+    """Return the line of Content-Length."""
+    return b"\r\nContent-Length: %d" % length
 
 
 def field_lines(fields: Collection[tuple[bytes, bytes]]) -> bytes:
@@ -134,7 +149,7 @@ class ResponseHeads:
                 b"\r\nX-Content-Type-Options: nosniff",
                 b"\r\nRetry-After: 1" if unavailable else b"",
                 self.date_line(),
-                b"" if request_id is None else ID_LINE % request_id,
+                b"" if request_id is None else ID_LINE_START + request_id,
                 b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % length,
             ]
         )

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from inspect import unwrap
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
+from attrs import define, evolve
 from klein._resource import route_metadata
 from werkzeug.exceptions import BadHost, HTTPException, NotFound
 from werkzeug.routing import UnicodeConverter
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from asciid.http._limits import Limits
 
+Found = tuple["Route", "Mapping[str, Any]"]
+
 __all__ = ["STREAMS_BODY", "IRouted", "Route", "RouteTable", "segments"]
 
 STREAMS_BODY = "__asciid_http_streams_body__"
@@ -43,6 +46,8 @@ _MAX_CACHED = 1024
 _MAX_CACHED_PATH = 256
 """Maximum size of a cached path, in bytes."""
 
+
+_NOTHING: Mapping[str, Any] = {}
 
 _VARIABLE = re.compile(r"<([A-Za-z_]\w*)>")
 
@@ -63,8 +68,9 @@ class IRouted(Protocol):
         """Return whether the connection is encrypted."""
 
 
-class Route(NamedTuple):
-    """What serves a request."""
+@define(eq=False)
+class Route:
+    """What serves requests."""
 
     endpoint: str | None
     """Its name in Klein; ``None`` when no route matches, and for ``OPTIONS *``."""
@@ -80,9 +86,6 @@ class Route(NamedTuple):
 
     call: Callable[..., Any] | None = None
     """Calls the endpoint with a request and the values; ``None`` where that is."""
-
-    values: Mapping[str, Any] = {}
-    """Values of the variable parts of the path."""
 
     error: Exception | None = None
     """Why no route matches, ``None`` otherwise."""
@@ -116,7 +119,7 @@ class RouteTable:
             for name, handler in app.endpoints.items()
         }
         self._unmatched = Route(None, 0, limits.body, streams=False)
-        self._cache: dict[tuple[bytes, bytes], Route] = {}
+        self._cache: dict[tuple[bytes, bytes], Found] = {}
         rules = [rule for rule in self._map.iter_rules() if not rule.build_only]
         self._tables: dict[bytes, _Table] = {}
         # One rule that is not simple could match the paths of all others.
@@ -132,9 +135,9 @@ class RouteTable:
         known = {m for rule in self._map.iter_rules() for m in rule.methods or ()}
         return ", ".join(sorted(known | {"OPTIONS"})).encode("ascii")
 
-    def find(self, request: IRouted) -> Route:
+    def find(self, request: IRouted) -> Found:
         """
-        Return the route of a request.
+        Return the route of a request, and the values of the variable parts of its path.
 
         :return: with an ``error`` when none matches: a
             :class:`werkzeug.exceptions.HTTPException`, as Klein raises it (not found,
@@ -150,7 +153,7 @@ class RouteTable:
             if isinstance(error, HTTPException | RefusedError):
                 # With its frames the request would be part of a reference cycle.
                 forget_tracebacks(error)
-            return self._unmatched._replace(error=error)
+            return evolve(self._unmatched, error=error), _NOTHING
 
     def mapper(self, request: IRouted) -> MapAdapter:
         """
@@ -182,24 +185,24 @@ class RouteTable:
             # No name in the DNS has such a label (RFC 1035, section 2.3.4).
             raise RefusedError(400, "The Host field is malformed.") from None
 
-    def _find(self, request: IRouted) -> Route:
+    def _find(self, request: IRouted) -> Found:
         path = request.path
         if path == b"*":
-            return self._unmatched
+            return self._unmatched, _NOTHING
         if len(path) > self._max_path:
             raise NotFound
         table = self._tables.get(request.method)
-        route = None if table is None else table.match(path)
-        if route is None:
+        found = None if table is None else table.match(path)
+        if found is None:
             if _has_odd_slash(path):
                 raise NotFound
             rule, values = self.mapper(request).match(return_rule=True)
-            route = self._endpoints[rule.endpoint]._replace(values=values)
+            found = self._endpoints[rule.endpoint], values
         if not self._map.host_matching and len(path) <= _MAX_CACHED_PATH:
             if len(self._cache) == _MAX_CACHED:
                 self._cache.clear()
-            self._cache[request.method, path] = route
-        return route
+            self._cache[request.method, path] = found
+        return found
 
 
 class _Table:
@@ -218,19 +221,20 @@ class _Table:
             self._routes[groups] = endpoints[rule.endpoint], names
         self._pattern = re.compile("|".join(alternatives).encode("utf-8"))
 
-    def match(self, path: bytes) -> Route | None:
+    def match(self, path: bytes) -> Found | None:
         match = self._pattern.fullmatch(path)
         index = match and match.lastindex
         if match is None or index is None:
             return None
         route, names = self._routes[index]
         if not names:
-            return route
+            return route, _NOTHING
         first = index - len(names)
-        values = {
+        if len(names) == 1:
+            return route, {names[0]: match[first].decode("ascii")}
+        return route, {
             name: match[at].decode("ascii") for at, name in enumerate(names, first)
         }
-        return Route(*route[:5], values)
 
 
 def _overlap(one: Rule, other: Rule) -> bool:

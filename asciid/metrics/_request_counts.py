@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,9 @@ class RequestCounts:
         times = self._answered.get(key)
         if times is None:
             times = self._new(*key)
-        times.add(seconds)
+        # Histogram.add, without a call for each request.
+        times.buckets[bisect_left(LATENCIES, seconds)] += 1
+        times.total += seconds
 
     def refused(self, refusal: Refusal) -> None:
         """See `asciid.http.Observer.refused`."""

@@ -64,8 +64,8 @@ class PathTests(SynchronousTestCase):
             (b"/fish.txt", b"PUT", "create_named"),
             (IMAGE.encode(), b"PUT", "upload"),
         ):
-            route = table._tables[method].match(path)
-            self.assertEqual(route and route.endpoint, endpoint)
+            found = table._tables[method].match(path)
+            self.assertEqual(found and found[0].endpoint, endpoint)
 
     def test_other_paths(self) -> None:
         """A doubled slash, an encoded one, dots and a slash at the end are no route."""

@@ -64,7 +64,7 @@ class RecentTests(SynchronousTestCase):
         self.looked_up: list[bytes] = []
         find = self.table._find
 
-        def counted(request: IRouted) -> Route:
+        def counted(request: IRouted) -> tuple[Route, Mapping[str, Any]]:
             self.looked_up.append(request.path)
             return find(request)
 
@@ -74,10 +74,10 @@ class RecentTests(SynchronousTestCase):
         self, path: bytes, method: bytes = b"GET"
     ) -> tuple[str | None, Mapping[str, Any]]:
         """Return the name of an endpoint, and the values in the path."""
-        route = self.table.find(Routed(path, method))
+        route, values = self.table.find(Routed(path, method))
         if route.error is not None:
             raise route.error
-        return route.endpoint, route.values
+        return route.endpoint, values
 
     def test_again(self) -> None:
         """The same path leads to the same route, and is looked up once."""
@@ -211,6 +211,6 @@ class AgreementTests(SynchronousTestCase):
                 expected = adapter.match(path.replace("%61", "a"), method)
             except HTTPException as error:
                 expected = repr(error)
-            route = table.find(Routed(path.encode(), method.encode()))
-            found = route.endpoint, route.values
+            route, values = table.find(Routed(path.encode(), method.encode()))
+            found = route.endpoint, values
             self.assertEqual(repr(route.error) if route.error else found, expected)
