@@ -14,7 +14,7 @@ from asciid.http._prepared_head import PreparedHead, encode_fields
 from asciid.http._problem import TooManyConnections
 from asciid.http._request import Request
 from asciid.http._request_fields import values_of
-from asciid.http._route_table import Route
+from asciid.http._route import Route
 from asciid.http._streaming import body_of, read_body, streams_body
 
 __all__ = [

@@ -347,11 +347,11 @@ class Channel(Connection):
         # Serve the request whose head is data[start:end]; return where its part
         # of the data ends.
         server = self._server
-        method, target, block = server.head_parser.parse(data[start:end], self.secure)
+        line, block = server.head_parser.parse(data[start:end], self.secure)
         self._partial_head = None
         self._idle = False
         self._empty_lines = 0
-        self._request = request = Request(self, method, target, block, now)
+        self._request = request = Request(self, line, block, now)
         route = request.route
         if isinstance(route.error, RefusedError):
             self._refuse(route.error)

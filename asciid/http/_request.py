@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
     from asciid.http._field_block import FieldBlock
+    from asciid.http._request_line import RequestLine
     from asciid.http._response import IChannel
 
 __all__ = ["Request"]
@@ -55,16 +56,15 @@ class Request(Response):
     def __init__(
         self,
         channel: IChannel,
-        method: bytes,
-        target: bytes,
+        line: RequestLine,
         block: FieldBlock,
         began: float,
     ) -> None:
         self._channel = channel
         self._block = block
-        self.method = method
-        self.uri = target
-        self.path = target if b"?" not in target else target[: target.find(b"?")]
+        self.method = line.method
+        self.uri = line.target
+        self.path = line.path
         self.began = began
         self.body: bytes | None = None if block.length else b""
         ids = channel.request_ids
@@ -76,7 +76,7 @@ class Request(Response):
         self._fields = {}
         self._notices = self._result = None
         self._request_headers: Headers | None = None
-        self.route, self.values = channel.routes.find(self)
+        self.route, self.values = line.found or channel.routes.find(line, self)
 
     # What the client sent.
 

@@ -22,6 +22,7 @@ from httptools import (
 from asciid.http._authority import is_valid_authority
 from asciid.http._field_block import FieldBlock, check_host
 from asciid.http._problem import RefusedError
+from asciid.http._request_line import RequestLine
 
 if TYPE_CHECKING:
     from asciid.http._limits import Limits
@@ -32,11 +33,14 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!-\"$-~]+")  # visible ASCII without "#"
-_ORIGIN_FORM_LINE = re.compile(rb"([A-Z-]+) (/[!-\"$-~]*) HTTP/1\.1")
+_ORIGIN_FORM_LINE = re.compile(
+    rb"([A-Z-]++) ((/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)?) HTTP/1\.1"
+)
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
-_MAX_CACHED = 1024
+_MAX_CACHED_LINES = 1024
 _MAX_CACHED_LINE = 256
-_MAX_CACHED_SIZE = 1024
+_MAX_CACHED_BLOCKS = 512
+_MAX_CACHED_BLOCK = 1024
 
 
 class PartialHead:
@@ -91,7 +95,7 @@ class HeadParser:
         self._complete = False
         # Valid ones that were received before; lines in origin-form, of HTTP/1.1.
         self._methods: set[bytes] = set()
-        self._lines: dict[bytes, tuple[bytes, bytes]] = {}
+        self._lines: dict[bytes, RequestLine] = {}
         self._blocks: dict[bytes, FieldBlock] = {}
 
     def on_headers_complete(self) -> None:
@@ -102,13 +106,13 @@ class HeadParser:
         self,
         raw: bytes,
         secure: bool,  # noqa: FBT001  # called for each request
-    ) -> tuple[bytes, bytes, FieldBlock]:
+    ) -> tuple[RequestLine, FieldBlock]:
         """
         Parse one head.
 
         :param raw: the head; the first empty line is its end.
         :param secure: whether the connection is encrypted.
-        :return: the method, the target in origin-form (or ``b"*"``), the fields.
+        :return: the request line and the fields.
         :raises RefusedError: when the request must not be served.
         """
         line_end = raw.find(b"\r\n")
@@ -116,26 +120,29 @@ class HeadParser:
         if block is not None:
             line = self._lines.get(raw[:line_end]) or self._parse_line(raw, line_end)
             if line is not None:
-                return *line, block
+                return line, block
         return self._parse(raw, line_end, secure=secure)
 
-    def _parse_line(self, raw: bytes, end: int) -> tuple[bytes, bytes] | None:
-        # Returns method and target of an ordinary line: only it is new in this head.
+    def _parse_line(self, raw: bytes, end: int) -> RequestLine | None:
+        # Returns an ordinary line: only it is new in this head.
         if end > self._limits.request_line:
             return None
-        found = _ORIGIN_FORM_LINE.fullmatch(raw, 0, end)
-        if found is None or found[1] not in self._methods:
+        match = _ORIGIN_FORM_LINE.fullmatch(raw, 0, end)
+        if match is None:
             return None
-        line = found[1], found[2]
+        method, target, path = match.group(1, 2, 3)
+        if method not in self._methods:
+            return None
+        line = RequestLine(method, target, path)
         if end <= _MAX_CACHED_LINE:
-            if len(self._lines) >= _MAX_CACHED:
+            if len(self._lines) >= _MAX_CACHED_LINES:
                 self._lines.clear()
             self._lines[raw[:end]] = line
         return line
 
     def _parse(
         self, raw: bytes, line_end: int, *, secure: bool
-    ) -> tuple[bytes, bytes, FieldBlock]:
+    ) -> tuple[RequestLine, FieldBlock]:
         limits = self._limits
         if line_end > limits.request_line:
             raise RefusedError(414, "The request line is too long.")
@@ -159,14 +166,14 @@ class HeadParser:
         if (
             origin_form
             and is_http11
-            and len(fields) <= _MAX_CACHED_SIZE
+            and len(fields) <= _MAX_CACHED_BLOCK
             # The id of a request is not repeated.
             and block.request_id is None
         ):
-            if len(self._blocks) >= _MAX_CACHED:
+            if len(self._blocks) >= _MAX_CACHED_BLOCKS:
                 self._blocks.clear()
             self._blocks[fields] = block
-        return method, target, block
+        return RequestLine(method, target, target.partition(b"?")[0]), block
 
     def _check_grammar(self, raw: bytes, method: bytes) -> None:
         # A parser for each head: one that is reused would apply the body that it

@@ -210,13 +210,14 @@ class Response:
         size = len(body)
         length = size if body or self.method != b"HEAD" else None
         parts = self._start(length, not body)
-        if self._left != size:
-            body = self._cut(body)
-        else:
+        if self._left == size:
             self.size = size
-            self._left = 0
-        self.finished = True
+        else:
+            body = self._cut(body)
+            if self._left:
+                self._log_wrong_length()
         parts.append(body)
+        self.finished = True
         self._end(b"".join(parts))
 
     def write(self, data: bytes) -> None:
@@ -255,6 +256,8 @@ class Response:
             last = b"".join(self._start(0, typed=True))
         elif self._chunked:
             last = b"0\r\n\r\n"
+        if self._left:
+            self._log_wrong_length()
         self.finished = True
         self._end(last)
 
@@ -450,11 +453,8 @@ class Response:
 
     def _end(self, last: bytes) -> None:
         # Send the last bytes.
-        if self._left:
-            self._log_wrong_length()
+        self._producer = None
         self._result = None
-        if self._producer is not None:
-            self._producer = None
         self._channel.complete(last, self._keep)
         if self._notices is not None:
             notices, self._notices = self._notices, None

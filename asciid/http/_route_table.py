@@ -2,8 +2,8 @@
 Routes of a Klein app: which endpoint serves a method and a path.
 
 werkzeug decides what a path means, but is slow.  Where all variables of rules are
-strings, a path that only one rule matches needs no decision.  Recent results are
-cached: the chunks of an image, for one, are all sent to one path.
+strings, a path that only one rule matches needs no decision.  Results are kept with the
+request line: the chunks of an image, for one, are all sent with one.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from attrs import define, evolve
+from attrs import evolve
 from klein._resource import route_metadata
 from werkzeug.exceptions import BadHost, HTTPException, NotFound
 from werkzeug.routing import UnicodeConverter
 
 from asciid.http._klein_call import klein_call
 from asciid.http._problem import RefusedError
+from asciid.http._route import Route
 from asciid.runtime.frames import forget_tracebacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from klein import Klein
     from klein._app import KleinRouteHandler
@@ -32,20 +33,13 @@ if TYPE_CHECKING:
     from werkzeug.routing import Map, MapAdapter, Rule
 
     from asciid.http._limits import Limits
+    from asciid.http._request_line import RequestLine
+    from asciid.http._route import Found
 
-Found = tuple["Route", "Mapping[str, Any]"]
-
-__all__ = ["STREAMS_BODY", "IRouted", "Route", "RouteTable", "segments"]
+__all__ = ["STREAMS_BODY", "IRouted", "RouteTable", "segments"]
 
 STREAMS_BODY = "__asciid_http_streams_body__"
 """The mark of a handler that reads its body itself."""
-
-_MAX_CACHED = 1024
-"""Maximum number of routes in the cache."""
-
-_MAX_CACHED_PATH = 256
-"""Maximum size of a cached path, in bytes."""
-
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -66,29 +60,6 @@ class IRouted(Protocol):
 
     def isSecure(self) -> bool:
         """Return whether the connection is encrypted."""
-
-
-@define(eq=False)
-class Route:
-    """What serves requests."""
-
-    endpoint: str | None
-    """Its name in Klein; ``None`` when no route matches, and for ``OPTIONS *``."""
-
-    consumed: int
-    """Path segments that belong to the route (Klein's prepath)."""
-
-    body: int
-    """Maximum size of a body, in bytes."""
-
-    streams: bool
-    """Whether the handler reads the body itself."""
-
-    call: Callable[..., Any] | None = None
-    """Calls the endpoint with a request and the values; ``None`` where that is."""
-
-    error: Exception | None = None
-    """Why no route matches, ``None`` otherwise."""
 
 
 def segments(path: bytes) -> list[bytes]:
@@ -119,7 +90,6 @@ class RouteTable:
             for name, handler in app.endpoints.items()
         }
         self._unmatched = Route(None, 0, limits.body, streams=False)
-        self._cache: dict[tuple[bytes, bytes], Found] = {}
         rules = [rule for rule in self._map.iter_rules() if not rule.build_only]
         self._tables: dict[bytes, _Table] = {}
         # One rule that is not simple could match the paths of all others.
@@ -135,7 +105,7 @@ class RouteTable:
         known = {m for rule in self._map.iter_rules() for m in rule.methods or ()}
         return ", ".join(sorted(known | {"OPTIONS"})).encode("ascii")
 
-    def find(self, request: IRouted) -> Found:
+    def find(self, line: RequestLine, request: IRouted) -> Found:
         """
         Return the route of a request, and the values of the variable parts of its path.
 
@@ -144,16 +114,16 @@ class RouteTable:
             method not allowed, a redirect), or a 400 :class:`RefusedError`, when path
             or host are malformed, or what a converter raised.
         """
-        cached = self._cache.get((request.method, request.path))
-        if cached is not None:
-            return cached
         try:
-            return self._find(request)
+            found = self._find(line, request)
         except Exception as error:  # noqa: BLE001  # converters raise what they like
             if isinstance(error, HTTPException | RefusedError):
                 # With its frames the request would be part of a reference cycle.
                 forget_tracebacks(error)
             return evolve(self._unmatched, error=error), _NOTHING
+        if not self._map.host_matching:
+            line.found = found
+        return found
 
     def mapper(self, request: IRouted) -> MapAdapter:
         """
@@ -185,23 +155,19 @@ class RouteTable:
             # No name in the DNS has such a label (RFC 1035, section 2.3.4).
             raise RefusedError(400, "The Host field is malformed.") from None
 
-    def _find(self, request: IRouted) -> Found:
-        path = request.path
+    def _find(self, line: RequestLine, request: IRouted) -> Found:
+        path = line.path
         if path == b"*":
             return self._unmatched, _NOTHING
         if len(path) > self._max_path:
             raise NotFound
-        table = self._tables.get(request.method)
+        table = self._tables.get(line.method)
         found = None if table is None else table.match(path)
         if found is None:
             if _has_odd_slash(path):
                 raise NotFound
             rule, values = self.mapper(request).match(return_rule=True)
             found = self._endpoints[rule.endpoint], values
-        if not self._map.host_matching and len(path) <= _MAX_CACHED_PATH:
-            if len(self._cache) == _MAX_CACHED:
-                self._cache.clear()
-            self._cache[request.method, path] = found
         return found
 
 

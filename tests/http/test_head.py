@@ -21,13 +21,18 @@ class HeadTestCase(SynchronousTestCase):
     def parse(
         self, line: bytes, fields: bytes = HOST, *, secure: bool = False
     ) -> tuple[bytes, bytes, FieldBlock]:
-        """Parse a head; twice, as caching must not change anything."""
+        """Parse a head; three times, as caching must not change anything."""
         raw = b"%b\r\n%b\r\n" % (line, fields)
-        first = self.parser.parse(raw, secure=secure)
-        again = self.parser.parse(raw, secure=secure)
+        found = []
+        for _ in range(3):
+            parsed, block = self.parser.parse(raw, secure=secure)
+            self.assertEqual(parsed.path, parsed.target.partition(b"?")[0])
+            found.append((parsed.method, parsed.target, block))
+        first, again, last = found
         self.assertEqual(first[:2], again[:2])
-        self.assertEqual(first[2].raw, again[2].raw)
-        return again
+        self.assertEqual(first[:2], last[:2])
+        self.assertEqual(first[2].raw, last[2].raw)
+        return last
 
     def refused(
         self, status: int, line: bytes, fields: bytes = HOST, *, secure: bool = False
@@ -74,6 +79,28 @@ class RequestLineTests(HeadTestCase):
         kept = self.parser._blocks
         self.assertLessEqual(len(kept), 512)
         self.assertLessEqual(max(map(len, kept)), 1024)
+
+    def test_many_lines(self) -> None:
+        """Only so many request lines are remembered, and no long ones."""
+        for number in range(3000):
+            self.parse(b"GET /%d HTTP/1.1" % number)
+        self.parse(b"GET /%b HTTP/1.1" % (b"x" * 300))
+        kept = self.parser._lines
+        self.assertLessEqual(len(kept), 1024)
+        self.assertLessEqual(max(map(len, kept)), 256)
+
+    def test_queries(self) -> None:
+        """The path ends at the first question mark."""
+        for target, path in (
+            (b"/?", b"/"),
+            (b"/a?b?c", b"/a"),
+            (b"/a/?b=/c", b"/a/"),
+            (b"/a:b@c%3F?d", b"/a:b@c%3F"),
+        ):
+            raw = b"GET %b HTTP/1.1\r\n%b\r\n" % (target, HOST)
+            for _ in range(3):
+                line, _block = self.parser.parse(raw, secure=False)
+                self.assertEqual((line.target, line.path), (target, path))
 
     def test_versions(self) -> None:
         """Only 1.1 and 1.0 are served; other versions are 505, the rest is 400."""

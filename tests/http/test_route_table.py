@@ -1,8 +1,8 @@
-"""Tests of asciid.http._route_table: the cache, and the host."""
+"""Tests of asciid.http._route_table: what is kept, and the host."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import define
 from hypothesis import given
@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from klein import Klein
 from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, NotFound
 
 from asciid.http import Limits
-from asciid.http._route_table import _MAX_CACHED, _MAX_CACHED_PATH, RouteTable
+from asciid.http._request_line import RequestLine
+from asciid.http._route_table import RouteTable
 from tests._thoroughness import examples
 from tests.http._support import Site, get
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from twisted.internet.interfaces import IAddress
 
-    from asciid.http._route_table import IRouted, Route
+    from asciid.http._route import Found
+    from asciid.http._route_table import IRouted
 
 
 @define
@@ -46,75 +46,74 @@ class Routed:
 
 
 class RecentTests(SynchronousTestCase):
-    """Paths that are requested again."""
+    """Request lines that are sent again."""
 
     def setUp(self) -> None:
-        """Make a table, and record the paths that are looked up."""
+        """Serve an app, and record the paths that are looked up."""
         app = Klein()
 
         @app.route("/image/<name>", methods=["GET"])
-        def image(request: object, name: str) -> bytes:
-            raise NotImplementedError
+        def image(_: object, name: str) -> bytes:
+            return b"image " + name.encode()
 
         @app.route("/image/<name>/chunks", methods=["POST"])
-        def chunks(request: object, name: str) -> bytes:
-            raise NotImplementedError
+        def chunks(_: object, name: str) -> bytes:
+            return b"chunks " + name.encode()
 
-        self.table = RouteTable(app, Limits())
+        self.site = Site(app)
+        self.table = self.site.factory.routes
         self.looked_up: list[bytes] = []
         find = self.table._find
 
-        def counted(request: IRouted) -> tuple[Route, Mapping[str, Any]]:
-            self.looked_up.append(request.path)
-            return find(request)
+        def counted(line: RequestLine, request: IRouted) -> Found:
+            self.looked_up.append(line.path)
+            return find(line, request)
 
         self.patch(self.table, "_find", counted)
 
-    def find(
-        self, path: bytes, method: bytes = b"GET"
-    ) -> tuple[str | None, Mapping[str, Any]]:
-        """Return the name of an endpoint, and the values in the path."""
-        route, values = self.table.find(Routed(path, method))
-        if route.error is not None:
-            raise route.error
-        return route.endpoint, values
+    def ask(self, path: bytes, method: bytes = b"GET") -> tuple[int, bytes]:
+        """Return the status and the body of a response."""
+        [answer] = self.site.ask(get(path, b"Content-Length: 0", method=method))
+        return answer.status, answer.body
 
     def test_again(self) -> None:
-        """The same path leads to the same route, and is looked up once."""
+        """The same line leads to the same route, and its path is looked up once."""
+        # The first with these fields is checked as a whole.
+        self.ask(b"/image/first")
+        self.ask(b"/image/first/chunks", b"POST")
+        self.looked_up.clear()
         for _ in range(3):
-            found = self.find(b"/image/c%61t/chunks", b"POST")
-            self.assertEqual(found, ("chunks", {"name": "cat"}))
-            self.assertEqual(self.find(b"/image/cat"), ("image", {"name": "cat"}))
+            found = self.ask(b"/image/c%61t/chunks", b"POST")
+            self.assertEqual(found, (200, b"chunks cat"))
+            self.assertEqual(self.ask(b"/image/cat"), (200, b"image cat"))
         self.assertEqual(self.looked_up, [b"/image/c%61t/chunks", b"/image/cat"])
 
+    def test_query(self) -> None:
+        """A query is no part of the path."""
+        for _ in range(3):
+            self.assertEqual(self.ask(b"/image/cat?/chunks"), (200, b"image cat"))
+        self.assertEqual(set(self.looked_up), {b"/image/cat"})
+
     def test_another_method(self) -> None:
-        """A cached route is that of one method."""
-        self.find(b"/image/cat")
-        for _ in range(2):
-            self.assertRaises(MethodNotAllowed, self.find, b"/image/cat", b"POST")
+        """A route is that of one method."""
+        for _ in range(3):
+            self.assertEqual(self.ask(b"/image/cat")[0], 200)
+            self.assertEqual(self.ask(b"/image/cat", b"POST")[0], 405)
 
     def test_nothing_there(self) -> None:
-        """Errors are not cached."""
-        for _ in range(2):
-            self.assertRaises(NotFound, self.find, b"/picture/cat")
-        self.assertEqual(self.table._cache, {})
+        """Errors are not kept."""
+        for _ in range(3):
+            self.assertEqual(self.ask(b"/picture/cat")[0], 404)
+        self.assertEqual(len(self.looked_up), 3)
 
     def test_long_path(self) -> None:
         """A path that is longer than the bound is not matched, nor decoded."""
         limit = Limits().path
         name = b"%41" * 300
         path = b"/image/" + name + b"A" * (limit - len(name) - 7)
-        self.find(path)
+        self.assertEqual(self.ask(path)[0], 200)
         self.patch(self.table, "mapper", None)
-        self.assertRaises(NotFound, self.find, path + b"A")
-
-    def test_bounded(self) -> None:
-        """The number of cached paths and their size are bounded."""
-        self.find(b"/image/" + b"x" * _MAX_CACHED_PATH)
-        self.assertEqual(self.table._cache, {})
-        for number in range(_MAX_CACHED + 1):
-            self.find(b"/image/%d" % number)
-        self.assertEqual(len(self.table._cache), 1)
+        self.assertEqual(self.ask(path + b"A")[0], 404)
 
 
 class HostTests(SynchronousTestCase):
@@ -135,17 +134,16 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(answer.fields["location"], "http://localhost/x/")
 
     def test_host_matching(self) -> None:
-        """Rules may be those of one host; then nothing is cached."""
+        """Rules may be those of one host; then no route is kept with a line."""
         app = Klein()
         app._url_map.host_matching = True
         app.route("/x", host="one.example")(lambda _: b"1")
         app.route("/x", endpoint="two", host="two.example")(lambda _: b"2")
         site = Site(app)
-        for host, body in (("one", b"1"), ("two", b"2"), ("one", b"1")):
+        for host, body in (("one", b"1"), ("two", b"2")) * 3:
             request = f"GET /x HTTP/1.1\r\nHost: {host}.example\r\n\r\n".encode()
             [answer] = site.ask(request)
             self.assertEqual(answer.body, body)
-        self.assertEqual(site.factory.routes._cache, {})
 
 
 STRINGS = st.lists(st.sampled_from(["a", "<v{}>", ""]), max_size=2)
@@ -195,13 +193,13 @@ class AgreementTests(SynchronousTestCase):
         rules: list[tuple[list[str], list[str] | None]],
         requests: list[tuple[list[str], str]],
     ) -> None:
-        """The endpoint, the values and the errors are the same, cached or not."""
+        """The endpoint, the values and the errors are the same."""
         app = Klein()
         for number, (parts, methods) in enumerate(rules):
             rule = "/" + "/".join(each.format(i) for i, each in enumerate(parts))
             app.route(rule, methods=methods, endpoint=str(number))(lambda _: b"")
         table = RouteTable(app, Limits())
-        for parts, method in requests * 2:
+        for parts, method in requests:
             path = "/" + "/".join(parts)
             expected: object
             try:
@@ -211,6 +209,8 @@ class AgreementTests(SynchronousTestCase):
                 expected = adapter.match(path.replace("%61", "a"), method)
             except HTTPException as error:
                 expected = repr(error)
-            route, values = table.find(Routed(path.encode(), method.encode()))
+            request = Routed(path.encode(), method.encode())
+            line = RequestLine(request.method, request.path, request.path)
+            route, values = table.find(line, request)
             found = route.endpoint, values
             self.assertEqual(repr(route.error) if route.error else found, expected)
