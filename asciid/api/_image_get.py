@@ -16,7 +16,7 @@ from asciid.api._ranges import Part, closing, content_range, multipart, parse_ra
 from asciid.api._refusals import NotAcceptableError, RangeNotSatisfiableError
 from asciid.api._representation import TEXT, Representation
 from asciid.api._selection import select
-from asciid.api._sending import PIECE, send_parts
+from asciid.api._sending import PIECE, ReadAhead, send_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,7 @@ class Downloads:
     ) -> None:
         self._clock = clock
         self._encodings = Encodings(offload)
+        self._read_ahead = ReadAhead()
 
     def answer(self, request: Request, reader: IImageReader) -> bytes | Deferred[bytes]:
         """
@@ -81,7 +82,7 @@ class Downloads:
         ):
             if not ranges:
                 raise RangeNotSatisfiableError(spec.size)
-            return _send_ranges(request, reader, form, selection.digest, ranges)
+            return self._send_ranges(request, reader, form, selection.digest, ranges)
         content = reader.content
         if coding is not None and content is not None:
             return self._answer_encoded(request, form, selection.digest, content)
@@ -90,7 +91,7 @@ class Downloads:
             form.head(200).apply(request, lines, len(content))
             return content
         # Not in memory, or too large to be copied at once.
-        return _send_parts(request, reader, form, selection.digest)
+        return self._send_parts(request, reader, form, selection.digest)
 
     def _choose_coding(
         self, reader: IImageReader, codings: AcceptedCodings
@@ -126,6 +127,71 @@ class Downloads:
         form.head(200).apply(request, form.lines(None))
         return b""
 
+    def _send_parts(
+        self,
+        request: Request,
+        reader: IImageReader,
+        form: Representation,
+        digest: bytes | None,
+    ) -> bytes | Deferred[bytes]:
+        size = form.spec.size
+
+        def begin() -> None:
+            form.head(200).apply(request, _lines(reader, form, digest), size)
+
+        if request.method == b"GET" and size:
+            return self._stream(request, reader, [Part(0, size)], begin)
+        begin()
+        return b""
+
+    def _send_ranges(
+        self,
+        request: Request,
+        reader: IImageReader,
+        form: Representation,
+        digest: bytes | None,
+        ranges: Ranges,
+    ) -> bytes | Deferred[bytes]:
+        size = reader.spec.size
+        content = reader.content
+        end = b""
+        if len(ranges) == 1:
+            start, stop = ranges[0]
+            parts = [Part(start, stop)]
+            field = (b"Content-Range", content_range(start, stop, size))
+        else:
+            # No text contains its own hash, so this occurs in none of the parts.
+            boundary = reader.spec.sha256.encode("ascii")
+            parts = multipart(ranges, size, boundary, TEXT)
+            end = closing(boundary)
+            field = (b"Content-Type", b"multipart/byteranges; boundary=" + boundary)
+        length = len(end) + sum(
+            len(part.lead) + part.end - part.start for part in parts
+        )
+
+        def begin() -> None:
+            form.head(206).apply(request, _lines(reader, form, digest), length)
+            request.setHeader(*field)
+
+        if content is None or length > PIECE:
+            return self._stream(request, reader, parts, begin, end)
+        begin()
+        pieces = [part.lead + content[part.start : part.end] for part in parts]
+        return b"".join(pieces) + end
+
+    def _stream(
+        self,
+        request: Request,
+        reader: IImageReader,
+        parts: list[Part],
+        begin: Callable[[], None],
+        end: bytes = b"",
+    ) -> Deferred[bytes]:
+        sending = send_parts(
+            request, reader, parts, begin, end, read_ahead=self._read_ahead
+        )
+        return Deferred.fromCoroutine(sending).addCallback(lambda _: b"")
+
 
 def _lines(reader: IImageReader, form: Representation, digest: bytes | None) -> bytes:
     """Return the lines of an image in identity, kept while it is in memory."""
@@ -140,20 +206,6 @@ def _lines(reader: IImageReader, form: Representation, digest: bytes | None) -> 
     if usual and reader.content is not None:
         reader.kept = lines
     return lines
-
-
-def _send_parts(
-    request: Request, reader: IImageReader, form: Representation, digest: bytes | None
-) -> bytes | Deferred[bytes]:
-    size = form.spec.size
-
-    def begin() -> None:
-        form.head(200).apply(request, _lines(reader, form, digest), size)
-
-    if request.method == b"GET" and size:
-        return _stream(request, reader, [Part(0, size)], begin)
-    begin()
-    return b""
 
 
 def _send_encoded(
@@ -174,47 +226,3 @@ def _digest(
     if algorithm == b"sha-512" and content is not None:
         return digest_field(algorithm, sha512(content).digest())
     return digest_field(b"sha-256", sha_256)
-
-
-def _send_ranges(
-    request: Request,
-    reader: IImageReader,
-    form: Representation,
-    digest: bytes | None,
-    ranges: Ranges,
-) -> bytes | Deferred[bytes]:
-    size = reader.spec.size
-    content = reader.content
-    end = b""
-    if len(ranges) == 1:
-        start, stop = ranges[0]
-        parts = [Part(start, stop)]
-        field = (b"Content-Range", content_range(start, stop, size))
-    else:
-        # No text contains its own hash, so this occurs in none of the parts.
-        boundary = reader.spec.sha256.encode("ascii")
-        parts = multipart(ranges, size, boundary, TEXT)
-        end = closing(boundary)
-        field = (b"Content-Type", b"multipart/byteranges; boundary=" + boundary)
-    length = sum(len(part.lead) + part.end - part.start for part in parts) + len(end)
-
-    def begin() -> None:
-        form.head(206).apply(request, _lines(reader, form, digest), length)
-        request.setHeader(*field)
-
-    if content is None or length > PIECE:
-        return _stream(request, reader, parts, begin, end)
-    begin()
-    pieces = [part.lead + content[part.start : part.end] for part in parts]
-    return b"".join(pieces) + end
-
-
-def _stream(
-    request: Request,
-    reader: IImageReader,
-    parts: list[Part],
-    begin: Callable[[], None],
-    end: bytes = b"",
-) -> Deferred[bytes]:
-    sending = send_parts(request, reader, parts, begin, end)
-    return Deferred.fromCoroutine(sending).addCallback(lambda _: b"")

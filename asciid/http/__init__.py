@@ -15,7 +15,7 @@ from asciid.http._problem import TooManyConnections
 from asciid.http._request import Request
 from asciid.http._request_fields import values_of
 from asciid.http._route import Route
-from asciid.http._streaming import body_of, read_body, streams_body
+from asciid.http._streaming import body_of, read_body, streams_body, write_pieces
 
 __all__ = [
     "KleinFactory",
@@ -35,4 +35,5 @@ __all__ = [
     "streams_body",
     "unique_ids",
     "values_of",
+    "write_pieces",
 ]

@@ -14,7 +14,7 @@ from asciid.http._discard import Discard
 from asciid.net.output import Output, output_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IAddress
 
@@ -121,6 +121,16 @@ class Connection(Protocol):
         self._pending += data
         if len(self._pending) > _FLUSH:
             self._flush()
+
+    def send_all(self, pieces: Sequence[bytes]) -> None:
+        """Send after what was sent before; large pieces are not joined."""
+        size = sum(map(len, pieces))
+        if size <= _FLUSH:
+            self.send(b"".join(pieces))
+            return
+        self._server.bytes_out += size
+        self._flush()
+        self._output.send_all(pieces)
 
     def abort(self) -> None:
         """Reset the connection."""

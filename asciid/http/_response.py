@@ -26,7 +26,7 @@ from asciid.http._response_head import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from twisted.internet.interfaces import IAddress, IProducer
     from twisted.python.failure import Failure
@@ -78,6 +78,9 @@ class IChannel(Protocol):
 
     def send(self, data: bytes) -> None:
         """Send after what was sent before."""
+
+    def send_all(self, pieces: Sequence[bytes]) -> None:
+        """Send what would take long to join."""
 
     def produced(self) -> None:
         """Pause a producer that has written, or ask it for more."""
@@ -226,17 +229,28 @@ class Response:
 
         :raises RuntimeError: after :meth:`finish`.
         """
+        self.writeSequence((data,))
+
+    def writeSequence(self, pieces: Iterable[bytes]) -> None:
+        """
+        Send a part of the body that consists of several pieces.
+
+        :raises RuntimeError: after :meth:`finish`.
+        """
         if self.finished:
             message = "write() was called after finish()"
             raise RuntimeError(message)
         if self.gone:
             return
-        start = b"" if self.started else b"".join(self._start(None, typed=False))
-        data = self._cut(data)
-        if self._chunked and data:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        if start or data:
-            self._channel.send(start + data)
+        sent = [] if self.started else [b"".join(self._start(None, typed=False))]
+        for piece in pieces:
+            data = self._cut(piece)
+            if self._chunked and data:
+                sent += (b"%x\r\n" % len(data), data, b"\r\n")
+            elif data:
+                sent.append(data)
+        if sent:
+            self._channel.send_all(sent)
             if self._producer is not None:
                 self._channel.produced()
 

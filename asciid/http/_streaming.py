@@ -1,4 +1,4 @@
-"""Reads request bodies, on this HTTP server and on stock ``twisted.web``."""
+"""Reads and writes bodies in pieces, on this server and on stock ``twisted.web``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from asciid.http._route_table import STREAMS_BODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
-__all__ = ["body_of", "read_body", "streams_body"]
+__all__ = ["body_of", "read_body", "streams_body", "write_pieces"]
 
 _PIECE = 64 * 1024
 
@@ -92,3 +92,13 @@ async def _read_content(
         ready = receive(piece)
         if ready is not None:
             await ready
+
+
+def write_pieces(request: AnyRequest, pieces: Iterable[bytes]) -> None:
+    """Write a part of the body of the response, without joining its pieces."""
+    write_all = getattr(request, "writeSequence", None)
+    if write_all is not None:
+        write_all(pieces)
+        return
+    for piece in pieces:
+        request.write(piece)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from errno import ENOBUFS, ENOMEM
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from twisted.internet import tcp, unix
@@ -18,7 +19,7 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from twisted.internet.interfaces import IConsumer
 
@@ -29,6 +30,16 @@ _NO_MEMORY = frozenset({ENOBUFS, ENOMEM})
 
 _PIECE = 64 * 1024
 """Bytes per write to a transport: the granularity of progress."""
+
+_SENT_AT_ONCE = 512 * 1024
+"""
+Bytes of pieces per call of the kernel, which copies them in about 0.2 ms.
+
+Meanwhile the reactor serves nobody else.
+"""
+
+_PIECES_AT_ONCE = 64
+"""Pieces per call of the kernel; Linux accepts 1,024."""
 
 
 class Output:
@@ -57,6 +68,10 @@ class Output:
         """Send, or append to the queue."""
         raise NotImplementedError
 
+    def send_all(self, pieces: Iterable[bytes]) -> None:
+        """Send what would take long to join, or append it to the queue."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Discard the queue: the connection is closed or closing."""
         self._closed = True
@@ -81,11 +96,15 @@ class Output:
 class DirectOutput(Output):
     """Sends on the socket of a plain TCP connection."""
 
-    __slots__ = ("_socket_send",)
+    __slots__ = ("_refused", "_socket_send", "_socket_sendmsg")
 
     def __init__(self, transport: tcp.Connection, moved: Callable[[], None]) -> None:
         super().__init__(transport, moved)
-        self._socket_send = transport.getHandle().send
+        handle = transport.getHandle()
+        self._socket_send = handle.send
+        self._socket_sendmsg = handle.sendmsg
+        # Whether the kernel has just accepted no more.
+        self._refused = False
 
     def send(self, data: bytes) -> None:
         """See :meth:`Output.send`."""
@@ -106,14 +125,55 @@ class DirectOutput(Output):
             sent = 0
         if sent < len(data):
             self._queue.append(memoryview(data)[sent:])
-            # A pull producer is called whenever the transport's buffer is empty, and at
-            # once on registration.
-            self.blocked = True
-            self._transport.registerProducer(self, streaming=False)
+            self._block()
+
+    def send_all(self, pieces: Iterable[bytes]) -> None:
+        """See :meth:`Output.send_all`."""
+        if self._closed:
+            return
+        self._queue.extend(map(memoryview, pieces))
+        if not self.blocked:
+            self._send_queued()
+            if self._queue:
+                self._block()
+
+    def _block(self) -> None:
+        # A pull producer is called whenever the transport's buffer is empty, and at
+        # once on registration.
+        self.blocked = self._refused = True
+        self._transport.registerProducer(self, streaming=False)
+
+    def _send_queued(self) -> None:
+        # Send as much of the queue as the kernel accepts, without copying it before.
+        queue = self._queue
+        batch = []
+        room = _SENT_AT_ONCE
+        for piece in islice(queue, _PIECES_AT_ONCE):
+            batch.append(piece[:room])
+            room -= len(piece)
+            if room <= 0:
+                break
+        try:
+            sent = self._socket_sendmsg(batch)
+        except OSError:
+            # A lost connection is reported by the transport, once it has a piece.
+            return
+        while sent:
+            first = queue[0]
+            if sent < len(first):
+                queue[0] = first[sent:]
+                return
+            sent -= len(first)
+            queue.popleft()
 
     def resumeProducing(self) -> None:
-        """Write the next piece, or unregister (called by the transport)."""
+        """Send on, or unregister (called by the transport)."""
+        if self._refused:
+            self._refused = False
+        elif self._queue:
+            self._send_queued()
         if self._queue:
+            # The transport calls again once it has sent this.
             self._transport.write(self._next_piece())
         else:
             self.blocked = False
@@ -144,6 +204,11 @@ class QueuedOutput(Output):
             return
         self._queue.append(memoryview(data))
         self._pump()
+
+    def send_all(self, pieces: Iterable[bytes]) -> None:
+        """See :meth:`Output.send_all`."""
+        for piece in pieces:
+            self.send(piece)
 
     def pauseProducing(self) -> None:
         """Queue from now on (called by the transport)."""

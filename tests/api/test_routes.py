@@ -895,20 +895,20 @@ class ColdStore(MemoryStore):
         return opening
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
-        """Read, or fail."""
-        self.reads.append((start, end))
-        reading: Deferred[bytes] = Deferred()
-        if self.fail_at is not None and start >= self.fail_at:
-            reading.errback(StorageFailedError())
-        else:
-            reading.callback(self.data[start:end])
-        return reading
+        """Not be called: large images are read as ranges."""
+        raise AssertionError(start, end)
 
     def read_ranges(
         self, ranges: Sequence[tuple[int, int]]
     ) -> Deferred[Sequence[bytes]]:
-        """Not be called: there is one range at a time."""
-        raise AssertionError(ranges)
+        """Read, or fail."""
+        self.reads += ranges
+        reading: Deferred[Sequence[bytes]] = Deferred()
+        if self.fail_at is not None and ranges[0][0] >= self.fail_at:
+            reading.errback(StorageFailedError())
+        else:
+            reading.callback([self.data[start:end] for start, end in ranges])
+        return reading
 
 
 class SiteTests(APIContract, SynchronousTestCase):

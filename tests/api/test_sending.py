@@ -1,17 +1,18 @@
-"""Tests of asciid.api._sending: back-pressure and clients that leave."""
+"""Tests of asciid.api._sending: how much is read, and clients that leave."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from asciid.api._ranges import Part
-from asciid.api._sending import PIECE, send_parts
-from asciid.errors import DatabaseUnavailableError
+from asciid.api._sending import MOST_AT_ONCE, PIECE, QUICK, ReadAhead, send_parts
+from asciid.errors import DatabaseUnavailableError, ImageNotFoundError
 from asciid.model import ImageSpec
 from asciid.store import IImageReader
 
@@ -28,30 +29,34 @@ DATA = bytes(range(256)) * (4 * PIECE // 256) + b"end"
 class Reader:
     """An image whose reads the test completes."""
 
+    data = DATA
     spec = ImageSpec("0" * 64, len(DATA), 1_000)
     completed = 0.0
     content = kept = None
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[int, int, Deferred[bytes]]] = []
+        self.waiting: list[tuple[list[bytes], Deferred[Sequence[bytes]]]] = []
+        self.sizes: list[int] = []
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
-        """Wait for `give`."""
-        reading: Deferred[bytes] = Deferred()
-        self.waiting.append((start, end, reading))
-        return reading
+        """Not be called: parts are read as ranges."""
+        raise AssertionError(start, end)
 
     def read_ranges(
         self, ranges: Sequence[tuple[int, int]]
     ) -> Deferred[Sequence[bytes]]:
-        """Not be called: no two parts are small."""
-        raise AssertionError(ranges)
+        """Wait for `give`."""
+        reading: Deferred[Sequence[bytes]] = Deferred()
+        found = [self.data[start:end] for start, end in ranges]
+        self.sizes.append(sum(map(len, found)))
+        self.waiting.append((found, reading))
+        return reading
 
     def give(self) -> None:
         """Answer the one read under way."""
-        ((start, end, reading),) = self.waiting
+        ((found, reading),) = self.waiting
         self.waiting.clear()
-        reading.callback(DATA[start:end])
+        reading.callback(found)
 
 
 class Request:
@@ -143,7 +148,8 @@ class SendPartsTests(SynchronousTestCase):
         expected = b"<" + DATA[5:50] + b">" + DATA[60:] + b"end"
         self.assertEqual(b"".join(self.request.written), expected)
         self.assertFalse(self.request.lost)
-        self.assertLessEqual(max(map(len, self.request.written)), PIECE + 1)
+        self.assertLessEqual(max(map(len, self.request.written)), PIECE)
+        self.assertLessEqual(max(self.reader.sizes), PIECE)
         self.assertIsNone(self.request.producer)
 
     def test_begin(self) -> None:
@@ -160,7 +166,6 @@ class SendPartsTests(SynchronousTestCase):
         self.producer.pauseProducing()
         self.producer.pauseProducing()
         self.reader.give()
-        self.assertEqual(len(self.request.written), 2)
         self.assertEqual(self.reader.waiting, [])
         self.producer.resumeProducing()
         self.assertEqual(len(self.reader.waiting), 1)
@@ -170,10 +175,11 @@ class SendPartsTests(SynchronousTestCase):
     def test_client_leaves_while_reading(self) -> None:
         """The result of a cancelled read is dropped."""
         self.reader.give()
+        written = len(self.request.written)
         self.producer.stopProducing()
         self.sending.cancel()
         self.failureResultOf(self.sending, CancelledError)
-        self.assertEqual(len(self.request.written), 1)
+        self.assertEqual(len(self.request.written), written)
 
     def test_client_leaves_while_paused(self) -> None:
         """After a slow client disconnects nothing more is read."""
@@ -187,9 +193,140 @@ class SendPartsTests(SynchronousTestCase):
     def test_failover(self) -> None:
         """The connection is closed if the database is lost; that is no defect."""
         self.reader.give()
-        ((_, _, reading),) = self.reader.waiting
+        ((_, reading),) = self.reader.waiting
         reading.errback(DatabaseUnavailableError())
         self.successResultOf(self.sending)
         self.assertTrue(self.request.lost)
         self.assertIsNone(self.request.producer)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class FastClientTests(SynchronousTestCase):
+    """Clients that receive faster than pieces are read."""
+
+    def setUp(self) -> None:
+        """Begin to send a large image, with memory for one such download."""
+        self.clock = Clock()
+        self.memory = ReadAhead(3 * MOST_AT_ONCE, clock=self.clock.seconds)
+        self.request, self.reader, self.sending = self.download()
+
+    def download(self) -> tuple[Request, Reader, Deferred[None]]:
+        """Begin to send an image of 64 pieces."""
+        request, reader = Request(), Reader()
+        reader.data = bytes(range(256)) * (64 * PIECE // 256)
+        sending = Deferred.fromCoroutine(
+            send_parts(
+                request,
+                reader,
+                [Part(0, len(reader.data))],
+                lambda: None,
+                read_ahead=self.memory,
+            )
+        )
+        return request, reader, sending
+
+    def send_quickly(self, reads: int) -> None:
+        """Answer reads, and let the client receive them at once."""
+        for _ in range(reads):
+            self.reader.give()
+
+    @property
+    def producer(self) -> IPushProducer:
+        """The producer that was registered."""
+        assert self.request.producer is not None
+        return self.request.producer
+
+    def test_more_at_once(self) -> None:
+        """Each read is twice as large as the one before, up to 512 KiB."""
+        while self.reader.waiting:
+            self.reader.give()
+        self.successResultOf(self.sending)
+        sizes = [size // PIECE for size in self.reader.sizes]
+        # The next read is made before this one's client is known to be fast.
+        self.assertEqual(sizes, [1, 2, 2, 4, 8, 8, 8, 8, 8, 8, 7])
+        self.assertEqual(b"".join(self.request.written), self.reader.data)
+        self.assertLessEqual(max(map(len, self.request.written)), PIECE)
+        self.assertEqual(self.memory.used, 0)
+
+    def test_read_ahead(self) -> None:
+        """The next read is made while what was read is being sent, and no other."""
+        self.send_quickly(2)
+        self.producer.pauseProducing()
+        self.reader.give()
+        self.assertEqual(len(self.reader.waiting), 1)
+        self.reader.give()
+        self.assertEqual(self.reader.waiting, [])
+        written = len(self.request.written)
+        self.producer.resumeProducing()
+        self.assertGreater(len(self.request.written), written)
+
+    def test_slow_client(self) -> None:
+        """A client that has become slow gets single pieces again, not read ahead."""
+        self.send_quickly(5)
+        self.producer.pauseProducing()
+        for _ in range(8):
+            if self.reader.waiting:
+                self.reader.give()
+            self.clock.advance(QUICK + 0.01)
+            self.producer.resumeProducing()
+            self.producer.pauseProducing()
+        self.assertEqual(self.reader.sizes[-1], PIECE)
+        self.reader.give()
+        self.assertEqual(self.reader.waiting, [])
+        self.assertEqual(self.memory.used, 0)
+
+    def test_memory_is_shared(self) -> None:
+        """While others hold the memory, a fast client gets single pieces."""
+        self.memory.used = self.memory.capacity
+        while self.reader.waiting:
+            self.assertLessEqual(self.memory.used, self.memory.capacity)
+            self.reader.give()
+        self.successResultOf(self.sending)
+        self.assertEqual(set(self.reader.sizes), {PIECE})
+
+    def test_stuck_clients(self) -> None:
+        """Clients that stop to receive hold no more in all than there is for them."""
+        for _ in range(10):
+            self.send_quickly(4)
+            self.producer.pauseProducing()
+            while self.reader.waiting:
+                self.reader.give()
+            self.assertLessEqual(self.memory.used, self.memory.capacity)
+            self.request, self.reader, self.sending = self.download()
+        self.assertGreater(self.memory.used, 0)
+
+    def test_end_is_not_received(self) -> None:
+        """What was read counts until the client has received it, at the end too."""
+        while self.reader.sizes.count(7 * PIECE) == 0:
+            self.reader.give()
+        self.producer.pauseProducing()
+        self.reader.give()
+        self.assertNoResult(self.sending)
+        self.assertGreater(self.memory.used, 0)
+        self.producer.resumeProducing()
+        self.successResultOf(self.sending)
+        self.assertEqual(self.memory.used, 0)
+
+    def test_client_leaves(self) -> None:
+        """The memory of a client that disconnects is free, and its read dropped."""
+        self.send_quickly(3)
+        self.producer.pauseProducing()
+        self.reader.give()
+        self.assertEqual(len(self.reader.waiting), 1)
+        self.producer.stopProducing()
+        self.sending.cancel()
+        self.failureResultOf(self.sending, CancelledError)
+        self.assertEqual(self.memory.used, 0)
+
+    def test_image_is_deleted(self) -> None:
+        """The connection is closed after what was read before, as the body ends."""
+        self.send_quickly(3)
+        self.producer.pauseProducing()
+        self.reader.give()
+        ((_, reading),) = self.reader.waiting
+        reading.errback(ImageNotFoundError("0" * 64))
+        self.assertFalse(self.request.lost)
+        self.producer.resumeProducing()
+        self.successResultOf(self.sending)
+        self.assertTrue(self.request.lost)
+        self.assertEqual(self.memory.used, 0)

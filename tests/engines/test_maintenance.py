@@ -31,7 +31,7 @@ from asciid.engines.lmdb.maintenance import (
     quarantine_in,
     restore_quarantine,
 )
-from asciid.errors import ImageNotFoundError
+from asciid.errors import ImageNotFoundError, StorageUnreadableError
 from asciid.model import ImageState
 from asciid.store.engine import StorageInUseError
 from tests.engines._damage import delete, flip, number_of, put, records, unseal
@@ -187,6 +187,20 @@ class VerificationTests(MaintenanceTestCase):
             delete(self.path, "chunks", chunk_key(number, chunk_id))
             words = f"{left} of its {len(LARGE)} bytes"
             self.assert_quarantined(self.large, LARGE, words)
+
+    def test_reading_behind_a_chunk_that_has_gone(self) -> None:
+        """What follows a missing chunk is not taken for it."""
+        number = number_of(self.path, self.large.sha256)
+        delete(self.path, "chunks", chunk_key(number, 5))
+        self.start()
+        reader = self.driven.run(self.driven.store.open(self.large.sha256))
+        ranges = [
+            (start, start + 100_000) for start in range(400_000, 800_000, 100_000)
+        ]
+        reading = reader.read_ranges(ranges)
+        self.assertRaises(StorageUnreadableError, self.driven.run, reading)
+        before = self.driven.run(reader.read_ranges(ranges[:1]))
+        self.assertEqual(before, [LARGE[400_000:500_000]])
 
     def test_seal_that_has_gone(self) -> None:
         """An image that is in no state is found."""

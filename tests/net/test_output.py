@@ -162,6 +162,36 @@ class SocketTests(SynchronousTestCase):
         self.reactor.turn()
         self.assertEqual(self.reactor.writers, set())
 
+    def test_pieces(self) -> None:
+        """Pieces arrive in order, whatever part of them the kernel accepts at once."""
+        pieces = [bytes([number]) * (number * 7_919) for number in range(1, 60)]
+        output = self.protocol._output
+        output.send(b"<")
+        output.send_all(pieces[:30])
+        self.assertTrue(output.blocked)
+        output.send_all(pieces[30:])
+        output.send(b">")
+        self.assertEqual(self.read(b">"), b"<" + b"".join(pieces) + b">")
+        self.assertEqual(self.reactor.writers, set())
+        output.send_all([b"y", b"z"])
+        self.assertEqual(self.client.recv(65536), b"yz")
+
+    def test_pieces_are_bounded(self) -> None:
+        """No more is sent at once than takes the kernel a moment."""
+        sent: list[int] = []
+
+        def sendmsg(pieces: list[memoryview]) -> int:
+            sent.append(sum(map(len, pieces)))
+            return sent[-1]
+
+        output: Any = self.protocol._output
+        output._socket_sendmsg = sendmsg
+        output.send_all([b"x" * 400_000] * 4 + [b"y"] * 100)
+        self.assertTrue(output.blocked)
+        while output._queue:
+            output.resumeProducing()
+        self.assertLessEqual(max(sent), 512 * 1024)
+
     def test_close_after_partial(self) -> None:
         """A connection that is to be closed is closed after the last piece."""
         self.client.sendall(get(b"/large", b"Connection: close"))
@@ -231,6 +261,10 @@ class StubbornSocket:
         """Fail."""
         raise OSError(self.number, data)
 
+    def sendmsg(self, pieces: list[memoryview]) -> int:
+        """Fail."""
+        raise OSError(self.number, pieces)
+
 
 class PullTransport(StringTransport):
     """The part of a transport that DirectOutput uses."""
@@ -285,6 +319,9 @@ class OutputTests(SynchronousTestCase):
         output.send(b"data")
         self.assertFalse(output.blocked)
         self.assertEqual(transport.value(), b"data")
+        output.send_all([b"more", b"pieces"])
+        output.resumeProducing()
+        self.assertEqual(transport.value(), b"datamorepieces")
 
     def test_closed(self) -> None:
         """After the end nothing is sent."""
@@ -296,6 +333,7 @@ class OutputTests(SynchronousTestCase):
         ):
             output.stopProducing()  # type: ignore[attr-defined]
             output.send(b"data")
+            output.send_all([b"data", b"more"])
         self.assertEqual((transport.value(), queued.value()), (b"", b""))
 
     def test_queued(self) -> None:
@@ -311,5 +349,7 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual(transport.value(), b"one")
         output.resumeProducing()  # type: ignore[attr-defined]
         self.assertEqual(transport.value(), b"onetwo" + b"x" * 100_000)
+        output.send_all([b"three", b"four"])
+        self.assertTrue(transport.value().endswith(b"xthreefour"))
         output.release()
         self.assertIsNone(transport.producer)

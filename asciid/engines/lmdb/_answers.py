@@ -26,6 +26,7 @@ from asciid.engines.lmdb._lookup import (
     find_seal,
     measure,
     read_range,
+    read_ranges,
     stored_runs,
 )
 from asciid.engines.lmdb._records import (
@@ -165,10 +166,7 @@ class Answers:
     def _read_ranges(self, snapshot: Snapshot, query: ReadRanges) -> list[bytes]:
         image, spec = query.image, query.image.spec
         record = ImageRecord(image.number, spec.size, spec.chunk_size, image.piece_size)
-        return [
-            read_range(snapshot, spec.sha256, record, start, end)
-            for start, end in query.ranges
-        ]
+        return read_ranges(snapshot, spec.sha256, record, query.ranges)
 
     def _read_status(self, snapshot: Snapshot, query: ReadStatus) -> UploadStatus:
         image = find(snapshot, query.sha256)

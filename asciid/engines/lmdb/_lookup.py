@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import lmdb
+
 from asciid.engines.lmdb._directories import DATA_FILE
 from asciid.engines.lmdb._records import (
     SEAL_ID,
@@ -25,7 +27,7 @@ from asciid.model import ImageSpec
 from asciid.store.stats import StoreUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from asciid.engines.lmdb._databases import Readable, Snapshot
@@ -40,6 +42,7 @@ __all__ = [
     "measure",
     "not_found",
     "read_range",
+    "read_ranges",
     "stored_runs",
 ]
 
@@ -87,10 +90,51 @@ def read_range(
         if not cursor.set_key(chunk_key(image.number, ids[0])):
             raise ImageNotFoundError(sha256)
         pieces = list(islice(cursor.iternext(keys=False, values=True), len(ids)))
-        # The last one first: it may be the same as the first.
-        pieces[-1] = pieces[-1][: end - ids[-1] * size]
-        pieces[0] = pieces[0][start - ids[0] * size :]
-        return b"".join(pieces)
+        return _join(pieces, start - ids[0] * size, end - ids[-1] * size)
+
+
+def read_ranges(
+    snapshot: Snapshot,
+    sha256: str,
+    image: ImageRecord,
+    ranges: Iterable[tuple[int, int]],
+) -> list[bytes]:
+    """
+    Return the bytes ``[start, end)`` of a complete image, for each of `ranges`.
+
+    Errors: `ImageNotFoundError` if it is no longer there, `lmdb.CorruptedError` if a
+    piece is missing.
+    """
+    size = image.piece_size
+    spec = ImageSpec(sha256, image.size, size)
+    found = []
+    following = -1
+    with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
+        for start, end in ranges:
+            ids = spec.chunks_between(start, end)
+            if not ids:
+                found.append(b"")
+                continue
+            if ids[0] != following:
+                if not cursor.set_key(chunk_key(image.number, ids[0])):
+                    raise ImageNotFoundError(sha256)
+                values = cursor.iternext(keys=False, values=True)
+            pieces = list(islice(values, len(ids)))
+            # An image that is being deleted loses its first pieces first.
+            if cursor.key() != chunk_key(image.number, ids[-1]):
+                message = "damaged image; asciid verify lists it"
+                raise lmdb.CorruptedError(message)
+            following = ids[-1] + 1
+            found.append(_join(pieces, start - ids[0] * size, end - ids[-1] * size))
+    return found
+
+
+def _join(pieces: list[bytes], start: int, end: int) -> bytes:
+    """Return the bytes from `start` in the first piece to `end` in the last."""
+    # The last one first: it may be the same as the first.
+    pieces[-1] = pieces[-1][:end]
+    pieces[0] = pieces[0][start:]
+    return b"".join(pieces)
 
 
 def find(snapshot: Snapshot, sha256: str) -> ImageRecord:
