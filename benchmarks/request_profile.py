@@ -74,6 +74,8 @@ def packages(profile: Profile) -> Counter[str]:
 
 
 def _package(path: str) -> str:
+    if path.startswith("<"):
+        return "generated code"  # the methods of attrs classes
     first, *others = path.split("/")
     return f"asciid/{others[0]}" if first == "asciid" and others[1:] else first
 

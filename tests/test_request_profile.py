@@ -91,6 +91,7 @@ class ProfileTests(SynchronousTestCase):
                     "asciid/http/_channel.py Channel.a": [50, 1_100],
                     "twisted/internet/defer.py succeed": [20, 2_000],
                     "twisted/internet/task.py Clock.advance": [20, 2_000],
+                    "<attrs generated init asciid.model.Spec> __init__": [20, 100],
                     "once": [1, 900],
                 },
             ],
@@ -103,12 +104,13 @@ class ProfileTests(SynchronousTestCase):
             self.make(),
             {
                 "instructions": 50,
-                "python_calls": 3.0,
-                "bytecodes": 150,
+                "python_calls": 4.0,
+                "bytecodes": 155,
                 "libraries": {"libc": 50},
                 "functions": {
                     "twisted/internet/defer.py succeed": (1.0, 100.0),
                     "asciid/http/_channel.py Channel.a": (2.0, 50.0),
+                    "<attrs generated init asciid.model.Spec> __init__": (1.0, 5.0),
                 },
             },
         )
@@ -117,7 +119,7 @@ class ProfileTests(SynchronousTestCase):
         """Bytecodes are added up by package, of asciid by its own packages."""
         self.assertEqual(
             load("request_profile").packages(self.make()),
-            {"asciid/http": 50.0, "twisted": 100.0},
+            {"asciid/http": 50.0, "twisted": 100.0, "generated code": 5.0},
         )
 
     def test_text(self) -> None:
