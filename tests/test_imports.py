@@ -147,11 +147,24 @@ class ImportTests(SynchronousTestCase):
                     *("asciid.api", "asciid.http", "klein"),
                     *("asciid.admin", "asciid.metrics", "prometheus_client"),
                     *("asciid.engines.memory", "asciid.engines.remote", "tomllib"),
+                    "asciid.engines.lmdb.owning",
                 },
             ),
             (
                 "asciid.workers._worker",
-                {"asciid.admin", "asciid.engines.memory", "tomllib"},
+                {
+                    *("asciid.admin", "asciid.engines.memory", "tomllib"),
+                    *("asciid.engines.lmdb.owning", "asciid.workers._writer"),
+                    "asciid.engines.remote.writer_side",
+                },
+            ),
+            (
+                "asciid.workers._writer",
+                {
+                    *("asciid.api", "asciid.http", "klein", "tomllib"),
+                    *("asciid.engines.memory", "asciid.engines.remote.worker_side"),
+                    "twisted.internet.endpoints",
+                },
             ),
             # `leave_out_openssl` is called after these imports.
             (

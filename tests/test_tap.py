@@ -33,8 +33,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid import __version__
 from asciid.config import tokens
 from asciid.config.settings import SETTINGS
-from asciid.daemon import assembly, host, storing
-from asciid.engines.lmdb import ALONE
+from asciid.daemon import assembly, host
+from asciid.engines.lmdb import owning
+from asciid.engines.lmdb.owning import ALONE
 from asciid.runtime.tuning import tune_garbage_collector, use_monotonic_clock
 from asciid.store import ImageStore, Lifetimes, PendingLimits
 from asciid.tap import Options, makeService
@@ -309,7 +310,7 @@ class MakeServiceTests(SynchronousTestCase):
 
         kept: list[Lifetimes] = []
         reactor = MemoryReactorClock()
-        self.patch(storing, "LMDBEngine", Engine)
+        self.patch(owning, "LMDBEngine", Engine)
         self.patch(assembly, "ImageStore", Store)
         makeService(parsed(["--storage=/images"]), reactor=reactor)
         options = ["--no-sync", "--upload-ttl=5", "--image-ttl=6", "--reserve=7"]

@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asciid.config.settings import DatabaseURL
-from asciid.engines.lmdb import (
-    ALONE,
-    LMDBEngine,
-    LMDBReader,
-    StorageLock,
-    prepare_storage,
-)
+from asciid.engines.lmdb.sharing import LMDBReader, StorageLock, prepare_storage
 from asciid.net.database_url import NOT_INSTALLED
 from asciid.net.listener import StartError
 from asciid.runtime.streams import print_refusal
@@ -22,8 +16,8 @@ if TYPE_CHECKING:
 
     from asciid.admin.control import Control
     from asciid.config.settings import Settings
-    from asciid.engines.lmdb import IPeers
-    from asciid.engines.remote import ILocalReader
+    from asciid.engines.lmdb.owning import IPeers, LMDBEngine
+    from asciid.engines.remote.worker_side import ILocalReader
     from asciid.runtime.reactor import Reactor
     from asciid.store import StoreUsage
     from asciid.store.engine import IEngine
@@ -116,9 +110,12 @@ def _make_file_engine(
     settings: Settings,
     reactor: Reactor,
     *,
-    peers: IPeers = ALONE,
+    peers: IPeers | None = None,
     lock: StorageLock | None = None,
 ) -> LMDBEngine:
+    # The parent and the workers do without it.
+    from asciid.engines.lmdb.owning import ALONE, LMDBEngine  # noqa: PLC0415
+
     return LMDBEngine(
         settings.storage_directory,
         reactor=reactor,
@@ -126,7 +123,7 @@ def _make_file_engine(
         reserve=settings.reserve,
         pending=_pending_limits(settings),
         max_queue=settings.max_queue,
-        peers=peers,
+        peers=peers or ALONE,
         lock=lock,
         converts_listed=lists_by_default(settings),
     )

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     environ = dict(os.environ)
     if is_writer:
         # It listens on no port, and has not inherited the copies of certificates.
-        environ |= {"ASCIID_PORT": "tcp:0", "ASCIID_METRICS_PORT": "none"}
+        environ |= {"ASCIID_PORT": "0", "ASCIID_METRICS_PORT": "none"}
     chosen = choose_settings({}, environ)
     leave_out_openssl(endpoints_in(chosen))
     settings = settings_of(parse_settings(chosen))

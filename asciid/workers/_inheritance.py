@@ -1,4 +1,4 @@
-"""Descriptors and signals between a process and its parent."""
+"""Descriptors, signals and a socket by which the processes of a daemon communicate."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = [
     "READY",
     "REREAD",
     "STATUS",
+    "WRITER_SOCKET",
 ]
 
 PARENT_PIPE = 0
@@ -52,6 +53,9 @@ The first of the descriptors that only one kind of process inherits.
 For a worker these are its sockets, then the copy of the tokens, then those of the
 certificates; for the writer that of the `Record`.
 """
+
+WRITER_SOCKET = "writer.sock"
+"""The name of the socket in the storage directory that workers connect to."""
 
 REREAD = signal.SIGUSR1
 """The signal at which a worker rereads its files."""

@@ -12,15 +12,19 @@ from asciid.daemon.assembly import make_image_service, tokens_of
 from asciid.daemon.host import OwnProcess
 from asciid.daemon.storing import SharedStorage
 from asciid.engines.generations import Generations
-from asciid.engines.remote import (
+from asciid.engines.remote.worker_side import (
     UNANSWERED_BYTES,
     QueueSize,
     RemoteEngine,
     WriterClient,
 )
 from asciid.net.storage_socket import socket_name
-from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
-from asciid.workers._writer import WRITER_SOCKET
+from asciid.workers._inheritance import (
+    FIRST_INHERITED,
+    GENERATIONS,
+    LOCK,
+    WRITER_SOCKET,
+)
 
 if TYPE_CHECKING:
     from asciid.config.settings import Settings

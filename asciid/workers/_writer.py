@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from asciid.daemon.housekeeping import Housekeeper, housekeeping_interval
 from asciid.daemon.storing import SharedStorage, lifetimes_of
 from asciid.engines.generations import Generations
-from asciid.engines.remote import WriterServer
+from asciid.engines.remote.writer_side import WriterServer
 from asciid.metrics import Metrics, RequestCounts, WorkersState
 from asciid.net.storage_socket import StorageSocket
 from asciid.runtime.client_scheduler import ClientScheduler
@@ -19,7 +19,12 @@ from asciid.runtime.malloc import MemoryTrimmer
 from asciid.runtime.offload import Offload
 from asciid.runtime.threads import FixedThreadPool
 from asciid.store import ImageStore
-from asciid.workers._inheritance import FIRST_INHERITED, GENERATIONS, LOCK
+from asciid.workers._inheritance import (
+    FIRST_INHERITED,
+    GENERATIONS,
+    LOCK,
+    WRITER_SOCKET,
+)
 from asciid.workers._record import (
     load_counters,
     recorded_exits,
@@ -34,10 +39,7 @@ if TYPE_CHECKING:
     from asciid.runtime.reactor import Reactor
     from asciid.store.operations import AnyOperation
 
-__all__ = ["WRITER_SOCKET", "Writer"]
-
-WRITER_SOCKET = "writer.sock"
-"""The name of the socket in the storage directory that workers connect to."""
+__all__ = ["Writer"]
 
 _LAST_RESPONSES = 1.0
 """Seconds for the last responses to be read."""

@@ -13,7 +13,7 @@ from _quiet import serve
 from twisted.internet import reactor
 
 from asciid.api import ImageAPI
-from asciid.engines.lmdb import LMDBEngine
+from asciid.engines.lmdb.owning import LMDBEngine
 from asciid.metrics import Metrics, RequestCounts
 from asciid.store import ImageStore
 

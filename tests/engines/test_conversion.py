@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.engines.lmdb import LMDBReader, _format_conversion, prepare_storage
+from asciid.engines.lmdb import _format_conversion
 from asciid.engines.lmdb._copying import backup, compact
 from asciid.engines.lmdb._environment import Environment
 from asciid.engines.lmdb._format_conversion import Conversion
@@ -21,6 +21,7 @@ from asciid.engines.lmdb._verification import (
     quarantine_in,
     restore_quarantine,
 )
+from asciid.engines.lmdb.sharing import LMDBReader, prepare_storage
 from asciid.errors import ImageGoneError, StoreClosedError, StoreVersionError
 from asciid.model import About
 from asciid.testing import ManualReactor, ManualThreadPool

@@ -13,9 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.engines._engine_probe import PROBE_EVERY, PROBE_TIMEOUT, EngineProbe
 from asciid.engines._fault_log import SETTLED
 from asciid.engines.generations import Generations
-from asciid.engines.lmdb import LMDBReader, _reserve
+from asciid.engines.lmdb import _reserve
 from asciid.engines.lmdb._environment import Environment
-from asciid.engines.remote import RemoteEngine
+from asciid.engines.lmdb.sharing import LMDBReader
+from asciid.engines.remote.worker_side import RemoteEngine
 from asciid.errors import (
     StorageFailedError,
     StorageFullError,
@@ -33,7 +34,7 @@ from tests.store._support import DrivenStore, spec_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asciid.engines.remote import WriterClient
+    from asciid.engines.remote.worker_side import WriterClient
     from asciid.store.operations import AnyOperation
     from asciid.store.queries import Query
 

@@ -11,9 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._batching import READERS
-from asciid.engines.lmdb import LMDBReader, _file_reader, prepare_storage
+from asciid.engines.lmdb import _file_reader
 from asciid.engines.lmdb._environment import Environment, EnvironmentClosedError
 from asciid.engines.lmdb.maintenance import StorageLock
+from asciid.engines.lmdb.sharing import LMDBReader, prepare_storage
 from asciid.errors import ImageNotFoundError, StorageFailedError, StoreClosedError
 from asciid.store.queries import FindComplete, MeasureUsage
 from asciid.testing import ManualReactor, ManualThreadPool, run

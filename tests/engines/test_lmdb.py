@@ -18,7 +18,7 @@ import lmdb
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.engines.lmdb import LMDBEngine, _environment, _lmdb_engine
+from asciid.engines.lmdb import _environment, _lmdb_engine
 from asciid.engines.lmdb._answers import Answers
 from asciid.engines.lmdb._batch import (
     DISCARD_STEP,
@@ -30,6 +30,7 @@ from asciid.engines.lmdb._environment import DATA_FILE, Environment
 from asciid.engines.lmdb._residency import MAX_GROWTH, Residency
 from asciid.engines.lmdb._staging import abandon
 from asciid.engines.lmdb._uploads import REMEMBERED_BYTES
+from asciid.engines.lmdb.owning import LMDBEngine
 from asciid.errors import (
     CommitFailedError,
     HashMismatchError,

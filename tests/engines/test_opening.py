@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.engines.lmdb import LMDBReader, prepare_storage
 from asciid.engines.lmdb._environment import Environment
 from asciid.engines.lmdb._storage_file import StorageFile, StorageUnusableError
+from asciid.engines.lmdb.sharing import LMDBReader, prepare_storage
 from asciid.engines.memory import MemoryEngine
-from asciid.engines.remote import RemoteEngine
+from asciid.engines.remote.worker_side import RemoteEngine
 from asciid.testing import ManualReactor
 from tests.store._support import DrivenStore, no_thread
 from tests.workers._support import DrivenWorkers

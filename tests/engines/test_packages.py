@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-def _engines_in(package: str) -> Iterator[type]:
-    for kind in vars(import_module(package)).values():
-        if isinstance(kind, type) and IEngine.implementedBy(kind):
-            yield kind
+def _engines_in(package: str) -> set[type]:
+    path = import_module(package).__path__
+    modules = [import_module(f"{package}.{each.name}") for each in iter_modules(path)]
+    return {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and IEngine.implementedBy(kind)
+    }
 
 
 def _cases_of(contract: type[Any]) -> Iterator[type[Any]]:
@@ -45,7 +50,7 @@ class SuitesTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Find the engines: each package has one."""
         self.engines = set()
-        for each in pkgutil.iter_modules(engines.__path__):
+        for each in iter_modules(engines.__path__):
             if each.ispkg:
                 (engine,) = _engines_in(f"{engines.__name__}.{each.name}")
                 self.engines.add(engine)

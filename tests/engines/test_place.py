@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines._engine_probe import PROBE_EVERY
 from asciid.engines._fault_log import SETTLED
-from asciid.engines.lmdb import LMDBEngine, LMDBReader
 from asciid.engines.lmdb._lock import StorageLock, StorageMovedError
+from asciid.engines.lmdb.owning import LMDBEngine
+from asciid.engines.lmdb.sharing import LMDBReader
 from asciid.errors import StorageFailedError
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import DrivenStore, spec_of

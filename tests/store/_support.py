@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 
-from asciid.engines.lmdb import LMDBEngine
+from asciid.engines.lmdb.owning import LMDBEngine
 from asciid.model import ImageSpec
 from asciid.store import FOR_EVER, ImageStore, Lifetimes
 from asciid.testing import ManualReactor, ManualThreadPool, run

@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from asciid.engines.generations import Generations
-from asciid.engines.lmdb import LMDBReader
-from asciid.engines.remote import RemoteEngine
+from asciid.engines.lmdb.sharing import LMDBReader
 from asciid.engines.remote._batch_delay import PAUSE
 from asciid.engines.remote._writer_client import WriterClient
 from asciid.engines.remote._writer_server import WriterServer
+from asciid.engines.remote.worker_side import RemoteEngine
 from asciid.metrics import snapshot
 from asciid.store import FOR_EVER, IImageStore, ImageStore
 from asciid.testing import ManualReactor, ManualThreadPool, run

@@ -20,7 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from asciid.config.settings import Settings
 from asciid.daemon import assembly, storing
 from asciid.engines.generations import Generations
-from asciid.engines.lmdb import _file_reader, prepare_storage
+from asciid.engines.lmdb import _file_reader
+from asciid.engines.lmdb.sharing import prepare_storage
 from asciid.engines.remote._batch_delay import PAUSE
 from asciid.engines.remote._writer_client import WriterClient
 from asciid.engines.remote._writer_server import WriterServer
@@ -31,10 +32,10 @@ from asciid.runtime.offload import Offload
 from asciid.store.operations import Register
 from asciid.testing import ManualThreadPool, run
 from asciid.workers import _worker, _writer
-from asciid.workers._inheritance import LOCK
+from asciid.workers._inheritance import LOCK, WRITER_SOCKET
 from asciid.workers._record import Record, recorded_start
 from asciid.workers._worker import Worker
-from asciid.workers._writer import WRITER_SOCKET, Writer
+from asciid.workers._writer import Writer
 from tests.engines._formats import write_format_1
 from tests.store._support import DrivenStore, registered, spec_of
 from tests.workers._played import PlayedPort

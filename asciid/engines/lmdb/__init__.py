@@ -1,15 +1,9 @@
-"""The engine that keeps images in an LMDB file; for work on files, `maintenance`."""
+"""
+The engine that keeps images in an LMDB file.
 
-from asciid.engines.lmdb._file_reader import LMDBReader, prepare_storage
-from asciid.engines.lmdb._lmdb_engine import LMDBEngine
-from asciid.engines.lmdb._lock import StorageLock
-from asciid.engines.lmdb._peers import ALONE, IPeers
+It exports nothing itself, as processes load only what they use:
 
-__all__ = [
-    "ALONE",
-    "IPeers",
-    "LMDBEngine",
-    "LMDBReader",
-    "StorageLock",
-    "prepare_storage",
-]
+``owning``       the engine, for the process that owns the storage and commits
+``sharing``      for the others: the lock, and what answers queries
+``maintenance``  work on a storage directory by commands
+"""
