@@ -125,5 +125,5 @@ class ProfileTests(SynchronousTestCase):
     def test_text(self) -> None:
         """The file is JSON, with a line for each function."""
         text = load("request_profile").text({"kinds": {"404": self.make()}})
-        self.assertIn('"asciid/http/_channel.py Channel.a": [2.0, 50.0]\n', text)
+        self.assertIn('"asciid/http/_channel.py Channel.a": [2.0, 50.0],\n', text)
         self.assertEqual(json.loads(text)["kinds"]["404"]["instructions"], 50)
