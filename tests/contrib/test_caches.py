@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import http.client
 import random
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,26 +61,32 @@ class Answer:
         return str(self.fields["ETag"])
 
 
+@cache
+def shared(name: str, make: Callable[[Path, int], Proxy]) -> Proxy:
+    """Return a cache in front of a daemon, which all tests of this process share."""
+    directory = Path(f"behind-{name}").resolve()
+    directory.mkdir()
+    tokens = directory / "tokens"
+    tokens.write_text(TOKEN + "\n")
+    tokens.chmod(0o600)
+    daemon = Daemon(directory / "daemon", [f"--write-token-file={tokens}"])
+    atexit.register(daemon.kill)
+    proxy = make(directory / "proxy", daemon.start().port)
+    atexit.register(proxy.stop)
+    return proxy.start()
+
+
 class Behind(Base):
-    """Tests behind any cache."""
+    """Tests behind any cache, of images that no other test has."""
 
     name: str
     """The name of the program."""
     make: Callable[[Path, int], Proxy]
 
     def setUp(self) -> None:
-        """Put the cache in front of a daemon."""
+        """Connect to the cache."""
         program(self.name)
-        directory = Path(self.mktemp()).resolve()
-        directory.mkdir()
-        tokens = directory / "tokens"
-        tokens.write_text(TOKEN + "\n")
-        tokens.chmod(0o600)
-        daemon = Daemon(directory / "daemon", [f"--write-token-file={tokens}"])
-        self.addCleanup(daemon.kill)
-        self.proxy = self.make(directory / "proxy", daemon.start().port)
-        self.addCleanup(self.proxy.stop)
-        port = self.proxy.start().port
+        port = shared(self.name, self.make).port
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.addCleanup(self.connection.close)
 

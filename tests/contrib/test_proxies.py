@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from pwd import getpwnam
@@ -48,6 +50,21 @@ _MENDED = frozenset(
 """Bodies with sloppy framing, which the proxy frames correctly itself."""
 
 
+def new_daemon(directory: Path) -> Daemon:
+    """Return a daemon, not started, that trusts the proxy."""
+    return Daemon(directory, ["--trusted-proxies=127.0.0.1", "--max-client-uploads=1"])
+
+
+@cache
+def shared(name: str, make: Callable[[Path, int], Proxy]) -> tuple[Daemon, Proxy]:
+    """Return a daemon, and the proxy before it, that several tests of it share."""
+    daemon = new_daemon(Path(f"before-{name}").resolve())
+    atexit.register(daemon.kill)
+    proxy = make(Path(f"before-{name}", "proxy").resolve(), daemon.start().port)
+    atexit.register(proxy.stop)
+    return daemon, proxy.start()
+
+
 class Behind(Base):
     """Tests behind either proxy."""
 
@@ -68,11 +85,8 @@ class Behind(Base):
         return proxy.start()
 
     def daemon(self) -> Daemon:
-        """Start a daemon that trusts the proxy."""
-        daemon = Daemon(
-            Path(self.mktemp()).resolve(),
-            ["--trusted-proxies=127.0.0.1", "--max-client-uploads=1"],
-        )
+        """Start a daemon."""
+        daemon = new_daemon(Path(self.mktemp()).resolve())
         self.addCleanup(daemon.kill)
         return daemon.start()
 
@@ -189,8 +203,7 @@ class Behind(Base):
 
     def test_clients(self) -> None:
         """Clients are identified by their address, whatever fields they send."""
-        daemon = self.daemon()
-        proxy = self.put_before(daemon.port)
+        _, proxy = shared(self.name, self.make)
         one, other = "127.0.0.2", "127.0.0.3"
         self.assertEqual(self.register(proxy, "a", one)[0], 201)
         self.assertEqual(self.register(proxy, "b", one)[0], 429)
@@ -204,8 +217,7 @@ class Behind(Base):
 
     def test_inside(self) -> None:
         """The metrics stay inside, however their path is spelled."""
-        daemon = self.daemon()
-        proxy = self.put_before(daemon.port)
+        daemon, proxy = shared(self.name, self.make)
         shown = 0
         for target in SPELLINGS.split():
             for host in ("", f"http://127.0.0.1:{proxy.port}"):
@@ -284,7 +296,7 @@ class HAProxyTests(Behind, SynchronousTestCase):
 
     def test_privileges(self) -> None:
         """It drops privileges, is in a chroot, and logs requests."""
-        proxy = self.put_before(self.daemon().port)
+        _, proxy = shared(self.name, self.make)
         self.assertEqual(self.request(proxy, "GET", "/livez")[0], 200)
         # It logs a request after the response was sent.
         deadline = time.monotonic() + 30

@@ -6,9 +6,11 @@ The answers to bodies that are refused early, as Go's client gets them.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,32 +39,55 @@ REFUSALS: dict[int, Sequence[str]] = {
 """Status -> options of the client for it."""
 
 
+@cache
+def build_client() -> str:
+    """Return the path of the client, which all tests of this process share."""
+    directory = Path("refused-client").resolve()
+    directory.mkdir()
+    client = str(directory / "refused")
+    subprocess.run(
+        [
+            *(program("go"), "build", "-o", client),
+            str(Path(__file__).parent / "refused.go"),
+        ],
+        check=True,
+        cwd=directory,
+        env={**os.environ, "GOPROXY": "off", "GO111MODULE": "on"},
+        timeout=300,
+    )
+    return client
+
+
+def new_daemon(directory: Path, *options: str) -> Daemon:
+    """Return a daemon, not started, that requires tokens and accepts 8 MiB."""
+    directory.mkdir()
+    tokens = directory / "tokens"
+    tokens.write_text(TOKEN + "\n")
+    tokens.chmod(0o600)
+    return Daemon(
+        directory, [f"--write-token-file={tokens}", "--max-image-size=8M", *options]
+    )
+
+
+@cache
+def shared_daemon() -> Daemon:
+    """Return a daemon that the tests of proxies share."""
+    daemon = new_daemon(Path("refusing-daemon").resolve())
+    atexit.register(daemon.kill)
+    return daemon.start()
+
+
 class RefusedTests(SynchronousTestCase):
     """Large bodies that are refused before they are read."""
 
     def setUp(self) -> None:
-        """Build the client, and start a daemon."""
-        go = program("go")
-        self.directory = directory = Path(self.mktemp()).resolve()
-        directory.mkdir()
-        self.client = str(directory / "refused")
-        subprocess.run(
-            [go, "build", "-o", self.client, str(Path(__file__).parent / "refused.go")],
-            check=True,
-            cwd=directory,
-            env={**os.environ, "GOPROXY": "off", "GO111MODULE": "on"},
-            timeout=300,
-        )
-        (directory / "tokens").write_text(TOKEN + "\n")
-        (directory / "tokens").chmod(0o600)
+        """Build the client, unless another test has."""
+        self.client = build_client()
+        self.directory = Path(self.mktemp()).resolve()
 
     def daemon(self, *options: str) -> Daemon:
-        """Start a daemon that requires tokens and accepts 8 MiB."""
-        tokens = str(self.directory / "tokens")
-        daemon = Daemon(
-            self.directory / "daemon",
-            [f"--write-token-file={tokens}", "--max-image-size=8M", *options],
-        )
+        """Start a daemon."""
+        daemon = new_daemon(self.directory, *options)
         self.addCleanup(daemon.kill)
         return daemon.start()
 
@@ -83,7 +108,7 @@ class RefusedTests(SynchronousTestCase):
 
     def behind(self, make: Callable[[Path, int], Proxy]) -> None:
         """Go through a proxy."""
-        proxy = make(self.directory / "proxy", self.daemon().port)
+        proxy = make(self.directory, shared_daemon().port)
         self.addCleanup(proxy.stop)
         self.assert_answered(proxy.start().url)
 
@@ -96,8 +121,10 @@ class RefusedTests(SynchronousTestCase):
 
     def test_tls(self) -> None:
         """They arrive over TLS."""
-        write_certificate(self.directory)
-        key, certificate = self.directory / "key.pem", self.directory / "cert.pem"
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir()
+        write_certificate(directory)
+        key, certificate = directory / "key.pem", directory / "cert.pem"
         endpoint = "ssl:0:interface=127.0.0.1:privateKey={}:certKey={}"
         port = endpoint.format(key, certificate)
         daemon = self.daemon("--port", port)
