@@ -6,6 +6,7 @@ import time
 from hashlib import sha512
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from asciid.api._conditions import range_applies, unmodified_tag
@@ -17,6 +18,7 @@ from asciid.api._refusals import NotAcceptableError, RangeNotSatisfiableError
 from asciid.api._representation import TEXT, Representation
 from asciid.api._selection import select
 from asciid.api._sending import PIECE, ReadAhead, send_parts
+from asciid.http import PreparedHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +26,22 @@ if TYPE_CHECKING:
     from asciid.api._content_codings import Encoded
     from asciid.api._negotiation import AcceptedCodings
     from asciid.api._request_interface import Request
+    from asciid.api._selection import Selection
     from asciid.runtime.offload import IOffload
     from asciid.store import IImageReader
 
 __all__ = ["Downloads"]
 
 Ranges = list[tuple[int, int]]
+
+
+class _Kept(Struct, frozen=True):
+    """The head of the usual response with an image that is in memory."""
+
+    head: PreparedHead
+    lines: bytes
+    modified: int
+    """Its Last-Modified, in seconds since the epoch."""
 
 
 class Downloads:
@@ -67,31 +79,23 @@ class Downloads:
             ranges = parse_ranges(selection.ranges, spec.size)
         if ranges is None and codings is not ANY_CODING:
             coding = self._choose_coding(reader, codings)
-        form = Representation(spec, reader.completed, self._clock(), coding)
-        if selection.is_conditional:
-            # Ranges are of the identity coding, so only its validators count.
-            others = form.all_tags if ranges is None else tuple
-            unmodified = unmodified_tag(request, form.etag, form.modified, others)
-            if unmodified is not None:
-                form.head(304).apply(request, form.kept_lines(unmodified))
-                return b""
-        if ranges is not None and range_applies(
-            request,
-            form.etag,
-            None if codings.preferred and spec.size in ENCODABLE else form.modified,
-        ):
-            if not ranges:
-                raise RangeNotSatisfiableError(spec.size)
-            return self._send_ranges(request, reader, form, selection.digest, ranges)
+        now = self._clock()
+        if selection.is_conditional or ranges is not None:
+            form = Representation(spec, reader.completed, now, coding)
+            answer = self._answer_part(request, reader, form, selection, ranges)
+            if answer is not None:
+                return answer
         content = reader.content
+        if coding is None and content is not None and selection.digest == USUAL_DIGEST:
+            kept: _Kept | None = reader.kept
+            # If the clock was set back, Last-Modified is the time of the response.
+            if kept is not None and kept.modified <= now:
+                kept.head.apply(request, kept.lines, spec.size)
+                return content
+        form = Representation(spec, reader.completed, now, coding)
         if coding is not None and content is not None:
             return self._answer_encoded(request, form, selection.digest, content)
-        if content is not None and len(content) <= PIECE:
-            lines = _lines(reader, form, selection.digest)
-            form.head(200).apply(request, lines, len(content))
-            return content
-        # Not in memory, or too large to be copied at once.
-        return self._send_parts(request, reader, form, selection.digest)
+        return self._send_whole(request, reader, form, selection.digest)
 
     def _choose_coding(
         self, reader: IImageReader, codings: AcceptedCodings
@@ -127,17 +131,52 @@ class Downloads:
         form.head(200).apply(request, form.lines(None))
         return b""
 
-    def _send_parts(
+    def _answer_part(
+        self,
+        request: Request,
+        reader: IImageReader,
+        form: Representation,
+        selection: Selection,
+        ranges: Ranges | None,
+    ) -> bytes | Deferred[bytes] | None:
+        """Answer 304 or 206, or return None for a response with the whole image."""
+        # Ranges are of the identity coding, so only its validators count.
+        others = form.all_tags if ranges is None else tuple
+        unmodified = unmodified_tag(request, form.etag, form.modified, others)
+        if unmodified is not None:
+            form.head(304).apply(request, form.kept_lines(unmodified))
+            return b""
+        if ranges is None:
+            return None
+        # The client may have received the image in another coding, with the same date.
+        is_coded = selection.codings.preferred and form.spec.size in ENCODABLE
+        modified = None if is_coded else form.modified
+        if not range_applies(request, form.etag, modified):
+            return None
+        if not ranges:
+            raise RangeNotSatisfiableError(form.spec.size)
+        return self._send_ranges(request, reader, form, selection.digest, ranges)
+
+    def _send_whole(
         self,
         request: Request,
         reader: IImageReader,
         form: Representation,
         digest: bytes | None,
     ) -> bytes | Deferred[bytes]:
-        size = form.spec.size
+        """Answer with an image in identity."""
+        content, size = reader.content, form.spec.size
+        head = form.head(200)
+        lines = _lines(reader, form, digest)
+        if content is not None and len(content) <= PIECE:
+            if digest == USUAL_DIGEST and form.is_past:
+                reader.kept = _Kept(head, lines, form.modified)
+            head.apply(request, lines, size)
+            return content
+        # Not in memory, or too large to be copied at once.
 
         def begin() -> None:
-            form.head(200).apply(request, _lines(reader, form, digest), size)
+            head.apply(request, lines, size)
 
         if request.method == b"GET" and size:
             return self._stream(request, reader, [Part(0, size)], begin)
@@ -194,18 +233,11 @@ class Downloads:
 
 
 def _lines(reader: IImageReader, form: Representation, digest: bytes | None) -> bytes:
-    """Return the lines of an image in identity, kept while it is in memory."""
-    # While the clock is behind, Last-Modified is the time of the response.
-    usual = digest == USUAL_DIGEST and form.completed <= form.now
-    if usual and reader.kept is not None:
-        return reader.kept
+    """Return the lines of an image in identity."""
     content = reader.content
     if content is not None and len(content) > PIECE:
         content = None  # would take too long to hash
-    lines = form.lines(_digest(digest, bytes.fromhex(form.spec.sha256), content))
-    if usual and reader.content is not None:
-        reader.kept = lines
-    return lines
+    return form.lines(_digest(digest, bytes.fromhex(form.spec.sha256), content))
 
 
 def _send_encoded(

@@ -86,6 +86,11 @@ class Representation(Struct, frozen=True):
             return _BARE_TAG % name
         return _CODED_TAG % (name, self.coding)
 
+    @property
+    def is_past(self) -> bool:
+        """Whether the image became complete in the past, as it does by all clocks."""
+        return int(self.completed) <= self.now
+
     def all_tags(self) -> tuple[bytes, ...]:
         """Return the entity tags of all representations of the image."""
         return entity_tags(self.spec.sha256, self.spec.size)

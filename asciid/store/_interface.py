@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zope.interface import Attribute, Interface
 
@@ -51,9 +51,9 @@ class IImageReader(Interface):
     content: bytes | None = Attribute(
         "All bytes of the image where they are in memory already, else None."
     )
-    kept: bytes | None = Attribute(
-        "At most `MAX_KEPT` bytes that a caller has set, to find them again as long as "
-        "the image is in memory; None before."
+    kept: Any = Attribute(
+        "What a caller has set, to find it again as long as the image is in memory; "
+        "None before. It takes at most `MAX_KEPT` bytes."
     )
 
     def read(start: int, end: int) -> Deferred[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -28,7 +28,7 @@ class HotReader:
     spec: ImageSpec
     completed: float
     content: bytes
-    kept: bytes | None = None
+    kept: Any = None
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""
@@ -51,7 +51,7 @@ class ColdReader:
     image: StoredImage
     ask: Callable[[Query[Sequence[bytes]]], Deferred[Sequence[bytes]]]
     content: None = None
-    kept: None = None
+    kept: Any = None
 
     def read(self, start: int, end: int) -> Deferred[bytes]:
         """See `IImageReader.read`."""

@@ -17,12 +17,12 @@ from asciid.errors import (
     StorageFailedError,
     StoreClosedError,
 )
-from asciid.runtime.cache import ByteBoundedCache, footprint
+from asciid.runtime.cache import OVERHEAD, ByteBoundedCache, footprint
 from asciid.store._about_rules import check_about, check_new, check_reason
 from asciid.store._brief import BriefQueries
 from asciid.store._discarding import Discarding
 from asciid.store._expiry import Expiry
-from asciid.store._interface import IImageStore
+from asciid.store._interface import MAX_KEPT, IImageStore
 from asciid.store._last_chunks import LastChunks
 from asciid.store._lifetimes import FOR_EVER
 from asciid.store._readers import ColdReader, HotReader
@@ -80,6 +80,9 @@ __all__ = ["HOT_IMAGE", "ImageStore"]
 HOT_IMAGE = 64 * 1024
 """Maximum bytes of an image in the cache."""
 
+_OVERHEAD = OVERHEAD + MAX_KEPT
+"""Bytes that a cached image takes besides its content."""
+
 UNREADABLE_IMAGES = 20
 """
 Different images in a row that cannot be read, from which on reading counts as broken
@@ -115,7 +118,7 @@ class ImageStore:
         # Events that the engine does not see.
         self._own_events = StoreEvents()
         self._cache: ByteBoundedCache[HotReader] = ByteBoundedCache(
-            cache_size, largest=footprint(HOT_IMAGE)
+            cache_size, largest=footprint(HOT_IMAGE, _OVERHEAD)
         )
         self._removals = 0
         """How often images were removed from the cache because they were deleted."""
@@ -362,7 +365,7 @@ class ImageStore:
         return reader
 
     def _keep_hot(self, reader: HotReader) -> None:
-        size = footprint(len(reader.content))
+        size = footprint(len(reader.content), _OVERHEAD)
         self._cache.put(reader.spec.sha256, reader, size)
 
     def _chunk_stored(

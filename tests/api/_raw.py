@@ -69,7 +69,7 @@ class OneImage(MemoryStore):
         self.completed = COMPLETED
         self.data = data
         self.content = data if hot else None
-        self.kept: bytes | None = None
+        self.kept: object = None
         self.reads: list[tuple[int, int]] = []
         self.batches: list[int] = []
 

@@ -42,9 +42,8 @@ from asciid.errors import (
     StoreVersionError,
 )
 from asciid.model import About, ImageSpec
-from asciid.runtime.cache import OVERHEAD
 from asciid.store import STAGED_FOR
-from asciid.store._store import HOT_IMAGE
+from asciid.store._store import _OVERHEAD, HOT_IMAGE
 from asciid.store.operations import Register
 from asciid.store.queries import FindComplete, IsComplete
 from asciid.store.rules import PIECE
@@ -498,7 +497,7 @@ class LMDBTests(SynchronousTestCase):
 
     def test_many_small_images_are_not_all_kept(self) -> None:
         """The overhead of an image counts, too."""
-        self.restart(cache_size=10 * OVERHEAD)
+        self.restart(cache_size=10 * _OVERHEAD)
         specs = [self.driven.upload(b"%d" % number) for number in range(20)]
         opening = [self.driven.store.open(spec.sha256) for spec in specs]
         kept = [opened.called for opened in opening]
@@ -512,7 +511,7 @@ class LMDBTests(SynchronousTestCase):
         spec = self.driven.upload(b"x" * 60_000, chunk_size=60_000)
         self.driven.download(spec.sha256)
         used = self.driven.store.stats().cache_bytes
-        self.assertEqual(used, 60_000 + 4096 + OVERHEAD)
+        self.assertEqual(used, 60_000 + 4096 + _OVERHEAD)
 
     def test_largest_image_that_is_kept(self) -> None:
         """An image of 64 KiB is kept in memory, a larger one is not."""

@@ -202,7 +202,8 @@ class Answers:
         upload = UploadRecord.unpack(
             transaction.get(upload_key(number), b"", db=uploads)
         )
-        missing, cut = missing_ranges(stored_runs(snapshot, number), spec.chunks)
+        stored = stored_runs(snapshot, number, spec.chunks)
+        missing, cut = missing_ranges(stored, spec.chunks)
         return UploadStatus(
             spec,
             ImageState.PENDING,

@@ -175,20 +175,24 @@ def find_seal(where: Readable, number: int) -> Seal | None:
     return None if stored is None else Seal.unpack(stored)
 
 
-def stored_runs(snapshot: Snapshot, number: int) -> Iterator[tuple[int, int]]:
-    """Yield the chunk ids of an upload as runs, in ascending order."""
+def stored_runs(
+    snapshot: Snapshot, number: int, chunks: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the chunk ids of an upload of `chunks` as runs, in ascending order."""
     prefix = upload_key(number)
+    # No more than there may be: the next ones are those of other uploads.
+    at_once = min(_KEYS_AT_ONCE, chunks)
     with snapshot.transaction.cursor(snapshot.databases.chunks) as cursor:
         if not cursor.set_range(prefix):
             return
         walk = cursor.iternext(keys=True, values=False)
-        while keys := list(islice(walk, _KEYS_AT_ONCE)):
+        while keys := list(islice(walk, at_once)):
             own = keys
             if keys[-1][: len(prefix)] != prefix:
                 own = [key for key in keys if key[: len(prefix)] == prefix]
             if own:
                 yield from _runs(own)
-            if len(own) < _KEYS_AT_ONCE:
+            if len(own) < at_once:
                 return
 
 
