@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -11,6 +10,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
+
+from asciid.runtime._call_queue import CallQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ class FixedThreadPool(ThreadPool):
     def __init__(self, size: int, name: str) -> None:
         super().__init__(size, size, name=name)
         self._size = size
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: CallQueue[_Call | None] = CallQueue()
 
     def start(self) -> None:
         """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from queue import SimpleQueue
 from typing import Any
 
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
+from asciid.runtime._call_queue import CallQueue
 from asciid.runtime.threads import FixedThreadPool, call_in_pool
 from asciid.testing import ManualReactor, ManualThreadPool, run
 from tests.store._support import no_thread
@@ -88,10 +88,10 @@ class FixedThreadPoolTests(SynchronousTestCase):
         reference = weakref.ref(large)
         found: list[bool] = []
 
-        class Calls(SimpleQueue[Any]):
+        class Calls(CallQueue[Any]):
             """Records what the thread still refers to when it begins to wait."""
 
-            def get(self) -> Any:  # type: ignore[override] # noqa: ANN401 - any call
+            def get(self) -> Any:  # noqa: ANN401 - any call
                 found.append(reference() is not None)
                 return super().get()
 
