@@ -695,10 +695,20 @@ class LMDBTests(SynchronousTestCase):
         """Writing, too, gives back the pages that it has read."""
         released: list[Path] = []
         measured = count(step=MAX_GROWTH + 1)
+
+        def find(path: Path) -> list[tuple[int, int]]:
+            released.append(path)
+            return []
+
         self.patch(
             _environment,
             "Residency",
-            lambda path: Residency(path, lambda: next(measured), released.append),
+            lambda path: Residency(
+                path,
+                measure=lambda: next(measured),
+                find=find,
+                release=lambda _: None,
+            ),
         )
         driven = DrivenStore(self.mktemp())
         driven.start()

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import mmap
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.engines.lmdb import _residency
+from asciid.engines.lmdb._environment import DATA_FILE
 from asciid.engines.lmdb._lookup import count
-from asciid.engines.lmdb._residency import MAX_GROWTH, Residency, release, shared_bytes
+from asciid.engines.lmdb._residency import (
+    MAX_GROWTH,
+    Residency,
+    find_mappings,
+    release,
+    shared_bytes,
+)
 from tests.store._support import DrivenStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SIZE = 8 * 1024 * 1024
 
@@ -21,15 +33,24 @@ class ResidencyTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Make one with fake measurements."""
         self.measured = 50_000
-        self.released: list[Path] = []
+        self.found: list[Path] = []
+        self.released: list[tuple[int, int]] = []
         self.residency = Residency(
-            Path("data.mdb"), measure=lambda: self.measured, release=self.release
+            Path("data.mdb"),
+            measure=lambda: self.measured,
+            find=self.find,
+            release=self.release,
         )
         self.residency.check()
 
-    def release(self, path: Path) -> None:
+    def find(self, path: Path) -> list[tuple[int, int]]:
+        """Find the file at another place each time."""
+        self.found.append(path)
+        return [(len(self.found), 1_000)]
+
+    def release(self, mappings: Iterable[tuple[int, int]]) -> None:
         """Record the call; a little stays mapped."""
-        self.released.append(path)
+        self.released += mappings
         self.measured = 60_000
 
     def test_within_bounds(self) -> None:
@@ -42,13 +63,25 @@ class ResidencyTests(SynchronousTestCase):
         """Too much growth is released; the rest is the new baseline."""
         self.measured += MAX_GROWTH + 1
         self.residency.check()
-        self.assertEqual(self.released, [Path("data.mdb")])
+        self.assertEqual(self.found, [Path("data.mdb")])
+        self.assertEqual(self.released, [(1, 1_000)])
         self.measured = 60_000 + MAX_GROWTH
         self.residency.check()
         self.assertEqual(len(self.released), 1)
         self.measured += 1
         self.residency.check()
         self.assertEqual(len(self.released), 2)
+
+    def test_mappings(self) -> None:
+        """Where the file is mapped is found out once, and again once that changes."""
+        for _ in range(2):
+            self.measured += 2 * MAX_GROWTH
+            self.residency.check()
+        self.assertEqual(self.released, [(1, 1_000)] * 2)
+        self.residency.forget_mappings()
+        self.measured += 2 * MAX_GROWTH
+        self.residency.check()
+        self.assertEqual(self.released[2:], [(2, 1_000)])
 
 
 class ReadTests(SynchronousTestCase):
@@ -70,6 +103,36 @@ class ReadTests(SynchronousTestCase):
         """Count."""
         self.looks += 1
         return 0
+
+    def test_mapped_anew(self) -> None:
+        """What is released is where the file is mapped now, whatever changed that."""
+        driven = DrivenStore(self.mktemp())
+        driven.start()
+        self.addCleanup(driven.stop)
+        environment = driven.engine._environment
+        self.looks = 0
+        released: list[tuple[int, int]] = []
+        environment._residency = Residency(
+            environment.path / DATA_FILE,
+            measure=self.grow,
+            release=released.extend,
+        )
+        environment.read(count)
+        for change in (
+            partial(environment.remap, grow=True),
+            environment.reopen,
+            partial(environment.remap, grow=True),
+        ):
+            change()
+            released.clear()
+            environment.read(count)
+            self.assertEqual(released, find_mappings(environment.path / DATA_FILE))
+            self.assertNotEqual(released, [])
+
+    def grow(self) -> int:
+        """Measure more each time."""
+        self.looks += 2 * MAX_GROWTH
+        return self.looks
 
 
 class ReleaseTests(SynchronousTestCase):
@@ -96,7 +159,7 @@ class ReleaseTests(SynchronousTestCase):
         self.assertEqual(mapped[:: mmap.PAGESIZE], b"0" * (SIZE // mmap.PAGESIZE))
         read = shared_bytes()
         self.assertGreater(read - before, SIZE // 2)
-        release(self.path)
+        release(find_mappings(self.path))
         self.assertLess(shared_bytes() - before, SIZE // 2)
         self.assertEqual(mapped[-16:], b"0123456789abcdef")
 
@@ -104,7 +167,7 @@ class ReleaseTests(SynchronousTestCase):
         """A mapping that may hold what no file has is left alone."""
         mapped = self.open_map(mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
         mapped[:4] = b"mine"
-        release(self.path)
+        release(find_mappings(self.path))
         self.assertEqual(mapped[:4], b"mine")
 
     def test_no_statm(self) -> None:
@@ -116,5 +179,5 @@ class ReleaseTests(SynchronousTestCase):
         """Where the mappings cannot be read, the commit does not fail."""
         mapped = self.open_map(mmap.MAP_SHARED, mmap.PROT_READ)
         self.patch(_residency, "_MAPS", Path(self.mktemp()))
-        release(self.path)
+        release(find_mappings(self.path))
         self.assertEqual(mapped[:4], b"0123")

@@ -148,6 +148,7 @@ class Environment:
         self.creates = False
 
     def _opened(self) -> lmdb.Environment:
+        self._residency.forget_mappings()
         make_room_for_readers(self.path, _MAX_READERS)
         try:
             env = lmdb.open(
@@ -197,6 +198,7 @@ class Environment:
     def close(self) -> None:
         """Close the environment, if it is open."""
         if self._open is not None:
+            self._residency.forget_mappings()
             self._open.close()
             self._open = None
 
@@ -314,6 +316,7 @@ class Environment:
         No transaction may be open in this process.
         """
         self._memory.clear()
+        self._residency.forget_mappings()
         size = self._env.info()["map_size"] * 2 if grow else 0
         self._env.set_mapsize(size)
         self.map_size = self._env.info()["map_size"]

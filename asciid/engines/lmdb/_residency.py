@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Residency", "release", "shared_bytes"]
+__all__ = ["Residency", "find_mappings", "release", "shared_bytes"]
+
+Mapping = tuple[int, int]
+"""The addresses of the first byte, and of the one after the last."""
 
 MAX_GROWTH = 4 * 1024 * 1024
 """Bytes of the file that may be in the process's memory before they are released."""
@@ -46,25 +49,32 @@ def shared_bytes() -> int:
         os.close(descriptor)
 
 
-def release(path: Path) -> None:
+def find_mappings(path: Path) -> list[Mapping]:
     """
-    Give back the pages of the file `path`, wherever it is mapped for reading.
+    Return where the file `path` is mapped for reading.
 
-    Pages are mapped again on use.  No mapping of the file may be removed
-    meanwhile.  Without ``/proc`` the mappings are unknown, and kept.
+    It is nowhere without ``/proc``, where that is unknown, so that pages are kept.
     """
-    advise = ctypes.CDLL(None).madvise
     try:
-        mappings = list(_mappings(os.path.realpath(path)))
+        return list(_mappings(os.path.realpath(path)))
     except OSError:
         # No descriptor is left, perhaps: a commit must not fail for that.
-        return
+        return []
+
+
+def release(mappings: Iterable[Mapping]) -> None:
+    """
+    Give back the pages of these mappings, which must be there.
+
+    Pages are mapped again on use.
+    """
+    advise = ctypes.CDLL(None).madvise
     for start, end in mappings:
         advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
-def _mappings(path: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each shared mapping of a file."""
+def _mappings(path: str) -> Iterator[Mapping]:
+    """Yield each shared mapping of a file."""
     encoded = os.fsencode(path)
     for line in _MAPS.read_bytes().split(b"\n"):
         if not line.endswith(encoded):
@@ -87,8 +97,11 @@ class Residency:
 
     path: Path
     measure: Callable[[], int] = shared_bytes
-    release: Callable[[Path], None] = release
+    find: Callable[[Path], list[Mapping]] = find_mappings
+    release: Callable[[Iterable[Mapping]], None] = release
     _before: int | None = field(init=False, default=None)
+    _mappings: list[Mapping] | None = field(init=False, default=None)
+    """Where the file is mapped, since to find that out costs more than to release."""
 
     def check(self) -> None:
         """
@@ -100,5 +113,12 @@ class Residency:
         if self._before is None:
             self._before = now
         elif now - self._before > MAX_GROWTH:
-            self.release(self.path)
+            mappings = self._mappings
+            if not mappings:
+                mappings = self._mappings = self.find(self.path)
+            self.release(mappings)
             self._before = self.measure()
+
+    def forget_mappings(self) -> None:
+        """Find out again where the file is mapped: it is being mapped anew."""
+        self._mappings = None
