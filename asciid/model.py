@@ -37,8 +37,7 @@ MAX_CHUNKS = 2**32 - 1
 """Maximum chunks of an image: ids have 32 bits, of which one value is reserved."""
 
 
-@frozen
-class ImageSpec:
+class ImageSpec(Struct, frozen=True):
     """The parameters of a registration."""
 
     sha256: str

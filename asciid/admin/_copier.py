@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha256 as sha256_of
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec import structs
 
 from asciid.store.transfer import DamagedUploadError, StoredUpload
 
@@ -240,7 +241,7 @@ class _Check:
 
     @_layout.default
     def _(self) -> ImageSpec:
-        return evolve(self.upload.spec, chunk_size=self.upload.piece_size)
+        return structs.replace(self.upload.spec, chunk_size=self.upload.piece_size)
 
     def update(self, pieces: Pieces) -> None:
         """

@@ -42,10 +42,10 @@ from asciid.api._schema import (
 from asciid.api._scrape import answer_scrape
 from asciid.api._site import site_of
 from asciid.api._static_files import StaticFiles
-from asciid.api._status_document import status_body, status_link
+from asciid.api._status_document import status_body
 from asciid.api._write_shares import WriteShares
 from asciid.errors import ImageBlockedError
-from asciid.http import body_of, streams_body
+from asciid.http import PreparedHead, body_of, encode_fields, streams_body
 from asciid.net.body_limits import InputLimits
 from asciid.runtime.offload import AT_ONCE
 from asciid.web.renderer import NO_RENDERER
@@ -69,6 +69,11 @@ if TYPE_CHECKING:
 __all__ = ["ImageAPI"]
 
 ResultT = TypeVar("ResultT")
+
+_CREATED = PreparedHead(201, ())
+_LOCATION_LINE = encode_fields(((b"Location", b"/image/%b"),))
+_LINK_LINE = encode_fields(((b"Link", b'</image/%b/chunks>; rel="status"'),))
+"""Formats of lines, with the hash of the image."""
 
 
 class ImageAPI:
@@ -202,8 +207,7 @@ class ImageAPI:
             )
 
         def registered(_: None) -> bytes:
-            request.setResponseCode(201)
-            request.setHeader(b"Location", b"/image/" + spec.sha256.encode("ascii"))
+            _CREATED.apply(request, _LOCATION_LINE % spec.sha256.encode("ascii"))
             if key is not None:
                 key.send(request)
             return b""
@@ -220,8 +224,7 @@ class ImageAPI:
         body = body_of(request)
 
         def stored(_: object) -> bytes:
-            request.setResponseCode(201)
-            request.setHeader(b"Link", status_link(sha256))
+            _CREATED.apply(request, _LINK_LINE % sha256.encode("ascii"))
             return b""
 
         if len(body) > LONG_BODY:
@@ -236,6 +239,8 @@ class ImageAPI:
 
     def _add_chunk(self, request: Request, sha256: str, chunk: Chunk) -> Deferred[bool]:
         chunk_id, data = chunk
+        if len(data) < self._shares.smallest:
+            return self._store.add_chunk(sha256, chunk_id, data)
         adding = partial(self._store.add_chunk, sha256, chunk_id, data)
         return self._write(request, len(data), adding)
 

@@ -28,6 +28,7 @@ from asciid.api._refusals import (
 )
 from asciid.api._text_upload import require_charset
 from asciid.art.encodings import AUTO
+from asciid.http import cached_by_fields
 from asciid.model import MAX_CHUNKS, About, ImageSpec, NewImage
 from asciid.store import check_about
 
@@ -144,6 +145,7 @@ _decode_about = msgspec.json.Decoder(_About).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
+@cached_by_fields
 def require_json(request: Request) -> None:
     """
     Refuse a request whose Content-Type is not JSON (RFC 9110, section 8.3).
@@ -318,7 +320,10 @@ def parse_chunk(body: bytes, limits: InputLimits) -> Chunk:
     Errors: `MalformedRequestError`, `NotUTF8Error`, `ChunkTooLargeError`.
     """
     chunk = _decode(_decode_chunk, body, _CUT_ADVICE)
-    return _check_chunk(chunk, chunk.data.encode("utf-8"), limits)
+    data = chunk.data.encode("utf-8")
+    if len(data) == chunk.size <= limits.max_chunk_size:
+        return Chunk(chunk.id, data)
+    raise _wrong_size(chunk, data, limits)
 
 
 def parse_long_chunk(body: bytes, limits: InputLimits) -> Generator[None, None, Chunk]:
@@ -342,20 +347,23 @@ def parse_long_chunk(body: bytes, limits: InputLimits) -> Generator[None, None, 
         raise MalformedRequestError(detail) from error
     if chunk.data != long.mark:
         raise MalformedRequestError(_TOO_MUCH)
-    return _check_chunk(chunk, long.content, limits)
+    data = long.content
+    if len(data) == chunk.size <= limits.max_chunk_size:
+        return Chunk(chunk.id, data)
+    raise _wrong_size(chunk, data, limits)
 
 
-def _check_chunk(chunk: _Chunk, data: bytes, limits: InputLimits) -> Chunk:
-    """Return the chunk with `data` in UTF-8; refuse a wrong size."""
+def _wrong_size(
+    chunk: _Chunk, data: bytes, limits: InputLimits
+) -> ChunkTooLargeError | MalformedRequestError:
+    """Return the error in a chunk with `data` in UTF-8."""
     if len(data) > limits.max_chunk_size:
-        raise ChunkTooLargeError(limit=limits.max_chunk_size, actual=len(data))
-    if len(data) != chunk.size:
-        detail = f"`size` is {chunk.size}, and `data` is {len(data)} bytes of UTF-8."
-        if data.startswith(_REPLACEMENT) or data.endswith(_REPLACEMENT):
-            # The replacement character, made from a split character.
-            detail = f"{detail} {_CUT_ADVICE}"
-        raise MalformedRequestError(detail)
-    return Chunk(chunk.id, data)
+        return ChunkTooLargeError(limit=limits.max_chunk_size, actual=len(data))
+    detail = f"`size` is {chunk.size}, and `data` is {len(data)} bytes of UTF-8."
+    if data.startswith(_REPLACEMENT) or data.endswith(_REPLACEMENT):
+        # The replacement character, made from a split character.
+        detail = f"{detail} {_CUT_ADVICE}"
+    return MalformedRequestError(detail)
 
 
 def _decode(decode: Callable[[bytes], T], body: bytes, advice: str = "") -> T:

@@ -118,8 +118,8 @@ class IEngine(Interface):
 
         `then` is called with the outcomes, even if the Deferred was cancelled; by
         default it returns them.  The Deferred fires with its result, or its exception.
-        That may be a Failure, or another Deferred, which is awaited then and never
-        cancelled.
+        That may be a Failure, or another Deferred (none of a subclass), which is
+        awaited then and never cancelled.
 
         An image is complete only after its SHA-256 was checked over the bytes that
         are stored.  An engine may answer the last chunk of an image with `Unverified`.

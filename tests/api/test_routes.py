@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from attrs import fields
+from msgspec import structs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -673,7 +674,8 @@ class APIContract(Base):
         self.register()
         status = json.loads(self.ask("GET", f"/image/{CAT_SHA256}/chunks").body)
         reported = {
-            member.name for member in (*fields(UploadStatus), *fields(ImageSpec))
+            *(member.name for member in fields(UploadStatus)),
+            *(member.name for member in structs.fields(ImageSpec)),
         }
         self.assertEqual(reported - {"spec"} - set(status), set())
 

@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from attrs import define, evolve
+from msgspec import structs
 
 from asciid.errors import (
     AsciidError,
@@ -108,7 +109,7 @@ class _Image:
     def read(self, start: int, end: int) -> bytes:
         """Return the bytes ``[start, end)``, which are there."""
         size = self.piece_size
-        ids = evolve(self.spec, chunk_size=size).chunks_between(start, end)
+        ids = structs.replace(self.spec, chunk_size=size).chunks_between(start, end)
         pieces = [self.pieces[i] for i in ids]
         if not pieces:
             return b""
@@ -296,7 +297,7 @@ class Images:
         image.created = self._now()
         before = None if existing is None else existing.record
         if existing is not None:
-            image.spec = evolve(spec, chunk_size=existing.spec.chunk_size)
+            image.spec = structs.replace(spec, chunk_size=existing.spec.chunk_size)
             image.created = existing.created
             self._discard(existing)
         self._images[spec.sha256] = image

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha256 as sha256_of
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec import structs
 
 from asciid.engines.postgresql._image_state import Image
 from asciid.errors import (
@@ -205,7 +206,7 @@ class Decisions:
         sha256 = it.sha256
         image.created, before = self.state.now, None
         if pending is not None:
-            image.spec = evolve(image.spec, chunk_size=pending.spec.chunk_size)
+            image.spec = structs.replace(image.spec, chunk_size=pending.spec.chunk_size)
             image.created = pending.created
             before = self.state.abouts.get(pending.number)
             self.state.remove(sha256)
