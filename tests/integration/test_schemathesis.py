@@ -30,7 +30,7 @@ class SchemathesisTests(SynchronousTestCase):
         self.upload_example(daemon)
         contract = f"{daemon.url}/openapi.json"
         command = Path(sys.executable).with_name("st")
-        run = ["run"] if THOROUGH else ["run", "--max-examples=6"]
+        run = ["run"] if THOROUGH else ["run", "--max-examples=2"]
         done = subprocess.run(
             [*(command, "--config-file", CONFIG, "--no-color"), *run, contract],
             # It leaves files behind.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -57,16 +59,24 @@ class StreamTestCase(SynchronousTestCase):
         return End(done.returncode, done.stdout, done.stderr)
 
 
+@cache
+def shared_daemon() -> Daemon:
+    """Return a daemon that deletes, which all tests of commands share."""
+    directory = Path("streams").resolve()
+    directory.mkdir()
+    (directory / "tokens").write_text("secret\n")
+    daemon = Daemon(directory, ["--write-token-file=tokens"])
+    atexit.register(daemon.kill)
+    return daemon.start()
+
+
 class CommandTests(StreamTestCase):
-    """The commands, with a daemon."""
+    """The commands, with a daemon; a test that needs the image puts it there."""
 
     def setUp(self) -> None:
-        """Start one that deletes."""
+        """Start the daemon, unless another test has."""
         super().setUp()
-        (self.directory / "tokens").write_text("secret\n")
-        self.daemon = Daemon(self.directory, ["--write-token-file=tokens"])
-        self.addCleanup(self.daemon.kill)
-        self.daemon.start()
+        self.daemon = shared_daemon()
 
     def asciid(self, command: str) -> End:
         """Run a command that speaks to the daemon."""
