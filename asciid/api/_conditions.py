@@ -71,9 +71,12 @@ def unmodified_tag(
     if header(b"if-match") is not None:
         if not _names_strongly(request, {etag, *others()}):
             raise PreconditionFailedError(b"If-Match")
-    elif modified is not None:
+    elif modified is not None and header(b"if-unmodified-since") is not None:
         _check_unmodified_since(request, modified)
-    if header(b"if-none-match") is not None:
+    none_match = header(b"if-none-match")
+    if none_match is not None:
+        if none_match == etag:
+            return etag
         named = _weakly_named(request)
         if named is None or etag in named:
             return etag

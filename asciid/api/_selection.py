@@ -14,12 +14,18 @@ from asciid.api._negotiation import (
     accepted_codings,
     takes_text,
 )
-from asciid.http import cached_by_fields
+from asciid.http import cached_by_fields, names_of
 
 if TYPE_CHECKING:
     from asciid.api._request_interface import Request
 
 __all__ = ["Selection", "select"]
+
+
+_CONDITIONS = frozenset(
+    {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"}
+)
+_FIELDS = _CONDITIONS | {b"accept", b"accept-encoding", b"range", b"want-repr-digest"}
 
 
 class Selection(Struct, frozen=True):
@@ -40,9 +46,21 @@ class Selection(Struct, frozen=True):
     """The algorithm of Repr-Digest; None: the client wants none."""
 
 
+_ANY = Selection(
+    takes_text=True,
+    codings=ANY_CODING,
+    ranges=None,
+    is_conditional=False,
+    digest=USUAL_DIGEST,
+)
+
+
 @cached_by_fields
 def select(request: Request) -> Selection:
     """Return what the header fields of a request ask for."""
+    names = names_of(request)
+    if _FIELDS.isdisjoint(names):
+        return _ANY
     header = request.getHeader
     accept = header(b"accept")
     accept_encoding = header(b"accept-encoding")
@@ -56,12 +74,7 @@ def select(request: Request) -> Selection:
         accept is None or _takes_text(request, accept),
         codings,
         header(b"range") if codings.identity else None,
-        not (
-            header(b"if-match") is None
-            and header(b"if-none-match") is None
-            and header(b"if-modified-since") is None
-            and header(b"if-unmodified-since") is None
-        ),
+        not _CONDITIONS.isdisjoint(names),
         digest,
     )
 

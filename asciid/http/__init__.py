@@ -13,7 +13,7 @@ from asciid.http._observer import Observer, Observers, Refusal
 from asciid.http._prepared_head import PreparedHead, encode_fields
 from asciid.http._problem import TooManyConnections
 from asciid.http._request import Request
-from asciid.http._request_fields import values_of
+from asciid.http._request_fields import names_of, values_of
 from asciid.http._route import Route
 from asciid.http._streaming import body_of, read_body, streams_body, write_pieces
 
@@ -30,6 +30,7 @@ __all__ = [
     "body_of",
     "cached_by_fields",
     "encode_fields",
+    "names_of",
     "read_body",
     "request_id",
     "streams_body",

@@ -80,8 +80,9 @@ class FieldBlock:
         if name in cache:
             return cache[name]
         value = None
-        # Most fields that handlers look up are absent.
-        if name in self.folded:
+        # Most fields that handlers look up are absent.  The operator "in" costs several
+        # times as much: it tries a number first.
+        if self.folded.find(name) >= 0:
             mark = b"\r\n%b:" % name
             start = self.folded.rfind(mark)
             if start >= 0:
@@ -90,13 +91,18 @@ class FieldBlock:
         cache[name] = value
         return value
 
+    def names(self) -> frozenset[bytes]:
+        """Return the names of all fields, in lower case."""
+        lines = self.folded.split(b"\r\n")[1:-2]
+        return frozenset([line[: line.find(b":")] for line in lines])
+
     def all(self, name: bytes) -> list[bytes]:
         """
         Return the values of all lines of a field.
 
         :param name: in lower case.
         """
-        return _values(self.folded, name, self.raw) if name in self.folded else []
+        return _values(self.folded, name, self.raw)
 
 
 def check_host(folded: bytes, *, is_http11: bool) -> None:

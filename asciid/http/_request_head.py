@@ -90,6 +90,11 @@ class PartialHead:
 class HeadParser:
     """Parses heads; one serves all connections of a server."""
 
+    # What httptools could call: to find that an attribute is missing costs far more.
+    on_url = on_status = on_header = on_body = None
+    on_message_begin = on_message_complete = None
+    on_chunk_header = on_chunk_complete = None
+
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._complete = False
