@@ -201,7 +201,7 @@ class ConnectionsTests(CommandTestCase):
         The metrics are on a port of their own, if configured, and only there; the
         health check of a container stays where the images are.
         """
-        self.begin("--metrics-port=tcp:0:interface=127.0.0.1")
+        self.begin("--workers=2", "--metrics-port=tcp:0:interface=127.0.0.1")
         url = f"{self.daemon.url}/readyz"
         printed = self.run_command(sys.executable, "-P", "-m", "asciid.health", url)
         self.assertTrue(printed.startswith("200 "), printed)
