@@ -2,8 +2,8 @@
 Routes of a Klein app: which endpoint serves a method and a path.
 
 werkzeug decides what a path means, but is slow.  Where all variables of rules are
-strings, a path that only one rule matches needs no decision.  Results are kept with the
-request line: the chunks of an image, for one, are all sent with one.
+whole segments, a path that only one rule matches needs no decision.  Results are kept
+with the request line: the chunks of an image, for one, are all sent with one.
 """
 
 from __future__ import annotations
@@ -114,13 +114,19 @@ class RouteTable:
             method not allowed, a redirect), or a 400 :class:`RefusedError`, when path
             or host are malformed, or what a converter raised.
         """
-        try:
-            found = self._find(line, request)
-        except Exception as error:  # noqa: BLE001  # converters raise what they like
-            if isinstance(error, HTTPException | RefusedError):
-                # With its frames the request would be part of a reference cycle.
-                forget_tracebacks(error)
-            return evolve(self._unmatched, error=error), _NOTHING
+        path = line.path
+        table = self._tables.get(line.method)
+        found = None
+        if table is not None and len(path) <= self._max_path:
+            found = table.match(path)
+        if found is None:
+            try:
+                found = self._search(request)
+            except Exception as error:  # noqa: BLE001  # converters raise what they like
+                if isinstance(error, HTTPException | RefusedError):
+                    # With its frames the request would be part of a reference cycle.
+                    forget_tracebacks(error)
+                return evolve(self._unmatched, error=error), _NOTHING
         if not self._map.host_matching:
             line.found = found
         return found
@@ -155,52 +161,54 @@ class RouteTable:
             # No name in the DNS has such a label (RFC 1035, section 2.3.4).
             raise RefusedError(400, "The Host field is malformed.") from None
 
-    def _find(self, line: RequestLine, request: IRouted) -> Found:
-        path = line.path
+    def _search(self, request: IRouted) -> Found:
+        # Have werkzeug decide.
+        path = request.path
         if path == b"*":
             return self._unmatched, _NOTHING
-        if len(path) > self._max_path:
+        if len(path) > self._max_path or _has_odd_slash(path):
             raise NotFound
-        table = self._tables.get(line.method)
-        found = None if table is None else table.match(path)
-        if found is None:
-            if _has_odd_slash(path):
-                raise NotFound
-            rule, values = self.mapper(request).match(return_rule=True)
-            found = self._endpoints[rule.endpoint], values
-        return found
+        rule, values = self.mapper(request).match(return_rule=True)
+        return self._endpoints[rule.endpoint], values
 
 
 class _Table:
-    # The routes of one method, as one regular expression of paths without percent-
-    # encoding.  Each alternative ends with an empty group, whose index identifies it.
+    # The routes of one method whose paths have at most one variable segment.  A path
+    # with percent-encoding is not found.
 
     def __init__(self, rules: list[Rule], endpoints: Mapping[str, Route]) -> None:
-        alternatives: list[str] = []
-        self._routes: dict[int, tuple[Route, list[str]]] = {}
-        groups = 0
+        self._fixed: dict[bytes, Found] = {}
+        # By the segments, of which the variable one is None.
+        self._variable: dict[tuple[bytes | None, ...], tuple[Route, str]] = {}
+        # Number of segments -> which of them may be variable.
+        self._places: dict[int, list[int]] = {}
         for rule in rules:
-            names = _VARIABLE.findall(rule.rule)
-            fixed = [re.escape(text) for text in _VARIABLE.split(rule.rule)[::2]]
-            alternatives.append("([^/%]++)".join(fixed) + "()")
-            groups += len(names) + 1
-            self._routes[groups] = endpoints[rule.endpoint], names
-        self._pattern = re.compile("|".join(alternatives).encode("utf-8"))
+            route, names = endpoints[rule.endpoint], _VARIABLE.findall(rule.rule)
+            if not names:
+                self._fixed[rule.rule.encode("utf-8")] = route, _NOTHING
+            elif len(names) == 1:
+                parts: list[bytes | None] = [*rule.rule.encode("utf-8").split(b"/")]
+                place = parts.index(b"<%b>" % names[0].encode("utf-8"))
+                parts[place] = None
+                self._variable[tuple(parts)] = route, names[0]
+                places = self._places.setdefault(len(parts), [])
+                if place not in places:
+                    places.append(place)
 
     def match(self, path: bytes) -> Found | None:
-        match = self._pattern.fullmatch(path)
-        index = match and match.lastindex
-        if match is None or index is None:
+        if path in self._fixed:
+            return self._fixed[path]
+        if b"%" in path:
             return None
-        route, names = self._routes[index]
-        if not names:
-            return route, _NOTHING
-        first = index - len(names)
-        if len(names) == 1:
-            return route, {names[0]: match[first].decode("ascii")}
-        return route, {
-            name: match[at].decode("ascii") for at, name in enumerate(names, first)
-        }
+        parts: list[Any] = path.split(b"/")
+        for place in self._places.get(len(parts), ()):
+            value = parts[place]
+            parts[place] = None
+            found = self._variable.get(tuple(parts))
+            if found is not None and value:
+                return found[0], {found[1]: value.decode("ascii")}
+            parts[place] = value
+        return None
 
 
 def _overlap(one: Rule, other: Rule) -> bool:

@@ -63,13 +63,13 @@ class RecentTests(SynchronousTestCase):
         self.site = Site(app)
         self.table = self.site.factory.routes
         self.looked_up: list[bytes] = []
-        find = self.table._find
+        find = self.table.find
 
         def counted(line: RequestLine, request: IRouted) -> Found:
             self.looked_up.append(line.path)
             return find(line, request)
 
-        self.patch(self.table, "_find", counted)
+        self.patch(self.table, "find", counted)
 
     def ask(self, path: bytes, method: bytes = b"GET") -> tuple[int, bytes]:
         """Return the status and the body of a response."""
