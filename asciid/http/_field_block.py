@@ -18,6 +18,8 @@ __all__ = ["CHUNKED", "FieldBlock", "check_host"]
 CHUNKED = -1
 """The length of a body whose end is marked by its last chunk."""
 
+_CONTENT_LENGTH = b"content-length"
+
 _MAX_LENGTH_DIGITS = 18  # below 2**63
 
 
@@ -68,6 +70,26 @@ class FieldBlock:
         self.request_id = given_id(
             self.last(b"x-request-id"), self.last(b"traceparent")
         )
+
+    def with_length(self, raw: bytes, length: int) -> FieldBlock:
+        """
+        Return the block that differs from this one in its Content-Length alone.
+
+        :param raw: its bytes; the caller has checked that all others are the same.
+        """
+        block = FieldBlock.__new__(FieldBlock)
+        block.raw = raw
+        block.folded = raw.lower()
+        block.is_http11 = self.is_http11
+        block.length = length
+        block.keep_alive = self.keep_alive
+        block.expects = self.expects
+        block.cache = {
+            name: value for name, value in self.cache.items() if name != _CONTENT_LENGTH
+        }
+        block.findings = self.findings
+        block.request_id = self.request_id
+        return block
 
     def last(self, name: bytes) -> bytes | None:
         """

@@ -37,6 +37,7 @@ _ORIGIN_FORM_LINE = re.compile(
     rb"([A-Z-]++) ((/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)?) HTTP/1\.1"
 )
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
+_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([1-9][0-9]{0,8})\r\n")
 _MAX_CACHED_LINES = 1024
 _MAX_CACHED_LINE = 256
 _MAX_CACHED_BLOCKS = 512
@@ -102,6 +103,8 @@ class HeadParser:
         self._methods: set[bytes] = set()
         self._lines: dict[bytes, RequestLine] = {}
         self._blocks: dict[bytes, FieldBlock] = {}
+        # By what stands before and after the value of Content-Length.
+        self._sized: dict[tuple[bytes, bytes], FieldBlock] = {}
 
     def on_headers_complete(self) -> None:
         """Record that llhttp finds the end of the head (called by it)."""
@@ -121,7 +124,9 @@ class HeadParser:
         :raises RefusedError: when the request must not be served.
         """
         line_end = raw.find(b"\r\n")
-        block = self._blocks.get(raw[line_end:])
+        block = self._blocks.get(raw[line_end:]) or self._of_known_fields(
+            raw[line_end:]
+        )
         if block is not None:
             line = self._lines.get(raw[:line_end]) or self._parse_line(raw, line_end)
             if line is not None:
@@ -144,6 +149,24 @@ class HeadParser:
                 self._lines.clear()
             self._lines[raw[:end]] = line
         return line
+
+    def _of_known_fields(self, fields: bytes) -> FieldBlock | None:
+        # Returns fields that were received before with another length of the body.
+        length = _LENGTH.search(fields)
+        if length is None:
+            return None
+        start, end = length.span(1)
+        sized = self._sized.get((fields[:start], fields[end:]))
+        if sized is None:
+            return None
+        block = sized.with_length(fields, int(length[1]))
+        self._cache(fields, block)
+        return block
+
+    def _cache(self, fields: bytes, block: FieldBlock) -> None:
+        if len(self._blocks) >= _MAX_CACHED_BLOCKS:
+            self._blocks.clear()
+        self._blocks[fields] = block
 
     def _parse(
         self, raw: bytes, line_end: int, *, secure: bool
@@ -175,9 +198,13 @@ class HeadParser:
             # The id of a request is not repeated.
             and block.request_id is None
         ):
-            if len(self._blocks) >= _MAX_CACHED_BLOCKS:
-                self._blocks.clear()
-            self._blocks[fields] = block
+            self._cache(fields, block)
+            length = _LENGTH.search(fields)
+            if length is not None:
+                start, end = length.span(1)
+                if len(self._sized) >= _MAX_CACHED_BLOCKS:
+                    self._sized.clear()
+                self._sized[fields[:start], fields[end:]] = block
         return RequestLine(method, target, target.partition(b"?")[0]), block
 
     def _check_grammar(self, raw: bytes, method: bytes) -> None:

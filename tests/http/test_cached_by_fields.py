@@ -8,7 +8,7 @@ from klein import Klein
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import cached_by_fields
-from tests.http._support import Site, get
+from tests.http._support import Site, get, post
 from tests.http.test_differential import StockSite
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ class CachedByFieldsTests(SynchronousTestCase):
         self.assertEqual(self.calls, 1)
         self.assertEqual(self.ask(b"X-One: 2"), b"2")
         self.assertEqual(self.calls, 2)
+
+    def test_other_lengths(self) -> None:
+        """Fields are the same whatever Content-Length says."""
+        for size in (5, 6, 700):
+            request = post(b"/", b"x" * size, b"X-One: 1")
+            self.assertEqual(self.site.ask(request)[0].body, b"1")
+        self.assertEqual(self.calls, 1)
 
     def test_failures(self) -> None:
         """What it raises is not cached."""

@@ -312,6 +312,55 @@ class FieldTests(HeadTestCase):
         self.bad(400, b"Content-Length: 5", b"Content-Length: 5")
         self.bad(400, b"Content-Length: 5", b"content-length: 6")
 
+    def test_another_content_length(self) -> None:
+        """Fields that differ from earlier ones in their length alone have their own."""
+        self.field(b"Content-Length: 5", b"X: 1").last(b"content-length")
+        for value, length in ((b"7", 7), (b"123456789", 123456789), (b"0", 0)):
+            block = self.field(b"Content-Length: " + value, b"X: 1")
+            raw = block.raw
+            other = FieldBlock(raw, is_http11=True)
+            self.assertEqual(block.length, length)
+            self.assertEqual(block.last(b"content-length"), value)
+            for name in FieldBlock.__slots__:
+                if name not in {"cache", "findings"}:
+                    self.assertEqual(getattr(block, name), getattr(other, name), name)
+            self.assertEqual(block.last(b"x"), b"1")
+            self.assertEqual(block.last(b"host"), b"localhost")
+        self.assertEqual(self.field(b"Content-Length: 5", b"X: 1").length, 5)
+        self.assertEqual(self.field(b"Content-Length: 7", b"X: 2").last(b"x"), b"2")
+        self.assertFalse(
+            self.field(b"Content-Length: 7", b"Connection: close").keep_alive
+        )
+
+    def test_bad_content_length_of_known_fields(self) -> None:
+        """Known fields do not make another length acceptable."""
+        self.field(b"Content-Length: 5", b"X: 1")
+        for value in (
+            b"+7",
+            b"7 7",
+            b"7,7",
+            b"0x7",
+            b"",
+            b"7;a",
+            b"7\r\nContent-Length: 7",
+        ):
+            self.bad(400, b"Content-Length: " + value, b"X: 1")
+        self.bad(413, b"Content-Length: 1%b" % (b"0" * 18), b"X: 1")
+        self.bad(400, b"Content-Length: 5", b"Content-Length: 7")
+
+    def test_checked_once(self) -> None:
+        """Fields with another length are not checked by llhttp again."""
+        self.field(b"Content-Length: 5", b"X: 1")
+        self.patch(self.parser, "_check_grammar", None)
+        self.assertEqual(self.field(b"Content-Length: 1234", b"X: 1").length, 1234)
+
+    def test_many_lengths(self) -> None:
+        """Only so many of these are remembered."""
+        for number in range(1, 1500):
+            self.field(b"Content-Length: %d" % number, b"X: %d" % (number % 600))
+        self.assertLessEqual(len(self.parser._sized), 512)
+        self.assertLessEqual(len(self.parser._blocks), 512)
+
     def test_huge_content_length(self) -> None:
         """A length beyond all bounds never wraps around."""
         self.bad(413, b"Content-Length: 1%b" % (b"0" * 18))
