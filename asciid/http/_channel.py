@@ -369,6 +369,7 @@ class Channel(Connection):
                 end = len(data)
             else:
                 return end
+        self._more = end < len(data)
         server.dispatcher.run(request)
         return end
 
@@ -464,6 +465,7 @@ class Channel(Connection):
             self._received = incoming
             request.body = incoming.take()
             incoming.finish()
+            self._more = end < len(data)
             self._server.dispatcher.run(request)
         return end
 

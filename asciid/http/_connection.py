@@ -68,8 +68,10 @@ class Connection(Protocol):
         self._buffer = b""
         self._paused = False
         self._eof = False
-        # While corked, responses are collected to be sent together.
+        # While corked, responses are collected to be sent together, if there is more to
+        # serve.
         self._corked = False
+        self._more = False
         self._pending = b""
         # Since when the client has read nothing, and when the write timeout ends.
         self._blocked_since = self._stalled_at = NEVER
@@ -115,7 +117,7 @@ class Connection(Protocol):
     def send(self, data: bytes) -> None:
         """Send after what was sent before; while corked, together with what follows."""
         self._server.bytes_out += len(data)
-        if not self._corked:
+        if not (self._corked and (self._more or self._pending)):
             self._output.send(data)
             return
         self._pending += data

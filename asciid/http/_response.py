@@ -221,7 +221,10 @@ class Response:
                 self._log_wrong_length()
         parts.append(body)
         self.finished = True
-        self._end(b"".join(parts))
+        self._result = None
+        self._channel.complete(b"".join(parts), self._keep)
+        if self._notices is not None:
+            self._notify()
 
     def write(self, data: bytes) -> None:
         """
@@ -273,7 +276,10 @@ class Response:
         if self._left:
             self._log_wrong_length()
         self.finished = True
-        self._end(last)
+        self._producer = self._result = None
+        self._channel.complete(last, self._keep)
+        if self._notices is not None:
+            self._notify()
 
     def loseConnection(self) -> None:
         """Reset the connection: the response cannot be completed."""
@@ -465,12 +471,8 @@ class Response:
         )
         self._keep = False
 
-    def _end(self, last: bytes) -> None:
-        # Send the last bytes.
-        self._producer = None
-        self._result = None
-        self._channel.complete(last, self._keep)
-        if self._notices is not None:
-            notices, self._notices = self._notices, None
-            for notice in notices:
-                notice.callback(None)
+    def _notify(self) -> None:
+        # The response is complete.
+        notices, self._notices = self._notices, None
+        for notice in notices or ():
+            notice.callback(None)
