@@ -353,14 +353,13 @@ class Channel(Connection):
         self._empty_lines = 0
         self._request = request = Request(self, line, block, now)
         route = request.route
-        if isinstance(route.error, RefusedError):
+        if route.error is not None and isinstance(route.error, RefusedError):
             self._refuse(route.error)
             return end
         length = block.length
         if length:
-            if 0 < length <= min(len(data) - end, route.body) and (
-                length <= _PIECE or not route.streams
-            ):
+            whole = 0 < length <= len(data) - end and length <= route.body
+            if whole and (length <= _PIECE or not route.streams):
                 request.body = data[end : end + length]
                 end += length
             elif self._begin_body(request, block, more=end < len(data)):

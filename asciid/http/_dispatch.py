@@ -110,7 +110,7 @@ class Dispatcher:
         # Deferred is an ABC, of which isinstance() is slow.
         if type(result) is not bytes and isinstance(result, Deferred):
             if not result.called or type(result.result) is not bytes or result.paused:
-                request.cancel_if_gone(result)
+                request.awaited = result
                 result.addBoth(self._answer, request, next_handler)
                 return
             result = result.result

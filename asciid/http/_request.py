@@ -74,7 +74,7 @@ class Request(Response):
         self.started = self.finished = self.gone = False
         self.size = 0
         self._fields = {}
-        self._notices = self._result = None
+        self._notices = self.awaited = None
         self._request_headers: Headers | None = None
         self.route, self.values = line.found or channel.routes.find(line, self)
 

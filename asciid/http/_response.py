@@ -137,6 +137,7 @@ class Response:
     :ivar finished: whether the response is complete.
     :ivar gone: whether the client has disconnected.
     :ivar size: bytes of body that were sent so far.
+    :ivar awaited: what the response waits for; cancelled if the client disconnects.
     """
 
     # What few responses change; what nearly all do is set by Request.
@@ -159,13 +160,13 @@ class Response:
     finished: bool
     gone: bool
     size: int
+    awaited: Deferred[Any] | None
     _block: FieldBlock
     _channel: IChannel
     # By the starts of their lines.  Twisted's class is slow: only if needed.
     _fields: dict[bytes, bytes] | _Headers
     _keep: bool
     _notices: list[Deferred[None]] | None
-    _result: Deferred[Any] | None
 
     @property
     def startedWriting(self) -> bool:
@@ -221,7 +222,7 @@ class Response:
                 self._log_wrong_length()
         parts.append(body)
         self.finished = True
-        self._result = None
+        self.awaited = None
         self._channel.complete(b"".join(parts), self._keep)
         if self._notices is not None:
             self._notify()
@@ -276,7 +277,7 @@ class Response:
         if self._left:
             self._log_wrong_length()
         self.finished = True
-        self._producer = self._result = None
+        self._producer = self.awaited = None
         self._channel.complete(last, self._keep)
         if self._notices is not None:
             self._notify()
@@ -297,10 +298,6 @@ class Response:
             self._notices = []
         self._notices.append(notice)
         return notice
-
-    def cancel_if_gone(self, result: Deferred[Any]) -> None:
-        """Cancel a handler's result if the client disconnects before the response."""
-        self._result = result
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:  # noqa: FBT001  # IConsumer's signature
         """
@@ -360,9 +357,9 @@ class Response:
                 producer.stopProducing()
         for notice in notices or ():
             notice.errback(reason)
-        if self._result is not None:
+        if self.awaited is not None:
             with _ignoring_failures:
-                self._result.cancel()
+                self.awaited.cancel()
 
     def _start(self, length: int | None, typed: bool) -> list[bytes]:  # noqa: FBT001  # called for each response
         # Returns the parts of the head (RFC 9112 6).  The length is None when it is

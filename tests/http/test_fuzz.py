@@ -124,8 +124,8 @@ class FuzzTests(SynchronousTestCase):
         for _ in range(len(pieces) + 3):
             site.advance(70)
             request = wire.channel._request
-            if request is not None and request._result is not None:
-                request._result.callback(b"at last")
+            if request is not None and request.awaited is not None:
+                request.awaited.callback(b"at last")
         self.assertTrue(wire.transport.closed)
         self.assertEqual(app._connections, set())
         self.assertEqual(self.flushLoggedErrors(), [])
