@@ -139,6 +139,9 @@ class GarbageTests(SynchronousTestCase):
     def save_garbage(self) -> None:
         """Keep what the garbage collector finds, from now on."""
         gc.collect()
+        # Of what is there already, that of other tests included, nothing is collected.
+        gc.freeze()
+        self.addCleanup(gc.unfreeze)
         self.addCleanup(gc.garbage.clear)
         self.addCleanup(gc.set_debug, gc.get_debug())
         gc.set_debug(gc.DEBUG_SAVEALL)
