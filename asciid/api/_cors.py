@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from asciid.api._request_interface import Request
 
-__all__ = ["CORS", "READ_FIELDS"]
+__all__ = ["CORS", "READ_FIELDS", "SHARED"]
 
 _EXPOSED = (
     b"Access-Control-Expose-Headers",
@@ -29,7 +29,8 @@ _EXPOSED_BY_WRITES = (_EXPOSED[0], _EXPOSED[1] + b", WWW-Authenticate")
 READ_FIELDS = ((b"Access-Control-Allow-Origin", b"*"), _EXPOSED)
 """The fields of every response to GET and HEAD."""
 
-_READS = frozenset({b"GET", b"HEAD"})
+SHARED = frozenset({b"GET", b"HEAD"})
+"""The methods to which pages of any site may read the responses."""
 
 _ALLOWED_FIELDS = (
     b"Accept, Asciid-Author, Asciid-Charset, Asciid-Description, Asciid-Edit-Key, "
@@ -59,7 +60,7 @@ class CORS:
 
     def mark(self, request: Request) -> None:
         """Set the CORS fields of a response of any status."""
-        if request.method in _READS:
+        if request.method in SHARED:
             for name, value in READ_FIELDS:
                 request.setHeader(name, value)
         elif self._write_origins:
@@ -85,9 +86,9 @@ class CORS:
         if origin is None or wanted not in allowed:
             return
         fields = _ALLOWED_FIELDS
-        if wanted in _READS:
+        if wanted in SHARED:
             request.setHeader(b"Access-Control-Allow-Origin", b"*")
-            allowed &= _READS
+            allowed &= SHARED
         elif origin in self._write_origins:
             request.setHeader(b"Access-Control-Allow-Origin", origin)
             fields = self._write_fields

@@ -8,7 +8,7 @@ Every error body has the members ``type``, ``title``, ``status`` and ``detail`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from werkzeug.exceptions import (
 )
 
 from asciid import errors
+from asciid.api._cors import READ_FIELDS
 from asciid.api._refusals import (
     AuthorizationMalformedError,
     ChunkTooLargeError,
@@ -49,7 +50,12 @@ from asciid.api._refusals import (
     UploadRateError,
 )
 from asciid.api._status_document import status_link
-from asciid.http import TooManyConnections, request_id
+from asciid.http import (
+    PreparedHead,
+    TooManyConnections,
+    encode_fields,
+    request_id,
+)
 from asciid.runtime.frames import forget_tracebacks
 from asciid.web.renderer import (
     NotRenderableError,
@@ -260,11 +266,28 @@ def _members(error: BaseException | None) -> Mapping[str, Any]:
     return {}
 
 
-def answer_problem(request: Request, problem: Problem, failure: Failure) -> bytes:
+@cache
+def _head(status: int, shared: bool) -> PreparedHead:  # noqa: FBT001 - cached
+    return PreparedHead(
+        status,
+        [
+            (b"X-Content-Type-Options", b"nosniff"),
+            (b"Content-Type", PROBLEM_JSON),
+            # A missing image may be uploaded at any moment.
+            (b"Cache-Control", b"no-store"),
+            *(READ_FIELDS if shared else ()),
+        ],
+    )
+
+
+def answer_problem(
+    request: Request, problem: Problem, failure: Failure, *, shared: bool = False
+) -> bytes:
     """
     Set the status and the header fields of a problem; return the body.
 
-    `failure` is its cause, logged if unexpected.
+    `failure` is its cause, logged if unexpected.  With `shared`, pages of any site may
+    read the response.
     """
     if problem.status == _UNEXPECTED:
         _log.failure(
@@ -273,14 +296,9 @@ def answer_problem(request: Request, problem: Problem, failure: Failure) -> byte
             request_id=request_id(request),
         )
     body = problem.body
-    request.setResponseCode(problem.status)
-    request.setHeader(b"X-Content-Type-Options", b"nosniff")
-    request.setHeader(b"Content-Type", PROBLEM_JSON)
-    # A missing image may be uploaded at any moment.
-    request.setHeader(b"Cache-Control", b"no-store")
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    for name, value in problem.headers.items():
-        request.setHeader(name, value)
+    own = encode_fields(problem.headers.items()) if problem.headers else b""
+    head = _head(problem.status, shared)
+    head.apply(request, own, len(body), replaces=True)
     # Its frames refer to the failure: breaks the reference cycle.
     if failure.value is not None:
         forget_tracebacks(failure.value)

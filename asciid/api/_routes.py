@@ -16,7 +16,7 @@ from asciid.api._admission import Admission
 from asciid.api._authorization import READS
 from asciid.api._clients import ClientAddresses
 from asciid.api._contract import contract_document
-from asciid.api._cors import CORS
+from asciid.api._cors import CORS, SHARED
 from asciid.api._creation import Creations, answer_created
 from asciid.api._cross_site import OwnPages
 from asciid.api._digests import ContentDigest, check_content_digest
@@ -42,7 +42,7 @@ from asciid.api._schema import (
 from asciid.api._scrape import answer_scrape
 from asciid.api._site import site_of
 from asciid.api._static_files import StaticFiles
-from asciid.api._status_document import status_body
+from asciid.api._status_document import answer_status
 from asciid.api._write_shares import WriteShares
 from asciid.errors import ImageBlockedError
 from asciid.http import PreparedHead, body_of, encode_fields, streams_body
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from asciid.api._request_interface import Request, RoutedRequest
     from asciid.api._schema import Chunk
     from asciid.metrics import Metrics
-    from asciid.model import UploadStatus
     from asciid.net.rate_limit import RateLimit
     from asciid.runtime.offload import IOffload
     from asciid.store import IImageReader, IImageStore
@@ -264,15 +263,8 @@ class ImageAPI:
     @app.route("/image/<sha256>/chunks", methods=["GET"])
     def status(self, request: Request, sha256: str) -> Deferred[bytes]:
         """Send the status of an image."""
-        self._cors.mark(request)
-
-        def found(status: UploadStatus) -> bytes:
-            request.setHeader(b"X-Content-Type-Options", b"nosniff")
-            request.setHeader(b"Content-Type", b"application/json")
-            request.setHeader(b"Cache-Control", b"no-store")
-            return status_body(status)
-
-        return self._store.status(parse_hash(sha256)).addCallback(found)
+        asked = self._store.status(parse_hash(sha256))
+        return asked.addCallback(answer_status, request)
 
     @app.route("/image/<sha256>", methods=["PUT"])
     @streams_body
@@ -475,8 +467,10 @@ class ImageAPI:
         if isinstance(error, ImageBlockedError) and request.method not in READS:
             problem = msgspec.structs.replace(problem, status=403)
         self.metrics.requests.refuse(problem.name)
-        self._cors.mark(request)
-        body = answer_problem(request, problem, failure)
+        is_read = request.method in SHARED
+        if not is_read:
+            self._cors.mark(request)
+        body = answer_problem(request, problem, failure, shared=is_read)
         if wants_problem_page(request, problem.status):
             return Deferred.fromCoroutine(self._reading.problem(request, problem, body))
         return body

@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from asciid.api._cors import READ_FIELDS
+from asciid.http import PreparedHead
+
 if TYPE_CHECKING:
+    from asciid.api._request_interface import Request
     from asciid.model import UploadStatus
 
-__all__ = ["status_body", "status_link"]
+__all__ = ["answer_status", "status_link"]
+
+_HEAD = PreparedHead(
+    200,
+    (
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Content-Type", b"application/json"),
+        (b"Cache-Control", b"no-store"),
+        *READ_FIELDS,
+    ),
+)
 
 
 def status_link(sha256: str) -> bytes:
@@ -18,8 +32,9 @@ def status_link(sha256: str) -> bytes:
     return f'</image/{sha256}/chunks>; rel="status"'.encode("ascii")
 
 
-def status_body(status: UploadStatus) -> bytes:
-    """Return a status as JSON, with times in RFC 3339 form."""
+def answer_status(status: UploadStatus, request: Request) -> bytes:
+    """Answer with a status as JSON, with times in RFC 3339 form."""
+    _HEAD.apply(request)
     spec = status.spec
     return msgspec.json.encode(
         {

@@ -67,7 +67,12 @@ class PreparedHead:
         self.typed_lines = start + DEFAULT_TYPE + lines if needs_type else self.lines
 
     def apply(
-        self, request: AnyRequest, own: bytes = b"", length: int | None = None
+        self,
+        request: AnyRequest,
+        own: bytes = b"",
+        length: int | None = None,
+        *,
+        replaces: bool = False,
     ) -> None:
         """
         Give a response this status and these fields; also on stock twisted.web.
@@ -76,8 +81,12 @@ class PreparedHead:
             :func:`encode_fields`; none of them may be among the fields of the head.
         :param length: the Content-Length of this response, in bytes; ``None`` if it is
             that of the head or of the body.
+        :param replaces: whether it replaces such fields that the handler has set
+            before, as the response to an error does.
         """
         if hasattr(request, "prepared_head"):
+            if replaces:
+                request.drop_fields(self.fields)
             request.code = self.status
             request.prepared_head = self
             request.prepared_lines = own
@@ -88,7 +97,7 @@ class PreparedHead:
         if length is not None:
             fields.append((b"Content-Length", b"%d" % length))
         for name, value in fields:
-            if not request.responseHeaders.hasHeader(name):
+            if replaces or not request.responseHeaders.hasHeader(name):
                 request.setHeader(name, value)
 
 

@@ -199,6 +199,12 @@ class Response:
             value = value.encode("utf-8")
         self._fields[start] = value
 
+    def drop_fields(self, starts: Iterable[bytes]) -> None:
+        """Remove fields that were set, by the starts of their lines."""
+        if self._fields:
+            for start in starts:
+                self._fields.pop(start, b"")
+
     def redirect(self, url: bytes) -> None:
         """Respond with 302 Found."""
         self.setResponseCode(302)
