@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ class Gallery:
         except ImportError:
             raise NoFigletError from None
         self._rng = rng
-        names = sorted(self._pyfiglet.FigletFont.getFonts())
+        names = _font_names(self._pyfiglet.FigletFont)
         self._fonts = rng.sample(names, min(_FONTS_PER_GALLERY, len(names)))
         self._loaded: dict[str, Any] = {}
         self._drawn: set[str] = set()
@@ -115,3 +116,9 @@ class Gallery:
         glyphs = {tuple(figlet.Font.chars.get(ord(each), ())) for each in _LETTERS}
         # Otherwise different words give equal art, and two runs collide.
         return figlet if len(glyphs) == len(_LETTERS) else None
+
+
+@cache
+def _font_names(fonts: Any) -> list[str]:  # noqa: ANN401 - pyfiglet has no types
+    """Return the names of all fonts: to find them, each of 500 files is opened."""
+    return sorted(fonts.getFonts())
