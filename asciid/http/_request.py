@@ -69,12 +69,9 @@ class Request(Response):
         self.body: bytes | None = None if block.length else b""
         ids = channel.request_ids
         self.id = None if ids is None else block.request_id or next(ids)
-        self.code = 200
-        self.prepared_head = None
         self.started = self.finished = self.gone = False
-        self.size = 0
         self._fields = {}
-        self._notices = self.awaited = None
+        self._notices = None
         self._request_headers: Headers | None = None
         self.route, self.values = line.found or channel.routes.find(line, self)
 

@@ -140,7 +140,11 @@ class Response:
     :ivar awaited: what the response waits for; cancelled if the client disconnects.
     """
 
-    # What few responses change; what nearly all do is set by Request.
+    # What few responses read before it is set; the rest is set by Request.
+    code = 200
+    prepared_head: PreparedHead | None = None
+    size = 0
+    awaited: Deferred[Any] | None = None
     code_message: bytes | None = None
     prepared_lines = b""
     prepared_length: int | None = None
@@ -154,13 +158,9 @@ class Response:
     # Set by Request, as a call for each request would cost more than it explains.
     id: bytes | None
     method: bytes
-    code: int
-    prepared_head: PreparedHead | None
     started: bool
     finished: bool
     gone: bool
-    size: int
-    awaited: Deferred[Any] | None
     _block: FieldBlock
     _channel: IChannel
     # By the starts of their lines.  Twisted's class is slow: only if needed.
