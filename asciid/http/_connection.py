@@ -96,7 +96,7 @@ class Connection(Protocol):
         ):
             # A response after the first on a connection must not wait for an ACK.
             transport.setTcpNoDelay(True)
-            if type(transport) is tcp.Server:
+            if isinstance(transport, tcp.Server):
                 _bound_unsent(transport.getHandle())
 
     @property

@@ -18,6 +18,8 @@ from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
+from asciid.net._event_group import GroupedServer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -237,7 +239,9 @@ class QueuedOutput(Output):
 def output_for(transport: IConsumer, moved: Callable[[], None]) -> Output:
     """Return the output for a transport."""
     # Not isinstance: subclasses may send data of their own.
-    if type(transport) is tcp.Server and not transport.TLS:
+    if (
+        type(transport) is GroupedServer or type(transport) is tcp.Server
+    ) and not transport.TLS:
         return DirectOutput(transport, moved)
     if type(transport) is unix.Server or type(transport) is unix.Client:
         # No descriptors are sent here, which would have to accompany the bytes.

@@ -27,6 +27,7 @@ from zope.interface.verify import verifyObject
 
 from asciid.net._event_group import EventGroup, group_connections
 from asciid.net.endpoints import endpoint_from
+from asciid.net.output import DirectOutput, output_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,6 +146,11 @@ class ConnectionTests(GroupedCase):
         for each in self.reactor.getReaders():
             self.assertNotIsInstance(each, tcp.Server)
         verifyObject(IReadDescriptor, self.groups()[0])
+
+    def test_output(self) -> None:
+        """A response is sent by way of the socket, and not of the transport."""
+        _, server = self.connect()
+        self.assertIsInstance(output_for(server.transport, lambda: None), DirectOutput)
 
     def test_exchange(self) -> None:
         """Each connection gets its bytes, and answers them."""
