@@ -13,12 +13,12 @@ from asciid.http._authority import is_valid_authority
 from asciid.http._ids import given_id
 from asciid.http._problem import RefusedError
 
-__all__ = ["CHUNKED", "FieldBlock", "check_host"]
+__all__ = ["CHUNKED", "CONTENT_LENGTH", "FieldBlock", "check_host"]
 
 CHUNKED = -1
 """The length of a body whose end is marked by its last chunk."""
 
-_CONTENT_LENGTH = b"content-length"
+CONTENT_LENGTH = b"content-length"
 
 _MAX_LENGTH_DIGITS = 18  # below 2**63
 
@@ -71,22 +71,23 @@ class FieldBlock:
             self.last(b"x-request-id"), self.last(b"traceparent")
         )
 
-    def with_length(self, raw: bytes, length: int) -> FieldBlock:
+    def with_value(self, raw: bytes, name: bytes, value: bytes) -> FieldBlock:
         """
-        Return the block that differs from this one in its Content-Length alone.
+        Return the block that differs from this one in the value of one field alone.
 
         :param raw: its bytes; the caller has checked that all others are the same.
+        :param name: in lower case: Content-Length, or one that does not control the
+            connection or the body.
+        :param value: a valid one.
         """
         block = FieldBlock.__new__(FieldBlock)
         block.raw = raw
         block.folded = raw.lower()
         block.is_http11 = self.is_http11
-        block.length = length
+        block.length = int(value) if name == CONTENT_LENGTH else self.length
         block.keep_alive = self.keep_alive
         block.expects = self.expects
-        block.cache = {
-            name: value for name, value in self.cache.items() if name != _CONTENT_LENGTH
-        }
+        block.cache = {key: it for key, it in self.cache.items() if key != name}
         block.findings = self.findings
         block.request_id = self.request_id
         return block

@@ -20,7 +20,7 @@ from httptools import (
 )
 
 from asciid.http._authority import is_valid_authority
-from asciid.http._field_block import FieldBlock, check_host
+from asciid.http._field_block import CONTENT_LENGTH, FieldBlock, check_host
 from asciid.http._problem import RefusedError
 from asciid.http._request_line import RequestLine
 
@@ -37,7 +37,12 @@ _ORIGIN_FORM_LINE = re.compile(
     rb"([A-Z-]++) ((/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)?) HTTP/1\.1"
 )
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
-_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([1-9][0-9]{0,8})\r\n")
+# A field whose value differs from request to request, in its usual form.
+_VARYING = re.compile(
+    rb"\r\n(?:[Cc]ontent-[Ll]ength: ([1-9][0-9]{0,8})"
+    rb'|[Ii]f-[Nn]one-[Mm]atch: ("[!#-~]{1,100}"))\r\n'
+)
+_VARYING_NAMES = {1: CONTENT_LENGTH, 2: b"if-none-match"}
 _MAX_CACHED_LINES = 1024
 _MAX_CACHED_LINE = 256
 _MAX_CACHED_BLOCKS = 512
@@ -103,8 +108,8 @@ class HeadParser:
         self._methods: set[bytes] = set()
         self._lines: dict[bytes, RequestLine] = {}
         self._blocks: dict[bytes, FieldBlock] = {}
-        # By what stands before and after the value of Content-Length.
-        self._sized: dict[tuple[bytes, bytes], FieldBlock] = {}
+        # By what stands before and after the value that varies.
+        self._varied: dict[tuple[bytes, bytes], FieldBlock] = {}
 
     def on_headers_complete(self) -> None:
         """Record that llhttp finds the end of the head (called by it)."""
@@ -151,15 +156,16 @@ class HeadParser:
         return line
 
     def _of_known_fields(self, fields: bytes) -> FieldBlock | None:
-        # Returns fields that were received before with another length of the body.
-        length = _LENGTH.search(fields)
-        if length is None:
+        # Returns fields that were received before with another value of one of them.
+        varying = _VARYING.search(fields)
+        index = varying and varying.lastindex
+        if varying is None or index is None:
             return None
-        start, end = length.span(1)
-        sized = self._sized.get((fields[:start], fields[end:]))
-        if sized is None:
+        start, end = varying.span(index)
+        known = self._varied.get((fields[:start], fields[end:]))
+        if known is None:
             return None
-        block = sized.with_length(fields, int(length[1]))
+        block = known.with_value(fields, _VARYING_NAMES[index], varying[index])
         self._cache(fields, block)
         return block
 
@@ -199,12 +205,12 @@ class HeadParser:
             and block.request_id is None
         ):
             self._cache(fields, block)
-            length = _LENGTH.search(fields)
-            if length is not None:
-                start, end = length.span(1)
-                if len(self._sized) >= _MAX_CACHED_BLOCKS:
-                    self._sized.clear()
-                self._sized[fields[:start], fields[end:]] = block
+            varying = _VARYING.search(fields)
+            if varying is not None and varying.lastindex is not None:
+                start, end = varying.span(varying.lastindex)
+                if len(self._varied) >= _MAX_CACHED_BLOCKS:
+                    self._varied.clear()
+                self._varied[fields[:start], fields[end:]] = block
         return RequestLine(method, target, target.partition(b"?")[0]), block
 
     def _check_grammar(self, raw: bytes, method: bytes) -> None:

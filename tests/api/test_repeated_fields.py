@@ -67,6 +67,15 @@ class RepeatedContract(RawCase):
             self.assert_problem(answer, 416, "range-not-satisfiable")
             self.assertEqual(answer.fields["content-range"], "bytes */19")
 
+    def test_tags(self) -> None:
+        """A tag is compared with that of each image, whatever tags came before."""
+        for sent, status in ((DOG, 200), (CAT, 304), (b"", 200), (CAT, 304)):
+            tag = f'If-None-Match: "{name_of(sent)}"'
+            self.assertEqual(self.get(CAT, tag).status, status)
+            two = [tag, 'If-None-Match: "x"']
+            self.assertEqual(self.get(CAT, *two).status, status)
+            self.assertEqual(self.get(CAT, *reversed(two)).status, status)
+
     def test_methods(self) -> None:
         """HEAD has no range and no body, whatever the GET before it had."""
         for method in ("GET", "HEAD", "GET", "HEAD"):

@@ -495,6 +495,15 @@ class LMDBTests(SynchronousTestCase):
         self.restart()
         self.assertEqual(self.driven.download(spec_of(LARGE).sha256), LARGE)
 
+    def test_unknown_removals(self) -> None:
+        """Nothing is served from memory while a removal may be unknown."""
+        spec = self.driven.upload(LARGE[:100], chunk_size=100)
+        self.assertIsNotNone(self.driven.store.cached(spec.sha256))
+        self.patch(LMDBEngine, "removals_known", property(lambda _: False))
+        self.assertIsNone(self.driven.store.cached(spec.sha256))
+        self.assertNoResult(self.driven.store.open(spec.sha256))
+        self.driven.settle()
+
     def test_many_small_images_are_not_all_kept(self) -> None:
         """The overhead of an image counts, too."""
         self.restart(cache_size=10 * _OVERHEAD)

@@ -61,6 +61,15 @@ class CachedByFieldsTests(SynchronousTestCase):
             self.assertEqual(self.site.ask(request)[0].body, b"1")
         self.assertEqual(self.calls, 1)
 
+    def test_other_tags(self) -> None:
+        """Nor does the value of If-None-Match make them others, in its usual form."""
+        for tag in (b"a", b"b", b"c-gzip"):
+            self.assertEqual(self.ask(b"X-One: 1", b'If-None-Match: "%b"' % tag), b"1")
+        self.assertEqual(self.calls, 1)
+        self.assertEqual(self.ask(b"X-One: 2", b'If-None-Match: "a"'), b"2")
+        self.assertEqual(self.ask(b"X-One: 1"), b"1")
+        self.assertEqual(self.calls, 3)
+
     def test_failures(self) -> None:
         """What it raises is not cached."""
         for _ in range(2):

@@ -354,11 +354,42 @@ class FieldTests(HeadTestCase):
         self.patch(self.parser, "_check_grammar", None)
         self.assertEqual(self.field(b"Content-Length: 1234", b"X: 1").length, 1234)
 
+    def test_other_tag(self) -> None:
+        """Fields with another tag in If-None-Match are not checked again."""
+        first = self.field(b'If-None-Match: "a"', b"X: 1")
+        self.assertEqual(first.last(b"if-none-match"), b'"a"')
+        grammar = self.parser._check_grammar
+        self.patch(self.parser, "_check_grammar", None)
+        other = self.field(b'If-None-Match: "b-gzip"', b"X: 1")
+        self.assertEqual(other.last(b"if-none-match"), b'"b-gzip"')
+        self.assertEqual(other.all(b"if-none-match"), [b'"b-gzip"'])
+        self.assertEqual((other.last(b"x"), other.length), (b"1", 0))
+        self.patch(self.parser, "_check_grammar", grammar)
+        self.assertEqual(self.field(b'If-None-Match: "b"', b"X: 2").last(b"x"), b"2")
+        self.assertFalse(
+            self.field(b'If-None-Match: "b"', b"Connection: close").keep_alive
+        )
+
+    def test_several_tags(self) -> None:
+        """Where there are more lines, the last one counts, whatever varies."""
+        for first in (b'"a"', b'"b"', b'"c"'):
+            block = self.field(
+                b"If-None-Match: " + first, b"X: 1", b'If-None-Match: "z"'
+            )
+            self.assertEqual(block.last(b"if-none-match"), b'"z"')
+            self.assertEqual(block.all(b"if-none-match"), [first, b'"z"'])
+
+    def test_bad_tag_of_known_fields(self) -> None:
+        """Known fields do not make another value acceptable."""
+        self.field(b'If-None-Match: "a"', b"X: 1")
+        for value in (b'"\0"', b'"a\nb"', b'"a"\n', b'"\x7f"'):
+            self.bad(400, b"If-None-Match: " + value, b"X: 1")
+
     def test_many_lengths(self) -> None:
         """Only so many of these are remembered."""
         for number in range(1, 1500):
             self.field(b"Content-Length: %d" % number, b"X: %d" % (number % 600))
-        self.assertLessEqual(len(self.parser._sized), 512)
+        self.assertLessEqual(len(self.parser._varied), 512)
         self.assertLessEqual(len(self.parser._blocks), 512)
 
     def test_huge_content_length(self) -> None:
