@@ -16,6 +16,7 @@ from msgspec import structs
 from asciid.api._list_fields import all_lines
 from asciid.art.encodings import Origin, UnknownCharsetError, name_of
 from asciid.errors import InvalidAboutError
+from asciid.http import cached_by_fields
 from asciid.store import check_about
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 _A_TIME = "neither a time from now such as 15m, 24h or 7d, nor a date of RFC 3339"
 
 
-def sent_fields(request: Request) -> dict[str, str]:
+@cached_by_fields
+def sent_fields(request: Request) -> Mapping[str, str]:
     """
     Return the fields that a request has as header fields, such as ``Asciid-Title``.
 
@@ -63,6 +65,7 @@ def sent_fields(request: Request) -> dict[str, str]:
     }
 
 
+@cached_by_fields
 def sent_origin(request: Request) -> str:
     """
     Return what ``Asciid-Charset`` says that the body was converted from.

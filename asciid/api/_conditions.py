@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from asciid.api._list_fields import all_lines
 from asciid.api._refusals import PreconditionFailedError
+from asciid.http import cached_by_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -98,6 +99,7 @@ def last_modified(completed: float, now: float) -> int:
     return int(min(completed, now))
 
 
+@cached_by_fields
 def has_write_condition(request: Request) -> bool:
     """Return whether `check_write` could refuse the request."""
     header = request.getHeader

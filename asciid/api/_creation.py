@@ -26,7 +26,7 @@ from asciid.net.fair_limit import FairLimit
 from asciid.store import fit_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from asciid.api._edit_keys import EditKey
     from asciid.api._request_interface import Request
@@ -119,7 +119,7 @@ class Creations:
             digest.verify()
             if form is not None:
                 form.end()
-                fields |= form.fields
+                fields = {**fields, **form.fields}
                 name = form.file_name or name
                 charset = fields.get("charset") or form.file_charset or AUTO
         except BaseException:
@@ -129,7 +129,7 @@ class Creations:
         return await _uncancelled(self._finish(upload, charset, name, fields))
 
     async def _finish(
-        self, upload: TextUpload, charset: str, name: str, fields: dict[str, str]
+        self, upload: TextUpload, charset: str, name: str, fields: Mapping[str, str]
     ) -> Created:
         key = new_edit_key()
 
@@ -144,7 +144,7 @@ class Creations:
         return Created(stored.sha256, stored.new, key if stored.described else None)
 
     def _about(
-        self, fields: dict[str, str], name: str, converted: Converted
+        self, fields: Mapping[str, str], name: str, converted: Converted
     ) -> About | None:
         """Return what is said about the image, None if that is nothing."""
         title = fit_line(converted.title or name)

@@ -187,6 +187,7 @@ def require_upload(request: Request) -> None:
     _require_bare(request)
 
 
+@cached_by_fields
 def require_image(request: Request) -> None:
     """
     Refuse a request whose body cannot be an image.

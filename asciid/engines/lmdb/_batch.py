@@ -35,7 +35,7 @@ from asciid.errors import (
     HashMismatchError,
     ImageExistsError,
 )
-from asciid.store.operations import Completed, Unverified
+from asciid.store.operations import AddChunk, Completed, Unverified
 from asciid.store.rules import check_chunk, check_empty, check_key, record_of
 from asciid.store.stats import StoreEvents
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from asciid.engines.lmdb._databases import Databases
     from asciid.engines.lmdb._uploads import WriterMemory
-    from asciid.store.operations import Register
+    from asciid.store.operations import Finish, Register
 
 __all__ = ["Batch"]
 
@@ -120,16 +120,15 @@ class Batch:
         pending.started(number, client)
         return None
 
-    def add_chunk(
-        self, sha256: str, chunk_id: int, data: bytes
-    ) -> Completed | Unverified | None:
+    def add_chunk(self, it: AddChunk) -> Completed | Unverified | None:
         """
-        See `IImageStore.add_chunk`.
+        See `AddChunk`.
 
         `Unverified` means that nothing was stored: hash the image, this chunk
         included, and call `finish`.
         """
-        upload = self.find(sha256)
+        chunk_id, data = it.chunk_id, it.data
+        upload = self._memory.uploads.get(it.sha256) or self.find(it.sha256)
         spec = upload.spec
         check_chunk(spec, chunk_id, len(data))
         if upload.missing == len(data) and (
@@ -146,19 +145,14 @@ class Batch:
         content = self._join(upload)
         return self._verified(upload, sha256_of(content).hexdigest(), content)
 
-    def finish(
-        self, verified: Unverified, chunk_id: int, data: bytes, actual: str
-    ) -> Completed | Unverified | None:
-        """
-        Store the last chunk of an image whose bytes have the hash `actual`.
-
-        If the upload is no longer the one that was hashed, do as `add_chunk`.
-        """
-        upload = self.find(verified.spec.sha256)
-        if upload.number != verified.number:
-            return self.add_chunk(verified.spec.sha256, chunk_id, data)
-        self._put_chunk(upload, chunk_id, data)
-        return self._verified(upload, actual, None)
+    def finish(self, it: Finish) -> Completed | Unverified | None:
+        """See `Finish`."""
+        sha256 = it.verified.spec.sha256
+        upload = self.find(sha256)
+        if upload.number != it.verified.number:
+            return self.add_chunk(AddChunk(sha256, it.chunk_id, it.data))
+        self._put_chunk(upload, it.chunk_id, it.data)
+        return self._verified(upload, it.actual, None)
 
     def remove(self, sha256: str, key_hash: bytes | None = None) -> None:
         """See `IImageStore.delete`; chunks are left to `delete_discarded`."""
@@ -217,7 +211,7 @@ class Batch:
 
     def find(self, sha256: str) -> Upload:
         """Return the upload of a registered image; complete ones miss nothing."""
-        upload = self._memory.uploads.get(sha256) or self.find_or_none(sha256)
+        upload = self.find_or_none(sha256)
         if upload is None:
             raise not_found(self, sha256)
         return upload
@@ -313,14 +307,15 @@ class Batch:
     def _put_chunk(self, upload: Upload, chunk_id: int, data: bytes) -> None:
         if not upload.missing:
             raise self._exists_in_complete(upload, chunk_id, data)
-        key = chunk_key(upload.number, chunk_id)
+        number = upload.number
+        key = chunk_key(number, chunk_id)
         if not self.put(self.databases.chunks, key, data, overwrite=False):
             self._refuse_stored(upload, chunk_id, data)
         self.events.chunks += 1
         upload.missing -= len(data)
         if upload.pieces is not None:
             upload.pieces[chunk_id] = data
-        self._touched[upload.number] = upload
+        self._touched[number] = upload
 
     def _refuse_stored(self, upload: Upload, chunk_id: int, data: bytes) -> None:
         """Refuse a chunk that a pending upload has; do nothing if it has not."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asciid.engines.lmdb import _staging
 from asciid.engines.lmdb._about_changes import block, set_about, unblock
+from asciid.engines.lmdb._batch import Batch
 from asciid.engines.lmdb._sweeping import remove_expired
 from asciid.errors import StorageFullError
 from asciid.store.operations import (
@@ -30,7 +31,6 @@ from asciid.store.operations import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from asciid.engines.lmdb._batch import Batch
     from asciid.engines.lmdb._reserve import Reserve
 
 __all__ = ["Task", "perform"]
@@ -60,18 +60,16 @@ def perform(batch: Batch, task: Task, reserve: Reserve) -> Any:  # noqa: ANN401 
 
 _PERFORM: Mapping[type[Operation], Callable[[Batch, Any], Any]] = {
     Abandon: lambda batch, it: _staging.abandon(batch, it.number),
-    AddChunk: lambda batch, it: batch.add_chunk(it.sha256, it.chunk_id, it.data),
+    AddChunk: Batch.add_chunk,
     AddPieces: lambda batch, it: _staging.add(batch, it.number, it.first, it.pieces),
     Adopt: _staging.adopt,
     Begin: lambda batch, _: _staging.begin(batch),
     BlockHash: lambda batch, it: block(batch, it.sha256, it.reason),
     DeleteDiscarded: lambda batch, _: batch.delete_discarded(),
-    Finish: lambda batch, it: batch.finish(
-        it.verified, it.chunk_id, it.data, it.actual
-    ),
+    Finish: Batch.finish,
     Probe: lambda batch, _: batch.probe(),
     Put: _staging.put,
-    Register: lambda batch, it: batch.register(it),
+    Register: Batch.register,
     Remove: lambda batch, it: batch.remove(it.sha256, it.key_hash),
     RemoveExpired: remove_expired,
     SetAbout: set_about,
