@@ -25,8 +25,9 @@ def cached_by_fields(
     Call a function once for all requests that have the same header fields.
 
     It must depend on nothing else than what ``getHeader`` and ``requestHeaders``
-    return, and not on the values of Content-Length and If-None-Match; its result must
-    not be changed.  What it raises is not cached; on stock twisted.web nothing is.
+    return, and not on the values of Content-Length, If-None-Match, X-Request-Id and
+    traceparent; its result must not be changed.  What it raises is not cached; on stock
+    twisted.web nothing is.
     """
 
     @wraps(function)

@@ -13,12 +13,15 @@ from asciid.http._authority import is_valid_authority
 from asciid.http._ids import given_id
 from asciid.http._problem import RefusedError
 
-__all__ = ["CHUNKED", "CONTENT_LENGTH", "FieldBlock", "check_host"]
+__all__ = ["CHUNKED", "VOLATILE", "FieldBlock", "check_host"]
 
 CHUNKED = -1
 """The length of a body whose end is marked by its last chunk."""
 
-CONTENT_LENGTH = b"content-length"
+VOLATILE = frozenset(
+    {b"content-length", b"if-none-match", b"traceparent", b"x-request-id"}
+)
+"""Fields that a client, or a proxy, changes from request to request."""
 
 _MAX_LENGTH_DIGITS = 18  # below 2**63
 
@@ -71,25 +74,29 @@ class FieldBlock:
             self.last(b"x-request-id"), self.last(b"traceparent")
         )
 
-    def with_value(self, raw: bytes, name: bytes, value: bytes) -> FieldBlock:
+    def with_values(self, raw: bytes) -> FieldBlock:
         """
-        Return the block that differs from this one in the value of one field alone.
+        Return the block that differs from this one in values of `VOLATILE` alone.
 
-        :param raw: its bytes; the caller has checked that all others are the same.
-        :param name: in lower case: Content-Length, or one that does not control the
-            connection or the body.
-        :param value: a valid one.
+        :param raw: its bytes; the caller has checked that the others are the same, and
+            that a Content-Length is a number of bytes.
         """
         block = FieldBlock.__new__(FieldBlock)
         block.raw = raw
-        block.folded = raw.lower()
-        block.is_http11 = self.is_http11
-        block.length = int(value) if name == CONTENT_LENGTH else self.length
+        block.folded = folded = raw.lower()
+        block.is_http11 = is_http11 = self.is_http11
+        block.length = _body_length(folded, is_http11=is_http11) if self.length else 0
         block.keep_alive = self.keep_alive
         block.expects = self.expects
-        block.cache = {key: it for key, it in self.cache.items() if key != name}
+        block.cache = {
+            name: value
+            for name, value in self.cache.items()
+            if value is None or name not in VOLATILE
+        }
         block.findings = self.findings
-        block.request_id = self.request_id
+        block.request_id = given_id(
+            block.last(b"x-request-id"), block.last(b"traceparent")
+        )
         return block
 
     def last(self, name: bytes) -> bytes | None:

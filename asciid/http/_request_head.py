@@ -10,6 +10,7 @@ are cached.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from httptools import (
@@ -20,7 +21,7 @@ from httptools import (
 )
 
 from asciid.http._authority import is_valid_authority
-from asciid.http._field_block import CONTENT_LENGTH, FieldBlock, check_host
+from asciid.http._field_block import FieldBlock, check_host
 from asciid.http._problem import RefusedError
 from asciid.http._request_line import RequestLine
 
@@ -37,12 +38,17 @@ _ORIGIN_FORM_LINE = re.compile(
     rb"([A-Z-]++) ((/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)?) HTTP/1\.1"
 )
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
-# A field whose value differs from request to request, in its usual form.
-_VARYING = re.compile(
-    rb"\r\n(?:[Cc]ontent-[Ll]ength: ([1-9][0-9]{0,8})"
-    rb'|[Ii]f-[Nn]one-[Mm]atch: ("[!#-~]{1,100}"))\r\n'
+# Values of the fields in VOLATILE, in their usual form, do not decide whether a head is
+# valid.
+_strip_values = partial(
+    re.compile(
+        rb"(\r\ncontent-length: )[1-9][0-9]{0,8}(?=\r\n)"
+        rb'|(\r\nif-none-match: )"[!#-~]{1,100}"(?=\r\n)'
+        rb"|(\r\n(?:traceparent|x-request-id): )[ -~]*+(?=\r\n)",
+        re.IGNORECASE,
+    ).sub,
+    rb"\1\2\3",
 )
-_VARYING_NAMES = {1: CONTENT_LENGTH, 2: b"if-none-match"}
 _MAX_CACHED_LINES = 1024
 _MAX_CACHED_LINE = 256
 _MAX_CACHED_BLOCKS = 512
@@ -108,8 +114,8 @@ class HeadParser:
         self._methods: set[bytes] = set()
         self._lines: dict[bytes, RequestLine] = {}
         self._blocks: dict[bytes, FieldBlock] = {}
-        # By what stands before and after the value that varies.
-        self._varied: dict[tuple[bytes, bytes], FieldBlock] = {}
+        # The latter without what clients change from request to request.
+        self._templates: dict[bytes, FieldBlock] = {}
 
     def on_headers_complete(self) -> None:
         """Record that llhttp finds the end of the head (called by it)."""
@@ -129,9 +135,8 @@ class HeadParser:
         :raises RefusedError: when the request must not be served.
         """
         line_end = raw.find(b"\r\n")
-        block = self._blocks.get(raw[line_end:]) or self._of_known_fields(
-            raw[line_end:]
-        )
+        fields = raw[line_end:]
+        block = self._blocks.get(fields) or self._of_template(raw, fields)
         if block is not None:
             line = self._lines.get(raw[:line_end]) or self._parse_line(raw, line_end)
             if line is not None:
@@ -155,24 +160,23 @@ class HeadParser:
             self._lines[raw[:end]] = line
         return line
 
-    def _of_known_fields(self, fields: bytes) -> FieldBlock | None:
-        # Returns fields that were received before with another value of one of them.
-        varying = _VARYING.search(fields)
-        index = varying and varying.lastindex
-        if varying is None or index is None:
+    def _of_template(self, raw: bytes, fields: bytes) -> FieldBlock | None:
+        # Returns fields that were received before with other values of some of them.
+        if len(fields) > _MAX_CACHED_BLOCK or len(raw) > self._limits.header_block:
             return None
-        start, end = varying.span(index)
-        known = self._varied.get((fields[:start], fields[end:]))
-        if known is None:
+        template = self._templates.get(_strip_values(fields))
+        if template is None:
             return None
-        block = known.with_value(fields, _VARYING_NAMES[index], varying[index])
+        block = template.with_values(fields)
         self._cache(fields, block)
         return block
 
     def _cache(self, fields: bytes, block: FieldBlock) -> None:
-        if len(self._blocks) >= _MAX_CACHED_BLOCKS:
-            self._blocks.clear()
-        self._blocks[fields] = block
+        # The id of a request is not repeated.
+        if block.request_id is None:
+            if len(self._blocks) >= _MAX_CACHED_BLOCKS:
+                self._blocks.clear()
+            self._blocks[fields] = block
 
     def _parse(
         self, raw: bytes, line_end: int, *, secure: bool
@@ -197,20 +201,11 @@ class HeadParser:
             )
         block = FieldBlock(fields, is_http11=is_http11)
         self._methods.add(method)
-        if (
-            origin_form
-            and is_http11
-            and len(fields) <= _MAX_CACHED_BLOCK
-            # The id of a request is not repeated.
-            and block.request_id is None
-        ):
+        if origin_form and is_http11 and len(fields) <= _MAX_CACHED_BLOCK:
             self._cache(fields, block)
-            varying = _VARYING.search(fields)
-            if varying is not None and varying.lastindex is not None:
-                start, end = varying.span(varying.lastindex)
-                if len(self._varied) >= _MAX_CACHED_BLOCKS:
-                    self._varied.clear()
-                self._varied[fields[:start], fields[end:]] = block
+            if len(self._templates) >= _MAX_CACHED_BLOCKS:
+                self._templates.clear()
+            self._templates[_strip_values(fields)] = block
         return RequestLine(method, target, target.partition(b"?")[0]), block
 
     def _check_grammar(self, raw: bytes, method: bytes) -> None:

@@ -70,6 +70,12 @@ class CachedByFieldsTests(SynchronousTestCase):
         self.assertEqual(self.ask(b"X-One: 1"), b"1")
         self.assertEqual(self.calls, 3)
 
+    def test_other_ids(self) -> None:
+        """Nor does the id of a request."""
+        for name in (b"a", b"b"):
+            self.assertEqual(self.ask(b"X-One: 1", b"X-Request-Id: " + name), b"1")
+        self.assertEqual(self.calls, 1)
+
     def test_failures(self) -> None:
         """What it raises is not cached."""
         for _ in range(2):

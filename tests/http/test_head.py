@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from asciid.http import Limits
-from asciid.http._field_block import CHUNKED, FieldBlock
+from asciid.http._field_block import CHUNKED, VOLATILE, FieldBlock
 from asciid.http._problem import RefusedError
 from asciid.http._request_head import HeadParser, PartialHead
 from tests.http._support import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class HeadTestCase(SynchronousTestCase):
@@ -45,6 +52,11 @@ class HeadTestCase(SynchronousTestCase):
             self.assertEqual(caught.exception.status, status, raw)
         detail: str = caught.exception.detail
         return detail
+
+
+def fields_of(lines: Iterable[bytes]) -> bytes:
+    """Return Host and these lines."""
+    return HOST + b"".join(line + b"\r\n" for line in lines)
 
 
 class RequestLineTests(HeadTestCase):
@@ -312,25 +324,31 @@ class FieldTests(HeadTestCase):
         self.bad(400, b"Content-Length: 5", b"Content-Length: 5")
         self.bad(400, b"Content-Length: 5", b"content-length: 6")
 
-    def test_another_content_length(self) -> None:
-        """Fields that differ from earlier ones in their length alone have their own."""
-        self.field(b"Content-Length: 5", b"X: 1").last(b"content-length")
-        for value, length in ((b"7", 7), (b"123456789", 123456789), (b"0", 0)):
-            block = self.field(b"Content-Length: " + value, b"X: 1")
-            raw = block.raw
-            other = FieldBlock(raw, is_http11=True)
-            self.assertEqual(block.length, length)
-            self.assertEqual(block.last(b"content-length"), value)
-            for name in FieldBlock.__slots__:
-                if name not in {"cache", "findings"}:
-                    self.assertEqual(getattr(block, name), getattr(other, name), name)
-            self.assertEqual(block.last(b"x"), b"1")
-            self.assertEqual(block.last(b"host"), b"localhost")
-        self.assertEqual(self.field(b"Content-Length: 5", b"X: 1").length, 5)
-        self.assertEqual(self.field(b"Content-Length: 7", b"X: 2").last(b"x"), b"2")
-        self.assertFalse(
-            self.field(b"Content-Length: 7", b"Connection: close").keep_alive
-        )
+    def test_other_values(self) -> None:
+        """Fields that differ from earlier ones in some values are as if parsed."""
+        trace = b"traceparent: 00-%b-00f067aa0ba902b7-01"
+        for lines in (
+            (b"Content-Length: 5", b"X: 1"),
+            (b"Content-Length: 5", b"x-request-id: a"),
+            (b"content-length: 123456789", b"X-Request-ID: b c"),
+            (trace % (b"a" * 32), b'If-None-Match: "a"'),
+            (b'If-None-Match: "a"', b'if-none-match: "b"'),
+            (b"X-Request-Id: a", b"X-Request-Id: b"),
+            (b"X: Content-Length: 5",),
+        ):
+            for change in (b"", b"7", b"0", b"c d", b'"e", "f"', trace % (b"b" * 32)):
+                changed = [
+                    re.sub(rb"(?<=: ).+", change, line, count=1) for line in lines
+                ]
+                with contextlib.suppress(RefusedError):
+                    self.parse(b"GET / HTTP/1.1", fields_of(lines))
+                    block = self.parse(b"GET / HTTP/1.1", fields_of(changed))[2]
+                    other = FieldBlock(block.raw, is_http11=True)
+                    for slot in {*FieldBlock.__slots__} - {"cache", "findings"}:
+                        found, expected = getattr(block, slot), getattr(other, slot)
+                        self.assertEqual(found, expected, slot)
+                    for name in (*VOLATILE, b"x", b"host"):
+                        self.assertEqual(block.last(name), other.last(name), name)
 
     def test_bad_content_length_of_known_fields(self) -> None:
         """Known fields do not make another length acceptable."""
@@ -349,10 +367,21 @@ class FieldTests(HeadTestCase):
         self.bad(400, b"Content-Length: 5", b"Content-Length: 7")
 
     def test_checked_once(self) -> None:
-        """Fields with another length are not checked by llhttp again."""
-        self.field(b"Content-Length: 5", b"X: 1")
+        """Fields with other values are not checked by llhttp again."""
+        self.field(b"Content-Length: 5", b"X: 1", b"X-Request-Id: a")
+        self.field(b'If-None-Match: "a"')
         self.patch(self.parser, "_check_grammar", None)
-        self.assertEqual(self.field(b"Content-Length: 1234", b"X: 1").length, 1234)
+        block = self.field(b"Content-Length: 1234", b"X: 1", b"X-Request-Id: b")
+        self.assertEqual((block.length, block.request_id), (1234, b"b"))
+        block = self.field(b'If-None-Match: "b"')
+        self.assertEqual(block.last(b"if-none-match"), b'"b"')
+
+    def test_bad_values_of_known_fields(self) -> None:
+        """Known fields do not make other values acceptable."""
+        self.field(b"X-Request-Id: a")
+        for value in (b"a\x00", b"a\nb", b"a\r\n b", b"a\x7f", b"a\r\nb"):
+            self.bad(400, b"X-Request-Id: " + value)
+        self.bad(431, b"X-Request-Id: " + b"a" * 16400)
 
     def test_other_tag(self) -> None:
         """Fields with another tag in If-None-Match are not checked again."""
@@ -389,7 +418,7 @@ class FieldTests(HeadTestCase):
         """Only so many of these are remembered."""
         for number in range(1, 1500):
             self.field(b"Content-Length: %d" % number, b"X: %d" % (number % 600))
-        self.assertLessEqual(len(self.parser._varied), 512)
+        self.assertLessEqual(len(self.parser._templates), 512)
         self.assertLessEqual(len(self.parser._blocks), 512)
 
     def test_huge_content_length(self) -> None:
