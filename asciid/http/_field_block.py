@@ -78,8 +78,8 @@ class FieldBlock:
         """
         Return the block that differs from this one in values of `VOLATILE` alone.
 
-        :param raw: its bytes; the caller has checked that the others are the same, and
-            that a Content-Length is a number of bytes.
+        :param raw: its bytes; the caller has checked that the others are the same.
+        :raises RefusedError: when its Content-Length is malformed.
         """
         block = FieldBlock.__new__(FieldBlock)
         block.raw = raw

@@ -167,7 +167,10 @@ class HeadParser:
         template = self._templates.get(_strip_values(fields))
         if template is None:
             return None
-        block = template.with_values(fields)
+        try:
+            block = template.with_values(fields)
+        except RefusedError:
+            return None  # refused like any other
         self._cache(fields, block)
         return block
 

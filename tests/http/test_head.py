@@ -365,6 +365,7 @@ class FieldTests(HeadTestCase):
             self.bad(400, b"Content-Length: " + value, b"X: 1")
         self.bad(413, b"Content-Length: 1%b" % (b"0" * 18), b"X: 1")
         self.bad(400, b"Content-Length: 5", b"Content-Length: 7")
+        self.refused(501, b"FROB / HTTP/1.1", fields_of([b"Content-Length: ", b"X: 1"]))
 
     def test_checked_once(self) -> None:
         """Fields with other values are not checked by llhttp again."""
