@@ -96,7 +96,7 @@ def last_modified(completed: float, now: float) -> int:
 
     Never later than Date (section 8.8.2.1).
     """
-    return int(min(completed, now))
+    return int(min(now, completed))
 
 
 @cached_by_fields

@@ -203,6 +203,15 @@ _RETRIED = frozenset({429, 503})
 """Statuses that have Retry-After."""
 _UNEXPECTED = 500
 
+_MEMBERS: dict[type[BaseException | None], Mapping[str, str]] = {
+    NotReadyError: {"checks": "checks"},
+    errors.ChunkExistsError: {"identical": "identical"},
+    NotUTF8Error: {"offset": "offset"},
+    UndecodableTextError: {"offset": "offset", "charsets": "charsets"},
+    errors.InvalidAboutError: {"field": "name"},
+}
+"""Error -> additional members of its problem document, and attributes of the error."""
+
 _INTERNAL_ERROR = (_UNEXPECTED, "internal-error", "Internal error")
 _METHOD_NOT_ALLOWED = (405, "method-not-allowed", "Method not allowed")
 
@@ -224,23 +233,16 @@ def status_text(status: int) -> str:
 
 def problem_for(error: BaseException | None) -> Problem:
     """Return the problem for `error`."""
-    if isinstance(error, MethodNotAllowed):
-        allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
-        detail = f"Method not allowed; allowed: {allowed}."
-        headers = {b"Allow": allowed.encode("ascii")}
-        status, name, title = _METHOD_NOT_ALLOWED
-        return Problem(name, status, title, detail, headers)
-    status, name, title = _TABLE.get(type(error), _INTERNAL_ERROR)
-    headers = dict(_HEADERS.get(type(error), ()))
+    if isinstance(error, HTTPException):
+        return _problem_for_http(error)
+    kind = type(error)
+    status, name, title = _TABLE.get(kind, _INTERNAL_ERROR)
+    headers = dict(_HEADERS.get(kind, ()))
     detail = str(error)
     if isinstance(error, errors.ImageExistsError):
         headers[b"Link"] = status_link(error.sha256)
     elif isinstance(error, RangeNotSatisfiableError):
         headers[b"Content-Range"] = b"bytes */%d" % error.size
-    elif isinstance(error, NotFound):
-        detail = "No resource exists at this path."
-    elif isinstance(error, HTTPException):
-        detail = error.description or title
     if isinstance(error, UploadRateError):
         headers[b"Retry-After"] = b"%d" % error.retry_after
     elif status in _RETRIED:
@@ -248,22 +250,30 @@ def problem_for(error: BaseException | None) -> Problem:
     elif status == _UNEXPECTED:
         # The error is logged, not shown to the client.
         detail = "Internal error; it was logged."
-    return Problem(name, status, title, detail, headers, _members(error))
+    members = {
+        member: getattr(error, attribute)
+        for member, attribute in _MEMBERS.get(kind, {}).items()
+    }
+    return Problem(name, status, title, detail, headers, members)
 
 
-def _members(error: BaseException | None) -> Mapping[str, Any]:
-    """Return the additional members of a problem document."""
-    if isinstance(error, NotReadyError):
-        return {"checks": error.checks}
-    if isinstance(error, errors.ChunkExistsError):
-        return {"identical": error.identical}
-    if isinstance(error, NotUTF8Error):
-        return {"offset": error.offset}
-    if isinstance(error, UndecodableTextError):
-        return {"offset": error.offset, "charsets": error.charsets}
-    if isinstance(error, errors.InvalidAboutError):
-        return {"field": error.name}
-    return {}
+def _problem_for_http(error: HTTPException) -> Problem:
+    """Return the problem for an error of HTTP itself."""
+    headers = {}
+    status, name, title = _TABLE.get(type(error), _INTERNAL_ERROR)
+    detail = error.description or title
+    if isinstance(error, MethodNotAllowed):
+        status, name, title = _METHOD_NOT_ALLOWED
+        allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
+        detail = f"Method not allowed; allowed: {allowed}."
+        headers[b"Allow"] = allowed.encode("ascii")
+    elif isinstance(error, NotFound):
+        detail = "No resource exists at this path."
+    elif status in _RETRIED:
+        headers[b"Retry-After"] = b"%d" % RETRY_AFTER
+    elif status == _UNEXPECTED:
+        detail = "Internal error; it was logged."
+    return Problem(name, status, title, detail, headers)
 
 
 @cache

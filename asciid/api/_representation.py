@@ -44,10 +44,10 @@ _LINES = encode_fields(
     (
         (b"Content-Disposition", b'inline; filename="%b.txt"'),
         (b"Last-Modified", b"%b"),
-        (b"ETag", b"%b"),
+        (b"ETag", b'"%b%b"'),
     )
 )
-_DIGEST_LINE = encode_fields(((b"Repr-Digest", b"%b"),))
+_LINES_WITH_DIGEST = _LINES + encode_fields(((b"Repr-Digest", b"%b"),))
 _ETAG_LINE = encode_fields(((b"ETag", b"%b"),))
 """Formats of lines, whose values have no control characters."""
 
@@ -86,11 +86,6 @@ class Representation(Struct, frozen=True):
             return _BARE_TAG % name
         return _CODED_TAG % (name, self.coding)
 
-    @property
-    def is_past(self) -> bool:
-        """Whether the image became complete in the past, as it does by all clocks."""
-        return int(self.completed) <= self.now
-
     def all_tags(self) -> tuple[bytes, ...]:
         """Return the entity tags of all representations of the image."""
         return entity_tags(self.spec.sha256, self.spec.size)
@@ -110,8 +105,11 @@ class Representation(Struct, frozen=True):
         `digest` is the value of Repr-Digest, None if the client wants none.
         """
         name = self.spec.sha256.encode("ascii")
-        lines = _LINES % (name, _format_date(self.modified), self.etag)
-        return lines if digest is None else lines + _DIGEST_LINE % digest
+        coding = b"" if self.coding is None else b"-" + self.coding
+        date = _format_date(self.modified)
+        if digest is None:
+            return _LINES % (name, date, name, coding)
+        return _LINES_WITH_DIGEST % (name, date, name, coding, digest)
 
     def kept_lines(self, etag: bytes) -> bytes:
         """

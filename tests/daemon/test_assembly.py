@@ -22,6 +22,7 @@ from asciid.engines import postgresql
 from asciid.engines.postgresql import Database
 from asciid.net.listener import StartError
 from asciid.runtime.cache import footprint
+from asciid.store._store import _OVERHEAD
 from asciid.testing import MemoryStore
 from tests.api._support import Client
 from tests.store._support import spec_of
@@ -130,7 +131,7 @@ class CacheTests(SynchronousTestCase):
 
     def test_divided(self) -> None:
         """Each worker has an equal part, and together no more than the setting."""
-        size = footprint(10_000)
+        size = footprint(10_000, _OVERHEAD)
         self.assertEqual(self.cached(32 * 2**20, 1), 20 * size)
         self.assertEqual(self.cached(8 * size, 1), 8 * size)
         self.assertEqual(self.cached(8 * size, 4), 2 * size)
