@@ -21,9 +21,10 @@ from asciid.engines.lmdb._records import (
     NEXT_UPLOAD_KEY,
     SEAL_ID,
     ImageRecord,
-    Seal,
     UploadRecord,
     chunk_key,
+    pack_listed,
+    pack_seal,
     pack_upload,
     place_key,
     upload_key,
@@ -95,7 +96,8 @@ class Batch:
         spec, client = it.spec, it.client
         digest = bytes.fromhex(spec.sha256)
         refuse_blocked(self, digest)
-        check_empty(spec)
+        if not spec.size:
+            check_empty(spec)
         pending = self._memory.pending
         if pending.total is None:
             pending.total = self.transaction.stat(self.databases.uploads)["entries"]
@@ -106,7 +108,8 @@ class Batch:
         image = ImageRecord(number, spec.size, spec.chunk_size, spec.chunk_size)
         if not self.put(self.databases.images, digest, image.pack(), overwrite=False):
             raise ImageExistsError(spec.sha256)
-        self.take_number()
+        self._memory.next_upload = number + 1
+        self._numbered = True
         self.events.registered += 1
         upload = Upload(spec, digest, image, missing=spec.size, created=self.now)
         record = record_of(it.new, None, number, listed=it.listed)
@@ -262,15 +265,15 @@ class Batch:
     ) -> Completed:
         """Seal an upload that was verified; the rest is handed through."""
         self.events.completed += 1
-        seal = Seal(upload.created, self.now, self.stamp)
-        key = chunk_key(upload.number, SEAL_ID)
-        self.put(self.databases.chunks, key, seal.pack())
+        number, spec = upload.number, upload.spec
+        seal = pack_seal(upload.created, self.now, self.stamp)
+        self.put(self.databases.chunks, chunk_key(number, SEAL_ID), seal)
         if upload.listed:
-            place = place_key(self.now, upload.number)
-            listed = upload.image.listed(upload.digest)
-            self.put(self.databases.listing, place, listed.pack())
+            listed = pack_listed(upload.digest, spec.size, spec.chunk_size)
+            place = place_key(self.now, number)
+            self.put(self.databases.listing, place, listed)
         self._no_longer_pending(upload)
-        return Completed(upload.spec, self.now, content, keeps_record)
+        return Completed(spec, self.now, content, keeps_record)
 
     def discard(self, upload: Upload, chunks: int = DISCARD_STEP) -> None:
         """

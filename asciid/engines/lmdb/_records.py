@@ -77,6 +77,8 @@ __all__ = [
     "chunk_id_of",
     "chunk_key",
     "pack_blocked",
+    "pack_listed",
+    "pack_seal",
     "pack_upload",
     "place_key",
     "place_of",
@@ -116,6 +118,12 @@ place_key = _PLACE.pack
 
 pack_upload = partial(_UPLOAD.pack, _RECORD_VERSION)
 """Make a record of ``uploads`` from the members of an `UploadRecord`."""
+
+pack_seal = partial(_SEAL.pack, _RECORD_VERSION)
+"""Make the record of a seal from the members of a `Seal`."""
+
+pack_listed = _LISTED.pack
+"""Make a record of ``listing`` from the members of a `ListedRecord`."""
 
 
 def place_of(key: bytes | memoryview) -> tuple[int, int]:
@@ -176,7 +184,7 @@ class ListedRecord(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
-        return _LISTED.pack(*self)
+        return pack_listed(*self)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> ListedRecord:
@@ -211,7 +219,7 @@ class Seal(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
-        return _SEAL.pack(_RECORD_VERSION, *self)
+        return pack_seal(*self)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Seal:
