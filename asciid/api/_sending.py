@@ -54,23 +54,27 @@ class IParts(Protocol):
 @define(eq=False)
 class ReadAhead:
     """
-    The memory for reads of more than a piece, which all downloads share.
+    The memory for reads of more than a piece, which fast downloads share equally.
 
     A read costs a thread's wake-up and the reactor's, whatever its size: so fast
     clients get more at a time, and the next read is made while they receive.
-    `capacity` is in bytes; `clock` returns monotonic seconds.
+    `capacity` is in bytes; half of it may be sent in one turn of the reactor, which
+    others have to wait for.  `clock` returns monotonic seconds.
     """
 
-    capacity: int = 16 * 1024 * 1024
+    capacity: int = 4 * 1024 * 1024
     clock: Callable[[], float] = time.monotonic
     used: int = field(init=False, default=0)
+    downloads: int = field(init=False, default=0)
+    """How many take from it."""
 
     def take(self, wanted: int) -> int:
-        """Return how many bytes of `wanted` may be read: all, or none."""
-        if self.used + wanted > self.capacity:
+        """Return how many bytes of `wanted` may be read; 0 if only a piece."""
+        size = min(wanted, self.capacity // (2 * max(self.downloads, 1)))
+        if size <= PIECE or self.used + size > self.capacity:
             return 0
-        self.used += wanted
-        return wanted
+        self.used += size
+        return size
 
     def give_back(self, taken: int) -> None:
         """Return what `take` returned: that many bytes were sent."""
@@ -136,6 +140,7 @@ class _Reads:
         self._pieces = _cut(parts)
         self._next: Part | None = next(self._pieces)
         self._size = PIECE
+        self._is_fast = False
         self._began = 0.0
         self._ahead: Deferred[list[bytes]] | None = None
         # What `ReadAhead.take` returned for what is being sent, and for what is next.
@@ -172,17 +177,23 @@ class _Reads:
             self._size = min(2 * self._size, MOST_AT_ONCE)
         else:
             self._size = max(self._size // 2, PIECE)
+        self._count(fast=self._size > PIECE)
 
     def close(self) -> None:
         """End a read that nobody waits for any more."""
         self._memory.give_back(self._taken + self._taken_ahead)
         self._taken = self._taken_ahead = 0
+        self._count(fast=False)
         if self._ahead is not None:
             self._ahead.addErrback(lambda _: None)
             self._ahead.cancel()
 
+    def _count(self, *, fast: bool) -> None:
+        self._memory.downloads += fast - self._is_fast
+        self._is_fast = fast
+
     def _take(self) -> int:
-        return self._memory.take(self._size) if self._size > PIECE else 0
+        return self._memory.take(self._size) if self._is_fast else 0
 
     async def _read(self, size: int) -> list[bytes]:
         batch: list[Part] = []

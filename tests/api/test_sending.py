@@ -284,6 +284,26 @@ class FastClientTests(SynchronousTestCase):
         self.successResultOf(self.sending)
         self.assertEqual(set(self.reader.sizes), {PIECE})
 
+    def test_equal_shares(self) -> None:
+        """Fast downloads get equally much at a time: in all as much as one alone."""
+        self.memory.capacity = 16 * PIECE
+        _, other, sending = self.download()
+        for _ in range(5):
+            self.reader.give()
+        self.assertEqual(self.reader.sizes[-1], 8 * PIECE)
+        for _ in range(5):
+            other.give()
+            self.reader.give()
+        self.assertEqual(self.reader.sizes[-1], 4 * PIECE)
+        self.assertEqual(other.sizes[-1], 4 * PIECE)
+        self.sending.cancel()
+        self.failureResultOf(self.sending, CancelledError)
+        while other.waiting:
+            other.give()
+        self.successResultOf(sending)
+        self.assertIn(8 * PIECE, other.sizes)
+        self.assertEqual((self.memory.used, self.memory.downloads), (0, 0))
+
     def test_stuck_clients(self) -> None:
         """Clients that stop to receive hold no more in all than there is for them."""
         for _ in range(10):
