@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from asciid.http._response_head import (
@@ -86,7 +87,9 @@ class PreparedHead:
         """
         if hasattr(request, "prepared_head"):
             if replaces:
-                request.drop_fields(self.fields)
+                # Not a list: usually there are none.
+                own_starts = (line_start(name) for name, _ in decode_fields(own))
+                request.drop_fields(chain(self.fields, own_starts, (CONTENT_LENGTH,)))
             request.code = self.status
             request.prepared_head = self
             request.prepared_lines = own

@@ -101,18 +101,18 @@ def _make(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> None:
-    """Make a call in a thread, which nothing may end."""
+    """Make a call in a thread, which nothing may end, not even SystemExit."""
     try:
         try:
             result = func(*args, **kwargs)
-        except Exception:
+        except BaseException:
             if on_result is None:
                 raise
             on_result(False, Failure())  # noqa: FBT003 - the interface of Twisted
         else:
             if on_result is not None:
                 on_result(True, result)  # noqa: FBT003 - as above
-    except Exception:  # noqa: BLE001 - logged
+    except BaseException:  # noqa: BLE001 - logged
         _log.failure("a call in a thread failed")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from klein import Klein
 from twisted.trial.unittest import SynchronousTestCase
 
-from asciid.http import PreparedHead
+from asciid.http import PreparedHead, encode_fields
 from tests.http._support import Site, get
 
 if TYPE_CHECKING:
@@ -108,6 +108,25 @@ class PreparedHeadTests(SynchronousTestCase):
         [answer] = self.site(handler).ask(get(b"/"))
         self.assertEqual(answer.body, b"[b'value']")
         self.assertEqual(answer.fields["x-name"], "value")
+
+    def test_replaces(self) -> None:
+        """The response to an error has none of the same fields that were set before."""
+
+        def handler(request: Request) -> bytes:
+            request.setHeader(b"content-type", b"text/html")
+            request.setHeader(b"link", b"</old>")
+            request.setHeader(b"content-length", b"99")
+            request.setHeader(b"x-other", b"kept")
+            link = encode_fields([(b"link", b"</new>")])
+            PreparedHead(404, TEXT).apply(request, link, 4, replaces=True)
+            return b"body"
+
+        [answer] = self.site(handler).ask(get(b"/"))
+        self.assertEqual(answer.body, b"body")
+        self.assertEqual(answer.fields["content-length"], "4")
+        self.assertEqual(answer.fields["content-type"], "text/plain")
+        self.assertEqual(answer.fields["link"], "</new>")
+        self.assertEqual(answer.fields["x-other"], "kept")
 
     def test_header_injection(self) -> None:
         """Control characters in values are spaces."""

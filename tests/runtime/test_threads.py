@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from typing import Any
@@ -54,6 +55,25 @@ class FixedThreadPoolTests(SynchronousTestCase):
         self.assertEqual(self.threads(), [])
         pool.callInThread(made.append, 3)
         self.assertEqual(made, [0, 1, 2])
+
+    def test_exit(self) -> None:
+        """What would end a thread is a failure of the call, and ends none."""
+        pool = FixedThreadPool(1, "fixed")
+        pool.start()
+        outcomes: list[tuple[bool, object]] = []
+
+        def take(succeeded: bool, result: object) -> None:  # noqa: FBT001 - Twisted's
+            outcomes.append((succeeded, result))
+
+        pool.callInThread(sys.exit)
+        pool.callInThreadWithCallback(take, sys.exit)
+        pool.callInThreadWithCallback(take, int, "12")
+        pool.stop()
+        [(failed, failure), other] = outcomes
+        self.assertFalse(failed)
+        self.assertIsInstance(failure, Failure)
+        self.assertEqual(other, (True, 12))
+        self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 1)
 
     def test_failing_calls(self) -> None:
         """A call that fails is logged, unless it is handled, and ends no thread."""
