@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.store.test_contract import PendingContract, StoreContract
+from tests.store.test_contract import CAT, PendingContract, StoreContract
 from tests.workers._support import DrivenWorkers, InTurn
 
 if TYPE_CHECKING:
@@ -64,6 +64,17 @@ class WorkersTests(StoreContract, SynchronousTestCase):
     def run_(self, awaited: Deferred[ResultT]) -> ResultT:
         """Turn the reactor and the threads."""
         return self.driven.run(awaited)
+
+    def test_cached(self) -> None:
+        """Each worker has in memory what it opened, until any removes the image."""
+        spec = self.upload(CAT)
+        for store in self.driven.stores:
+            opened = self.run_(store.open(spec.sha256))
+            self.assertEqual((opened.spec, opened.content), (spec, CAT))
+            self.assertIs(store.cached(spec.sha256), opened)
+        self.run_(self.store.delete(spec.sha256))
+        for store in self.driven.stores:
+            self.assertIsNone(store.cached(spec.sha256))
 
 
 class WorkersPendingTests(PendingContract, SynchronousTestCase):
