@@ -237,7 +237,7 @@ class ImageAPI:
         return self._add_chunk(request, sha256, chunk).addCallback(stored)
 
     def _add_chunk(self, request: Request, sha256: str, chunk: Chunk) -> Deferred[bool]:
-        chunk_id, data = chunk
+        chunk_id, data = chunk.id, chunk.data
         if len(data) < self._shares.smallest:
             return self._store.add_chunk(sha256, chunk_id, data)
         adding = partial(self._store.add_chunk, sha256, chunk_id, data)
