@@ -18,7 +18,7 @@ from asciid.api._refusals import NotAcceptableError, RangeNotSatisfiableError
 from asciid.api._representation import TEXT, Representation
 from asciid.api._selection import select
 from asciid.api._sending import PIECE, ReadAhead, send_parts
-from asciid.http import PreparedHead
+from asciid.http import PreparedHead, encode_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,23 +196,27 @@ class Downloads:
         size = reader.spec.size
         content = reader.content
         end = b""
+        media_type = None
+        lines = _lines(reader, form, digest)
         if len(ranges) == 1:
             start, stop = ranges[0]
             parts = [Part(start, stop)]
             field = (b"Content-Range", content_range(start, stop, size))
+            lines += encode_fields((field,))
         else:
             # No text contains its own hash, so this occurs in none of the parts.
             boundary = reader.spec.sha256.encode("ascii")
             parts = multipart(ranges, size, boundary, TEXT)
             end = closing(boundary)
-            field = (b"Content-Type", b"multipart/byteranges; boundary=" + boundary)
+            media_type = b"multipart/byteranges; boundary=" + boundary
         length = len(end) + sum(
             len(part.lead) + part.end - part.start for part in parts
         )
 
         def begin() -> None:
-            form.head(206).apply(request, _lines(reader, form, digest), length)
-            request.setHeader(*field)
+            form.head(206).apply(request, lines, length)
+            if media_type is not None:
+                request.setHeader(b"Content-Type", media_type)
 
         if content is None or length > PIECE:
             return self._stream(request, reader, parts, begin, end)

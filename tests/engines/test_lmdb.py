@@ -495,6 +495,21 @@ class LMDBTests(SynchronousTestCase):
         self.restart()
         self.assertEqual(self.driven.download(spec_of(LARGE).sha256), LARGE)
 
+    def test_kept(self) -> None:
+        """What is kept with an image is found again until that is removed."""
+        store = self.driven.store
+        spec = self.driven.upload(b"cat", chunk_size=3)
+        reader = store.cached(spec.sha256)
+        assert reader is not None
+        reader.kept = b"kept"
+        self.assertIs(self.driven.run(store.open(spec.sha256)), reader)
+        again = store.cached(spec.sha256)
+        self.assertEqual(again and again.kept, b"kept")
+        self.driven.run(store.delete(spec.sha256))
+        self.driven.upload(b"cat", chunk_size=3)
+        again = store.cached(spec.sha256)
+        self.assertIsNone(again and again.kept)
+
     def test_unknown_removals(self) -> None:
         """Nothing is served from memory while a removal may be unknown."""
         spec = self.driven.upload(LARGE[:100], chunk_size=100)

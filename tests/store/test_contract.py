@@ -287,15 +287,8 @@ class StoreContract(Base):
         reader = self.store.cached(spec.sha256)
         assert reader is not None
         self.assertEqual((reader.spec, reader.content), (spec, CAT))
-        self.assertIs(self.run_(self.store.open(spec.sha256)), reader)
-        reader.kept = b"kept"
-        again = self.store.cached(spec.sha256)
-        self.assertEqual(again and again.kept, b"kept")
         self.run_(self.store.delete(spec.sha256))
         self.assertIsNone(self.store.cached(spec.sha256))
-        self.upload(CAT)
-        again = self.store.cached(spec.sha256)
-        self.assertIsNone(again and again.kept)
 
     def test_count(self) -> None:
         """Complete and incomplete images are counted."""
