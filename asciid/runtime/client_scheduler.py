@@ -193,6 +193,10 @@ class ClientScheduler:
                 if contended and now - began >= CLIENT_SLICE:
                     break
         finally:
+            # One call that was released may begin no request: its connection is closed,
+            # or the response was sent at once.  Nothing else would release the others.
+            while queue.parked and queue.at_work + len(calls) < AT_WORK:
+                calls.append(queue.parked.popleft())
             if calls and not queue.in_line:
                 queue.in_line = True
                 self._line.append(queue)

@@ -180,3 +180,19 @@ class ClientSchedulerTests(SynchronousTestCase):
             self.scheduler.done(queue)
         self.assertEqual(self.turn(), ["1", "2"])
         self.assertFalse(queue.must_wait(self.now + WINDOW))
+
+    def test_requests_that_never_are_at_work(self) -> None:
+        """Calls that begin no request after all do not keep others waiting."""
+        queue = self.scheduler.queue_of("a")
+        queue.at_work = AT_WORK
+        self.contend()
+        names = [str(number) for number in range(2 * AT_WORK + 1)]
+        queued = [
+            self.scheduler.later(queue, self.work(name), begins=True) for name in names
+        ]
+        self.assertEqual(self.turn(), [])
+        queued[0].cancel()
+        for _ in range(AT_WORK):
+            self.scheduler.done(queue)
+        served = [name for _ in range(3) for name in self.turn()]
+        self.assertEqual(served, names[1:])
