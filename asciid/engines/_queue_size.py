@@ -19,12 +19,12 @@ class QueueSize:
 
     def add(self, operations: int, size: int) -> bool:
         """Add operations that hold `size` bytes; return False if they are too many."""
-        if self.operations + operations > self.max_operations or (
-            min(size, self.bytes) > 0 and self.bytes + size > self.max_bytes
+        total, held = self.operations + operations, self.bytes + size
+        if total > self.max_operations or (
+            held > self.max_bytes and size and self.bytes
         ):
             return False
-        self.operations += operations
-        self.bytes += size
+        self.operations, self.bytes = total, held
         return True
 
     def remove(self, operations: int, size: int) -> None:
