@@ -29,7 +29,7 @@ __all__ = ["Admission"]
 _FILES = frozenset({"create", "create_by_put", "create_named"})
 """Endpoints that receive a file of any name."""
 
-_MEDIA_TYPES: dict[str | None, Callable[[Request], None]] = {
+_MEDIA_TYPES: dict[str | None, Callable[[Request], object]] = {
     "register": require_json,
     "add_chunk": require_json,
     "set_about": require_json,

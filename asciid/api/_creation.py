@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import frozen
+from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from asciid.api._about_fields import parse_about, sent_fields
 from asciid.api._digests import ContentDigest
-from asciid.api._edit_keys import new_edit_key
+from asciid.api._edit_keys import EditKey, new_edit_key
 from asciid.api._forms import Form, is_form
 from asciid.api._list_fields import all_lines
 from asciid.api._negotiation import names_html
@@ -28,7 +28,6 @@ from asciid.store import fit_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from asciid.api._edit_keys import EditKey
     from asciid.api._request_interface import Request
     from asciid.api._text_upload import Converted
     from asciid.api._write_shares import SharedWriter
@@ -45,8 +44,7 @@ _MAX_HELD = 32 * 1024 * 1024
 _EVICTED = "Your address has the most files that are being converted; retry later."
 
 
-@frozen
-class Created:
+class Created(Struct, frozen=True):
     """The image that a request created, or found."""
 
     sha256: str

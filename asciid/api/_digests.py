@@ -142,8 +142,7 @@ def check_content_digest(request: Request, body: bytes) -> None:
 
     Errors: `MalformedRequestError`, `DigestMismatchError`.
     """
-    if request.getHeader(b"content-digest") is not None:
-        ContentDigest(request).check(body)
+    ContentDigest(request).check(body)
 
 
 _MALFORMED = (

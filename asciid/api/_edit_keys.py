@@ -7,7 +7,7 @@ import secrets
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from asciid.api._request_interface import Request
@@ -21,8 +21,7 @@ _BYTES = 16
 _is_key = re.compile(rb"[0-9a-f]{32}").fullmatch
 
 
-@frozen
-class EditKey:
+class EditKey(Struct, frozen=True):
     """A new key of 128 random bits."""
 
     text: bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from msgspec import Struct
 
 from asciid.api._refusals import ImageTooLargeError, NotUTF8Error
 from asciid.errors import StoreBusyError
@@ -22,8 +22,7 @@ __all__ = ["ImageBody", "Stored"]
 _make_decoder = codecs.getincrementaldecoder("utf-8")
 
 
-@frozen
-class Stored:
+class Stored(Struct, frozen=True):
     """The image that a body became."""
 
     sha256: str

@@ -191,9 +191,10 @@ class ImageAPI:
     def register(self, request: Request) -> Deferred[bytes]:
         """Register an image."""
         self._begin_creation(request)
-        require_json(request)
+        digested = require_json(request)
         body = body_of(request)
-        check_content_digest(request, body)
+        if digested:
+            check_content_digest(request, body)
         spec, sent = parse_registration(body, self._limits)
         key = new = None
         if sent is not None:
@@ -212,35 +213,42 @@ class ImageAPI:
             return b""
 
         client = self.clients.key_of(request)
-        return self._store.register(spec, client, new).addCallback(registered)
+        return self._store.register(spec, client, new, registered)
 
     @app.route("/image/<sha256>/chunks", methods=["POST"])
     def add_chunk(self, request: Request, sha256: str) -> Deferred[bytes]:
         """Store a chunk."""
         self._begin_write(request)
         sha256 = parse_hash(sha256)
-        require_json(request)
+        digested = require_json(request)
         body = body_of(request)
 
-        def stored(_: object) -> bytes:
+        def stored(_: bool) -> bytes:  # noqa: FBT001 - the result
             _CREATED.apply(request, _LINK_LINE % sha256.encode("ascii"))
             return b""
 
         if len(body) > LONG_BODY:
             # A disconnect does not cancel the write.
-            answer: Deferred[bool] = Deferred()
-            adding = self._add_long_chunk(request, sha256, body)
+            answer: Deferred[bytes] = Deferred()
+            adding = self._add_long_chunk(request, sha256, body, stored)
             Deferred.fromCoroutine(adding).addBoth(answer.callback)
-            return answer.addCallback(stored)
-        check_content_digest(request, body)
+            return answer
+        if digested:
+            check_content_digest(request, body)
         chunk = parse_chunk(body, self._limits)
-        return self._add_chunk(request, sha256, chunk).addCallback(stored)
+        return self._add_chunk(request, sha256, chunk, stored)
 
-    def _add_chunk(self, request: Request, sha256: str, chunk: Chunk) -> Deferred[bool]:
+    def _add_chunk(
+        self,
+        request: Request,
+        sha256: str,
+        chunk: Chunk,
+        stored: Callable[[bool], bytes],
+    ) -> Deferred[bytes]:
         chunk_id, data = chunk.id, chunk.data
         if len(data) < self._shares.smallest:
-            return self._store.add_chunk(sha256, chunk_id, data)
-        adding = partial(self._store.add_chunk, sha256, chunk_id, data)
+            return self._store.add_chunk(sha256, chunk_id, data, stored)
+        adding = partial(self._store.add_chunk, sha256, chunk_id, data, stored)
         return self._write(request, len(data), adding)
 
     def _write(
@@ -251,14 +259,20 @@ class ImageAPI:
             return write()
         return self._shares.run(self.clients.key_of(request), size, write)
 
-    async def _add_long_chunk(self, request: Request, sha256: str, body: bytes) -> bool:
+    async def _add_long_chunk(
+        self,
+        request: Request,
+        sha256: str,
+        body: bytes,
+        stored: Callable[[bool], bytes],
+    ) -> bytes:
         if request.getHeader(b"content-digest") is not None:
             digest = ContentDigest(request)
             await self._offload.in_thread(lambda: digest.check(body))
         steps = parse_long_chunk(body, self._limits)
         client = self.clients.key_of(request)
         chunk = await self._offload.in_slices(steps, client)
-        return await self._add_chunk(request, sha256, chunk)
+        return await self._add_chunk(request, sha256, chunk, stored)
 
     @app.route("/image/<sha256>/chunks", methods=["GET"])
     def status(self, request: Request, sha256: str) -> Deferred[bytes]:
@@ -342,9 +356,10 @@ class ImageAPI:
         """Replace what is said about an image."""
         key_hash = self._admission.edit(request)
         sha256 = parse_hash(sha256)
-        require_json(request)
+        digested = require_json(request)
         body = body_of(request)
-        check_content_digest(request, body)
+        if digested:
+            check_content_digest(request, body)
         return await change_about(
             request,
             self._store,

@@ -146,9 +146,11 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 @cached_by_fields
-def require_json(request: Request) -> None:
+def require_json(request: Request) -> bool:
     """
     Refuse a request whose Content-Type is not JSON (RFC 9110, section 8.3).
+
+    Return whether it has a Content-Digest, against which its body is to be verified.
 
     So a missing type is refused, and the types that pages of any site may send without
     a preflight (Fetch, section 2.2.2), which do not include JSON.
@@ -159,6 +161,7 @@ def require_json(request: Request) -> None:
     if content_type != b"application/json" and not _is_json(content_type or b""):
         raise NotJSONError
     _require_bare(request)
+    return request.getHeader(b"content-digest") is not None
 
 
 def charset_in(content_type: bytes) -> str:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import define, field
+from msgspec import Struct, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
 __all__ = ["Submission", "deliver"]
 
 OperationT = TypeVar("OperationT")
 
 
-@define(eq=False)
-class Submission(Generic[OperationT]):
+class Submission(Struct, Generic[OperationT], eq=False):
     """The operations of one call of `IEngine.apply`."""
 
     operations: Sequence[OperationT]
@@ -25,7 +25,7 @@ class Submission(Generic[OperationT]):
     """The bytes of memory that they hold while they wait."""
     then: Callable[[Sequence[Any]], Any]
     """See `IEngine.apply`."""
-    done: Deferred[Any] = field(factory=Deferred)
+    done: Deferred[Any] = field(default_factory=Deferred)
     """The result of that call."""
 
 

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -25,10 +25,24 @@ if TYPE_CHECKING:
     )
     from asciid.store.stats import StoreHealth, StoreStats, StoreUsage
 
-__all__ = ["MAX_KEPT", "IImageObserver", "IImageReader", "IImageStore", "IImageWriter"]
+__all__ = [
+    "MAX_KEPT",
+    "IImageObserver",
+    "IImageReader",
+    "IImageStore",
+    "IImageWriter",
+    "unchanged",
+]
+
+ResultT = TypeVar("ResultT")
 
 MAX_KEPT = 512
 """Maximum bytes of `IImageReader.kept`."""
+
+
+def unchanged(result: ResultT) -> ResultT:
+    """Return the result of a write as it is, for `IImageStore.add_chunk`."""
+    return result
 
 
 class IImageObserver(Protocol):
@@ -173,22 +187,34 @@ class IImageStore(Interface):
         """
 
     def register(
-        spec: ImageSpec, client: str = "", new: NewImage | None = None
-    ) -> Deferred[None]:
+        spec: ImageSpec,
+        client: str = "",
+        new: NewImage | None = None,
+        then: Callable[[None], Any] = unchanged,
+    ) -> Deferred[Any]:
         """
         Make room for an image; one of size 0 is complete at once.
 
         `client` names the client, whose pending uploads are bounded; those of the
-        empty string are not.  `new` is stored beside the image.
+        empty string are not.  `new` is stored beside the image.  `then` is as in
+        `add_chunk`.
 
         Errors: `ImageExistsError`, also while the image is incomplete;
         `HashMismatchError` for size 0 with another hash than the empty one;
         `TooManyUploadsError`, `ClientUploadsError`; `InvalidAboutError`.
         """
 
-    def add_chunk(sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+    def add_chunk(
+        sha256: str,
+        chunk_id: int,
+        data: bytes,
+        then: Callable[[bool], Any] = unchanged,
+    ) -> Deferred[Any]:
         """
-        Store one chunk and return whether it made the image complete.
+        Store one chunk; call `then` with whether it made the image complete.
+
+        `then` is called even if the Deferred was cancelled, but not if the chunk was
+        refused.  The Deferred fires with its result, or its exception.
 
         `chunk_id` is from 0 and less than 2**63, whatever the image has.
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, frozen
+from attrs import frozen
+from msgspec import Struct
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from asciid.model import ImageSpec
 from asciid.store._interface import IImageReader
 from asciid.store.queries import ReadRanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asciid.model import ImageSpec
     from asciid.store.queries import Query, StoredImage
 
 __all__ = ["ColdReader", "HotReader"]
 
 
 @implementer(IImageReader)
-@define(eq=False)
-class HotReader:
+class HotReader(Struct, eq=False):
     """An image that is in memory."""
 
     spec: ImageSpec

@@ -22,7 +22,7 @@ from asciid.store._about_rules import check_about, check_new, check_reason
 from asciid.store._brief import BriefQueries
 from asciid.store._discarding import Discarding
 from asciid.store._expiry import Expiry
-from asciid.store._interface import MAX_KEPT, IImageStore
+from asciid.store._interface import MAX_KEPT, IImageStore, unchanged
 from asciid.store._last_chunks import LastChunks
 from asciid.store._lifetimes import FOR_EVER
 from asciid.store._readers import ColdReader, HotReader
@@ -55,7 +55,7 @@ from asciid.store.rules import MAX_LISTED
 from asciid.store.stats import StoreEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from asciid.model import (
         About,
@@ -176,8 +176,12 @@ class ImageStore:
         return self._engine.ask(MeasureUsage())
 
     def register(
-        self, spec: ImageSpec, client: str = "", new: NewImage | None = None
-    ) -> Deferred[None]:
+        self,
+        spec: ImageSpec,
+        client: str = "",
+        new: NewImage | None = None,
+        then: Callable[[None], Any] = unchanged,
+    ) -> Deferred[Any]:
         """See `IImageStore.register`."""
         if self._stopping:
             return fail(StoreClosedError())
@@ -186,14 +190,20 @@ class ImageStore:
         except AsciidError:
             return fail()
         registering = Register(spec, client, new, self.listed_by_default)
-        return self._engine.apply((registering,), self._registered)
+        return self._engine.apply((registering,), partial(self._registered, then))
 
-    def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+    def add_chunk(
+        self,
+        sha256: str,
+        chunk_id: int,
+        data: bytes,
+        then: Callable[[bool], Any] = unchanged,
+    ) -> Deferred[Any]:
         """See `IImageStore.add_chunk`."""
         if self._stopping:
             return fail(StoreClosedError())
         adding = AddChunk(sha256, chunk_id, data)
-        return self._engine.apply((adding,), partial(self._chunk_stored, adding))
+        return self._engine.apply((adding,), partial(self._chunk_stored, adding, then))
 
     def status(self, sha256: str) -> Deferred[UploadStatus]:
         """See `IImageStore.status`."""
@@ -369,27 +379,30 @@ class ImageStore:
         self._cache.put(reader.spec.sha256, reader, size)
 
     def _chunk_stored(
-        self, adding: AddChunk, outcomes: Sequence[Any]
-    ) -> bool | Failure | Deferred[bool]:
+        self,
+        adding: AddChunk,
+        then: Callable[[bool], Any],
+        outcomes: Sequence[Any],
+    ) -> Any:  # noqa: ANN401 - the result of `then`
         outcome = outcomes[0]
         if outcome is None:
-            return False
+            return then(False)  # noqa: FBT003 - the result
         if isinstance(outcome, Exception):
             return Failure(outcome)
         if isinstance(outcome, Unverified):
             finishing = self._last_chunks.finish(outcome, adding.chunk_id, adding.data)
-            return self._background.run(finishing).addCallback(self._completed)
-        return self._completed(outcome)
+            finished = self._background.run(finishing).addCallback(self._completed)
+            return finished.addCallback(then)
+        return then(self._completed(outcome))
 
-    def _registered(self, outcomes: Sequence[Any]) -> Failure | None:
+    def _registered(self, then: Callable[[None], Any], outcomes: Sequence[Any]) -> Any:  # noqa: ANN401 - the result of `then`
         outcome = outcomes[0]
-        if outcome is None:
-            return None
         if isinstance(outcome, Exception):
             return Failure(outcome)
-        # An empty image is complete.
-        self._report(outcome)
-        return None
+        if outcome is not None:
+            # An empty image is complete.
+            self._report(outcome)
+        return then(None)
 
     def _rejected(self) -> None:
         self._own_events.rejected += 1

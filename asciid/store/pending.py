@@ -64,8 +64,10 @@ class PendingUploads(Generic[KeyT]):
         total, per_client = self._limits.total, self._limits.per_client
         if total and (self.total or 0) >= total:
             return TooManyUploadsError(total)
-        owned = self._owned.get(client, {})
-        if not per_client or len(owned) < per_client:
+        if not per_client:
+            return None
+        owned = self._owned.get(client)
+        if owned is None or len(owned) < per_client:
             return None
         if client not in self._checked:
             # Some may have ended in another process.
@@ -87,8 +89,9 @@ class PendingUploads(Generic[KeyT]):
         """Count an upload; one without a client counts in all only."""
         if self.total is not None:
             self.total += 1
-        # The number of an upload that was rolled back is given again.
-        self._disown(key)
+        if key in self._clients:
+            # The number of an upload that was rolled back is given again.
+            self._disown(key)
         if client and self._limits.per_client:
             self._clients[key] = client
             self._owned.setdefault(client, {})[key] = None
@@ -97,17 +100,17 @@ class PendingUploads(Generic[KeyT]):
         """Count an upload no more."""
         if self.total is not None:
             self.total -= 1
-        self._disown(key)
+        if key in self._clients:
+            self._disown(key)
 
     def owned_beside(self, key: KeyT) -> list[KeyT]:
         """Return the uploads of the client of one, whose client is remembered."""
         return list(self._owned[self._clients[key]])
 
     def _disown(self, key: KeyT) -> None:
-        client = self._clients.pop(key, None)
-        if client is not None:
-            owned = self._owned[client]
-            del owned[key]
-            if not owned:
-                del self._owned[client]
-                self._checked.discard(client)
+        client = self._clients.pop(key)
+        owned = self._owned[client]
+        del owned[key]
+        if not owned:
+            del self._owned[client]
+            self._checked.discard(client)

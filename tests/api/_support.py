@@ -209,7 +209,8 @@ class BrokenStore(MemoryStore):
         spec: ImageSpec,  # noqa: ARG002 - fails
         client: str = "",  # noqa: ARG002 - fails
         new: NewImage | None = None,  # noqa: ARG002 - fails
-    ) -> Deferred[None]:
+        then: Callable[[None], Any] = repr,  # noqa: ARG002 - fails
+    ) -> Deferred[Any]:
         """Fail."""
         return fail(self.error)
 
@@ -218,7 +219,8 @@ class BrokenStore(MemoryStore):
         sha256: str,  # noqa: ARG002 - fails
         chunk_id: int,  # noqa: ARG002 - fails
         data: bytes,  # noqa: ARG002 - fails
-    ) -> Deferred[bool]:
+        then: Callable[[bool], Any] = bool,  # noqa: ARG002 - fails
+    ) -> Deferred[Any]:
         """Fail."""
         return fail(self.error)
 

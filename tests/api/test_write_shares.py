@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -18,6 +18,7 @@ from asciid.testing import MemoryStore
 from tests.api._support import Answer, Client, make_api, make_server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from ipaddress import IPv4Network
 
 CAPACITY = 100_000
@@ -31,12 +32,18 @@ class HeldStore(MemoryStore):
         super().__init__()
         self.waiting: list[Deferred[bool]] = []
 
-    def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+    def add_chunk(
+        self,
+        sha256: str,
+        chunk_id: int,
+        data: bytes,
+        then: Callable[[bool], Any] = bool,
+    ) -> Deferred[Any]:
         """Wait, then add."""
         waiting: Deferred[bool] = Deferred()
         self.waiting.append(waiting)
         return waiting.addCallback(
-            lambda _: super(HeldStore, self).add_chunk(sha256, chunk_id, data)
+            lambda _: super(HeldStore, self).add_chunk(sha256, chunk_id, data, then)
         )
 
 

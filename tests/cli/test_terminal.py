@@ -21,6 +21,8 @@ from tests.cli.test_process import Outcome
 from tests.integration._daemon import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.protocol import ProcessProtocol
 
 reactor: Any = _reactor
@@ -41,7 +43,13 @@ class HeldStore(MemoryStore):
         self.held: list[Deferred[bool]] = []
         self.full: Deferred[None] = Deferred()
 
-    def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+    def add_chunk(
+        self,
+        sha256: str,
+        chunk_id: int,
+        data: bytes,
+        then: Callable[[bool], Any] = bool,
+    ) -> Deferred[Any]:
         """Store it, or leave it unanswered."""
         if not self.free:
             if not self.full.called:
@@ -50,7 +58,7 @@ class HeldStore(MemoryStore):
             return self.held[-1]
         self.free -= 1
         self.stored.append(chunk_id)
-        return super().add_chunk(sha256, chunk_id, data)
+        return super().add_chunk(sha256, chunk_id, data, then)
 
 
 class Watched(Outcome):

@@ -179,10 +179,16 @@ class CountingStore(MemoryStore):
         super().__init__(lifetimes=lifetimes or Lifetimes())
         self.sent: list[int] = []
 
-    def add_chunk(self, sha256: str, chunk_id: int, data: bytes) -> Deferred[bool]:
+    def add_chunk(
+        self,
+        sha256: str,
+        chunk_id: int,
+        data: bytes,
+        then: Callable[[bool], Any] = bool,
+    ) -> Deferred[Any]:
         """Record the call."""
         self.sent.append(chunk_id)
-        return super().add_chunk(sha256, chunk_id, data)
+        return super().add_chunk(sha256, chunk_id, data, then)
 
 
 @define

@@ -116,7 +116,8 @@ class StoreContract(Base):
     def add(self, data: bytes, spec: ImageSpec, chunk_id: int) -> bool:
         """Upload one chunk of `data`."""
         chunk = chunk_of(data, spec, chunk_id)
-        return self.run_(self.store.add_chunk(spec.sha256, chunk_id, chunk))
+        added: bool = self.run_(self.store.add_chunk(spec.sha256, chunk_id, chunk))
+        return added
 
     def upload(self, data: bytes, chunk_size: int = 4) -> ImageSpec:
         """Register and upload a whole image."""
@@ -402,6 +403,28 @@ class StoreContract(Base):
             error = self.assertRaises(ChunkExistsError, self.run_, awaited)
             self.assertIs(error.identical, identical)
         self.assertEqual(self.status(spec).received, 4)
+
+    def test_what_follows_a_write(self) -> None:
+        """The result of a call that follows is that of the write, also if cancelled."""
+        called: list[object] = []
+
+        def then(result: object) -> str:
+            called.append(result)
+            return "result"
+
+        for data in (CAT, LARGE):
+            spec = spec_of(data, -(-len(data) // 2))
+            awaited = self.store.register(spec, then=then)
+            self.assertEqual(self.run_(awaited), "result")
+            first, last = chunk_of(data, spec, 0), chunk_of(data, spec, 1)
+            cancelled = self.store.add_chunk(spec.sha256, 0, first, then)
+            cancelled.cancel()
+            cancelled.addErrback(lambda failure: failure.trap(CancelledError))
+            awaited = self.store.add_chunk(spec.sha256, 1, last, then)
+            self.assertEqual(self.run_(awaited), "result")
+            awaited = self.store.add_chunk(spec.sha256, 1, last, then)
+            self.assertRaises(ChunkExistsError, self.run_, awaited)
+        self.assertEqual(called, [None, False, True] * 2)
 
     def test_chunk_of_a_complete_image(self) -> None:
         """A complete image answers a repeated chunk as an incomplete one does."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import lmdb
 from attrs import frozen
 
-from asciid.engines.lmdb._about import about_of
+from asciid.engines.lmdb._about import about_of, refuse_blocked
 from asciid.engines.lmdb._listing import (
     find_neighbours,
     find_prefix,
@@ -38,9 +38,7 @@ from asciid.engines.lmdb._records import (
 from asciid.engines.lmdb._sweeping import find_expired
 from asciid.errors import (
     AsciidError,
-    ImageGoneError,
     ImageIncompleteError,
-    ImageNotFoundError,
 )
 from asciid.model import ImageState, UploadStatus
 from asciid.runtime.frames import forget_tracebacks
@@ -132,11 +130,12 @@ class Answers:
         return Found(stored, content)
 
     def _is_complete(self, snapshot: Snapshot, query: IsComplete) -> bool:
-        try:
-            image = find(snapshot, query.sha256)
-        except (ImageNotFoundError, ImageGoneError):
+        digest = bytes.fromhex(query.sha256)
+        stored = snapshot.transaction.get(digest, db=snapshot.databases.images)
+        if stored is None:
+            refuse_blocked(snapshot, digest)
             return False
-        return find_seal(snapshot, image.number) is not None
+        return find_seal(snapshot, ImageRecord.unpack(stored).number) is not None
 
     def _read_about(self, snapshot: Snapshot, query: ReadAbout) -> AboutRecord:
         number = find(snapshot, query.sha256).number

@@ -111,7 +111,9 @@ class Batch:
         self._memory.next_upload = number + 1
         self._numbered = True
         self.events.registered += 1
-        upload = Upload(spec, digest, image, missing=spec.size, created=self.now)
+        upload = Upload(
+            spec, digest, image, number, missing=spec.size, created=self.now
+        )
         record = record_of(it.new, None, number, listed=it.listed)
         if record is not None:
             describe(self, digest, number, record)
@@ -234,11 +236,17 @@ class Batch:
             upload_key(image.number), db=self.databases.uploads
         )
         if pending is None:
-            return Upload(spec, digest, image, missing=0, created=0)
+            return Upload(spec, digest, image, image.number, missing=0, created=0)
         record = UploadRecord.unpack(pending)
         about = about_of(self, image.number).about
         upload = Upload(
-            spec, digest, image, record.missing, record.created, about.listed
+            spec,
+            digest,
+            image,
+            image.number,
+            record.missing,
+            record.created,
+            about.listed,
         )
         self._memory.uploads[sha256] = upload
         return upload
@@ -311,9 +319,15 @@ class Batch:
         if not upload.missing:
             raise self._exists_in_complete(upload, chunk_id, data)
         number = upload.number
-        key = chunk_key(number, chunk_id)
-        if not self.put(self.databases.chunks, key, data, overwrite=False):
+        # Not `put`, which would cost a call for each chunk.
+        if not self.transaction.put(
+            chunk_key(number, chunk_id),
+            data,
+            overwrite=False,
+            db=self.databases.chunks,
+        ):
             self._refuse_stored(upload, chunk_id, data)
+        self.changed = True
         self.events.chunks += 1
         upload.missing -= len(data)
         if upload.pieces is not None:

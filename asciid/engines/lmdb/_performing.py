@@ -45,12 +45,16 @@ def perform(batch: Batch, task: Task, reserve: Reserve) -> Any:  # noqa: ANN401 
 
     Errors: those of the task, `StorageFullError`.
     """
-    if not isinstance(task, Operation):
-        return task(batch)
-    if task.adds:
-        reserve.take(task.size)
-    outcome = _PERFORM[type(task)](batch, task)
-    if type(task) is Probe:
+    # A Struct has an ABC as its metaclass, of which isinstance() is slow.
+    it: Any = task
+    function = _PERFORM.get(type(it))
+    if function is None:
+        return it(batch)
+    if it.adds:
+        reserve.take(it.size)
+        return function(batch, it)
+    outcome = function(batch, it)
+    if type(it) is Probe:
         # Its own size proves too little: larger ones are refused before.
         reserve.take(0)
         if not reserve.has_room:
@@ -58,7 +62,7 @@ def perform(batch: Batch, task: Task, reserve: Reserve) -> Any:  # noqa: ANN401 
     return outcome
 
 
-_PERFORM: Mapping[type[Operation], Callable[[Batch, Any], Any]] = {
+_PERFORM: Mapping[type, Callable[[Batch, Any], Any]] = {
     Abandon: lambda batch, it: _staging.abandon(batch, it.number),
     AddChunk: Batch.add_chunk,
     AddPieces: lambda batch, it: _staging.add(batch, it.number, it.first, it.pieces),

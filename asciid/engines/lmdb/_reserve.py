@@ -106,8 +106,8 @@ class Reserve:
     free: Callable[[Path], int] = free_bytes
     _left: float = field(init=False, default=float("inf"))
     """Bytes that may still be added."""
-    _free: int = field(init=False, default=0)
-    """Bytes free in the file system: the last reading less the bytes added."""
+    _kept: float = field(init=False, default=0)
+    """Bytes free in the file system beside those, according to the last reading."""
     _near: bool = field(init=False, default=False)
     """Whether the reserve is near: then free space is read each time."""
     _read_at: float = field(init=False, default=float("-inf"))
@@ -141,32 +141,31 @@ class Reserve:
 
         Errors: `StorageFullError`.
         """
-        if not self.size:
-            return
-        if size + PAGE > self._left:
+        left = self._left - size - PAGE
+        if left < 0:
             self._refuse()
-        self._left -= size + PAGE
-        self._free -= size + PAGE
+        self._left = left
 
     def _read_free(self, reusable: Callable[[], int]) -> None:
         try:
-            self._free = free = self.free(self.path)
+            free = self.free(self.path)
         except OSError:
             self._left = float("inf")
             return
-        self._left = free - self.size
-        self._near = self._left < PLENTY
+        self._left = left = free - self.size
+        self._near = left < PLENTY
         if self._near and free >= self.size / 2:
             # However wrong that is, there is room for what this transaction adds.
             inside = min(reusable() * 3 // 4 - SCATTERED, free // 2)
             if inside > 0:
-                self._left = max(self._left, 0) + inside
+                self._left = left = max(left, 0) + inside
+        self._kept = free - left
 
     def _refuse(self) -> NoReturn:
         if self._refused is None:
             _log.error(
                 "refusing writes: {free} bytes are free, the reserve is {size}",
-                free=self._free,
+                free=self._left + self._kept,
                 size=self.size,
             )
         self._refused = self.monotonic()
@@ -177,4 +176,7 @@ class Reserve:
             return
         if PAGE < self._left < float("inf"):
             self._refused = None
-            _log.info("accepting writes again: {free} bytes are free", free=self._free)
+            _log.info(
+                "accepting writes again: {free} bytes are free",
+                free=self._left + self._kept,
+            )

@@ -108,7 +108,7 @@ def _become(
     image = ImageRecord(number, spec.size, spec.chunk_size, PIECE)
     batch.put(batch.databases.images, digest, image.pack())
     record = record_of(it.new, before, number, listed=it.listed)
-    upload = Upload(spec, digest, image, missing=0, created=created)
+    upload = Upload(spec, digest, image, number, missing=0, created=created)
     if record is not None:
         describe(batch, digest, number, record)
         upload.listed = record.about.listed

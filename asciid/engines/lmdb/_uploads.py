@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from attrs import define, field
+from msgspec import Struct
 
+from asciid.engines.lmdb._records import ImageRecord
+from asciid.model import ImageSpec
 from asciid.store.pending import NO_LIMITS, PendingUploads
-
-if TYPE_CHECKING:
-    from asciid.engines.lmdb._records import ImageRecord
-    from asciid.model import ImageSpec
 
 __all__ = ["Upload", "WriterMemory"]
 
@@ -21,26 +18,21 @@ REMEMBERED_BYTES = 16 * 1024 * 1024
 """... as long as those images have no more bytes than this together."""
 
 
-@define
-class Upload:
+class Upload(Struct):
     """A pending upload, as this batch leaves it."""
 
     spec: ImageSpec
     digest: bytes
     """The hash of `spec`."""
     image: ImageRecord
+    number: int
+    """That of `image`."""
     missing: int
     created: int
     listed: bool = True
     """Whether it is listed once it is complete; of a complete one it says nothing."""
     pieces: dict[int, bytes] | None = None
     """Its chunks so far by their ids, where they are kept in memory."""
-    number: int = field(init=False)
-    """The upload's number."""
-
-    @number.default
-    def _(self) -> int:
-        return self.image.number
 
 
 @define
