@@ -33,10 +33,8 @@ __all__ = ["HeadParser", "PartialHead"]
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_TARGET = re.compile(rb"[!-\"$-~]+")  # visible ASCII without "#"
-_ORIGIN_FORM_LINE = re.compile(
-    rb"([A-Z-]++) ((/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)?) HTTP/1\.1"
-)
+# Visible ASCII without "#".  To delete these costs less than to match them.
+_IN_TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
 # Values of the fields in VOLATILE, in their usual form, do not decide whether a head is
 # valid.
@@ -147,13 +145,16 @@ class HeadParser:
         # Returns an ordinary line: only it is new in this head.
         if end > self._limits.request_line:
             return None
-        match = _ORIGIN_FORM_LINE.fullmatch(raw, 0, end)
-        if match is None:
+        method, _, rest = raw[:end].partition(b" ")
+        target, _, version = rest.partition(b" ")
+        if (
+            version != b"HTTP/1.1"
+            or method not in self._methods
+            or target[:1] != b"/"
+            or target.translate(None, _IN_TARGET)
+        ):
             return None
-        method, target, path = match.group(1, 2, 3)
-        if method not in self._methods:
-            return None
-        line = RequestLine(method, target, path)
+        line = RequestLine(method, target, target.partition(b"?")[0])
         if end <= _MAX_CACHED_LINE:
             if len(self._lines) >= _MAX_CACHED_LINES:
                 self._lines.clear()
@@ -247,7 +248,7 @@ def _split(line: bytes) -> tuple[bytes, bytes, bytes]:
     if _TOKEN.fullmatch(method) is None:
         # llhttp skips a lone CR or LF before it.
         raise RefusedError(400, "The method is malformed.")
-    if _TARGET.fullmatch(target) is None:
+    if not target or target.translate(None, _IN_TARGET):
         # To llhttp a lone LF in it is the end of a line of HTTP/0.9.
         raise RefusedError(400, "The request target is malformed.")
     if version not in _VERSIONS:

@@ -178,36 +178,30 @@ class _Table:
 
     def __init__(self, rules: list[Rule], endpoints: Mapping[str, Route]) -> None:
         self._fixed: dict[bytes, Found] = {}
-        # By the segments, of which the variable one is None.
-        self._variable: dict[tuple[bytes | None, ...], tuple[Route, str]] = {}
-        # Number of segments -> which of them may be variable.
-        self._places: dict[int, list[int]] = {}
+        # What is before and after the variable segment, and its name.
+        self._variable: list[tuple[bytes, bytes, Route, str]] = []
         for rule in rules:
             route, names = endpoints[rule.endpoint], _VARIABLE.findall(rule.rule)
             if not names:
                 self._fixed[rule.rule.encode("utf-8")] = route, _NOTHING
             elif len(names) == 1:
-                parts: list[bytes | None] = [*rule.rule.encode("utf-8").split(b"/")]
-                place = parts.index(b"<%b>" % names[0].encode("utf-8"))
-                parts[place] = None
-                self._variable[tuple(parts)] = route, names[0]
-                places = self._places.setdefault(len(parts), [])
-                if place not in places:
-                    places.append(place)
+                start, _, end = rule.rule.encode("utf-8").partition(
+                    b"<%b>" % names[0].encode("utf-8")
+                )
+                self._variable.append((start, end, route, names[0]))
 
     def match(self, path: bytes) -> Found | None:
-        if path in self._fixed:
-            return self._fixed[path]
-        if b"%" in path:
+        fixed = self._fixed.get(path)
+        if fixed is not None:
+            return fixed
+        # The operator "in" costs several times as much as find().
+        if path.find(b"%") >= 0:
             return None
-        parts: list[Any] = path.split(b"/")
-        for place in self._places.get(len(parts), ()):
-            value = parts[place]
-            parts[place] = None
-            found = self._variable.get(tuple(parts))
-            if found is not None and value:
-                return found[0], {found[1]: value.decode("ascii")}
-            parts[place] = value
+        for start, end, route, name in self._variable:
+            if path.startswith(start) and path.endswith(end):
+                value = path[len(start) : len(path) - len(end)]
+                if value and value.find(b"/") < 0:
+                    return route, {name: value.decode("ascii")}
         return None
 
 
