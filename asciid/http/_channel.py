@@ -86,12 +86,26 @@ class Channel(Connection):
         if self._closing:
             self._drop(len(data))
             return
+        scheduler, queue = server.scheduler, self._client_queue
+        if queue is not scheduler.latest:
+            scheduler.switch(queue, now)
+        if (
+            self._idle
+            and now >= scheduler.contended_until
+            and not (self._buffer or self._output.blocked)
+        ):
+            # The start of most requests: nothing else is in progress.
+            self._serve(data, now)
+        else:
+            self._receive(data, now)
+
+    def _receive(self, data: bytes, now: float) -> None:
+        # Serve what was received, or keep it while something else is in progress.
+        server = self._server
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
         scheduler, queue = server.scheduler, self._client_queue
-        if queue is not scheduler.latest:
-            scheduler.switch(queue, now)
         contended = now < scheduler.contended_until
         incoming = self._incoming
         if contended and queue.must_wait(now):
@@ -175,17 +189,18 @@ class Channel(Connection):
 
     def complete(self, last: bytes, keep: bool) -> None:  # noqa: FBT001  # called for each response
         """Send the last bytes of a response, and continue with the next request."""
-        if last:
-            self.send(last)
-        request, self._request = self._request, None
         server = self._server
+        if self._corked and (self._more or self._pending):
+            self.send(last)
+        elif last:
+            server.bytes_out += len(last)
+            self._output.send(last)
+        request, self._request = self._request, None
         now = server.clock()
         if server.observer is not None and request is not None:
             server.observer.answered(request, now - request.began)
-        if self._queued is not None:
-            self._cancel_queued()
-        if self._at_work:
-            self._end_work()
+        if self._queued is not None or self._at_work:
+            self._leave_queue()
         if self._incoming is not None or self._received is not None:
             self._release_body()
         if not keep:
@@ -564,6 +579,11 @@ class Channel(Connection):
         if not self._at_work:
             self._at_work = True
             self._client_queue.begin()
+
+    def _leave_queue(self) -> None:
+        self._cancel_queued()
+        if self._at_work:
+            self._end_work()
 
     def _end_work(self) -> None:
         self._at_work = False

@@ -67,10 +67,13 @@ class Dispatcher:
         except Exception:  # noqa: BLE001  # the error handlers get it
             self.fail(Failure(), request)
         else:
-            if type(result) is bytes:
-                self._answer(result, request, 0)
-            else:
+            if type(result) is not bytes or request.finished or request.gone:
                 self._take(result, request, 0)
+                return
+            try:
+                request.respond(result)
+            except Exception:  # noqa: BLE001  # logged
+                _write_failed(Failure(), request)
 
     def fail(self, failure: Failure, request: Request, first: int = 0) -> None:
         """

@@ -36,6 +36,7 @@ class FieldBlock:
     :ivar folded: the same bytes in lower case.
     :ivar is_http11: whether the version is 1.1.
     :ivar keep_alive: whether the client wants the connection kept (RFC 9112 9.3).
+    :ivar persistent: whether that is so, and the version is 1.1, which implies it.
     :ivar length: bytes of body, or :data:`CHUNKED`.
     :ivar expects: whether the client waits for ``100 Continue``.
     :ivar cache: results of :meth:`last`.
@@ -51,6 +52,7 @@ class FieldBlock:
         "is_http11",
         "keep_alive",
         "length",
+        "persistent",
         "raw",
         "request_id",
     )
@@ -67,6 +69,7 @@ class FieldBlock:
         check_host(folded, is_http11=is_http11)
         self.length = _body_length(folded, is_http11=is_http11)
         self.keep_alive = _keeps_alive(folded, is_http11=is_http11)
+        self.persistent = is_http11 and self.keep_alive
         self.expects = is_http11 and _expects_continue(folded)
         self.cache: dict[bytes, bytes | None] = {}
         self.findings: dict[object, Any] = {}
@@ -87,6 +90,7 @@ class FieldBlock:
         block.is_http11 = is_http11 = self.is_http11
         block.length = _body_length(folded, is_http11=is_http11) if self.length else 0
         block.keep_alive = self.keep_alive
+        block.persistent = self.persistent
         block.expects = self.expects
         block.cache = {
             name: value

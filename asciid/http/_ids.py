@@ -8,7 +8,7 @@ otherwise it is generated.
 from __future__ import annotations
 
 import re
-from itertools import count
+from itertools import chain, count
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -32,11 +32,12 @@ _FIRST_VERSION = b"00-"
 def unique_ids() -> Iterator[bytes]:
     """Return ids that no other process generates."""
     token = token_hex(8).encode("ascii")
-    for high in count():
-        # The rest is the same in the next ids, and is formatted only once.
-        start = b"%b-%x" % (token, high)
-        for low in _TWO_DIGITS:
-            yield start + low
+    # Many at a time: to resume a generator for each would cost more than the id.
+    return chain.from_iterable(_ids_from(b"%b-%x" % (token, n)) for n in count())
+
+
+def _ids_from(start: bytes) -> list[bytes]:
+    return [start + digits for digits in _TWO_DIGITS]
 
 
 def given_id(name: bytes | None, traceparent: bytes | None) -> bytes | None:

@@ -37,13 +37,22 @@ class PreparedHead:
     Immutable, and so may be kept and shared; it holds no reference to a request.
 
     :ivar status: the status code.
+    :ivar bodiless: whether responses with this status have no body.
     :ivar lines: the status line and the lines of the fields but Content-Length.
     :ivar fields: the values of all fields, by the starts of their lines.
     :ivar length: the Content-Length, in bytes; ``None`` if it is that of the body.
     :ivar typed_lines: the same, with the default Content-Type if a body would need it.
     """
 
-    __slots__ = ("_pairs", "fields", "length", "lines", "status", "typed_lines")
+    __slots__ = (
+        "_pairs",
+        "bodiless",
+        "fields",
+        "length",
+        "lines",
+        "status",
+        "typed_lines",
+    )
 
     def __init__(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """
@@ -54,6 +63,7 @@ class PreparedHead:
             the server sends (Connection, Date, Transfer-Encoding).
         """
         self.status = status
+        self.bodiless = status in NO_BODY
         self._pairs = tuple(fields)
         self.fields = {line_start(name): value for name, value in self._pairs}
         if not FRAMING_FIELDS.isdisjoint(self.fields):
@@ -63,7 +73,7 @@ class PreparedHead:
         length = rest.pop(CONTENT_LENGTH, None)
         self.length = None if length is None else int(length)
         start, lines = status_line(status), field_lines(rest.items())
-        needs_type = not (status in NO_BODY or CONTENT_TYPE in rest)
+        needs_type = not (self.bodiless or CONTENT_TYPE in rest)
         self.lines = start + lines
         self.typed_lines = start + DEFAULT_TYPE + lines if needs_type else self.lines
 

@@ -216,6 +216,52 @@ class Response:
             self.write(body)
             self.finish()
             return
+        size = len(body)
+        head, length = self.prepared_head, self.prepared_length
+        if length is None and head is not None:
+            length = head.length
+        channel = self._channel
+        if (
+            head is None
+            or self._fields
+            or self.code != head.status
+            or (length is not None and length != size)
+            or (size and head.bodiless)
+            or self.method == b"HEAD"
+            or not self._block.persistent
+            or not channel.can_persist()
+        ):
+            self._respond(body)
+            return
+        # Nearly every response: its head was prepared, and its framing is the usual.
+        self.started = self.finished = True
+        self.size = size
+        if self.awaited is not None:
+            self.awaited = None
+        heads = channel.heads
+        if heads.clock() >= heads.date_until:
+            heads.renew_date()
+        name = self.id
+        channel.complete(
+            b"".join(
+                (
+                    head.typed_lines if size else head.lines,
+                    self.prepared_lines,
+                    heads.date,
+                    b"" if name is None else ID_LINE_START,
+                    name or b"",
+                    b"" if head.bodiless else length_line(size),
+                    b"\r\n\r\n",
+                    body,
+                )
+            ),
+            True,  # noqa: FBT003  # called for each response
+        )
+        if self._notices is not None:
+            self._notify()
+
+    def _respond(self, body: bytes) -> None:
+        # Send any head and all of the body.
         # An empty body in a response to HEAD says nothing of the one that GET has.
         size = len(body)
         length = size if body or self.method != b"HEAD" else None
@@ -372,7 +418,10 @@ class Response:
         # not known yet; a body that is typed, or empty, needs no type.
         self.started = True
         channel, prepared = self._channel, self.prepared_head
-        date = channel.heads.date_line()
+        heads = channel.heads
+        if heads.clock() >= heads.date_until:
+            heads.renew_date()
+        date = heads.date
         keep = self._block.keep_alive and channel.can_persist()
         if prepared is not None and not self._fields and self.code == prepared.status:
             # Nothing changes or adds to what was prepared.

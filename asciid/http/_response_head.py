@@ -113,6 +113,10 @@ class ResponseHeads:
 
     :param clock: monotonic seconds.
     :param wall_clock: seconds since the epoch, for Date.
+    :ivar clock: the first of these.
+    :ivar date: the line of Date (RFC 9110 6.6.1); renewed once a second.
+    :ivar date_until: the time of the clock from which :meth:`renew_date` must be called
+        before it is used.
     """
 
     def __init__(
@@ -120,19 +124,17 @@ class ResponseHeads:
         clock: Callable[[], float],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._clock = clock
+        self.clock = clock
         self._wall_clock = wall_clock
-        self._date = b""
-        self._date_until = float("-inf")
+        self.date = b""
+        self.date_until = float("-inf")
 
-    def date_line(self) -> bytes:
-        """Return the line of Date (RFC 9110 6.6.1), encoded once a second."""
-        now = self._clock()
-        if now >= self._date_until:
-            wall = self._wall_clock()
-            self._date = b"\r\nDate: %b" % format_date_time(wall).encode("ascii")
-            self._date_until = now + 1 - wall % 1
-        return self._date
+    def renew_date(self) -> None:
+        """Encode Date, for the rest of the second."""
+        now = self.clock()
+        wall = self._wall_clock()
+        self.date = b"\r\nDate: %b" % format_date_time(wall).encode("ascii")
+        self.date_until = now + 1 - wall % 1
 
     def error(self, status: int, length: int, request_id: bytes | None) -> bytes:
         """
@@ -142,13 +144,15 @@ class ResponseHeads:
         :param request_id: the id of the request, if it has one.
         """
         unavailable = status == HTTPStatus.SERVICE_UNAVAILABLE
+        if self.clock() >= self.date_until:
+            self.renew_date()
         return b"".join(
             [
                 status_line(status),
                 b"\r\nContent-Type: application/problem+json",
                 b"\r\nX-Content-Type-Options: nosniff",
                 b"\r\nRetry-After: 1" if unavailable else b"",
-                self.date_line(),
+                self.date,
                 b"" if request_id is None else ID_LINE_START + request_id,
                 b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % length,
             ]
