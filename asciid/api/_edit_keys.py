@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from asciid.http import encode_fields
+
 if TYPE_CHECKING:
     from asciid.api._request_interface import Request
 
@@ -16,6 +18,8 @@ __all__ = ["EDIT_KEY", "EditKey", "new_edit_key", "sent_key_hash"]
 
 EDIT_KEY = b"Asciid-Edit-Key"
 """The field that has a key: in the response that makes it, and in later requests."""
+
+_LINE = encode_fields(((EDIT_KEY, b"%b"),))
 
 _BYTES = 16
 _is_key = re.compile(rb"[0-9a-f]{32}").fullmatch
@@ -28,6 +32,11 @@ class EditKey(Struct, frozen=True):
     """Four groups of eight hex digits."""
     key_hash: bytes
     """The SHA-256 of its bytes, all that is stored."""
+
+    @property
+    def line(self) -> bytes:
+        """The line of that field, as `asciid.http.encode_fields` makes it."""
+        return _LINE % self.text
 
     def send(self, request: Request) -> None:
         """Set the field of the response, which no cache may store."""

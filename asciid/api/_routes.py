@@ -71,6 +71,7 @@ ResultT = TypeVar("ResultT")
 
 _CREATED = PreparedHead(201, ())
 _LOCATION_LINE = encode_fields(((b"Location", b"/image/%b"),))
+_STORED_LINES = _LOCATION_LINE + encode_fields(((b"Cache-Control", b"no-store"),))
 _LINK_LINE = encode_fields(((b"Link", b'</image/%b/chunks>; rel="status"'),))
 """Formats of lines, with the hash of the image."""
 
@@ -290,12 +291,11 @@ class ImageAPI:
         shared = partial(self._write, request)
         created = await receive_image(request, self._store, sha256, max_size, shared)
         if created.new:
-            # Location has no meaning in a 200 (RFC 9110, section 10.2.2).
-            request.setResponseCode(201)
-            request.setHeader(b"Location", b"/image/" + sha256.encode("ascii"))
-            request.setHeader(b"Cache-Control", b"no-store")
-        if created.edit_key is not None:
-            created.edit_key.send(request)
+            # Location has no meaning in a 200 (RFC 9110, section 10.2.2), and only a
+            # new image gets a key.
+            lines = _STORED_LINES % sha256.encode("ascii")
+            key = created.edit_key
+            _CREATED.apply(request, lines if key is None else lines + key.line)
         return b""
 
     @app.route("/", methods=["POST"])

@@ -727,7 +727,7 @@ class LMDBTests(SynchronousTestCase):
         self.patch(
             _environment,
             "Residency",
-            lambda path: Residency(
+            lambda path, _: Residency(
                 path,
                 measure=lambda: next(measured),
                 find=find,

@@ -15,9 +15,9 @@ from asciid.engines.lmdb._lookup import count
 from asciid.engines.lmdb._residency import (
     MAX_GROWTH,
     Residency,
+    SharedBytes,
     find_mappings,
     release,
-    shared_bytes,
 )
 from tests.store._support import DrivenStore
 
@@ -144,6 +144,7 @@ class ReleaseTests(SynchronousTestCase):
         directory.mkdir(parents=True)
         self.path = directory / "data.mdb"
         self.path.write_bytes(b"0123456789abcdef" * (SIZE // 16))
+        self.shared_bytes = SharedBytes()
 
     def open_map(self, flags: int, protection: int) -> mmap.mmap:
         """Map the file."""
@@ -155,13 +156,20 @@ class ReleaseTests(SynchronousTestCase):
     def test_release(self) -> None:
         """Pages that were read go back, and can be read again."""
         mapped = self.open_map(mmap.MAP_SHARED, mmap.PROT_READ)
-        before = shared_bytes()
+        self.shared_bytes.open()
+        self.addCleanup(self.shared_bytes.close)
+        before = self.shared_bytes()
         self.assertEqual(mapped[:: mmap.PAGESIZE], b"0" * (SIZE // mmap.PAGESIZE))
-        read = shared_bytes()
+        read = self.shared_bytes()
         self.assertGreater(read - before, SIZE // 2)
         release(find_mappings(self.path))
-        self.assertLess(shared_bytes() - before, SIZE // 2)
+        self.assertLess(self.shared_bytes() - before, SIZE // 2)
         self.assertEqual(mapped[-16:], b"0123456789abcdef")
+
+    def statms_open(self) -> int:
+        """Return how many descriptors of this process's figures are open."""
+        opened = Path("/proc/self/fd").iterdir()
+        return sum(path.resolve().name == "statm" for path in opened)
 
     def test_private(self) -> None:
         """A mapping that may hold what no file has is left alone."""
@@ -173,7 +181,24 @@ class ReleaseTests(SynchronousTestCase):
     def test_no_statm(self) -> None:
         """Where the system has no figures, there is no growth."""
         self.patch(_residency, "_STATM", self.mktemp())
-        self.assertEqual(shared_bytes(), 0)
+        unknown = SharedBytes()
+        unknown.open()
+        self.assertEqual(unknown(), 0)
+        unknown.close()
+
+    def test_closed(self) -> None:
+        """A storage holds a descriptor for its figures until it is closed."""
+        before = self.statms_open()
+        driven = DrivenStore(self.mktemp())
+        driven.start()
+        environment = driven.engine._environment
+        self.assertEqual(self.statms_open(), before + 1)
+        environment.reopen()
+        self.assertEqual(self.statms_open(), before + 1)
+        self.assertGreater(environment._shared_bytes(), 0)
+        driven.stop()
+        self.assertEqual(self.statms_open(), before)
+        self.assertEqual(environment._shared_bytes(), 0)
 
     def test_no_mappings(self) -> None:
         """Where the mappings cannot be read, the commit does not fail."""

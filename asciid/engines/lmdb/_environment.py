@@ -31,7 +31,7 @@ from asciid.engines.lmdb._length import check_length
 from asciid.engines.lmdb._lock import StorageMovedError, make_room_for_readers
 from asciid.engines.lmdb._performing import perform
 from asciid.engines.lmdb._reserve import Reserve
-from asciid.engines.lmdb._residency import Residency
+from asciid.engines.lmdb._residency import Residency, SharedBytes
 from asciid.engines.lmdb._uploads import WriterMemory
 from asciid.errors import AsciidError, StoreVersionError
 from asciid.runtime.frames import forget_frames, forget_tracebacks
@@ -109,6 +109,7 @@ class Environment:
     identity: tuple[int, int] = field(init=False, default=(0, 0))
     """The `identity_of` the files that are open."""
     _data_path: Path = field(init=False)
+    _shared_bytes: SharedBytes = field(init=False, factory=SharedBytes)
     _residency: Residency = field(init=False)
     _open: lmdb.Environment | None = field(init=False, default=None)
     _databases: Databases = field(init=False)
@@ -128,7 +129,7 @@ class Environment:
 
     @_residency.default
     def _(self) -> Residency:
-        return Residency(self._data_path)
+        return Residency(self._data_path, self._shared_bytes)
 
     @_memory.default
     def _(self) -> WriterMemory:
@@ -143,6 +144,7 @@ class Environment:
         """
         self._check_files()
         self._open = self._opened()
+        self._shared_bytes.open()
         self._file = None if self.readonly else self._data_path.stat()
         self._unsynced = self.sync
         self.creates = False
@@ -201,6 +203,7 @@ class Environment:
             self._residency.forget_mappings()
             self._open.close()
             self._open = None
+            self._shared_bytes.close()
 
     @property
     def is_open(self) -> bool:

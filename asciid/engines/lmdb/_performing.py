@@ -45,7 +45,7 @@ def perform(batch: Batch, task: Task, reserve: Reserve) -> Any:  # noqa: ANN401 
 
     Errors: those of the task, `StorageFullError`.
     """
-    # A Struct has an ABC as its metaclass, of which isinstance() is slow.
+    # Not isinstance(), which is slow for a Struct: its metaclass is not `type`.
     it: Any = task
     function = _PERFORM.get(type(it))
     if function is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from attrs import define, field
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Residency", "find_mappings", "release", "shared_bytes"]
+__all__ = ["Residency", "SharedBytes", "find_mappings", "release"]
 
 Mapping = tuple[int, int]
 """The addresses of the first byte, and of the one after the last."""
@@ -32,21 +33,35 @@ _STATM = "/proc/self/statm"
 _MAPS = Path("/proc/self/maps")
 
 
-def shared_bytes() -> int:
+class SharedBytes:
     """
-    Return how many bytes of files are in this process's memory.
+    Measures how many bytes of files are in the memory of the process that opened it.
 
-    It is 0 where there is no ``/proc``.
+    It is 0 while it is closed, and where there is no ``/proc``.  `open` and `close`
+    must not run beside anything else.
     """
-    try:
-        # Called for each read of the storage: a file object would cost twice as much.
-        descriptor = os.open(_STATM, os.O_RDONLY)
-    except OSError:
-        return 0
-    try:
-        return int(os.read(descriptor, 200).split()[2]) * mmap.PAGESIZE
-    finally:
-        os.close(descriptor)
+
+    def __init__(self) -> None:
+        # Called for each read and commit: to open the file each time would take three
+        # system calls, and a file object would cost twice as much.
+        self._descriptor = -1
+
+    def open(self) -> None:
+        """Open it; it must be closed."""
+        with suppress(OSError):
+            self._descriptor = os.open(_STATM, os.O_RDONLY)
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __call__(self) -> int:
+        """Return how many bytes there are."""
+        if self._descriptor < 0:
+            return 0
+        return int(os.pread(self._descriptor, 200, 0).split()[2]) * mmap.PAGESIZE
 
 
 def find_mappings(path: Path) -> list[Mapping]:
@@ -96,7 +111,8 @@ class Residency:
     """
 
     path: Path
-    measure: Callable[[], int] = shared_bytes
+    measure: Callable[[], int]
+    """Returns how many bytes of files are in memory, as `SharedBytes`."""
     find: Callable[[Path], list[Mapping]] = find_mappings
     release: Callable[[Iterable[Mapping]], None] = release
     _before: int | None = field(init=False, default=None)
