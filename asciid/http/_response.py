@@ -236,8 +236,7 @@ class Response:
         # Nearly every response: its head was prepared, and its framing is the usual.
         self.started = self.finished = True
         self.size = size
-        if self.awaited is not None:
-            self.awaited = None
+        self.awaited = None
         heads = channel.heads
         if heads.clock() >= heads.date_until:
             heads.renew_date()

@@ -32,6 +32,9 @@ class Route:
     call: Callable[..., Any] | None = None
     """Calls the endpoint with a request and the values; ``None`` where that is."""
 
+    variable: str | None = None
+    """The only variable part of its paths, if `call` accepts it after the request."""
+
     error: Exception | None = None
     """Why no route matches, ``None`` otherwise."""
 

@@ -9,7 +9,7 @@ with the request line: the chunks of an image, for one, are all sent with one.
 from __future__ import annotations
 
 import re
-from inspect import unwrap
+from inspect import Parameter, signature, unwrap
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -25,7 +25,7 @@ from asciid.http._route import Route
 from asciid.runtime.frames import forget_tracebacks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from klein import Klein
     from klein._app import KleinRouteHandler
@@ -242,10 +242,25 @@ def _route(name: str, handler: KleinRouteHandler, app: Klein, limits: Limits) ->
     marked = getattr(handler, STREAMS_BODY, False) or getattr(
         unwrap(handler), STREAMS_BODY, False
     )
+    call = klein_call(handler, app._instance)  # noqa: SLF001  # Klein has no other access
     return Route(
         endpoint=name,
         consumed=route_metadata(handler).segment_count,
         body=limits.endpoint_bodies.get(name, limits.body),
         streams=bool(marked),
-        call=klein_call(handler, app._instance),  # noqa: SLF001  # Klein has no other access
+        call=call,
+        variable=_variable(name, call, app),
     )
+
+
+def _variable(endpoint: str, call: Callable[..., Any], app: Klein) -> str | None:
+    # The variable that all rules of an endpoint have, if it has no other.
+    rules = app.url_map.iter_rules(endpoint)
+    names = {tuple(sorted(rule.arguments)) for rule in rules}
+    accepted = [*signature(call, follow_wrapped=False).parameters.values()][1:2]
+    for parameter in accepted:
+        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD and names == {
+            (parameter.name,)
+        }:
+            return parameter.name
+    return None

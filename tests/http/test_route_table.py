@@ -176,6 +176,36 @@ class AgreementTests(SynchronousTestCase):
             [answer] = site.ask(get(path, b"Content-Length: 0", method=method))
             self.assertEqual(answer.body, body)
 
+    def test_parameters(self) -> None:
+        """A handler gets each value by its name, wherever that parameter is."""
+
+        def first(_: object, name: str) -> bytes:
+            return name.encode()
+
+        def second(_: object, other: str = "other", name: str = "") -> bytes:
+            return f"{other} {name}".encode()
+
+        def keyword(_: object, *, name: str) -> bytes:
+            return name.encode()
+
+        def any_name(_: object, **values: str) -> bytes:
+            return str(values).encode()
+
+        app = Klein()
+        for handler in (first, second, keyword, any_name):
+            app.route(f"/{handler.__name__}/<name>")(handler)
+        app.route("/second/<other>/<name>", endpoint="both")(second)
+        site = Site(app)
+        for path, body in (
+            (b"/first/x", b"x"),
+            (b"/second/x", b"other x"),
+            (b"/second/x/y", b"x y"),
+            (b"/keyword/x", b"x"),
+            (b"/any_name/x", b"{'name': 'x'}"),
+        ):
+            [answer] = site.ask(get(path))
+            self.assertEqual((path, answer.body), (path, body))
+
     def test_slash_at_the_end(self) -> None:
         """A fixed segment whose slash is missing is preferred to a variable, too."""
         app = Klein()
