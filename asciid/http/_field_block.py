@@ -23,6 +23,9 @@ VOLATILE = frozenset(
 )
 """Fields that a client, or a proxy, changes from request to request."""
 
+_ID_NAMES = frozenset({b"traceparent", b"x-request-id"})
+_VOLATILE_MARKS = [(name, b"\r\n%b:" % name) for name in sorted(VOLATILE)]
+
 _MAX_LENGTH_DIGITS = 18  # below 2**63
 
 
@@ -42,6 +45,7 @@ class FieldBlock:
     :ivar cache: results of :meth:`last`.
     :ivar findings: results of functions; see :func:`asciid.http.cached_by_fields`.
     :ivar request_id: the id that the client gives the request, ``None`` without one.
+    :ivar volatile: those of `VOLATILE` that are among the fields.
     """
 
     __slots__ = (
@@ -55,6 +59,7 @@ class FieldBlock:
         "persistent",
         "raw",
         "request_id",
+        "volatile",
     )
 
     def __init__(self, raw: bytes, *, is_http11: bool) -> None:
@@ -73,6 +78,9 @@ class FieldBlock:
         self.expects = is_http11 and _expects_continue(folded)
         self.cache: dict[bytes, bytes | None] = {}
         self.findings: dict[object, Any] = {}
+        self.volatile = [
+            name for name, mark in _VOLATILE_MARKS if folded.find(mark) >= 0
+        ]
         self.request_id = given_id(
             self.last(b"x-request-id"), self.last(b"traceparent")
         )
@@ -92,15 +100,16 @@ class FieldBlock:
         block.keep_alive = self.keep_alive
         block.persistent = self.persistent
         block.expects = self.expects
-        block.cache = {
-            name: value
-            for name, value in self.cache.items()
-            if value is None or name not in VOLATILE
-        }
+        block.cache = cache = self.cache.copy()
         block.findings = self.findings
-        block.request_id = given_id(
-            block.last(b"x-request-id"), block.last(b"traceparent")
-        )
+        block.volatile = volatile = self.volatile
+        for name in volatile:
+            cache.pop(name, None)
+        block.request_id = None
+        if not _ID_NAMES.isdisjoint(volatile):
+            block.request_id = given_id(
+                block.last(b"x-request-id"), block.last(b"traceparent")
+            )
         return block
 
     def last(self, name: bytes) -> bytes | None:
