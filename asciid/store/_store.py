@@ -389,7 +389,7 @@ class ImageStore:
             return then(False)  # noqa: FBT003 - the result
         if isinstance(outcome, Exception):
             return Failure(outcome)
-        if isinstance(outcome, Unverified):
+        if type(outcome) is Unverified:
             finishing = self._last_chunks.finish(outcome, adding.chunk_id, adding.data)
             finished = self._background.run(finishing).addCallback(self._completed)
             return finished.addCallback(then)

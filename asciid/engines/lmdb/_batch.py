@@ -306,13 +306,15 @@ class Batch:
     ) -> bool:
         """Write a record; return False if it exists and `overwrite` is not set."""
         stored = self.transaction.put(key, value, overwrite=overwrite, db=database)
-        self.changed = self.changed or stored
+        if stored:
+            self.changed = True
         return stored
 
     def delete(self, database: lmdb._Database, key: bytes) -> bool:
         """Delete a record; return whether it existed."""
         deleted = self.transaction.delete(key, db=database)
-        self.changed = self.changed or deleted
+        if deleted:
+            self.changed = True
         return deleted
 
     def _put_chunk(self, upload: Upload, chunk_id: int, data: bytes) -> None:
@@ -355,12 +357,13 @@ class Batch:
 
     def _join(self, upload: Upload) -> bytes:
         """Return the bytes of an upload that misses nothing."""
+        chunks = upload.spec.chunks
         if upload.pieces is not None:
-            return b"".join([upload.pieces[i] for i in range(upload.spec.chunks)])
+            return b"".join(map(upload.pieces.__getitem__, range(chunks)))
         with self.transaction.cursor(self.databases.chunks) as cursor:
             cursor.set_range(chunk_key(upload.number, 0))
             values = cursor.iternext(keys=False, values=True)
-            return b"".join(islice(values, upload.spec.chunks))
+            return b"".join(islice(values, chunks))
 
     def _verified(
         self, upload: Upload, actual: str, content: bytes | None

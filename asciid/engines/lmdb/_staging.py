@@ -112,7 +112,7 @@ def _become(
     if record is not None:
         describe(batch, digest, number, record)
         upload.listed = record.about.listed
-    content = it.content if isinstance(it, Put) else None
+    content = it.content if type(it) is Put else None
     return batch.complete(upload, content, keeps_record=keeps_record(before))
 
 
