@@ -30,7 +30,7 @@ _MAPPED = "::ffff:"
 _FLUSH = 16 * 1024
 """Bytes of responses that are collected before they are sent together."""
 
-_UNSENT = 128 * 1024
+_UNSENT = 256 * 1024
 """Bytes that the kernel holds for a client, besides those it has sent."""
 
 
