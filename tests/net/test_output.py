@@ -142,7 +142,7 @@ class SocketTests(SynchronousTestCase):
         option = self.transport.socket.getsockopt(
             socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT
         )
-        self.assertEqual(option, 128 * 1024)
+        self.assertEqual(option, 256 * 1024)
         self.assertTrue(self.protocol._output.blocked)
         self.size += 1
         self.assertEqual(len(parse_answers(self.read(b"z"))[0].body), self.size)
