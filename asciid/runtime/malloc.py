@@ -34,7 +34,7 @@ _SPARE = 4 * 1024 * 1024
 INTERVAL = 10.0
 """Seconds between two checks of whether memory is to be returned."""
 
-_WORK = 0.25
+_WORK = 0.05
 """Seconds of processor time in an interval that may have left memory to return."""
 
 _BUSY = 0.2
