@@ -36,7 +36,7 @@ QUICK = 0.05
 """
 Seconds for which a client may take to receive what was read at once.
 
-Whoever is faster gets twice as much at the next time, others half as much.
+A faster client gets twice as much with the next read, a slower one half as much.
 """
 
 _log = Logger()
